@@ -1,0 +1,234 @@
+-- The whole of a cashbox file. Money is INTEGER cents; wall times are milliseconds since 1970, UTC;
+-- lease times (`clock_ms`, `create_time`, `renew_time`) are milliseconds of the lease clock and mean nothing outside.
+-- The triggers are the second line: what the program would never do, the file refuses to take.
+
+-- A wallet: one user's balance, or the system's (`@bank` the outside world, `@sales` what was paid, `@holds` what is
+-- reserved). The sum over all wallets is always zero. `entries` counts the entries that moved it.
+CREATE TABLE wallet (
+    id         TEXT PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 64),
+    balance    INTEGER NOT NULL DEFAULT 0 CHECK (balance >= 0 OR substr(id, 1, 1) = '@'),
+    entries    INTEGER NOT NULL DEFAULT 0,
+    created_at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- An entry: one immutable movement of `amount` from one wallet to another, with both balances after it.
+-- Numbered without gaps; `at` never decreases along the numbers. `hash` covers the entry and the hash before it.
+CREATE TABLE entry (
+    id           INTEGER PRIMARY KEY,
+    at           INTEGER NOT NULL,
+    kind         TEXT NOT NULL,
+    from_wallet  TEXT NOT NULL REFERENCES wallet (id),
+    to_wallet    TEXT NOT NULL REFERENCES wallet (id) CHECK (to_wallet <> from_wallet),
+    amount       INTEGER NOT NULL CHECK (amount > 0),
+    from_balance INTEGER NOT NULL,
+    to_balance   INTEGER NOT NULL,
+    made_by      TEXT NOT NULL,                  -- the caller: a user, an access token's id, or `@local`
+    coupon       TEXT,                           -- used by a payment, or earned by a recharge
+    gross        INTEGER CHECK (gross = amount + discount),
+    discount     INTEGER CHECK (discount >= 0),
+    refunds      INTEGER REFERENCES entry (id) CHECK (refunds < id),
+    reference    TEXT,
+    metadata     TEXT,                           -- a flat JSON object of strings
+    fence        INTEGER,                        -- of the lease it was made under
+    hash         BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE INDEX entry_from ON entry (from_wallet);
+CREATE INDEX entry_to ON entry (to_wallet);
+CREATE INDEX entry_refunds ON entry (refunds) WHERE refunds IS NOT NULL;
+
+CREATE TRIGGER entry_comes_next BEFORE INSERT ON entry
+WHEN NEW.id IS NOT (SELECT coalesce(max(id), 0) + 1 FROM entry)
+  OR NEW.at < (SELECT at FROM entry WHERE id = NEW.id - 1)
+BEGIN SELECT RAISE(ABORT, 'an entry comes after the last one, in number and in time'); END;
+
+CREATE TRIGGER entry_adds_up BEFORE INSERT ON entry
+WHEN NEW.from_balance IS NOT (SELECT balance - NEW.amount FROM wallet WHERE id = NEW.from_wallet)
+  OR NEW.to_balance IS NOT (SELECT balance + NEW.amount FROM wallet WHERE id = NEW.to_wallet)
+BEGIN SELECT RAISE(ABORT, 'an entry states both balances after it'); END;
+
+CREATE TRIGGER entry_respects_locks BEFORE INSERT ON entry
+WHEN NEW.fence IS NULL
+ AND EXISTS (SELECT 1 FROM lock WHERE id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet))
+BEGIN SELECT RAISE(ABORT, 'somebody holds the lock of this wallet'); END;
+
+CREATE TRIGGER entry_names_a_live_fence BEFORE INSERT ON entry
+WHEN NEW.fence IS NOT NULL
+ AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
+                 AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR substr(id, 1, 7) <> 'wallet/'))
+BEGIN SELECT RAISE(ABORT, 'an entry cannot be made under a foreign fence'); END;
+
+CREATE TRIGGER entry_is_never_edited BEFORE UPDATE ON entry
+BEGIN SELECT RAISE(ABORT, 'an entry is never edited: refund it'); END;
+
+CREATE TRIGGER entry_is_never_deleted BEFORE DELETE ON entry
+BEGIN SELECT RAISE(ABORT, 'an entry is never deleted'); END;
+
+CREATE TRIGGER wallet_starts_empty BEFORE INSERT ON wallet
+WHEN NEW.balance <> 0 OR NEW.entries <> 0 OR EXISTS (SELECT 1 FROM wallet WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'a wallet starts empty, once'); END;
+
+CREATE TRIGGER wallet_balance_has_its_entry BEFORE UPDATE ON wallet
+WHEN NEW.id <> OLD.id OR NEW.created_at <> OLD.created_at OR NEW.entries <> OLD.entries + 1
+  OR NOT EXISTS (SELECT 1 FROM entry WHERE id = (SELECT max(id) FROM entry)
+                 AND (from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance))
+BEGIN SELECT RAISE(ABORT, 'a balance changes only as the newest entry says'); END;
+
+CREATE TRIGGER wallet_is_never_deleted BEFORE DELETE ON wallet
+BEGIN SELECT RAISE(ABORT, 'a wallet is never deleted'); END;
+
+-- A coupon kind: what a coupon does. A fixed amount off or a percentage off, from a threshold on, once or for life.
+-- The sentences are told to whoever earns one.
+CREATE TABLE coupon_kind (
+    kind        TEXT PRIMARY KEY,
+    amount_off  INTEGER CHECK (amount_off > 0),
+    percent_off INTEGER CHECK (percent_off BETWEEN 1 AND 100),
+    threshold   INTEGER NOT NULL CHECK (threshold >= 0),
+    single_use  INTEGER NOT NULL CHECK (single_use IN (0, 1)),
+    earned_zh   TEXT NOT NULL,
+    earned_en   TEXT NOT NULL,
+    CHECK ((amount_off IS NULL) <> (percent_off IS NULL))
+) STRICT, WITHOUT ROWID;
+
+-- A recharge tier: recharging at least `from_amount` (and less than the next tier) earns a coupon of `coupon_kind`.
+CREATE TABLE recharge_tier (
+    from_amount INTEGER PRIMARY KEY CHECK (from_amount > 0),
+    coupon_kind TEXT REFERENCES coupon_kind (kind)
+) STRICT;
+
+-- A coupon: a user's right to a discount, with the terms it was granted under. Never deleted, so no code is given twice.
+-- `uses` counts the payments made with it that are not wholly refunded; `taken_by` is the refund that took it away.
+CREATE TABLE coupon (
+    code        TEXT PRIMARY KEY,
+    user        TEXT NOT NULL REFERENCES wallet (id),
+    kind        TEXT NOT NULL,
+    amount_off  INTEGER,
+    percent_off INTEGER,
+    threshold   INTEGER NOT NULL,
+    single_use  INTEGER NOT NULL,
+    granted_at  INTEGER NOT NULL,
+    earned_by   INTEGER REFERENCES entry (id),   -- the recharge; NULL where somebody granted it
+    uses        INTEGER NOT NULL DEFAULT 0 CHECK (uses >= 0 AND (uses <= 1 OR NOT single_use)),
+    taken_by    INTEGER REFERENCES entry (id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX coupon_of_user ON coupon (user, granted_at);
+
+CREATE TRIGGER coupon_keeps_its_terms BEFORE UPDATE ON coupon
+WHEN (NEW.code, NEW.user, NEW.kind, NEW.threshold, NEW.single_use, NEW.granted_at)
+      <> (OLD.code, OLD.user, OLD.kind, OLD.threshold, OLD.single_use, OLD.granted_at)
+  OR NEW.amount_off IS NOT OLD.amount_off OR NEW.percent_off IS NOT OLD.percent_off OR NEW.earned_by IS NOT OLD.earned_by
+BEGIN SELECT RAISE(ABORT, 'a coupon keeps the terms it was granted under'); END;
+
+CREATE TRIGGER coupon_is_never_deleted BEFORE DELETE ON coupon
+BEGIN SELECT RAISE(ABORT, 'a coupon is never deleted'); END;
+
+-- How many coupon codes of each length were ever given. The longest length is the one in use.
+CREATE TABLE code_supply (
+    length INTEGER PRIMARY KEY,
+    given  INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+-- What was answered to a request that carried an idempotency key. `id` and `request` are the first 16 bytes of SHA-256:
+-- of caller and key, and of the command. `entry` is the entry it made; `outcome` whatever else the answer needs, as JSON.
+CREATE TABLE idempotency (
+    id      BLOB PRIMARY KEY CHECK (length(id) = 16),
+    request BLOB NOT NULL CHECK (length(request) = 16),
+    at      INTEGER NOT NULL,
+    entry   INTEGER REFERENCES entry (id),
+    outcome TEXT
+) STRICT, WITHOUT ROWID;
+
+-- An access token: a credential. Only the SHA-256 of its secret is here.
+CREATE TABLE access_token (
+    id          TEXT PRIMARY KEY,
+    secret_hash BLOB NOT NULL UNIQUE CHECK (length(secret_hash) = 32),
+    role        TEXT NOT NULL CHECK (role IN ('user', 'teller', 'auditor', 'admin')),
+    user        TEXT CHECK ((user IS NOT NULL) = (role = 'user')),
+    note        TEXT,
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER,
+    revoked_at  INTEGER
+) STRICT, WITHOUT ROWID;
+
+-- One row. `fence` numbers leases and `clock_ms` is the highest lease time ever used: neither goes back.
+-- `incarnation` names this history of the file; a restored copy gets another, so that old lock tokens are refused.
+-- Lease time is the machine's boot-time clock plus `boot_offset_ms`, while `boot_id` is the machine's.
+CREATE TABLE lock_seq (
+    one            INTEGER PRIMARY KEY CHECK (one = 1),
+    fence          INTEGER NOT NULL,
+    clock_ms       INTEGER NOT NULL,
+    incarnation    TEXT NOT NULL,
+    boot_id        TEXT NOT NULL,
+    boot_offset_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TRIGGER lock_seq_never_goes_back BEFORE UPDATE ON lock_seq
+WHEN NEW.fence < OLD.fence OR NEW.clock_ms < OLD.clock_ms
+BEGIN SELECT RAISE(ABORT, 'neither the fence nor the lease clock goes back'); END;
+
+CREATE TRIGGER lock_seq_is_one_row BEFORE INSERT ON lock_seq WHEN EXISTS (SELECT 1 FROM lock_seq)
+BEGIN SELECT RAISE(ABORT, 'lock_seq is one row'); END;
+
+CREATE TRIGGER lock_seq_is_never_deleted BEFORE DELETE ON lock_seq
+BEGIN SELECT RAISE(ABORT, 'lock_seq is never deleted'); END;
+
+-- A lock: the row is the lease. Free: no row. Held until renew_time + expire_ms, in grace until + grace_ms, then stale.
+-- `secret_hash` is NULL once revoked (then expire_ms is 0 and grace_ms the delay before anyone may take over).
+-- `ids` is how many locks were granted together under this fence; `holder` is a label for people, never compared.
+CREATE TABLE lock (
+    id          TEXT PRIMARY KEY,
+    fence       INTEGER NOT NULL,
+    secret_hash BLOB CHECK (length(secret_hash) = 32),
+    holder      TEXT NOT NULL,
+    create_time INTEGER NOT NULL,
+    renew_time  INTEGER NOT NULL,
+    expire_ms   INTEGER NOT NULL CHECK (expire_ms >= 0),
+    grace_ms    INTEGER NOT NULL CHECK (grace_ms >= 0),
+    max_hold_ms INTEGER CHECK (max_hold_ms > 0),
+    ids         INTEGER NOT NULL,
+    renewals    INTEGER NOT NULL DEFAULT 0,
+    restarted   INTEGER NOT NULL DEFAULT 0,      -- whether a server's start has already made this lease whole again
+    created_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX lock_fence ON lock (fence);
+
+CREATE TRIGGER lock_fence_is_drawn BEFORE INSERT ON lock
+WHEN NEW.fence > (SELECT fence FROM lock_seq)
+BEGIN SELECT RAISE(ABORT, 'a fence is drawn from the counter'); END;
+
+CREATE TRIGGER lock_fence_only_grows BEFORE UPDATE ON lock
+WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.renew_time < OLD.renew_time
+BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
+
+-- Who got, broke or gave back whose lock: append-only, but for the pruning of all but the newest 1,000 of an id.
+-- `secret_hash` (first 16 bytes) recognises a secret whose lease has ended.
+CREATE TABLE lock_event (
+    seq            INTEGER PRIMARY KEY,
+    lock_id        TEXT NOT NULL,
+    what           TEXT NOT NULL CHECK (what IN ('created', 'taken_over', 'released', 'revoked')),
+    fence          INTEGER NOT NULL,
+    previous_fence INTEGER,
+    secret_hash    BLOB,
+    holder         TEXT NOT NULL,
+    made_by        TEXT NOT NULL,
+    reason         TEXT,
+    lease_ms       INTEGER NOT NULL,
+    at             INTEGER NOT NULL
+) STRICT;
+CREATE INDEX lock_event_of ON lock_event (lock_id, fence);
+CREATE INDEX lock_event_secret ON lock_event (secret_hash) WHERE what IN ('created', 'taken_over');
+
+CREATE TRIGGER lock_event_is_never_edited BEFORE UPDATE ON lock_event
+BEGIN SELECT RAISE(ABORT, 'a lock event is never edited'); END;
+
+CREATE TRIGGER lock_event_is_pruned_only_when_old BEFORE DELETE ON lock_event
+WHEN NOT EXISTS (SELECT 1 FROM lock_event WHERE lock_id = OLD.lock_id AND seq > OLD.seq LIMIT 1 OFFSET 999)
+BEGIN SELECT RAISE(ABORT, 'the newest 1,000 events of a lock are kept'); END;
+
+-- What a new file starts with.
+INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
+INSERT INTO coupon_kind VALUES
+    ('1', 5000, NULL, 30000, 1, '同时您获取了一张满300减50的优惠券', 'and you have earned a coupon: 50 off from 300'),
+    ('2', NULL, 20, 0, 0, '同时您获取了终生八折优惠', 'and you have earned 20 % off for life'),
+    ('3', 1000, NULL, 0, 1, '同时您获取了10元无门槛红包哦', 'and you have earned a coupon: 10 off anything');
+INSERT INTO recharge_tier VALUES (10000, '3'), (30000, '1'), (50000, '2');
+INSERT INTO code_supply (length) VALUES (4);

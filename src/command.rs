@@ -1,0 +1,277 @@
+//! The waist: every change to the file is a [`Command`], and what it did is a [`Receipt`].
+//!
+//! A command is what the client said and nothing else — no clock, no new ids — so that the same request is always
+//! the same canonical text. [`apply`] is the one place that knows which rule a command means.
+
+use crate::error::Error;
+use crate::id::{CouponCode, EntryId, LockId, LockToken, UserId, WalletId};
+use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
+use crate::ledger::{self, Act, Moved, Note};
+use crate::lock::{self, Ask, Grant, Lock, Renewed, Revoke};
+use crate::money::Money;
+use crate::secret;
+use crate::token::{self, AccessToken, Minted, Wanted};
+use crate::tx::{ReadTx, WriteTx};
+use std::collections::BTreeSet;
+
+/// Something a client wants changed.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are the words of the field, explained where the rules are")]
+pub enum Command {
+    /// Money from the outside world into a wallet.
+    Recharge { user: UserId, amount: Money, note: Note },
+    /// Money from a wallet to the outside world.
+    Withdraw { user: UserId, amount: Money, note: Note },
+    /// Money for something bought; `amount` is the price before the coupon.
+    Pay { user: UserId, to: WalletId, amount: Money, coupon: Option<CouponCode>, note: Note },
+    /// Money from one wallet to another.
+    Transfer { from: WalletId, to: WalletId, amount: Money, note: Note },
+    /// An earlier entry's money back; no amount means all that is left.
+    Refund { entry: EntryId, amount: Option<Money>, note: Note },
+    /// A coupon for a user.
+    GrantCoupon { user: UserId, kind: String },
+    /// Other recharge tiers.
+    SetTiers(Vec<Tier>),
+    /// Other coupon kinds.
+    SetCouponKinds(Vec<CouponKind>),
+    /// A new access token.
+    MintToken(Wanted),
+    /// An access token's end.
+    RevokeToken(String),
+    /// All of these or none.
+    Batch(Vec<Command>),
+    /// A lock, or several together.
+    Acquire(Ask),
+    /// A lease made whole again; without an id, all that were granted together.
+    Renew { id: Option<LockId>, token: LockToken, expire_ms: Option<i64> },
+    /// A lease given back.
+    Release { id: Option<LockId>, token: LockToken },
+    /// A lease taken away.
+    Revoke(Revoke),
+}
+
+/// What a command did.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Receipt {
+    /// Money moved.
+    Moved(Box<Moved>),
+    /// A coupon was granted.
+    Coupon(Coupon),
+    /// The tiers are these now.
+    Tiers(Vec<Tier>),
+    /// The coupon kinds are these now.
+    CouponKinds(Vec<CouponKind>),
+    /// An access token was minted.
+    Minted(Box<Minted>),
+    /// An access token was revoked.
+    TokenRevoked(AccessToken),
+    /// All of a batch was done.
+    Batch(Vec<Receipt>),
+    /// A lease was granted.
+    Granted(Grant),
+    /// A lease is whole again.
+    Renewed(Renewed),
+    /// A lease was given back.
+    Released,
+    /// A lease was taken away; the row as it is now.
+    Revoked(Box<Lock>),
+}
+
+/// What came of trying a command.
+pub enum Applied {
+    /// It is done. These locks are free now, or were let go on the way: somebody may be waiting for them.
+    Done(Receipt, Vec<LockId>),
+    /// Somebody has this lock. Whatever was written must be rolled back.
+    Held(LockId),
+}
+
+/// Carries the command out for `by`, under the lock tokens presented with it.
+pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Applied, Error> {
+    match command {
+        Command::Acquire(ask) => Ok(match lock::acquire(tx, ask, by)? {
+            Ok(grant) => Applied::Done(Receipt::Granted(grant), Vec::new()),
+            Err(id) => Applied::Held(id),
+        }),
+        Command::Release { id, token } => {
+            Ok(Applied::Done(Receipt::Released, lock::release(tx, id.as_ref(), token, by)?))
+        }
+        Command::Revoke(revoke) => {
+            let lock = lock::revoke(tx, revoke, by)?;
+            Ok(Applied::Done(Receipt::Revoked(Box::new(lock)), vec![revoke.id.clone()]))
+        }
+        _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
+            Ok(guarded) => {
+                let act = Act { by: by.to_owned(), fence: guarded.fence };
+                Ok(Applied::Done(carry_out(tx, command, &act)?, guarded.freed))
+            }
+            Err(id) => Ok(Applied::Held(id)),
+        },
+    }
+}
+
+fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, Error> {
+    let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
+    match command {
+        Command::Recharge { user, amount, note } => {
+            ledger::recharge::recharge(tx, user, *amount, note, act).map(moved)
+        }
+        Command::Withdraw { user, amount, note } => {
+            ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved)
+        }
+        Command::Pay { user, to, amount, coupon, note } => {
+            ledger::pay::pay(tx, user, to, *amount, coupon.as_ref(), note, act).map(moved)
+        }
+        Command::Transfer { from, to, amount, note } => {
+            ledger::transfer::transfer(tx, from, to, *amount, note, act).map(moved)
+        }
+        Command::Refund { entry, amount, note } => ledger::refund::refund(tx, *entry, *amount, note, act).map(moved),
+        Command::GrantCoupon { user, kind } => ledger::coupon::grant_kind(tx, user, kind).map(Receipt::Coupon),
+        Command::SetTiers(tiers) => {
+            ledger::coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone()))
+        }
+        Command::SetCouponKinds(kinds) => {
+            ledger::coupon::set_kinds(tx, kinds).map(|()| Receipt::CouponKinds(kinds.clone()))
+        }
+        Command::MintToken(wanted) => {
+            token::mint(tx, wanted, token::new_secret()).map(|minted| Receipt::Minted(Box::new(minted)))
+        }
+        Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
+        Command::Renew { id, token, expire_ms } => {
+            lock::renew(tx, id.as_ref(), token, *expire_ms).map(Receipt::Renewed)
+        }
+        Command::Batch(items) => {
+            let done = items.iter().enumerate().map(|(index, item)| {
+                carry_out(tx, item, act).map_err(|error| error.with("index", index))
+            });
+            done.collect::<Result<_, _>>().map(Receipt::Batch)
+        }
+        Command::Acquire(_) | Command::Release { .. } | Command::Revoke(_) => {
+            unreachable!("what changes who holds a lock is applied above and is no batch item")
+        }
+    }
+}
+
+/// The locks of the users' wallets a command touches, the payer's first: each must be proved by a token or held by
+/// nobody. (Which is asked first makes no difference: nothing is held while waiting.)
+pub fn locks_needed(tx: &ReadTx<'_>, command: &Command) -> Result<Vec<LockId>, Error> {
+    let locks = |wallets: &[&WalletId]| wallets.iter().filter_map(|wallet| wallet.lock()).collect();
+    Ok(match command {
+        Command::Recharge { user, .. } | Command::Withdraw { user, .. } => locks(&[&user.wallet()]),
+        Command::Pay { user, to, .. } => locks(&[&user.wallet(), to]),
+        Command::Transfer { from, to, .. } => locks(&[from, to]),
+        Command::Refund { entry, .. } => match ledger::entry::entry(tx, *entry) {
+            Ok(original) => locks(&[&original.to, &original.from]),
+            Err(_) => Vec::new(), // said in its turn: locks come before wallets
+        },
+        Command::Batch(items) => {
+            let mut all = BTreeSet::new();
+            for item in items {
+                all.extend(locks_needed(tx, item)?);
+            }
+            all.into_iter().collect()
+        }
+        Command::Acquire(ask) => ask.ids.clone(),
+        _ => Vec::new(),
+    })
+}
+
+impl Command {
+    /// Whether its answer carries a secret: such an answer is never stored.
+    pub fn answers_with_a_secret(&self) -> bool {
+        matches!(
+            self,
+            Command::MintToken(_)
+                | Command::Acquire(_)
+                | Command::Renew { .. }
+                | Command::Release { .. }
+                | Command::Revoke(_)
+        )
+    }
+
+    /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON).
+    pub fn fingerprint(&self) -> [u8; 16] {
+        secret::sha256_short(&self.canonical())
+    }
+
+    /// Verb and fields, each with its length before it, so that no two commands read the same.
+    fn canonical(&self) -> Vec<u8> {
+        let mut text = Canonical(Vec::with_capacity(128));
+        self.write(&mut text);
+        text.0
+    }
+
+    fn write(&self, text: &mut Canonical) {
+        match self {
+            Command::Recharge { user, amount, note } => text.verb("recharge").field(user).field(amount).note(note),
+            Command::Withdraw { user, amount, note } => text.verb("withdraw").field(user).field(amount).note(note),
+            Command::Pay { user, to, amount, coupon, note } => {
+                text.verb("pay").field(user).field(to).field(amount).optional(coupon.as_ref()).note(note)
+            }
+            Command::Transfer { from, to, amount, note } => {
+                text.verb("transfer").field(from).field(to).field(amount).note(note)
+            }
+            Command::Refund { entry, amount, note } => {
+                text.verb("refund").field(entry.0).optional(amount.as_ref()).note(note)
+            }
+            Command::GrantCoupon { user, kind } => text.verb("coupon").field(user).field(kind),
+            Command::SetTiers(tiers) => {
+                text.verb("tiers");
+                for tier in tiers {
+                    text.field(tier.from).optional(tier.kind.as_ref());
+                }
+                text
+            }
+            Command::SetCouponKinds(kinds) => {
+                text.verb("coupon-kinds");
+                for CouponKind { kind, terms, earned_zh, earned_en } in kinds {
+                    match terms.off {
+                        Off::Amount(amount) => text.field(kind).field("amount").field(amount),
+                        Off::Percent(percent) => text.field(kind).field("percent").field(percent),
+                    };
+                    text.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
+                }
+                text
+            }
+            Command::RevokeToken(id) => text.verb("revoke-token").field(id),
+            Command::Batch(items) => {
+                text.verb("batch").field(items.len());
+                items.iter().for_each(|item| item.write(text));
+                text
+            }
+            Command::MintToken(_)
+            | Command::Acquire(_)
+            | Command::Renew { .. }
+            | Command::Release { .. }
+            | Command::Revoke(_) => unreachable!("an answer with a secret is never stored, so nothing is compared"),
+        };
+    }
+}
+
+struct Canonical(Vec<u8>);
+
+impl Canonical {
+    fn verb(&mut self, verb: &str) -> &mut Canonical {
+        self.field(verb)
+    }
+
+    fn field(&mut self, value: impl std::fmt::Display) -> &mut Canonical {
+        let value = value.to_string();
+        self.0.extend((value.len() as u32).to_be_bytes());
+        self.0.extend(value.as_bytes());
+        self
+    }
+
+    fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Canonical {
+        match value {
+            Some(value) => self.field(value),
+            None => {
+                self.0.extend(u32::MAX.to_be_bytes());
+                self
+            }
+        }
+    }
+
+    fn note(&mut self, note: &Note) -> &mut Canonical {
+        self.optional(note.reference.as_ref()).optional(note.metadata.as_ref())
+    }
+}

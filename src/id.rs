@@ -1,0 +1,262 @@
+//! Names and numbers that identify things. Each can only be made valid, and knows nothing of SQL or HTTP.
+
+use crate::error::{Error, Name};
+use std::borrow::Cow;
+use std::fmt;
+
+/// A user: 1–64 characters of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`. Also the id of the user's wallet.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserId(String);
+
+impl UserId {
+    /// Takes a user as a client wrote it.
+    pub fn parse(text: &str) -> Result<UserId, Error> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != "..";
+        if valid {
+            return Ok(UserId(text.to_owned()));
+        }
+        Err(Error::new(Name::InvalidUser, "a user is 1 to 64 characters of A-Z a-z 0-9 . _ - (and not . or ..)"))
+    }
+
+    /// The user as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The user's wallet.
+    pub fn wallet(&self) -> WalletId {
+        WalletId(Cow::Owned(self.0.clone()))
+    }
+}
+
+/// A wallet: a user's, or the system's (`@…`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WalletId(Cow<'static, str>);
+
+impl WalletId {
+    /// The outside world: money comes from it and goes to it.
+    pub const BANK: WalletId = WalletId(Cow::Borrowed("@bank"));
+    /// What was paid.
+    pub const SALES: WalletId = WalletId(Cow::Borrowed("@sales"));
+    /// What is reserved.
+    pub const HOLDS: WalletId = WalletId(Cow::Borrowed("@holds"));
+
+    /// A user's wallet or one of the system's, as a client wrote it.
+    pub fn parse(text: &str) -> Result<WalletId, Error> {
+        let system = [WalletId::BANK, WalletId::SALES, WalletId::HOLDS].into_iter().find(|id| id.0 == text);
+        system.map_or_else(|| UserId::parse(text).map(|user| user.wallet()), Ok)
+    }
+
+    /// A wallet id that was read back from the file.
+    pub(crate) fn stored(text: String) -> WalletId {
+        WalletId(Cow::Owned(text))
+    }
+
+    /// Whether it belongs to the system. Only such a wallet may go below zero.
+    pub fn is_system(&self) -> bool {
+        self.0.starts_with('@')
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The lock that guards this wallet; the system's wallets have none.
+    pub fn lock(&self) -> Option<LockId> {
+        (!self.is_system()).then(|| LockId(format!("wallet/{}", self.0)))
+    }
+}
+
+/// The number of an entry: 1, 2, 3, … without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(pub i64);
+
+impl EntryId {
+    /// Takes an entry's number as a client wrote it.
+    pub fn parse(text: &str) -> Result<EntryId, Error> {
+        let digits = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+        let number = if digits { text.parse().ok() } else { None };
+        number.map(EntryId).ok_or_else(|| Error::invalid("an entry is named by its number"))
+    }
+}
+
+/// The number of a lease. It grows with every grant of any lock and never repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub i64);
+
+/// A coupon's code, in capitals: typed in any case it means the same.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CouponCode(String);
+
+impl CouponCode {
+    /// What codes are made of: capitals and digits, without the look-alikes `I`, `O`, `0` and `1`.
+    pub const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+
+    /// Takes a code as somebody typed it.
+    pub fn parse(text: &str) -> Result<CouponCode, Error> {
+        let valid = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        if valid { Ok(CouponCode(text.to_ascii_uppercase())) } else { Err(Error::invalid("a coupon is named by its code, such as 7K2Q")) }
+    }
+
+    /// A code of random `bytes`, one symbol each.
+    pub fn from_random(bytes: &[u8]) -> CouponCode {
+        let symbol = |byte: &u8| char::from(CouponCode::ALPHABET[usize::from(*byte) % CouponCode::ALPHABET.len()]);
+        CouponCode(bytes.iter().map(symbol).collect())
+    }
+
+    /// The code as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A client's name for one intention: 1–255 visible ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// Takes a key as a client sent it.
+    pub fn parse(text: &str) -> Result<IdempotencyKey, Error> {
+        if is_visible(text, 1..=255) {
+            return Ok(IdempotencyKey(text.to_owned()));
+        }
+        Err(Error::invalid("an Idempotency-Key is 1 to 255 visible ASCII characters"))
+    }
+
+    /// The key of item `index` of a batch sent under this key.
+    pub fn item(&self, index: usize) -> IdempotencyKey {
+        IdempotencyKey(format!("{}/{index}", self.0))
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The name of a lock: 1–255 bytes, exact and case-sensitive, without control characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LockId(String);
+
+impl LockId {
+    /// Takes a lock's name as a client wrote it.
+    pub fn parse(text: &str) -> Result<LockId, Error> {
+        if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+            return Ok(LockId(text.to_owned()));
+        }
+        Err(Error::invalid("a lock id is 1 to 255 bytes without control characters"))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The proof of one lease, as its holder presents it: `lk1.INCARNATION.FENCE.SECRET`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LockToken {
+    /// The history of the file it was granted in.
+    pub incarnation: String,
+    /// The lease's number.
+    pub fence: Fence,
+    /// What only the holder knows.
+    pub secret: LockSecret,
+}
+
+impl LockToken {
+    /// Reads a token; what cannot be one proves nothing.
+    pub fn parse(text: &str) -> Option<LockToken> {
+        let mut parts = text.split('.');
+        let (version, incarnation, fence, secret) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        let whole = version == "lk1" && parts.next().is_none() && is_visible(incarnation, 1..=64);
+        let secret = LockSecret::parse(secret).ok()?;
+        let fence = EntryId::parse(fence).ok()?.0;
+        whole.then(|| LockToken { incarnation: incarnation.to_owned(), fence: Fence(fence), secret })
+    }
+}
+
+impl fmt::Display for LockToken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "lk1.{}.{}.{}", self.incarnation, self.fence.0, self.secret.0)
+    }
+}
+
+/// A token is a secret: debugging shows which lease it is of and no more.
+impl fmt::Debug for LockToken {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "LockToken(fence {})", self.fence.0)
+    }
+}
+
+/// The secret of one lease: 16–64 characters of `A-Z a-z 0-9 _ -`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LockSecret(String);
+
+impl LockSecret {
+    /// Takes a secret as a client chose it.
+    pub fn parse(text: &str) -> Result<LockSecret, Error> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if (16..=64).contains(&text.len()) && text.bytes().all(plain) {
+            return Ok(LockSecret(text.to_owned()));
+        }
+        Err(Error::invalid("a lock's secret is 16 to 64 characters of A-Z a-z 0-9 _ -"))
+    }
+
+    /// The secret as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LockSecret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("LockSecret(…)")
+    }
+}
+
+macro_rules! shown_as_text {
+    ($($kind:ty),*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str(self.as_str())
+            }
+        }
+    )*};
+}
+shown_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
+
+fn is_visible(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
+    length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_plain_and_short() {
+        for good in ["alice", "A.b_c-9", "...", &"x".repeat(64)] {
+            assert!(UserId::parse(good).is_ok(), "{good:?}");
+        }
+        for bad in ["", ".", "..", "@bank", "a b", "é", "a/b", &"x".repeat(65)] {
+            assert!(UserId::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_token_is_read_as_it_is_written_and_not_otherwise() {
+        let text = "lk1.abc.17.0123456789abcdef";
+        assert_eq!(LockToken::parse(text).unwrap().to_string(), text);
+        for bad in ["", "lk2.abc.17.0123456789abcdef", "lk1.abc.17.short", "lk1.abc.-1.0123456789abcdef", "lk1.abc.17.0123456789abcdef.x"] {
+            assert!(LockToken::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_code_means_the_same_in_any_case() {
+        assert_eq!(CouponCode::parse("7k2q").unwrap(), CouponCode::parse("7K2Q").unwrap());
+    }
+}

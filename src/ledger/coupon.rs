@@ -1,0 +1,337 @@
+//! Coupons: what earns one, what one does to a price, and who has which.
+//!
+//! The tiers and the kinds are rows that an admin can change; a coupon keeps the terms it was granted under.
+
+use crate::error::{Error, Name};
+use crate::id::{CouponCode, EntryId, UserId};
+use crate::money::{Cents, Money};
+use crate::secret;
+use crate::tx::{Got, ReadTx, Row, WriteTx, params};
+
+/// What a coupon does to a price.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// What it takes off.
+    pub off: Off,
+    /// The smallest price it is good for, in cents; 0 for any.
+    pub threshold: Cents,
+    /// Once, or for life.
+    pub single_use: bool,
+}
+
+/// A discount: an amount or a percentage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Off {
+    /// A fixed amount.
+    Amount(Money),
+    /// 1 to 100 per cent.
+    Percent(i64),
+}
+
+/// A coupon kind: terms under a name, and what is told to whoever earns one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CouponKind {
+    /// Its name, 1–16 characters.
+    pub kind: String,
+    /// What it does.
+    pub terms: Terms,
+    /// The sentence for its earner, in Chinese.
+    pub earned_zh: String,
+    /// The sentence for its earner, in English.
+    pub earned_en: String,
+}
+
+/// A recharge tier: from this amount on (and below the next tier), a recharge earns a coupon of this kind, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tier {
+    /// Where it begins.
+    pub from: Money,
+    /// What it earns.
+    pub kind: Option<String>,
+}
+
+/// A user's right to a discount.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Coupon {
+    /// Its code.
+    pub code: CouponCode,
+    /// Whose it is.
+    pub user: UserId,
+    /// The kind it was granted as.
+    pub kind: String,
+    /// The terms it was granted under.
+    pub terms: Terms,
+    /// When, in milliseconds since 1970.
+    pub granted_at: i64,
+    /// The recharge that earned it, if one did.
+    pub earned_by: Option<EntryId>,
+    /// How many payments use it, those wholly refunded left out.
+    pub uses: i64,
+    /// The refund that took it away again.
+    pub taken_by: Option<EntryId>,
+}
+
+/// What a payment costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// What is really paid: never below 0.01.
+    pub amount: Money,
+    /// What the coupon takes off.
+    pub discount: Cents,
+}
+
+impl Terms {
+    /// The price of something of `gross`: the discount is rounded half-up to the cent, and one cent is always paid.
+    fn price(&self, gross: Money) -> Price {
+        let off = match self.off {
+            Off::Amount(off) => off.cents(),
+            Off::Percent(percent) => gross.percent(percent),
+        };
+        let amount = Money::from_cents(gross.cents() - off).unwrap_or(Money::MIN);
+        Price { amount, discount: Cents(gross.cents() - amount.cents()) }
+    }
+}
+
+impl Coupon {
+    /// `usable`, `used`, or `taken_back`.
+    pub fn state(&self) -> &'static str {
+        match (self.taken_by, self.terms.single_use && self.uses > 0) {
+            (Some(_), _) => "taken_back",
+            (None, true) => "used",
+            (None, false) => "usable",
+        }
+    }
+
+    /// What a payment of `gross` costs with it, or why it does not apply.
+    pub fn price(&self, gross: Money) -> Result<Price, Error> {
+        let code = &self.code;
+        match self.state() {
+            "used" => return Err(Error::new(Name::CouponUsed, format!("coupon {code} has been used"))),
+            "taken_back" => {
+                let detail = format!("coupon {code} was taken back when the recharge that earned it was refunded");
+                return Err(Error::new(Name::CouponNotApplicable, detail));
+            }
+            _ => {}
+        }
+        if gross.cents() < self.terms.threshold.0 {
+            let threshold = self.terms.threshold.to_string();
+            let detail = format!("coupon {code} is for payments of at least {threshold}, not {gross}");
+            return Err(Error::new(Name::CouponNotApplicable, detail).with("threshold", threshold));
+        }
+        Ok(self.terms.price(gross))
+    }
+
+    /// The same coupon as it was when it was granted: what a repeated answer shows.
+    pub fn as_granted(self) -> Coupon {
+        Coupon { uses: 0, taken_by: None, ..self }
+    }
+
+    pub(super) fn read(row: &Row<'_>) -> Got<Coupon> {
+        Ok(Coupon {
+            code: row.get(0)?,
+            user: row.get(1)?,
+            kind: row.get(2)?,
+            terms: read_terms(row, 3)?,
+            granted_at: row.get(7)?,
+            earned_by: row.get(8)?,
+            uses: row.get(9)?,
+            taken_by: row.get(10)?,
+        })
+    }
+}
+
+macro_rules! coupon_columns {
+    () => {
+        "code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by"
+    };
+}
+pub(super) use coupon_columns;
+
+fn read_terms(row: &Row<'_>, column: usize) -> Got<Terms> {
+    let off = match row.get::<_, Option<Money>>(column)? {
+        Some(amount) => Off::Amount(amount),
+        None => Off::Percent(row.get(column + 1)?),
+    };
+    Ok(Terms { off, threshold: Cents(row.get(column + 2)?), single_use: row.get(column + 3)? })
+}
+
+impl Off {
+    fn columns(self) -> (Option<Money>, Option<i64>) {
+        match self {
+            Off::Amount(amount) => (Some(amount), None),
+            Off::Percent(percent) => (None, Some(percent)),
+        }
+    }
+}
+
+/// The coupon of that code.
+pub fn coupon(tx: &ReadTx<'_>, code: &CouponCode) -> Result<Coupon, Error> {
+    let sql = concat!("SELECT ", coupon_columns!(), " FROM coupon WHERE code = $1");
+    tx.one(sql, params![code], Coupon::read)?.ok_or_else(|| not_found(code))
+}
+
+/// The coupon of that code if it is the user's; somebody else's is as good as none.
+pub fn of_user(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
+    let coupon = coupon(tx, code)?;
+    if coupon.user == *user { Ok(coupon) } else { Err(not_found(code)) }
+}
+
+/// What is said of a coupon that is not there, or not the caller's.
+pub fn not_found(code: &CouponCode) -> Error {
+    Error::new(Name::CouponNotFound, format!("there is no coupon {code} for this user"))
+}
+
+/// Grants the user, who must have a wallet, a coupon of that kind.
+pub fn grant_kind(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
+    super::wallet(tx, &user.wallet())?;
+    let kind = find_kind(tx, kind)?.ok_or_else(|| {
+        Error::new(Name::CouponKindNotFound, format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"))
+    })?;
+    let code = draw_code(tx)?;
+    grant(tx, code, user, &kind, None)
+}
+
+pub(super) fn grant(
+    tx: &WriteTx<'_>,
+    code: CouponCode,
+    user: &UserId,
+    kind: &CouponKind,
+    earned_by: Option<EntryId>,
+) -> Result<Coupon, Error> {
+    let granted_at = tx.now().wall_ms;
+    let (amount_off, percent_off) = kind.terms.off.columns();
+    let CouponKind { kind, terms, .. } = kind.clone();
+    tx.execute_one(
+        concat!("INSERT INTO coupon (", coupon_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, NULL)"),
+        params![code, user, kind, amount_off, percent_off, terms.threshold.0, terms.single_use, granted_at, earned_by],
+    )?;
+    Ok(Coupon { code, user: user.clone(), kind, terms, granted_at, earned_by, uses: 0, taken_by: None })
+}
+
+pub(super) fn use_once(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
+    tx.execute_one("UPDATE coupon SET uses = uses + 1 WHERE code = $1", params![code])
+}
+
+pub(super) fn give_back(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
+    tx.execute_one("UPDATE coupon SET uses = uses - 1 WHERE code = $1", params![code])
+}
+
+pub(super) fn take_away(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) -> Result<(), Error> {
+    // Of several partial refunds the first one takes it.
+    tx.execute_one("UPDATE coupon SET taken_by = coalesce(taken_by, $2) WHERE code = $1", params![code, refund])
+}
+
+pub(super) fn must_not_be_used(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
+    match earned.map(|code| coupon(tx, code)).transpose()? {
+        Some(coupon) if coupon.uses > 0 => {
+            let detail = format!("coupon {}, which this recharge earned, has been used", coupon.code);
+            Err(Error::new(Name::CouponUsed, detail).with("coupon", coupon.code.as_str()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// How many random codes are tried before they are made one character longer.
+const DRAWS_MAX: usize = 8;
+
+/// A code never given before. Codes of a length run short when half of them were given: then they grow.
+pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
+    let supply = "SELECT length, given FROM code_supply ORDER BY length DESC LIMIT 1";
+    let (length, given) =
+        tx.one(supply, [], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((4, 0));
+    let supply_of_length = (CouponCode::ALPHABET.len() as i64).pow(length);
+    if given < supply_of_length / 2 {
+        for _ in 0..DRAWS_MAX {
+            let code = random_code(length);
+            if tx.one("SELECT 1 FROM coupon WHERE code = $1", params![code], |_| Ok(()))?.is_none() {
+                tx.execute_one("UPDATE code_supply SET given = given + 1 WHERE length = $1", params![length])?;
+                return Ok(code);
+            }
+        }
+    }
+    let longer = length + 1;
+    tx.execute_one("INSERT INTO code_supply (length, given) VALUES ($1, 1)", params![longer])?;
+    Ok(random_code(longer)) // the first of its length
+}
+
+fn random_code(length: u32) -> CouponCode {
+    let bytes: [u8; 12] = secret::random();
+    CouponCode::from_random(&bytes[..length as usize])
+}
+
+/// The kind that a recharge of `amount` earns: that of the highest tier it reaches.
+pub(super) fn earned_by(tx: &ReadTx<'_>, amount: Money) -> Result<Option<CouponKind>, Error> {
+    let tier = "SELECT coupon_kind FROM recharge_tier WHERE from_amount <= $1 ORDER BY from_amount DESC LIMIT 1";
+    match tx.one(tier, params![amount], |row| row.get::<_, Option<String>>(0))?.flatten() {
+        Some(kind) => find_kind(tx, &kind),
+        None => Ok(None),
+    }
+}
+
+macro_rules! kind_columns {
+    () => {
+        "kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en"
+    };
+}
+
+fn read_kind(row: &Row<'_>) -> Got<CouponKind> {
+    Ok(CouponKind { kind: row.get(0)?, terms: read_terms(row, 1)?, earned_zh: row.get(5)?, earned_en: row.get(6)? })
+}
+
+/// The coupon kind of that name, if there is one.
+pub fn find_kind(tx: &ReadTx<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
+    tx.one(concat!("SELECT ", kind_columns!(), " FROM coupon_kind WHERE kind = $1"), params![kind], read_kind)
+}
+
+/// Every coupon kind.
+pub fn kinds(tx: &ReadTx<'_>) -> Result<Vec<CouponKind>, Error> {
+    tx.all(concat!("SELECT ", kind_columns!(), " FROM coupon_kind ORDER BY kind"), [], read_kind)
+}
+
+/// Replaces the coupon kinds. One that a tier gives cannot go; coupons already granted keep their terms.
+pub fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
+    for tier in tiers(tx)? {
+        if let Some(kind) = tier.kind.filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
+            let detail = format!("recharge tier {} gives coupon kind {kind}; change the tiers first", tier.from);
+            return Err(Error::new(Name::CouponKindInUse, detail).with("kind", kind));
+        }
+    }
+    let replaced = "INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                    ON CONFLICT (kind) DO UPDATE SET amount_off = $2, percent_off = $3, threshold = $4, \
+                    single_use = $5, earned_zh = $6, earned_en = $7";
+    for kind in kinds {
+        let (amount_off, percent_off) = kind.terms.off.columns();
+        let CouponKind { kind, terms, earned_zh, earned_en } = kind;
+        tx.execute_one(
+            replaced,
+            params![kind, amount_off, percent_off, terms.threshold.0, terms.single_use, earned_zh, earned_en],
+        )?;
+    }
+    for old in self::kinds(tx)? {
+        if !kinds.iter().any(|new| new.kind == old.kind) {
+            tx.execute_one("DELETE FROM coupon_kind WHERE kind = $1", params![old.kind])?;
+        }
+    }
+    Ok(())
+}
+
+/// The recharge tiers, lowest first. The last one is open-ended.
+pub fn tiers(tx: &ReadTx<'_>) -> Result<Vec<Tier>, Error> {
+    let sql = "SELECT from_amount, coupon_kind FROM recharge_tier ORDER BY from_amount";
+    tx.all(sql, [], |row| Ok(Tier { from: row.get(0)?, kind: row.get(1)? }))
+}
+
+/// Replaces the recharge tiers.
+pub fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
+    tx.execute("DELETE FROM recharge_tier", [])?;
+    for tier in tiers {
+        if let Some(kind) = &tier.kind
+            && find_kind(tx, kind)?.is_none()
+        {
+            return Err(Error::new(Name::CouponKindNotFound, format!("there is no coupon kind {kind}")));
+        }
+        tx.execute_one("INSERT INTO recharge_tier VALUES ($1, $2)", params![tier.from, tier.kind])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! An entry, its place in the file, and the bytes its hash covers.
+
+use super::{Balance, Cents, Money};
+use crate::error::{Error, Name};
+use crate::id::{CouponCode, EntryId, Fence, WalletId};
+use crate::secret::{Hash, sha256};
+use crate::tx::{Got, Head, ReadTx, Row, WriteTx, params, unreadable};
+
+/// What kind of movement an entry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// From the outside world into a wallet.
+    Recharge,
+    /// From a wallet to the outside world.
+    Withdraw,
+    /// From a wallet for something bought.
+    Pay,
+    /// From a wallet to another.
+    Transfer,
+    /// Back, for an earlier entry.
+    Refund,
+}
+
+impl Kind {
+    const ALL: [Kind; 5] = [Kind::Recharge, Kind::Withdraw, Kind::Pay, Kind::Transfer, Kind::Refund];
+
+    /// The kind as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Recharge => "recharge",
+            Kind::Withdraw => "withdraw",
+            Kind::Pay => "pay",
+            Kind::Transfer => "transfer",
+            Kind::Refund => "refund",
+        }
+    }
+
+    /// The kind of that name.
+    pub fn parse(text: &str) -> Result<Kind, Error> {
+        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+        kind.ok_or_else(|| Error::invalid("kind is one of recharge, withdraw, pay, transfer, refund"))
+    }
+}
+
+/// One immutable movement `from → to`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its number.
+    pub id: EntryId,
+    /// When, in milliseconds since 1970.
+    pub at: i64,
+    /// What kind of movement.
+    pub kind: Kind,
+    /// The wallet that gave.
+    pub from: WalletId,
+    /// The wallet that received.
+    pub to: WalletId,
+    /// How much really moved.
+    pub amount: Money,
+    /// What the giver had after it.
+    pub from_balance: Balance,
+    /// What the receiver had after it.
+    pub to_balance: Balance,
+    /// The caller who asked for it.
+    pub by: String,
+    /// The coupon a payment used, or a recharge earned.
+    pub coupon: Option<CouponCode>,
+    /// Of a payment: the price before the discount.
+    pub gross: Option<Money>,
+    /// Of a payment: what the coupon took off.
+    pub discount: Option<Cents>,
+    /// Of a refund: the entry it gives back.
+    pub refunds: Option<EntryId>,
+    /// The client's own name for it.
+    pub reference: Option<String>,
+    /// What else the client wanted kept: a flat JSON object of strings.
+    pub metadata: Option<String>,
+    /// The lease it was made under.
+    pub fence: Option<Fence>,
+    /// SHA-256 of the hash before it and of everything above.
+    pub hash: Hash,
+}
+
+impl Entry {
+    /// The entry with its hash, which ties it to everything before.
+    pub fn chained_to(mut self, previous: &Hash) -> Entry {
+        self.hash = self.hash_after(previous);
+        self
+    }
+
+    /// The hash it must have if `previous` is the hash of the entry before it (32 zero bytes before the first).
+    pub fn hash_after(&self, previous: &Hash) -> Hash {
+        let mut bytes = previous.to_vec();
+        self.write_bytes(&mut bytes);
+        sha256(&bytes)
+    }
+
+    /// The byte layout that is hashed, version 1. It never changes: a new field would be a version 2, told apart by
+    /// the first byte. Every field is a big-endian u32 length and that many bytes; an integer is 8 bytes, big-endian;
+    /// what is absent has the length 0xFFFFFFFF and no bytes. The order is that of the struct.
+    fn write_bytes(&self, bytes: &mut Vec<u8>) {
+        bytes.push(1);
+        let mut field = |value: Option<&[u8]>| match value {
+            Some(value) => {
+                bytes.extend((value.len() as u32).to_be_bytes());
+                bytes.extend(value);
+            }
+            None => bytes.extend(u32::MAX.to_be_bytes()),
+        };
+        field(Some(&self.id.0.to_be_bytes()));
+        field(Some(&self.at.to_be_bytes()));
+        field(Some(self.kind.as_str().as_bytes()));
+        field(Some(self.from.as_str().as_bytes()));
+        field(Some(self.to.as_str().as_bytes()));
+        field(Some(&self.amount.cents().to_be_bytes()));
+        field(Some(&self.from_balance.cents().to_be_bytes()));
+        field(Some(&self.to_balance.cents().to_be_bytes()));
+        field(Some(self.by.as_bytes()));
+        field(self.coupon.as_ref().map(|code| code.as_str().as_bytes()));
+        field(self.gross.map(|gross| gross.cents().to_be_bytes()).as_ref().map(|b| &b[..]));
+        field(self.discount.map(|discount| discount.0.to_be_bytes()).as_ref().map(|b| &b[..]));
+        field(self.refunds.map(|id| id.0.to_be_bytes()).as_ref().map(|b| &b[..]));
+        field(self.reference.as_deref().map(str::as_bytes));
+        field(self.metadata.as_deref().map(str::as_bytes));
+        field(self.fence.map(|fence| fence.0.to_be_bytes()).as_ref().map(|b| &b[..]));
+    }
+
+    /// Reads a row of `entry_columns!`.
+    pub fn read(row: &Row<'_>) -> Got<Entry> {
+        let kind: String = row.get(2)?;
+        Ok(Entry {
+            id: row.get(0)?,
+            at: row.get(1)?,
+            kind: Kind::parse(&kind).map_err(|_| unreadable(2))?,
+            from: row.get(3)?,
+            to: row.get(4)?,
+            amount: row.get(5)?,
+            from_balance: row.get(6)?,
+            to_balance: row.get(7)?,
+            by: row.get(8)?,
+            coupon: row.get(9)?,
+            gross: row.get(10)?,
+            discount: row.get::<_, Option<i64>>(11)?.map(Cents),
+            refunds: row.get(12)?,
+            reference: row.get(13)?,
+            metadata: row.get(14)?,
+            fence: row.get(15)?,
+            hash: row.get(16)?,
+        })
+    }
+}
+
+/// The columns of an entry, in the order of the struct.
+macro_rules! entry_columns {
+    () => {
+        "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, \
+         gross, discount, refunds, reference, metadata, fence, hash"
+    };
+}
+pub(super) use entry_columns;
+
+/// Every entry in the order of the chain.
+pub const ALL_IN_ORDER: &str = concat!("SELECT ", entry_columns!(), " FROM entry ORDER BY id");
+
+pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
+    tx.execute_one(
+        concat!(
+            "INSERT INTO entry (",
+            entry_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+        ),
+        params![
+            entry.id,
+            entry.at,
+            entry.kind.as_str(),
+            entry.from,
+            entry.to,
+            entry.amount,
+            entry.from_balance,
+            entry.to_balance,
+            entry.by,
+            entry.coupon,
+            entry.gross,
+            entry.discount.map(|discount| discount.0),
+            entry.refunds,
+            entry.reference,
+            entry.metadata,
+            entry.fence,
+            entry.hash,
+        ],
+    )?;
+    tx.set_head(Head { id: entry.id.0, at: entry.at, hash: entry.hash });
+    Ok(())
+}
+
+/// The entry of that number, which must be there.
+pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
+    let found =
+        tx.one(concat!("SELECT ", entry_columns!(), " FROM entry WHERE id = $1"), params![id], Entry::read)?;
+    found.ok_or_else(|| not_found(id))
+}
+
+/// What is said of an entry that is not there, or not the caller's to see.
+pub fn not_found(id: EntryId) -> Error {
+    Error::new(Name::EntryNotFound, format!("there is no entry {}", id.0))
+}
+
+/// The newest entry; number 0 and a hash of zeros before the first.
+pub fn head(tx: &ReadTx<'_>) -> Result<Head, Error> {
+    let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
+    let head = tx.one(newest, [], |row| Ok(Head { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
+    Ok(head.unwrap_or(Head { id: 0, at: 0, hash: [0; 32] }))
+}

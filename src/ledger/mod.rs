@@ -1,0 +1,170 @@
+//! The ledger: wallets, and the entries that move money between them.
+//!
+//! What always holds:
+//! - Money only moves: the sum over all wallets is zero. A mistake is refunded, never edited.
+//! - A wallet's balance is the sum of its entries, and each entry states both balances after it.
+//! - Only a system wallet goes below zero.
+//! - Entries are numbered without gaps, in time order, each hashed together with the hash before it.
+//!
+//! Knows nothing of: HTTP, keys, locks, who is allowed to ask.
+
+pub mod coupon;
+pub mod entry;
+pub mod pay;
+pub mod query;
+pub mod recharge;
+pub mod refund;
+pub mod transfer;
+pub mod withdraw;
+
+pub use entry::{Entry, Kind};
+
+use crate::error::{Error, Name};
+use crate::id::{EntryId, Fence, UserId, WalletId};
+use crate::money::{Balance, Cents, Money};
+use crate::tx::{Got, ReadTx, Row, WriteTx, params};
+
+/// One wallet as it is now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wallet {
+    /// Whose it is.
+    pub id: WalletId,
+    /// What it holds.
+    pub balance: Balance,
+    /// How many entries moved it.
+    pub entries: i64,
+}
+
+impl Wallet {
+    fn read(row: &Row<'_>) -> Got<Wallet> {
+        Ok(Wallet { id: row.get(0)?, balance: row.get(1)?, entries: row.get(2)? })
+    }
+
+    fn after_giving(&self, amount: Money) -> Result<Balance, Error> {
+        let rest = self.balance.minus(amount).ok_or_else(|| balance_limit(self))?;
+        if rest < Balance::ZERO && !self.id.is_system() {
+            return Err(insufficient_funds(self, amount));
+        }
+        Ok(rest)
+    }
+
+    fn after_receiving(&self, amount: Money) -> Result<Balance, Error> {
+        self.balance.plus(amount).ok_or_else(|| balance_limit(self))
+    }
+}
+
+/// What a client may say about a movement, kept with its entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The client's own name for it, at most 255 characters.
+    pub reference: Option<String>,
+    /// A flat JSON object of strings, in canonical form: keys sorted, no spaces.
+    pub metadata: Option<String>,
+}
+
+/// On whose behalf a command is carried out.
+#[derive(Clone, Debug)]
+pub struct Act {
+    /// The caller: a user, an access token's id, or `@local`.
+    pub by: String,
+    /// The lease it is made under, if a lock token was presented.
+    pub fence: Option<Fence>,
+}
+
+/// What a money verb did: the entry and what belongs to it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// The movement.
+    pub entry: Entry,
+    /// The coupon a recharge earned, as granted.
+    pub coupon: Option<coupon::Coupon>,
+}
+
+impl Moved {
+    fn plain(entry: Entry) -> Moved {
+        Moved { entry, coupon: None }
+    }
+}
+
+/// Why an amount moves: everything an entry says beyond from, to and how much.
+struct Why<'a> {
+    kind: Kind,
+    act: &'a Act,
+    note: &'a Note,
+    coupon: Option<&'a crate::id::CouponCode>,
+    /// Gross and discount of a payment.
+    price: Option<(Money, Cents)>,
+    refunds: Option<EntryId>,
+}
+
+impl<'a> Why<'a> {
+    fn new(kind: Kind, act: &'a Act, note: &'a Note) -> Why<'a> {
+        Why { kind, act, note, coupon: None, price: None, refunds: None }
+    }
+}
+
+/// Moves `amount`, or nothing at all. The entry comes first, then the balances it explains.
+fn post(tx: &WriteTx<'_>, from: &Wallet, to: &Wallet, amount: Money, why: Why<'_>) -> Result<Entry, Error> {
+    let from_balance = from.after_giving(amount)?;
+    let to_balance = to.after_receiving(amount)?;
+    let head = tx.head();
+    let entry = Entry {
+        id: EntryId(head.id + 1),
+        at: tx.now().wall_ms.max(head.at),
+        kind: why.kind,
+        from: from.id.clone(),
+        to: to.id.clone(),
+        amount,
+        from_balance,
+        to_balance,
+        by: why.act.by.clone(),
+        coupon: why.coupon.cloned(),
+        gross: why.price.map(|(gross, _)| gross),
+        discount: why.price.map(|(_, discount)| discount),
+        refunds: why.refunds,
+        reference: why.note.reference.clone(),
+        metadata: why.note.metadata.clone(),
+        fence: why.act.fence,
+        hash: [0; 32],
+    }
+    .chained_to(&head.hash);
+    entry::insert(tx, &entry)?;
+    set_balance(tx, from, from_balance)?;
+    set_balance(tx, to, to_balance)?;
+    Ok(entry)
+}
+
+fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<(), Error> {
+    tx.execute_one("UPDATE wallet SET balance = $1, entries = entries + 1 WHERE id = $2", params![balance, wallet.id])
+}
+
+/// The wallet, which must be there.
+pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
+    find_wallet(tx, id)?.ok_or_else(|| {
+        Error::new(Name::WalletNotFound, format!("{id} has no wallet; the first recharge creates it")).with("user", id.as_str())
+    })
+}
+
+/// The wallet, if it is there.
+pub fn find_wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
+    tx.one("SELECT id, balance, entries FROM wallet WHERE id = $1", params![id], Wallet::read)
+}
+
+fn wallet_or_new(tx: &WriteTx<'_>, user: &UserId) -> Result<Wallet, Error> {
+    let id = user.wallet();
+    if let Some(wallet) = find_wallet(tx, &id)? {
+        return Ok(wallet);
+    }
+    tx.execute_one("INSERT INTO wallet (id, created_at) VALUES ($1, $2)", params![id, tx.now().wall_ms])?;
+    Ok(Wallet { id, balance: Balance::ZERO, entries: 0 })
+}
+
+fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
+    let balance = wallet.balance.to_string();
+    let detail = format!("{} has {balance} and needs {needed}", wallet.id);
+    Error::new(Name::InsufficientFunds, detail).with("balance", balance).with("needed", needed.to_string())
+}
+
+fn balance_limit(wallet: &Wallet) -> Error {
+    Error::new(Name::BalanceLimit, format!("the balance of {} would pass {}", wallet.id, Balance::LIMIT))
+}

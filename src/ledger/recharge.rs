@@ -1,0 +1,21 @@
+//! Recharge: money from the outside world into a wallet, and the coupon its tier earns, in one commit.
+
+use super::{Act, Kind, Moved, Note, Why, coupon, post, wallet, wallet_or_new};
+use crate::error::Error;
+use crate::id::{UserId, WalletId};
+use crate::money::Money;
+use crate::tx::WriteTx;
+
+/// Recharges the user's wallet, which the first recharge creates.
+pub fn recharge(tx: &WriteTx<'_>, user: &UserId, amount: Money, note: &Note, act: &Act) -> Result<Moved, Error> {
+    let to = wallet_or_new(tx, user)?;
+    let from = wallet(tx, &WalletId::BANK)?;
+    let earned = coupon::earned_by(tx, amount)?;
+    let code = earned.is_some().then(|| coupon::draw_code(tx)).transpose()?;
+    let entry = post(tx, &from, &to, amount, Why { coupon: code.as_ref(), ..Why::new(Kind::Recharge, act, note) })?;
+    let coupon = match (earned, code) {
+        (Some(kind), Some(code)) => Some(coupon::grant(tx, code, user, &kind, Some(entry.id))?),
+        _ => None,
+    };
+    Ok(Moved { entry, coupon })
+}

@@ -1,0 +1,21 @@
+//! Transfer: money from one wallet to another. Both must be there.
+
+use super::{Act, Kind, Moved, Note, Why, post, wallet};
+use crate::error::Error;
+use crate::id::WalletId;
+use crate::money::Money;
+use crate::tx::WriteTx;
+
+/// Transfers `amount`. That the two are not the same wallet is settled before it is a command.
+pub fn transfer(
+    tx: &WriteTx<'_>,
+    from: &WalletId,
+    to: &WalletId,
+    amount: Money,
+    note: &Note,
+    act: &Act,
+) -> Result<Moved, Error> {
+    let from = wallet(tx, from)?;
+    let to = wallet(tx, to)?;
+    Ok(Moved::plain(post(tx, &from, &to, amount, Why::new(Kind::Transfer, act, note))?))
+}

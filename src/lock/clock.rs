@@ -1,0 +1,57 @@
+//! Lease time: the machine's boot-time clock plus an offset kept in the file, so that it never goes back — not with
+//! the wall clock, not with a reboot, not with a snapshot of the file brought back.
+
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::tx::{ReadTx, WriteTx, params};
+
+/// How boot time becomes lease time.
+#[derive(Clone, Debug)]
+pub struct LeaseClock {
+    clock: Clock,
+    boot_id: String,
+    offset_ms: i64,
+}
+
+impl LeaseClock {
+    /// Reads the offset of this boot, or works out a new one with which time goes on from the highest ever used.
+    pub fn load(tx: &ReadTx<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
+        let sql = "SELECT clock_ms, boot_id, boot_offset_ms FROM lock_seq";
+        let (highest, boot_id, offset): (i64, String, i64) = tx
+            .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .ok_or_else(|| Error::internal("the file has no lease clock"))?;
+        let now = clock.boot_ms();
+        let goes_on = boot_id == clock.boot_id() && now + offset >= highest;
+        let offset_ms = if goes_on { offset } else { highest - now };
+        Ok(LeaseClock { clock: clock.clone(), boot_id: clock.boot_id(), offset_ms })
+    }
+
+    /// Stores the offset, so that every process on this boot sees the same time.
+    pub fn store(&self, tx: &WriteTx<'_>) -> Result<(), Error> {
+        let sql = "UPDATE lock_seq SET boot_id = $1, boot_offset_ms = $2";
+        tx.execute_one(sql, params![self.boot_id, self.offset_ms])
+    }
+
+    /// Lease time now, in milliseconds.
+    pub fn now_ms(&self) -> i64 {
+        self.clock.boot_ms() + self.offset_ms
+    }
+}
+
+/// Makes every lease still held or in grace whole again, once per renewal: its holder could not renew while nobody
+/// answered. Never past what it may be held at most.
+pub fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
+    let now = tx.now().lease_ms;
+    tx.execute(
+        "UPDATE lock SET restarted = 1, \
+         renew_time = max(renew_time, min($1, coalesce(create_time + max_hold_ms - expire_ms, $1))) \
+         WHERE secret_hash IS NOT NULL AND restarted = 0 AND renew_time + expire_ms + grace_ms > $1",
+        params![now],
+    )?;
+    touch(tx)
+}
+
+/// Stores the highest lease time used.
+pub(super) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
+    tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1)", params![tx.now().lease_ms])
+}

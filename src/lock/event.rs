@@ -1,0 +1,163 @@
+//! What happened to a lock, append-only: who broke whose lock is never a mystery.
+
+use super::Lock;
+use crate::error::Error;
+use crate::id::{Fence, LockId, LockSecret};
+use crate::secret::{Hash, sha256_short};
+use crate::tx::{Got, ReadTx, Row, WriteTx, params, unreadable};
+
+/// What can happen to a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A free lock was granted.
+    Created,
+    /// A stale lock was granted.
+    TakenOver,
+    /// Its holder let go.
+    Released,
+    /// It was taken from its holder.
+    Revoked,
+}
+
+impl What {
+    const ALL: [What; 4] = [What::Created, What::TakenOver, What::Released, What::Revoked];
+
+    /// The event as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            What::Created => "created",
+            What::TakenOver => "taken_over",
+            What::Released => "released",
+            What::Revoked => "revoked",
+        }
+    }
+
+    pub(super) fn as_past(self) -> &'static str {
+        match self {
+            What::Created => "was granted",
+            What::TakenOver => "ran out and the lock was taken over",
+            What::Released => "was released",
+            What::Revoked => "was revoked",
+        }
+    }
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its number.
+    pub seq: i64,
+    /// The lock.
+    pub lock: LockId,
+    /// What happened.
+    pub what: What,
+    /// The fence from then on.
+    pub fence: Fence,
+    /// The fence before.
+    pub previous_fence: Option<Fence>,
+    /// The label of the holder it happened for (or, revoked, to).
+    pub holder: String,
+    /// The caller.
+    pub by: String,
+    /// Why, where somebody said so.
+    pub reason: Option<String>,
+    /// Wall time, for people.
+    pub at: i64,
+}
+
+macro_rules! event_columns {
+    () => {
+        "seq, lock_id, what, fence, previous_fence, holder, made_by, reason, at"
+    };
+}
+
+impl Event {
+    fn read(row: &Row<'_>) -> Got<Event> {
+        let what: String = row.get(2)?;
+        Ok(Event {
+            seq: row.get(0)?,
+            lock: row.get(1)?,
+            what: What::ALL.into_iter().find(|known| known.as_str() == what).ok_or_else(|| unreadable(2))?,
+            fence: row.get(3)?,
+            previous_fence: row.get(4)?,
+            holder: row.get(5)?,
+            by: row.get(6)?,
+            reason: row.get(7)?,
+            at: row.get(8)?,
+        })
+    }
+}
+
+/// What to write down about an event beyond what the lock's row says.
+pub(super) struct Happened<'a> {
+    pub what: What,
+    pub previous_fence: Option<Fence>,
+    pub by: &'a str,
+    pub reason: Option<&'a str>,
+}
+
+pub(super) fn append(tx: &WriteTx<'_>, lock: &Lock, secret_hash: Option<Hash>, event: &Happened<'_>) -> Result<(), Error> {
+    let now = tx.now();
+    let short = secret_hash.map(|hash| hash[..16].to_vec());
+    tx.execute_one(
+        "INSERT INTO lock_event (lock_id, what, fence, previous_fence, secret_hash, holder, made_by, reason, lease_ms, at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        params![
+            lock.id,
+            event.what.as_str(),
+            lock.fence,
+            event.previous_fence,
+            short,
+            lock.holder,
+            event.by,
+            event.reason,
+            now.lease_ms,
+            now.wall_ms,
+        ],
+    )
+}
+
+/// How the lease of that fence ended, if it did.
+pub(super) fn end_of(tx: &ReadTx<'_>, id: Option<&LockId>, fence: Fence) -> Result<Option<Event>, Error> {
+    let Some(id) = id else { return Ok(None) };
+    let sql = concat!(
+        "SELECT ", event_columns!(), " FROM lock_event WHERE lock_id = $1 AND fence >= $2 \
+         AND (fence = $2 AND what = 'released' OR previous_fence = $2) ORDER BY fence LIMIT 1"
+    );
+    tx.one(sql, params![id, fence], Event::read)
+}
+
+/// Whether the lease of that fence was given back with this secret: then giving it back again is a repeat.
+pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &LockSecret) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND what = 'released' AND secret_hash = $3";
+    Ok(tx.one(sql, params![id, fence, sha256_short(secret.as_str().as_bytes())], |_| Ok(()))?.is_some())
+}
+
+/// The locks that were given back under that fence with this secret.
+pub(super) fn released_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
+    let sql = "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
+    let granted: Vec<LockId> =
+        tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))?;
+    let mut released = Vec::new();
+    for id in granted {
+        if was_released(tx, &id, fence, secret)? {
+            released.push(id);
+        }
+    }
+    Ok(released)
+}
+
+/// The fence that this secret once had on this lock, if it ever was granted it.
+pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) -> Result<Option<Fence>, Error> {
+    let sql = "SELECT fence FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND lock_id = $2 \
+               ORDER BY seq DESC LIMIT 1";
+    tx.one(sql, params![sha256_short(secret.as_str().as_bytes()), id], |row| row.get(0))
+}
+
+/// The events of a lock, newest first, older than number `before`.
+pub(super) fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<Event>, Error> {
+    let sql = concat!(
+        "SELECT ", event_columns!(), " FROM lock_event WHERE lock_id = $1 AND seq < $2 ORDER BY fence DESC, seq DESC LIMIT $3"
+    );
+    tx.all(sql, params![id, before, limit], Event::read)
+}

@@ -1,0 +1,273 @@
+//! Acquire, renew, release, revoke: the four things that change a lock's row.
+
+use super::clock::touch;
+use super::event::{self, Happened, What};
+use super::{Lock, find, lock_columns, lost, lost_entirely, under};
+use crate::error::{Error, Name};
+use crate::id::{Fence, LockId, LockSecret, LockToken};
+use crate::secret::{Hash, sha256};
+use crate::tx::{ReadTx, WriteTx, params};
+
+/// What somebody wants who asks for a lock.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    /// The locks, sorted and each once: all or nothing.
+    pub ids: Vec<LockId>,
+    /// What will prove the lease. Asking again with the same secret is the same grant.
+    pub secret: LockSecret,
+    /// A label for people.
+    pub holder: String,
+    /// How long the lease lasts without renewal.
+    pub expire_ms: i64,
+    /// How long after that nobody else may take over.
+    pub grace_ms: i64,
+    /// How long it may be held at most, renewals included.
+    pub max_hold_ms: Option<i64>,
+}
+
+/// A lease that was granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grant {
+    /// The locks.
+    pub ids: Vec<LockId>,
+    /// The proof.
+    pub token: LockToken,
+    /// How it came about.
+    pub how: How,
+    /// How long it lasts from now.
+    pub expires_in_ms: i64,
+    /// Whose dead lease it replaced.
+    pub previous: Option<Previous>,
+}
+
+/// How a grant came about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The lock was free.
+    Created,
+    /// The lock was stale (for several: at least one of them).
+    TakenOver,
+    /// It had been granted already: the same secret asked again.
+    Replayed,
+}
+
+/// The dead lease that a takeover replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Previous {
+    /// Its number.
+    pub fence: Fence,
+    /// Its holder's label.
+    pub holder: String,
+}
+
+/// Grants all the locks, or says which one somebody has. Nothing is kept of a grant that stopped half-way: the
+/// caller rolls back, and a gap in the fences is fine.
+pub fn acquire(tx: &WriteTx<'_>, ask: &Ask, by: &str) -> Result<Result<Grant, LockId>, Error> {
+    if let Some(grant) = repeat(tx, ask)? {
+        return Ok(Ok(grant));
+    }
+    let fence = draw_fence(tx)?;
+    let mut previous = None;
+    for id in &ask.ids {
+        match take(tx, ask, id, fence, by)? {
+            Taken::Free => {}
+            Taken::Over(dead) => previous = previous.or(Some(dead)),
+            Taken::Not => return Ok(Err(id.clone())),
+        }
+    }
+    Ok(Ok(Grant {
+        ids: ask.ids.clone(),
+        token: LockToken { incarnation: incarnation(tx)?, fence, secret: ask.secret.clone() },
+        how: if previous.is_some() { How::TakenOver } else { How::Created },
+        expires_in_ms: ask.expire_ms,
+        previous,
+    }))
+}
+
+enum Taken {
+    Free,
+    Over(Previous),
+    Not,
+}
+
+/// The heart: one conditional statement creates the row, takes a stale one over in place, or does nothing.
+fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Result<Taken, Error> {
+    let dead = find(tx, id)?;
+    let now = tx.now();
+    let secret_hash = hash(&ask.secret);
+    let granted = tx.one(
+        concat!(
+            "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10) \
+             ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
+             expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, renewals = 0, restarted = 0 \
+             WHERE renew_time + expire_ms + grace_ms <= $5 RETURNING ",
+            lock_columns!()
+        ),
+        params![
+            id,
+            fence,
+            secret_hash,
+            ask.holder,
+            now.lease_ms,
+            ask.expire_ms,
+            ask.grace_ms,
+            ask.max_hold_ms,
+            ask.ids.len(),
+            now.wall_ms
+        ],
+        Lock::read,
+    )?;
+    let Some(lock) = granted else { return Ok(Taken::Not) };
+    let what = if dead.is_some() { What::TakenOver } else { What::Created };
+    let previous_fence = dead.as_ref().map(|dead| dead.fence);
+    event::append(tx, &lock, Some(secret_hash), &Happened { what, previous_fence, by, reason: None })?;
+    Ok(dead.map_or(Taken::Free, |dead| Taken::Over(Previous { fence: dead.fence, holder: dead.holder })))
+}
+
+/// The same secret once more: the same grant if the lease is still there, a loss if it has ended, and nothing if the
+/// secret is new here.
+fn repeat(tx: &WriteTx<'_>, ask: &Ask) -> Result<Option<Grant>, Error> {
+    let Some(first) = ask.ids.first() else { return Err(Error::invalid("name at least one lock")) };
+    let Some(fence) = event::granted_with(tx, first, &ask.secret)? else { return Ok(None) };
+    let token = LockToken { incarnation: incarnation(tx)?, fence, secret: ask.secret.clone() };
+    let mut expires = i64::MAX;
+    for id in &ask.ids {
+        match find(tx, id)? {
+            Some(lock) if lock.is_held_by(&token) => expires = expires.min(lock.expires()),
+            _ => return Err(lost(tx, Some(id), &token)?),
+        }
+    }
+    let expires_in_ms = (expires - tx.now().lease_ms).max(0);
+    Ok(Some(Grant { ids: ask.ids.clone(), token, how: How::Replayed, expires_in_ms, previous: None }))
+}
+
+/// What renewing brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renewed {
+    /// How long the lease lasts from now.
+    pub expires_in_ms: i64,
+    /// Whether it had already expired, and nobody had taken over.
+    pub late: bool,
+}
+
+/// Starts the lease anew, for `expire_ms` if that is given, and never beyond what it may be held at most. `id` is the
+/// lock meant; without it, every lock of the token's lease is.
+pub fn renew(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
+    let now = tx.now().lease_ms;
+    let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
+    for lock in held(tx, id, token)? {
+        let expire_ms = expire_ms.unwrap_or(lock.expire_ms);
+        let ceiling = lock.max_hold_ms.map(|max| lock.create_time + max);
+        if ceiling.is_some_and(|ceiling| now >= ceiling) {
+            let detail = format!("lock {} may not be held longer: release it and ask again", lock.id);
+            return Err(Error::new(Name::MaxHold, detail).with("max_hold_ms", lock.max_hold_ms));
+        }
+        let expire_ms = ceiling.map_or(expire_ms, |ceiling| expire_ms.min(ceiling - now));
+        tx.execute_one(
+            "UPDATE lock SET renew_time = $1, expire_ms = $2, renewals = renewals + 1, restarted = 0 WHERE id = $3",
+            params![now, expire_ms, lock.id],
+        )?;
+        renewed.late |= now >= lock.expires();
+        renewed.expires_in_ms = renewed.expires_in_ms.min(expire_ms);
+    }
+    touch(tx)?;
+    Ok(renewed)
+}
+
+/// Gives the lease back; the locks that are free now. Giving back again what was given back is a repeat and frees none.
+pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &str) -> Result<Vec<LockId>, Error> {
+    let locks = match held(tx, id, token) {
+        Ok(locks) => locks,
+        Err(lost) => {
+            let repeated = match id {
+                Some(id) => event::was_released(tx, id, token.fence, &token.secret)?,
+                None => !event::released_under(tx, token.fence, &token.secret)?.is_empty(),
+            };
+            return if repeated { Ok(Vec::new()) } else { Err(lost) };
+        }
+    };
+    for lock in &locks {
+        tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![lock.id, lock.fence])?;
+        let happened = Happened { what: What::Released, previous_fence: None, by, reason: None };
+        event::append(tx, lock, Some(hash(&token.secret)), &happened)?;
+    }
+    touch(tx)?;
+    Ok(locks.into_iter().map(|lock| lock.id).collect())
+}
+
+/// What an admin says who takes a lock away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoke {
+    /// The lock.
+    pub id: LockId,
+    /// The fence that was seen, so that it cannot hit a newer holder.
+    pub fence: Fence,
+    /// How long nobody may have it; if not given, the larger of the lease's grace and [`REVOKE_DELAY_MS`].
+    pub delay_ms: Option<i64>,
+    /// Why, for the record.
+    pub reason: Option<String>,
+}
+
+/// How long a revoked lock stays away from others, if nobody says otherwise: time for its holder's child to be ended.
+pub const REVOKE_DELAY_MS: i64 = 10_000;
+
+/// Takes the lock from its holder: from this commit on the old holder's writes, renewals and release all fail.
+pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error> {
+    let id = &revoke.id;
+    let lock = find(tx, id)?
+        .ok_or_else(|| Error::new(Name::LockNotFound, format!("nobody holds the lock {id}")))?;
+    if lock.fence != revoke.fence || lock.secret_hash.is_none() {
+        let detail = format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0);
+        return Err(Error::new(Name::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
+    }
+    let delay_ms = revoke.delay_ms.unwrap_or(lock.grace_ms.max(REVOKE_DELAY_MS));
+    let fence = draw_fence(tx)?;
+    tx.execute_one(
+        "UPDATE lock SET fence = $1, secret_hash = NULL, renew_time = $2, expire_ms = 0, grace_ms = $3 WHERE id = $4",
+        params![fence, tx.now().lease_ms, delay_ms, id],
+    )?;
+    let revoked = find(tx, id)?.ok_or_else(|| Error::internal("a lock just revoked is gone"))?;
+    let happened =
+        Happened { what: What::Revoked, previous_fence: Some(lock.fence), by, reason: revoke.reason.as_deref() };
+    event::append(tx, &revoked, None, &happened)?;
+    Ok(revoked)
+}
+
+/// The locks this token proves: the one named or, without a name, all that were granted together.
+fn held(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
+    if token.incarnation != incarnation(tx)? {
+        return Err(lost_entirely("this lock token belongs to another history of the file (before a restore)"));
+    }
+    let locks: Vec<Lock> = match id {
+        Some(id) => find(tx, id)?.into_iter().filter(|lock| lock.is_held_by(token)).collect(),
+        None => under(tx, token.fence)?.into_iter().filter(|lock| lock.is_held_by(token)).collect(),
+    };
+    let whole = match id {
+        Some(_) => !locks.is_empty(),
+        None => locks.first().is_some_and(|first| first.ids == locks.len() as i64),
+    };
+    if whole { Ok(locks) } else { Err(lost(tx, id, token)?) }
+}
+
+/// Every lock the token proves, which must still be all that were granted with it.
+pub(super) fn held_together(tx: &ReadTx<'_>, token: &LockToken) -> Result<Vec<Lock>, Error> {
+    held(tx, None, token)
+}
+
+/// The next fence. It outlives every row, so it never repeats.
+pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
+    let sql = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1) RETURNING fence";
+    tx.one(sql, params![tx.now().lease_ms], |row| row.get(0))?
+        .ok_or_else(|| Error::internal("the file has no fence counter"))
+}
+
+/// The name of this history of the file.
+pub(super) fn incarnation(tx: &ReadTx<'_>) -> Result<String, Error> {
+    tx.one("SELECT incarnation FROM lock_seq", [], |row| row.get(0))?
+        .ok_or_else(|| Error::internal("the file has no incarnation"))
+}
+
+fn hash(secret: &LockSecret) -> Hash {
+    sha256(secret.as_str().as_bytes())
+}

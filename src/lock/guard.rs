@@ -1,0 +1,57 @@
+//! The guard: what a write must pass, inside its own transaction, before it touches what locks protect.
+
+use super::event::{self, Happened, What};
+use super::grant::{draw_fence, held_together};
+use super::{Lock, State, find};
+use crate::error::Error;
+use crate::id::{Fence, LockId, LockToken};
+use crate::tx::{WriteTx, params};
+
+/// A write that may go on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guarded {
+    /// The lease it is made under: that of the first of its locks which a token proves, else of the first token.
+    pub fence: Option<Fence>,
+    /// Locks whose dead leases were cleared away on the way: somebody may be waiting for them.
+    pub freed: Vec<LockId>,
+}
+
+/// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or held
+/// by nobody; otherwise says which lock somebody holds. A stale lock on the way is taken over and released.
+pub fn guard(
+    tx: &WriteTx<'_>,
+    tokens: &[LockToken],
+    needed: &[LockId],
+    by: &str,
+) -> Result<Result<Guarded, LockId>, Error> {
+    let mut proved: Vec<Lock> = Vec::new();
+    for token in tokens {
+        proved.extend(held_together(tx, token)?);
+    }
+    let fence_of = |id: &LockId| proved.iter().find(|lock| lock.id == *id).map(|lock| lock.fence);
+    let mut guarded = Guarded {
+        fence: needed.iter().find_map(fence_of).or_else(|| proved.first().map(|lock| lock.fence)),
+        freed: Vec::new(),
+    };
+    for id in needed.iter().filter(|id| fence_of(id).is_none()) {
+        match find(tx, id)? {
+            None => {}
+            Some(lock) if lock.state(tx.now().lease_ms) == State::Stale => {
+                clear_away(tx, &lock, by)?;
+                guarded.freed.push(id.clone());
+            }
+            Some(_) => return Ok(Err(id.clone())),
+        }
+    }
+    Ok(Ok(guarded))
+}
+
+/// Takes a stale lock over, with a fence of its own, and lets go at once.
+fn clear_away(tx: &WriteTx<'_>, dead: &Lock, by: &str) -> Result<(), Error> {
+    let fence = draw_fence(tx)?;
+    tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![dead.id, dead.fence])?;
+    let mine = Lock { fence, holder: by.to_owned(), ..dead.clone() };
+    let taken = Happened { what: What::TakenOver, previous_fence: Some(dead.fence), by, reason: None };
+    event::append(tx, &mine, None, &taken)?;
+    event::append(tx, &mine, None, &Happened { what: What::Released, previous_fence: None, ..taken })
+}

@@ -1,0 +1,169 @@
+//! Money: exact text in, integer cents inside, exact text out. No float ever comes near.
+
+use crate::error::Error;
+use rust_decimal::Decimal;
+use std::fmt;
+
+/// A positive amount of cents. Direction belongs to the entry, never to the amount.
+///
+/// ```
+/// use cashbox::money::Money;
+/// assert_eq!(Money::parse("120").unwrap().to_string(), "120.00");
+/// assert_eq!(Money::parse("0.1").unwrap().cents(), 10);
+/// assert!(Money::parse("1e3").is_err());
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Money(i64);
+
+impl Money {
+    /// One cent.
+    pub const MIN: Money = Money(1);
+    /// 1000000000000.00, the largest amount one request may name.
+    pub const MAX: Money = Money(100_000_000_000_000);
+
+    /// Reads 1 to 13 digits, optionally a point and one or two more: 0.01 … 1000000000000.00.
+    /// Takes only what it can hold exactly; rounding is the caller's decision.
+    pub fn parse(text: &str) -> Result<Money, Error> {
+        let amount = plain_decimal(text)
+            .ok_or_else(|| invalid("an amount is 1 to 13 digits, optionally a point and one or two more"))?;
+        whole_cents(amount)
+            .and_then(Money::from_cents)
+            .ok_or_else(|| invalid("an amount is between 0.01 and 1000000000000.00"))
+    }
+
+    /// The amount of that many cents, if it is one a request may name.
+    pub fn from_cents(cents: i64) -> Option<Money> {
+        (Money::MIN.0..=Money::MAX.0).contains(&cents).then_some(Money(cents))
+    }
+
+    /// How many cents it is.
+    pub fn cents(self) -> i64 {
+        self.0
+    }
+
+    /// `percent` of it in cents, rounded half-up.
+    pub fn percent(self, percent: i64) -> i64 {
+        (self.0 * percent + 50) / 100
+    }
+}
+
+/// What a wallet holds, in cents. Only a system wallet's is ever negative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Balance(i64);
+
+impl Balance {
+    /// Where every wallet begins.
+    pub const ZERO: Balance = Balance(0);
+    /// No wallet holds (or, for a system wallet, owes) more than 1000000000000000.00.
+    pub const LIMIT: Balance = Balance(100_000_000_000_000_000);
+
+    /// A balance read back from the file, in cents.
+    pub fn from_cents(cents: i64) -> Balance {
+        Balance(cents)
+    }
+
+    /// How many cents it is.
+    pub fn cents(self) -> i64 {
+        self.0
+    }
+
+    /// The balance after receiving `amount`, if that is within the limit.
+    pub fn plus(self, amount: Money) -> Option<Balance> {
+        let sum = Balance(self.0.checked_add(amount.0)?);
+        (sum <= Balance::LIMIT).then_some(sum)
+    }
+
+    /// The balance after giving `amount`. Whether it may be negative is the wallet's business.
+    pub fn minus(self, amount: Money) -> Option<Balance> {
+        let rest = Balance(self.0.checked_sub(amount.0)?);
+        (rest.0 >= -Balance::LIMIT.0).then_some(rest)
+    }
+}
+
+impl fmt::Display for Money {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Cents(self.0), out)
+    }
+}
+
+impl fmt::Display for Balance {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Cents(self.0), out)
+    }
+}
+
+/// Any whole number of cents as text with two decimals: a discount may be nothing, a balance below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cents(pub i64);
+
+impl fmt::Display for Cents {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let cents = self.0.unsigned_abs();
+        out.pad(&format!("{sign}{}.{:02}", cents / 100, cents % 100))
+    }
+}
+
+const WHOLE_DIGITS_MAX: usize = 13;
+const DECIMALS_MAX: usize = 2;
+
+/// The number, if it is written in nothing but ASCII digits and at most one point between them.
+fn plain_decimal(text: &str) -> Option<Decimal> {
+    let (whole, decimals) = text.split_once('.').map_or((text, None), |(w, d)| (w, Some(d)));
+    let digits = |part: &str, max: usize| (1..=max).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+    let plain = digits(whole, WHOLE_DIGITS_MAX) && decimals.is_none_or(|d| digits(d, DECIMALS_MAX));
+    if plain { Decimal::from_str_exact(text).ok() } else { None }
+}
+
+fn whole_cents(mut amount: Decimal) -> Option<i64> {
+    amount.rescale(2);
+    i64::try_from(amount.mantissa()).ok()
+}
+
+fn invalid(detail: &str) -> Error {
+    Error::new(crate::error::Name::InvalidAmount, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cent_up_to_a_hundred_survives_the_way_in_and_out() {
+        for cents in 1..=10_000 {
+            let text = Cents(cents).to_string();
+            let money = Money::parse(&text).unwrap();
+            assert_eq!(money.cents(), cents);
+            assert_eq!(money.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_amount_is_refused() {
+        let bad = "|nan|inf|1e400|-1|+1|0|0.00|0.001|1_000| 5 |٣|9007199254740993.01|.5|5.|1,5|0x10|1.2.3|1000000000000.01|99999999999999";
+        for text in bad.split('|') {
+            assert!(Money::parse(text).is_err(), "{text:?} was taken for an amount");
+        }
+    }
+
+    #[test]
+    fn the_edges_are_in() {
+        assert_eq!(Money::parse("0.01").unwrap(), Money::MIN);
+        assert_eq!(Money::parse("1000000000000.00").unwrap(), Money::MAX);
+        assert_eq!(Money::parse("0000000000001").unwrap().cents(), 100);
+    }
+
+    #[test]
+    fn a_percentage_rounds_half_up() {
+        assert_eq!(Money(12).percent(20), 2); // 2.4
+        assert_eq!(Money(13).percent(50), 7); // 6.5
+        assert_eq!(Money::MAX.percent(100), Money::MAX.cents());
+    }
+
+    #[test]
+    fn a_balance_stays_within_its_limit() {
+        assert_eq!(Balance::LIMIT.plus(Money::MIN), None);
+        assert_eq!(Balance::from_cents(-Balance::LIMIT.0).minus(Money::MIN), None);
+        assert_eq!(Balance::from_cents(-5).to_string(), "-0.05");
+    }
+}

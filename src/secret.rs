@@ -1,0 +1,39 @@
+//! Secrets and digests: randomness from the operating system, SHA-256, and nothing kept.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 digest.
+pub type Hash = [u8; 32];
+
+/// SHA-256 of `bytes`.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+/// The first half of a SHA-256: enough to tell apart, half the bytes to store.
+pub fn sha256_short(bytes: &[u8]) -> [u8; 16] {
+    let hash = sha256(bytes);
+    std::array::from_fn(|i| hash[i])
+}
+
+/// `N` bytes nobody can guess.
+///
+/// # Panics
+/// If the operating system has no randomness to give: nothing secret can be made then.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes
+}
+
+/// `N` random bytes as lower-case hexadecimal.
+pub fn random_hex<const N: usize>() -> String {
+    hex(&random::<N>())
+}
+
+/// Lower-case hexadecimal.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}

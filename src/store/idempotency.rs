@@ -1,0 +1,126 @@
+//! A client's name for one intention: the same caller, key and request get the same answer again, and one effect.
+//!
+//! What is kept is not the answer but what it takes to write it again: the entry's number for a money verb, a few
+//! bytes of JSON for the rest. Answers that carry a secret are never kept.
+
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::id::{CouponCode, EntryId, IdempotencyKey};
+use crate::ledger::{Moved, coupon, entry};
+use crate::token;
+use crate::tx::{ReadTx, WriteTx, params};
+use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+/// What a client names, and for what: the first 16 bytes of two SHA-256, of caller and key and of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intention {
+    /// Who calls it what.
+    pub id: [u8; 16],
+    /// What is wanted.
+    pub request: [u8; 16],
+}
+
+impl Intention {
+    /// The intention behind a command that came with a key.
+    pub fn new(by: &str, key: &IdempotencyKey, command: &Command) -> Intention {
+        let named = format!("{by}\n{}", key.as_str()); // a caller has no line break in it
+        Intention { id: crate::secret::sha256_short(named.as_bytes()), request: command.fingerprint() }
+    }
+}
+
+/// What is said when a key comes back with another request.
+pub fn reused() -> Error {
+    Error::new(Name::IdempotencyKeyReused, "this Idempotency-Key was used for another request; choose a new one")
+}
+
+/// What was answered before, if the intention is known.
+pub fn look_up(tx: &ReadTx<'_>, intention: &Intention, command: &Command) -> Result<Option<Result<Receipt, Error>>, Error> {
+    let sql = "SELECT request, entry, outcome FROM idempotency WHERE id = $1";
+    let found = tx.one(sql, params![intention.id], |row| {
+        Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
+    })?;
+    let Some((request, entry, outcome)) = found else { return Ok(None) };
+    if request != intention.request {
+        return Ok(Some(Err(reused())));
+    }
+    let memo = match (entry, outcome) {
+        (Some(entry), _) => json!(entry.0),
+        (None, Some(outcome)) => serde_json::from_str(&outcome).map_err(Error::internal)?,
+        (None, None) => Value::Null,
+    };
+    match refusal(&memo) {
+        Some(error) => Ok(Some(Err(error))),
+        None => receipt(tx, command, &memo).map(|receipt| Some(Ok(receipt))),
+    }
+}
+
+/// Keeps what was answered: a receipt, or a refusal by a rule. Nothing else is ever handed in.
+pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, &Error>) -> Result<(), Error> {
+    let memo = match answer {
+        Ok(receipt) => memo(receipt),
+        Err(error) => json!({ "error": error.name.as_str(), "detail": error.detail, "facts": facts(error) }),
+    };
+    let entry = memo.as_i64();
+    let outcome = entry.is_none().then(|| memo.to_string());
+    tx.execute_one(
+        "INSERT INTO idempotency (id, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5)",
+        params![intention.id, intention.request, tx.now().wall_ms, entry, outcome],
+    )
+}
+
+/// Removes what is older than `before`, looking at no more than `steps` records after `from`; where to go on.
+pub fn sweep(tx: &WriteTx<'_>, from: &[u8], before: i64, steps: usize) -> Result<Option<Vec<u8>>, Error> {
+    let sql = "SELECT max(id) FROM (SELECT id FROM idempotency WHERE id > $1 ORDER BY id LIMIT $2)";
+    let last: Option<Vec<u8>> = tx.one(sql, params![from, steps], |row| row.get(0))?.flatten();
+    if let Some(last) = &last {
+        tx.execute("DELETE FROM idempotency WHERE id > $1 AND id <= $2 AND at < $3", params![from, last, before])?;
+    }
+    Ok(last)
+}
+
+fn memo(receipt: &Receipt) -> Value {
+    match receipt {
+        Receipt::Moved(moved) => json!(moved.entry.id.0),
+        Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
+        Receipt::Batch(receipts) => receipts.iter().map(memo).collect(),
+        _ => json!("done"),
+    }
+}
+
+fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
+    let unknown = || Error::internal(format!("an idempotency record says {memo}"));
+    Ok(match (command, memo) {
+        (Command::Batch(items), Value::Array(memos)) => {
+            let each = items.iter().zip(memos).map(|(item, memo)| receipt(tx, item, memo));
+            Receipt::Batch(each.collect::<Result<_, _>>()?)
+        }
+        (Command::SetTiers(tiers), _) => Receipt::Tiers(tiers.clone()),
+        (Command::SetCouponKinds(kinds), _) => Receipt::CouponKinds(kinds.clone()),
+        (Command::RevokeToken(id), _) => Receipt::TokenRevoked(token::get(tx, id)?),
+        (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
+        (_, Value::Number(_)) => {
+            let entry = entry::entry(tx, EntryId(memo.as_i64().ok_or_else(unknown)?))?;
+            let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::Kind::Recharge);
+            let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
+            Receipt::Moved(Box::new(Moved { entry, coupon }))
+        }
+        _ => return Err(unknown()),
+    })
+}
+
+fn granted(tx: &ReadTx<'_>, code: &str) -> Result<coupon::Coupon, Error> {
+    Ok(coupon::coupon(tx, &CouponCode::parse(code)?)?.as_granted())
+}
+
+fn facts(error: &Error) -> Map<String, Value> {
+    error.facts.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()
+}
+
+fn refusal(memo: &Value) -> Option<Error> {
+    let name = Name::from_text(memo.get("error")?.as_str()?)?;
+    let mut error = Error::new(name, memo["detail"].as_str()?);
+    let facts = memo["facts"].as_object()?;
+    error.facts = facts.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())).collect();
+    Some(error)
+}

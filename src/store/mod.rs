@@ -1,0 +1,282 @@
+//! The store: one SQLite file, one writer, a few readers.
+//!
+//! Only [`writer`] commits, and it answers only after the commit is on disk. Reads take a read-only connection of
+//! their own and never touch the writer. Knows nothing of HTTP.
+
+pub mod audit;
+mod checkpoint;
+pub mod idempotency;
+pub mod schema;
+pub mod served;
+mod space;
+pub mod stats;
+mod waiting;
+pub mod writer;
+
+pub use waiting::Room;
+pub use writer::{Alive, Envelope, LOCAL, Outcome};
+
+use crate::clock::Clock;
+use crate::command::Command;
+use crate::error::{Error, Name};
+use crate::lock::clock::LeaseClock;
+use crate::tx::ReadTx;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use stats::Stats;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use writer::Writer;
+
+/// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
+#[derive(Debug)]
+pub struct OpenError(String);
+
+impl OpenError {
+    fn new(sentence: impl Into<String>) -> OpenError {
+        OpenError(sentence.into())
+    }
+}
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> OpenError {
+        use rusqlite::ErrorCode::*;
+        let sentence = match error.sqlite_error_code() {
+            Some(NotADatabase) => "it is not an SQLite database".to_owned(),
+            Some(ReadOnly) => "it may not be written".to_owned(),
+            Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
+            Some(DiskFull) => "there is no space left".to_owned(),
+            Some(DatabaseCorrupt) => "it is damaged; restore a backup".to_owned(),
+            Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
+            _ => error.to_string(),
+        };
+        OpenError(sentence)
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> OpenError {
+        OpenError(error.cause.unwrap_or(error.detail))
+    }
+}
+
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> OpenError {
+        OpenError(error.to_string())
+    }
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// How many commands may wait for the writer; one more is refused as `busy`.
+    pub queue: usize,
+    /// How many requests may wait for locks.
+    pub room: Room,
+    /// Below this much free space, in bytes, nothing is written. The smaller of 256 MiB and 5 % if not given.
+    pub min_free: Option<u64>,
+    /// How long idempotency records are kept, in days.
+    pub keep_keys_days: i64,
+    /// The most pages the file may grow to: a disk of any size to test with.
+    pub max_pages: Option<u32>,
+    /// Whether this is a server's start, after which every lease is whole again.
+    pub restart_leases: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            clock: Clock::Machine,
+            queue: 4_096,
+            room: Room { total: 768, per_lock: 256 },
+            min_free: None,
+            keep_keys_days: 30,
+            max_pages: None,
+            restart_leases: false,
+        }
+    }
+}
+
+const READERS: u32 = 4;
+const READER_WAIT: Duration = Duration::from_secs(5);
+const READER_CACHE_KIB: i64 = 2 * 1024;
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// How much work one question may make, in steps of SQLite's machine: some seconds.
+const READ_STEPS_MAX: i32 = 300_000_000;
+/// How long another program's hand on the file is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENTS_KEPT: usize = 128;
+
+/// An open file. Dropping it stops the writer after what was accepted is committed.
+pub struct Store {
+    path: PathBuf,
+    clock: Clock,
+    lease: LeaseClock,
+    readers: r2d2::Pool<SqliteConnectionManager>,
+    writer: Writer,
+    stats: Arc<Stats>,
+}
+
+impl Store {
+    /// Opens the file, creating it (readable by its owner alone) if it is not there.
+    pub fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
+        if path.is_dir() {
+            return Err(OpenError::new("it is a folder"));
+        }
+        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(cannot_open)?;
+        let path = path.canonicalize()?;
+        let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        schema::check(&conn)?;
+        if let Some(pages) = options.max_pages {
+            conn.pragma_update(None, "max_page_count", pages)?;
+        }
+        let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
+        }
+        schema::prepare(&mut conn)?;
+        prepare_writer(&conn)?;
+        let stats = Arc::new(Stats::default());
+        let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
+        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats))?;
+        let readers = readers(&path)?;
+        Ok(Store { path, clock: options.clock.clone(), lease, readers, writer, stats })
+    }
+
+    /// Has a command carried out; returns when it is on disk, refused, or has waited long enough.
+    pub fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
+        self.writer.submit(envelope, command)
+    }
+
+    /// Has commands carried out in order, each for itself. The writer may spread them over several commits.
+    pub fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
+        self.writer.submit_all(commands)
+    }
+
+    /// Reads from one consistent view of the file. Not while anything is sent to a client.
+    pub fn read<T>(&self, question: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let conn = self.readers.get().map_err(|_| Error::new(Name::Busy, "too much is being read; try again"))?;
+        let tx = conn.unchecked_transaction()?;
+        let answer = question(&ReadTx::new(&tx));
+        tx.finish()?;
+        answer
+    }
+
+    /// Lease time now, in milliseconds.
+    pub fn lease_ms(&self) -> i64 {
+        self.lease.now_ms()
+    }
+
+    /// Where time comes from.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The file, symlinks resolved.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What has been going on.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Makes the writer look at the time again: a manual clock was moved.
+    pub fn poke(&self) {
+        self.writer.poke();
+    }
+
+    /// Says `busy` to everyone who waits for a lock, and to whoever comes.
+    pub fn refuse_waiting(&self) {
+        self.writer.refuse_waiting();
+    }
+
+    /// Commits what was accepted, checkpoints and closes the file.
+    pub fn close(self) {
+        self.writer.stop();
+    }
+}
+
+/// Opens a file that must be there, for reading alone: for commands beside a server, and with none.
+pub fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+    if !path.is_file() {
+        return Err(OpenError::new(if path.is_dir() { "it is a folder" } else { "there is no such file" }));
+    }
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if schema::check(&conn)? == 0 {
+        return Err(OpenError::new("it is empty"));
+    }
+    Ok(conn)
+}
+
+fn cannot_open(error: std::io::Error) -> OpenError {
+    use std::io::ErrorKind::*;
+    OpenError(match error.kind() {
+        NotFound => "there is no such folder".to_owned(),
+        PermissionDenied => "no permission to write there".to_owned(),
+        ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),
+        StorageFull => "there is no space left".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+    // One thread at a time uses a connection, so SQLite needs no locks of its own.
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepare_any(&conn)?;
+    Ok(conn)
+}
+
+fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")
+}
+
+/// Above this the write-ahead log file is cut back when it starts anew.
+const JOURNAL_SIZE_LIMIT: i64 = 4 * 1024 * 1024;
+
+fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "synchronous", "FULL")?; // an answer is a promise that survives the power going out
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "recursive_triggers", true)?; // REPLACE cannot go around what forbids DELETE
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    conn.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0) // the writer says when: see `writer`
+}
+
+fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(|conn| {
+            prepare_any(conn)?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+            conn.progress_handler(READ_STEPS_MAX, Some(|| true))
+        });
+    let pool = r2d2::Pool::builder()
+        .max_size(READERS)
+        .min_idle(Some(0)) // opened when first needed, so that starting does not wait for them
+        .test_on_check_out(false)
+        .connection_timeout(READER_WAIT)
+        .build(manager);
+    pool.map_err(|error| OpenError::new(error.to_string()))
+}

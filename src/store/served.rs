@@ -1,0 +1,118 @@
+//! Who has the file: one process at a time, by an operating system's lock on a companion file beside it.
+//!
+//! The companion (`FILE-serve`, readable by its owner alone) also holds a server's address and an access token for
+//! this run, so that commands find the server. They count only while the lock is held.
+
+use super::OpenError;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A server that has the file.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where it listens: `http://127.0.0.1:8866`.
+    pub url: String,
+    /// An admin's access token for this run.
+    pub token: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// Having the file. Given back when dropped, and by the operating system when the process dies.
+#[derive(Debug)]
+pub struct Possession {
+    companion: File,
+}
+
+/// What came of trying to have the file.
+pub enum Taken {
+    /// It is ours.
+    Ours(Possession),
+    /// A server has it.
+    By(Server),
+}
+
+/// How long the hand of a command on the file is waited for, and how often is looked.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Takes the file, waiting for a command that has it for one operation, or says which server has it.
+pub fn take(db: &Path) -> Result<Taken, OpenError> {
+    let mut companion = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(companion_of(db)?)
+        .map_err(super::cannot_open)?;
+    let begun = Instant::now();
+    loop {
+        match companion.try_lock() {
+            Ok(()) => {
+                companion.set_len(0)?; // whatever stood there was a dead process's
+                return Ok(Taken::Ours(Possession { companion }));
+            }
+            Err(TryLockError::Error(error)) => return Err(error.into()),
+            Err(TryLockError::WouldBlock) => {}
+        }
+        if let Some(server) = read(&mut companion) {
+            return Ok(Taken::By(server));
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(OpenError::new("another cashbox command has held it for 5 seconds"));
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// The server that has the file now, if one has.
+pub fn server(db: &Path) -> Option<Server> {
+    let mut companion = File::open(companion_of(db).ok()?).ok()?;
+    match companion.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => read(&mut companion),
+        _ => None, // nobody holds it, so what it says is a dead process's
+    }
+}
+
+impl Possession {
+    /// Says where this process serves the file.
+    pub fn announce(&mut self, server: &Server) -> std::io::Result<()> {
+        let text = format!("{}\n{}\n{}\n", server.pid, server.url, server.token);
+        self.companion.seek(SeekFrom::Start(0))?;
+        self.companion.write_all(text.as_bytes())
+    }
+}
+
+impl Drop for Possession {
+    fn drop(&mut self) {
+        let _ = self.companion.set_len(0); // the lock ends with the descriptor
+    }
+}
+
+fn read(companion: &mut File) -> Option<Server> {
+    let mut text = String::new();
+    companion.seek(SeekFrom::Start(0)).ok()?;
+    companion.read_to_string(&mut text).ok()?;
+    let mut lines = text.lines();
+    let (pid, url, token) = (lines.next()?, lines.next()?, lines.next()?);
+    Some(Server { pid: pid.parse().ok()?, url: url.to_owned(), token: token.to_owned() })
+}
+
+/// The companion's path, beside the file itself and not beside a symlink to it.
+fn companion_of(db: &Path) -> Result<PathBuf, OpenError> {
+    let real = match db.canonicalize() {
+        Ok(real) => real,
+        Err(_) => {
+            let folder = db.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = folder.canonicalize().map_err(super::cannot_open)?;
+            folder.join(db.file_name().ok_or_else(|| OpenError::new("it has no file name"))?)
+        }
+    };
+    let mut name = real.into_os_string();
+    name.push("-serve");
+    Ok(name.into())
+}

@@ -1,0 +1,164 @@
+//! Who waits for which lock, and until when. In memory, beside the writer: a parked request costs its own connection
+//! and nothing else, and nobody polls.
+//!
+//! One queue per lock, first come first served. A request that waits for several locks stands in each of their queues,
+//! holds nothing while it waits and blocks nobody.
+
+use super::writer::Work;
+use crate::id::LockId;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A request that waits. Times are lease time, in milliseconds.
+pub struct Parked {
+    /// What is to be done, and whom to tell.
+    pub work: Work,
+    /// The locks it needs.
+    pub ids: Vec<LockId>,
+    /// When it was parked.
+    pub since_ms: i64,
+    /// Until when it waits.
+    pub deadline_ms: i64,
+}
+
+/// How many may wait, in all and for one lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Room {
+    /// In all.
+    pub total: usize,
+    /// For one lock.
+    pub per_lock: usize,
+}
+
+/// Everyone who waits.
+pub struct Waiting {
+    room: Room,
+    next: u64,
+    parked: BTreeMap<u64, Parked>,
+    queues: HashMap<LockId, BTreeSet<u64>>,
+    intentions: HashMap<[u8; 16], u64>,
+    deadlines: BTreeSet<(i64, u64)>,
+    /// When each waited-for lock turns stale, if nothing happens to it before.
+    turns_stale: BTreeSet<(i64, LockId)>,
+    stale_from: HashMap<LockId, i64>,
+}
+
+impl Waiting {
+    /// Nobody waits, and there is this much room.
+    pub fn new(room: Room) -> Waiting {
+        Waiting {
+            room,
+            next: 0,
+            parked: BTreeMap::new(),
+            queues: HashMap::new(),
+            intentions: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            turns_stale: BTreeSet::new(),
+            stale_from: HashMap::new(),
+        }
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// How many wait for that lock.
+    pub fn queue(&self, id: &LockId) -> usize {
+        self.queues.get(id).map_or(0, BTreeSet::len)
+    }
+
+    /// Whether another may wait for these locks.
+    pub fn has_room(&self, ids: &[LockId]) -> bool {
+        self.parked.len() < self.room.total && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
+    }
+
+    /// Puts a request at the end of its queues.
+    pub fn park(&mut self, parked: Parked) {
+        self.next += 1;
+        self.put_back(self.next, parked);
+    }
+
+    /// Puts a request back where it was.
+    pub fn put_back(&mut self, seq: u64, parked: Parked) {
+        for id in &parked.ids {
+            self.queues.entry(id.clone()).or_default().insert(seq);
+        }
+        if let Some(intention) = parked.work.intention() {
+            self.intentions.insert(intention.id, seq);
+        }
+        self.deadlines.insert((parked.deadline_ms, seq));
+        self.parked.insert(seq, parked);
+    }
+
+    /// Takes a request out of its queues.
+    pub fn take(&mut self, seq: u64) -> Option<Parked> {
+        let parked = self.parked.remove(&seq)?;
+        for id in &parked.ids {
+            if let Some(queue) = self.queues.get_mut(id) {
+                queue.remove(&seq);
+                if queue.is_empty() {
+                    self.queues.remove(id);
+                    self.forget_stale(id);
+                }
+            }
+        }
+        if let Some(intention) = parked.work.intention() {
+            self.intentions.remove(&intention.id);
+        }
+        self.deadlines.remove(&(parked.deadline_ms, seq));
+        Some(parked)
+    }
+
+    /// The first request behind `after` in the queue of that lock.
+    pub fn next_in_queue(&self, id: &LockId, after: Option<u64>) -> Option<u64> {
+        let from = after.map_or(0, |seq| seq + 1);
+        self.queues.get(id)?.range(from..).next().copied()
+    }
+
+    /// The waiting request that carries that intention's name.
+    pub fn with_intention(&mut self, id: &[u8; 16]) -> Option<&mut Parked> {
+        let seq = self.intentions.get(id)?;
+        self.parked.get_mut(seq)
+    }
+
+    /// Remembers when a waited-for lock turns stale if nothing happens to it before.
+    pub fn set_stale_from(&mut self, id: &LockId, stale_from: i64) {
+        self.forget_stale(id);
+        if self.queues.contains_key(id) {
+            self.turns_stale.insert((stale_from, id.clone()));
+            self.stale_from.insert(id.clone(), stale_from);
+        }
+    }
+
+    fn forget_stale(&mut self, id: &LockId) {
+        if let Some(old) = self.stale_from.remove(id) {
+            self.turns_stale.remove(&(old, id.clone()));
+        }
+    }
+
+    /// The locks that have turned stale by `now`.
+    pub fn stale_by(&mut self, now: i64) -> Vec<LockId> {
+        let due: Vec<LockId> =
+            self.turns_stale.iter().take_while(|(from, _)| *from <= now).map(|(_, id)| id.clone()).collect();
+        due.iter().for_each(|id| self.forget_stale(id));
+        due
+    }
+
+    /// The requests whose deadline has come by `now`.
+    pub fn expired_by(&self, now: i64) -> Vec<u64> {
+        self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, seq)| *seq).collect()
+    }
+
+    /// When something has to be looked at next.
+    pub fn next_moment(&self) -> Option<i64> {
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let stale = self.turns_stale.first().map(|(from, _)| *from);
+        deadline.into_iter().chain(stale).min()
+    }
+
+    /// Takes everyone out.
+    pub fn drain(&mut self) -> Vec<Parked> {
+        let all: Vec<u64> = self.parked.keys().copied().collect();
+        all.into_iter().filter_map(|seq| self.take(seq)).collect()
+    }
+}

@@ -1,0 +1,196 @@
+//! The thin door to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
+//! proves that you are the writer.
+//!
+//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here.
+
+use crate::error::{Error, Name};
+use crate::id::{CouponCode, EntryId, Fence, LockId, UserId, WalletId};
+use crate::money::{Balance, Money};
+use crate::secret::Hash;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode};
+use std::cell::Cell;
+use std::ops::Deref;
+
+pub use rusqlite::{Row, params};
+
+/// What a row mapper returns.
+pub type Got<T> = rusqlite::Result<T>;
+
+/// What a mapper says of a column that holds what it never should: the file is damaged.
+pub fn unreadable(column: usize) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
+}
+
+/// A consistent view of the file.
+pub struct ReadTx<'conn> {
+    conn: &'conn Connection,
+}
+
+impl<'conn> ReadTx<'conn> {
+    /// A view through `conn`, whose transaction the store has begun.
+    pub(crate) fn new(conn: &'conn Connection) -> Self {
+        ReadTx { conn }
+    }
+
+    /// The first row, if there is one.
+    pub fn one<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        map: impl FnOnce(&Row<'_>) -> Got<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut rows = statement.query(params)?;
+        Ok(rows.next()?.map(map).transpose()?)
+    }
+
+    /// Every row.
+    pub fn all<T>(
+        &self,
+        sql: &str,
+        params: impl rusqlite::Params,
+        map: impl FnMut(&Row<'_>) -> Got<T>,
+    ) -> Result<Vec<T>, Error> {
+        let mut statement = self.conn.prepare_cached(sql)?;
+        let rows = statement.query_map(params, map)?;
+        Ok(rows.collect::<Result<_, _>>()?)
+    }
+}
+
+/// When a batch of writes happens: read once, after its transaction has begun.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// Milliseconds since 1970, for people.
+    pub wall_ms: i64,
+    /// Lease time, for locks: it never goes back.
+    pub lease_ms: i64,
+}
+
+/// The newest entry: what the next one is chained to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its number, 0 before the first.
+    pub id: i64,
+    /// Its time.
+    pub at: i64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+/// The write transaction. There is one at a time in the whole file.
+pub struct WriteTx<'conn> {
+    read: ReadTx<'conn>,
+    now: Now,
+    head: Cell<Head>,
+}
+
+impl<'conn> WriteTx<'conn> {
+    /// For the writer alone, which has begun the transaction and will end it.
+    pub(crate) fn new(conn: &'conn Connection, now: Now, head: Head) -> Self {
+        WriteTx { read: ReadTx::new(conn), now, head: Cell::new(head) }
+    }
+
+    /// Runs one statement; how many rows it changed.
+    pub fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
+        Ok(self.read.conn.prepare_cached(sql)?.execute(params)?)
+    }
+
+    /// Runs a statement that must change exactly one row.
+    ///
+    /// # Panics
+    /// If it changed another number of rows: then something only we can have caused is wrong.
+    pub fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Error> {
+        let changed = self.execute(sql, params)?;
+        assert_eq!(changed, 1, "a row we have just seen is there: {sql}");
+        Ok(())
+    }
+
+    /// The time of this transaction.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The newest entry.
+    pub fn head(&self) -> Head {
+        self.head.get()
+    }
+
+    /// Remembers the newest entry, after writing it.
+    pub fn set_head(&self, head: Head) {
+        self.head.set(head);
+    }
+}
+
+impl<'conn> Deref for WriteTx<'conn> {
+    type Target = ReadTx<'conn>;
+    fn deref(&self) -> &ReadTx<'conn> {
+        &self.read
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => {
+                Error::new(Name::StorageFull, "there is no space left to write; reading goes on").caused_by(error)
+            }
+            Some(ErrorCode::OperationInterrupted) => {
+                Error::new(Name::Busy, "this would read too much at once; narrow it down").caused_by(error)
+            }
+            _ => Error::internal(error),
+        }
+    }
+}
+
+/// Ids are stored as the text they are.
+macro_rules! stored_as_text {
+    ($($kind:ty),*) => {$(
+        impl ToSql for $kind {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(ToSqlOutput::from(self.as_str()))
+            }
+        }
+    )*};
+}
+stored_as_text!(UserId, WalletId, CouponCode, LockId);
+
+/// Numbers and amounts are stored as the integers they are.
+macro_rules! stored_as_integer {
+    ($($kind:ty, $number:expr;)*) => {$(
+        impl ToSql for $kind {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                let number: fn(&$kind) -> i64 = $number;
+                Ok(ToSqlOutput::from(number(self)))
+            }
+        }
+    )*};
+}
+stored_as_integer! {
+    Money, |it| it.cents();
+    Balance, |it| it.cents();
+    EntryId, |it| it.0;
+    Fence, |it| it.0;
+}
+
+/// What is in the file went through a door when it was written; a file that says otherwise is damaged.
+macro_rules! read_back {
+    ($($kind:ty, $stored:ty, $read:expr;)*) => {$(
+        impl FromSql for $kind {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                let read: fn($stored) -> Option<$kind> = $read;
+                read(<$stored>::column_result(value)?).ok_or(FromSqlError::InvalidType)
+            }
+        }
+    )*};
+}
+read_back! {
+    UserId, String, |text| UserId::parse(&text).ok();
+    WalletId, String, |text| Some(WalletId::stored(text));
+    CouponCode, String, |text| CouponCode::parse(&text).ok();
+    LockId, String, |text| LockId::parse(&text).ok();
+    Money, i64, Money::from_cents;
+    Balance, i64, |cents| Some(Balance::from_cents(cents));
+    EntryId, i64, |id| Some(EntryId(id));
+    Fence, i64, |fence| Some(Fence(fence));
+}
