@@ -9,7 +9,7 @@ use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
 use crate::ledger::{self, Act, Moved, Note};
 use crate::lock::{self, Ask, Grant, Lock, Renewed, Revoke};
 use crate::money::Money;
-use crate::secret;
+use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, Minted, Wanted};
 use crate::tx::{ReadTx, WriteTx};
 use std::collections::BTreeSet;
@@ -36,6 +36,8 @@ pub enum Command {
     SetCouponKinds(Vec<CouponKind>),
     /// A new access token.
     MintToken(Wanted),
+    /// An admin's access token whose secret the operator chose: its hash. Taken once; a repeat changes nothing.
+    AdoptToken(Hash),
     /// An access token's end.
     RevokeToken(String),
     /// All of these or none.
@@ -63,6 +65,8 @@ pub enum Receipt {
     CouponKinds(Vec<CouponKind>),
     /// An access token was minted.
     Minted(Box<Minted>),
+    /// An access token was taken as the operator chose it.
+    Adopted(AccessToken),
     /// An access token was revoked.
     TokenRevoked(AccessToken),
     /// All of a batch was done.
@@ -112,12 +116,8 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
 fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, Error> {
     let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
     match command {
-        Command::Recharge { user, amount, note } => {
-            ledger::recharge::recharge(tx, user, *amount, note, act).map(moved)
-        }
-        Command::Withdraw { user, amount, note } => {
-            ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved)
-        }
+        Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
+        Command::Withdraw { user, amount, note } => ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved),
         Command::Pay { user, to, amount, coupon, note } => {
             ledger::pay::pay(tx, user, to, *amount, coupon.as_ref(), note, act).map(moved)
         }
@@ -126,23 +126,23 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, 
         }
         Command::Refund { entry, amount, note } => ledger::refund::refund(tx, *entry, *amount, note, act).map(moved),
         Command::GrantCoupon { user, kind } => ledger::coupon::grant_kind(tx, user, kind).map(Receipt::Coupon),
-        Command::SetTiers(tiers) => {
-            ledger::coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone()))
-        }
+        Command::SetTiers(tiers) => ledger::coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone())),
         Command::SetCouponKinds(kinds) => {
             ledger::coupon::set_kinds(tx, kinds).map(|()| Receipt::CouponKinds(kinds.clone()))
         }
         Command::MintToken(wanted) => {
             token::mint(tx, wanted, token::new_secret()).map(|minted| Receipt::Minted(Box::new(minted)))
         }
+        Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
         Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
         Command::Renew { id, token, expire_ms } => {
             lock::renew(tx, id.as_ref(), token, *expire_ms).map(Receipt::Renewed)
         }
         Command::Batch(items) => {
-            let done = items.iter().enumerate().map(|(index, item)| {
-                carry_out(tx, item, act).map_err(|error| error.with("index", index))
-            });
+            let done = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| carry_out(tx, item, act).map_err(|error| error.with("index", index)));
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
         Command::Acquire(_) | Command::Release { .. } | Command::Revoke(_) => {
@@ -181,6 +181,7 @@ impl Command {
         matches!(
             self,
             Command::MintToken(_)
+                | Command::AdoptToken(_)
                 | Command::Acquire(_)
                 | Command::Renew { .. }
                 | Command::Release { .. }
@@ -239,6 +240,7 @@ impl Command {
                 text
             }
             Command::MintToken(_)
+            | Command::AdoptToken(_)
             | Command::Acquire(_)
             | Command::Renew { .. }
             | Command::Release { .. }

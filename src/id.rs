@@ -97,7 +97,11 @@ impl CouponCode {
     /// Takes a code as somebody typed it.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
         let valid = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
-        if valid { Ok(CouponCode(text.to_ascii_uppercase())) } else { Err(Error::invalid("a coupon is named by its code, such as 7K2Q")) }
+        if valid {
+            Ok(CouponCode(text.to_ascii_uppercase()))
+        } else {
+            Err(Error::invalid("a coupon is named by its code, such as 7K2Q"))
+        }
     }
 
     /// A code of random `bytes`, one symbol each.
@@ -250,7 +254,13 @@ mod tests {
     fn a_lock_token_is_read_as_it_is_written_and_not_otherwise() {
         let text = "lk1.abc.17.0123456789abcdef";
         assert_eq!(LockToken::parse(text).unwrap().to_string(), text);
-        for bad in ["", "lk2.abc.17.0123456789abcdef", "lk1.abc.17.short", "lk1.abc.-1.0123456789abcdef", "lk1.abc.17.0123456789abcdef.x"] {
+        for bad in [
+            "",
+            "lk2.abc.17.0123456789abcdef",
+            "lk1.abc.17.short",
+            "lk1.abc.-1.0123456789abcdef",
+            "lk1.abc.17.0123456789abcdef.x",
+        ] {
             assert!(LockToken::parse(bad).is_none(), "{bad:?}");
         }
     }

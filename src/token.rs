@@ -135,8 +135,24 @@ macro_rules! token_columns {
 
 /// Mints an access token with that secret.
 pub fn mint(tx: &WriteTx<'_>, wanted: &Wanted, secret: String) -> Result<Minted, Error> {
-    let now = tx.now().wall_ms;
-    let token = AccessToken {
+    let token = new(wanted, tx.now().wall_ms);
+    insert(tx, &token, &hash(&secret))?;
+    Ok(Minted { token, secret })
+}
+
+/// Takes the secret with that hash, which the operator chose, as an admin's. Taking it again changes nothing.
+pub fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
+    if let Some(token) = find(tx, secret_hash)? {
+        return Ok(token);
+    }
+    let wanted = Wanted { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
+    let token = new(&wanted, tx.now().wall_ms);
+    insert(tx, &token, secret_hash)?;
+    Ok(token)
+}
+
+fn new(wanted: &Wanted, now: i64) -> AccessToken {
+    AccessToken {
         id: format!("tok-{}", secret::random_hex::<8>()),
         role: wanted.role,
         user: wanted.user.clone(),
@@ -144,12 +160,14 @@ pub fn mint(tx: &WriteTx<'_>, wanted: &Wanted, secret: String) -> Result<Minted,
         created_at: now,
         expires_at: wanted.expires_in_s.map(|seconds| now.saturating_add(seconds.saturating_mul(1_000))),
         revoked_at: None,
-    };
+    }
+}
+
+fn insert(tx: &WriteTx<'_>, token: &AccessToken, secret_hash: &Hash) -> Result<(), Error> {
     tx.execute_one(
         "INSERT INTO access_token (id, secret_hash, role, user, note, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        params![token.id, hash(&secret), token.role.as_str(), token.user, token.note, now, token.expires_at],
-    )?;
-    Ok(Minted { token, secret })
+        params![token.id, secret_hash, token.role.as_str(), token.user, token.note, token.created_at, token.expires_at],
+    )
 }
 
 /// Revokes the token of that id, once and for all. Revoking again changes nothing.

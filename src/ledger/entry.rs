@@ -195,8 +195,7 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
 
 /// The entry of that number, which must be there.
 pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
-    let found =
-        tx.one(concat!("SELECT ", entry_columns!(), " FROM entry WHERE id = $1"), params![id], Entry::read)?;
+    let found = tx.one(concat!("SELECT ", entry_columns!(), " FROM entry WHERE id = $1"), params![id], Entry::read)?;
     found.ok_or_else(|| not_found(id))
 }
 

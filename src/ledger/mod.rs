@@ -141,7 +141,8 @@ fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<()
 /// The wallet, which must be there.
 pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
     find_wallet(tx, id)?.ok_or_else(|| {
-        Error::new(Name::WalletNotFound, format!("{id} has no wallet; the first recharge creates it")).with("user", id.as_str())
+        Error::new(Name::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
+            .with("user", id.as_str())
     })
 }
 

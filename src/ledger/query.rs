@@ -56,7 +56,11 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     }
     let kind = filter.kind.map(Kind::as_str);
     let wallet = filter.wallet.as_ref();
-    let rows = tx.all(statement(wallet.is_some(), filter.ascending), params![first, last, limit + 1, kind, wallet], Entry::read)?;
+    let rows = tx.all(
+        statement(wallet.is_some(), filter.ascending),
+        params![first, last, limit + 1, kind, wallet],
+        Entry::read,
+    )?;
     Ok(page(rows, limit))
 }
 
@@ -65,24 +69,39 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
     macro_rules! of_all {
         ($order:literal) => {
             concat!(
-                "SELECT ", entry_columns!(), " FROM entry WHERE id BETWEEN $1 AND $2 AND ($4 IS NULL OR kind = $4) \
-                 AND $5 IS NULL ORDER BY id ", $order, " LIMIT $3"
+                "SELECT ",
+                entry_columns!(),
+                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($4 IS NULL OR kind = $4) \
+                 AND $5 IS NULL ORDER BY id ",
+                $order,
+                " LIMIT $3"
             )
         };
     }
     macro_rules! side {
         ($column:literal, $order:literal) => {
             concat!(
-                "SELECT id FROM (SELECT id FROM entry WHERE ", $column, " = $5 AND id BETWEEN $1 AND $2 \
-                 AND ($4 IS NULL OR kind = $4) ORDER BY id ", $order, " LIMIT $3)"
+                "SELECT id FROM (SELECT id FROM entry WHERE ",
+                $column,
+                " = $5 AND id BETWEEN $1 AND $2 \
+                 AND ($4 IS NULL OR kind = $4) ORDER BY id ",
+                $order,
+                " LIMIT $3)"
             )
         };
     }
     macro_rules! of_wallet {
         ($order:literal) => {
             concat!(
-                "SELECT ", entry_columns!(), " FROM entry WHERE id IN (", side!("from_wallet", $order), " UNION ALL ",
-                side!("to_wallet", $order), ") ORDER BY id ", $order, " LIMIT $3"
+                "SELECT ",
+                entry_columns!(),
+                " FROM entry WHERE id IN (",
+                side!("from_wallet", $order),
+                " UNION ALL ",
+                side!("to_wallet", $order),
+                ") ORDER BY id ",
+                $order,
+                " LIMIT $3"
             )
         };
     }
@@ -137,7 +156,11 @@ pub fn count_usable_coupons(tx: &ReadTx<'_>, wallet: &WalletId) -> Result<i64, E
 /// The newest of the coupons the user could pay with, `limit` at most.
 pub fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, limit: usize) -> Result<Vec<Coupon>, Error> {
     let sql = concat!(
-        "SELECT ", coupon_columns!(), " FROM coupon WHERE user = $1 AND ", is_usable!(), " ORDER BY granted_at DESC, code LIMIT $2"
+        "SELECT ",
+        coupon_columns!(),
+        " FROM coupon WHERE user = $1 AND ",
+        is_usable!(),
+        " ORDER BY granted_at DESC, code LIMIT $2"
     );
     tx.all(sql, params![user, limit], Coupon::read)
 }
@@ -150,7 +173,9 @@ pub fn coupons(
     limit: usize,
 ) -> Result<Page<Coupon>, Error> {
     let sql = concat!(
-        "SELECT ", coupon_columns!(), " FROM coupon WHERE user = $1 AND (granted_at < $2 OR granted_at = $2 AND code > $3) \
+        "SELECT ",
+        coupon_columns!(),
+        " FROM coupon WHERE user = $1 AND (granted_at < $2 OR granted_at = $2 AND code > $3) \
          ORDER BY granted_at DESC, code LIMIT $4"
     );
     let (at, code) = after.map_or((i64::MAX, ""), |(at, code)| (at, code.as_str()));

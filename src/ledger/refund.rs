@@ -8,13 +8,7 @@ use crate::money::{Cents, Money};
 use crate::tx::{ReadTx, WriteTx, params};
 
 /// Refunds `amount` of the entry, or all that is left of it.
-pub fn refund(
-    tx: &WriteTx<'_>,
-    id: EntryId,
-    amount: Option<Money>,
-    note: &Note,
-    act: &Act,
-) -> Result<Moved, Error> {
+pub fn refund(tx: &WriteTx<'_>, id: EntryId, amount: Option<Money>, note: &Note, act: &Act) -> Result<Moved, Error> {
     let original = entry(tx, id)?;
     if original.kind == Kind::Refund {
         let detail = format!("entry {} is a refund itself, and a refund is final", id.0);

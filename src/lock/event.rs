@@ -96,7 +96,12 @@ pub(super) struct Happened<'a> {
     pub reason: Option<&'a str>,
 }
 
-pub(super) fn append(tx: &WriteTx<'_>, lock: &Lock, secret_hash: Option<Hash>, event: &Happened<'_>) -> Result<(), Error> {
+pub(super) fn append(
+    tx: &WriteTx<'_>,
+    lock: &Lock,
+    secret_hash: Option<Hash>,
+    event: &Happened<'_>,
+) -> Result<(), Error> {
     let now = tx.now();
     let short = secret_hash.map(|hash| hash[..16].to_vec());
     tx.execute_one(
@@ -121,7 +126,9 @@ pub(super) fn append(tx: &WriteTx<'_>, lock: &Lock, secret_hash: Option<Hash>, e
 pub(super) fn end_of(tx: &ReadTx<'_>, id: Option<&LockId>, fence: Fence) -> Result<Option<Event>, Error> {
     let Some(id) = id else { return Ok(None) };
     let sql = concat!(
-        "SELECT ", event_columns!(), " FROM lock_event WHERE lock_id = $1 AND fence >= $2 \
+        "SELECT ",
+        event_columns!(),
+        " FROM lock_event WHERE lock_id = $1 AND fence >= $2 \
          AND (fence = $2 AND what = 'released' OR previous_fence = $2) ORDER BY fence LIMIT 1"
     );
     tx.one(sql, params![id, fence], Event::read)
@@ -135,7 +142,8 @@ pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &
 
 /// The locks that were given back under that fence with this secret.
 pub(super) fn released_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
-    let sql = "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
+    let sql =
+        "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
     let granted: Vec<LockId> =
         tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))?;
     let mut released = Vec::new();
@@ -157,7 +165,9 @@ pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) ->
 /// The events of a lock, newest first, older than number `before`.
 pub(super) fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<Event>, Error> {
     let sql = concat!(
-        "SELECT ", event_columns!(), " FROM lock_event WHERE lock_id = $1 AND seq < $2 ORDER BY fence DESC, seq DESC LIMIT $3"
+        "SELECT ",
+        event_columns!(),
+        " FROM lock_event WHERE lock_id = $1 AND seq < $2 ORDER BY fence DESC, seq DESC LIMIT $3"
     );
     tx.all(sql, params![id, before, limit], Event::read)
 }

@@ -153,7 +153,12 @@ pub struct Renewed {
 
 /// Starts the lease anew, for `expire_ms` if that is given, and never beyond what it may be held at most. `id` is the
 /// lock meant; without it, every lock of the token's lease is.
-pub fn renew(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
+pub fn renew(
+    tx: &WriteTx<'_>,
+    id: Option<&LockId>,
+    token: &LockToken,
+    expire_ms: Option<i64>,
+) -> Result<Renewed, Error> {
     let now = tx.now().lease_ms;
     let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
     for lock in held(tx, id, token)? {
@@ -215,8 +220,7 @@ pub const REVOKE_DELAY_MS: i64 = 10_000;
 /// Takes the lock from its holder: from this commit on the old holder's writes, renewals and release all fail.
 pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error> {
     let id = &revoke.id;
-    let lock = find(tx, id)?
-        .ok_or_else(|| Error::new(Name::LockNotFound, format!("nobody holds the lock {id}")))?;
+    let lock = find(tx, id)?.ok_or_else(|| Error::new(Name::LockNotFound, format!("nobody holds the lock {id}")))?;
     if lock.fence != revoke.fence || lock.secret_hash.is_none() {
         let detail = format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0);
         return Err(Error::new(Name::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));

@@ -146,7 +146,8 @@ fn under(tx: &ReadTx<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
 
 /// What is said to somebody who finds the lock held: by whom, and for how long at most.
 pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
-    let error = |holder: &str| Error::new(Name::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
+    let error =
+        |holder: &str| Error::new(Name::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
     Ok(match find(tx, id)? {
         None => error("somebody"), // it was let go a moment ago
         Some(lock) => error(if lock.holder.is_empty() { "somebody" } else { &lock.holder })

@@ -11,7 +11,9 @@ pub use super::event::{Event, What};
 /// Locks in the order of their ids, after `after`, whose ids begin with `prefix`.
 pub fn locks(tx: &ReadTx<'_>, prefix: &str, after: &str, limit: usize) -> Result<Vec<Lock>, Error> {
     let sql = concat!(
-        "SELECT ", lock_columns!(), " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 ORDER BY id LIMIT $3"
+        "SELECT ",
+        lock_columns!(),
+        " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 ORDER BY id LIMIT $3"
     );
     tx.all(sql, params![after, prefix, limit], Lock::read)
 }

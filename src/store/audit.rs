@@ -179,14 +179,20 @@ fn walk(conn: &Connection, findings: &mut Findings, progress: &mut impl FnMut(i6
             findings.add("entries are numbered without gaps", format!("after entry {last_id} comes entry {id}"));
         }
         if entry.at < last_at {
-            findings.add("time never decreases along the entries", format!("entry {id} is earlier than the one before"));
+            findings
+                .add("time never decreases along the entries", format!("entry {id} is earlier than the one before"));
         }
         if entry.hash != entry.hash_after(&last_hash) {
-            findings.add("each hash covers its entry and the hash before", format!("entry {id} was changed, or the one before"));
+            findings.add(
+                "each hash covers its entry and the hash before",
+                format!("entry {id} was changed, or the one before"),
+            );
         }
         (last_id, last_at, last_hash) = (id, entry.at, entry.hash);
         let amount = entry.amount.cents();
-        for (wallet, change, stated) in [(&entry.from, -amount, entry.from_balance), (&entry.to, amount, entry.to_balance)] {
+        for (wallet, change, stated) in
+            [(&entry.from, -amount, entry.from_balance), (&entry.to, amount, entry.to_balance)]
+        {
             if !wallets.contains_key(wallet) {
                 wallets.insert(wallet.clone(), Running::default());
             }
@@ -194,7 +200,10 @@ fn walk(conn: &Connection, findings: &mut Findings, progress: &mut impl FnMut(i6
                 running.balance += change;
                 running.entries += 1;
                 if running.balance != stated.cents() {
-                    let sentence = format!("entry {id} says {wallet} has {stated} after it; the entries say {} cents", running.balance);
+                    let sentence = format!(
+                        "entry {id} says {wallet} has {stated} after it; the entries say {} cents",
+                        running.balance
+                    );
                     findings.add("an entry states both balances after it", sentence);
                     running.balance = stated.cents();
                 }

@@ -35,7 +35,11 @@ pub fn reused() -> Error {
 }
 
 /// What was answered before, if the intention is known.
-pub fn look_up(tx: &ReadTx<'_>, intention: &Intention, command: &Command) -> Result<Option<Result<Receipt, Error>>, Error> {
+pub fn look_up(
+    tx: &ReadTx<'_>,
+    intention: &Intention,
+    command: &Command,
+) -> Result<Option<Result<Receipt, Error>>, Error> {
     let sql = "SELECT request, entry, outcome FROM idempotency WHERE id = $1";
     let found = tx.one(sql, params![intention.id], |row| {
         Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))

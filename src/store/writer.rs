@@ -148,7 +148,8 @@ impl Writer {
         let count = commands.len();
         let (reply, answers) = mpsc::channel();
         let work = commands.into_iter().enumerate();
-        let work = work.map(|(index, (envelope, command))| Work::new(envelope, command, reply.clone(), index)).collect();
+        let work =
+            work.map(|(index, (envelope, command))| Work::new(envelope, command, reply.clone(), index)).collect();
         drop(reply);
         let mut outcomes = vec![Outcome::from(stopped()); count];
         stats::add(&self.stats.queued, count as u64);
@@ -318,7 +319,8 @@ impl Desk {
     /// One transaction for what is in hand: all of it committed and then answered, or none of it.
     fn batch(&mut self, conn: &Connection) {
         let now = self.lease.now_ms();
-        let something_is_due = self.waiting.next_moment().is_some_and(|moment| moment <= now) || self.sweep.next_ms <= now;
+        let something_is_due =
+            self.waiting.next_moment().is_some_and(|moment| moment <= now) || self.sweep.next_ms <= now;
         if self.backlog.is_empty() && !something_is_due {
             return;
         }
@@ -418,7 +420,11 @@ impl Desk {
             }
             if let Some(first) = self.waiting.with_intention(&intention.id) {
                 let same = first.work.intention.is_some_and(|first| first.request == intention.request);
-                return if same { Ok(Considered::Joins(intention.id)) } else { answered(Outcome::from(idempotency::reused())) };
+                return if same {
+                    Ok(Considered::Joins(intention.id))
+                } else {
+                    answered(Outcome::from(idempotency::reused()))
+                };
             }
         }
         self.attempt(conn, tx, work).map(Considered::Tried)
@@ -501,7 +507,13 @@ impl Desk {
     }
 
     /// Lets those who wait for these locks try, first come first served, until somebody has each of them again.
-    fn wake(&mut self, conn: &Connection, tx: &WriteTx<'_>, ids: Vec<LockId>, answers: &mut Answers) -> Result<(), Lost> {
+    fn wake(
+        &mut self,
+        conn: &Connection,
+        tx: &WriteTx<'_>,
+        ids: Vec<LockId>,
+        answers: &mut Answers,
+    ) -> Result<(), Lost> {
         let now = tx.now().lease_ms;
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
