@@ -89,7 +89,7 @@ pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize
     let length = match request.parse_with_uninit_headers(bytes, slots) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(error) => return Err(fault(error)),
+        Err(error) => return Err(fault(error, bytes)),
     };
     if has_bare_line_feed(&bytes[..length]) {
         return Err(Fault::BadRequest("a line of the head does not end in CRLF"));
@@ -172,15 +172,19 @@ fn has_bare_line_feed(bytes: &[u8]) -> bool {
     bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || bytes[at - 1] != b'\r'))
 }
 
-fn fault(error: httparse::Error) -> Fault {
+fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     use httparse::Error;
+    // The parser calls whatever is not one of our two versions a wrong version, a stray word too.
+    let has_version = || bytes.split(|&byte| byte == b' ').nth(2).is_some_and(|word| word.starts_with(b"HTTP/"));
     match error {
         Error::TooManyHeaders => Fault::HeadTooLarge("too many headers"),
-        Error::Version => Fault::Version,
+        Error::Version if has_version() => Fault::Version,
         Error::HeaderName => Fault::BadRequest("a header name is not a token followed by a colon"),
         Error::HeaderValue => Fault::BadRequest("a header value has a control character"),
         Error::NewLine => Fault::BadRequest("a line of the head does not end in CRLF"),
-        Error::Token | Error::Status => Fault::BadRequest("the request line is not a method, a target and a version"),
+        Error::Token | Error::Version | Error::Status => {
+            Fault::BadRequest("the request line is not a method, a target and a version")
+        }
     }
 }
 
