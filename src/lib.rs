@@ -1,9 +1,10 @@
+//! cashbox: an embedded wallet in one binary.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! cashbox
 pub mod clock;
 pub mod command;
 pub mod error;
+pub mod http;
 pub mod id;
 pub mod ledger;
 pub mod lock;

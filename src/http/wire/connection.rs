@@ -1,0 +1,216 @@
+//! One connection from its first byte to its last, on a thread of its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::answer::{Manner, deliver, must_close};
+use super::head::{Head, parse};
+use super::input::Input;
+use super::permits::{Permit, Phase};
+use super::socket::{Lost, Socket};
+use super::{Answer, Body, Fault, Limits, Presence, Request, Service};
+
+/// How a body's memory grows while it comes, in bytes: a length that was only announced takes none.
+const BODY_STEP: usize = 64 * 1024;
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+pub(super) struct Connection {
+    socket: Socket,
+    input: Input,
+    permit: Permit,
+    limits: Arc<Limits>,
+    service: Arc<dyn Service>,
+}
+
+/// Why no further request is read.
+enum End {
+    /// Nobody is there to be told anything.
+    Silent,
+    /// The last answer is sent; `polite` if more from the client may be on its way.
+    Answered { polite: bool },
+    /// This has to be said first.
+    Fault(Fault, Manner),
+}
+
+impl From<Lost> for End {
+    fn from(_: Lost) -> End {
+        End::Silent
+    }
+}
+
+impl Connection {
+    pub(super) fn new(permit: Permit, limits: Arc<Limits>, service: Arc<dyn Service>) -> Connection {
+        let socket = Socket::new(Arc::clone(permit.stream()));
+        Connection { socket, input: Input::new(limits.head_bytes), permit, limits, service }
+    }
+
+    /// Serves until the connection ends.
+    pub(super) fn run(mut self) {
+        let end = loop {
+            if let Err(end) = self.one_request() {
+                break end;
+            }
+        };
+        let polite = match end {
+            End::Silent => false,
+            End::Answered { polite } => polite,
+            End::Fault(fault, manner) => {
+                let answer = answer_fault(&*self.service, fault);
+                deliver(&mut self.socket, answer, manner, true, &self.limits).is_ok()
+            }
+        };
+        if polite && self.permit.turn(Phase::Closing) {
+            self.socket.say_goodbye(&self.limits);
+        }
+    }
+
+    /// Reads a request, has it answered, and is idle again.
+    fn one_request(&mut self) -> Result<(), End> {
+        let head = self.read_head()?;
+        let manner = Manner::of(&head);
+        let has_body = head.content_length > 0;
+        match guarded(|| self.service.admit(&head)) {
+            Some(Ok(limit)) if head.content_length > limit => {
+                return Err(End::Fault(Fault::BodyTooLarge { limit }, manner));
+            }
+            Some(Ok(_)) => {}
+            Some(Err(refusal)) => return self.reply(refusal, manner, has_body),
+            None => return self.reply(answer_fault(&*self.service, Fault::Panic), manner, has_body),
+        }
+        let body = self.read_body(&head, manner)?;
+        let presence = Presence::of(self.socket.stream());
+        let answer = guarded(|| self.service.answer(Request { head, body, presence }))
+            .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic));
+        self.reply(answer, manner, false)
+    }
+
+    /// Waits for a request and reads its head. From then on the connection is busy.
+    fn read_head(&mut self) -> Result<Head, End> {
+        self.wait_for_first_byte()?;
+        let mut deadline = None;
+        let mut seen = 0;
+        let mut look_at = 0;
+        loop {
+            // A look costs the whole head again, so there is one at its end, and else only when it has doubled: that
+            // finds nonsense early and a byte at a time cheap.
+            let bytes = self.input.unused();
+            if has_end(bytes, seen) || bytes.len() >= look_at {
+                if let Some((head, length)) = self.look()? {
+                    self.input.consume(length);
+                    return if self.permit.turn(Phase::Busy) { Ok(head) } else { Err(self.interrupted()) };
+                }
+                look_at = 2 * self.input.unused().len();
+            }
+            seen = self.input.unused().len();
+            if seen >= self.limits.head_bytes {
+                return Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN));
+            }
+            let deadline = match deadline {
+                Some(deadline) => deadline,
+                None if self.permit.turn(Phase::Head) => *deadline.insert(Instant::now() + self.limits.head_time),
+                None => return Err(self.interrupted()),
+            };
+            match self.socket.read_by(self.input.room(), deadline) {
+                Ok(count) => self.input.filled(count),
+                Err(Lost::Late) => return Err(End::Fault(Fault::HeadTimeout, Manner::UNKNOWN)),
+                Err(Lost::Gone) => return Err(self.interrupted()),
+            }
+        }
+    }
+
+    fn wait_for_first_byte(&mut self) -> Result<(), End> {
+        self.input.skip_empty_lines();
+        self.input.rest();
+        while self.input.is_empty() {
+            let count = self.socket.read_within(self.input.room(), self.limits.idle)?;
+            self.input.filled(count);
+            self.input.skip_empty_lines();
+        }
+        Ok(())
+    }
+
+    fn look(&self) -> Result<Option<(Head, usize)>, End> {
+        match parse(self.input.unused(), &self.limits) {
+            Ok(Some((_, length))) if length > self.limits.head_bytes => {
+                Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN))
+            }
+            Ok(found) => Ok(found),
+            Err(fault) => Err(End::Fault(fault, Manner::UNKNOWN)),
+        }
+    }
+
+    /// The head ended before its end: because the client left or gave way, or because the server stops.
+    fn interrupted(&mut self) -> End {
+        if self.permit.is_refused() { End::Fault(Fault::ShuttingDown, Manner::UNKNOWN) } else { End::Silent }
+    }
+
+    /// Reads a body of admitted length.
+    fn read_body(&mut self, head: &Head, manner: Manner) -> Result<Vec<u8>, End> {
+        let length = usize::try_from(head.content_length)
+            .map_err(|_| End::Fault(Fault::BodyTooLarge { limit: usize::MAX as u64 }, manner))?;
+        let at_hand = self.input.unused().len().min(length);
+        let mut body = self.input.unused()[..at_hand].to_vec();
+        self.input.consume(at_hand);
+        if at_hand == length {
+            return Ok(body);
+        }
+        let deadline = Instant::now() + self.limits.body_time;
+        // Who has begun to send the body does not wait for our word.
+        if at_hand == 0 && head.expects_continue() {
+            self.socket.write_all(CONTINUE, self.limits.write_time)?;
+        }
+        let mut end = at_hand;
+        while end < length {
+            if end == body.len() {
+                body.resize(length.min(end + BODY_STEP), 0);
+            }
+            match self.socket.read_by(&mut body[end..], deadline) {
+                Ok(count) => end += count,
+                Err(Lost::Late) => return Err(End::Fault(Fault::BodyTimeout, manner)),
+                Err(Lost::Gone) => return Err(End::Silent),
+            }
+        }
+        Ok(body)
+    }
+
+    /// Sends an answer; Ok if the connection stays.
+    fn reply(&mut self, answer: Answer, manner: Manner, body_is_unread: bool) -> Result<(), End> {
+        let unasked = answer.close || body_is_unread || self.permit.permits().is_stopping();
+        let closes = unasked || !manner.stays || must_close(&answer.body, manner);
+        deliver(&mut self.socket, answer, manner, closes, &self.limits)?;
+        if closes {
+            // A client that asked us to close sends nothing more that could be in the way.
+            return Err(End::Answered { polite: unasked || !self.input.is_empty() });
+        }
+        // Stopping may have begun, and looked for the idle, while this answer was on its way.
+        if !self.permit.turn(Phase::Idle) || self.permit.permits().is_stopping() {
+            return Err(End::Answered { polite: true });
+        }
+        Ok(())
+    }
+}
+
+/// The program's answer to a fault; a bare one if it panics over that as well.
+pub(super) fn answer_fault(service: &dyn Service, fault: Fault) -> Answer {
+    guarded(|| service.fault(fault)).unwrap_or_else(|| Answer {
+        status: 500,
+        headers: Vec::new(),
+        body: Body::Bytes(Vec::new()),
+        close: true,
+        undelivered: None,
+    })
+}
+
+/// What the service says, or None if it panicked. The service answers for its own state; nothing of ours is in it.
+fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
+}
+
+/// Whether a head can end in `bytes`, of which the first `seen` were looked at before. A bare LF counts: it is refused
+/// sooner if it is looked at.
+fn has_end(bytes: &[u8], seen: usize) -> bool {
+    let rest = &bytes[seen.saturating_sub(3)..];
+    rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|three| three == b"\n\r\n")
+}

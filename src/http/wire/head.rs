@@ -1,0 +1,193 @@
+//! Reading a request's head, strictly.
+//!
+//! Two readers of the same bytes must never see two different requests, so what the standards leave to taste is
+//! refused: a second length or host, a list where a number belongs, a transfer coding, folded lines, a bare LF.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use super::{Fault, Limits};
+
+/// What is known of a request once its head has been read.
+pub struct Head {
+    /// The method, a token, as it was sent.
+    pub method: String,
+    /// The path as it was sent, percent signs and all, without the query. Begins with `/`.
+    pub path: String,
+    /// What stood behind the first `?`, as it was sent.
+    pub query: Option<String>,
+    /// HTTP/1.0; otherwise 1.1.
+    pub http_1_0: bool,
+    /// The length of the body, 0 if none was announced.
+    pub content_length: u64,
+    /// Names in lower case, and where in `text` they and their values stand: one allocation for all headers.
+    fields: Vec<Field>,
+    text: String,
+}
+
+struct Field {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
+impl Head {
+    /// A head that came from no socket: HTTP/1.1, no body, no headers yet.
+    pub fn new(method: &str, path: &str, query: Option<&str>) -> Head {
+        Head {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.map(str::to_owned),
+            http_1_0: false,
+            content_length: 0,
+            fields: Vec::new(),
+            text: String::new(),
+        }
+    }
+
+    /// Adds a header behind those there are.
+    pub fn push_header(&mut self, name: &str, value: &str) {
+        let start = self.text.len();
+        self.text.push_str(name);
+        self.text[start..].make_ascii_lowercase();
+        let colon = self.text.len();
+        self.text.push_str(value);
+        self.fields.push(Field { name: start..colon, value: colon..self.text.len() });
+    }
+
+    /// The first header of that name, which is given in lower case.
+    pub fn header(&self, lower_case_name: &str) -> Option<&str> {
+        self.headers(lower_case_name).next()
+    }
+
+    /// All headers of that name, which is given in lower case, in their order.
+    pub fn headers<'a>(&'a self, lower_case_name: &str) -> impl Iterator<Item = &'a str> {
+        let of_that_name = move |field: &&Field| self.text[field.name.clone()] == *lower_case_name;
+        self.fields.iter().filter(of_that_name).map(|field| &self.text[field.value.clone()])
+    }
+
+    /// Whether the client would like to send another request on this connection.
+    pub(super) fn wants_to_stay(&self) -> bool {
+        let said = |word: &str| {
+            self.headers("connection")
+                .flat_map(|list| list.split(','))
+                .any(|item| item.trim().eq_ignore_ascii_case(word))
+        };
+        !said("close") && (!self.http_1_0 || said("keep-alive"))
+    }
+
+    /// Whether the client waits for a word from us before it sends the body.
+    pub(super) fn expects_continue(&self) -> bool {
+        !self.http_1_0 && self.header("expect").is_some()
+    }
+}
+
+/// The head at the beginning of `bytes` and its length, or None if more has to come.
+pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fault> {
+    let mut slots = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
+    let slots = &mut slots[..limits.headers.min(Limits::HEADERS_MAX)];
+    let mut request = httparse::Request::new(&mut []);
+    let length = match request.parse_with_uninit_headers(bytes, slots) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(fault(error, bytes)),
+    };
+    if has_bare_line_feed(&bytes[..length]) {
+        return Err(Fault::BadRequest("a line of the head does not end in CRLF"));
+    }
+    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
+        unreachable!("a complete head has a method, a target and a version");
+    };
+    let (path, query) = split_target(target)?;
+    let mut head = Head::new(method, path, query);
+    head.http_1_0 = version == 0;
+    head.text.reserve_exact(length);
+    head.fields.reserve_exact(request.headers.len());
+    for header in request.headers.iter() {
+        let value = std::str::from_utf8(header.value).map_err(|_| Fault::BadRequest("a header value is not UTF-8"))?;
+        head.push_header(header.name, value);
+    }
+    check(&mut head)?;
+    Ok(Some((head, length)))
+}
+
+/// What several headers say together.
+fn check(head: &mut Head) -> Result<(), Fault> {
+    if head.header("transfer-encoding").is_some() {
+        return Err(Fault::TransferEncoding);
+    }
+    let hosts = head.headers("host").count();
+    if hosts > 1 {
+        return Err(Fault::BadRequest("more than one Host header"));
+    }
+    if hosts == 0 && !head.http_1_0 {
+        return Err(Fault::BadRequest("the Host header is missing"));
+    }
+    let mut lengths = head.headers("content-length");
+    let length = lengths.next().map_or(Ok(0), content_length)?;
+    if lengths.next().is_some() {
+        return Err(Fault::BadRequest("more than one Content-Length header"));
+    }
+    drop(lengths);
+    head.content_length = length;
+    if head.expects_continue() && !head.headers("expect").all(|value| value.eq_ignore_ascii_case("100-continue")) {
+        return Err(Fault::BadRequest("the only expectation supported is 100-continue"));
+    }
+    Ok(())
+}
+
+/// Digits and nothing else: `parse` alone would take a plus sign.
+fn content_length(value: &str) -> Result<u64, Fault> {
+    let bad = Fault::BadRequest("Content-Length is not a number of bytes");
+    if !value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(bad);
+    }
+    value.parse().map_err(|_| bad)
+}
+
+/// Path and query. `http://host/path`, which a client may send to any server, is reduced to its path.
+fn split_target(target: &str) -> Result<(&str, Option<&str>), Fault> {
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        return Err(Fault::BadRequest("the request target has a character that must be percent-encoded"));
+    }
+    let local = match without_scheme(target) {
+        Some(rest) => &rest[rest.find(['/', '?']).unwrap_or(rest.len())..],
+        None if target.starts_with('/') => target,
+        None => return Err(Fault::BadRequest("the request target is not a path")),
+    };
+    let (path, query) = match local.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (local, None),
+    };
+    Ok((if path.is_empty() { "/" } else { path }, query))
+}
+
+fn without_scheme(target: &str) -> Option<&str> {
+    ["http://", "https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    })
+}
+
+fn has_bare_line_feed(bytes: &[u8]) -> bool {
+    bytes.iter().enumerate().any(|(at, &byte)| byte == b'\n' && (at == 0 || bytes[at - 1] != b'\r'))
+}
+
+fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
+    use httparse::Error;
+    // The parser calls whatever is not one of our two versions a wrong version, a stray word too.
+    let has_version = || bytes.split(|&byte| byte == b' ').nth(2).is_some_and(|word| word.starts_with(b"HTTP/"));
+    match error {
+        Error::TooManyHeaders => Fault::HeadTooLarge("too many headers"),
+        Error::Version if has_version() => Fault::Version,
+        Error::HeaderName => Fault::BadRequest("a header name is not a token followed by a colon"),
+        Error::HeaderValue => Fault::BadRequest("a header value has a control character"),
+        Error::NewLine => Fault::BadRequest("a line of the head does not end in CRLF"),
+        Error::Token | Error::Version | Error::Status => {
+            Fault::BadRequest("the request line is not a method, a target and a version")
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

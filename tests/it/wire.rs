@@ -1,0 +1,185 @@
+//! The connection loop on real sockets, with a service that knows four tricks. Limits are short, so nothing waits long.
+
+mod client;
+mod deadlines;
+mod framing;
+mod lifecycle;
+mod permits;
+mod refusals;
+
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use cashbox::http::wire::{Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen};
+
+use client::Client;
+
+/// The largest body the service takes, in bytes.
+const BODY_MAX: u64 = 1_000_000;
+
+/// Longer than anything here takes, unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// When the server has read what was sent to it and does not answer, nothing tells; but this is plenty.
+const READ_BY_THEN: Duration = Duration::from_millis(50);
+
+/// What the tests share with the service.
+#[derive(Default)]
+struct Stage {
+    /// Closed, `/wait` waits for it.
+    open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicUsize,
+    undelivered: AtomicUsize,
+    presence: Mutex<Option<Presence>>,
+    stopped_reading: AtomicBool,
+}
+
+impl Stage {
+    fn open_gate(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn wait_at_gate(&self) {
+        self.waiting.fetch_add(1, SeqCst);
+        let open = self.open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+        self.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+/// Gives back what it is sent, among other things.
+struct Echo(Arc<Stage>);
+
+fn text(status: u16, text: impl Into<String>) -> Answer {
+    let headers = vec![("Content-Type", "text/plain".to_owned())];
+    Answer { status, headers, body: Body::Bytes(text.into().into_bytes()), close: false, undelivered: None }
+}
+
+impl Service for Echo {
+    fn admit(&self, head: &Head) -> Result<u64, Answer> {
+        match head.path.as_str() {
+            "/forbidden" => Err(text(403, "forbidden")),
+            "/panic-early" => panic!("on purpose, in admit"),
+            _ => Ok(BODY_MAX),
+        }
+    }
+
+    fn answer(&self, request: Request) -> Answer {
+        let Request { head, body, presence } = request;
+        let stream = |reader: Box<dyn Read + Send>| Answer { body: Body::Stream(reader), ..text(200, "") };
+        match head.path.as_str() {
+            "/panic" => panic!("on purpose, in answer"),
+            "/close" => Answer { close: true, ..text(200, "bye") },
+            "/nothing" => text(204, ""),
+            "/large" => text(200, "x".repeat(head.query.unwrap().parse().unwrap())),
+            "/wait" => {
+                *self.0.presence.lock().unwrap() = Some(presence);
+                self.0.wait_at_gate();
+                let stage = Arc::clone(&self.0);
+                let undelivered = move || {
+                    stage.undelivered.fetch_add(1, SeqCst);
+                };
+                Answer { undelivered: Some(Box::new(undelivered)), ..text(200, "waited") }
+            }
+            "/stream" => stream(Box::new(io::Cursor::new(b"streamed".repeat(10_000)))),
+            "/torn" => stream(Box::new(io::Cursor::new(b"half").chain(Broken))),
+            "/torn-by-panic" => stream(Box::new(io::Cursor::new(b"half").chain(Panicking))),
+            "/endless" => stream(Box::new(Endless(Arc::clone(&self.0)))),
+            path => {
+                let echo = format!("{} {path} {:?} {}", head.method, head.query, String::from_utf8_lossy(&body));
+                text(200, echo)
+            }
+        }
+    }
+
+    fn fault(&self, fault: Fault) -> Answer {
+        let status = match fault {
+            Fault::BadRequest(_) => 400,
+            Fault::HeadTimeout | Fault::BodyTimeout => 408,
+            Fault::BodyTooLarge { .. } => 413,
+            Fault::HeadTooLarge(_) => 431,
+            Fault::Panic => 500,
+            Fault::TransferEncoding => 501,
+            Fault::TooManyConnections | Fault::ShuttingDown => 503,
+            Fault::Version => 505,
+        };
+        text(status, format!("{fault:?}"))
+    }
+}
+
+struct Broken;
+
+impl Read for Broken {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("broken on purpose"))
+    }
+}
+
+struct Panicking;
+
+impl Read for Panicking {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        panic!("on purpose, in a stream")
+    }
+}
+
+struct Endless(Arc<Stage>);
+
+impl Read for Endless {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        into.fill(b'x');
+        Ok(into.len())
+    }
+}
+
+impl Drop for Endless {
+    fn drop(&mut self) {
+        self.0.stopped_reading.store(true, SeqCst);
+    }
+}
+
+/// A server on a port of its own.
+struct Scene {
+    server: Server,
+    stage: Arc<Stage>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        Scene::with(Limits::default())
+    }
+
+    fn with(limits: Limits) -> Scene {
+        let stage = Arc::<Stage>::default();
+        let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let server = Server::start(listener, limits, Arc::new(Echo(Arc::clone(&stage)))).unwrap();
+        Scene { server, stage }
+    }
+
+    fn client(&self) -> Client {
+        Client::connect(self.server.address())
+    }
+
+    /// A client whose request is being answered until the gate opens.
+    fn waiting_client(&self) -> Client {
+        let before = self.stage.waiting.load(SeqCst);
+        let mut client = self.client();
+        client.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
+        until(|| self.stage.waiting.load(SeqCst) > before);
+        client
+    }
+}
+
+/// Waits for what another thread is about to do.
+#[track_caller]
+fn until(happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

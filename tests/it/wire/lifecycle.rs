@@ -1,0 +1,147 @@
+//! Clients that leave, and a server that stops.
+
+use std::net::TcpStream;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cashbox::http::wire::{Limits, Presence};
+
+use super::client::Client;
+use super::{PATIENCE, READ_BY_THEN, Scene, until};
+
+fn presence(scene: &Scene) -> Presence {
+    scene.stage.presence.lock().unwrap().clone().expect("a request waits")
+}
+
+#[test]
+fn a_client_that_waits_is_here_and_one_that_left_is_not() {
+    let scene = Scene::new();
+    let client = scene.waiting_client();
+    let presence = presence(&scene);
+    assert!(presence.is_here());
+    drop(client);
+    until(|| !presence.is_here());
+    assert!(Presence::always().is_here());
+}
+
+#[test]
+fn a_client_that_closed_its_half_counts_as_gone() {
+    let scene = Scene::new();
+    let mut client = scene.waiting_client();
+    client.half_close();
+    until(|| !presence(&scene).is_here());
+}
+
+#[test]
+fn asking_for_presence_consumes_nothing() {
+    let scene = Scene::new();
+    let mut client = scene.waiting_client();
+    client.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    let presence = presence(&scene);
+    assert!((0..100).all(|_| presence.is_here()));
+    scene.stage.open_gate();
+    assert_eq!(client.reply().body, "waited");
+    assert_eq!(client.reply().body, "GET /next None ");
+}
+
+#[test]
+fn a_kept_presence_keeps_no_connection() {
+    let scene = Scene::new();
+    let mut client = scene.waiting_client();
+    let presence = presence(&scene);
+    scene.stage.open_gate();
+    assert_eq!(client.reply().status, 200);
+    assert!(presence.is_here(), "an idle client is still there");
+    client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    client.reply();
+    assert!(client.is_closed());
+    until(|| !presence.is_here());
+}
+
+#[test]
+fn an_answer_that_arrives_is_not_undelivered() {
+    let scene = Scene::new();
+    let mut client = scene.waiting_client();
+    scene.stage.open_gate();
+    assert_eq!(client.reply().body, "waited");
+    assert_eq!(client.get("/").status, 200);
+    assert_eq!(scene.stage.undelivered.load(SeqCst), 0);
+}
+
+#[test]
+fn an_answer_for_a_client_that_left_is_undelivered() {
+    let scene = Scene::new();
+    let client = scene.waiting_client();
+    let presence = presence(&scene);
+    drop(client);
+    until(|| !presence.is_here());
+    scene.stage.open_gate();
+    until(|| scene.stage.undelivered.load(SeqCst) == 1);
+    until(|| scene.server.connections() == 0);
+}
+
+#[test]
+fn stopping_lets_a_request_finish_and_closes_the_rest() {
+    let scene = Scene::new();
+    let mut idle = scene.client();
+    assert_eq!(idle.get("/").status, 200);
+    let mut fresh = scene.client();
+    until(|| scene.server.connections() == 2);
+    let mut busy = scene.waiting_client();
+    thread::scope(|scope| {
+        let stopping = scope.spawn(|| scene.server.stop(PATIENCE));
+        assert!(idle.is_closed());
+        assert!(fresh.is_closed());
+        assert!(!stopping.is_finished(), "a request is in flight");
+        scene.stage.open_gate();
+        let reply = busy.reply();
+        assert_eq!((reply.body.as_str(), reply.says_close()), ("waited", true));
+        assert_eq!(stopping.join().unwrap(), 0);
+    });
+    assert!(busy.is_closed());
+    assert!(TcpStream::connect(scene.server.address()).is_err(), "nobody listens any more");
+}
+
+#[test]
+fn stopping_refuses_a_head_that_is_not_whole() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    client.send("GET / HTTP/1.1\r\n");
+    assert!(client.hears_nothing_for(READ_BY_THEN));
+    assert_eq!(scene.server.stop(PATIENCE), 0);
+    let reply = client.reply();
+    assert_eq!((reply.status, reply.body.as_str()), (503, "ShuttingDown"));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn stopping_has_patience_and_not_more() {
+    let scene = Scene::new();
+    let mut busy = [scene.waiting_client(), scene.waiting_client()];
+    let began = Instant::now();
+    assert_eq!(scene.server.stop(Duration::from_millis(50)), 2);
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(scene.server.stop(Duration::ZERO), 2, "stopping again only counts");
+    scene.stage.open_gate();
+    assert!(busy.iter_mut().all(|client| client.reply().says_close()));
+    assert_eq!(scene.server.stop(PATIENCE), 0);
+}
+
+#[test]
+fn stopping_is_prompt_under_load() {
+    let scene = Scene::with(Limits::default());
+    let address = scene.server.address();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(move || {
+                Client::connect(address).ask_until_closed();
+            });
+        }
+        until(|| scene.server.connections() == 4);
+        thread::sleep(Duration::from_millis(20));
+        let began = Instant::now();
+        assert_eq!(scene.server.stop(PATIENCE), 0);
+        assert!(began.elapsed() < Duration::from_secs(1));
+    });
+}
