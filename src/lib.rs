@@ -1,6 +1,7 @@
 //! cashbox: an embedded wallet in one binary.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
+pub mod cli;
 pub mod clock;
 pub mod command;
 pub mod error;

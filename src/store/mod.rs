@@ -39,7 +39,14 @@ impl OpenError {
     fn new(sentence: impl Into<String>) -> OpenError {
         OpenError(sentence.into())
     }
+
+    /// Whether the file is there and broken.
+    pub fn is_damage(&self) -> bool {
+        self.0 == DAMAGED
+    }
 }
+
+const DAMAGED: &str = "it is damaged; restore a backup";
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,7 +64,7 @@ impl From<rusqlite::Error> for OpenError {
             Some(ReadOnly) => "it may not be written".to_owned(),
             Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
             Some(DiskFull) => "there is no space left".to_owned(),
-            Some(DatabaseCorrupt) => "it is damaged; restore a backup".to_owned(),
+            Some(DatabaseCorrupt) => DAMAGED.to_owned(),
             Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
             _ => error.to_string(),
         };
@@ -205,8 +212,8 @@ impl Store {
         self.writer.refuse_waiting();
     }
 
-    /// Commits what was accepted, checkpoints and closes the file.
-    pub fn close(self) {
+    /// Commits what was accepted, checkpoints and closes the file for writing. Whoever still asks is told `busy`.
+    pub fn close(&self) {
         self.writer.stop();
     }
 }

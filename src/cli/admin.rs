@@ -1,0 +1,172 @@
+//! The verbs of those who run the place: coupons as gifts, tiers, coupon kinds, access tokens.
+
+use super::call::Call;
+use super::exit::{Exit, Trouble};
+use super::input::{self, word};
+use super::look::{self, Paging};
+use super::show::{self, numbers, words};
+use super::{Changing, Desk};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+/// `cashbox grant`
+#[derive(Debug, Args)]
+pub struct Grant {
+    /// Who gets it
+    user: String,
+    /// Which coupon kind
+    kind: String,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Grant {
+    /// A coupon for a user.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (user, kind) = (word(&self.user)?, word(&self.kind)?);
+        let call = Call::post(&["v1", "wallets", &user, "coupons"], &json!({ "kind": kind }), &self.changing);
+        desk.ask(&call, look::coupon)
+    }
+}
+
+/// `cashbox tiers`
+#[derive(Debug, Args)]
+pub struct Tiers {
+    /// Other tiers: JSON, a file of it, or `-`
+    #[arg(long, value_name = "JSON|FILE")]
+    set: Option<String>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Tiers {
+    /// The recharge tiers.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let columns = [numbers("FROM", "from"), words("COUPON KIND", "coupon_kind")];
+        desk.ask(&table_call("tiers", self.set.as_deref(), &self.changing)?, |body| {
+            show::table(&rows(body, "tiers"), &columns, "no tiers: no recharge earns a coupon")
+        })
+    }
+}
+
+/// `cashbox coupon-kinds`
+#[derive(Debug, Args)]
+pub struct CouponKinds {
+    /// Other kinds: JSON, a file of it, or `-`
+    #[arg(long, value_name = "JSON|FILE")]
+    set: Option<String>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl CouponKinds {
+    /// The coupon kinds.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let columns = [
+            words("KIND", "kind"),
+            words("TERMS", "terms"),
+            words("ENGLISH", "earned_en"),
+            words("CHINESE", "earned_zh"),
+        ];
+        desk.ask(&table_call("coupon-kinds", self.set.as_deref(), &self.changing)?, |body| {
+            let mut kinds = rows(body, "coupon_kinds");
+            kinds.iter_mut().for_each(|kind| kind["terms"] = json!(show::terms(kind)));
+            show::table(&kinds, &columns, "no coupon kinds")
+        })
+    }
+}
+
+/// Shows the table of that name, or puts another in its place.
+fn table_call(name: &str, set: Option<&str>, changing: &Changing) -> Result<Call, Trouble> {
+    Ok(match set {
+        Some(rows) => Call::put(&["v1", name], &input::json(rows)?, changing),
+        None => Call::get(&["v1", name]),
+    })
+}
+
+fn rows(body: &Value, name: &str) -> Vec<Value> {
+    show::rows(body, if body["data"].is_array() { "data" } else { name })
+}
+
+/// `cashbox token`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Mint one; its secret is shown this once
+    Create(Create),
+    /// List them, without their secrets
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// End one
+    Revoke {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+}
+
+/// `cashbox token create`
+#[derive(Debug, Args)]
+pub struct Create {
+    /// user, teller, auditor or admin [default: user, if --user is given]
+    #[arg(long, required_unless_present = "user")]
+    role: Option<String>,
+    /// Whose wallet, for the role user
+    #[arg(long)]
+    user: Option<String>,
+    /// How long it is good, such as 12h or 30d [default: until revoked]
+    #[arg(long, value_name = "TIME", value_parser = input::seconds)]
+    expires: Option<i64>,
+    /// A note for people
+    #[arg(long, value_name = "TEXT")]
+    note: Option<String>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Token {
+    /// Access tokens: one more, all, or one less.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        match self {
+            Token::Create(create) => create.run(desk),
+            Token::List { paging } => {
+                let columns = [
+                    words("ID", "id"),
+                    words("ROLE", "role"),
+                    words("USER", "user"),
+                    words("NOTE", "note"),
+                    words("CREATED", "created_at"),
+                    words("EXPIRES", "expires_at"),
+                    words("REVOKED", "revoked_at"),
+                ];
+                paging.run(desk, &Call::get(&["v1", "tokens"]), |rows| show::table(&rows, &columns, "no access tokens"))
+            }
+            Token::Revoke { id, changing } => {
+                let id = word(id)?;
+                desk.ask(&Call::delete(&["v1", "tokens", &id], changing), |body| {
+                    let said = show::block(body, &[]);
+                    format!("{} {id}", if said.is_empty() { "revoked" } else { &said })
+                })
+            }
+        }
+    }
+}
+
+impl Create {
+    fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let role = self.role.as_deref().unwrap_or("user");
+        let fields = [
+            ("role", json!(role)),
+            ("user", json!(self.user)),
+            ("expires_in_s", json!(self.expires)),
+            ("note", json!(self.note)),
+        ];
+        let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+        let body = Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect());
+        // Never repeated: an answer with a secret is not stored, so a second one would be of a second token.
+        let call = Call::post(&["v1", "tokens"], &body, &self.changing).once();
+        desk.ask(&call, |body| show::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
+    }
+}

@@ -1,0 +1,237 @@
+//! The way to an answer: a server at a URL, the server that has the file, or, where none has it, this process.
+//!
+//! Looks afresh at every call, so a server may come and go between two of them. With no server the file is taken for
+//! one try at a time: a command that waits for a lock lets go in between, or nobody could give the lock back.
+
+use super::call::Call;
+use super::exit::Trouble;
+use super::{Common, input};
+use crate::http::{App, Settings};
+use crate::store::served::{self, Server, Taken};
+use crate::store::{OpenError, Options, Store};
+use serde_json::Value;
+use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long a server that goes is given to let the file go.
+const SERVER_GOES: Duration = Duration::from_secs(5);
+/// How often a lock, or a server that goes, is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a server may take to accept a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
+const ANSWER_MAX: u64 = 256 * 1024 * 1024;
+
+/// Where answers come from.
+pub enum Door {
+    /// A server elsewhere.
+    Url {
+        /// Where, without a slash at the end.
+        base: String,
+        /// Who we are there.
+        token: Option<String>,
+    },
+    /// The file, or the server that has it.
+    File {
+        /// The file.
+        db: PathBuf,
+        /// Who we are to its server, if not `@local`.
+        token: Option<String>,
+    },
+}
+
+/// An answer.
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The body: an object, or null if there is none.
+    pub body: Value,
+}
+
+impl Answer {
+    /// Whether it is a yes.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Why a server gave no answer.
+enum Silence {
+    /// Nothing was asked.
+    NotReached(String),
+    /// It was asked, and nobody knows what came of it.
+    Lost(String),
+    /// It cannot be asked at all.
+    Unsendable(String),
+    /// It is no cashbox.
+    Strange(u16),
+}
+
+impl Door {
+    /// The way the arguments name, or else the environment.
+    pub fn new(common: &Common) -> Result<Door, Trouble> {
+        let token = match (&common.token, &common.token_file) {
+            (Some(_), Some(_)) => return Err(Trouble::usage("give --token or --token-file, not both")),
+            (Some(token), None) => Some(token.clone()),
+            (None, Some(file)) => Some(input::token(file)?),
+            (None, None) => None,
+        };
+        let url = match (&common.url, &common.db) {
+            (Some(_), Some(_)) => return Err(Trouble::usage("give --url or --db, not both")),
+            (None, Some(_)) => None,
+            (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
+        };
+        let Some(url) = url else { return Ok(Door::File { db: file(common), token }) };
+        let url = url.to_string_lossy();
+        if !url.starts_with("http://") {
+            return Err(Trouble::usage(format!(
+                "{url} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
+            )));
+        }
+        let token = token.or_else(|| environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned()));
+        Ok(Door::Url { base: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// Has the call answered.
+    pub fn answer(&self, call: &Call) -> Result<Answer, Trouble> {
+        match self {
+            Door::Url { base, token } => {
+                let first = ask(base, token.as_deref(), call, call.wait);
+                let answer = match first {
+                    Err(Silence::Lost(_)) if call.repeatable => ask(base, token.as_deref(), call, call.wait),
+                    other => other,
+                };
+                answer.map_err(|silence| silence.of(base))
+            }
+            Door::File { db, token } => through_file(db, token.as_deref(), call),
+        }
+    }
+}
+
+/// The file the arguments name, or else the environment.
+pub fn file(common: &Common) -> PathBuf {
+    let named = common.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from));
+    named.unwrap_or_else(|| PathBuf::from("cashbox.db"))
+}
+
+fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+fn through_file(db: &Path, token: Option<&str>, call: &Call) -> Result<Answer, Trouble> {
+    let begun = Instant::now();
+    let mut lost = false;
+    loop {
+        let wait = call.wait.saturating_sub(begun.elapsed());
+        let server = match served::server(db) {
+            Some(server) => server,
+            None => match in_process(db, call)? {
+                Here::Server(server) => server,
+                Here::Answer(answer) if answer.status != 423 || wait.is_zero() => return Ok(answer),
+                Here::Answer(_) => {
+                    sleep(LOOK_EVERY);
+                    continue;
+                }
+            },
+        };
+        match ask(&server.url, token.or(Some(&server.token)), call, wait) {
+            Ok(answer) => return Ok(answer),
+            Err(Silence::NotReached(_)) if begun.elapsed() < SERVER_GOES => sleep(LOOK_EVERY),
+            Err(Silence::Lost(_)) if call.repeatable && !lost => lost = true,
+            Err(silence) => return Err(silence.of(&server.url)),
+        }
+    }
+}
+
+/// What came of trying to answer here.
+enum Here {
+    /// The answer.
+    Answer(Answer),
+    /// A server has the file after all.
+    Server(Server),
+}
+
+fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
+    let cannot_open = |why: OpenError| Trouble::cannot_open(db, &why);
+    if !call.changes && !db.exists() {
+        return Err(Trouble::unreachable(format!("cannot open {}: there is no such file", db.display())));
+    }
+    let _ours = match served::take(db).map_err(cannot_open)? {
+        Taken::By(server) => return Ok(Here::Server(server)),
+        Taken::Ours(possession) => possession,
+    };
+    let store = Store::open(db, &Options::default()).map_err(cannot_open)?;
+    let app = App::new(store, Settings { open: false, hosts: Vec::new(), self_recharge: true, run_token: None });
+    let mut headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    headers.push(("Prefer", "wait=0"));
+    let answer = app.answer_local(call.method, &call.target, &headers, call.body.clone());
+    app.store().close();
+    Ok(Here::Answer(Answer { status: answer.status, body: read(&answer.body) }))
+}
+
+fn read(body: &[u8]) -> Value {
+    serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(Value::Null)
+}
+
+/// Asks a server. No proxy and no redirect: an access token goes where it was told to go, or nowhere.
+fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<Answer, Silence> {
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT_TIME))
+        .timeout_recv_response(Some(call.patience))
+        .build()
+        .new_agent();
+    let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.target));
+    for (name, value) in &call.headers {
+        request = request.header(*name, value);
+    }
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    if call.changes {
+        request = request.header("Prefer", format!("wait={}", wait.as_secs()));
+    }
+    let answer = if call.body.is_empty() {
+        request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    } else {
+        request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    };
+    let mut answer = answer.map_err(Silence::from)?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+    let body = read(&body.map_err(|error| Silence::Lost(error.to_string()))?);
+    if body["code"] == status { Ok(Answer { status, body }) } else { Err(Silence::Strange(status)) }
+}
+
+impl From<ureq::Error> for Silence {
+    fn from(error: ureq::Error) -> Silence {
+        use ureq::Error::*;
+        match &error {
+            Http(_) | BadUri(_) => Silence::Unsendable(error.to_string()),
+            Io(io) if io.kind() == ErrorKind::ConnectionRefused => Silence::NotReached("connection refused".to_owned()),
+            HostNotFound | ConnectionFailed | Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                Silence::NotReached(error.to_string())
+            }
+            _ => Silence::Lost(error.to_string()),
+        }
+    }
+}
+
+impl Silence {
+    fn of(self, url: &str) -> Trouble {
+        match self {
+            Silence::NotReached(why) => Trouble::unreachable(format!("cannot reach {url}: {why}")),
+            Silence::Lost(why) => Trouble::unreachable(format!("no answer from {url}: {why}")),
+            Silence::Strange(status) => {
+                Trouble::unreachable(format!("{url} answers {status}, and not in the words of cashbox"))
+            }
+            Silence::Unsendable(why) => Trouble::usage(format!("this cannot be sent to {url}: {why}")),
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `--memory`: a real database in a private folder that goes when its process does.
+//!
+//! The folder lies in memory where the system has such a place. A lock file inside says that somebody lives there;
+//! a folder whose lock nobody holds is a dead process's, and goes when the next one moves in.
+
+use crate::secret;
+use std::ffi::OsStr;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+const PREFIX: &str = "cashbox-memory-";
+const LOCK: &str = "lock";
+
+/// A folder of our own. Removed when dropped.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Held as long as we live.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes a folder, in memory if there is a place for it, and removes what dead processes left.
+    pub fn new() -> io::Result<Folder> {
+        let in_memory = Folder::new_in(Path::new("/dev/shm"));
+        in_memory.or_else(|_| Folder::new_in(&std::env::temp_dir()))
+    }
+
+    fn new_in(place: &Path) -> io::Result<Folder> {
+        remove_leftovers(place);
+        loop {
+            let path = place.join(format!("{PREFIX}{}", secret::random_hex::<8>()));
+            DirBuilder::new().mode(0o700).create(&path)?;
+            let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join(LOCK));
+            // Somebody who cleans up may have found the folder before it was locked: then it is gone, or going.
+            match lock {
+                Ok(lock) if lock.try_lock().is_ok() && path.join(LOCK).exists() => {
+                    return Ok(Folder { path, _lock: lock });
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+    }
+
+    /// Where a database goes.
+    pub fn database(&self) -> PathBuf {
+        self.path.join("cashbox.db")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path); // what stays is removed at the next start
+    }
+}
+
+fn remove_leftovers(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        if is_ours(&entry) && remove_if_dead(&entry.path()) {
+            crate::log::info("removed what a dead process left", &entry.path().display());
+        }
+    }
+}
+
+/// A folder, and not a link to one, that is named like ours and belongs to us.
+fn is_ours(entry: &fs::DirEntry) -> bool {
+    let named = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+    let owned = |data: fs::Metadata| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw();
+    named(&entry.file_name()) && entry.metadata().is_ok_and(owned)
+}
+
+/// Removes the folder if nobody holds its lock; holds it meanwhile, so that only one removes.
+fn remove_if_dead(folder: &Path) -> bool {
+    let lock = OpenOptions::new().write(true).open(folder.join(LOCK));
+    lock.is_ok_and(|lock| lock.try_lock().is_ok() && fs::remove_dir_all(folder).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folders(place: &Path) -> usize {
+        fs::read_dir(place).unwrap().count()
+    }
+
+    #[test]
+    fn a_folder_goes_with_its_process() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::new_in(place.path()).unwrap();
+        fs::write(folder.database(), "money").unwrap();
+        assert_eq!(fs::metadata(&folder.path).unwrap().mode() & 0o777, 0o700);
+        drop(folder);
+        assert_eq!(folders(place.path()), 0);
+    }
+
+    #[test]
+    fn the_dead_are_removed_and_the_living_left_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let living = Folder::new_in(place.path()).unwrap();
+        let dead = place.path().join(format!("{PREFIX}0123456789abcdef"));
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join(LOCK), "").unwrap();
+        let unknown = place.path().join(format!("{PREFIX}without-a-lock"));
+        fs::create_dir(&unknown).unwrap();
+        let _second = Folder::new_in(place.path()).unwrap();
+        assert!(!dead.exists() && living.path.exists() && unknown.exists());
+        assert_eq!(folders(place.path()), 3);
+    }
+}

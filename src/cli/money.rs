@@ -1,0 +1,200 @@
+//! The verbs that move money.
+
+use super::call::{self, Call};
+use super::exit::{Exit, Trouble};
+use super::input::{self, word};
+use super::show;
+use super::{Changing, Desk};
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// What goes with a movement.
+#[derive(Debug, Args)]
+struct Note {
+    /// Your own name for it, kept with the entry
+    #[arg(long, value_name = "TEXT")]
+    reference: Option<String>,
+    /// Something to keep with the entry; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
+    metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Note {
+    /// `POST` to the path, with the fields that were given and this.
+    fn post(&self, path: &[&str], fields: &[(&str, Option<String>)]) -> Call {
+        let mut body = Map::new();
+        let given = fields.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
+        body.extend(given.map(|(name, value)| (name.to_owned(), Value::String(value))));
+        if let Some(reference) = &self.reference {
+            body.insert("reference".to_owned(), json!(reference));
+        }
+        if !self.metadata.is_empty() {
+            let pairs = self.metadata.iter().map(|(name, value)| (name.clone(), json!(value)));
+            body.insert("metadata".to_owned(), Value::Object(pairs.collect()));
+        }
+        Call::post(path, &Value::Object(body), &self.changing)
+    }
+}
+
+/// `cashbox recharge`
+#[derive(Debug, Args)]
+pub struct Recharge {
+    /// Whose wallet
+    user: String,
+    /// How much, such as 120 or 99.50
+    amount: String,
+    #[command(flatten)]
+    note: Note,
+}
+
+impl Recharge {
+    /// Money into a wallet.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
+        desk.ask(&self.note.post(&["v1", "wallets", &user, "recharge"], &[("amount", Some(amount))]), moved)
+    }
+}
+
+/// `cashbox withdraw`
+#[derive(Debug, Args)]
+pub struct Withdraw {
+    /// Whose wallet
+    user: String,
+    /// How much
+    amount: String,
+    #[command(flatten)]
+    note: Note,
+}
+
+impl Withdraw {
+    /// Money out of a wallet.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
+        desk.ask(&self.note.post(&["v1", "wallets", &user, "withdraw"], &[("amount", Some(amount))]), moved)
+    }
+}
+
+/// `cashbox pay`
+#[derive(Debug, Args)]
+pub struct Pay {
+    /// Who pays
+    user: String,
+    /// The price, before the coupon
+    amount: String,
+    /// A coupon of the payer's
+    #[arg(long, value_name = "CODE")]
+    coupon: Option<String>,
+    /// Who is paid [default: @sales]
+    #[arg(long, value_name = "WALLET")]
+    to: Option<String>,
+    #[command(flatten)]
+    note: Note,
+}
+
+impl Pay {
+    /// Money for something bought.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
+        let coupon = input::optional_word(self.coupon.as_ref())?;
+        let fields = [("amount", Some(amount)), ("coupon", coupon), ("to", self.to.clone())];
+        desk.ask(&self.note.post(&["v1", "wallets", &user, "pay"], &fields), moved)
+    }
+}
+
+/// `cashbox transfer`
+#[derive(Debug, Args)]
+pub struct Transfer {
+    /// Who gives
+    from: String,
+    /// Who receives; the wallet must exist
+    to: String,
+    /// How much
+    amount: String,
+    #[command(flatten)]
+    note: Note,
+}
+
+impl Transfer {
+    /// Money from one wallet to another.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (from, to, amount) = (word(&self.from)?, word(&self.to)?, word(&self.amount)?);
+        let fields = [("to", Some(to)), ("amount", Some(amount))];
+        desk.ask(&self.note.post(&["v1", "wallets", &from, "transfer"], &fields), moved)
+    }
+}
+
+/// `cashbox refund`
+#[derive(Debug, Args)]
+pub struct Refund {
+    /// The entry to give back
+    entry: String,
+    /// How much of it [default: all that is left]
+    amount: Option<String>,
+    #[command(flatten)]
+    note: Note,
+}
+
+impl Refund {
+    /// An entry's money back.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let (entry, amount) = (word(&self.entry)?, input::optional_word(self.amount.as_ref())?);
+        desk.ask(&self.note.post(&["v1", "entries", &entry, "refund"], &[("amount", amount)]), moved)
+    }
+}
+
+/// What a movement shows: what moved and between whom, and what its wallet has now.
+fn moved(body: &Value) -> String {
+    let entry = &body["entry"];
+    let mut shown = body.clone();
+    for field in ["amount", "from", "to", "refunds"] {
+        if shown[field].is_null() {
+            shown[field] = entry[field].clone();
+        }
+    }
+    show::block(&shown, &["from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"])
+}
+
+/// `cashbox batch`
+#[derive(Debug, Args)]
+pub struct Batch {
+    /// Where the operations are, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// All or nothing
+    #[arg(long)]
+    atomic: bool,
+    #[command(flatten)]
+    changing: Changing,
+}
+
+impl Batch {
+    /// Many operations in order.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let operations = input::file(&self.file)?;
+        let is_array = operations.trim_start().starts_with('[');
+        let content_type = if is_array { call::JSON } else { "application/x-ndjson" };
+        let call = Call::post_text(&["v1", "batch"], content_type, operations, &self.changing);
+        desk.ask(&call.query("atomic", self.atomic.then_some(true)), results)
+    }
+}
+
+/// One line for each item: what its single request would have said.
+fn results(body: &Value) -> String {
+    let items = show::rows(body, "results");
+    let line = |(index, item): (usize, &Value)| {
+        let said = if item["error"].is_null() { show::text(&item["msg"]) } else { show::problem(item) };
+        json!({ "index": index, "code": item["code"], "said": said, "balance": item["balance"], "entry": item["entry"] })
+    };
+    let rows: Vec<_> = items.iter().enumerate().map(line).collect();
+    let columns = [
+        show::numbers("ITEM", "index"),
+        show::numbers("CODE", "code"),
+        show::numbers("BALANCE", "balance"),
+        show::numbers("ENTRY", "entry"),
+        show::words("RESULT", "said"),
+    ];
+    show::table(&rows, &columns, "nothing to do")
+}

@@ -1,0 +1,286 @@
+//! `cashbox serve`: takes the file, listens, and stops gently.
+
+use super::exit::{Exit, Trouble};
+use super::memory::Folder;
+use super::{Common, door, input, show};
+use crate::command::{Command, Receipt};
+use crate::error::Error;
+use crate::http::wire::{Limits, Server, listen, raise_descriptor_limit};
+use crate::http::{App, Settings};
+use crate::store::served::{self, Possession, Taken};
+use crate::store::{Envelope, Options, Room, Store};
+use crate::token::{self, Role, Wanted};
+use crate::{clock::Clock, log};
+use clap::{Args, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How requests are logged.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Log {
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// `cashbox serve`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// A throw-away database in memory
+    #[arg(long)]
+    memory: bool,
+    /// Where to listen; port 0 is any free one
+    #[arg(long, env = "CASHBOX_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:8866", value_parser = address)]
+    listen: SocketAddr,
+    /// No access tokens: every caller is an admin. Loopback addresses only
+    #[arg(long)]
+    open: bool,
+    /// A name this host goes by; may be repeated
+    #[arg(long, value_name = "NAME")]
+    host: Vec<String>,
+    /// Users may not recharge their own wallets
+    #[arg(long)]
+    no_self_recharge: bool,
+    /// Connections at a time
+    #[arg(long, value_name = "COUNT", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
+    /// Requests that may wait for locks [default: --max-connections less 256]
+    #[arg(long, value_name = "COUNT")]
+    max_parked: Option<u32>,
+    /// Requests that may wait for one lock
+    #[arg(long, value_name = "COUNT", default_value_t = 256)]
+    max_parked_per_lock: u32,
+    /// With less free space on the disk nothing is written [default: the smaller of 256 MiB and 5 %]
+    #[arg(long, value_name = "BYTES")]
+    min_free: Option<u64>,
+    /// How long an idempotency key is remembered
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    keep_keys: u32,
+    /// How to write the log, on standard error
+    #[arg(long, value_name = "FORM", default_value = "text")]
+    log: Log,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+    found.ok_or_else(|| "write it as ADDR:PORT, such as 127.0.0.1:8866".to_owned())
+}
+
+/// Connections that are kept for those who come to give a lock back.
+const KEPT_FREE: u32 = 256;
+/// File descriptors that are not connections.
+const DESCRIPTORS_KEPT: u64 = 64;
+/// How long requests in flight may take when stopping.
+const STOP_TIME: Duration = Duration::from_secs(10);
+/// How often is looked whether to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+impl Serve {
+    /// Serves until told to stop.
+    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+        self.check(common)?;
+        if matches!(self.log, Log::Json) {
+            log::use_json();
+        }
+        let secret = common.token_file.as_deref().map(input::token).transpose()?;
+        if secret.as_ref().is_some_and(|secret| !token::is_secret(secret)) {
+            return Err(Trouble::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
+        }
+        let stop =
+            stop_signal().map_err(|error| Trouble::unreachable(format!("cannot listen for signals: {error}")))?;
+        let memory = if self.memory { Some(Folder::new()) } else { None };
+        let memory =
+            memory.transpose().map_err(|error| Trouble::unreachable(format!("no place for --memory: {error}")))?;
+        let db = memory.as_ref().map_or_else(|| door::file(common), Folder::database);
+        let possession = take(&db)?;
+        let cannot_listen = |error| Trouble::unreachable(format!("cannot listen on {}: {error}", self.listen));
+        let limits = self.limits();
+        let listener = listen(self.listen).map_err(cannot_listen)?;
+        let store = Store::open(&db, &self.options(&limits)).map_err(|why| Trouble::cannot_open(&db, &why))?;
+        if !self.open {
+            make_a_token(&store, secret.as_deref());
+        }
+        let run_token = token::new_secret();
+        let settings = Settings {
+            open: self.open,
+            hosts: self.host.clone(),
+            self_recharge: !self.no_self_recharge,
+            run_token: Some(run_token.clone()),
+        };
+        let app = Arc::new(App::new(store, settings));
+        let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
+        self.announce(possession, &server, run_token)
+            .map_err(|error| Trouble::unreachable(format!("cannot write the companion of {}: {error}", db.display())))
+            .map(|possession| {
+                let exit = wait(&app, &stop);
+                app.store().refuse_waiting();
+                let busy = server.stop(STOP_TIME);
+                if busy > 0 {
+                    log::warn("stopped while requests were still being answered", &busy);
+                }
+                app.store().close();
+                drop(possession); // others may have the file once it is closed
+                exit
+            })
+    }
+
+    fn check(&self, common: &Common) -> Result<(), Trouble> {
+        if common.url.is_some() || common.token.is_some() {
+            return Err(Trouble::usage("serve is the server: it takes neither --url nor --token (but --token-file)"));
+        }
+        if self.memory && common.db.is_some() {
+            return Err(Trouble::usage("give --db or --memory, not both"));
+        }
+        if self.open && !self.listen.ip().is_loopback() {
+            return Err(Trouble::usage(format!(
+                "--open lets every caller spend, so it is for loopback addresses only, and {} is none",
+                self.listen.ip()
+            )));
+        }
+        Ok(())
+    }
+
+    /// As many connections as were asked for, if there are descriptors for them.
+    fn limits(&self) -> Limits {
+        let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
+        if room < self.max_connections.into() {
+            log::warn("too few file descriptors for --max-connections; connections at a time", &room);
+        }
+        Limits { connections: room.min(self.max_connections.into()) as usize, ..Limits::default() }
+    }
+
+    fn options(&self, limits: &Limits) -> Options {
+        Options {
+            room: Room { total: self.parked(limits.connections), per_lock: self.max_parked_per_lock as usize },
+            min_free: self.min_free,
+            keep_keys_days: self.keep_keys.into(),
+            restart_leases: true,
+            ..Options::default()
+        }
+    }
+
+    /// With few connections, half of them may wait.
+    fn parked(&self, connections: usize) -> usize {
+        let most = connections.saturating_sub(KEPT_FREE as usize).max(connections / 2);
+        self.max_parked.map_or(most, |wanted| wanted as usize)
+    }
+
+    /// Tells commands on this machine, those who should be careful, and whoever started it.
+    fn announce(&self, mut possession: Possession, server: &Server, token: String) -> std::io::Result<Possession> {
+        let address = server.address();
+        let url = format!("http://{}", reachable(address));
+        possession.announce(&served::Server { url, token, pid: std::process::id() })?;
+        if self.open {
+            log::warn("--open", &"every local account can spend from every wallet here");
+        }
+        if !address.ip().is_loopback() {
+            let advice = "put a TLS proxy in front that passes Host on and is the only one to reach this port; \
+                          access tokens travel in the clear";
+            log::warn("listening beyond this machine", &advice);
+        }
+        show::print(&format!("listening on http://{address}"));
+        Ok(possession)
+    }
+}
+
+/// The address at which this machine reaches what listens there.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn take(db: &Path) -> Result<Possession, Trouble> {
+    match served::take(db).map_err(|why| Trouble::cannot_open(db, &why))? {
+        Taken::Ours(possession) => Ok(possession),
+        Taken::By(server) => Err(Trouble::unreachable(format!(
+            "cannot open {}: the server at {} has it (process {})",
+            db.display(),
+            server.url,
+            server.pid
+        ))),
+    }
+}
+
+/// Takes the admin's access token that the operator chose, and mints one if there is still none to be used.
+fn make_a_token(store: &Store, chosen: Option<&str>) {
+    if let Some(secret) = chosen {
+        match store.submit(Envelope::local(), Command::AdoptToken(token::hash(secret))).result {
+            Ok(Receipt::Adopted(token)) if token.role == Role::Admin && token.is_usable(Clock::Machine.wall_ms()) => {}
+            Ok(_) => {
+                log::warn("the access token in --token-file", &"is known already, and no admin's or not good any more")
+            }
+            Err(error) => log::warn("the access token in --token-file could not be taken", &error),
+        }
+    }
+    match minted(store) {
+        Ok(None) => {}
+        // The one sight of it there is, so it stands in no log line.
+        Ok(Some(secret)) => show::complain(&format!("an admin's access token, shown this once: {secret}")),
+        Err(error) => log::warn("no access token could be minted", &error),
+    }
+}
+
+fn minted(store: &Store) -> Result<Option<String>, Error> {
+    let now = store.clock().wall_ms();
+    if store.read(|tx| token::has_usable_admin(tx, now))? {
+        return Ok(None);
+    }
+    let wanted = Wanted { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
+    match store.submit(Envelope::local(), Command::MintToken(wanted)).result? {
+        Receipt::Minted(minted) => Ok(Some(minted.secret)),
+        other => unreachable!("minting gives a token and not {other:?}"),
+    }
+}
+
+/// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
+fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset, and then sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+/// Until a signal says to stop, or the storage can no longer be trusted.
+fn wait(app: &App, stop: &AtomicBool) -> Exit {
+    loop {
+        if app.store().stats().outcome_unknown.load(Relaxed) {
+            log::error("stopping", &"a commit failed and nobody knows what is on disk");
+            return Exit::Doubt;
+        }
+        if stop.load(Relaxed) {
+            return Exit::Done;
+        }
+        sleep(LOOK_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_for_everybody_is_reached_on_this_machine() {
+        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+        assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(reachable("10.0.0.7:80".parse().unwrap()).to_string(), "10.0.0.7:80");
+    }
+
+    #[test]
+    fn an_address_has_a_port() {
+        assert!(address("127.0.0.1:0").is_ok());
+        assert!(address("127.0.0.1").is_err() && address("").is_err());
+    }
+}
