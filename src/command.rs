@@ -99,6 +99,10 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
         Command::Release { id, token } => {
             Ok(Applied::Done(Receipt::Released, lock::release(tx, id.as_ref(), token, by)?))
         }
+        Command::Renew { id, token, expire_ms } => {
+            let renewed = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
+            Ok(Applied::Done(Receipt::Renewed(renewed), id.iter().cloned().collect()))
+        }
         Command::Revoke(revoke) => {
             let lock = lock::revoke(tx, revoke, by)?;
             Ok(Applied::Done(Receipt::Revoked(Box::new(lock)), vec![revoke.id.clone()]))
@@ -135,9 +139,6 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, 
         }
         Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
         Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
-        Command::Renew { id, token, expire_ms } => {
-            lock::renew(tx, id.as_ref(), token, *expire_ms).map(Receipt::Renewed)
-        }
         Command::Batch(items) => {
             let done = items
                 .iter()
@@ -145,7 +146,7 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, 
                 .map(|(index, item)| carry_out(tx, item, act).map_err(|error| error.with("index", index)));
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
-        Command::Acquire(_) | Command::Release { .. } | Command::Revoke(_) => {
+        Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
             unreachable!("what changes who holds a lock is applied above and is no batch item")
         }
     }

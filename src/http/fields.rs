@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 /// A field that a route takes.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// Its name.
     pub name: &'static str,
@@ -113,7 +113,8 @@ impl Fields {
                 let names: Vec<_> = taken.iter().map(|field| field.name).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 let unknown: String = unknown.chars().take(64).collect();
-                Err(Error::invalid(format!("there is no field {unknown:?} here; there are: {known}")).with("field", unknown))
+                Err(Error::invalid(format!("there is no field {unknown:?} here; there are: {known}"))
+                    .with("field", unknown))
             }
         }
     }
@@ -126,6 +127,13 @@ impl Fields {
     /// Takes a field as it was written.
     pub fn take(&mut self, name: &str) -> Option<Value> {
         self.0.remove(name)
+    }
+
+    /// What a text field says, without taking it.
+    pub fn peek(&self, name: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Value::Text(text) | Value::Json(text) => Some(text),
+        }
     }
 
     /// Puts a field in, if it is not there.
@@ -182,7 +190,8 @@ impl Fields {
         let plain = (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         let number = if plain { text.parse().ok() } else { None };
         number.filter(|number| range.contains(number)).map(Some).ok_or_else(|| {
-            Error::invalid(format!("{name} is a whole number from {} to {}", range.start(), range.end())).with("field", name)
+            Error::invalid(format!("{name} is a whole number from {} to {}", range.start(), range.end()))
+                .with("field", name)
         })
     }
 
@@ -203,10 +212,23 @@ impl Fields {
         time.map(Some).ok_or_else(|| Error::invalid(format!("{name} is a time such as 2026-01-31T12:00:00Z")))
     }
 
-    /// JSON of any shape, if it is there.
-    pub fn json(&mut self, name: &str) -> Result<Option<serde_json::Value>, Error> {
-        let Some(Value::Text(text) | Value::Json(text)) = self.take(name) else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|_| Error::invalid(format!("{name} is JSON")))
+    /// A list of at most `max` objects, which must be there.
+    pub fn the_list(&mut self, name: &str, max: usize) -> Result<Vec<Fields>, Error> {
+        let wrong = || Error::invalid(format!("{name} is a list of at most {max} objects"));
+        let Some(Value::Text(text) | Value::Json(text)) = self.take(name) else { return Err(wrong()) };
+        let rows: Vec<&RawValue> = serde_json::from_str(&text).map_err(|_| wrong())?;
+        if rows.len() > max {
+            return Err(wrong());
+        }
+        rows.into_iter().map(|row| Fields::from_json(row.get().as_bytes())).collect()
+    }
+
+    /// A list of one to `max` strings, which must be there.
+    pub fn texts(&mut self, name: &str, max: usize) -> Result<Vec<String>, Error> {
+        let wrong = || Error::invalid(format!("{name} is a list of 1 to {max} strings"));
+        let Some(Value::Text(text) | Value::Json(text)) = self.take(name) else { return Err(wrong()) };
+        let texts: Vec<String> = serde_json::from_str(&text).map_err(|_| wrong())?;
+        if (1..=max).contains(&texts.len()) { Ok(texts) } else { Err(wrong()) }
     }
 
     /// `reference` and `metadata`.
@@ -219,7 +241,11 @@ impl Fields {
     }
 
     fn metadata(&mut self) -> Result<Option<String>, Error> {
-        let wrong = || Error::invalid("metadata is a flat object of at most 20 strings: names up to 40 characters, values up to 500");
+        let wrong = || {
+            Error::invalid(
+                "metadata is a flat object of at most 20 strings: names up to 40 characters, values up to 500",
+            )
+        };
         let text = match self.take("metadata") {
             None => return Ok(None),
             Some(Value::Text(_)) => return Err(wrong()),
@@ -227,7 +253,9 @@ impl Fields {
         };
         let pairs = Fields::from_json(text.as_bytes())?.0;
         let fits = |(name, value): (&String, &Value)| match value {
-            Value::Text(text) => (1..=METADATA_NAME_MAX).contains(&name.chars().count()) && text.chars().count() <= METADATA_VALUE_MAX,
+            Value::Text(text) => {
+                (1..=METADATA_NAME_MAX).contains(&name.chars().count()) && text.chars().count() <= METADATA_VALUE_MAX
+            }
             Value::Json(_) => false,
         };
         if pairs.len() > METADATA_PAIRS_MAX || !pairs.iter().all(fits) {

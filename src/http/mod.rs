@@ -1,3 +1,242 @@
-//! The HTTP face.
+//! The HTTP face: requests become commands and questions, receipts become answers.
+//!
+//! In reading order: [`wire`] (connections: nothing of wallets), [`auth`] (who may come in), [`route`] (the one table),
+//! [`call`] and [`fields`] (what was said), a file per resource, [`problem`] (the only file with error statuses).
+//! Has no opinion about money and never touches SQL.
 
+pub mod auth;
+mod batch;
+mod call;
+mod coupons;
+mod fields;
+mod list;
+mod locks;
+mod look;
+mod metrics;
+mod money;
+mod openapi;
+pub mod problem;
+mod reply;
+pub mod route;
+mod show;
+mod stream;
+pub mod system;
+mod tokens;
+mod wallet;
 pub mod wire;
+mod words;
+
+use crate::error::{Error, Name};
+use crate::store::Store;
+use auth::{Caller, Tokens};
+use batch::Batches;
+use call::{Call, Failure};
+use fields::Fields;
+use metrics::Metrics;
+use route::{Body, ROUTES};
+use std::sync::Arc;
+use std::time::Instant;
+use wire::{Answer, Fault, Head, Presence, Request, Service};
+use words::Language;
+
+/// How requests are taken.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// No access tokens: every caller is an admin.
+    pub open: bool,
+    /// Names this machine is known by, besides its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Whether the role `user` may recharge its own wallet.
+    pub self_recharge: bool,
+    /// The token of this run, for commands on this machine: its bearer is `@local`, an admin.
+    pub run_token: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { open: false, hosts: Vec::new(), self_recharge: true, run_token: None }
+    }
+}
+
+/// The program behind the socket.
+pub struct App {
+    store: Arc<Store>,
+    settings: Settings,
+    tokens: Tokens,
+    metrics: Metrics,
+    batches: Batches,
+}
+
+/// An answer to a request that came from no socket.
+#[derive(Clone, Debug)]
+pub struct LocalAnswer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+impl App {
+    /// The program on this store.
+    pub fn new(store: Store, settings: Settings) -> App {
+        let tokens = Tokens::new(settings.open, settings.run_token.as_deref());
+        App { store: Arc::new(store), settings, tokens, metrics: Metrics::default(), batches: Batches::default() }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// How requests are taken.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Answers as `@local`, an admin, without a socket. `target` is path and query, percent-encoded.
+    pub fn answer_local(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> LocalAnswer {
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let mut head = Head::new(method, path, query);
+        headers.iter().for_each(|(name, value)| head.push_header(name, value));
+        let request = Request { head, body, presence: Presence::always() };
+        let answer = self.handle(&request, |_| Ok(Caller::local()));
+        let body = match answer.body {
+            wire::Body::Bytes(bytes) => bytes,
+            wire::Body::Stream(mut stream) => {
+                let mut bytes = Vec::new();
+                if let Err(error) = std::io::Read::read_to_end(&mut stream, &mut bytes) {
+                    crate::log::error("a list could not be read to its end", &error);
+                }
+                bytes
+            }
+        };
+        LocalAnswer { status: answer.status, headers: answer.headers, body }
+    }
+
+    /// Finds the route, asks who calls, reads the fields and has the route's handler answer.
+    fn handle(&self, request: &Request, caller: impl FnOnce(&Head) -> Result<Caller, Error>) -> Answer {
+        let started = Instant::now();
+        let (language, found) = (language(&request.head), route::find(&request.head.method, &request.head.path));
+        let number = found.as_ref().ok().map(|(number, _)| *number);
+        let handled = found.map_err(Failure::from).and_then(|(number, params)| {
+            let route = &ROUTES[number];
+            let caller = if route.access == auth::Access::Anyone { Caller::local() } else { caller(&request.head)? };
+            route.access.check(&caller)?;
+            let mut call = self.call(request, caller, params, language, &route.body)?;
+            call.query.check(route.query)?;
+            if let Body::None | Body::Fields(_) = route.body {
+                call.fields.check(if let Body::Fields(fields) = route.body { fields } else { &[] })?;
+            }
+            (route.handler)(&mut call)
+        });
+        let answer = handled.unwrap_or_else(|failure| refuse(failure, language));
+        self.metrics.count(number, answer.status, started.elapsed());
+        answer
+    }
+
+    fn call<'a>(
+        &'a self,
+        request: &'a Request,
+        caller: Caller,
+        params: Vec<String>,
+        language: Language,
+        body: &Body,
+    ) -> Result<Call<'a>, Error> {
+        let head = &request.head;
+        let fields = match body {
+            Body::Batch => Fields::default(),
+            Body::None | Body::Fields(_) => call::fields(head, &request.body)?,
+        };
+        let presence = request.presence.clone();
+        Ok(Call {
+            app: self,
+            caller,
+            head,
+            params,
+            query: Fields::from_form(head.query.as_deref().unwrap_or_default().as_bytes())?,
+            fields,
+            body: &request.body,
+            language,
+            alive: Some(Arc::new(move || presence.is_here())),
+        })
+    }
+
+    /// Who may come in at all, and as whom.
+    fn enter(&self, head: &Head) -> Result<Caller, Error> {
+        self.tokens.caller(&self.store, head)
+    }
+}
+
+/// `Accept-Language` picks; without it `/wallet` speaks Chinese and everything else English.
+fn language(head: &Head) -> Language {
+    let usual = if head.path == "/wallet" { wallet::LANGUAGE } else { Language::En };
+    head.header("accept-language").and_then(Language::wanted).unwrap_or(usual)
+}
+
+fn refuse(failure: Failure, language: Language) -> Answer {
+    let Failure { error, replayed, msg } = failure;
+    let error = match msg {
+        Some(msg) => error.with("msg", msg),
+        None => error,
+    };
+    if error.name == Name::Internal {
+        crate::log::error("a request failed", &error);
+    }
+    let mut answer = problem::answer(&error, language);
+    if replayed {
+        answer.headers.push(call::replayed());
+    }
+    answer
+}
+
+impl Service for App {
+    /// A small body is read before anything is asked, so that its refusal leaves the connection open. A large one, or
+    /// one that waits for our word, has to come from somebody who may send it.
+    fn admit(&self, head: &Head) -> Result<u64, Answer> {
+        if head.content_length <= route::BODY_MAX && head.header("expect").is_none() {
+            return Ok(route::BODY_MAX);
+        }
+        let admitted = auth::check_origin(head, &self.settings.hosts).and_then(|()| {
+            let (number, _) = route::find(&head.method, &head.path)?;
+            let route = &ROUTES[number];
+            if route.access != auth::Access::Anyone {
+                route.access.check(&self.enter(head)?)?;
+            }
+            Ok(route.body_max())
+        });
+        admitted.map_err(|error| refuse(error.into(), language(head)))
+    }
+
+    fn answer(&self, request: Request) -> Answer {
+        if let Err(error) = auth::check_origin(&request.head, &self.settings.hosts) {
+            return refuse(error.into(), language(&request.head));
+        }
+        self.handle(&request, |head| self.enter(head))
+    }
+
+    fn fault(&self, fault: Fault) -> Answer {
+        problem::answer(&fault_error(fault), Language::En)
+    }
+}
+
+fn fault_error(fault: Fault) -> Error {
+    match fault {
+        Fault::BadRequest(sentence) => Error::invalid(sentence),
+        Fault::HeadTimeout => Error::new(Name::RequestTimeout, "the request head did not come whole in time"),
+        Fault::BodyTimeout => Error::new(Name::RequestTimeout, "the body did not come whole in time"),
+        Fault::HeadTooLarge(sentence) => Error::new(Name::HeadersTooLarge, sentence),
+        Fault::BodyTooLarge { limit } => {
+            Error::new(Name::BodyTooLarge, format!("a body here has at most {limit} bytes")).with("limit", limit)
+        }
+        Fault::TransferEncoding => Error::new(
+            Name::NotImplemented,
+            "a request body is sent with a Content-Length, not with a Transfer-Encoding",
+        ),
+        Fault::Version => Error::new(Name::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
+        Fault::TooManyConnections => Error::new(Name::Busy, "too many connections; try again shortly"),
+        Fault::ShuttingDown => Error::new(Name::Busy, "shutting down"),
+        Fault::Panic => Error::internal("a handler panicked"),
+    }
+}

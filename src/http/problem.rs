@@ -1,8 +1,8 @@
 //! An error as an answer: `application/problem+json` (RFC 9457). The only file that knows which status an error has.
 
 use super::reply::Reply;
-use super::words::{self, Language};
 use super::wire::Answer;
+use super::words::{self, Language};
 use crate::error::{Error, Name};
 use serde_json::{Map, Value, json};
 
@@ -14,11 +14,12 @@ pub fn status(name: Name) -> u16 {
         Unauthenticated => 401,
         InsufficientFunds => 402,
         Forbidden => 403,
-        NotFound | WalletNotFound | EntryNotFound | CouponNotFound | CouponKindNotFound | TokenNotFound | LockNotFound => 404,
+        NotFound | WalletNotFound | EntryNotFound | CouponNotFound | CouponKindNotFound | TokenNotFound
+        | LockNotFound => 404,
         MethodNotAllowed => 405,
         RequestTimeout => 408,
-        CouponUsed | CouponNotApplicable | CouponKindInUse | AlreadyRefunded | NotRefundable | RefundExceeds | BalanceLimit
-        | LockChanged | MaxHold => 409,
+        CouponUsed | CouponNotApplicable | CouponKindInUse | AlreadyRefunded | NotRefundable | RefundExceeds
+        | BalanceLimit | LockChanged | MaxHold => 409,
         LockLost => 412,
         BodyTooLarge => 413,
         UnsupportedMediaType => 415,
@@ -63,7 +64,7 @@ pub fn answer(error: &Error, language: Language) -> Answer {
             reply.headers.push(("Allow", allowed.to_owned()));
         }
         Name::Locked => {
-            let ms = fact("expires_in_ms").and_then(Value::as_i64).unwrap_or(0);
+            let ms = fact("free_in_ms").and_then(Value::as_i64).unwrap_or(0);
             reply.headers.push(("Retry-After", (ms.max(0) as u64).div_ceil(1_000).max(1).to_string()));
         }
         Name::Busy | Name::StorageFull => reply.headers.push(("Retry-After", "1".to_owned())),

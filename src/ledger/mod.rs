@@ -78,11 +78,13 @@ pub struct Moved {
     pub entry: Entry,
     /// The coupon a recharge earned, as granted.
     pub coupon: Option<coupon::Coupon>,
+    /// What its earner is told, in Chinese and English.
+    pub told: Option<(String, String)>,
 }
 
 impl Moved {
     fn plain(entry: Entry) -> Moved {
-        Moved { entry, coupon: None }
+        Moved { entry, coupon: None, told: None }
     }
 }
 

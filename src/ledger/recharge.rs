@@ -13,9 +13,7 @@ pub fn recharge(tx: &WriteTx<'_>, user: &UserId, amount: Money, note: &Note, act
     let earned = coupon::earned_by(tx, amount)?;
     let code = earned.is_some().then(|| coupon::draw_code(tx)).transpose()?;
     let entry = post(tx, &from, &to, amount, Why { coupon: code.as_ref(), ..Why::new(Kind::Recharge, act, note) })?;
-    let coupon = match (earned, code) {
-        (Some(kind), Some(code)) => Some(coupon::grant(tx, code, user, &kind, Some(entry.id))?),
-        _ => None,
-    };
-    Ok(Moved { entry, coupon })
+    let Some((kind, code)) = earned.zip(code) else { return Ok(Moved::plain(entry)) };
+    let coupon = coupon::grant(tx, code, user, &kind, Some(entry.id))?;
+    Ok(Moved { entry, coupon: Some(coupon), told: Some((kind.earned_zh, kind.earned_en)) })
 }

@@ -154,7 +154,8 @@ pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
             .with("holder", lock.holder.as_str())
             .with("fence", lock.fence.0)
             .with("state", lock.state(now).as_str())
-            .with("expires_in_ms", (lock.stale_from() - now).max(0)),
+            .with("expires_in_ms", (lock.expires() - now).max(0))
+            .with("free_in_ms", (lock.stale_from() - now).max(0)),
     })
 }
 

@@ -8,14 +8,24 @@ use crate::tx::{ReadTx, params};
 
 pub use super::event::{Event, What};
 
-/// Locks in the order of their ids, after `after`, whose ids begin with `prefix`.
-pub fn locks(tx: &ReadTx<'_>, prefix: &str, after: &str, limit: usize) -> Result<Vec<Lock>, Error> {
+/// Locks in the order of their ids, after `after`, whose ids begin with `prefix`, in that state at lease time `now`.
+pub fn locks(
+    tx: &ReadTx<'_>,
+    prefix: &str,
+    state: Option<&str>,
+    now: i64,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Lock>, Error> {
     let sql = concat!(
         "SELECT ",
         lock_columns!(),
-        " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 ORDER BY id LIMIT $3"
+        " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
+         AND ($3 IS NULL OR $3 = CASE WHEN renew_time + expire_ms + grace_ms <= $4 THEN 'stale' \
+         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $4 THEN 'held' ELSE 'grace' END) \
+         ORDER BY id LIMIT $5"
     );
-    tx.all(sql, params![after, prefix, limit], Lock::read)
+    tx.all(sql, params![after, prefix, state, now, limit], Lock::read)
 }
 
 /// The events of a lock, newest first, with numbers below `before`.

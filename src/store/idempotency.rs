@@ -107,7 +107,9 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
             let entry = entry::entry(tx, EntryId(memo.as_i64().ok_or_else(unknown)?))?;
             let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::Kind::Recharge);
             let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
-            Receipt::Moved(Box::new(Moved { entry, coupon }))
+            let kind = coupon.as_ref().map(|coupon| coupon::find_kind(tx, &coupon.kind)).transpose()?.flatten();
+            let told = kind.map(|kind| (kind.earned_zh, kind.earned_en));
+            Receipt::Moved(Box::new(Moved { entry, coupon, told }))
         }
         _ => return Err(unknown()),
     })

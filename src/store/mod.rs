@@ -19,6 +19,7 @@ pub use writer::{Alive, Envelope, LOCAL, Outcome};
 use crate::clock::Clock;
 use crate::command::Command;
 use crate::error::{Error, Name};
+use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use r2d2_sqlite::SqliteConnectionManager;
@@ -29,6 +30,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use waiting::Board;
 use writer::Writer;
 
 /// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
@@ -125,6 +127,8 @@ const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READ_STEPS_MAX: i32 = 300_000_000;
 /// How long another program's hand on the file is waited for.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often a watch looks whether its client has gone and whether time has ended the lease.
+const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 const STATEMENTS_KEPT: usize = 128;
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
@@ -135,6 +139,7 @@ pub struct Store {
     readers: r2d2::Pool<SqliteConnectionManager>,
     writer: Writer,
     stats: Arc<Stats>,
+    board: Arc<Board>,
 }
 
 impl Store {
@@ -158,9 +163,10 @@ impl Store {
         prepare_writer(&conn)?;
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
-        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats))?;
+        let board = Arc::default();
+        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats), &board)?;
         let readers = readers(&path)?;
-        Ok(Store { path, clock: options.clock.clone(), lease, readers, writer, stats })
+        Ok(Store { path, clock: options.clock.clone(), lease, readers, writer, stats, board })
     }
 
     /// Has a command carried out; returns when it is on disk, refused, or has waited long enough.
@@ -180,6 +186,26 @@ impl Store {
         let answer = question(&ReadTx::new(&tx));
         tx.finish()?;
         answer
+    }
+
+    /// How many requests wait for that lock.
+    pub fn queue(&self, id: &LockId) -> usize {
+        self.board.queue(id)
+    }
+
+    /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
+    pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
+        let deadline = self.lease_ms() + wait_ms;
+        loop {
+            let seen = self.board.changes();
+            let lock = self.read(|tx| crate::lock::find(tx, id))?;
+            let still = lock.is_some_and(|lock| lock.fence == fence && self.lease_ms() < lock.stale_from());
+            let left = deadline - self.lease_ms();
+            if !still || left <= 0 || alive.as_ref().is_some_and(|alive| !alive()) {
+                return Ok(());
+            }
+            self.board.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
+        }
     }
 
     /// Lease time now, in milliseconds.
@@ -212,7 +238,7 @@ impl Store {
         self.writer.refuse_waiting();
     }
 
-    /// Commits what was accepted, checkpoints and closes the file for writing. Whoever still asks is told `busy`.
+    /// Commits what was accepted, checkpoints and closes the file for writing.
     pub fn close(&self) {
         self.writer.stop();
     }

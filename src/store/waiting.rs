@@ -7,6 +7,8 @@
 use super::writer::Work;
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 /// A request that waits. Times are lease time, in milliseconds.
 pub struct Parked {
@@ -29,9 +31,51 @@ pub struct Room {
     pub per_lock: usize,
 }
 
+/// How many wait for each lock, for whoever asks, and a bell that rings when locks have changed.
+#[derive(Debug, Default)]
+pub struct Board {
+    queues: Mutex<HashMap<LockId, usize>>,
+    changes: Mutex<u64>,
+    bell: Condvar,
+}
+
+impl Board {
+    /// How many wait for that lock.
+    pub fn queue(&self, id: &LockId) -> usize {
+        self.queues.lock().expect("nobody panics holding this").get(id).copied().unwrap_or(0)
+    }
+
+    fn set_queue(&self, id: &LockId, length: usize) {
+        let mut queues = self.queues.lock().expect("nobody panics holding this");
+        if length == 0 {
+            queues.remove(id);
+        } else {
+            queues.insert(id.clone(), length);
+        }
+    }
+
+    /// How often locks have changed: to be asked before looking.
+    pub fn changes(&self) -> u64 {
+        *self.changes.lock().expect("nobody panics holding this")
+    }
+
+    /// Says that locks have changed, after the commit.
+    pub fn ring(&self) {
+        *self.changes.lock().expect("nobody panics holding this") += 1;
+        self.bell.notify_all();
+    }
+
+    /// Sleeps until locks have changed since `seen`, at most this long.
+    pub fn sleep(&self, seen: u64, at_most: Duration) {
+        let changes = self.changes.lock().expect("nobody panics holding this");
+        let _ = self.bell.wait_timeout_while(changes, at_most, |changes| *changes == seen);
+    }
+}
+
 /// Everyone who waits.
 pub struct Waiting {
     room: Room,
+    board: Arc<Board>,
     next: u64,
     parked: BTreeMap<u64, Parked>,
     queues: HashMap<LockId, BTreeSet<u64>>,
@@ -44,9 +88,10 @@ pub struct Waiting {
 
 impl Waiting {
     /// Nobody waits, and there is this much room.
-    pub fn new(room: Room) -> Waiting {
+    pub fn new(room: Room, board: Arc<Board>) -> Waiting {
         Waiting {
             room,
+            board,
             next: 0,
             parked: BTreeMap::new(),
             queues: HashMap::new(),
@@ -81,7 +126,9 @@ impl Waiting {
     /// Puts a request back where it was.
     pub fn put_back(&mut self, seq: u64, parked: Parked) {
         for id in &parked.ids {
-            self.queues.entry(id.clone()).or_default().insert(seq);
+            let queue = self.queues.entry(id.clone()).or_default();
+            queue.insert(seq);
+            self.board.set_queue(id, queue.len());
         }
         if let Some(intention) = parked.work.intention() {
             self.intentions.insert(intention.id, seq);
@@ -96,6 +143,7 @@ impl Waiting {
         for id in &parked.ids {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.remove(&seq);
+                self.board.set_queue(id, queue.len());
                 if queue.is_empty() {
                     self.queues.remove(id);
                     self.forget_stale(id);

@@ -7,7 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::idempotency::{self, Intention};
 use super::space::Space;
 use super::stats::{self, Stats};
-use super::waiting::{Parked, Waiting};
+use super::waiting::{Board, Parked, Waiting};
 use super::{OpenError, Options};
 use crate::clock::Clock;
 use crate::command::{self, Applied, Command, Receipt};
@@ -117,6 +117,7 @@ impl Writer {
         options: &Options,
         lease: LeaseClock,
         stats: Arc<Stats>,
+        board: &Arc<Board>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let mut desk = Desk {
@@ -124,7 +125,9 @@ impl Writer {
             lease,
             head: entry::head(&ReadTx::new(&conn))?,
             backlog: VecDeque::new(),
-            waiting: Waiting::new(options.room),
+            waiting: Waiting::new(options.room, Arc::clone(board)),
+            board: Arc::clone(board),
+            locks_changed: false,
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             refuses_waiting: false,
@@ -236,6 +239,9 @@ struct Desk {
     head: Head,
     backlog: VecDeque<Work>,
     waiting: Waiting,
+    board: Arc<Board>,
+    /// Whether the batch in hand changes locks.
+    locks_changed: bool,
     space: Space,
     sweep: Sweep,
     refuses_waiting: bool,
@@ -345,6 +351,9 @@ impl Desk {
         for (clients, outcome) in answers {
             send(clients, lost.clone().map_or(outcome, Outcome::from));
         }
+        if std::mem::take(&mut self.locks_changed) {
+            self.board.ring();
+        }
         stats::set(&self.stats.parked, self.waiting.len() as u64);
     }
 
@@ -452,7 +461,7 @@ impl Desk {
                 if let Some(intention) = &work.intention {
                     idempotency::record(tx, intention, Ok(&receipt))?;
                 }
-                self.count(&receipt, &freed);
+                self.note(&receipt, &freed);
                 Tried::Answered(Outcome { result: Ok(receipt), replayed: false }, freed)
             }
             Err(error) => {
@@ -469,13 +478,14 @@ impl Desk {
         Ok(tried)
     }
 
-    fn count(&self, receipt: &Receipt, freed: &[LockId]) {
-        let taken = match receipt {
-            Receipt::Granted(grant) if grant.how == How::TakenOver => 1,
-            Receipt::Moved(_) | Receipt::Batch(_) => freed.len() as u64,
-            _ => 0,
+    fn note(&mut self, receipt: &Receipt, freed: &[LockId]) {
+        let (about_locks, taken_over) = match receipt {
+            Receipt::Granted(grant) => (true, u64::from(grant.how == How::TakenOver)),
+            Receipt::Renewed(_) | Receipt::Released | Receipt::Revoked(_) => (true, 0),
+            _ => (!freed.is_empty(), freed.len() as u64),
         };
-        stats::add(&self.stats.takeovers, taken);
+        self.locks_changed |= about_locks;
+        stats::add(&self.stats.takeovers, taken_over);
     }
 
     /// Makes a command wait its turn, or says that somebody has the lock.

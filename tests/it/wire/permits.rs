@@ -3,19 +3,25 @@
 use std::fs::File;
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use cashbox::http::wire::{Limits, raise_descriptor_limit};
 
 use super::client::{Client, Ending};
 use super::{READ_BY_THEN, Scene, until};
 
+/// Descriptors for all tests of this process.
+const ENOUGH: u64 = 1000;
+
 fn room_for(connections: usize) -> Scene {
     Scene::with(Limits { connections, ..Limits::default() })
 }
 
-/// A client that has had an answer.
+/// A client that has had an answer, and a moment for its connection to be idle again.
 fn idle(scene: &Scene) -> Client {
     let mut client = scene.client();
     assert_eq!(client.get("/").status, 200);
+    assert!(client.hears_nothing_for(READ_BY_THEN));
     client
 }
 
@@ -103,7 +109,9 @@ fn many_come_and_go_and_every_request_is_answered() {
 
 #[test]
 fn the_descriptor_limit_is_raised_to_the_hard_one() {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = getrlimit(Resource::Nofile);
+    let low = Some(limit.maximum.map_or(ENOUGH, |hard| hard.min(ENOUGH)));
+    setrlimit(Resource::Nofile, Rlimit { current: low, ..limit }).unwrap();
     assert_eq!(raise_descriptor_limit(), limit.maximum.unwrap_or(u64::MAX));
 }
 
@@ -119,7 +127,6 @@ fn without_descriptors_accepting_waits_and_goes_on() {
 #[test]
 #[ignore = "uses up the descriptors of its process; run by the test above"]
 fn alone_without_descriptors() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..limit }).unwrap();
     let scene = Scene::new();

@@ -1,6 +1,9 @@
 //! What is refused, how, and that the client hears it.
 
 use std::thread;
+use std::time::Duration;
+
+use cashbox::http::wire::Limits;
 
 use super::client::{Client, Ending};
 use super::{BODY_MAX, Scene};
@@ -109,7 +112,7 @@ fn a_client_that_still_sends_hears_the_refusal() {
 
 #[test]
 fn a_client_that_never_stops_sending_is_left() {
-    let scene = Scene::new();
+    let scene = Scene::with(Limits { drain_time: Duration::from_secs(60), ..Limits::default() });
     let mut client = scene.client();
     client.send(with("Content-Length: 1000000000\r\n"));
     let mut sender = Client::from(client.stream().try_clone().unwrap());

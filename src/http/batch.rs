@@ -1,0 +1,177 @@
+//! `POST /v1/batch`: many money verbs in one request, each for itself or all or nothing.
+
+use super::call::{self, Call, Handled, media_type, unsupported};
+use super::fields::{Field, Fields, Kind as Is, may};
+use super::money::{self, Verb};
+use super::reply::Reply;
+use super::{App, problem};
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::id::IdempotencyKey;
+use crate::store::Envelope;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+/// What the query takes.
+pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
+/// The largest body, in bytes.
+pub const BODY_MAX: u64 = 8 * 1024 * 1024;
+/// The most items.
+const ITEMS_MAX: usize = 10_000;
+/// How many batches are worked on at a time: each may hold some megabytes.
+const AT_A_TIME: usize = 8;
+
+/// Counts the batches that are being worked on.
+#[derive(Default)]
+pub struct Batches(AtomicUsize);
+
+struct Place<'a>(&'a AtomicUsize);
+
+impl Batches {
+    fn enter(&self) -> Result<Place<'_>, Error> {
+        let place = Place(&self.0);
+        match self.0.fetch_add(1, SeqCst) {
+            0..AT_A_TIME => Ok(place),
+            _ => Err(Error::new(Name::Busy, "too many batches at once; try again shortly")),
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+/// One item: what it asks for, or why it cannot be read; and its own key, if it has one.
+struct Item {
+    command: Result<Command, Error>,
+    key: Option<IdempotencyKey>,
+}
+
+/// `POST /v1/batch`
+pub fn batch(call: &mut Call<'_>) -> Handled {
+    let app = call.app;
+    let _place = app.batches.enter()?;
+    let atomic = call.query.flag("atomic")?;
+    let items: Vec<Item> = split(call)?.into_iter().map(|text| item(app, call, text)).collect();
+    if atomic { all_or_nothing(call, items) } else { each_alone(call, items) }
+}
+
+/// The text of each item.
+fn split<'a>(call: &Call<'a>) -> Result<Vec<&'a [u8]>, Error> {
+    let body = call.body;
+    let items: Vec<&[u8]> = match media_type(call.head).as_str() {
+        "application/x-ndjson" => {
+            body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
+        }
+        "application/json" => {
+            let rows: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+                Error::invalid(format!("a batch is a JSON array of objects: {}", error.to_string().escape_debug()))
+            })?;
+            rows.into_iter().map(|row| row.get().as_bytes()).collect()
+        }
+        other => return Err(unsupported(other, "application/json (an array) or application/x-ndjson (a line each)")),
+    };
+    if items.len() > ITEMS_MAX {
+        return Err(Error::invalid(format!("a batch has at most {ITEMS_MAX} items, not {}", items.len())));
+    }
+    Ok(items)
+}
+
+fn item(app: &App, call: &Call<'_>, text: &[u8]) -> Item {
+    let mut key = None;
+    let command = Fields::from_json(text).and_then(|mut fields| {
+        key = fields.text("key")?.map(|key| IdempotencyKey::parse(&key)).transpose()?;
+        command(app, call, &mut fields)
+    });
+    Item { command, key }
+}
+
+/// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
+fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, Error> {
+    let op = fields.the_text("op")?;
+    let (verb, takes) = match op.as_str() {
+        "recharge" => (Verb::Recharge, money::RECHARGE),
+        "withdraw" => (Verb::Withdraw, money::RECHARGE),
+        "pay" => (Verb::Pay, money::PAY),
+        "transfer" => (Verb::Transfer, money::TRANSFER),
+        "refund" => {
+            super::auth::Access::Staff.check(&call.caller)?;
+            let entry = fields.name("entry")?.ok_or_else(|| Error::invalid("entry is missing: the entry to refund"))?;
+            fields.check(money::REFUND)?;
+            return money::refund_command(&entry, fields);
+        }
+        _ => return Err(Error::invalid("op is one of recharge, withdraw, pay, transfer, refund")),
+    };
+    let user = fields.name("user")?.ok_or_else(|| Error::invalid("user is missing: whose wallet"))?;
+    fields.check(takes)?;
+    money::command(app, &call.caller, verb, &user, fields)
+}
+
+/// Each item for itself, in order. Somebody's lock is a 423 for that item at once.
+fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
+    let shared = call.envelope()?;
+    let mut results: Vec<Value> = vec![Value::Null; items.len()];
+    let (mut places, mut commands) = (Vec::new(), Vec::new());
+    for (index, Item { command, key }) in items.into_iter().enumerate() {
+        match command {
+            Ok(command) => {
+                let key = key.or_else(|| shared.key.as_ref().map(|key| key.item(index)));
+                places.push(index);
+                commands.push((Envelope { key, wait_ms: 0, ..shared.clone() }, command));
+            }
+            Err(error) => results[index] = Value::Object(problem::body(&error, call.language)),
+        }
+    }
+    let outcomes = call.app.store().submit_all(commands);
+    let mut replayed = !outcomes.is_empty();
+    for (index, outcome) in places.into_iter().zip(outcomes) {
+        replayed &= outcome.replayed;
+        results[index] = Value::Object(match outcome.result {
+            Ok(receipt) => money::receipt(&receipt, &call.caller, call.language),
+            Err(error) => problem::body(&error, call.language),
+        });
+    }
+    let mut answer = Reply::ok(call.language.pick("成功", "ok"), json!({ "results": results }));
+    if replayed {
+        answer.headers.push(call::replayed());
+    }
+    Ok(answer)
+}
+
+/// All items in one savepoint; or the first refused one's error with its `index`, and nothing done.
+fn all_or_nothing(call: &Call<'_>, items: Vec<Item>) -> Handled {
+    let count = items.len();
+    let commands: Result<Vec<Command>, Error> = items
+        .into_iter()
+        .enumerate()
+        .map(|(index, item)| item.command.map_err(|error| error.with("index", index)))
+        .collect();
+    let submitted = commands.map_err(Into::into).and_then(|commands| call.submit(Command::Batch(commands)));
+    match submitted {
+        Ok(submitted) => {
+            let Receipt::Batch(_) = &submitted.receipt else { unreachable!("a batch answers with a batch") };
+            let body = money::receipt(&submitted.receipt, &call.caller, call.language);
+            Ok(submitted.marked(Reply::json(200, body)))
+        }
+        Err(mut failure) => {
+            let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());
+            if let Some(index) = index {
+                let results = not_done(call, count, index as usize, &failure.error);
+                failure.error = failure.error.with("results", results);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// What each item of a batch that was not done would be told: the first refused one why, the others that.
+fn not_done(call: &Call<'_>, count: usize, index: usize, refused: &Error) -> Vec<Value> {
+    let detail = format!("item {index} was refused, so nothing of this batch was done");
+    let other = Value::Object(problem::body(&Error::new(Name::NotDone, detail), call.language));
+    let mut results = vec![other; count];
+    results[index] = Value::Object(problem::body(refused, call.language));
+    results
+}

@@ -1,0 +1,177 @@
+//! A request that has passed the door: who calls, what was said, and how to answer.
+
+use super::App;
+use super::auth::Caller;
+use super::fields::Fields;
+use super::words::Language;
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
+use crate::store::{Alive, Envelope, Outcome};
+use crate::token::Role;
+
+use super::wire::{Answer, Head};
+
+/// How long a request waits for somebody's lock if it does not say, and at most, in seconds.
+const WAIT_S: i64 = 10;
+const WAIT_S_MAX: i64 = 30;
+
+/// One request with its answer still to come.
+pub struct Call<'a> {
+    /// The program.
+    pub app: &'a App,
+    /// Who calls.
+    pub caller: Caller,
+    /// The head as it came.
+    pub head: &'a Head,
+    /// What stood in the path's `{…}`, decoded, in order.
+    pub params: Vec<String>,
+    /// The fields of the query.
+    pub query: Fields,
+    /// The fields of the body, if the route takes fields.
+    pub fields: Fields,
+    /// The body itself, for the routes that read it themselves.
+    pub body: &'a [u8],
+    /// The language of `msg`.
+    pub language: Language,
+    /// Whether the client is still there.
+    pub alive: Alive,
+}
+
+impl Call<'_> {
+    /// The user in the path, who must be the caller's own for the role `user`.
+    pub fn user(&self) -> Result<UserId, Error> {
+        let user = UserId::parse(&self.params[0])?;
+        self.caller.may_touch(&user)?;
+        Ok(user)
+    }
+
+    /// The wallet in the path of a question: a user's or, for those who see everything, the system's.
+    pub fn wallet(&self) -> Result<WalletId, Error> {
+        let wallet = WalletId::parse(&self.params[0])?;
+        if self.caller.role == Role::User {
+            self.user()?;
+        }
+        Ok(wallet)
+    }
+
+    /// What comes with the command: caller, key, lock tokens, patience.
+    pub fn envelope(&self) -> Result<Envelope, Error> {
+        let key = self.head.header("idempotency-key").map(IdempotencyKey::parse).transpose()?;
+        let wait_ms = self.wait_s() * 1_000;
+        Ok(Envelope {
+            by: self.caller.by.clone(),
+            key,
+            tokens: self.lock_tokens()?,
+            wait_ms,
+            alive: self.alive.clone(),
+        })
+    }
+
+    /// The lock tokens presented, in one header or several, separated by commas.
+    pub fn lock_tokens(&self) -> Result<Vec<LockToken>, Error> {
+        let tokens = self.head.headers("lock-token").flat_map(|list| list.split(','));
+        let read = |text: &str| {
+            let lost = || Error::new(Name::LockLost, "this is no lock token: they look like lk1.….…");
+            LockToken::parse(text.trim()).ok_or_else(lost)
+        };
+        tokens.map(read).collect()
+    }
+
+    /// `Prefer: wait=SECONDS`; what cannot be read is not a preference.
+    fn wait_s(&self) -> i64 {
+        let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
+        let wait = preferences.filter_map(|one| one.trim().strip_prefix("wait=")?.parse::<u32>().ok()).next();
+        wait.map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
+    }
+
+    /// Has the command carried out.
+    pub fn submit(&self, command: Command) -> Result<Submitted, Failure> {
+        submitted(self.app.store().submit(self.envelope()?, command))
+    }
+
+    /// The same for a command that takes its one lock token as what it is about, and not as what it is done under.
+    pub fn submit_bare(&self, command: Command) -> Result<Submitted, Failure> {
+        let envelope = Envelope { key: None, tokens: Vec::new(), ..self.envelope()? };
+        submitted(self.app.store().submit(envelope, command))
+    }
+
+    /// Whether the client would rather have this type than JSON.
+    pub fn accepts(&self, content_type: &str) -> bool {
+        let accepted = self.head.headers("accept").flat_map(|list| list.split(','));
+        accepted.filter_map(|item| item.split(';').next()).any(|item| item.trim().eq_ignore_ascii_case(content_type))
+    }
+}
+
+/// A receipt, and whether it is a repeat.
+pub struct Submitted {
+    /// What was done.
+    pub receipt: Receipt,
+    /// Whether it was done before.
+    pub replayed: bool,
+}
+
+/// A no, whether it was said before, and the sentence for people where it is not the error's usual one.
+pub struct Failure {
+    /// What went wrong.
+    pub error: Error,
+    /// Whether it is a repeat under an idempotency key.
+    pub replayed: bool,
+    /// Another `msg`.
+    pub msg: Option<&'static str>,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure { error, replayed: false, msg: None }
+    }
+}
+
+/// What a handler returns.
+pub type Handled = Result<Answer, Failure>;
+
+/// An outcome as a receipt or a failure.
+pub fn submitted(outcome: Outcome) -> Result<Submitted, Failure> {
+    let replayed = outcome.replayed;
+    let failure = |error| Failure { error, replayed, msg: None };
+    outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(failure)
+}
+
+impl Submitted {
+    /// The answer, marked if it is a repeat.
+    pub fn marked(&self, mut answer: Answer) -> Answer {
+        if self.replayed {
+            answer.headers.push(replayed());
+        }
+        answer
+    }
+}
+
+/// The header of an answer that was given before.
+pub fn replayed() -> (&'static str, String) {
+    ("Idempotency-Replayed", "true".to_owned())
+}
+
+/// Reads the fields of a body by its content type.
+pub fn fields(head: &Head, body: &[u8]) -> Result<Fields, Error> {
+    if body.is_empty() {
+        return Ok(Fields::default());
+    }
+    match media_type(head).as_str() {
+        "application/json" => Fields::from_json(body),
+        "application/x-www-form-urlencoded" => Fields::from_form(body),
+        other => Err(unsupported(other, "application/json or application/x-www-form-urlencoded")),
+    }
+}
+
+/// The media type of the body in lower case, without parameters.
+pub fn media_type(head: &Head) -> String {
+    let sent = head.header("content-type").unwrap_or_default();
+    sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// What is said of a body of another type.
+pub fn unsupported(sent: &str, wanted: &str) -> Error {
+    let sent = if sent.is_empty() { "no Content-Type" } else { sent };
+    Error::new(Name::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
+}

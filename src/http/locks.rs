@@ -1,0 +1,296 @@
+//! Locks as a service of their own. The role `user` has one: `wallet/USER`.
+
+use super::auth::{self, Caller};
+use super::call::{Call, Handled};
+use super::fields::{Field, Fields, Kind as Is, may, need};
+use super::reply::Reply;
+use super::wire::Answer;
+use super::{list, look};
+use crate::clock::rfc3339;
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::id::{Fence, LockId, LockSecret, LockToken};
+use crate::lock::query::Event;
+use crate::lock::{self, Ask, DURATION_MS, Grant, How, Lock, Revoke, State};
+use crate::secret;
+use crate::store::Envelope;
+use crate::token::Role;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const TTL: Field = may("ttl_ms", Is::Integer, "how long the lease lasts without renewal; 60000 if left out");
+const WAIT: Field = may("wait_ms", Is::Integer, "how long to wait for it; 0 if left out");
+const GRACE: Field = may("grace_ms", Is::Integer, "how long after that nobody else may take over; 5000 if left out");
+const MAX_HOLD: Field = may("max_hold_ms", Is::Integer, "how long it may be held at most, renewals included");
+const HOLDER: Field = may("holder", Is::Text, "a label for people, at most 255 characters");
+const SECRET: Field = may(
+    "secret",
+    Is::Text,
+    "16 to 64 characters of A-Z a-z 0-9 _ -: asking again with it is the same grant; ours if left out",
+);
+
+/// What acquiring takes.
+pub const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
+/// What acquiring several takes.
+pub const ACQUIRE_SEVERAL: &[Field] =
+    &[need("ids", Is::List, "1 to 16 lock ids"), TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
+/// What renewing takes.
+pub const RENEW: &[Field] = &[may("ttl_ms", Is::Integer, "another length for the lease from now on")];
+/// What revoking takes.
+pub const REVOKE: &[Field] = &[
+    need("fence", Is::Integer, "the fence that was seen"),
+    may("delay_ms", Is::Integer, "how long nobody may have it; the larger of its grace and 10000 if left out"),
+    may("reason", Is::Text, "why, for the record"),
+];
+/// What the list takes.
+pub const LIST: &[Field] = &[
+    look::LIST[0],
+    look::LIST[1],
+    may("prefix", Is::Text, "ids that begin so"),
+    may("state", Is::Text, "held, grace, stale or revoked"),
+];
+/// What looking at one takes.
+pub const WATCH: &[Field] = &[
+    may("fence", Is::Integer, "with wait_ms: answer when this lease has ended"),
+    may("wait_ms", Is::Integer, "how long to watch"),
+];
+
+const IDS_MAX: usize = 16;
+const LABEL_CHARS_MAX: usize = 255;
+const TTL_MS: i64 = 60_000;
+const GRACE_MS: i64 = 5_000;
+/// What the role `user` may ask for.
+const USER_TTL_MS_MAX: i64 = 60_000;
+const USER_HOLD_MS_MAX: i64 = 300_000;
+
+/// `POST /v1/locks/{id}`
+pub fn acquire(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    grant(call, vec![id])
+}
+
+/// `POST /v1/locks`
+pub fn acquire_several(call: &mut Call<'_>) -> Handled {
+    let mut ids =
+        call.fields.texts("ids", IDS_MAX)?.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
+    ids.sort();
+    ids.dedup();
+    grant(call, ids)
+}
+
+fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
+    let user = call.caller.role == Role::User;
+    let (ttl_max, hold_max) =
+        if user { (USER_TTL_MS_MAX, USER_HOLD_MS_MAX) } else { (*DURATION_MS.end(), *DURATION_MS.end()) };
+    let fields = &mut call.fields;
+    let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
+    let ask = Ask {
+        ids,
+        secret: LockSecret::parse(&secret)?,
+        holder: label(fields, "holder")?.unwrap_or_default(),
+        expire_ms: fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS),
+        grace_ms: fields.integer("grace_ms", 0..=*DURATION_MS.end())?.unwrap_or(GRACE_MS),
+        max_hold_ms: fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX)),
+    };
+    let wait_ms = fields.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
+    let outcome = call.app.store().submit(Envelope { wait_ms, ..call.envelope()? }, Command::Acquire(ask));
+    let Receipt::Granted(grant) = outcome.result? else { unreachable!("acquiring answers with a grant") };
+    Ok(granted(call, grant))
+}
+
+fn granted(call: &Call<'_>, grant: Grant) -> Answer {
+    let (status, outcome) = match grant.how {
+        How::Created => (201, "created"),
+        How::TakenOver => (201, "taken_over"),
+        How::Replayed => (200, "replayed"),
+    };
+    let previous = grant.previous.as_ref();
+    let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
+    let named = if call.params.is_empty() { json!({ "ids": ids }) } else { json!({ "id": ids[0] }) };
+    let mut rest = json!({
+        "token": grant.token.to_string(),
+        "fence": grant.token.fence.0,
+        "outcome": outcome,
+        "expires_in_ms": grant.expires_in_ms,
+        "previous": previous.map(|dead| json!({ "fence": dead.fence.0, "holder": dead.holder })),
+    });
+    if let (Value::Object(rest), Value::Object(named)) = (&mut rest, named) {
+        rest.extend(named);
+    }
+    let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), rest);
+    answer.headers.push(("Lock-Token", grant.token.to_string()));
+    if grant.how != How::Replayed {
+        // Nobody knows of a grant whose answer was never delivered: it is given back at once.
+        let (store, by, token) = (Arc::clone(&call.app.store), call.caller.by.clone(), grant.token);
+        answer.undelivered = Some(Box::new(move || {
+            store.submit(Envelope { by, ..Envelope::local() }, Command::Release { id: None, token });
+        }));
+    }
+    answer
+}
+
+/// `PATCH /v1/locks/{id}`
+pub fn renew(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    renewed(call, Some(id))
+}
+
+/// `PATCH /v1/locks`
+pub fn renew_several(call: &mut Call<'_>) -> Handled {
+    renewed(call, None)
+}
+
+fn renewed(call: &mut Call<'_>, id: Option<LockId>) -> Handled {
+    let ttl_max = if call.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
+    let expire_ms = call.fields.integer("ttl_ms", 1..=ttl_max)?;
+    let token = the_token(call)?;
+    let submitted = call.submit_bare(Command::Renew { id, token, expire_ms })?;
+    let Receipt::Renewed(renewed) = submitted.receipt else { unreachable!("renewing answers so") };
+    let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
+    Ok(Reply::ok(call.language.pick("已续期", "renewed"), rest))
+}
+
+/// `DELETE /v1/locks/{id}`
+pub fn release(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    released(call, Some(id))
+}
+
+/// `DELETE /v1/locks`
+pub fn release_several(call: &mut Call<'_>) -> Handled {
+    released(call, None)
+}
+
+fn released(call: &mut Call<'_>, id: Option<LockId>) -> Handled {
+    let token = the_token(call)?;
+    call.submit_bare(Command::Release { id, token })?;
+    let mut answer = Reply::bytes(204, "", Vec::new());
+    answer.headers.clear();
+    Ok(answer)
+}
+
+/// `POST /v1/locks/{id}/revoke`
+pub fn revoke(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    let fields = &mut call.fields;
+    let fence = fields
+        .integer("fence", 0..=i64::MAX)?
+        .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
+    let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
+    let reason = label(fields, "reason")?;
+    let submitted = call.submit_bare(Command::Revoke(Revoke { id, fence: Fence(fence), delay_ms, reason }))?;
+    let Receipt::Revoked(lock) = submitted.receipt else { unreachable!("revoking answers with the lock") };
+    let shown = shown(call, &lock.id, Some(&lock));
+    Ok(Reply::ok(call.language.pick("已撤销", "revoked"), shown))
+}
+
+/// `GET /v1/locks/{id}`
+pub fn one(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    let fence = call.query.integer("fence", 0..=i64::MAX)?;
+    let wait_ms = call.query.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
+    if let Some(fence) = fence {
+        call.app.store().watch(&id, Fence(fence), wait_ms, &call.alive)?;
+    }
+    let lock = call.app.store().read(|tx| lock::find(tx, &id))?;
+    let shown = shown(call, &id, lock.as_ref());
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), shown))
+}
+
+/// `GET /v1/locks`
+pub fn list(call: &mut Call<'_>) -> Handled {
+    let page = list::page(&mut call.query, "locks", &["prefix", "state"])?;
+    let prefix = call.query.text("prefix")?.unwrap_or_default();
+    let state = call.query.text("state")?;
+    if state.as_deref().is_some_and(|state| !["held", "grace", "stale", "revoked"].contains(&state)) {
+        return Err(Error::invalid("state is held, grace, stale or revoked").into());
+    }
+    let now = call.app.store().lease_ms();
+    let after = page.after.as_deref().unwrap_or("");
+    let mut rows =
+        call.app.store().read(|tx| lock::query::locks(tx, &prefix, state.as_deref(), now, after, page.limit + 1))?;
+    let more = rows.len() > page.limit;
+    rows.truncate(page.limit);
+    let next = rows.last().filter(|_| more).map(|lock| lock.id.to_string());
+    Ok(page.answer(call.language, rows.iter().map(|lock| shown(call, &lock.id, Some(lock))).collect(), next))
+}
+
+/// `GET /v1/locks/{id}/events`
+pub fn events(call: &mut Call<'_>) -> Handled {
+    let id = id(call)?;
+    let page = list::page(&mut call.query, &format!("events of {id}"), &[])?;
+    let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
+    let mut rows = call.app.store().read(|tx| lock::query::events(tx, &id, before, page.limit + 1))?;
+    let more = rows.len() > page.limit;
+    rows.truncate(page.limit);
+    let next = rows.last().filter(|_| more).map(|event| event.seq.to_string());
+    Ok(page.answer(call.language, rows.iter().map(event).collect(), next))
+}
+
+/// The lock in the path, which the caller must be allowed to hold.
+fn id(call: &Call<'_>) -> Result<LockId, Error> {
+    let id = LockId::parse(&call.params[0])?;
+    may_hold(&call.caller, &id)?;
+    Ok(id)
+}
+
+fn may_hold(caller: &Caller, id: &LockId) -> Result<(), Error> {
+    match &caller.user {
+        Some(user) if user.wallet().lock().as_ref() != Some(id) => {
+            Err(auth::forbidden(format!("this access token is for the lock wallet/{user} alone")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn the_token(call: &Call<'_>) -> Result<LockToken, Error> {
+    let mut tokens = call.lock_tokens()?;
+    match (tokens.pop(), tokens.is_empty()) {
+        (Some(token), true) => Ok(token),
+        (Some(_), false) => Err(Error::invalid("send one lock token here")),
+        (None, _) => Err(Error::new(Name::LockTokenMissing, "send the token of the lease: Lock-Token: lk1.…")),
+    }
+}
+
+fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
+    let label = fields.text(name)?;
+    if label
+        .as_ref()
+        .is_some_and(|label| label.chars().count() > LABEL_CHARS_MAX || label.chars().any(char::is_control))
+    {
+        return Err(Error::invalid(format!("{name} has at most {LABEL_CHARS_MAX} characters, no control characters")));
+    }
+    Ok(label)
+}
+
+/// A lock as it is now. One that is stale, or was revoked long enough ago, is still there until somebody takes it.
+fn shown(call: &Call<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
+    let store = call.app.store();
+    let now = store.lease_ms();
+    let state = lock.map_or(State::Free, |lock| lock.state(now));
+    json!({
+        "id": id.as_str(),
+        "state": state.as_str(),
+        "holder": lock.map(|lock| lock.holder.as_str()),
+        "fence": lock.map(|lock| lock.fence.0),
+        "create_time": lock.map(|lock| lock.create_time),
+        "created_at": lock.map(|lock| rfc3339(lock.created_at)),
+        "expires_in_ms": lock.map(|lock| (lock.expires() - now).max(0)),
+        "free_in_ms": lock.map(|lock| (lock.stale_from() - now).max(0)),
+        "renewals": lock.map(|lock| lock.renewals),
+        "queue": store.queue(id),
+    })
+}
+
+fn event(event: &Event) -> Value {
+    json!({
+        "seq": event.seq,
+        "what": event.what.as_str(),
+        "fence": event.fence.0,
+        "previous_fence": event.previous_fence.map(|fence| fence.0),
+        "holder": event.holder,
+        "by": event.by,
+        "reason": event.reason,
+        "at": rfc3339(event.at),
+    })
+}

@@ -1,0 +1,189 @@
+//! The money verbs: what a client sends becomes a command, and its receipt an answer. One way for the single
+//! requests, for `/wallet` and for the items of a batch.
+
+use super::call::{Call, Handled};
+use super::fields::{Field, Fields, Kind as Is, may, need};
+use super::reply::Reply;
+use super::words::{self, Language};
+use super::{App, auth, show};
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::id::{CouponCode, EntryId, UserId, WalletId};
+use crate::ledger::{Moved, entry::Kind};
+use crate::token::Role;
+use auth::Caller;
+use serde_json::{Map, Value, json};
+
+const AMOUNT: Field = need("amount", Is::Amount, "how much");
+const REFERENCE: Field = may("reference", Is::Text, "your own name for it, at most 255 characters");
+const METADATA: Field = may("metadata", Is::Object, "at most 20 strings to keep with it");
+
+/// What `recharge` and `withdraw` take.
+pub const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
+/// What `pay` takes.
+pub const PAY: &[Field] = &[
+    AMOUNT,
+    may("coupon", Is::Text, "the code of a coupon of the payer's"),
+    may("to", Is::Text, "another user's wallet; @sales if left out"),
+    REFERENCE,
+    METADATA,
+];
+/// What `transfer` takes.
+pub const TRANSFER: &[Field] =
+    &[need("to", Is::Text, "the receiver, who must have a wallet"), AMOUNT, REFERENCE, METADATA];
+/// What `refund` takes.
+pub const REFUND: &[Field] = &[may("amount", Is::Amount, "a part; all that is left if left out"), REFERENCE, METADATA];
+
+/// A money verb's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `recharge`
+    Recharge,
+    /// `withdraw`
+    Withdraw,
+    /// `pay`
+    Pay,
+    /// `transfer`
+    Transfer,
+}
+
+/// `POST /v1/wallets/{user}/recharge`
+pub fn recharge(call: &mut Call<'_>) -> Handled {
+    verb(call, Verb::Recharge)
+}
+
+/// `POST /v1/wallets/{user}/withdraw`
+pub fn withdraw(call: &mut Call<'_>) -> Handled {
+    verb(call, Verb::Withdraw)
+}
+
+/// `POST /v1/wallets/{user}/pay`
+pub fn pay(call: &mut Call<'_>) -> Handled {
+    verb(call, Verb::Pay)
+}
+
+/// `POST /v1/wallets/{user}/transfer`
+pub fn transfer(call: &mut Call<'_>) -> Handled {
+    verb(call, Verb::Transfer)
+}
+
+fn verb(call: &mut Call<'_>, verb: Verb) -> Handled {
+    let payer = call.params[0].clone();
+    let command = command(call.app, &call.caller, verb, &payer, &mut call.fields)?;
+    submit(call, command)
+}
+
+/// `POST /v1/entries/{id}/refund`
+pub fn refund(call: &mut Call<'_>) -> Handled {
+    let command = refund_command(&call.params[0], &mut call.fields)?;
+    submit(call, command)
+}
+
+/// Has a money command carried out and answers with what moved.
+pub fn submit(call: &Call<'_>, command: Command) -> Handled {
+    let submitted = call.submit(command)?;
+    let body = receipt(&submitted.receipt, &call.caller, call.language);
+    Ok(submitted.marked(Reply::json(200, body)))
+}
+
+/// The command behind a verb, the wallet it is about and the fields that came with it.
+pub fn command(app: &App, caller: &Caller, verb: Verb, wallet: &str, fields: &mut Fields) -> Result<Command, Error> {
+    if verb == Verb::Transfer && wallet.starts_with('@') {
+        return cash_up(caller, wallet, fields);
+    }
+    let user = UserId::parse(wallet)?;
+    caller.may_touch(&user)?;
+    let amount = fields.the_amount()?;
+    match verb {
+        Verb::Recharge => {
+            if caller.role == Role::User && !app.settings().self_recharge {
+                return Err(auth::forbidden("users cannot recharge their own wallets here; ask a teller"));
+            }
+            Ok(Command::Recharge { user, amount, note: fields.note()? })
+        }
+        Verb::Withdraw => Ok(Command::Withdraw { user, amount, note: fields.note()? }),
+        Verb::Pay => {
+            let to = fields.name("to")?.map_or(Ok(WalletId::SALES), |to| receiver(&user.wallet(), &to))?;
+            let coupon = fields.name("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?;
+            Ok(Command::Pay { user, to, amount, coupon, note: fields.note()? })
+        }
+        Verb::Transfer => {
+            let to = receiver(&user.wallet(), &the_receiver(fields)?)?;
+            Ok(Command::Transfer { from: user.wallet(), to, amount, note: fields.note()? })
+        }
+    }
+}
+
+/// The command behind a refund.
+pub fn refund_command(entry: &str, fields: &mut Fields) -> Result<Command, Error> {
+    let entry = EntryId::parse(entry)?;
+    Ok(Command::Refund { entry, amount: fields.amount("amount")?, note: fields.note()? })
+}
+
+/// An admin takes what was paid out of the till: the one movement between system wallets that a client may ask for.
+fn cash_up(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<Command, Error> {
+    let (from, to) = (WalletId::parse(wallet)?, WalletId::parse(&the_receiver(fields)?)?);
+    if (&from, &to) != (&WalletId::SALES, &WalletId::BANK) {
+        return Err(Error::new(Name::InvalidUser, "of the system's wallets, only @sales gives, and only to @bank"));
+    }
+    if caller.role != Role::Admin {
+        return Err(auth::forbidden("only an admin takes money out of @sales"));
+    }
+    Ok(Command::Transfer { from, to, amount: fields.the_amount()?, note: fields.note()? })
+}
+
+fn the_receiver(fields: &mut Fields) -> Result<String, Error> {
+    fields.name("to")?.ok_or_else(|| Error::invalid("to is missing: the receiver"))
+}
+
+fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
+    let to = WalletId::parse(to)?;
+    if to == *payer {
+        return Err(Error::invalid("payer and receiver are the same wallet").with("field", "to"));
+    }
+    if to.is_system() && to != WalletId::SALES {
+        return Err(Error::new(Name::InvalidUser, "of the system's wallets, only @sales receives"));
+    }
+    Ok(to)
+}
+
+/// The answer to a money verb, or to whatever else can be an item of a batch.
+pub fn receipt(receipt: &Receipt, caller: &Caller, language: Language) -> Map<String, Value> {
+    match receipt {
+        Receipt::Moved(moved) => self::moved(moved, caller, language),
+        Receipt::Batch(receipts) => {
+            let results: Vec<_> = receipts.iter().map(|one| self::receipt(one, caller, language)).collect();
+            Reply::body(200, language.pick("成功", "ok"), json!({ "results": results }))
+        }
+        other => unreachable!("no money verb answers with {other:?}"),
+    }
+}
+
+fn moved(moved: &Moved, caller: &Caller, language: Language) -> Map<String, Value> {
+    let entry = &moved.entry;
+    let takes = match entry.kind {
+        Kind::Recharge => true,
+        Kind::Withdraw | Kind::Pay | Kind::Transfer => false,
+        Kind::Refund => !entry.to.is_system(), // the payer's own; the bank was nobody's
+    };
+    let balance = if takes { entry.to_balance } else { entry.from_balance };
+    let msg = words::moved(entry.kind, language);
+    let told = moved.told.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|told| !told.is_empty());
+    let msg = told
+        .map_or(msg.to_owned(), |told| language.pick(&format!("{msg},{told}"), &format!("{msg}, {told}")).to_owned());
+    let mut body =
+        Reply::body(200, &msg, json!({ "balance": balance.to_string(), "entry": show::entry(entry, caller) }));
+    match entry.kind {
+        Kind::Recharge => {
+            body.insert("coupon".to_owned(), json!(moved.coupon.as_ref().map(show::coupon)));
+        }
+        Kind::Pay => {
+            for field in ["gross", "discount", "amount"] {
+                let value = body["entry"][field].clone();
+                body.insert(field.to_owned(), value);
+            }
+        }
+        _ => {}
+    }
+    body
+}

@@ -1,0 +1,182 @@
+//! `GET /openapi.json`: OpenAPI 3.1, made from the route table, so that it is true to the routes.
+
+use super::auth::Access;
+use super::fields::{Field, Kind};
+use super::problem;
+use super::route::{Body, ROUTES, Route};
+use crate::error::Name;
+use serde_json::{Map, Value, json};
+
+/// The whole document.
+pub fn document() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in ROUTES {
+        let path = route.path.replace("...}", "}");
+        let operations = paths.entry(path).or_insert_with(|| json!({}));
+        operations[route.method.to_ascii_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "cashbox",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "Wallets, coupons and locks in one file. Amounts are text with two decimals. Every answer has `code` and `msg`; \
+                            errors are application/problem+json with a stable `error`.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "accessToken": { "type": "http", "scheme": "bearer" } },
+            "schemas": { "Answer": answer_schema(), "Problem": problem_schema() },
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = path_parameters(route.path);
+    parameters.extend(route.query.iter().map(|field| parameter("query", field)));
+    if matches!(route.body, Body::Fields(_) | Body::Batch) {
+        parameters.extend([
+            header(
+                "Idempotency-Key",
+                "1 to 255 visible characters: the same key and request get the same answer, and one effect",
+            ),
+            header("Lock-Token", "the lock tokens this is done under, separated by commas"),
+            header("Prefer", "wait=SECONDS: how long to wait for somebody's lock, 10 if left out, at most 30"),
+        ]);
+    }
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.about,
+        "parameters": parameters,
+        "responses": responses(route),
+        "security": if route.access == Access::Anyone { json!([]) } else { json!([{ "accessToken": [] }]) },
+        "x-roles": route.access.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>(),
+    });
+    match route.body {
+        Body::None => {}
+        Body::Fields(fields) => operation["requestBody"] = body(fields),
+        Body::Batch => operation["requestBody"] = batch_body(),
+    }
+    operation
+}
+
+/// `post_v1_wallets_user_recharge`: unique, because method and path are.
+fn operation_id(route: &Route) -> String {
+    let words = route.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    std::iter::once(route.method.to_ascii_lowercase()).chain(words.map(str::to_owned)).collect::<Vec<_>>().join("_")
+}
+
+fn path_parameters(path: &str) -> Vec<Value> {
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names
+        .map(|name| json!({ "name": name.trim_end_matches('.'), "in": "path", "required": true, "schema": { "type": "string" } }))
+        .collect()
+}
+
+fn parameter(place: &str, field: &Field) -> Value {
+    json!({
+        "name": field.name, "in": place, "required": !field.optional, "description": field.about, "schema": schema(field.kind),
+    })
+}
+
+fn header(name: &str, about: &str) -> Value {
+    json!({ "name": name, "in": "header", "required": false, "description": about, "schema": { "type": "string" } })
+}
+
+fn schema(kind: Kind) -> Value {
+    match kind {
+        Kind::Amount => json!({ "type": ["string", "number"], "pattern": "^[0-9]{1,13}([.][0-9]{1,2})?$" }),
+        Kind::Text => json!({ "type": "string" }),
+        Kind::Integer => json!({ "type": "integer" }),
+        Kind::Flag => json!({ "type": "boolean" }),
+        Kind::Time => json!({ "type": "string", "format": "date-time" }),
+        Kind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        Kind::List => json!({ "type": "array" }),
+    }
+}
+
+fn body(fields: &[Field]) -> Value {
+    let properties: Map<String, Value> = fields
+        .iter()
+        .map(|field| {
+            let mut schema = schema(field.kind);
+            schema["description"] = json!(field.about);
+            (field.name.to_owned(), schema)
+        })
+        .collect();
+    let required: Vec<_> = fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
+    let schema =
+        json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    json!({
+        "required": !required.is_empty(),
+        "content": {
+            "application/json": { "schema": schema },
+            "application/x-www-form-urlencoded": { "schema": schema },
+        },
+    })
+}
+
+fn batch_body() -> Value {
+    let item = json!({
+        "type": "object",
+        "properties": {
+            "op": { "enum": ["recharge", "withdraw", "pay", "transfer", "refund"] },
+            "user": { "type": "string" },
+            "entry": { "type": "integer" },
+            "key": { "type": "string" },
+        },
+        "required": ["op"],
+    });
+    json!({
+        "required": true,
+        "content": {
+            "application/json": { "schema": { "type": "array", "items": item, "maxItems": 10_000 } },
+            "application/x-ndjson": { "schema": { "type": "string" } },
+        },
+    })
+}
+
+/// The good answer, and the errors any request may meet; which others a rule may give is told by their names.
+fn responses(route: &Route) -> Value {
+    let content = |schema: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
+    let good = match route.status {
+        204 => json!({ "description": "done" }),
+        _ if route.path == "/metrics" => {
+            json!({ "description": "ok", "content": { "text/plain": { "schema": { "type": "string" } } } })
+        }
+        _ if route.path == "/openapi.json" => {
+            json!({ "description": "ok", "content": { "application/json": { "schema": { "type": "object" } } } })
+        }
+        _ => json!({ "description": "ok", "content": { "application/json": content("Answer") } }),
+    };
+    let problem = json!({ "description": "a problem", "content": { "application/problem+json": content("Problem") } });
+    json!({ route.status.to_string(): good, "4XX": problem, "5XX": problem })
+}
+
+fn answer_schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": { "code": { "type": "integer" }, "msg": { "type": "string" } },
+        "required": ["code", "msg"],
+    })
+}
+
+fn problem_schema() -> Value {
+    let names: Vec<_> = Name::ALL.iter().map(|name| name.as_str()).collect();
+    let mut statuses: Vec<_> = Name::ALL.iter().map(|name| problem::status(*name)).collect();
+    statuses.sort_unstable();
+    statuses.dedup();
+    json!({
+        "type": "object",
+        "properties": {
+            "type": { "type": "string" },
+            "title": { "type": "string" },
+            "status": { "enum": statuses },
+            "detail": { "type": "string" },
+            "error": { "enum": names },
+            "code": { "enum": statuses },
+            "msg": { "type": "string" },
+        },
+        "required": ["type", "title", "status", "detail", "error", "code", "msg"],
+    })
+}

@@ -1,0 +1,221 @@
+//! The one table: method, path, who may, what it takes, who handles it. What is not in it is not there; the
+//! description of the API (`/openapi.json`) is made from it.
+
+use super::auth::Access;
+use super::call::{Call, Handled};
+use super::fields::Field;
+use super::{batch, coupons, locks, look, money, system, tokens, wallet};
+use crate::error::{Error, Name};
+
+/// One thing that can be asked.
+pub struct Route {
+    /// The method; HEAD works wherever GET does.
+    pub method: &'static str,
+    /// The path. `{name}` is one segment, `{name...}` one or more.
+    pub path: &'static str,
+    /// Who may.
+    pub access: Access,
+    /// What the query takes.
+    pub query: &'static [Field],
+    /// What the body takes.
+    pub body: Body,
+    /// The status of a good answer.
+    pub status: u16,
+    /// What it does, in a few words.
+    pub about: &'static str,
+    /// Who handles it.
+    pub handler: fn(&mut Call<'_>) -> Handled,
+}
+
+/// What a route's body may be.
+pub enum Body {
+    /// Nothing.
+    None,
+    /// These fields, as JSON or as a form.
+    Fields(&'static [Field]),
+    /// A batch, read by its handler.
+    Batch,
+}
+
+/// The largest body of fields, in bytes.
+pub const BODY_MAX: u64 = 64 * 1024;
+
+impl Route {
+    /// The largest body it takes, in bytes. Any body is read where none is taken, and then refused for its fields.
+    pub fn body_max(&self) -> u64 {
+        match self.body {
+            Body::None | Body::Fields(_) => BODY_MAX,
+            Body::Batch => batch::BODY_MAX,
+        }
+    }
+}
+
+const fn get(
+    path: &'static str,
+    access: Access,
+    query: &'static [Field],
+    about: &'static str,
+    handler: fn(&mut Call<'_>) -> Handled,
+) -> Route {
+    Route { method: "GET", path, access, query, body: Body::None, status: 200, about, handler }
+}
+
+const fn change(
+    method: &'static str,
+    path: &'static str,
+    access: Access,
+    body: &'static [Field],
+    about: &'static str,
+    handler: fn(&mut Call<'_>) -> Handled,
+) -> Route {
+    Route { method, path, access, query: &[], body: Body::Fields(body), status: 200, about, handler }
+}
+
+use Access::*;
+
+/// Everything that can be asked. Of paths that both match, the first is meant.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    get("/wallet", See, wallet::WHOSE, "the caller's wallet", wallet::show),
+    Route { query: wallet::WHOSE, ..change("POST", "/wallet", Move, wallet::MOVE, "recharge it", wallet::recharge) },
+    Route { query: wallet::WHOSE, ..change("PUT", "/wallet", Move, wallet::MOVE, "withdraw from it", wallet::withdraw) },
+
+    get("/v1/wallets", SeeAll, look::LIST, "all wallets", look::wallets),
+    get("/v1/wallets/{user}", See, look::AS_OF, "one wallet", look::wallet),
+    change("POST", "/v1/wallets/{user}/recharge", Move, money::RECHARGE, "money into a wallet; earns coupons", money::recharge),
+    change("POST", "/v1/wallets/{user}/withdraw", Move, money::RECHARGE, "money out of a wallet", money::withdraw),
+    change("POST", "/v1/wallets/{user}/pay", Move, money::PAY, "money for something bought", money::pay),
+    change("POST", "/v1/wallets/{user}/transfer", Move, money::TRANSFER, "money to another wallet", money::transfer),
+    get("/v1/wallets/{user}/entries", See, look::ENTRIES, "the entries of a wallet", look::entries_of_wallet),
+    get("/v1/wallets/{user}/coupons", See, look::LIST, "the coupons of a user", coupons::of_user),
+    change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
+
+    get("/v1/entries", SeeAll, look::ENTRIES, "all entries", look::entries),
+    get("/v1/entries/{id}", See, &[], "one entry", look::entry),
+    change("POST", "/v1/entries/{id}/refund", Staff, money::REFUND, "an entry's money back", money::refund),
+
+    get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
+    get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
+    get("/v1/tiers", Known, &[], "the recharge tiers", coupons::tiers),
+    change("PUT", "/v1/tiers", Admin, coupons::TIERS, "other recharge tiers", coupons::set_tiers),
+    get("/v1/coupon-kinds", Known, &[], "the coupon kinds", coupons::kinds),
+    change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
+
+    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: Body::Batch, status: 200, about: "many money verbs at once", handler: batch::batch },
+
+    get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
+    Route { status: 201, ..change("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several) },
+    change("PATCH", "/v1/locks", Staff, locks::RENEW, "renew all that were acquired together", locks::renew_several),
+    Route { status: 204, ..change("DELETE", "/v1/locks", Staff, &[], "release all that were acquired together", locks::release_several) },
+    get("/v1/locks/{id...}/events", See, look::LIST, "what happened to a lock", locks::events),
+    change("POST", "/v1/locks/{id...}/revoke", Admin, locks::REVOKE, "take a lock from its holder", locks::revoke),
+    get("/v1/locks/{id...}", See, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
+    Route { status: 201, ..change("POST", "/v1/locks/{id...}", Move, locks::ACQUIRE, "acquire a lock", locks::acquire) },
+    change("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
+    Route { status: 204, ..change("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release) },
+
+    get("/v1/tokens", Admin, look::LIST, "access tokens, without their secrets", tokens::list),
+    Route { status: 201, ..change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint) },
+    change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
+
+    get("/v1/verify", Audit, &[], "audit the file", system::verify),
+    get("/healthz", Anyone, &[], "alive, and how well", system::healthz),
+    get("/metrics", Known, &[], "numbers for Prometheus", system::metrics),
+    get("/openapi.json", Known, &[], "the description of all this", system::openapi),
+];
+
+/// The route of a request, by its number, and what stood in the path's `{…}`.
+pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let mut allowed = Vec::new();
+    for (number, route) in ROUTES.iter().enumerate() {
+        let Some(params) = matches(route.path, &segments) else { continue };
+        if route.method == method {
+            let params: Option<Vec<String>> = params.into_iter().map(decode).collect();
+            return Ok((
+                number,
+                params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?,
+            ));
+        }
+        allowed.push(route.method);
+        if route.method == "GET" {
+            allowed.push("HEAD");
+        }
+    }
+    if allowed.is_empty() {
+        return Err(Error::new(
+            Name::NotFound,
+            "there is nothing at this path; GET /openapi.json describes what there is",
+        ));
+    }
+    allowed.sort_unstable();
+    allowed.dedup();
+    let allow = allowed.join(", ");
+    Err(Error::new(Name::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow))
+}
+
+/// What stands in the pattern's `{…}`, if the path has its form. The raw path is matched: `%2F` is no `/`.
+fn matches(pattern: &str, segments: &[&str]) -> Option<Vec<String>> {
+    let mut params = Vec::new();
+    let mut rest = segments;
+    let mut parts = pattern.split('/').skip(1);
+    while let Some(part) = parts.next() {
+        if part.ends_with("...}") {
+            let behind = parts.clone().count();
+            let taken = rest.len().checked_sub(behind).filter(|taken| *taken > 0)?;
+            params.push(rest[..taken].join("/"));
+            rest = &rest[taken..];
+            continue;
+        }
+        let (first, others) = rest.split_first()?;
+        if part.starts_with('{') {
+            if first.is_empty() {
+                return None;
+            }
+            params.push((*first).to_owned());
+        } else if part != *first {
+            return None;
+        }
+        rest = others;
+    }
+    rest.is_empty().then_some(params)
+}
+
+fn decode(param: String) -> Option<String> {
+    let decoded = percent_encoding::percent_decode_str(&param).decode_utf8().ok()?;
+    Some(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(method: &str, path: &str) -> (&'static str, Vec<String>) {
+        let (number, params) = find(method, path).unwrap();
+        (ROUTES[number].path, params)
+    }
+
+    #[test]
+    fn a_path_finds_its_route() {
+        assert_eq!(at("POST", "/v1/wallets/alice/pay"), ("/v1/wallets/{user}/pay", vec!["alice".to_owned()]));
+        assert_eq!(at("HEAD", "/healthz").0, "/healthz");
+        assert_eq!(at("GET", "/v1/wallets/a%2Eb").1, ["a.b"]);
+    }
+
+    #[test]
+    fn a_lock_id_may_have_slashes_and_end_in_a_verb_when_escaped() {
+        assert_eq!(at("POST", "/v1/locks/wallet/alice").1, ["wallet/alice"]);
+        assert_eq!(at("POST", "/v1/locks/a/b/revoke"), ("/v1/locks/{id...}/revoke", vec!["a/b".to_owned()]));
+        assert_eq!(at("POST", "/v1/locks/a%2Frevoke"), ("/v1/locks/{id...}", vec!["a/revoke".to_owned()]));
+    }
+
+    #[test]
+    fn what_is_not_there_is_said() {
+        assert_eq!(find("GET", "/nothing").unwrap_err().name, Name::NotFound);
+        assert_eq!(find("GET", "/v1/wallets/").unwrap_err().name, Name::NotFound);
+        let wrong = find("PATCH", "/wallet").unwrap_err();
+        assert_eq!(wrong.name, Name::MethodNotAllowed);
+        assert!(wrong.detail.contains("GET, HEAD, POST, PUT"), "{}", wrong.detail);
+    }
+}

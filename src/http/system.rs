@@ -1,0 +1,68 @@
+//! How the program itself is: `/healthz`, `/metrics`, `/openapi.json`, `/v1/verify`.
+
+use super::call::{Call, Handled};
+use super::reply::Reply;
+use super::{metrics, openapi};
+use crate::error::Error;
+use crate::store::audit::{self, Report};
+use crate::store::open_read_only;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// `GET /healthz`: alive; `ok`, or `degraded` and why.
+pub fn healthz(call: &mut Call<'_>) -> Handled {
+    let stats = call.app.store().stats();
+    let behind_ms = stats.clock_behind_ms.load(Relaxed);
+    let mut why = Vec::new();
+    if stats.storage_full.load(Relaxed) {
+        why.push("too little space is left to write; reading goes on".to_owned());
+    }
+    if stats.outcome_unknown.load(Relaxed) {
+        why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
+    }
+    if behind_ms > 0 {
+        why.push(format!(
+            "the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile"
+        ));
+    }
+    let status = if why.is_empty() { "ok" } else { "degraded" };
+    let rest = json!({
+        "status": status,
+        "why": why,
+        "version": env!("CARGO_PKG_VERSION"),
+        "queued": stats.queued.load(Relaxed),
+        "waiting": stats.parked.load(Relaxed),
+        "wal_bytes": stats.wal_bytes.load(Relaxed),
+    });
+    Ok(Reply::ok(status, rest))
+}
+
+/// `GET /metrics`
+pub fn metrics(call: &mut Call<'_>) -> Handled {
+    Ok(Reply::bytes(200, "text/plain; version=0.0.4", metrics::text(call.app).into_bytes()))
+}
+
+/// `GET /openapi.json`
+pub fn openapi(_: &mut Call<'_>) -> Handled {
+    Ok(Reply::bytes(200, "application/json", openapi::document().to_string().into_bytes()))
+}
+
+/// `GET /v1/verify`: audits the file as it is now, on a connection of its own.
+pub fn verify(call: &mut Call<'_>) -> Handled {
+    let conn = open_read_only(call.app.store().path()).map_err(Error::internal)?;
+    let report = audit::audit(&conn, |_| {})?;
+    Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, report_json(&report)))
+}
+
+/// A report as JSON.
+pub fn report_json(report: &Report) -> Value {
+    let findings: Vec<_> =
+        report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
+    json!({
+        "ok": report.findings.is_empty(),
+        "entries": report.entries,
+        "wallets": report.wallets,
+        "last_hash": report.last_hash,
+        "findings": findings,
+    })
+}
