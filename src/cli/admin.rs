@@ -43,8 +43,8 @@ impl Tiers {
     /// The recharge tiers.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let columns = [numbers("FROM", "from"), words("COUPON KIND", "coupon_kind")];
-        desk.ask(&table_call("tiers", self.set.as_deref(), &self.changing)?, |body| {
-            show::table(&rows(body, "tiers"), &columns, "no tiers: no recharge earns a coupon")
+        desk.ask(&table(&["v1", "tiers"], "tiers", self.set.as_deref(), &self.changing)?, |body| {
+            show::table(&show::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
         })
     }
 }
@@ -68,24 +68,24 @@ impl CouponKinds {
             words("ENGLISH", "earned_en"),
             words("CHINESE", "earned_zh"),
         ];
-        desk.ask(&table_call("coupon-kinds", self.set.as_deref(), &self.changing)?, |body| {
-            let mut kinds = rows(body, "coupon_kinds");
+        desk.ask(&table(&["v1", "coupon-kinds"], "coupon_kinds", self.set.as_deref(), &self.changing)?, |body| {
+            let mut kinds = show::rows(body, "data");
             kinds.iter_mut().for_each(|kind| kind["terms"] = json!(show::terms(kind)));
             show::table(&kinds, &columns, "no coupon kinds")
         })
     }
 }
 
-/// Shows the table of that name, or puts another in its place.
-fn table_call(name: &str, set: Option<&str>, changing: &Changing) -> Result<Call, Trouble> {
-    Ok(match set {
-        Some(rows) => Call::put(&["v1", name], &input::json(rows)?, changing),
-        None => Call::get(&["v1", name]),
-    })
-}
-
-fn rows(body: &Value, name: &str) -> Vec<Value> {
-    show::rows(body, if body["data"].is_array() { "data" } else { name })
+/// Shows a table, or puts other rows in place of its own. They may come as a list, as HTTP takes them, or as `--json`
+/// shows them, so that what was shown can be edited and set.
+fn table(path: &[&str], field: &str, set: Option<&str>, changing: &Changing) -> Result<Call, Trouble> {
+    let Some(set) = set else { return Ok(Call::get(path)) };
+    let body = match input::json(set)? {
+        Value::Object(mut shown) if shown.contains_key("data") => json!({ field: shown.remove("data") }),
+        rows @ Value::Array(_) => json!({ field: rows }),
+        body => body,
+    };
+    Ok(Call::put(path, &body, changing))
 }
 
 /// `cashbox token`
@@ -146,8 +146,7 @@ impl Token {
             Token::Revoke { id, changing } => {
                 let id = word(id)?;
                 desk.ask(&Call::delete(&["v1", "tokens", &id], changing), |body| {
-                    let said = show::block(body, &[]);
-                    format!("{} {id}", if said.is_empty() { "revoked" } else { &said })
+                    show::block(body, &["id", "role", "user", "note", "revoked_at"])
                 })
             }
         }

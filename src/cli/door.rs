@@ -164,7 +164,7 @@ fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
         Taken::Ours(possession) => possession,
     };
     let store = Store::open(db, &Options::default()).map_err(cannot_open)?;
-    let app = App::new(store, Settings { open: false, hosts: Vec::new(), self_recharge: true, run_token: None });
+    let app = App::new(store, Settings::default());
     let mut headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     headers.push(("Prefer", "wait=0"));
     let answer = app.answer_local(call.method, &call.target, &headers, call.body.clone());

@@ -149,11 +149,8 @@ impl Entry {
     /// One entry.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         desk.ask(&Call::get(&["v1", "entries", &word(&self.id)?]), |body| {
-            // Beside `code` and `msg`, or in a field of its own: both are an entry.
-            let mut entry = if body["entry"].is_object() { body["entry"].clone() } else { body.clone() };
-            entry["msg"] = json!(format!("entry {}", show::text(&entry["id"])));
             show::block(
-                &entry,
+                &body["entry"],
                 &[
                     "at",
                     "kind",
@@ -223,7 +220,7 @@ impl Coupon {
             Some(amount) => {
                 let call = Call::get(&["v1", "coupons", &code, "quote"]).query("amount", Some(amount));
                 desk.ask(&call, |body| {
-                    show::block(body, &["applies", "gross", "discount", "amount", "error", "detail"])
+                    show::block(body, &["applicable", "gross", "discount", "amount", "error", "detail"])
                 })
             }
             None => desk.ask(&Call::get(&["v1", "coupons", &code]), coupon),
@@ -233,8 +230,8 @@ impl Coupon {
 
 /// One coupon as a block.
 pub fn coupon(body: &Value) -> String {
-    let coupon = if body["coupon"].is_object() { &body["coupon"] } else { body };
+    let coupon = &body["coupon"];
     let facts = json!({ "msg": body["msg"], "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
-        "state": coupon["state"], "granted": coupon["granted_at"], "earned_by": coupon["earned_by"] });
-    show::block(&facts, &["coupon", "user", "kind", "state", "granted", "earned_by"])
+        "state": coupon["state"], "granted_at": coupon["granted_at"], "earned_by_entry": coupon["earned_by"] });
+    show::block(&facts, &["coupon", "user", "kind", "state", "granted_at", "earned_by_entry"])
 }

@@ -5,6 +5,7 @@ use super::call::Call;
 use super::door::{Answer, Door};
 use super::exit::{Exit, Trouble};
 use super::show;
+use crate::http::system::report_json;
 use crate::store::{self, audit};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, Write};
@@ -24,8 +25,7 @@ pub fn run(desk: &Desk) -> Result<Exit, Trouble> {
         }
     };
     let exit = desk.tell(&answer, text)?;
-    let damaged = answer.body["findings"].as_array().is_some_and(|findings| !findings.is_empty());
-    Ok(if damaged { Exit::Damage } else { exit })
+    Ok(if answer.body["ok"] == false { Exit::Damage } else { exit })
 }
 
 fn audited(db: &Path) -> Result<Value, Trouble> {
@@ -43,17 +43,17 @@ fn audited(db: &Path) -> Result<Value, Trouble> {
     if watched && report.entries >= 10_000 {
         let _ = writeln!(std::io::stderr());
     }
-    let findings: Vec<_> =
-        report.findings.iter().map(|found| json!({ "check": found.check, "sentence": found.sentence })).collect();
-    let msg = if findings.is_empty() { "sound" } else { "damaged" };
-    Ok(json!({ "code": 200, "msg": msg, "sound": findings.is_empty(), "entries": report.entries,
-        "wallets": report.wallets, "last_hash": report.last_hash, "findings": findings }))
+    let mut body = json!({ "code": 200, "msg": if report.findings.is_empty() { "ok" } else { "damaged" } });
+    if let (Value::Object(body), Value::Object(report)) = (&mut body, report_json(&report)) {
+        body.extend(report);
+    }
+    Ok(body)
 }
 
 fn text(body: &Value) -> String {
     let mut text = show::block(body, &["entries", "wallets", "last_hash"]);
     for found in body["findings"].as_array().into_iter().flatten() {
-        text += &format!("\n  broken: {}: {}", show::text(&found["check"]), show::text(&found["sentence"]));
+        text += &format!("\n  broken: {}: {}", show::text(&found["check"]), show::text(&found["finding"]));
     }
     text
 }

@@ -96,9 +96,9 @@ pub static ROUTES: &[Route] = &[
 
     get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
     get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
-    get("/v1/tiers", Known, &[], "the recharge tiers", coupons::tiers),
+    get("/v1/tiers", SeeAll, &[], "the recharge tiers", coupons::tiers),
     change("PUT", "/v1/tiers", Admin, coupons::TIERS, "other recharge tiers", coupons::set_tiers),
-    get("/v1/coupon-kinds", Known, &[], "the coupon kinds", coupons::kinds),
+    get("/v1/coupon-kinds", SeeAll, &[], "the coupon kinds", coupons::kinds),
     change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
 
     Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: Body::Batch, status: 200, about: "many money verbs at once", handler: batch::batch },
