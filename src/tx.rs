@@ -1,14 +1,15 @@
 //! The thin door to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
 //! proves that you are the writer.
 //!
-//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here.
+//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here; and
+//! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 use crate::error::{Error, Name};
 use crate::id::{CouponCode, EntryId, Fence, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{CachedStatement, Connection, ErrorCode};
 use std::cell::Cell;
 use std::ops::Deref;
 
@@ -40,7 +41,7 @@ impl<'conn> ReadTx<'conn> {
         params: impl rusqlite::Params,
         map: impl FnOnce(&Row<'_>) -> Got<T>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = prepare(self.conn, sql)?;
         let mut rows = statement.query(params)?;
         Ok(rows.next()?.map(map).transpose()?)
     }
@@ -52,10 +53,19 @@ impl<'conn> ReadTx<'conn> {
         params: impl rusqlite::Params,
         map: impl FnMut(&Row<'_>) -> Got<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = prepare(self.conn, sql)?;
         let rows = statement.query_map(params, map)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
+}
+
+fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> Got<CachedStatement<'conn>> {
+    let statement = conn.prepare_cached(sql)?;
+    debug_assert!(
+        (1..=statement.parameter_count()).all(|n| statement.parameter_name(n) == Some(&format!("${n}"))),
+        "parameters appear in the order of their numbers: {sql}"
+    );
+    Ok(statement)
 }
 
 /// When a batch of writes happens: read once, after its transaction has begun.
@@ -93,7 +103,7 @@ impl<'conn> WriteTx<'conn> {
 
     /// Runs one statement; how many rows it changed.
     pub fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
-        Ok(self.read.conn.prepare_cached(sql)?.execute(params)?)
+        Ok(prepare(self.read.conn, sql)?.execute(params)?)
     }
 
     /// Runs a statement that must change exactly one row.

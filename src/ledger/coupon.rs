@@ -218,7 +218,7 @@ pub(super) fn give_back(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error
 
 pub(super) fn take_away(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) -> Result<(), Error> {
     // Of several partial refunds the first one takes it.
-    tx.execute_one("UPDATE coupon SET taken_by = coalesce(taken_by, $2) WHERE code = $1", params![code, refund])
+    tx.execute_one("UPDATE coupon SET taken_by = coalesce(taken_by, $1) WHERE code = $2", params![refund, code])
 }
 
 pub(super) fn must_not_be_used(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {

@@ -58,7 +58,7 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     let wallet = filter.wallet.as_ref();
     let rows = tx.all(
         statement(wallet.is_some(), filter.ascending),
-        params![first, last, limit + 1, kind, wallet],
+        params![first, last, kind, wallet, limit + 1],
         Entry::read,
     )?;
     Ok(page(rows, limit))
@@ -71,22 +71,21 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
             concat!(
                 "SELECT ",
                 entry_columns!(),
-                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($4 IS NULL OR kind = $4) \
-                 AND $5 IS NULL ORDER BY id ",
+                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) \
+                 AND $4 IS NULL ORDER BY id ",
                 $order,
-                " LIMIT $3"
+                " LIMIT $5"
             )
         };
     }
     macro_rules! side {
         ($column:literal, $order:literal) => {
             concat!(
-                "SELECT id FROM (SELECT id FROM entry WHERE ",
+                "SELECT id FROM (SELECT id FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ",
                 $column,
-                " = $5 AND id BETWEEN $1 AND $2 \
-                 AND ($4 IS NULL OR kind = $4) ORDER BY id ",
+                " = $4 ORDER BY id ",
                 $order,
-                " LIMIT $3)"
+                " LIMIT $5)"
             )
         };
     }
@@ -101,7 +100,7 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
                 side!("to_wallet", $order),
                 ") ORDER BY id ",
                 $order,
-                " LIMIT $3"
+                " LIMIT $5"
             )
         };
     }
