@@ -129,26 +129,26 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Exit, Trouble> {
-    let common = cli.common;
+    let desk = || Desk::new(&cli.common);
     match cli.verb {
-        Verb::Serve(serve) => serve.run(&common),
-        Verb::Verify => verify::run(&Desk::new(&common)?),
-        Verb::Recharge(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Withdraw(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Pay(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Transfer(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Refund(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Batch(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Wallet(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Wallets(verb) => verb.run(&Desk::new(&common)?),
-        Verb::History(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Entry(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Coupons(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Coupon(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Grant(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Tiers(verb) => verb.run(&Desk::new(&common)?),
-        Verb::CouponKinds(verb) => verb.run(&Desk::new(&common)?),
-        Verb::Token(verb) => verb.run(&Desk::new(&common)?),
+        Verb::Serve(serve) => serve.run(&cli.common),
+        Verb::Verify => verify::run(&desk()?),
+        Verb::Recharge(verb) => verb.run(&desk()?),
+        Verb::Withdraw(verb) => verb.run(&desk()?),
+        Verb::Pay(verb) => verb.run(&desk()?),
+        Verb::Transfer(verb) => verb.run(&desk()?),
+        Verb::Refund(verb) => verb.run(&desk()?),
+        Verb::Batch(verb) => verb.run(&desk()?),
+        Verb::Wallet(verb) => verb.run(&desk()?),
+        Verb::Wallets(verb) => verb.run(&desk()?),
+        Verb::History(verb) => verb.run(&desk()?),
+        Verb::Entry(verb) => verb.run(&desk()?),
+        Verb::Coupons(verb) => verb.run(&desk()?),
+        Verb::Coupon(verb) => verb.run(&desk()?),
+        Verb::Grant(verb) => verb.run(&desk()?),
+        Verb::Tiers(verb) => verb.run(&desk()?),
+        Verb::CouponKinds(verb) => verb.run(&desk()?),
+        Verb::Token(verb) => verb.run(&desk()?),
     }
 }
 

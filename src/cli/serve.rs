@@ -88,46 +88,45 @@ impl Serve {
         if matches!(self.log, Log::Json) {
             log::use_json();
         }
-        let secret = common.token_file.as_deref().map(input::token).transpose()?;
-        if secret.as_ref().is_some_and(|secret| !token::is_secret(secret)) {
+        let chosen = common.token_file.as_deref().map(input::token).transpose()?;
+        if chosen.as_ref().is_some_and(|secret| !token::is_secret(secret)) {
             return Err(Trouble::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
         }
-        let stop =
-            stop_signal().map_err(|error| Trouble::unreachable(format!("cannot listen for signals: {error}")))?;
-        let memory = if self.memory { Some(Folder::new()) } else { None };
-        let memory =
-            memory.transpose().map_err(|error| Trouble::unreachable(format!("no place for --memory: {error}")))?;
-        let db = memory.as_ref().map_or_else(|| door::file(common), Folder::database);
-        let possession = take(&db)?;
+        let stop = stop_signal().map_err(|error| Trouble::unreachable(format!("cannot hear signals: {error}")))?;
+        if !self.memory {
+            return self.serve(&door::file(common), chosen.as_deref(), &stop);
+        }
+        let folder = Folder::new();
+        let folder = folder.map_err(|error| Trouble::unreachable(format!("no place for --memory: {error}")))?;
+        self.serve(&folder.database(), chosen.as_deref(), &stop)
+    }
+
+    /// Takes the file before anything else: who has it is the better answer than a port in use. Lets it go last.
+    fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, Trouble> {
+        let mut possession = take(db)?;
         let cannot_listen = |error| Trouble::unreachable(format!("cannot listen on {}: {error}", self.listen));
-        let limits = self.limits();
         let listener = listen(self.listen).map_err(cannot_listen)?;
-        let store = Store::open(&db, &self.options(&limits)).map_err(|why| Trouble::cannot_open(&db, &why))?;
+        let limits = self.limits();
+        let store = Store::open(db, &self.options(&limits)).map_err(|why| Trouble::cannot_open(db, &why))?;
         if !self.open {
-            make_a_token(&store, secret.as_deref());
+            make_a_token(&store, chosen);
         }
         let run_token = token::new_secret();
-        let settings = Settings {
-            open: self.open,
-            hosts: self.host.clone(),
-            self_recharge: !self.no_self_recharge,
-            run_token: Some(run_token.clone()),
-        };
-        let app = Arc::new(App::new(store, settings));
+        let app = Arc::new(App::new(store, self.settings(&run_token)));
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
-        self.announce(possession, &server, run_token)
-            .map_err(|error| Trouble::unreachable(format!("cannot write the companion of {}: {error}", db.display())))
-            .map(|possession| {
-                let exit = wait(&app, &stop);
-                app.store().refuse_waiting();
-                let busy = server.stop(STOP_TIME);
-                if busy > 0 {
-                    log::warn("stopped while requests were still being answered", &busy);
-                }
-                app.store().close();
-                drop(possession); // others may have the file once it is closed
-                exit
-            })
+        let url = format!("http://{}", reachable(server.address()));
+        let announced = possession.announce(&served::Server { url, token: run_token, pid: std::process::id() });
+        announced.map_err(|error| Trouble::unreachable(format!("cannot write beside {}: {error}", db.display())))?;
+        self.warn(server.address());
+        show::print(&format!("listening on http://{}", server.address()));
+        let exit = wait(&app, stop);
+        app.store().refuse_waiting();
+        let busy = server.stop(STOP_TIME);
+        if busy > 0 {
+            log::warn("stopped, though so many requests were not answered yet", &busy);
+        }
+        app.store().close();
+        Ok(exit)
     }
 
     fn check(&self, common: &Common) -> Result<(), Trouble> {
@@ -171,21 +170,25 @@ impl Serve {
         self.max_parked.map_or(most, |wanted| wanted as usize)
     }
 
-    /// Tells commands on this machine, those who should be careful, and whoever started it.
-    fn announce(&self, mut possession: Possession, server: &Server, token: String) -> std::io::Result<Possession> {
-        let address = server.address();
-        let url = format!("http://{}", reachable(address));
-        possession.announce(&served::Server { url, token, pid: std::process::id() })?;
+    fn settings(&self, run_token: &str) -> Settings {
+        Settings {
+            open: self.open,
+            hosts: self.host.clone(),
+            self_recharge: !self.no_self_recharge,
+            run_token: Some(run_token.to_owned()),
+        }
+    }
+
+    /// Says who may spend that perhaps should not.
+    fn warn(&self, address: SocketAddr) {
         if self.open {
             log::warn("--open", &"every local account can spend from every wallet here");
         }
         if !address.ip().is_loopback() {
-            let advice = "put a TLS proxy in front that passes Host on and is the only one to reach this port; \
-                          access tokens travel in the clear";
+            let advice = "access tokens travel in the clear: put a TLS proxy in front that passes Host on, \
+                          and let nobody else reach this port";
             log::warn("listening beyond this machine", &advice);
         }
-        show::print(&format!("listening on http://{address}"));
-        Ok(possession)
     }
 }
 

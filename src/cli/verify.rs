@@ -37,7 +37,8 @@ fn audited(db: &Path) -> Result<Value, Trouble> {
         }
     };
     let report = audit::audit(&conn, progress).map_err(|error| {
-        let sentence = format!("{} cannot be read to its end: {error}", db.display());
+        let why = error.cause.unwrap_or(error.detail);
+        let sentence = format!("{} cannot be read to its end: {why}", db.display());
         Trouble { exit: Exit::Damage, sentence }
     })?;
     if watched && report.entries >= 10_000 {

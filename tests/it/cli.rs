@@ -1,0 +1,426 @@
+//! The real binary, as people and scripts use it: without a server, with one, and as one.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longer than anything here takes, unless it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with (or still without) a file in it.
+struct Place(TempDir);
+
+/// What a command said.
+struct Said {
+    exit: i32,
+    out: String,
+    err: String,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    fn db(&self) -> PathBuf {
+        self.0.path().join("cashbox.db")
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        for name in ["CASHBOX_DB", "CASHBOX_URL", "CASHBOX_TOKEN", "CASHBOX_LISTEN"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn say(&self, line: &str) -> Said {
+        self.say_with(line, "")
+    }
+
+    /// With something on standard input.
+    fn say_with(&self, line: &str, input: &str) -> Said {
+        let mut command = self.command(line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes()); // some commands read none of it
+        Said::from(child.wait_with_output().unwrap())
+    }
+
+    /// Says it with `--json`, expects it done, and reads the answer.
+    fn json(&self, line: &str) -> Value {
+        let said = self.say(&format!("{line} --json"));
+        assert_eq!(said.exit, 0, "{line}: {}{}", said.out, said.err);
+        serde_json::from_str(&said.out).unwrap()
+    }
+
+    fn serve(&self, options: &str) -> Serving {
+        let mut command = self.command(&format!("serve --listen 127.0.0.1:0 {options}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let url = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}")).to_owned();
+        Serving { child, url, out }
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// A server of ours. Killed when dropped, if it still runs.
+struct Serving {
+    child: Child,
+    url: String,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Serving {
+    fn signal(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Its exit code, and what it said on standard error.
+    fn wait(&mut self) -> (i32, String) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut err = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        (status.code().unwrap_or(-1), err)
+    }
+
+    fn stop(mut self) -> String {
+        self.signal();
+        let (exit, err) = self.wait();
+        assert_eq!(exit, 0, "{err}");
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "one line on standard output is all");
+        err
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
+
+/// The only access token in a text.
+fn token_in(text: &str) -> &str {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut found = text.match_indices("cbx_").map(|(at, _)| text[at..].split(|c| !plain(c)).next().unwrap());
+    let token = found.next().unwrap_or_else(|| panic!("no access token in {text:?}"));
+    assert_eq!(found.next(), None, "one access token, once");
+    token
+}
+
+/// Every verb once, with the balances it should leave behind; `more` goes on every line.
+fn every_verb(place: &Place, more: &str) {
+    let json = |line: &str| place.json(&format!("{line} {more}"));
+    let recharged = json("recharge alice 320 --reference rent --metadata a=b --metadata c=d");
+    assert_eq!(recharged["balance"], "320.00");
+    assert_eq!(recharged["entry"]["metadata"], serde_json::json!({ "a": "b", "c": "d" }));
+    let coupon = recharged["coupon"]["code"].as_str().unwrap();
+    assert_eq!(json(&format!("coupon {coupon} --quote 300"))["amount"], "250.00");
+    let paid = json(&format!("pay alice 300 --coupon {coupon}"));
+    assert_eq!((&paid["discount"], &paid["balance"]), (&json!("50.00"), &json!("70.00")));
+    assert_eq!(json("recharge bob 5")["coupon"], Value::Null);
+    assert_eq!(json("transfer alice bob 20")["balance"], "50.00");
+    assert_eq!(json("withdraw bob 5.50")["balance"], "19.50");
+    assert_eq!(json(&format!("refund {} 100", paid["entry"]["id"]))["balance"], "150.00");
+    assert_eq!(json(&format!("coupon {coupon}"))["coupon"]["state"], "used");
+    assert_eq!(json("grant bob 2")["coupon"]["percent_off"], 20);
+    assert_eq!(json("coupons bob")["data"].as_array().unwrap().len(), 1);
+    assert_eq!(json("wallet alice")["balance"], "150.00");
+    assert_eq!(json("wallets")["data"].as_array().unwrap().len(), 5);
+    assert_eq!(json("history alice")["data"].as_array().unwrap().len(), 4);
+    assert_eq!(json("history alice --kind pay")["data"].as_array().unwrap().len(), 1);
+    assert_eq!(json("history --limit 2 --all")["data"].as_array().unwrap().len(), 6);
+    assert_eq!(json("entry 1")["entry"]["reference"], "rent");
+    let tiers = json("tiers");
+    assert_eq!(json(r#"tiers --set [{"from":"10","coupon_kind":"3"}]"#)["data"][0]["from"], "10.00");
+    fs::write(place.0.path().join("tiers.json"), tiers.to_string()).unwrap();
+    assert_eq!(json("tiers --set tiers.json")["data"], tiers["data"]);
+    assert_eq!(json("coupon-kinds")["data"].as_array().unwrap().len(), 3);
+    let minted = json("token create --user alice --expires 30d");
+    assert_eq!(minted["role"], "user");
+    assert!(minted["token"].as_str().unwrap().starts_with("cbx_"));
+    let id = minted["id"].as_str().unwrap();
+    assert!(json("token list")["data"].as_array().unwrap().iter().any(|token| token["id"] == id));
+    assert_ne!(json(&format!("token revoke {id}"))["revoked_at"], Value::Null);
+    assert_eq!(json("verify")["ok"], true);
+}
+
+#[test]
+fn every_verb_works_with_no_server() {
+    let place = Place::new();
+    every_verb(&place, "");
+    assert_eq!(fs::metadata(place.db()).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn every_verb_works_through_the_server_that_has_the_file() {
+    let place = Place::new();
+    let server = place.serve("");
+    every_verb(&place, "");
+    assert_eq!(place.json("wallet alice"), place.json(&format!("wallet alice --db {}", place.db().display())));
+    let err = server.stop();
+    assert!(place.say("token list").out.contains("minted at start"));
+    token_in(&err);
+    assert_eq!(place.json("wallet alice")["balance"], "150.00", "what the server did is in the file");
+}
+
+#[test]
+fn every_verb_works_at_a_url() {
+    let (here, there) = (Place::new(), Place::new());
+    fs::write(here.0.path().join("token"), "cbx_0123456789abcdef\n").unwrap();
+    let server = there.serve(&format!("--token-file {}", here.0.path().join("token").display()));
+    every_verb(&here, &format!("--url {} --token-file token", server.url));
+    assert!(!here.db().exists());
+    let refused = here.say(&format!("wallets --url {} --token cbx_someone-elses-token", server.url));
+    assert_eq!(refused.exit, 1, "{}", refused.err);
+    assert!(!server.stop().contains("cbx_"), "the operator's own token is enough");
+}
+
+#[test]
+fn people_get_aligned_text_and_one_line_of_trouble() {
+    let place = Place::new();
+    let recharged = place.say("recharge alice 120");
+    assert_eq!(recharged.exit, 0);
+    assert!(recharged.out.contains("\n  balance  120.00\n"), "{}", recharged.out);
+    let wallets = place.say("wallets").out;
+    assert!(wallets.contains("alice    120.00        1"), "{wallets}");
+    let refused = place.say("withdraw alice 500");
+    assert_eq!((refused.exit, refused.out.as_str(), refused.err.lines().count()), (1, "", 1));
+    assert!(refused.err.starts_with("insufficient funds: "), "{}", refused.err);
+    let refused = place.say("withdraw alice 500 --json");
+    let problem: Value = serde_json::from_str(&refused.out).unwrap();
+    assert_eq!((refused.exit, &problem["error"]), (1, &json!("insufficient_funds")));
+}
+
+#[test]
+fn a_lone_dash_is_a_line_of_standard_input() {
+    let place = Place::new();
+    assert_eq!(place.say_with("recharge - -", "alice\n12.50\n").exit, 0);
+    assert!(place.say_with("wallet -", "alice\n").out.contains("12.50"));
+    let batch = "{\"op\":\"recharge\",\"user\":\"bob\",\"amount\":\"1\"}\n{\"op\":\"withdraw\",\"user\":\"bob\",\"amount\":\"5\"}\n";
+    let alone = place.say_with("batch -", batch);
+    assert_eq!(alone.exit, 1, "an item was refused");
+    assert_eq!(place.json("wallet bob")["balance"], "1.00");
+    assert_eq!(place.say_with("batch --atomic", batch).exit, 1);
+    assert_eq!(place.json("wallet bob")["balance"], "1.00", "all or nothing");
+    let array = r#"[{"op":"recharge","user":"bob","amount":"1"}]"#;
+    assert_eq!(place.say_with("batch", array).exit, 0);
+}
+
+#[test]
+fn a_key_names_one_intention_with_and_without_a_server() {
+    let place = Place::new();
+    let first = place.json("recharge alice 10 --key gift-1");
+    let server = place.serve("");
+    assert_eq!(place.json("recharge alice 10.00 --key gift-1"), first, "the file and its server know the same caller");
+    assert_eq!(place.say("recharge alice 11 --key gift-1").exit, 1);
+    server.stop();
+    assert_eq!(place.json("wallet alice")["balance"], "10.00");
+}
+
+#[test]
+fn exit_codes_say_what_happened() {
+    let place = Place::new();
+    let missing = place.say("wallet alice");
+    assert_eq!((missing.exit, missing.err.as_str()), (3, "cannot open cashbox.db: there is no such file\n"));
+    assert_eq!(place.say("verify").exit, 3);
+    assert!(!place.db().exists(), "looking creates nothing");
+    place.json("recharge alice 10");
+    for (line, exit) in [
+        ("wallet alice", 0),
+        ("wallet nobody", 1),
+        ("recharge alice nan", 2),
+        ("recharge alice -5", 2),
+        ("recharge alice", 2),
+        ("wallet alice --url http://127.0.0.1:1 --db cashbox.db", 2),
+        ("wallet alice --url https://127.0.0.1:1", 2),
+        ("wallet alice --url http://127.0.0.1:1", 3),
+        ("wallet alice --db no/such/folder/cashbox.db", 3),
+        ("recharge alice 1 --db no/such/folder/cashbox.db", 3),
+        ("token create", 2),
+        ("verify", 0),
+    ] {
+        let said = place.say(line);
+        assert_eq!(said.exit, exit, "{line}: {}{}", said.out, said.err);
+    }
+    fs::write(place.0.path().join("text.db"), "this is no database at all, and long enough to be looked at").unwrap();
+    assert_eq!(place.say("wallet alice --db text.db").err, "cannot open text.db: it is not an SQLite database\n");
+}
+
+#[test]
+fn damage_is_found() {
+    let place = Place::new();
+    let entry = place.json("recharge alice 10 --reference abcdefghijklmnopqrstuvwxyz")["entry"]["id"].clone();
+    let mut bytes = fs::read(place.db()).unwrap();
+    let reference = b"abcdefghijklmnopqrstuvwxyz";
+    let at = bytes.windows(reference.len()).position(|window| window == reference).unwrap();
+    bytes[at] = b'z';
+    fs::write(place.db(), bytes).unwrap();
+    let said = place.say("verify");
+    assert_eq!(said.exit, 4, "{}{}", said.out, said.err);
+    assert!(said.out.contains(&format!("entry {entry}")), "{}", said.out);
+    let server = place.serve("--open");
+    assert_eq!(place.say(&format!("verify --url {}", server.url)).exit, 4);
+}
+
+#[test]
+fn a_second_server_says_who_has_the_file() {
+    let place = Place::new();
+    let server = place.serve("");
+    let second = place.say("serve --listen 127.0.0.1:0");
+    assert_eq!((second.exit, second.out.as_str()), (3, ""));
+    assert!(second.err.contains(&server.url), "{}", second.err);
+    assert!(second.err.contains(&server.child.id().to_string()), "{}", second.err);
+    let companion = place.0.path().join("cashbox.db-serve");
+    assert_eq!(fs::metadata(companion).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_server_that_was_killed_is_not_asked() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    drop(place.serve("")); // killed: its companion still names it
+    assert_eq!(place.json("wallet alice")["balance"], "10.00");
+}
+
+#[test]
+fn a_symlink_leads_to_the_same_server() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    std::os::unix::fs::symlink(place.db(), place.0.path().join("link.db")).unwrap();
+    let _server = place.serve("");
+    assert_eq!(place.say("serve --listen 127.0.0.1:0 --db link.db").exit, 3);
+    assert_eq!(place.json("wallet alice --db link.db")["balance"], "10.00");
+}
+
+#[test]
+fn a_server_is_started_safely_or_not_at_all() {
+    let place = Place::new();
+    for line in [
+        "serve --open --listen 0.0.0.0:0",
+        "serve --listen nowhere",
+        "serve --memory --db a.db",
+        "serve --url http://127.0.0.1:1",
+        "serve --max-connections 0",
+        "serve --keep-keys 0",
+    ] {
+        assert_eq!(place.say(line).exit, 2, "{line}");
+    }
+    assert_eq!(place.say_with("serve --token-file -", "not a token\n").exit, 2);
+    assert!(!place.db().exists());
+    let open = place.serve("--open");
+    assert_eq!(place.say(&format!("wallets --url {}", open.url)).exit, 0);
+    let err = open.stop();
+    assert!(err.contains("every local account") && !err.contains("cbx_"), "{err}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    let mut slow = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
+    slow.write_all(b"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n").unwrap();
+    std::thread::sleep(Duration::from_millis(100)); // plenty for a head to arrive
+    let begun = Instant::now();
+    server.signal();
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(server.child.try_wait().unwrap().is_none(), "the first one waits for requests in flight");
+    server.signal();
+    assert_eq!(server.wait().0, 128 + 15);
+    assert!(begun.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn the_minted_token_opens_the_door_and_is_minted_once() {
+    let place = Place::new();
+    let token = token_in(&place.serve("").stop()).to_owned();
+    let server = place.serve("");
+    let mut command = place.command(&format!("wallets --url {}", server.url));
+    assert!(command.env("CASHBOX_TOKEN", token).output().unwrap().status.success());
+    assert!(!server.stop().contains("cbx_"), "the file holds a usable one");
+}
+
+#[test]
+fn memory_leaves_nothing_behind() {
+    let place = Place::new();
+    let folders = |pid: u32| {
+        let places = ["/dev/shm".into(), std::env::temp_dir()];
+        let entries = places.iter().flat_map(|place| fs::read_dir(place).into_iter().flatten().flatten());
+        let of_that_process = |path: &Path| {
+            let open = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+            open.filter_map(|fd| fs::read_link(fd.path()).ok()).any(|file| file.starts_with(path))
+        };
+        entries.map(|entry| entry.path()).filter(|path| of_that_process(path)).collect::<Vec<_>>()
+    };
+    let server = place.serve("--memory --open");
+    assert_eq!(place.json(&format!("recharge alice 5 --url {}", server.url))["balance"], "5.00");
+    let ours = folders(server.child.id());
+    assert_eq!(ours.len(), 1, "{ours:?}");
+    assert_eq!(fs::metadata(&ours[0]).unwrap().permissions().mode() & 0o777, 0o700);
+    server.stop();
+    assert!(!ours[0].exists());
+    assert!(!place.db().exists());
+
+    let killed = place.serve("--memory --open");
+    let left = folders(killed.child.id());
+    drop(killed);
+    assert!(left[0].exists());
+    place.serve("--memory --open").stop();
+    assert!(!left[0].exists(), "the next one cleans up");
+}
+
+#[test]
+fn a_command_without_a_server_waits_for_a_lock_without_holding_the_file() {
+    let place = Place::new();
+    place.json("recharge alice 5");
+    let server = place.serve("--open");
+    let request = ureq::post(format!("{}/v1/locks/wallet/alice", server.url));
+    request.send_form([("ttl_ms", "60000")]).unwrap();
+    server.stop();
+    let begun = Instant::now();
+    let refused = place.say("withdraw alice 1 --wait 0");
+    assert_eq!(refused.exit, 1, "{}", refused.err);
+    let mut waiting = place.command("withdraw alice 1 --wait 2").stderr(Stdio::piped()).spawn().unwrap();
+    while waiting.try_wait().unwrap().is_none() {
+        assert_eq!(place.json("wallet alice")["balance"], "5.00");
+    }
+    assert_eq!(waiting.wait().unwrap().code(), Some(1));
+    assert!(begun.elapsed() >= Duration::from_secs(2) && begun.elapsed() < PATIENCE);
+}
+
+#[test]
+fn commands_on_one_file_take_turns() {
+    let place = Place::new();
+    let many: Vec<_> =
+        (0..20).map(|_| place.command("recharge alice 1").stdout(Stdio::null()).spawn().unwrap()).collect();
+    for mut command in many {
+        assert!(command.wait().unwrap().success());
+    }
+    assert_eq!(place.json("wallet alice")["balance"], "20.00");
+    assert_eq!(place.say("verify").exit, 0);
+}
