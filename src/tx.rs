@@ -4,7 +4,7 @@
 //! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here.
 
 use crate::error::{Error, Name};
-use crate::id::{CouponCode, EntryId, Fence, LockId, UserId, WalletId};
+use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -153,7 +153,7 @@ macro_rules! stored_as_text {
         }
     )*};
 }
-stored_as_text!(UserId, WalletId, CouponCode, LockId);
+stored_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
 
 /// Numbers and amounts are stored as the integers they are.
 macro_rules! stored_as_integer {
