@@ -19,28 +19,31 @@ pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
 pub const BODY_MAX: u64 = 8 * 1024 * 1024;
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
-/// How many batches are worked on at a time: each may hold some megabytes.
-const AT_A_TIME: usize = 8;
+/// How many bytes of batches are worked on at a time: each byte costs some more in commands and answers.
+const BYTES_AT_A_TIME: usize = 8 * BODY_MAX as usize;
 
-/// Counts the batches that are being worked on.
+/// Counts the bytes of the batches that are being worked on.
 #[derive(Default)]
 pub struct Batches(AtomicUsize);
 
-struct Place<'a>(&'a AtomicUsize);
+struct Place<'a> {
+    taken: &'a AtomicUsize,
+    bytes: usize,
+}
 
 impl Batches {
-    fn enter(&self) -> Result<Place<'_>, Error> {
-        let place = Place(&self.0);
-        match self.0.fetch_add(1, SeqCst) {
-            0..AT_A_TIME => Ok(place),
-            _ => Err(Error::new(Name::Busy, "too many batches at once; try again shortly")),
+    fn enter(&self, bytes: usize) -> Result<Place<'_>, Error> {
+        let place = Place { taken: &self.0, bytes };
+        if self.0.fetch_add(bytes, SeqCst) + bytes <= BYTES_AT_A_TIME {
+            return Ok(place);
         }
+        Err(Error::new(Name::Busy, "too many large batches at once; try again shortly"))
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, SeqCst);
+        self.taken.fetch_sub(self.bytes, SeqCst);
     }
 }
 
@@ -53,7 +56,7 @@ struct Item {
 /// `POST /v1/batch`
 pub fn batch(call: &mut Call<'_>) -> Handled {
     let app = call.app;
-    let _place = app.batches.enter()?;
+    let _place = app.batches.enter(call.body.len())?;
     let atomic = call.query.flag("atomic")?;
     let items: Vec<Item> = split(call)?.into_iter().map(|text| item(app, call, text)).collect();
     if atomic { all_or_nothing(call, items) } else { each_alone(call, items) }

@@ -22,7 +22,7 @@ const TTL: Field = may("ttl_ms", Is::Integer, "how long the lease lasts without 
 const WAIT: Field = may("wait_ms", Is::Integer, "how long to wait for it; 0 if left out");
 const GRACE: Field = may("grace_ms", Is::Integer, "how long after that nobody else may take over; 5000 if left out");
 const MAX_HOLD: Field = may("max_hold_ms", Is::Integer, "how long it may be held at most, renewals included");
-const HOLDER: Field = may("holder", Is::Text, "a label for people, at most 255 characters");
+const HOLDER: Field = may("holder", Is::Text, "a label for people, at most 255 characters; who calls if left out");
 const SECRET: Field = may(
     "secret",
     Is::Text,
@@ -87,7 +87,7 @@ fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
     let ask = Ask {
         ids,
         secret: LockSecret::parse(&secret)?,
-        holder: label(fields, "holder")?.unwrap_or_default(),
+        holder: label(fields, "holder")?.unwrap_or_else(|| call.caller.by.clone()),
         expire_ms: fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS),
         grace_ms: fields.integer("grace_ms", 0..=*DURATION_MS.end())?.unwrap_or(GRACE_MS),
         max_hold_ms: fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX)),
@@ -106,17 +106,15 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
     };
     let previous = grant.previous.as_ref();
     let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
-    let named = if call.params.is_empty() { json!({ "ids": ids }) } else { json!({ "id": ids[0] }) };
-    let mut rest = json!({
+    let named = if call.params.is_empty() { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
+    let rest = json!({
+        named.0: named.1,
         "token": grant.token.to_string(),
         "fence": grant.token.fence.0,
         "outcome": outcome,
         "expires_in_ms": grant.expires_in_ms,
         "previous": previous.map(|dead| json!({ "fence": dead.fence.0, "holder": dead.holder })),
     });
-    if let (Value::Object(rest), Value::Object(named)) = (&mut rest, named) {
-        rest.extend(named);
-    }
     let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), rest);
     answer.headers.push(("Lock-Token", grant.token.to_string()));
     if grant.how != How::Replayed {
