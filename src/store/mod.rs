@@ -10,6 +10,7 @@ pub mod schema;
 pub mod served;
 mod space;
 pub mod stats;
+mod ticket;
 mod waiting;
 pub mod writer;
 

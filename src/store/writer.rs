@@ -7,6 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::idempotency::{self, Intention};
 use super::space::Space;
 use super::stats::{self, Stats};
+use super::ticket::{Promise, Ticket};
 use super::waiting::{Board, Parked, Waiting};
 use super::{OpenError, Options};
 use crate::clock::Clock;
@@ -22,7 +23,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender, TrySendError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -72,16 +73,15 @@ pub struct Work {
 }
 
 struct Client {
-    reply: Sender<(usize, Outcome)>,
-    index: usize,
+    promise: Promise,
     alive: Alive,
 }
 
 impl Work {
-    fn new(envelope: Envelope, command: Command, reply: Sender<(usize, Outcome)>, index: usize) -> Work {
+    fn new(envelope: Envelope, command: Command, promise: Promise) -> Work {
         let key = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
         let intention = key.map(|key| Intention::new(&envelope.by, key, &command));
-        let clients = vec![Client { reply, index, alive: envelope.alive.clone() }];
+        let clients = vec![Client { promise, alive: envelope.alive.clone() }];
         Work { envelope, command, intention, clients }
     }
 
@@ -149,12 +149,9 @@ impl Writer {
 
     pub(super) fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
         let count = commands.len();
-        let (reply, answers) = mpsc::channel();
-        let work = commands.into_iter().enumerate();
-        let work =
-            work.map(|(index, (envelope, command))| Work::new(envelope, command, reply.clone(), index)).collect();
-        drop(reply);
-        let mut outcomes = vec![Outcome::from(stopped()); count];
+        let (ticket, promises) = Ticket::new(count);
+        let work = commands.into_iter().zip(promises);
+        let work = work.map(|((envelope, command), promise)| Work::new(envelope, command, promise)).collect();
         stats::add(&self.stats.queued, count as u64);
         if let Err(error) = self.queue.try_send(Message::Work(work)) {
             self.stats.queued.fetch_sub(count as u64, Relaxed);
@@ -164,10 +161,8 @@ impl Writer {
             };
             return vec![Outcome::from(error); count];
         }
-        for (index, outcome) in answers {
-            outcomes[index] = outcome;
-        }
-        outcomes
+        let outcomes = ticket.wait().into_iter();
+        outcomes.map(|outcome| outcome.unwrap_or_else(|| Outcome::from(stopped()))).collect()
     }
 
     pub(super) fn poke(&self) {
@@ -229,7 +224,9 @@ fn run(conn: &Connection, mut desk: Desk, mut checkpoint: Checkpoint, messages: 
         checkpoint.after_commit(conn, idle);
     }
     desk.dismiss_waiting();
-    checkpoint.last(conn);
+    if desk.doubt.is_none() {
+        checkpoint.last(conn);
+    }
 }
 
 /// Everything the writer has in hand but its connection.
@@ -602,10 +599,12 @@ fn begin(conn: &Connection) -> Result<(), Error> {
 }
 
 /// Everyone but the first asked again under the same key.
-fn send(clients: Vec<Client>, outcome: Outcome) {
-    for (place, client) in clients.into_iter().enumerate() {
-        let replayed = outcome.replayed || place > 0;
-        let _ = client.reply.send((client.index, Outcome { replayed, ..outcome.clone() })); // gone is gone
+fn send(mut clients: Vec<Client>, outcome: Outcome) {
+    for client in clients.drain(1..) {
+        client.promise.keep(Outcome { replayed: true, ..outcome.clone() });
+    }
+    if let Some(first) = clients.pop() {
+        first.promise.keep(outcome);
     }
 }
 
