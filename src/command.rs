@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::id::{CouponCode, EntryId, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
 use crate::ledger::{self, Act, Moved, Note};
-use crate::lock::{self, Ask, Grant, Lock, Renewed, Revoke};
+use crate::lock::{self, Ask, Grant, Guarded, Lock, Renewed, Revoke};
 use crate::money::Money;
 use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, Minted, Wanted};
@@ -109,15 +109,23 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
         }
         _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
             Ok(guarded) => {
-                let act = Act { by: by.to_owned(), fence: guarded.fence };
-                Ok(Applied::Done(carry_out(tx, command, &act)?, guarded.freed))
+                let receipt = carry_out(tx, command, by, &guarded)?;
+                Ok(Applied::Done(receipt, guarded.freed))
             }
             Err(id) => Ok(Applied::Held(id)),
         },
     }
 }
 
-fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, Error> {
+fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -> Result<Receipt, Error> {
+    if let Command::Batch(items) = command {
+        let done = items
+            .iter()
+            .enumerate()
+            .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
+        return done.collect::<Result<_, _>>().map(Receipt::Batch);
+    }
+    let act = &Act { by: by.to_owned(), fence: guarded.fence_over(&locks_needed(tx, command)?) };
     let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
     match command {
         Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
@@ -139,13 +147,7 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, 
         }
         Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
         Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
-        Command::Batch(items) => {
-            let done = items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| carry_out(tx, item, act).map_err(|error| error.with("index", index)));
-            done.collect::<Result<_, _>>().map(Receipt::Batch)
-        }
+        Command::Batch(_) => unreachable!("its items are carried out above, one by one"),
         Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
             unreachable!("what changes who holds a lock is applied above and is no batch item")
         }

@@ -2,7 +2,7 @@
 
 use super::wire::Head;
 use crate::error::{Error, Name};
-use crate::id::UserId;
+use crate::id::{UserId, WalletId};
 use crate::secret::Hash;
 use crate::store::{LOCAL, Store};
 use crate::token::{self, AccessToken, Role};
@@ -35,8 +35,15 @@ impl Caller {
 
     /// Refuses a user another user's wallet.
     pub fn may_touch(&self, user: &UserId) -> Result<(), Error> {
+        self.may_see(&user.wallet())
+    }
+
+    /// Refuses a user any wallet but the own one, the system's included.
+    pub fn may_see(&self, wallet: &WalletId) -> Result<(), Error> {
         match &self.user {
-            Some(own) if own != user => Err(forbidden(format!("this access token is for the wallet of {own} alone"))),
+            Some(own) if own.wallet() != *wallet => {
+                Err(forbidden(format!("this access token is for the wallet of {own} alone")))
+            }
             _ => Ok(()),
         }
     }
@@ -118,9 +125,12 @@ impl Tokens {
         if self.open {
             return Ok(Caller::local());
         }
-        let sent = head
-            .header("authorization")
-            .ok_or_else(|| unauthenticated("send an access token: Authorization: Bearer cbx_…"))?;
+        let mut all_sent = head.headers("authorization");
+        let sent =
+            all_sent.next().ok_or_else(|| unauthenticated("send an access token: Authorization: Bearer cbx_…"))?;
+        if all_sent.next().is_some() {
+            return Err(unauthenticated("send one Authorization header"));
+        }
         let secret = sent.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let secret = secret.map(|(_, secret)| secret.trim()).filter(|secret| token::is_secret(secret));
         let secret =
@@ -174,21 +184,22 @@ pub fn check_origin(head: &Head, hosts: &[String]) -> Result<(), Error> {
         None if !head.http_1_0 => return Err(forbidden("a request names its host")),
         _ => {}
     }
-    if head.header("sec-fetch-site").is_some_and(|site| site.eq_ignore_ascii_case("cross-site")) {
+    if head.headers("sec-fetch-site").any(|site| site.eq_ignore_ascii_case("cross-site")) {
         return Err(forbidden("a page of another site may not ask this"));
     }
-    match head.header("origin") {
-        Some(origin) if !is_own_origin(origin, host.unwrap_or_default()) => {
-            Err(forbidden("a page of another origin may not ask this"))
-        }
-        _ => Ok(()),
+    if !head.headers("origin").all(|origin| is_own_origin(origin, host.unwrap_or_default())) {
+        return Err(forbidden("a page of another origin may not ask this"));
     }
+    Ok(())
 }
 
 /// An IP address, `localhost`, or one of the names given; the port does not matter.
 fn is_own_host(host: &str, hosts: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
-        Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+        Some(bracketed) => match bracketed.split_once(']') {
+            Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
+            _ => return false,
+        },
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     };
     name.parse::<IpAddr>().is_ok()
@@ -221,7 +232,9 @@ mod tests {
         for own in ["127.0.0.1:8866", "10.0.0.7", "[::1]:80", "localhost", "LOCALHOST:1", "shop.local:8866"] {
             assert!(is_own_host(own, &names), "{own}");
         }
-        for other in ["evil.example", "localhost.evil.example:8866", "127.0.0.1.evil.example", ""] {
+        for other in
+            ["evil.example", "localhost.evil.example:8866", "127.0.0.1.evil.example", "[::1]evil.example", "[::1", ""]
+        {
             assert!(!is_own_host(other, &names), "{other}");
         }
     }

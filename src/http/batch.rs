@@ -150,7 +150,13 @@ fn all_or_nothing(call: &Call<'_>, items: Vec<Item>) -> Handled {
     let commands: Result<Vec<Command>, Error> = items
         .into_iter()
         .enumerate()
-        .map(|(index, item)| item.command.map_err(|error| error.with("index", index)))
+        .map(|(index, item)| {
+            match item {
+                Item { command: Ok(_), key: Some(_) } => Err(one_intention()),
+                item => item.command,
+            }
+            .map_err(|error| error.with("index", index))
+        })
         .collect();
     let submitted = commands.map_err(Into::into).and_then(|commands| call.submit(Command::Batch(commands)));
     match submitted {
@@ -168,6 +174,12 @@ fn all_or_nothing(call: &Call<'_>, items: Vec<Item>) -> Handled {
             Err(failure)
         }
     }
+}
+
+/// A key that would not keep its promise is refused: a client may count on it when it repeats.
+fn one_intention() -> Error {
+    let detail = "an atomic batch is one intention: name it in the header Idempotency-Key, not its items";
+    Error::invalid(detail).with("field", "key")
 }
 
 /// What each item of a batch that was not done would be told: the first refused one why, the others that.

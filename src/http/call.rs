@@ -3,12 +3,11 @@
 use super::App;
 use super::auth::Caller;
 use super::fields::Fields;
-use super::words::Language;
+use super::words::{self, Language};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::store::{Alive, Envelope, Outcome};
-use crate::token::Role;
 
 use super::wire::{Answer, Head};
 
@@ -49,15 +48,17 @@ impl Call<'_> {
     /// The wallet in the path of a question: a user's or, for those who see everything, the system's.
     pub fn wallet(&self) -> Result<WalletId, Error> {
         let wallet = WalletId::parse(&self.params[0])?;
-        if self.caller.role == Role::User {
-            self.user()?;
-        }
+        self.caller.may_see(&wallet)?;
         Ok(wallet)
     }
 
     /// What comes with the command: caller, key, lock tokens, patience.
     pub fn envelope(&self) -> Result<Envelope, Error> {
-        let key = self.head.header("idempotency-key").map(IdempotencyKey::parse).transpose()?;
+        let mut keys = self.head.headers("idempotency-key").map(IdempotencyKey::parse);
+        let key = keys.next().transpose()?;
+        if keys.next().is_some() {
+            return Err(Error::invalid("send one Idempotency-Key"));
+        }
         let wait_ms = self.wait_s() * 1_000;
         Ok(Envelope {
             by: self.caller.by.clone(),
@@ -96,10 +97,13 @@ impl Call<'_> {
         submitted(self.app.store().submit(envelope, command))
     }
 
-    /// Whether the client would rather have this type than JSON.
+    /// Whether the client names this type and would not rather have JSON.
     pub fn accepts(&self, content_type: &str) -> bool {
-        let accepted = self.head.headers("accept").flat_map(|list| list.split(','));
-        accepted.filter_map(|item| item.split(';').next()).any(|item| item.trim().eq_ignore_ascii_case(content_type))
+        let weight = |wanted: &str| {
+            let accepted = self.head.headers("accept").flat_map(|list| list.split(',')).map(words::weighed);
+            accepted.filter(|(named, _)| named.eq_ignore_ascii_case(wanted)).map(|(_, weight)| weight).max()
+        };
+        weight(content_type).is_some_and(|it| it > 0 && it >= weight("application/json").unwrap_or(0))
     }
 }
 

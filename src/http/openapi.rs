@@ -147,10 +147,22 @@ fn responses(route: &Route) -> Value {
         _ if route.path == "/openapi.json" => {
             json!({ "description": "ok", "content": { "application/json": { "schema": { "type": "object" } } } })
         }
+        _ if route.path.ends_with("/entries") => {
+            let file = json!({ "schema": { "type": "string" } });
+            json!({ "description": "a page; or all of them, in a file", "content": {
+                "application/json": content("Answer"), "text/csv": file, "application/x-ndjson": file,
+            } })
+        }
         _ => json!({ "description": "ok", "content": { "application/json": content("Answer") } }),
     };
     let problem = json!({ "description": "a problem", "content": { "application/problem+json": content("Problem") } });
-    json!({ route.status.to_string(): good, "4XX": problem, "5XX": problem })
+    let mut responses = json!({ route.status.to_string(): good, "4XX": problem, "5XX": problem });
+    if route.status == 201 && route.path.starts_with("/v1/locks") {
+        let same =
+            json!({ "description": "the same grant again", "content": { "application/json": content("Answer") } });
+        responses["200"] = same;
+    }
+    responses
 }
 
 fn answer_schema() -> Value {

@@ -129,7 +129,9 @@ pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
     let method = if method == "HEAD" { "GET" } else { method };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     let mut allowed = Vec::new();
-    for (number, route) in ROUTES.iter().enumerate() {
+    // The first pattern that has the path's form is meant, whatever the method: `/revoke` is never a part of an id.
+    let meant = ROUTES.iter().find(|route| matches(route.path, &segments).is_some()).map(|route| route.path);
+    for (number, route) in ROUTES.iter().enumerate().filter(|(_, route)| Some(route.path) == meant) {
         let Some(params) = matches(route.path, &segments) else { continue };
         if route.method == method {
             let params: Option<Vec<String>> = params.into_iter().map(decode).collect();
@@ -207,6 +209,8 @@ mod tests {
     fn a_lock_id_may_have_slashes_and_end_in_a_verb_when_escaped() {
         assert_eq!(at("POST", "/v1/locks/wallet/alice").1, ["wallet/alice"]);
         assert_eq!(at("POST", "/v1/locks/a/b/revoke"), ("/v1/locks/{id...}/revoke", vec!["a/b".to_owned()]));
+        assert_eq!(find("POST", "/v1/locks/a/events").unwrap_err().name, Name::MethodNotAllowed);
+        assert_eq!(find("DELETE", "/v1/locks/a/revoke").unwrap_err().name, Name::MethodNotAllowed);
         assert_eq!(at("POST", "/v1/locks/a%2Frevoke"), ("/v1/locks/{id...}", vec!["a/revoke".to_owned()]));
     }
 

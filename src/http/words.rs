@@ -17,8 +17,8 @@ impl Language {
     pub fn wanted(accept_language: &str) -> Option<Language> {
         let mut best: Option<(u32, Language)> = None;
         for item in accept_language.split(',') {
-            let (tag, weight) = item.split_once(';').map_or((item, 1_000), |(tag, weight)| (tag, thousandths(weight)));
-            let primary = tag.trim().split('-').next().unwrap_or_default();
+            let (tag, weight) = weighed(item);
+            let primary = tag.split('-').next().unwrap_or_default();
             let language = match () {
                 () if primary.eq_ignore_ascii_case("zh") => Language::Zh,
                 () if primary.eq_ignore_ascii_case("en") => Language::En,
@@ -40,10 +40,16 @@ impl Language {
     }
 }
 
-/// `q=0.8` as 800; what cannot be read weighs nothing.
+/// An item of an `Accept` or `Accept-Language` list: what it names, and its weight in thousandths.
+pub fn weighed(item: &str) -> (&str, u32) {
+    let mut parts = item.split(';').map(str::trim);
+    let named = parts.next().unwrap_or_default();
+    (named, parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths))
+}
+
+/// `0.8` as 800; what cannot be read weighs nothing.
 fn thousandths(weight: &str) -> u32 {
-    let Some(text) = weight.trim().strip_prefix("q=") else { return 0 };
-    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
     let decimals: u32 = format!("{decimals:0<3}").get(..3).and_then(|three| three.parse().ok()).unwrap_or(0);
     if whole == "1" { 1_000 } else { decimals }
 }

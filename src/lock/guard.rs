@@ -10,10 +10,20 @@ use crate::tx::{WriteTx, params};
 /// A write that may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guarded {
-    /// The lease it is made under: that of the first of its locks which a token proves, else of the first token.
-    pub fence: Option<Fence>,
+    /// The locks that were proved, with the fences of their leases, in the order of the tokens.
+    proved: Vec<(LockId, Fence)>,
     /// Locks whose dead leases were cleared away on the way: somebody may be waiting for them.
     pub freed: Vec<LockId>,
+}
+
+impl Guarded {
+    /// The lease an entry is made under that touches these wallets' locks: that of the first of them which a token
+    /// proves, else of the first other lock, unless that is another wallet's: of this entry it says nothing.
+    pub fn fence_over(&self, touched: &[LockId]) -> Option<Fence> {
+        let of = |id: &LockId| self.proved.iter().find(|(proved, _)| proved == id).map(|(_, fence)| *fence);
+        let other = || self.proved.iter().find(|(id, _)| !id.is_of_a_wallet()).map(|(_, fence)| *fence);
+        touched.iter().find_map(of).or_else(other)
+    }
 }
 
 /// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or held
@@ -24,16 +34,14 @@ pub fn guard(
     needed: &[LockId],
     by: &str,
 ) -> Result<Result<Guarded, LockId>, Error> {
-    let mut proved: Vec<Lock> = Vec::new();
+    let mut guarded = Guarded::default();
     for token in tokens {
-        proved.extend(held_together(tx, token)?);
+        guarded.proved.extend(held_together(tx, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
     }
-    let fence_of = |id: &LockId| proved.iter().find(|lock| lock.id == *id).map(|lock| lock.fence);
-    let mut guarded = Guarded {
-        fence: needed.iter().find_map(fence_of).or_else(|| proved.first().map(|lock| lock.fence)),
-        freed: Vec::new(),
-    };
-    for id in needed.iter().filter(|id| fence_of(id).is_none()) {
+    for id in needed {
+        if guarded.proved.iter().any(|(proved, _)| proved == id) {
+            continue;
+        }
         match find(tx, id)? {
             None => {}
             Some(lock) if lock.state(tx.now().lease_ms) == State::Stale => {

@@ -1,3 +1,11 @@
 mod cli;
+mod http_batch;
+mod http_keys;
+mod http_lists;
+mod http_money;
+mod http_openapi;
+mod http_roles;
+mod http_wallet;
 mod map;
+mod server;
 mod wire;

@@ -1,0 +1,269 @@
+//! Many money verbs in one request.
+
+use super::server::{Answer, Client, Server, fields};
+use serde_json::{Value, json};
+
+fn codes(answer: &Answer) -> Vec<u64> {
+    answer["results"].as_array().unwrap().iter().map(|result| result["code"].as_u64().unwrap()).collect()
+}
+
+fn lines(client: &Client, path: &str, text: &str) -> Answer {
+    client.ask("POST", path).body("application/x-ndjson", text.as_bytes()).send()
+}
+
+fn recharges(count: usize) -> Value {
+    json!(vec![json!({ "op": "recharge", "user": "alice", "amount": "0.01" }); count])
+}
+
+#[test]
+fn each_item_is_answered_as_the_single_request_would_be() {
+    let server = Server::start();
+    let admin = server.admin();
+    let items = json!([
+        { "op": "recharge", "user": "alice", "amount": 100, "reference": "a" },
+        { "op": "recharge", "user": "bob", "amount": "1" },
+        { "op": "withdraw", "user": "alice", "amount": 10 },
+        { "op": "pay", "user": "alice", "money": 20 },
+        { "op": "transfer", "user": "alice", "to": "bob", "amount": 30 },
+        { "op": "refund", "entry": 4, "amount": 5 },
+        { "op": "withdraw", "user": "alice", "amount": 1000 },
+        { "op": "withdraw", "user": "nobody", "amount": 1 },
+        { "op": "refund", "entry": "4" },
+    ]);
+    let answer = admin.post("/v1/batch", items).is(200);
+    assert_eq!(fields(&answer.json), ["code", "msg", "results"]);
+    assert_eq!(codes(&answer), [200, 200, 200, 200, 200, 200, 402, 404, 200]);
+    let results = &answer["results"];
+    assert_eq!(fields(&results[0]), ["code", "msg", "balance", "entry", "coupon"]);
+    assert_eq!(fields(&results[3]), ["code", "msg", "balance", "entry", "gross", "discount", "amount"]);
+    assert_eq!((&results[4]["balance"], &results[5]["balance"]), (&json!("40.00"), &json!("45.00")));
+    assert_eq!((&results[6]["error"], &results[6]["balance"]), (&json!("insufficient_funds"), &json!("45.00")));
+    assert_eq!(results[7]["type"], "/problems/wallet_not_found");
+    assert_eq!(results[8]["entry"]["amount"], "15.00", "what was left");
+    for (index, id) in [(0, 1), (4, 5), (8, 7)] {
+        let single = admin.get(&format!("/v1/entries/{id}")).is(200);
+        assert_eq!(results[index]["entry"], single["entry"]);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_item_is_its_own_business() {
+    let server = Server::start();
+    let admin = server.admin();
+    let items = r#"[{"op":"recharge","user":"alice","amount":5}, {"op":"steal","user":"alice","amount":1}, {"user":"alice"},
+        {"op":"recharge","amount":1}, {"op":"recharge","user":"@bank","amount":1}, {"op":"recharge","user":"alice","amount":1e2},
+        {"op":"recharge","user":"alice","amount":1,"color":"red"}, {"op":"recharge","user":"alice","amount":1,"amount":1},
+        {"op":"recharge","user":"alice","amount":1,"key":"a b"}, 17, null, [], "x", {"op":"refund"},
+        {"op":"refund","entry":1,"user":"alice"}, {"op":"recharge","user":"alice","amount":1,"atomic":true},
+        {"op":"withdraw","user":"alice","amount":0.1}]"#;
+    let answer = admin.ask("POST", "/v1/batch").json(items).send().is(200);
+    let mut expected = vec![400; 17];
+    (expected[0], expected[16]) = (200, 200);
+    assert_eq!(codes(&answer), expected);
+    assert_eq!(answer["results"][4]["error"], "invalid_user");
+    assert_eq!(answer["results"][5]["error"], "invalid_amount");
+    assert_eq!(answer["results"][6]["field"], "color");
+    assert_eq!(admin.balance("alice"), "4.90");
+}
+
+#[test]
+fn lines_are_as_good_as_an_array() {
+    let server = Server::start();
+    let admin = server.admin();
+    let text = "{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"5\"}\r\n\n  {\"op\":\"withdraw\",\"user\":\"alice\",\"amount\":2}\n{broken\n";
+    assert_eq!(codes(&lines(&admin, "/v1/batch", text).is(200)), [200, 200, 400]);
+    assert_eq!(admin.balance("alice"), "3.00");
+    assert_eq!(codes(&lines(&admin, "/v1/batch", "").is(200)), [0u64; 0]);
+    let refused = lines(&admin, "/v1/batch?atomic=true", text).refuses(400, "invalid_request");
+    assert_eq!((&refused["index"], codes(&refused)), (&json!(2), vec![424, 424, 400]));
+    assert_eq!(admin.balance("alice"), "3.00");
+}
+
+#[test]
+fn what_is_no_batch_is_refused() {
+    let server = Server::start();
+    let admin = server.admin();
+    for body in ["{}", "1", "", "[", "[1,]", "null", "[1] [2]"] {
+        admin.ask("POST", "/v1/batch").json(body).send().refuses(400, "invalid_request");
+    }
+    admin.ask("POST", "/v1/batch").form("op=recharge").send().refuses(415, "unsupported_media_type");
+    admin.ask("POST", "/v1/batch?atomic=maybe").json("[]").send().refuses(400, "invalid_request");
+    admin.ask("POST", "/v1/batch?atomics=true").json("[]").send().refuses(400, "invalid_request");
+    assert_eq!(codes(&admin.post("/v1/batch", json!([])).is(200)), [0u64; 0]);
+    assert_eq!(codes(&admin.post("/v1/batch?atomic=true", json!([])).is(200)), [0u64; 0]);
+}
+
+#[test]
+fn an_atomic_batch_does_all_or_nothing() {
+    let server = Server::start();
+    let admin = server.admin();
+    let mut items = json!([
+        { "op": "recharge", "user": "alice", "amount": 100 },
+        { "op": "recharge", "user": "bob", "amount": 100 },
+        { "op": "transfer", "user": "alice", "to": "bob", "amount": "100.01" },
+        { "op": "withdraw", "user": "bob", "amount": 1 },
+    ]);
+    let refused = admin.post("/v1/batch?atomic=true", items.clone()).refuses(402, "insufficient_funds");
+    assert_eq!((&refused["index"], codes(&refused)), (&json!(2), vec![424, 424, 402, 424]));
+    assert_eq!(refused["results"][0]["error"], "not_done");
+    assert_eq!((&refused["balance"], &refused["needed"]), (&json!("100.00"), &json!("100.01")));
+    assert_eq!(admin.get("/v1/entries").is(200).rows().len(), 0, "nothing was done");
+    admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
+
+    items[2]["amount"] = json!(100);
+    let done = admin.post("/v1/batch?atomic=true", items).is(200);
+    assert_eq!(codes(&done), [200; 4]);
+    assert_eq!((admin.balance("alice"), admin.balance("bob")), ("0.00".to_owned(), "199.00".to_owned()));
+    assert_eq!(admin.get("/v1/entries/1").is(200)["entry"]["from_balance"], "-100.00");
+    assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+}
+
+#[test]
+fn a_header_key_names_each_item_and_its_own_key_comes_first() {
+    let server = Server::start();
+    let admin = server.admin();
+    let items = json!([
+        { "op": "recharge", "user": "alice", "amount": 5 },
+        { "op": "recharge", "user": "alice", "amount": 7, "key": "seven" },
+        { "op": "withdraw", "user": "alice", "amount": 100 },
+    ]);
+    let first = admin.post_once("K", "/v1/batch", items.clone()).is(200);
+    assert_eq!((codes(&first), first.was_replayed()), (vec![200, 200, 402], false));
+    let second = admin.post_once("K", "/v1/batch", items.clone()).is(200);
+    assert_eq!((first.body, second.was_replayed()), (second.body, true));
+    let single = admin.post_once("K/0", "/v1/wallets/alice/recharge", json!({ "amount": 5 })).is(200);
+    assert!(single.was_replayed(), "item 0 was K/0");
+    let single = admin.post_once("seven", "/v1/wallets/alice/recharge", json!({ "amount": 7 })).is(200);
+    assert!(single.was_replayed());
+    admin.post_once("K/0", "/v1/wallets/alice/recharge", json!({ "amount": 6 })).refuses(422, "idempotency_key_reused");
+
+    let mut more = items;
+    more[0]["amount"] = json!(6);
+    more.as_array_mut().unwrap().push(json!({ "op": "recharge", "user": "alice", "amount": 1 }));
+    let mixed = admin.post_once("K", "/v1/batch", more).is(200);
+    assert_eq!((codes(&mixed), mixed.was_replayed()), (vec![422, 200, 402, 200], false));
+    assert_eq!(admin.balance("alice"), "13.00");
+}
+
+#[test]
+fn an_atomic_batch_is_one_intention() {
+    let server = Server::start();
+    let admin = server.admin();
+    let items =
+        json!([{ "op": "recharge", "user": "alice", "amount": 5 }, { "op": "withdraw", "user": "alice", "amount": 2 }]);
+    let first = admin.post_once("K", "/v1/batch?atomic=true", items.clone()).is(200);
+    let second = admin.post_once("K", "/v1/batch?atomic=true", items).is(200);
+    assert_eq!((first.was_replayed(), second.was_replayed()), (false, true));
+    assert_eq!(first.body, second.body);
+    let other = json!([{ "op": "recharge", "user": "alice", "amount": 5 }]);
+    admin.post_once("K", "/v1/batch?atomic=true", other).refuses(422, "idempotency_key_reused");
+    let poor =
+        json!([{ "op": "withdraw", "user": "alice", "amount": 1 }, { "op": "withdraw", "user": "alice", "amount": 9 }]);
+    let first = admin.post_once("P", "/v1/batch?atomic=true", poor.clone()).refuses(402, "insufficient_funds");
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
+    let second = admin.post_once("P", "/v1/batch?atomic=true", poor).refuses(402, "insufficient_funds");
+    assert_eq!(
+        (String::from_utf8(first.body), second.header("Idempotency-Replayed")),
+        (String::from_utf8(second.body.clone()), Some("true"))
+    );
+}
+
+#[test]
+fn the_items_of_an_atomic_batch_have_no_keys_of_their_own() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
+    let items = json!([
+        { "op": "withdraw", "user": "alice", "amount": 1 },
+        { "op": "withdraw", "user": "alice", "amount": 5, "key": "five" },
+    ]);
+    let refused = admin.post("/v1/batch?atomic=true", items).refuses(400, "invalid_request");
+    assert_eq!((&refused["index"], &refused["field"]), (&json!(1), &json!("key")));
+    assert_eq!(admin.balance("alice"), "50.00", "a key is kept or refused, never ignored: a repeat would pay twice");
+}
+
+#[test]
+fn ten_thousand_items_are_the_most() {
+    let server = Server::start();
+    let admin = server.admin();
+    let refused = admin.post("/v1/batch", recharges(10_001)).refuses(400, "invalid_request");
+    assert!(refused.text("detail").contains("10000"), "{}", refused["detail"]);
+    admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
+    let answer = admin.post_once("K", "/v1/batch", recharges(10_000)).is(200);
+    assert_eq!(answer["results"][9_999]["balance"], "100.00");
+    let again = admin.post_once("K", "/v1/batch", recharges(10_000)).is(200);
+    assert!(again.was_replayed() && again.body == answer.body);
+    assert_eq!(admin.balance("alice"), "100.00");
+}
+
+#[test]
+fn a_body_has_its_largest_size_and_no_more() {
+    let server = Server::start();
+    let admin = server.admin();
+    let item = r#"{"op":"recharge","user":"alice","amount":1}"#;
+    let sized = |bytes: usize| format!("[{item}{}]", " ".repeat(bytes - item.len() - 2));
+    assert_eq!(codes(&admin.ask("POST", "/v1/batch").json(sized(8 << 20)).send().is(200)), [200]);
+    let refused = admin.ask("POST", "/v1/batch").json(sized((8 << 20) + 1)).send().refuses(413, "body_too_large");
+    assert_eq!(refused["limit"], 8 << 20);
+    let form = |bytes: usize| format!("amount=1&reference={}", "%41".repeat(bytes))[..bytes].to_owned();
+    let refused = admin.ask("POST", "/v1/wallets/alice/recharge").form(&form(65_537)).send();
+    assert_eq!(refused.refuses(413, "body_too_large")["limit"], 65_536);
+    admin.ask("POST", "/v1/wallets/alice/recharge").form(&form(65_536)).send().refuses(400, "invalid_request");
+    server.nobody().ask("POST", "/v1/batch").json(sized(100_000)).send().refuses(401, "unauthenticated");
+    server.role("auditor").ask("POST", "/v1/batch").json(sized(100_000)).send().refuses(403, "forbidden");
+    assert_eq!(admin.balance("alice"), "1.00");
+}
+
+#[test]
+fn a_user_moves_only_her_own_money_and_sees_only_her_own_side() {
+    let server = Server::with(&["--no-self-recharge"]);
+    let (alice, admin) = (server.user_with("alice", "50"), server.admin());
+    server.user_with("bob", "50");
+    let items = json!([
+        { "op": "transfer", "user": "alice", "to": "bob", "amount": 1 },
+        { "op": "transfer", "user": "bob", "to": "alice", "amount": 1 },
+        { "op": "withdraw", "user": "bob", "amount": 1 },
+        { "op": "recharge", "user": "alice", "amount": 1 },
+        { "op": "refund", "entry": 1 },
+        { "op": "withdraw", "user": "alice", "amount": 1 },
+        { "op": "transfer", "user": "@sales", "to": "@bank", "amount": 1 },
+    ]);
+    let answer = alice.post_once("K", "/v1/batch", items.clone()).is(200);
+    assert_eq!(codes(&answer), [200, 403, 403, 403, 403, 200, 403]);
+    let own = json!([items[0], items[5]]);
+    let atomic = alice.post_once("A", "/v1/batch?atomic=true", own.clone()).is(200);
+    let replayed = alice.post_once("A", "/v1/batch?atomic=true", own).is(200);
+    assert!(replayed.was_replayed());
+    for (answer, index) in [(&answer, 0), (&atomic, 0), (&replayed, 0), (&answer, 5), (&atomic, 1)] {
+        let entry = &answer["results"][index]["entry"];
+        assert!(entry["from_balance"].is_string(), "{entry}");
+        assert_eq!((&entry["to_balance"], &entry["hash"]), (&json!(null), &json!(null)));
+    }
+    let refused = alice.post("/v1/batch?atomic=true", items).refuses(403, "forbidden");
+    assert_eq!(refused["index"], 1);
+    assert_eq!((admin.balance("alice"), admin.balance("bob")), ("46.00".to_owned(), "52.00".to_owned()));
+}
+
+#[test]
+fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.user_with("alice", "50");
+    server.user_with("bob", "50");
+    let token = admin.post("/v1/locks/wallet/bob", json!({ "holder": "job" })).is(201).text("token");
+    let items = json!([
+        { "op": "withdraw", "user": "alice", "amount": 1 },
+        { "op": "transfer", "user": "alice", "to": "bob", "amount": 1 },
+        { "op": "withdraw", "user": "alice", "amount": 2 },
+    ]);
+    let answer = admin.post("/v1/batch", items.clone()).is(200);
+    assert_eq!(codes(&answer), [200, 423, 200]);
+    assert_eq!(answer["results"][1]["holder"], "job");
+    let atomic = admin.ask("POST", "/v1/batch?atomic=true").json(&items);
+    atomic.clone().header("Prefer", "wait=0").send().refuses(423, "locked");
+    assert_eq!(admin.balance("alice"), "47.00");
+    let mine = atomic.header("Lock-Token", &token).send().is(200);
+    assert_eq!(codes(&mine), [200, 200, 200]);
+    assert!(mine["results"][1]["entry"]["fence"].is_i64());
+    assert_eq!(admin.balance("alice"), "43.00");
+}

@@ -1,0 +1,339 @@
+//! Money over `/v1`: what each verb answers, and every no.
+
+use super::server::{Answer, Client, Server, fields};
+use serde_json::{Value, json};
+
+const ENTRY: [&str; 17] = [
+    "id",
+    "at",
+    "kind",
+    "from",
+    "to",
+    "amount",
+    "from_balance",
+    "to_balance",
+    "coupon",
+    "gross",
+    "discount",
+    "refunds",
+    "reference",
+    "metadata",
+    "by",
+    "fence",
+    "hash",
+];
+
+fn verb(client: &Client, user: &str, verb: &str, body: Value) -> Answer {
+    client.post(&format!("/v1/wallets/{user}/{verb}"), body)
+}
+
+#[test]
+fn a_verb_answers_with_the_balance_and_the_whole_entry() {
+    let server = Server::start();
+    let admin = server.admin();
+    let paid_in = verb(
+        &admin,
+        "alice",
+        "recharge",
+        json!({ "amount": "100", "reference": "r-1", "metadata": { "b": "2", "a": "1" } }),
+    );
+    let paid_in = paid_in.is(200);
+    assert_eq!(fields(&paid_in.json), ["code", "msg", "balance", "entry", "coupon"]);
+    let entry = &paid_in["entry"];
+    assert_eq!(fields(entry), ENTRY);
+    assert_eq!((&entry["id"], &entry["kind"]), (&json!(1), &json!("recharge")));
+    assert_eq!((&entry["from"], &entry["to"], &entry["amount"]), (&json!("@bank"), &json!("alice"), &json!("100.00")));
+    assert_eq!((&entry["from_balance"], &entry["to_balance"]), (&json!("-100.00"), &json!("100.00")));
+    assert_eq!((&entry["reference"], &entry["metadata"]), (&json!("r-1"), &json!({ "a": "1", "b": "2" })));
+    assert_eq!((&entry["fence"], &entry["refunds"], &entry["gross"]), (&json!(null), &json!(null), &json!(null)));
+    assert_eq!(entry["coupon"], paid_in["coupon"]["code"]);
+    let (at, hash) = (entry["at"].as_str().unwrap(), entry["hash"].as_str().unwrap());
+    assert!(at.len() == 24 && at.ends_with('Z') && at.as_bytes()[19] == b'.', "{at} is UTC with milliseconds");
+    assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{hash}");
+    assert!(entry["by"].as_str().is_some_and(|by| by.starts_with("tok-")), "an admin is known by the token's id");
+
+    let code = paid_in["coupon"]["code"].clone();
+    let paid = verb(&admin, "alice", "pay", json!({ "amount": 40, "coupon": code })).is(200);
+    assert_eq!(fields(&paid.json), ["code", "msg", "balance", "entry", "gross", "discount", "amount"]);
+    assert_eq!(
+        (&paid["gross"], &paid["discount"], &paid["amount"]),
+        (&json!("40.00"), &json!("10.00"), &json!("30.00"))
+    );
+    assert_eq!((&paid["balance"], &paid["entry"]["to"]), (&json!("70.00"), &json!("@sales")));
+    assert_eq!((&paid["entry"]["gross"], &paid["entry"]["amount"]), (&json!("40.00"), &json!("30.00")));
+
+    let withdrawn = verb(&admin, "alice", "withdraw", json!({ "amount": 20 })).is(200);
+    assert_eq!(fields(&withdrawn.json), ["code", "msg", "balance", "entry"]);
+    assert_eq!((&withdrawn["balance"], &withdrawn["entry"]["to"]), (&json!("50.00"), &json!("@bank")));
+
+    verb(&admin, "bob", "recharge", json!({ "amount": 1 })).is(200);
+    let transferred = verb(&admin, "alice", "transfer", json!({ "to": "bob", "amount": "0.5" })).is(200);
+    assert_eq!(fields(&transferred.json), ["code", "msg", "balance", "entry"]);
+    assert_eq!((&transferred["balance"], &transferred["entry"]["to_balance"]), (&json!("49.50"), &json!("1.50")));
+
+    let to_bob = verb(&admin, "alice", "pay", json!({ "to": "bob", "amount": 1 })).is(200);
+    assert_eq!((&to_bob["entry"]["to"], &to_bob["entry"]["to_balance"]), (&json!("bob"), &json!("2.50")));
+    let one = admin.get("/v1/entries/2").is(200);
+    assert_eq!(one["entry"], paid["entry"], "an entry is the same wherever it is shown");
+    let wallet = admin.get("/v1/wallets/alice").is(200);
+    assert_eq!(fields(&wallet.json), ["code", "msg", "user_id", "balance", "held", "entries", "coupons"]);
+    assert_eq!((&wallet["entries"], &wallet["coupons"], &wallet["held"]), (&json!(5), &json!(0), &json!("0.00")));
+}
+
+#[test]
+fn an_amount_is_read_from_its_digits_and_nothing_else() {
+    let server = Server::start();
+    let admin = server.admin();
+    let recharge = |amount: &str| {
+        let body = format!(r#"{{"amount":{amount}}}"#);
+        admin.ask("POST", "/v1/wallets/alice/recharge").json(body).send()
+    };
+    for text in [
+        "nan",
+        "inf",
+        "-inf",
+        "1e400",
+        "-1",
+        "+1",
+        "0",
+        "0.00",
+        "0.001",
+        "1_000",
+        " 5 ",
+        "٣",
+        "9007199254740993.01",
+        "1000000000000.01",
+        "10000000000000",
+        ".5",
+        "5.",
+        "",
+        "0x10",
+        "1 000",
+        "１",
+    ] {
+        recharge(&json!(text).to_string()).refuses(400, "invalid_amount");
+    }
+    for number in [
+        "-1",
+        "0",
+        "0.001",
+        "1e2",
+        "1E2",
+        "1e400",
+        "1.0e1",
+        "90071992547409.93",
+        "1000000000000.01",
+        "0.10000000000000001",
+        "true",
+        "[1]",
+        "{}",
+        "null",
+    ] {
+        recharge(number).refuses(400, "invalid_amount");
+    }
+    for no_json in ["nan", "NaN", "Infinity", "01", "+1", ".5", "1_000", "٣", "'5'"] {
+        recharge(no_json).refuses(400, "invalid_request");
+    }
+    let mut cents: i64 = 0;
+    for (good, worth) in [
+        ("0.1", 10),
+        ("0.01", 1),
+        ("120", 12_000),
+        ("0.3", 30),
+        ("\"5\"", 500),
+        ("900719925474.09", 90_071_992_547_409),
+        ("\"0000000000001\"", 100),
+    ] {
+        let answer = recharge(good).is(200);
+        cents += worth;
+        assert_eq!(answer["entry"]["amount"], format!("{}.{:02}", worth / 100, worth % 100), "{good}");
+        assert_eq!(answer["balance"], format!("{}.{:02}", cents / 100, cents % 100), "{good}");
+    }
+    for form in ["amount=+5", "amount=%205", "amount=5%20", "amount=5%00", "amount=-5", "amount=5e0"] {
+        admin.ask("POST", "/v1/wallets/alice/recharge").form(form).send().refuses(400, "invalid_amount");
+    }
+}
+
+#[test]
+fn ten_thousand_amounts_go_in_and_out_to_the_cent() {
+    let server = Server::start();
+    let admin = server.admin();
+    let all = |op: &str| -> Vec<Value> {
+        (1..=10_000).map(|cents: u32| json!({ "op": op, "user": "alice", "amount": format!("{}.{:02}", cents / 100, cents % 100) })).collect()
+    };
+    for (op, last) in [("recharge", "500050.00"), ("withdraw", "0.00")] {
+        let answer = admin.post("/v1/batch?atomic=true", json!(all(op))).is(200);
+        let results = answer["results"].as_array().unwrap();
+        for (item, result) in all(op).iter().zip(results) {
+            assert_eq!((&result["code"], &result["entry"]["amount"]), (&json!(200), &item["amount"]));
+        }
+        assert_eq!((results.len(), &results[9_999]["balance"]), (10_000, &json!(last)));
+    }
+    assert_eq!(admin.get("/v1/wallets/@bank").is(200)["balance"], "0.00");
+    assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+}
+
+#[test]
+fn what_a_verb_does_not_take_is_refused_by_name() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 5 })).is(200);
+    for (path, body, field) in [
+        ("/v1/wallets/alice/recharge", json!({ "amount": 1, "coupon": "ABCD" }), "coupon"),
+        ("/v1/wallets/alice/withdraw", json!({ "amount": 1, "to": "bob" }), "to"),
+        ("/v1/wallets/alice/pay", json!({ "amount": 1, "Reference": "x" }), "Reference"),
+        ("/v1/wallets/alice/transfer", json!({ "amount": 1, "to": "@sales", "user": "alice" }), "user"),
+        ("/v1/entries/1/refund", json!({ "ammount": 1 }), "ammount"),
+        ("/v1/wallets/alice/coupons", json!({ "kind": "1", "code": "AAAA" }), "code"),
+        ("/v1/wallets/alice/recharge?dry_run=true", json!({ "amount": 1 }), "dry_run"),
+        ("/v1/tokens", json!({ "role": "admin", "secret": "cbx_0123456789abcdef" }), "secret"),
+    ] {
+        let refused = admin.post(path, body).refuses(400, "invalid_request");
+        assert_eq!(refused["field"], field);
+        assert!(refused.text("detail").contains(field), "{}", refused["detail"]);
+    }
+    for raw in ["[]", "1", "\"a\"", "{", "{\"amount\":1}x", "{\"amount\":1,\"amount\":1}", "null", "\u{feff}{}"] {
+        admin.ask("POST", "/v1/wallets/alice/recharge").json(raw).send().refuses(400, "invalid_request");
+    }
+    admin.ask("POST", "/v1/wallets/alice/recharge").body("", b"amount=1").send().refuses(415, "unsupported_media_type");
+    admin.ask("POST", "/v1/wallets/alice/recharge").form("amount=1&a=1&a=1").send().refuses(400, "invalid_request");
+    assert_eq!(admin.balance("alice"), "5.00");
+}
+
+#[test]
+fn a_reference_and_metadata_have_their_limits() {
+    let server = Server::start();
+    let admin = server.admin();
+    let with = |name: &str, value: Value| {
+        let mut body = json!({ "amount": 1 });
+        body[name] = value;
+        verb(&admin, "alice", "recharge", body)
+    };
+    let pairs = |count: usize, name: usize, value: usize| -> Value {
+        (0..count).map(|i| (format!("{i:0>name$}"), json!("é".repeat(value)))).collect::<serde_json::Map<_, _>>().into()
+    };
+    assert_eq!(with("reference", json!("é".repeat(255))).is(200)["entry"]["reference"], "é".repeat(255));
+    with("reference", json!("x".repeat(256))).refuses(400, "invalid_request");
+    with("reference", json!(5)).refuses(400, "invalid_request");
+    assert_eq!(with("metadata", pairs(20, 40, 500)).is(200)["entry"]["metadata"], pairs(20, 40, 500));
+    for bad in [
+        pairs(21, 2, 1),
+        pairs(1, 41, 1),
+        pairs(1, 1, 501),
+        json!({ "": "x" }),
+        json!({ "a": 1 }),
+        json!({ "a": { "b": "c" } }),
+        json!(["a"]),
+        json!("a=b"),
+        json!({ "a": ["b"] }),
+    ] {
+        with("metadata", bad).refuses(400, "invalid_request");
+    }
+    let form = admin.ask("POST", "/v1/wallets/alice/recharge").form("amount=1&metadata%5Border%5D=7&metadata[x]=y");
+    assert_eq!(form.send().is(200)["entry"]["metadata"], json!({ "order": "7", "x": "y" }));
+    admin
+        .ask("POST", "/v1/wallets/alice/recharge")
+        .json(r#"{"amount":1,"metadata":{"a":"1","a":"2"}}"#)
+        .send()
+        .refuses(400, "invalid_request");
+    assert_eq!(with("metadata", json!({})).is(200)["entry"]["metadata"], json!(null));
+    let strange = "a\"b,\r\n\u{0}\u{1F4B0}";
+    assert_eq!(with("reference", json!(strange)).is(200)["entry"]["reference"], strange);
+}
+
+#[test]
+fn no_user_holds_more_than_the_limit() {
+    let server = Server::start();
+    let admin = server.admin();
+    let most = json!({ "op": "recharge", "user": "alice", "amount": "1000000000000.00" });
+    let all = admin.post("/v1/batch", json!(vec![most.clone(); 1_000])).is(200);
+    assert_eq!(all["results"][999]["balance"], "1000000000000000.00");
+    let refused = verb(&admin, "alice", "recharge", json!({ "amount": "0.01" })).refuses(409, "balance_limit");
+    assert!(refused.text("detail").contains("1000000000000000.00"));
+    verb(&admin, "bob", "recharge", json!({ "amount": "0.01" })).refuses(409, "balance_limit");
+    assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+}
+
+#[test]
+fn refusals_come_in_their_order() {
+    let server = Server::start();
+    let admin = server.admin();
+    let code = verb(&admin, "bob", "recharge", json!({ "amount": 100 })).is(200)["coupon"]["code"].clone();
+    verb(&admin, "alice", "pay", json!({ "amount": "x", "coupon": "ZZZZ" })).refuses(400, "invalid_amount");
+    verb(&admin, "alice", "pay", json!({ "amount": 1, "coupon": "ZZZZ" })).refuses(404, "wallet_not_found");
+    verb(&admin, "alice", "recharge", json!({ "amount": 1 })).is(200);
+    verb(&admin, "alice", "pay", json!({ "amount": 500, "coupon": "ZZZZ" })).refuses(404, "coupon_not_found");
+    verb(&admin, "alice", "pay", json!({ "amount": 500, "coupon": code })).refuses(404, "coupon_not_found");
+    let poor = verb(&admin, "alice", "pay", json!({ "amount": 500 })).refuses(402, "insufficient_funds");
+    assert_eq!((&poor["balance"], &poor["needed"]), (&json!("1.00"), &json!("500.00")));
+    verb(&admin, "alice", "pay", json!({ "amount": 1, "coupon": "no code" })).refuses(400, "invalid_request");
+    admin.get("/v1/entries/99").refuses(404, "entry_not_found");
+    admin.get("/v1/entries/x").refuses(400, "invalid_request");
+    admin.post("/v1/entries/99/refund", json!({})).refuses(404, "entry_not_found");
+    admin.get("/v1/coupons/ZZZZ").refuses(404, "coupon_not_found");
+    admin.post("/v1/wallets/alice/coupons", json!({ "kind": "9" })).refuses(404, "coupon_kind_not_found");
+    admin.post("/v1/wallets/eve/coupons", json!({ "kind": "1" })).refuses(404, "wallet_not_found");
+}
+
+#[test]
+fn money_goes_neither_to_oneself_nor_to_nobody_nor_around_the_system() {
+    let server = Server::start();
+    let admin = server.admin();
+    verb(&admin, "alice", "recharge", json!({ "amount": 90 })).is(200);
+    verb(&admin, "alice", "transfer", json!({ "to": "alice", "amount": 1 })).refuses(400, "invalid_request");
+    verb(&admin, "alice", "pay", json!({ "to": "alice", "amount": 1 })).refuses(400, "invalid_request");
+    verb(&admin, "alice", "transfer", json!({ "to": "nobody", "amount": 1 })).refuses(404, "wallet_not_found");
+    verb(&admin, "nobody", "transfer", json!({ "to": "alice", "amount": 1 })).refuses(404, "wallet_not_found");
+    verb(&admin, "alice", "transfer", json!({ "amount": 1 })).refuses(400, "invalid_request");
+    for to in ["@bank", "@holds", "@else", "a b", "", ".."] {
+        verb(&admin, "alice", "transfer", json!({ "to": to, "amount": 1 })).refuses(400, "invalid_user");
+        verb(&admin, "alice", "pay", json!({ "to": to, "amount": 1 })).refuses(400, "invalid_user");
+    }
+    verb(&admin, "alice", "transfer", json!({ "to": "@sales", "amount": 30 })).is(200);
+    for system in ["@bank", "@sales", "@holds"] {
+        for name in ["recharge", "withdraw", "pay", "coupons"] {
+            let body = if name == "coupons" { json!({ "kind": "1" }) } else { json!({ "amount": 1 }) };
+            verb(&admin, system, name, body).refuses(400, "invalid_user");
+        }
+        verb(&admin, system, "transfer", json!({ "to": "alice", "amount": 1 })).refuses(400, "invalid_user");
+        admin.get(&format!("/v1/wallets/{system}")).is(200);
+    }
+    let cashed_up = verb(&admin, "@sales", "transfer", json!({ "to": "@bank", "amount": 30 })).is(200);
+    assert_eq!((&cashed_up["balance"], &cashed_up["entry"]["to_balance"]), (&json!("0.00"), &json!("-60.00")));
+    let teller = server.role("teller");
+    verb(&teller, "@sales", "transfer", json!({ "to": "@bank", "amount": 1 })).refuses(403, "forbidden");
+    assert_eq!(admin.balance("alice"), "60.00");
+}
+
+#[test]
+fn a_payment_is_given_back_in_parts_and_never_twice() {
+    let server = Server::start();
+    let admin = server.admin();
+    let code = verb(&admin, "alice", "recharge", json!({ "amount": 300 })).is(200)["coupon"]["code"].clone();
+    let code = code.as_str().unwrap();
+    let quote = admin.get(&format!("/v1/coupons/{}/quote?amount=300", code.to_lowercase())).is(200);
+    assert_eq!((&quote["applicable"], &quote["amount"]), (&json!(true), &json!("250.00")));
+    let dear = admin.get(&format!("/v1/coupons/{code}/quote?amount=299.99")).is(200);
+    assert_eq!((&dear["applicable"], &dear["error"]), (&json!(false), &json!("coupon_not_applicable")));
+    verb(&admin, "alice", "pay", json!({ "amount": "299.99", "coupon": code })).refuses(409, "coupon_not_applicable");
+    verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": code })).is(200);
+    verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": code })).refuses(409, "coupon_used");
+    admin.post("/v1/entries/1/refund", json!({})).refuses(409, "coupon_used");
+
+    let refund = |body: Value| admin.post("/v1/entries/2/refund", body);
+    let part = refund(json!({ "amount": 100 })).is(200);
+    assert_eq!(fields(&part.json), ["code", "msg", "balance", "entry"]);
+    assert_eq!((&part["balance"], &part["entry"]["refunds"]), (&json!("150.00"), &json!(2)));
+    assert_eq!(refund(json!({ "amount": "150.01" })).refuses(409, "refund_exceeds")["left"], "150.00");
+    let coupon = || admin.get(&format!("/v1/coupons/{code}")).is(200)["coupon"]["state"].clone();
+    assert_eq!(coupon(), "used");
+    assert_eq!(refund(json!({})).is(200)["balance"], "300.00");
+    assert_eq!(coupon(), "usable");
+    refund(json!({})).refuses(409, "already_refunded");
+    admin.post("/v1/entries/3/refund", json!({})).refuses(409, "not_refundable");
+    verb(&admin, "bob", "recharge", json!({ "amount": 1 })).is(200);
+    let sent = verb(&admin, "alice", "transfer", json!({ "to": "bob", "amount": 10 })).is(200)["entry"]["id"].clone();
+    verb(&admin, "bob", "withdraw", json!({ "amount": 11 })).is(200);
+    admin.post(&format!("/v1/entries/{sent}/refund"), json!({})).refuses(402, "insufficient_funds");
+    assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+}

@@ -1,0 +1,359 @@
+//! Who may do what: every route with every role, and what a user never reaches.
+
+use super::server::{Answer, Client, Server, fields};
+use cashbox::http::route::ROUTES;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+const NO: u16 = 403;
+
+/// Method, pattern, request, and what user, teller, auditor and admin are answered. The scene: alice owns wallet,
+/// coupon `CODE` and entry 1; the user is alice; nobody holds a lock.
+#[rustfmt::skip]
+const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
+    ("GET", "/wallet", "/wallet?user_id=alice", "", [200, 200, 200, 200]),
+    ("POST", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, 200, NO, 200]),
+    ("PUT", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, 200, NO, 200]),
+    ("GET", "/v1/wallets", "/v1/wallets", "", [NO, 200, 200, 200]),
+    ("GET", "/v1/wallets/{user}", "/v1/wallets/alice", "", [200, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}/recharge", "/v1/wallets/alice/recharge", r#"{"amount":1}"#, [200, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/withdraw", "/v1/wallets/alice/withdraw", r#"{"amount":1}"#, [200, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/pay", "/v1/wallets/alice/pay", r#"{"amount":1}"#, [200, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/transfer", "/v1/wallets/alice/transfer", r#"{"amount":1,"to":"bob"}"#, [200, 200, NO, 200]),
+    ("GET", "/v1/wallets/{user}/entries", "/v1/wallets/alice/entries", "", [200, 200, 200, 200]),
+    ("GET", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", "", [200, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", r#"{"kind":"1"}"#, [NO, 200, NO, 200]),
+    ("GET", "/v1/entries", "/v1/entries", "", [NO, 200, 200, 200]),
+    ("GET", "/v1/entries/{id}", "/v1/entries/1", "", [200, 200, 200, 200]),
+    ("POST", "/v1/entries/{id}/refund", "/v1/entries/1/refund", r#"{"amount":1}"#, [NO, 200, NO, 200]),
+    ("GET", "/v1/coupons/{code}", "/v1/coupons/CODE", "", [200, 200, 200, 200]),
+    ("GET", "/v1/coupons/{code}/quote", "/v1/coupons/CODE/quote?amount=20", "", [200, 200, 200, 200]),
+    ("GET", "/v1/tiers", "/v1/tiers", "", [NO, 200, 200, 200]),
+    ("PUT", "/v1/tiers", "/v1/tiers", r#"{"tiers":[{"from":"5"}]}"#, [NO, NO, NO, 200]),
+    ("GET", "/v1/coupon-kinds", "/v1/coupon-kinds", "", [NO, 200, 200, 200]),
+    ("PUT", "/v1/coupon-kinds", "/v1/coupon-kinds", r#"{"coupon_kinds":[]}"#, [NO, NO, NO, 200]),
+    ("POST", "/v1/batch", "/v1/batch", "[]", [200, 200, NO, 200]),
+    ("GET", "/v1/locks", "/v1/locks", "", [NO, 200, 200, 200]),
+    ("POST", "/v1/locks", "/v1/locks", r#"{"ids":["a"]}"#, [NO, 201, NO, 201]),
+    ("PATCH", "/v1/locks", "/v1/locks", "", [NO, 428, NO, 428]),
+    ("DELETE", "/v1/locks", "/v1/locks", "", [NO, 428, NO, 428]),
+    ("GET", "/v1/locks/{id...}/events", "/v1/locks/wallet/alice/events", "", [200, 200, 200, 200]),
+    ("POST", "/v1/locks/{id...}/revoke", "/v1/locks/wallet/alice/revoke", r#"{"fence":1}"#, [NO, NO, NO, 404]),
+    ("GET", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [200, 200, 200, 200]),
+    ("PATCH", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
+    ("DELETE", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
+    ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, NO, 201]),
+    ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, 200]),
+    ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
+    ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
+    ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, 200, 200]),
+    ("GET", "/healthz", "/healthz", "", [200, 200, 200, 200]),
+    ("GET", "/metrics", "/metrics", "", [200, 200, 200, 200]),
+    ("GET", "/openapi.json", "/openapi.json", "", [200, 200, 200, 200]),
+];
+
+struct Scene {
+    server: Server,
+    coupon: String,
+    token: String,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let server = Server::start();
+        let coupon = server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
+        let coupon = coupon["coupon"]["code"].as_str().unwrap().to_owned();
+        server.admin().post("/v1/wallets/bob/recharge", json!({ "amount": 300 })).is(200);
+        let (_, token) = server.mint(json!({ "role": "auditor" }));
+        // Another coupon kind would be in use; here the coupon is used by nobody until its recharge is refunded.
+        Scene { server, coupon, token }
+    }
+
+    fn ask(&self, client: &Client, row: &(&str, &str, &str, &str, [u16; 4])) -> Answer {
+        let (method, _, target, body, _) = row;
+        let asking = client.ask(method, &target.replace("CODE", &self.coupon).replace("TOKEN", &self.token));
+        if body.is_empty() { asking.send() } else { asking.json(body).send() }
+    }
+}
+
+#[test]
+fn the_table_has_every_route_once() {
+    let table: BTreeSet<_> = TABLE.iter().map(|row| (row.0, row.1)).collect();
+    let routes: BTreeSet<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
+    assert_eq!(table, routes);
+    assert_eq!((TABLE.len(), ROUTES.len()), (table.len(), routes.len()));
+}
+
+#[test]
+fn each_role_may_do_what_the_table_says_and_nothing_else() {
+    for (place, role) in ["user", "teller", "auditor", "admin"].into_iter().enumerate() {
+        let scene = Scene::new();
+        let client = if role == "user" { scene.server.user("alice") } else { scene.server.role(role) };
+        for row in TABLE {
+            let expected = row.4[place];
+            let answer = scene.ask(&client, row);
+            let body = String::from_utf8_lossy(&answer.body).into_owned();
+            assert_eq!(answer.status, expected, "{role}: {} {}: {body}", row.0, row.2);
+            if expected == NO {
+                answer.refuses(403, "forbidden");
+            }
+        }
+    }
+}
+
+#[test]
+fn without_a_good_access_token_nothing_is_answered_but_the_health_check() {
+    let scene = Scene::new();
+    let server = &scene.server;
+    let (revoked, id) = server.mint(json!({ "role": "admin" }));
+    revoked.get("/v1/tokens").is(200);
+    server.admin().ask("DELETE", &format!("/v1/tokens/{id}")).send().is(200);
+    server.admin().ask("DELETE", &format!("/v1/tokens/{id}")).send().is(200);
+    let garbage =
+        ["cbx_0123456789abcdef0123456789abcdef", "cbx_", "", "x", "cbx_a b", "cbx_é", "cbx_' OR 1=1 --aaaaaaaa"];
+    let mut strangers: Vec<Client> = garbage.iter().map(|token| server.client(token)).collect();
+    strangers.extend([server.nobody(), revoked]);
+    for row in TABLE {
+        for client in &strangers {
+            let answer = scene.ask(client, row);
+            if row.1 == "/healthz" {
+                answer.is(200);
+            } else {
+                let refused = answer.refuses(401, "unauthenticated");
+                assert!(refused.header("WWW-Authenticate").is_some_and(|how| how.starts_with("Bearer")));
+            }
+        }
+    }
+    for authorization in ["Basic YTpi", "Bearer", super::server::ADMIN, &format!("Token {}", super::server::ADMIN)] {
+        let answer = server.nobody().ask("GET", "/v1/wallets").header("Authorization", authorization).send();
+        answer.refuses(401, "unauthenticated");
+    }
+    let twice = server.admin().ask("GET", "/v1/wallets").header("Authorization", "Bearer cbx_0123456789abcdef");
+    twice.send().refuses(401, "unauthenticated");
+    let lower =
+        server.nobody().ask("GET", "/v1/wallets").header("authorization", &format!("bearer {}", super::server::ADMIN));
+    lower.send().is(200);
+}
+
+#[test]
+fn an_access_token_ends_when_its_time_is_over() {
+    let server = Server::start();
+    let (short, id) = server.mint(json!({ "role": "auditor", "expires_in_s": 1, "note": "for a second" }));
+    let (long, _) = server.mint(json!({ "role": "auditor", "expires_in_s": 3600 }));
+    super::server::until(|| short.get("/v1/wallets").status == 401);
+    long.get("/v1/wallets").is(200);
+    let listed = server.admin().get("/v1/tokens").is(200);
+    assert!(listed.rows().iter().any(|token| token["id"] == json!(id) && token["note"] == "for a second"));
+    for wanted in [
+        json!({ "role": "king" }),
+        json!({ "role": "user" }),
+        json!({ "role": "admin", "user": "alice" }),
+        json!({ "role": "admin", "expires_in_s": 0 }),
+        json!({ "role": "admin", "expires_in_s": -1 }),
+        json!({}),
+        json!({ "role": "user", "user": "@bank" }),
+        json!({ "role": "admin", "note": "x".repeat(256) }),
+    ] {
+        let refused = server.admin().post("/v1/tokens", wanted);
+        assert_eq!(refused.status, 400, "{}", refused.json);
+    }
+    server.admin().ask("DELETE", "/v1/tokens/tok-none").send().refuses(404, "token_not_found");
+}
+
+#[test]
+fn a_minted_token_is_shown_once() {
+    let server = Server::start();
+    let minted = server.admin().post("/v1/tokens", json!({ "role": "user", "user": "alice" })).is(201);
+    assert_eq!((&minted["role"], &minted["user"]), (&json!("user"), &json!("alice")));
+    let secret = minted.text("token");
+    assert!(secret.starts_with("cbx_"));
+    for path in ["/v1/tokens", "/metrics", "/healthz", "/v1/verify"] {
+        let body = server.admin().get(path).is(200).body;
+        assert!(!String::from_utf8_lossy(&body).contains("cbx_"), "{path}");
+    }
+    assert_eq!(
+        fields(&server.admin().get("/v1/tokens").rows()[0]),
+        ["id", "role", "user", "note", "created_at", "expires_at", "revoked_at"]
+    );
+}
+
+#[test]
+fn a_user_reaches_nothing_of_another_by_any_path() {
+    let server = Server::start();
+    let (alice, admin) = (server.user_with("alice", "100"), server.admin());
+    let bobs = admin.post("/v1/wallets/bob/recharge", json!({ "amount": 300 })).is(200);
+    let (entry, code) = (&bobs["entry"]["id"], bobs["coupon"]["code"].as_str().unwrap());
+    let before = admin.get("/v1/wallets/bob").is(200).json;
+    for path in [
+        "/v1/wallets/bob",
+        "/v1/wallets/%62ob",
+        "/v1/wallets/Alice",
+        "/v1/wallets/bob/entries",
+        "/v1/wallets/bob/coupons",
+        "/wallet?user_id=bob",
+        "/v1/locks/wallet/bob",
+        "/v1/locks/wallet%2Fbob",
+        "/v1/locks/wallet/bob/events",
+        "/v1/locks/wallet/alice/x",
+        "/v1/locks/wallet/Alice",
+        "/v1/locks/nightly",
+        "/v1/wallets/@bank",
+        "/v1/wallets/@sales/entries",
+        "/v1/locks/wallet/bob?fence=1&wait_ms=1",
+    ] {
+        alice.get(path).refuses(403, "forbidden");
+    }
+    for path in [
+        "/v1/wallets/alice/../bob",
+        "/v1/wallets/alice%2F..%2Fbob/entries",
+        "//v1/wallets/bob",
+        "/v1/wallets/bob/",
+        "/V1/wallets/bob",
+    ] {
+        assert!([400, 404].contains(&alice.get(path).status), "{path}");
+    }
+    let one = |path: String| alice.get(&path).json;
+    let (theirs, none) = (
+        alice.get(&format!("/v1/entries/{entry}")).refuses(404, "entry_not_found"),
+        alice.get("/v1/entries/999").refuses(404, "entry_not_found"),
+    );
+    assert_eq!(theirs.text("detail").replace(&entry.to_string(), "N"), none.text("detail").replace("999", "N"));
+    for path in [
+        format!("/v1/coupons/{code}"),
+        format!("/v1/coupons/{}", code.to_lowercase()),
+        format!("/v1/coupons/{code}/quote?amount=300"),
+    ] {
+        let unknown = one(path
+            .to_uppercase()
+            .replace("/V1/COUPONS/", "/v1/coupons/")
+            .replace(code, "ZZZZ")
+            .replace("QUOTE?AMOUNT", "quote?amount"));
+        let theirs = alice.get(&path).refuses(404, "coupon_not_found");
+        assert_eq!(theirs.json.to_string().replace(code, "ZZZZ"), unknown.to_string(), "as good as none");
+    }
+    for (path, body) in [
+        ("recharge", json!({ "amount": 1 })),
+        ("withdraw", json!({ "amount": 1 })),
+        ("pay", json!({ "amount": 1 })),
+        ("transfer", json!({ "amount": 1, "to": "alice" })),
+        ("coupons", json!({ "kind": "1" })),
+    ] {
+        alice.post(&format!("/v1/wallets/bob/{path}"), body).refuses(403, "forbidden");
+    }
+    alice.post("/v1/wallets/alice/pay", json!({ "amount": 300, "coupon": code })).refuses(404, "coupon_not_found");
+    alice.post(&format!("/v1/entries/{entry}/refund"), json!({})).refuses(403, "forbidden");
+    for method in ["POST", "PATCH", "DELETE"] {
+        alice
+            .ask(method, "/v1/locks/wallet/bob")
+            .header("Lock-Token", "lk1.a.1.0123456789abcdef")
+            .send()
+            .refuses(403, "forbidden");
+    }
+    assert_eq!(admin.get("/v1/wallets/bob").is(200).json, before, "and nothing happened to it");
+    assert_eq!(admin.balance("alice"), "100.00");
+}
+
+#[test]
+fn a_user_sees_one_side_of_an_entry_in_answers_lists_files_and_repeats() {
+    let server = Server::start();
+    let (alice, bob) = (server.user_with("alice", "50"), server.user_with("bob", "70"));
+    let sent = alice.post_once("k", "/v1/wallets/alice/transfer", json!({ "to": "bob", "amount": 10 })).is(200);
+    let repeated = alice.post_once("k", "/v1/wallets/alice/transfer", json!({ "to": "bob", "amount": 10 })).is(200);
+    let own = alice.post("/wallet", json!({ "money": 1 })).is(200);
+    assert_eq!((&own["entry"]["from_balance"], &own["entry"]["to_balance"]), (&json!(null), &json!("41.00")));
+    let id = sent["entry"]["id"].as_i64().unwrap();
+    let of_list = |client: &Client, user: &str| -> Value {
+        let list = client.get(&format!("/v1/wallets/{user}/entries")).is(200);
+        list.rows().iter().find(|row| row["id"] == id).unwrap().clone()
+    };
+    let of_lines = |client: &Client, user: &str| -> Value {
+        let answer = client
+            .ask("GET", &format!("/v1/wallets/{user}/entries?kind=transfer"))
+            .header("Accept", "application/x-ndjson")
+            .send()
+            .is(200);
+        serde_json::from_slice(&answer.body).unwrap()
+    };
+    let one = |client: &Client| client.get(&format!("/v1/entries/{id}")).is(200)["entry"].clone();
+    for entry in [
+        sent["entry"].clone(),
+        repeated["entry"].clone(),
+        of_list(&alice, "alice"),
+        of_lines(&alice, "alice"),
+        one(&alice),
+    ] {
+        assert_eq!(
+            (&entry["from_balance"], &entry["to_balance"], &entry["hash"]),
+            (&json!("40.00"), &json!(null), &json!(null))
+        );
+    }
+    for entry in [of_list(&bob, "bob"), of_lines(&bob, "bob"), one(&bob)] {
+        assert_eq!(
+            (&entry["from_balance"], &entry["to_balance"], &entry["hash"]),
+            (&json!(null), &json!("80.00"), &json!(null))
+        );
+    }
+    let csv = bob.ask("GET", "/v1/wallets/bob/entries?kind=transfer").header("Accept", "text/csv").send().is(200);
+    let csv = String::from_utf8(csv.body).unwrap();
+    assert!(csv.contains(",10.00,,80.00,") && !csv.contains("40.00"), "{csv}");
+    for role in ["teller", "auditor", "admin"] {
+        let entry = one(&server.role(role));
+        assert_eq!((&entry["from_balance"], &entry["to_balance"]), (&json!("40.00"), &json!("80.00")));
+        assert!(entry["hash"].is_string());
+    }
+}
+
+#[test]
+fn users_recharge_themselves_only_where_they_may() {
+    let server = Server::with(&["--no-self-recharge"]);
+    let alice = server.user("alice");
+    alice.post("/wallet", json!({ "money": 1 })).refuses(403, "forbidden");
+    alice.post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).refuses(403, "forbidden");
+    server.role("teller").post("/v1/wallets/alice/recharge", json!({ "amount": 9 })).is(200);
+    assert_eq!(alice.put("/wallet", json!({ "money": 1 })).is(200)["balance"], "8.00");
+}
+
+#[test]
+fn a_web_page_of_another_site_may_not_ask() {
+    let server = Server::with(&["--open", "--host", "Shop.local"]);
+    let ask = |headers: &[(&str, &str)]| {
+        let asking = server.nobody().ask("POST", "/v1/wallets/alice/recharge").form("amount=1");
+        headers.iter().fold(asking, |asking, (name, value)| asking.header(name, value)).send()
+    };
+    for good in [
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "localhost",
+        "LOCALHOST:8866",
+        "[::1]:8866",
+        "10.1.2.3",
+        "shop.local",
+        "shop.LOCAL:1",
+    ] {
+        ask(&[("Host", good)]).is(200);
+        ask(&[("Host", good), ("Origin", &format!("http://{good}"))]).is(200);
+        ask(&[("Host", good), ("Origin", &format!("https://{good}")), ("Sec-Fetch-Site", "same-origin")]).is(200);
+        ask(&[("Host", good), ("Sec-Fetch-Site", "cross-site")]).refuses(403, "forbidden");
+        for origin in ["null", "http://evil.example", "", "file://", "ftp://localhost", "http://localhost:9", good] {
+            ask(&[("Host", good), ("Origin", origin)]).refuses(403, "forbidden");
+        }
+    }
+    for bad in [
+        "evil.example",
+        "evil.example:8866",
+        "localhost.evil.example",
+        "127.0.0.1.nip.io",
+        "notshop.local",
+        "shop.local.",
+        "[::1",
+        "localhost:80:80",
+    ] {
+        ask(&[("Host", bad)]).refuses(403, "forbidden");
+        ask(&[("Host", bad), ("Origin", &format!("http://{bad}"))]).refuses(403, "forbidden");
+    }
+    for path in ["/healthz", "/wallet?user_id=alice", "/nothing"] {
+        server.nobody().ask("GET", path).header("Host", "evil.example").send().refuses(403, "forbidden");
+    }
+    let two = server.nobody().ask("GET", "/healthz").header("Host", "localhost").header("Origin", "http://localhost");
+    two.header("Origin", "http://evil.example").send().refuses(403, "forbidden");
+}

@@ -1,0 +1,359 @@
+//! The real program on a temporary file and a free port, and a client that forgives nothing: every answer it reads is
+//! held against `/openapi.json` as well.
+
+use cashbox::http::route;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::ops::{Index, IndexMut};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// Longer than anything here takes, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The admin's access token, chosen by the operator.
+pub const ADMIN: &str = "cbx_the-admin-of-these-tests";
+
+/// A running `cashbox serve`, ended when dropped.
+pub struct Server {
+    process: Child,
+    address: SocketAddr,
+    /// The file and what else belongs to this server.
+    pub folder: TempDir,
+    flags: Vec<String>,
+}
+
+impl Server {
+    pub fn start() -> Server {
+        Server::with(&[])
+    }
+
+    pub fn with(flags: &[&str]) -> Server {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
+        Server::on(folder, flags.iter().map(|flag| (*flag).to_owned()).collect())
+    }
+
+    fn on(folder: TempDir, flags: Vec<String>) -> Server {
+        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CASHBOX_")) {
+            command.env_remove(name);
+        }
+        command.arg("serve").arg("--db").arg(folder.path().join("cashbox.db")).args(["--listen", "127.0.0.1:0"]);
+        command.arg("--token-file").arg(folder.path().join("admin")).args(&flags).current_dir(folder.path());
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
+        let Some(address) = address else {
+            let log = std::fs::read_to_string(folder.path().join("log"));
+            panic!("the server says {line:?}, and {log:?}");
+        };
+        Server { process, address, folder, flags }
+    }
+
+    /// Killed on the spot, and started again on the same file.
+    pub fn killed_and_started_again(mut self) -> Server {
+        self.end();
+        let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
+        Server::on(folder, std::mem::take(&mut self.flags))
+    }
+
+    fn end(&mut self) {
+        let _ = self.process.kill(); // it may have ended by itself
+        self.process.wait().unwrap();
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A client with that access token.
+    pub fn client(&self, token: &str) -> Client {
+        Client { address: self.address, token: Some(token.to_owned()) }
+    }
+
+    pub fn nobody(&self) -> Client {
+        Client { address: self.address, token: None }
+    }
+
+    pub fn admin(&self) -> Client {
+        self.client(ADMIN)
+    }
+
+    /// A client whose new access token has that role.
+    pub fn role(&self, role: &str) -> Client {
+        self.mint(json!({ "role": role })).0
+    }
+
+    /// A client who is that user.
+    pub fn user(&self, user: &str) -> Client {
+        self.mint(json!({ "role": "user", "user": user })).0
+    }
+
+    /// A client with a new access token, and the token's id.
+    pub fn mint(&self, wanted: Value) -> (Client, String) {
+        let minted = self.admin().post("/v1/tokens", wanted).is(201);
+        (self.client(minted["token"].as_str().unwrap()), minted.text("id"))
+    }
+
+    /// A user with a wallet that holds so much.
+    pub fn user_with(&self, user: &str, amount: &str) -> Client {
+        let client = self.user(user);
+        self.admin().post(&format!("/v1/wallets/{user}/recharge"), json!({ "amount": amount })).is(200);
+        client
+    }
+
+    /// Every byte the server keeps on disk.
+    pub fn bytes_on_disk(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for file in ["cashbox.db", "cashbox.db-wal"] {
+            if let Ok(mut file) = File::open(self.folder.path().join(file)) {
+                file.read_to_end(&mut bytes).unwrap();
+            }
+        }
+        bytes
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Who asks: an address and an access token.
+#[derive(Clone)]
+pub struct Client {
+    pub address: SocketAddr,
+    pub token: Option<String>,
+}
+
+impl Client {
+    pub fn ask(&self, method: &str, path: &str) -> Asking {
+        let asking = Asking {
+            address: self.address,
+            method: method.to_owned(),
+            target: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        };
+        match &self.token {
+            Some(token) => asking.header("Authorization", &format!("Bearer {token}")),
+            None => asking,
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path).send()
+    }
+
+    pub fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask("POST", path).json(body).send()
+    }
+
+    pub fn put(&self, path: &str, body: Value) -> Answer {
+        self.ask("PUT", path).json(body).send()
+    }
+
+    /// A post under an idempotency key.
+    pub fn post_once(&self, key: &str, path: &str, body: Value) -> Answer {
+        self.ask("POST", path).header("Idempotency-Key", key).json(body).send()
+    }
+
+    pub fn balance(&self, user: &str) -> String {
+        self.get(&format!("/v1/wallets/{user}")).is(200).text("balance")
+    }
+}
+
+/// A request that is being written.
+#[derive(Clone)]
+pub struct Asking {
+    address: SocketAddr,
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Asking {
+    pub fn header(mut self, name: &str, value: &str) -> Asking {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn json(self, body: impl ToString) -> Asking {
+        self.body("application/json", body.to_string().as_bytes())
+    }
+
+    pub fn form(self, body: &str) -> Asking {
+        self.body("application/x-www-form-urlencoded", body.as_bytes())
+    }
+
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Asking {
+        self.body = body.to_vec();
+        self.header("Content-Type", content_type)
+    }
+
+    /// Sent and not read: whoever holds the stream can read the answer, or hang up.
+    pub fn begin(&self) -> TcpStream {
+        let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.target);
+        if !self.headers.iter().any(|(name, _)| name == "Host") {
+            text += &format!("Host: {}\r\n", self.address);
+        }
+        for (name, value) in &self.headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += &format!("Content-Length: {}\r\n\r\n", self.body.len());
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(&[text.as_bytes(), &self.body].concat()); // a server may answer before it is all sent
+        stream
+    }
+
+    /// The answer that comes on the stream.
+    pub fn read(&self, mut stream: TcpStream) -> Answer {
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
+        let answer = Answer::parse(&bytes, self.method == "HEAD");
+        super::http_openapi::hold_against_its_description(&self.method, &self.target, &answer);
+        answer
+    }
+
+    pub fn send(&self) -> Answer {
+        self.read(self.begin())
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
+    pub json: Value,
+}
+
+impl Answer {
+    fn parse(bytes: &[u8], head_only: bool) -> Answer {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("this is no answer: {:?}", String::from_utf8_lossy(bytes)));
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap();
+        let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec(), json: Value::Null };
+        if answer.header("transfer-encoding") == Some("chunked") && !head_only {
+            answer.body = unchunked(&answer.body);
+        } else if let Some(length) = answer.header("content-length").filter(|_| !head_only) {
+            assert_eq!(length, answer.body.len().to_string(), "the body is as long as the head says");
+        }
+        answer.json = serde_json::from_slice(&answer.body).unwrap_or(Value::Null);
+        answer
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(is, _)| is.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    pub fn was_replayed(&self) -> bool {
+        self.header("Idempotency-Replayed") == Some("true")
+    }
+
+    /// A good answer of that status.
+    #[track_caller]
+    pub fn is(self, status: u16) -> Answer {
+        assert_eq!(self.status, status, "{}", String::from_utf8_lossy(&self.body));
+        if self.header("content-type") == Some("application/json") && self.json.get("openapi").is_none() {
+            assert_eq!(self.json["code"], status, "every answer has its code");
+            assert!(self.json["msg"].is_string(), "every answer has a msg");
+        }
+        self
+    }
+
+    /// A problem of that status and name, with every member a problem has.
+    #[track_caller]
+    pub fn refuses(self, status: u16, name: &str) -> Answer {
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!((self.status, self.json["error"].as_str()), (status, Some(name)), "{body}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{body}");
+        assert_eq!(self.json["type"], format!("/problems/{name}"), "{body}");
+        assert_eq!((&self.json["status"], &self.json["code"]), (&json!(status), &json!(status)), "{body}");
+        for member in ["title", "detail", "msg"] {
+            assert!(self.json[member].as_str().is_some_and(|text| !text.is_empty()), "{member} in {body}");
+        }
+        self
+    }
+
+    #[track_caller]
+    pub fn text(&self, field: &str) -> String {
+        self.json[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.json)).to_owned()
+    }
+
+    pub fn rows(&self) -> &Vec<Value> {
+        self.json["data"].as_array().unwrap()
+    }
+}
+
+impl Index<&str> for Answer {
+    type Output = Value;
+    fn index(&self, field: &str) -> &Value {
+        &self.json[field]
+    }
+}
+
+impl IndexMut<&str> for Answer {
+    fn index_mut(&mut self, field: &str) -> &mut Value {
+        &mut self.json[field]
+    }
+}
+
+fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
+    let mut body = Vec::new();
+    loop {
+        let line = bytes.windows(2).position(|two| two == b"\r\n").expect("a chunk has a size line");
+        let size = usize::from_str_radix(std::str::from_utf8(&bytes[..line]).unwrap(), 16).unwrap();
+        body.extend(&bytes[line + 2..line + 2 + size]);
+        bytes = &bytes[line + 2 + size + 2..];
+        if size == 0 {
+            return body;
+        }
+    }
+}
+
+/// Waits for what another process is about to do; each look is a question to it, so nothing spins.
+#[track_caller]
+pub fn until(happened: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < deadline, "it did not happen");
+    }
+}
+
+/// The names of an object's fields, in order.
+pub fn fields(object: &Value) -> Vec<&str> {
+    object.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+/// The server's own description, asked for once.
+pub fn description() -> &'static Value {
+    static DESCRIPTION: OnceLock<Value> = OnceLock::new();
+    DESCRIPTION.get_or_init(|| {
+        let server = Server::with(&["--open"]);
+        let asking = server.nobody().ask("GET", "/openapi.json");
+        let mut bytes = Vec::new();
+        asking.begin().read_to_end(&mut bytes).unwrap();
+        Answer::parse(&bytes, false).json
+    })
+}
+
+/// The pattern of the route that a request is for, as the description writes it.
+pub fn described_path(method: &str, target: &str) -> Option<String> {
+    let path = target.split('?').next().unwrap_or_default();
+    let (number, _) = route::find(method, path).ok()?;
+    Some(route::ROUTES[number].path.replace("...}", "}"))
+}
