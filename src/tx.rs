@@ -1,7 +1,8 @@
 //! The thin door to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
 //! proves that you are the writer.
 //!
-//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here.
+//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here;
+//! SQLite writes that `?1`, and takes `$1` for a name that gets its number where it is first seen.
 
 use crate::error::{Error, Name};
 use crate::id::{CouponCode, EntryId, Fence, LockId, UserId, WalletId};
@@ -9,6 +10,7 @@ use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode};
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Deref;
 
@@ -20,6 +22,11 @@ pub type Got<T> = rusqlite::Result<T>;
 /// What a mapper says of a column that holds what it never should: the file is damaged.
 pub fn unreadable(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
+}
+
+/// The statement as SQLite numbers parameters.
+fn numbered(sql: &str) -> Cow<'_, str> {
+    if sql.contains('$') { Cow::Owned(sql.replace('$', "?")) } else { Cow::Borrowed(sql) }
 }
 
 /// A consistent view of the file.
@@ -40,7 +47,7 @@ impl<'conn> ReadTx<'conn> {
         params: impl rusqlite::Params,
         map: impl FnOnce(&Row<'_>) -> Got<T>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = self.conn.prepare_cached(&numbered(sql))?;
         let mut rows = statement.query(params)?;
         Ok(rows.next()?.map(map).transpose()?)
     }
@@ -52,7 +59,7 @@ impl<'conn> ReadTx<'conn> {
         params: impl rusqlite::Params,
         map: impl FnMut(&Row<'_>) -> Got<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = self.conn.prepare_cached(sql)?;
+        let mut statement = self.conn.prepare_cached(&numbered(sql))?;
         let rows = statement.query_map(params, map)?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
@@ -93,7 +100,7 @@ impl<'conn> WriteTx<'conn> {
 
     /// Runs one statement; how many rows it changed.
     pub fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
-        Ok(self.read.conn.prepare_cached(sql)?.execute(params)?)
+        Ok(self.read.conn.prepare_cached(&numbered(sql))?.execute(params)?)
     }
 
     /// Runs a statement that must change exactly one row.
