@@ -1,1 +1,10 @@
-fn main() {}
+//! The tests of cashbox as one binary. [`harness`] has what they share: a file, a manual clock, and `check`.
+
+mod attacks;
+mod harness;
+mod keys;
+mod locks;
+mod model;
+mod money;
+mod storage;
+mod waiting;
