@@ -338,8 +338,9 @@ fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
         &book,
         "
         pay      alice 8 coupon x            | discount 0.80 amount 7.20
-        grant    alice x                     | coupon x
-        pay      alice 8 coupon x            | discount 1.00
+        recharge bob 199                     | coupon none
+        grant    bob x                       | coupon x
+        pay      bob 8 coupon x              | discount 1.00 coupon x used
         ",
     );
 }
