@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::id::{CouponCode, EntryId, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
 use crate::ledger::{self, Act, Moved, Note};
-use crate::lock::{self, Ask, Grant, Lock, Renewed, Revoke};
+use crate::lock::{self, Ask, Grant, Guarded, Lock, Renewed, Revoke};
 use crate::money::Money;
 use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, Minted, Wanted};
@@ -83,7 +83,8 @@ pub enum Receipt {
 
 /// What came of trying a command.
 pub enum Applied {
-    /// It is done. These locks are free now, or were let go on the way: somebody may be waiting for them.
+    /// It is done. These locks are free now, or are held for another time than before: somebody may be waiting for
+    /// them and must look again.
     Done(Receipt, Vec<LockId>),
     /// Somebody has this lock. Whatever was written must be rolled back.
     Held(LockId),
@@ -99,22 +100,26 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
         Command::Release { id, token } => {
             Ok(Applied::Done(Receipt::Released, lock::release(tx, id.as_ref(), token, by)?))
         }
+        Command::Renew { id, token, expire_ms } => {
+            let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
+            Ok(Applied::Done(Receipt::Renewed(renewed), ids))
+        }
         Command::Revoke(revoke) => {
             let lock = lock::revoke(tx, revoke, by)?;
             Ok(Applied::Done(Receipt::Revoked(Box::new(lock)), vec![revoke.id.clone()]))
         }
         _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
-            Ok(guarded) => {
-                let act = Act { by: by.to_owned(), fence: guarded.fence };
-                Ok(Applied::Done(carry_out(tx, command, &act)?, guarded.freed))
-            }
+            Ok(guarded) => Ok(Applied::Done(carry_out(tx, command, by, &guarded)?, guarded.freed)),
             Err(id) => Ok(Applied::Held(id)),
         },
     }
 }
 
-fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, Error> {
+fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -> Result<Receipt, Error> {
     let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
+    let no_lease = guarded.leases.is_empty();
+    let fence = if no_lease { None } else { guarded.fence_for(&locks_needed(tx, command)?) };
+    let act = &Act { by: by.to_owned(), fence };
     match command {
         Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
         Command::Withdraw { user, amount, note } => ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved),
@@ -135,18 +140,15 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, act: &Act) -> Result<Receipt, 
         }
         Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
         Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
-        Command::Renew { id, token, expire_ms } => {
-            lock::renew(tx, id.as_ref(), token, *expire_ms).map(Receipt::Renewed)
-        }
         Command::Batch(items) => {
             let done = items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| carry_out(tx, item, act).map_err(|error| error.with("index", index)));
+                .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
-        Command::Acquire(_) | Command::Release { .. } | Command::Revoke(_) => {
-            unreachable!("what changes who holds a lock is applied above and is no batch item")
+        Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
+            unreachable!("what changes a lock is applied above and is no batch item")
         }
     }
 }

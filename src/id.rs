@@ -65,7 +65,7 @@ impl WalletId {
 
     /// The lock that guards this wallet; the system's wallets have none.
     pub fn lock(&self) -> Option<LockId> {
-        (!self.is_system()).then(|| LockId(format!("wallet/{}", self.0)))
+        (!self.is_system()).then(|| LockId(format!("{}{}", LockId::OF_A_WALLET, self.0)))
     }
 }
 
@@ -145,6 +145,13 @@ impl IdempotencyKey {
 pub struct LockId(String);
 
 impl LockId {
+    const OF_A_WALLET: &str = "wallet/";
+
+    /// Whether it guards a user's wallet.
+    pub fn guards_a_wallet(&self) -> bool {
+        self.0.starts_with(LockId::OF_A_WALLET)
+    }
+
     /// Takes a lock's name as a client wrote it.
     pub fn parse(text: &str) -> Result<LockId, Error> {
         if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {

@@ -10,10 +10,23 @@ use crate::tx::{WriteTx, params};
 /// A write that may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guarded {
-    /// The lease it is made under: that of the first of its locks which a token proves, else of the first token.
-    pub fence: Option<Fence>,
+    /// The leases that were proved.
+    pub leases: Vec<(LockId, Fence)>,
     /// Locks whose dead leases were cleared away on the way: somebody may be waiting for them.
     pub freed: Vec<LockId>,
+}
+
+impl Guarded {
+    /// The lease that an entry touching the locks `needed` is made under: that of the first of them which was proved,
+    /// else of the first lock that guards no wallet (a job's). Another wallet's lease guards nothing here.
+    pub fn fence_for(&self, needed: &[LockId]) -> Option<Fence> {
+        let own = needed.iter().find_map(|id| self.fence_of(id));
+        own.or_else(|| self.leases.iter().find(|(id, _)| !id.guards_a_wallet()).map(|(_, fence)| *fence))
+    }
+
+    fn fence_of(&self, id: &LockId) -> Option<Fence> {
+        self.leases.iter().find(|(proved, _)| proved == id).map(|(_, fence)| *fence)
+    }
 }
 
 /// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or held
@@ -24,16 +37,14 @@ pub fn guard(
     needed: &[LockId],
     by: &str,
 ) -> Result<Result<Guarded, LockId>, Error> {
-    let mut proved: Vec<Lock> = Vec::new();
+    let mut guarded = Guarded::default();
     for token in tokens {
-        proved.extend(held_together(tx, token)?);
+        guarded.leases.extend(held_together(tx, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
     }
-    let fence_of = |id: &LockId| proved.iter().find(|lock| lock.id == *id).map(|lock| lock.fence);
-    let mut guarded = Guarded {
-        fence: needed.iter().find_map(fence_of).or_else(|| proved.first().map(|lock| lock.fence)),
-        freed: Vec::new(),
-    };
-    for id in needed.iter().filter(|id| fence_of(id).is_none()) {
+    for id in needed {
+        if guarded.fence_of(id).is_some() {
+            continue;
+        }
         match find(tx, id)? {
             None => {}
             Some(lock) if lock.state(tx.now().lease_ms) == State::Stale => {

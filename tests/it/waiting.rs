@@ -37,10 +37,25 @@ fn how(outcome: &Outcome) -> How {
 fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: impl FnOnce()) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         let answers = scope.spawn(|| book.submit_all(sent));
+        let _nobody_hangs = Dismissed(book);
         book.until_parked(parked);
         then();
+        if !answers.is_finished() {
+            book.until_parked(0);
+        }
         answers.join().unwrap()
     })
+}
+
+/// Sends everyone home who still waits when a test fails, so that it ends.
+struct Dismissed<'a>(&'a Book);
+
+impl Drop for Dismissed<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.refuse_waiting();
+        }
+    }
 }
 
 #[test]
