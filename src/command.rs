@@ -191,6 +191,17 @@ impl Command {
         )
     }
 
+    /// Names the wish for a lock: asking again with the same secret is the same wish.
+    pub fn lock_wish(&self) -> Option<[u8; 16]> {
+        let Command::Acquire(ask) = self else { return None };
+        let mut text = Canonical(Vec::new());
+        text.verb("acquire").field(ask.secret.as_str());
+        for id in &ask.ids {
+            text.field(id);
+        }
+        Some(secret::sha256_short(&text.0))
+    }
+
     /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON).
     pub fn fingerprint(&self) -> [u8; 16] {
         secret::sha256_short(&self.canonical())

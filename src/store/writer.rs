@@ -68,6 +68,7 @@ pub struct Work {
     envelope: Envelope,
     command: Command,
     intention: Option<Intention>,
+    wish: Option<[u8; 16]>,
     clients: Vec<Client>,
 }
 
@@ -81,16 +82,18 @@ impl Work {
     fn new(envelope: Envelope, command: Command, reply: Sender<(usize, Outcome)>, index: usize) -> Work {
         let key = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
         let intention = key.map(|key| Intention::new(&envelope.by, key, &command));
+        let wish = intention.map(|intention| intention.id).or_else(|| command.lock_wish());
         let clients = vec![Client { reply, index, alive: envelope.alive.clone() }];
-        Work { envelope, command, intention, clients }
+        Work { envelope, command, intention, wish, clients }
     }
 
-    /// What the client named, if it named something.
-    pub fn intention(&self) -> Option<&Intention> {
-        self.intention.as_ref()
+    /// What tells a repeat while this waits: the client's name for its intention, or the secret it asks for a lock with.
+    pub fn wish(&self) -> Option<[u8; 16]> {
+        self.wish
     }
 
-    fn has_a_client(&self) -> bool {
+    /// Whether anybody still wants to know.
+    pub fn has_a_client(&self) -> bool {
         self.clients.iter().any(|client| client.alive.as_ref().is_none_or(|alive| alive()))
     }
 }
@@ -128,6 +131,7 @@ impl Writer {
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             refuses_waiting: false,
+            dropped_gone_ms: i64::MIN / 2,
             doubt: None,
             stats: Arc::clone(&stats),
         };
@@ -202,6 +206,10 @@ fn stopped() -> Error {
 
 /// The most commands one commit takes: more would only lengthen the wait of the first.
 const BATCH_MAX: usize = 256;
+/// How soon those who wait try again after a batch that could not be written.
+const LOOK_AGAIN_MS: i64 = 250;
+/// How often at most those are looked for, when there is no room, whose clients have gone.
+const DROP_GONE_EVERY_MS: i64 = 100;
 /// How long the writer is idle before it checkpoints.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -239,6 +247,8 @@ struct Desk {
     space: Space,
     sweep: Sweep,
     refuses_waiting: bool,
+    /// When those were last dropped from the queues whose clients have gone.
+    dropped_gone_ms: i64,
     /// Set when a commit's outcome is unknown: nothing is done any more.
     doubt: Option<Error>,
     stats: Arc<Stats>,
@@ -340,6 +350,7 @@ impl Desk {
                 let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
             }
             crate::log::error("the batch is lost", &error);
+            self.waiting.look_again_at(now + LOOK_AGAIN_MS);
             error
         });
         for (clients, outcome) in answers {
@@ -392,7 +403,7 @@ impl Desk {
         stats::add(&self.stats.commands, 1);
         match self.consider(conn, tx, &work) {
             Ok(Considered::Joins(first)) => {
-                if let Some(first) = self.waiting.with_intention(&first) {
+                if let Some(first) = self.waiting.with_wish(&first) {
                     first.work.clients.extend(work.clients);
                 }
                 Ok(())
@@ -418,7 +429,7 @@ impl Desk {
                 let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
                 return answered(Outcome { result, replayed });
             }
-            if let Some(first) = self.waiting.with_intention(&intention.id) {
+            if let Some(first) = self.waiting.with_wish(&intention.id) {
                 let same = first.work.intention.is_some_and(|first| first.request == intention.request);
                 return if same {
                     Ok(Considered::Joins(intention.id))
@@ -427,7 +438,10 @@ impl Desk {
                 };
             }
         }
-        self.attempt(conn, tx, work).map(Considered::Tried)
+        match work.wish.filter(|wish| work.intention.is_none() && self.waiting.with_wish(wish).is_some()) {
+            Some(wish) if work.envelope.wait_ms > 0 => Ok(Considered::Joins(wish)),
+            _ => self.attempt(conn, tx, work).map(Considered::Tried),
+        }
     }
 
     /// Carries a command out in a savepoint of its own, with its idempotency record.
@@ -487,6 +501,10 @@ impl Desk {
             stopped()
         } else {
             let ids = command::locks_needed(tx, &work.command)?;
+            if !self.waiting.has_room(&ids) && now - self.dropped_gone_ms >= DROP_GONE_EVERY_MS {
+                self.dropped_gone_ms = now;
+                self.waiting.drop_gone();
+            }
             if self.waiting.has_room(&ids) {
                 stats::add(&self.stats.lock_waits, 1);
                 let deadline_ms = now + work.envelope.wait_ms;
@@ -571,6 +589,9 @@ impl Desk {
                 let error = Error::new(Name::Locked, "somebody else has the lock");
                 send(parked.work.clients, Outcome::from(error));
             }
+        }
+        if self.waiting.next_moment().is_some_and(|moment| moment <= now) {
+            self.waiting.look_again_at(now + LOOK_AGAIN_MS);
         }
         self.sweep.next_ms = self.sweep.next_ms.max(now + SWEEP_EVERY_MS);
     }
