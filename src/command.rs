@@ -83,7 +83,8 @@ pub enum Receipt {
 
 /// What came of trying a command.
 pub enum Applied {
-    /// It is done. These locks are free now, or were let go on the way: somebody may be waiting for them.
+    /// It is done. These locks are free now, or are held for another time than before: somebody may be waiting for
+    /// them and must look again.
     Done(Receipt, Vec<LockId>),
     /// Somebody has this lock. Whatever was written must be rolled back.
     Held(LockId),
@@ -100,33 +101,25 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
             Ok(Applied::Done(Receipt::Released, lock::release(tx, id.as_ref(), token, by)?))
         }
         Command::Renew { id, token, expire_ms } => {
-            let renewed = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
-            Ok(Applied::Done(Receipt::Renewed(renewed), id.iter().cloned().collect()))
+            let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
+            Ok(Applied::Done(Receipt::Renewed(renewed), ids))
         }
         Command::Revoke(revoke) => {
             let lock = lock::revoke(tx, revoke, by)?;
             Ok(Applied::Done(Receipt::Revoked(Box::new(lock)), vec![revoke.id.clone()]))
         }
         _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
-            Ok(guarded) => {
-                let receipt = carry_out(tx, command, by, &guarded)?;
-                Ok(Applied::Done(receipt, guarded.freed))
-            }
+            Ok(guarded) => Ok(Applied::Done(carry_out(tx, command, by, &guarded)?, guarded.freed)),
             Err(id) => Ok(Applied::Held(id)),
         },
     }
 }
 
 fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -> Result<Receipt, Error> {
-    if let Command::Batch(items) = command {
-        let done = items
-            .iter()
-            .enumerate()
-            .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
-        return done.collect::<Result<_, _>>().map(Receipt::Batch);
-    }
-    let act = &Act { by: by.to_owned(), fence: guarded.fence_over(&locks_needed(tx, command)?) };
     let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
+    let no_lease = guarded.leases.is_empty();
+    let fence = if no_lease { None } else { guarded.fence_for(&locks_needed(tx, command)?) };
+    let act = &Act { by: by.to_owned(), fence };
     match command {
         Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
         Command::Withdraw { user, amount, note } => ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved),
@@ -147,9 +140,15 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -
         }
         Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
         Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
-        Command::Batch(_) => unreachable!("its items are carried out above, one by one"),
+        Command::Batch(items) => {
+            let done = items
+                .iter()
+                .enumerate()
+                .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
+            done.collect::<Result<_, _>>().map(Receipt::Batch)
+        }
         Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
-            unreachable!("what changes who holds a lock is applied above and is no batch item")
+            unreachable!("what changes a lock is applied above and is no batch item")
         }
     }
 }
@@ -190,6 +189,17 @@ impl Command {
                 | Command::Release { .. }
                 | Command::Revoke(_)
         )
+    }
+
+    /// Names the wish for a lock: asking again with the same secret is the same wish.
+    pub fn lock_wish(&self) -> Option<[u8; 16]> {
+        let Command::Acquire(ask) = self else { return None };
+        let mut text = Canonical(Vec::new());
+        text.verb("acquire").field(ask.secret.as_str());
+        for id in &ask.ids {
+            text.field(id);
+        }
+        Some(secret::sha256_short(&text.0))
     }
 
     /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON).

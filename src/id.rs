@@ -65,7 +65,7 @@ impl WalletId {
 
     /// The lock that guards this wallet; the system's wallets have none.
     pub fn lock(&self) -> Option<LockId> {
-        (!self.is_system()).then(|| LockId(format!("{WALLET_LOCK}{}", self.0)))
+        (!self.is_system()).then(|| LockId(format!("{}{}", LockId::OF_A_WALLET, self.0)))
     }
 }
 
@@ -144,21 +144,20 @@ impl IdempotencyKey {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(String);
 
-/// How the lock of a user's wallet begins.
-const WALLET_LOCK: &str = "wallet/";
-
 impl LockId {
+    const OF_A_WALLET: &str = "wallet/";
+
+    /// Whether it guards a user's wallet.
+    pub fn guards_a_wallet(&self) -> bool {
+        self.0.starts_with(LockId::OF_A_WALLET)
+    }
+
     /// Takes a lock's name as a client wrote it.
     pub fn parse(text: &str) -> Result<LockId, Error> {
         if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
             return Ok(LockId(text.to_owned()));
         }
         Err(Error::invalid("a lock id is 1 to 255 bytes without control characters"))
-    }
-
-    /// Whether it guards a wallet.
-    pub fn is_of_a_wallet(&self) -> bool {
-        self.0.starts_with(WALLET_LOCK)
     }
 
     /// The name as text.

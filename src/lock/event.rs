@@ -140,19 +140,11 @@ pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &
     Ok(tx.one(sql, params![id, fence, sha256_short(secret.as_str().as_bytes())], |_| Ok(()))?.is_some())
 }
 
-/// The locks that were given back under that fence with this secret.
-pub(super) fn released_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
+/// The locks that were granted together under that fence with this secret.
+pub(super) fn granted_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
     let sql =
         "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
-    let granted: Vec<LockId> =
-        tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))?;
-    let mut released = Vec::new();
-    for id in granted {
-        if was_released(tx, &id, fence, secret)? {
-            released.push(id);
-        }
-    }
-    Ok(released)
+    tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))
 }
 
 /// The fence that this secret once had on this lock, if it ever was granted it.

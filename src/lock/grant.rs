@@ -152,15 +152,16 @@ pub struct Renewed {
 }
 
 /// Starts the lease anew, for `expire_ms` if that is given, and never beyond what it may be held at most. `id` is the
-/// lock meant; without it, every lock of the token's lease is.
+/// lock meant; without it, every lock of the token's lease is. The locks whose leases end at another time now.
 pub fn renew(
     tx: &WriteTx<'_>,
     id: Option<&LockId>,
     token: &LockToken,
     expire_ms: Option<i64>,
-) -> Result<Renewed, Error> {
+) -> Result<(Renewed, Vec<LockId>), Error> {
     let now = tx.now().lease_ms;
     let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
+    let mut ids = Vec::new();
     for lock in held(tx, id, token)? {
         let expire_ms = expire_ms.unwrap_or(lock.expire_ms);
         let ceiling = lock.max_hold_ms.map(|max| lock.create_time + max);
@@ -175,9 +176,10 @@ pub fn renew(
         )?;
         renewed.late |= now >= lock.expires();
         renewed.expires_in_ms = renewed.expires_in_ms.min(expire_ms);
+        ids.push(lock.id);
     }
     touch(tx)?;
-    Ok(renewed)
+    Ok((renewed, ids))
 }
 
 /// Gives the lease back; the locks that are free now. Giving back again what was given back is a repeat and frees none.
@@ -185,11 +187,11 @@ pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &st
     let locks = match held(tx, id, token) {
         Ok(locks) => locks,
         Err(lost) => {
-            let repeated = match id {
-                Some(id) => event::was_released(tx, id, token.fence, &token.secret)?,
-                None => !event::released_under(tx, token.fence, &token.secret)?.is_empty(),
+            let ids = match id {
+                Some(id) => vec![id.clone()],
+                None => event::granted_under(tx, token.fence, &token.secret)?,
             };
-            return if repeated { Ok(Vec::new()) } else { Err(lost) };
+            not_released_yet(tx, &ids, token)?.ok_or(lost)?
         }
     };
     for lock in &locks {
@@ -199,6 +201,20 @@ pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &st
     }
     touch(tx)?;
     Ok(locks.into_iter().map(|lock| lock.id).collect())
+}
+
+/// Of these locks those that the token still proves, if every other one was given back with it.
+fn not_released_yet(tx: &ReadTx<'_>, ids: &[LockId], token: &LockToken) -> Result<Option<Vec<Lock>>, Error> {
+    let mut rest = Vec::new();
+    for id in ids {
+        match find(tx, id)?.filter(|lock| lock.is_held_by(token)) {
+            Some(lock) => rest.push(lock),
+            None if event::was_released(tx, id, token.fence, &token.secret)? => {}
+            None => return Ok(None),
+        }
+    }
+    let known = !ids.is_empty() && token.incarnation == incarnation(tx)?;
+    Ok(known.then_some(rest))
 }
 
 /// What an admin says who takes a lock away.

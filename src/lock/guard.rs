@@ -10,19 +10,22 @@ use crate::tx::{WriteTx, params};
 /// A write that may go on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guarded {
-    /// The locks that were proved, with the fences of their leases, in the order of the tokens.
-    proved: Vec<(LockId, Fence)>,
+    /// The leases that were proved.
+    pub leases: Vec<(LockId, Fence)>,
     /// Locks whose dead leases were cleared away on the way: somebody may be waiting for them.
     pub freed: Vec<LockId>,
 }
 
 impl Guarded {
-    /// The lease an entry is made under that touches these wallets' locks: that of the first of them which a token
-    /// proves, else of the first other lock, unless that is another wallet's: of this entry it says nothing.
-    pub fn fence_over(&self, touched: &[LockId]) -> Option<Fence> {
-        let of = |id: &LockId| self.proved.iter().find(|(proved, _)| proved == id).map(|(_, fence)| *fence);
-        let other = || self.proved.iter().find(|(id, _)| !id.is_of_a_wallet()).map(|(_, fence)| *fence);
-        touched.iter().find_map(of).or_else(other)
+    /// The lease that an entry touching the locks `needed` is made under: that of the first of them which was proved,
+    /// else of the first lock that guards no wallet (a job's). Another wallet's lease guards nothing here.
+    pub fn fence_for(&self, needed: &[LockId]) -> Option<Fence> {
+        let own = needed.iter().find_map(|id| self.fence_of(id));
+        own.or_else(|| self.leases.iter().find(|(id, _)| !id.guards_a_wallet()).map(|(_, fence)| *fence))
+    }
+
+    fn fence_of(&self, id: &LockId) -> Option<Fence> {
+        self.leases.iter().find(|(proved, _)| proved == id).map(|(_, fence)| *fence)
     }
 }
 
@@ -36,10 +39,10 @@ pub fn guard(
 ) -> Result<Result<Guarded, LockId>, Error> {
     let mut guarded = Guarded::default();
     for token in tokens {
-        guarded.proved.extend(held_together(tx, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
+        guarded.leases.extend(held_together(tx, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
     }
     for id in needed {
-        if guarded.proved.iter().any(|(proved, _)| proved == id) {
+        if guarded.fence_of(id).is_some() {
             continue;
         }
         match find(tx, id)? {

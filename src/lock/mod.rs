@@ -161,6 +161,8 @@ pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
 
 /// What is said to somebody who presents a token of a lease that has ended: how, and when.
 fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error, Error> {
+    let ended = if id.is_none() { first_not_held(tx, token)? } else { None };
+    let id = id.or(ended.as_ref());
     let fence_now = id.map(|id| find(tx, id)).transpose()?.flatten().map(|lock| lock.fence.0);
     let end = event::end_of(tx, id, token.fence)?;
     let how = end.as_ref().map_or("is not there", |end| end.what.as_past());
@@ -171,6 +173,16 @@ fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error
         .with("fence_now", fence_now)
         .with("ended", end.as_ref().map(|end| end.what.as_str()))
         .with("at", end.map(|end| crate::clock::rfc3339(end.at))))
+}
+
+/// The first of the locks granted with this token that it does not prove any more.
+fn first_not_held(tx: &ReadTx<'_>, token: &LockToken) -> Result<Option<LockId>, Error> {
+    for id in event::granted_under(tx, token.fence, &token.secret)? {
+        if !find(tx, &id)?.is_some_and(|lock| lock.is_held_by(token)) {
+            return Ok(Some(id));
+        }
+    }
+    Ok(None)
 }
 
 /// What is said of a token that proves nothing: unreadable, or of another history of the file.

@@ -94,6 +94,11 @@ const QUESTIONS: &[(&str, &str)] = &[
          FROM coupon c LEFT JOIN entry r ON r.id = c.taken_by WHERE c.taken_by IS NOT NULL AND r.refunds IS NOT c.earned_by",
     ),
     (
+        "a refunded recharge's coupon is taken back",
+        "SELECT DISTINCT 'coupon ' || c.code || ' was earned by entry ' || c.earned_by || ', which is refunded, and was not taken back'
+         FROM coupon c JOIN entry r ON r.refunds = c.earned_by WHERE c.taken_by IS NULL",
+    ),
+    (
         "codes of each length are counted",
         "SELECT 'codes of length ' || s.length || ' were given ' || s.given || ' times; there are ' || (SELECT count(*) FROM coupon WHERE length(code) = s.length)
          FROM code_supply s WHERE s.given <> (SELECT count(*) FROM coupon WHERE length(code) = s.length)",

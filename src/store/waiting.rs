@@ -11,6 +11,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
+/// What tells a repeat from another request while both wait.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wish {
+    /// The client's name for its intention.
+    Intention(Name),
+    /// The secret it asks for locks with, and which.
+    Lock([u8; 16]),
+}
+
 /// A request that waits. Times are lease time, in milliseconds.
 pub struct Parked {
     /// What is to be done, and whom to tell.
@@ -80,7 +89,7 @@ pub struct Waiting {
     next: u64,
     parked: BTreeMap<u64, Parked>,
     queues: HashMap<LockId, BTreeSet<u64>>,
-    intentions: HashMap<Name, u64>,
+    wishes: HashMap<Wish, u64>,
     deadlines: BTreeSet<(i64, u64)>,
     /// When each waited-for lock turns stale, if nothing happens to it before.
     turns_stale: BTreeSet<(i64, LockId)>,
@@ -96,7 +105,7 @@ impl Waiting {
             next: 0,
             parked: BTreeMap::new(),
             queues: HashMap::new(),
-            intentions: HashMap::new(),
+            wishes: HashMap::new(),
             deadlines: BTreeSet::new(),
             turns_stale: BTreeSet::new(),
             stale_from: HashMap::new(),
@@ -131,8 +140,8 @@ impl Waiting {
             queue.insert(seq);
             self.board.set_queue(id, queue.len());
         }
-        if let Some(intention) = parked.work.intention() {
-            self.intentions.insert(intention.name.clone(), seq);
+        if let Some(wish) = parked.work.wish() {
+            self.wishes.insert(wish, seq);
         }
         self.deadlines.insert((parked.deadline_ms, seq));
         self.parked.insert(seq, parked);
@@ -151,8 +160,8 @@ impl Waiting {
                 }
             }
         }
-        if let Some(intention) = parked.work.intention() {
-            self.intentions.remove(&intention.name);
+        if let Some(wish) = parked.work.wish() {
+            self.wishes.remove(&wish);
         }
         self.deadlines.remove(&(parked.deadline_ms, seq));
         Some(parked)
@@ -164,9 +173,9 @@ impl Waiting {
         self.queues.get(id)?.range(from..).next().copied()
     }
 
-    /// The waiting request that carries that intention's name.
-    pub fn with_intention(&mut self, name: &Name) -> Option<&mut Parked> {
-        let seq = self.intentions.get(name)?;
+    /// The waiting request with that wish, which a repeat joins.
+    pub fn with_wish(&mut self, wish: &Wish) -> Option<&mut Parked> {
+        let seq = self.wishes.get(wish)?;
         self.parked.get_mut(seq)
     }
 
@@ -176,6 +185,20 @@ impl Waiting {
         if self.queues.contains_key(id) {
             self.turns_stale.insert((stale_from, id.clone()));
             self.stale_from.insert(id.clone(), stale_from);
+        }
+    }
+
+    /// Has every waited-for lock looked at again then: what was noted of it may never have been written.
+    pub fn look_again_at(&mut self, moment: i64) {
+        let ids: Vec<LockId> = self.queues.keys().cloned().collect();
+        ids.iter().for_each(|id| self.set_stale_from(id, moment));
+    }
+
+    /// Drops the requests that nobody wants an answer to any more.
+    pub fn drop_gone(&mut self) {
+        let gone = self.parked.iter().filter(|(_, parked)| !parked.work.has_a_client()).map(|(seq, _)| *seq);
+        for seq in gone.collect::<Vec<_>>() {
+            self.take(seq);
         }
     }
 

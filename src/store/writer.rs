@@ -8,7 +8,7 @@ use super::idempotency::{self, Intention};
 use super::space::Space;
 use super::stats::{self, Stats};
 use super::ticket::{Promise, Ticket};
-use super::waiting::{Board, Parked, Waiting};
+use super::waiting::{Board, Parked, Waiting, Wish};
 use super::{OpenError, Options};
 use crate::clock::Clock;
 use crate::command::{self, Applied, Command, Receipt};
@@ -85,12 +85,14 @@ impl Work {
         Work { envelope, command, intention, clients }
     }
 
-    /// What the client named, if it named something.
-    pub fn intention(&self) -> Option<&Intention> {
-        self.intention.as_ref()
+    /// What tells a repeat while this waits: the client's name for its intention, or the secret it asks for a lock with.
+    pub fn wish(&self) -> Option<Wish> {
+        let named = self.intention.as_ref().map(|intention| Wish::Intention(intention.name.clone()));
+        named.or_else(|| self.command.lock_wish().map(Wish::Lock))
     }
 
-    fn has_a_client(&self) -> bool {
+    /// Whether anybody still wants to know.
+    pub fn has_a_client(&self) -> bool {
         self.clients.iter().any(|client| client.alive.as_ref().is_none_or(|alive| alive()))
     }
 }
@@ -131,6 +133,7 @@ impl Writer {
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             refuses_waiting: false,
+            dropped_gone_ms: i64::MIN / 2,
             doubt: None,
             stats: Arc::clone(&stats),
         };
@@ -200,6 +203,10 @@ fn stopped() -> Error {
 
 /// The most commands one commit takes: more would only lengthen the wait of the first.
 const BATCH_MAX: usize = 256;
+/// How soon those who wait try again after a batch that could not be written.
+const LOOK_AGAIN_MS: i64 = 250;
+/// How often at most those are looked for, when there is no room, whose clients have gone.
+const DROP_GONE_EVERY_MS: i64 = 100;
 /// How long the writer is idle before it checkpoints.
 const IDLE: Duration = Duration::from_millis(200);
 
@@ -242,6 +249,8 @@ struct Desk {
     space: Space,
     sweep: Sweep,
     refuses_waiting: bool,
+    /// When those were last dropped from the queues whose clients have gone.
+    dropped_gone_ms: i64,
     /// Set when a commit's outcome is unknown: nothing is done any more.
     doubt: Option<Error>,
     stats: Arc<Stats>,
@@ -260,7 +269,7 @@ impl<E: Into<Error>> From<E> for Lost {
 }
 
 enum Considered {
-    Joins,
+    Joins(Wish),
     Tried(Tried),
 }
 
@@ -345,6 +354,7 @@ impl Desk {
                 let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
             }
             crate::log::error("the batch is lost", &error);
+            self.waiting.look_again_at(now + LOOK_AGAIN_MS);
             error
         });
         for (clients, outcome) in answers {
@@ -399,9 +409,8 @@ impl Desk {
     fn take_up(&mut self, conn: &Connection, tx: &WriteTx<'_>, work: Work, answers: &mut Answers) -> Result<(), Lost> {
         stats::add(&self.stats.commands, 1);
         match self.consider(conn, tx, &work) {
-            Ok(Considered::Joins) => {
-                let name = work.intention.as_ref().map(|intention| &intention.name);
-                if let Some(first) = name.and_then(|name| self.waiting.with_intention(name)) {
+            Ok(Considered::Joins(first)) => {
+                if let Some(first) = self.waiting.with_wish(&first) {
                     first.work.clients.extend(work.clients);
                 }
                 Ok(())
@@ -427,12 +436,26 @@ impl Desk {
                 let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
                 return answered(Outcome { result, replayed });
             }
-            if let Some(first) = self.waiting.with_intention(&intention.name) {
-                let same = first.work.intention.as_ref().is_some_and(|first| first.request == intention.request);
-                return if same { Ok(Considered::Joins) } else { answered(Outcome::from(idempotency::reused())) };
-            }
         }
-        self.attempt(conn, tx, work).map(Considered::Tried)
+        match self.first_of(work) {
+            Some(Ok(wish)) => Ok(Considered::Joins(wish)),
+            Some(Err(reused)) => answered(Outcome::from(reused)),
+            None => self.attempt(conn, tx, work).map(Considered::Tried),
+        }
+    }
+
+    /// The wish of the waiting request that this one repeats; an error if it is another under the same name.
+    fn first_of(&mut self, work: &Work) -> Option<Result<Wish, Error>> {
+        if self.waiting.len() == 0 {
+            return None; // the usual case, at no cost
+        }
+        let wish = work.wish()?;
+        let first = self.waiting.with_wish(&wish)?;
+        match &work.intention {
+            Some(_) if first.work.intention != work.intention => Some(Err(idempotency::reused())),
+            None if work.envelope.wait_ms == 0 => None,
+            _ => Some(Ok(wish)),
+        }
     }
 
     /// Carries a command out in a savepoint of its own, with its idempotency record.
@@ -493,6 +516,10 @@ impl Desk {
             stopped()
         } else {
             let ids = command::locks_needed(tx, &work.command)?;
+            if !self.waiting.has_room(&ids) && now - self.dropped_gone_ms >= DROP_GONE_EVERY_MS {
+                self.dropped_gone_ms = now;
+                self.waiting.drop_gone();
+            }
             if self.waiting.has_room(&ids) {
                 stats::add(&self.stats.lock_waits, 1);
                 let deadline_ms = now + work.envelope.wait_ms;
@@ -577,6 +604,9 @@ impl Desk {
                 let error = Error::new(Name::Locked, "somebody else has the lock");
                 send(parked.work.clients, Outcome::from(error));
             }
+        }
+        if self.waiting.next_moment().is_some_and(|moment| moment <= now) {
+            self.waiting.look_again_at(now + LOOK_AGAIN_MS);
         }
         self.sweep.next_ms = self.sweep.next_ms.max(now + SWEEP_EVERY_MS);
     }

@@ -1,0 +1,158 @@
+//! The real program, killed on the spot under load, again and again. Whatever was answered is there; whatever was not
+//! is asked again under its key and has one effect; the audit finds nothing.
+
+use crate::server::{ADMIN, Server};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+const ROUNDS: usize = 20;
+const CLIENTS: usize = 16;
+const USERS: usize = 5;
+
+/// One request, and its answer if one came.
+struct Asked {
+    key: String,
+    path: String,
+    body: String,
+    answer: Option<(u16, Value)>,
+}
+
+/// Sends a request under its key; none is a lost answer.
+fn ask(agent: &ureq::Agent, address: SocketAddr, path: &str, key: &str, body: &str) -> Option<(u16, Value)> {
+    let request = agent
+        .post(format!("http://{address}{path}"))
+        .header("Authorization", format!("Bearer {ADMIN}"))
+        .header("Content-Type", "application/json")
+        .header("Idempotency-Key", key);
+    let mut answer = request.send(body).ok()?;
+    let text = answer.body_mut().read_to_string().ok()?;
+    Some((answer.status().as_u16(), serde_json::from_str(&text).ok()?))
+}
+
+fn agent() -> ureq::Agent {
+    let config =
+        ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(20)));
+    config.build().into()
+}
+
+/// A client's `n`th request: mostly money that moves around, and now and then a refund or a batch.
+fn request(round: usize, client: usize, n: usize) -> (String, String, String) {
+    let key = format!("r{round}-c{client}-{n}");
+    let (user, other) = (format!("u{}", (client + n) % USERS), format!("u{}", (client + n + 1) % USERS));
+    let reference = format!("\"reference\":\"{key}\"");
+    let (path, body) = match n % 7 {
+        0 => (format!("/v1/wallets/{user}/recharge"), format!("{{\"amount\":\"150.00\",{reference}}}")),
+        1 => (format!("/v1/wallets/{user}/withdraw"), format!("{{\"amount\":\"0.37\",{reference}}}")),
+        2 => {
+            (format!("/v1/wallets/{user}/transfer"), format!("{{\"to\":\"{other}\",\"amount\":\"1.01\",{reference}}}"))
+        }
+        3 => (format!("/v1/wallets/{user}/pay"), format!("{{\"amount\":\"2.50\",{reference}}}")),
+        4 => (
+            format!("/v1/entries/{}/refund", 1 + (n * 13 + client) % 40),
+            format!("{{\"amount\":\"0.01\",{reference}}}"),
+        ),
+        5 => (format!("/v1/wallets/{user}/withdraw"), format!("{{\"amount\":\"999999.00\",{reference}}}")),
+        _ => {
+            let item = format!("{{\"op\":\"withdraw\",\"user\":\"{user}\",\"amount\":\"0.05\",{reference}}}");
+            ("/v1/batch?atomic=true".to_owned(), format!("[{item}]"))
+        }
+    };
+    (key, path, body)
+}
+
+/// Hammers the server until it is gone; the last request of each client has no answer.
+fn hammer(address: SocketAddr, round: usize, client: usize, answered: &AtomicUsize) -> Vec<Asked> {
+    let agent = agent();
+    let mut all = Vec::new();
+    for n in 0.. {
+        let (key, path, body) = request(round, client, n);
+        let answer = ask(&agent, address, &path, &key, &body);
+        let lost = answer.is_none();
+        all.push(Asked { key, path, body, answer });
+        if lost {
+            break;
+        }
+        answered.fetch_add(1, SeqCst);
+    }
+    all
+}
+
+/// The number of the entry that an answer speaks of, if it moved money.
+fn entry_of(answer: &(u16, Value)) -> Option<i64> {
+    let body = answer.1.get("results").and_then(|results| results.get(0)).unwrap_or(&answer.1);
+    body["entry"]["id"].as_i64()
+}
+
+#[test]
+fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed() {
+    let mut running = Some(Server::start());
+    let address_of = |running: &Option<Server>| running.as_ref().unwrap().address();
+    for user in 0..USERS {
+        running
+            .as_ref()
+            .unwrap()
+            .admin()
+            .post(&format!("/v1/wallets/u{user}/recharge"), serde_json::json!({ "amount": "5000" }))
+            .is(200);
+    }
+    let mut made: HashMap<String, i64> = HashMap::new();
+    for round in 0..ROUNDS {
+        let (address, answered) = (address_of(&running), AtomicUsize::new(0));
+        let enough = 20 + round * 37 % 300; // another moment each time
+        let (told, hammered) = channel();
+        thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let (told, answered) = (told.clone(), &answered);
+                scope.spawn(move || told.send(hammer(address, round, client, answered)).unwrap());
+            }
+            crate::server::until(|| answered.load(SeqCst) >= enough);
+            running = running.take().map(Server::killed_and_started_again);
+        });
+        drop(told);
+        let agent = agent();
+        for asked in hammered.iter().flatten() {
+            let again =
+                ask(&agent, address_of(&running), &asked.path, &asked.key, &asked.body).expect("the server is back");
+            assert!(again.0 < 500, "{} was answered {again:?}", asked.key);
+            if let Some(answer) = &asked.answer {
+                assert_eq!(&again, answer, "{} was answered otherwise before the crash", asked.key);
+            }
+            if let Some(entry) = entry_of(&again) {
+                made.insert(asked.key.clone(), entry);
+            }
+        }
+    }
+    let server = running.expect("it is always started again");
+    one_entry_each(&server, &made);
+    audit_finds_nothing(&server);
+}
+
+/// Each key that was answered with an entry has that entry, and no key has two.
+fn one_entry_each(server: &Server, made: &HashMap<String, i64>) {
+    let all = server.admin().ask("GET", "/v1/entries?order=asc").header("Accept", "application/x-ndjson").send();
+    let mut seen: HashMap<String, i64> = HashMap::new();
+    for line in String::from_utf8(all.body).unwrap().lines() {
+        let entry: Value = serde_json::from_str(line).unwrap();
+        if let Some(key) = entry["reference"].as_str() {
+            let twice = seen.insert(key.to_owned(), entry["id"].as_i64().unwrap());
+            assert_eq!(twice, None, "{key} moved money twice");
+        }
+    }
+    assert!(made.len() > ROUNDS * CLIENTS, "only {} requests moved money", made.len());
+    assert_eq!(&seen, made, "what was answered and what is there are the same");
+}
+
+fn audit_finds_nothing(server: &Server) {
+    let verify = Command::new(env!("CARGO_BIN_EXE_cashbox"))
+        .args(["verify", "--db"])
+        .arg(server.folder.path().join("cashbox.db"))
+        .output()
+        .unwrap();
+    assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
+}

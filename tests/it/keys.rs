@@ -1,0 +1,223 @@
+//! Idempotency keys: one intention, one effect, one answer. (`check` repeats every line of every other test as well.)
+
+use crate::harness::*;
+use cashbox::command::{Command, Receipt};
+use cashbox::error::Name;
+use cashbox::store::Envelope;
+use cashbox::token::{Role, Wanted};
+
+const DAY_MS: i64 = 86_400_000;
+
+#[test]
+fn a_repeat_gets_the_answer_it_got_whatever_has_happened_since() {
+    let mut book = book();
+    let yes = book.submit(keyed("yes"), recharge("alice", "10"));
+    let no = book.submit(keyed("no"), withdraw("alice", "20"));
+    assert_eq!((name(&no.result), no.replayed), (Name::InsufficientFunds, false));
+    book.must(recharge("alice", "1000"));
+    for _ in 0..2 {
+        let again = book.submit(keyed("yes"), recharge("alice", "10"));
+        assert_eq!((again.result, again.replayed), (yes.result.clone(), true));
+        let again = book.submit(keyed("no"), withdraw("alice", "20"));
+        assert_eq!((again.result, again.replayed), (no.result.clone(), true));
+        book.reopen();
+    }
+    assert_eq!(book.balance("alice"), "1010.00");
+    book.assert_sound();
+}
+
+#[test]
+fn a_key_belongs_to_one_request_of_one_caller() {
+    let book = book();
+    book.submit(keyed("k"), recharge("alice", "10")).result.unwrap();
+    for other in [recharge("alice", "11"), recharge("bob", "10"), withdraw("alice", "10"), grant("alice", "1")] {
+        let answer = book.submit(keyed("k"), other);
+        assert_eq!((name(&answer.result), answer.replayed), (Name::IdempotencyKeyReused, false));
+    }
+    let another = book.submit(by("tok-1", keyed("k")), recharge("alice", "10"));
+    assert!(another.result.is_ok() && !another.replayed);
+    assert_eq!(book.balance("alice"), "20.00");
+}
+
+#[test]
+fn the_form_of_an_amount_makes_no_other_request() {
+    let book = book();
+    let first = book.submit(keyed("k"), recharge("alice", "120"));
+    for form in ["120.00", "120.0", "0120"] {
+        let again = book.submit(keyed("k"), recharge("alice", form));
+        assert_eq!((again.result, again.replayed), (first.result.clone(), true), "{form}");
+    }
+    assert_eq!(book.balance("alice"), "120.00");
+}
+
+#[test]
+fn concurrent_repeats_have_one_effect() {
+    let book = book();
+    let answers: Vec<_> = std::thread::scope(|scope| {
+        let repeat = || book.submit(keyed("k"), recharge("alice", "300"));
+        let threads: Vec<_> = (0..20).map(|_| scope.spawn(repeat)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1);
+    assert!(answers.iter().all(|answer| answer.result == answers[0].result), "{answers:?}");
+    assert_eq!((book.balance("alice").as_str(), book.coupons("alice").len()), ("300.00", 1));
+    book.assert_sound();
+}
+
+#[test]
+fn a_repeat_in_the_same_batch_is_one() {
+    let book = book();
+    let four = (0..4).map(|_| (keyed("k"), recharge("alice", "10"))).collect();
+    let replayed: Vec<bool> = book.submit_all(four).iter().map(|answer| answer.replayed).collect();
+    assert_eq!(replayed, [false, true, true, true]);
+    assert_eq!(book.balance("alice"), "10.00");
+}
+
+#[test]
+fn a_repeat_of_a_parked_request_joins_it() {
+    let book = check("recharge alice 50 |");
+    let holder = book.acquire("wallet/alice", "holder").unwrap();
+    let parked = || Envelope { wait_ms: 10_000, ..keyed("k") };
+    let answers = book.submit_all(vec![
+        (parked(), withdraw("alice", "20")),
+        (parked(), withdraw("alice", "20.0")),
+        (parked(), withdraw("alice", "21")),
+        (keyed("k"), withdraw("alice", "20")), // would not wait, and joins all the same
+        (Envelope::local(), Command::Release { id: None, token: holder.token }),
+    ]);
+    assert!(answers[0].result.is_ok() && !answers[0].replayed);
+    assert_eq!((answers[1].result.clone(), answers[1].replayed), (answers[0].result.clone(), true));
+    assert_eq!(name(&answers[2].result), Name::IdempotencyKeyReused);
+    assert_eq!((answers[3].result.clone(), answers[3].replayed), (answers[0].result.clone(), true));
+    assert_eq!(book.balance("alice"), "30.00");
+    book.assert_sound();
+}
+
+#[test]
+fn who_waited_in_vain_may_ask_again_under_the_same_key() {
+    let book = check("recharge alice 50 |");
+    let holder = book.acquire("wallet/alice", "holder").unwrap();
+    let at_once = book.submit(keyed("k"), withdraw("alice", "20"));
+    assert_eq!((name(&at_once.result), at_once.replayed), (Name::Locked, false));
+    std::thread::scope(|scope| {
+        let parked = (Envelope { wait_ms: 10_000, ..keyed("k") }, withdraw("alice", "20"));
+        let both = scope.spawn(|| book.submit_all(vec![parked.clone(), parked]));
+        book.until_parked(1);
+        book.advance(10_000);
+        for answer in both.join().unwrap() {
+            assert_eq!(name(&answer.result), Name::Locked);
+        }
+    });
+    let lost = Envelope { tokens: vec![book.token(99, "nobody")], ..keyed("k") };
+    assert_eq!(name(&book.submit(lost, withdraw("alice", "20")).result), Name::LockLost);
+    book.release("wallet/alice", &holder.token).unwrap();
+    let answer = book.submit(keyed("k"), withdraw("alice", "20"));
+    assert!(answer.result.is_ok() && !answer.replayed, "none of the earlier answers was kept: {answer:?}");
+    assert_eq!(book.balance("alice"), "30.00");
+}
+
+#[test]
+fn the_look_up_comes_before_the_lock() {
+    let book = book();
+    let first = book.submit(keyed("k"), recharge("alice", "20"));
+    book.acquire("wallet/alice", "holder").unwrap();
+    let again = book.submit(keyed("k"), recharge("alice", "20"));
+    assert_eq!((again.result, again.replayed), (first.result, true));
+}
+
+#[test]
+fn old_records_are_swept_and_others_are_not() {
+    let book = book();
+    book.submit(keyed("old"), recharge("alice", "10")).result.unwrap();
+    book.advance(DAY_MS);
+    book.submit(keyed("younger"), recharge("alice", "10")).result.unwrap();
+    book.advance(29 * DAY_MS);
+    book.must(recharge("bob", "1"));
+    assert!(book.submit(keyed("old"), recharge("alice", "10")).replayed, "thirty days old is not older than that");
+    book.advance(3_600_000);
+    book.must(recharge("bob", "1"));
+    let (old, younger) = (keyed("old"), keyed("younger"));
+    assert!(book.submit(younger, recharge("alice", "10")).replayed);
+    assert!(!book.submit(old, recharge("alice", "10")).replayed);
+    assert_eq!(book.balance("alice"), "30.00");
+    book.assert_sound();
+}
+
+#[test]
+fn many_old_records_are_swept_in_bounded_steps() {
+    let book = book_with(|options| options.keep_keys_days = 1);
+    book.submit_all((0..600).map(|i| (keyed(&format!("k{i}")), recharge("alice", "1"))).collect());
+    book.advance(DAY_MS + 1);
+    let mut left = vec![];
+    for _ in 0..4 {
+        book.must(recharge("bob", "1"));
+        left.push(book.number("SELECT count(*) FROM idempotency"));
+        book.advance(50);
+    }
+    assert_eq!(left, [344, 88, 0, 0]);
+}
+
+#[test]
+fn an_answer_with_a_secret_is_never_kept() {
+    let book = book();
+    let wanted = Wanted { role: Role::Teller, user: None, expires_in_s: None, note: None };
+    let mint = || match book.submit(keyed("k"), Command::MintToken(wanted.clone())).result.unwrap() {
+        Receipt::Minted(minted) => minted.secret,
+        other => panic!("{other:?}"),
+    };
+    assert_ne!(mint(), mint());
+    book.submit(keyed("k"), acquire("job", "holder")).result.unwrap();
+    assert_eq!(book.number("SELECT count(*) FROM idempotency"), 0);
+}
+
+#[test]
+fn an_atomic_batch_is_one_intention() {
+    let book = check("recharge alice 100 |");
+    let all = Command::Batch(vec![
+        recharge("bob", "300"),
+        transfer("alice", "bob", "40"),
+        grant("bob", "2"),
+        Command::Batch(vec![withdraw("bob", "1")]),
+    ]);
+    let first = book.submit(keyed("all"), all.clone());
+    let again = book.submit(keyed("all"), all.clone());
+    assert!(first.result.is_ok() && !first.replayed && again.replayed);
+    assert_eq!(again.result, first.result);
+    assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("60.00", "339.00"));
+
+    let none = Command::Batch(vec![recharge("carol", "300"), withdraw("alice", "60"), withdraw("alice", "0.01")]);
+    let first = book.submit(keyed("none"), none.clone());
+    assert_eq!(name(&first.result), Name::InsufficientFunds);
+    assert_eq!(fact(first.result.as_ref().unwrap_err(), "index"), 2);
+    book.must(recharge("alice", "1"));
+    let again = book.submit(keyed("none"), none);
+    assert_eq!((again.result, again.replayed), (first.result, true));
+    assert_eq!((book.balance("alice").as_str(), book.balance("carol").as_str()), ("61.00", "0.00"));
+    assert!(book.coupons("carol").is_empty());
+    book.assert_sound();
+}
+
+#[test]
+fn what_an_admin_sets_is_repeated_as_it_was_set() {
+    let book = book();
+    let tiers = book.read(cashbox::ledger::coupon::tiers).unwrap();
+    let kinds = book.read(cashbox::ledger::coupon::kinds).unwrap();
+    for (key, command) in [("t", Command::SetTiers(tiers)), ("c", Command::SetCouponKinds(kinds))] {
+        let first = book.submit(keyed(key), command.clone());
+        let again = book.submit(keyed(key), command);
+        assert_eq!((again.result, again.replayed), (first.result, true));
+    }
+    let unknown = Command::RevokeToken("tok-none".to_owned());
+    assert_eq!(name(&book.submit(keyed("r"), unknown.clone()).result), Name::TokenNotFound);
+    assert!(book.submit(keyed("r"), unknown).replayed);
+}
+
+#[test]
+fn a_recharge_is_repeated_with_its_coupon_as_it_was_granted() {
+    let book = book();
+    let first = book.submit(keyed("k"), recharge("alice", "100"));
+    let coupon = moved(first.result.clone().unwrap()).coupon.unwrap();
+    book.must(pay("alice", "20", Some(&coupon.code)));
+    let again = book.submit(keyed("k"), recharge("alice", "100"));
+    assert_eq!((again.result, again.replayed), (first.result, true));
+}

@@ -1,0 +1,472 @@
+//! The lock table: who gets a lock, who keeps it, who may write under it. Time is moved by hand.
+
+use crate::harness::*;
+use cashbox::command::{Command, Receipt};
+use cashbox::error::{Error, Name};
+use cashbox::id::{Fence, LockToken};
+use cashbox::lock::query::{Event, What, events};
+use cashbox::lock::{Ask, How, Renewed, Revoke, State};
+use cashbox::store::Envelope;
+
+const EXPIRE: i64 = 60_000;
+const GRACE: i64 = 5_000;
+
+fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
+    let id = (!id.is_empty()).then(|| lock_id(id));
+    match book.do_it(Command::Renew { id, token: token.clone(), expire_ms }).result? {
+        Receipt::Renewed(renewed) => Ok(renewed),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Receipt, Error> {
+    let reason = Some("because".to_owned());
+    book.do_it(Command::Revoke(Revoke { id: lock_id(id), fence: Fence(fence), delay_ms, reason })).result
+}
+
+fn history(book: &Book, id: &str) -> Vec<Event> {
+    let mut events = book.read(|tx| events(tx, &lock_id(id), i64::MAX, 100)).unwrap();
+    events.reverse();
+    events
+}
+
+fn state(book: &Book, id: &str) -> State {
+    book.lock(id).map_or(State::Free, |lock| lock.state(book.lease_ms()))
+}
+
+#[test]
+fn one_holder_at_a_time_and_the_others_are_told_who() {
+    let book = book();
+    let grant = book.acquire("job", "ann").unwrap();
+    assert_eq!((grant.how, grant.expires_in_ms, grant.previous), (How::Created, EXPIRE, None));
+    book.advance(1_000);
+    let refused = book.acquire("job", "ben").unwrap_err();
+    assert_eq!(refused.name, Name::Locked);
+    assert_eq!(fact(&refused, "holder"), "ann");
+    assert_eq!(fact(&refused, "fence"), 1);
+    assert_eq!(fact(&refused, "state"), "held");
+    assert_eq!(fact(&refused, "queue"), 0);
+    assert!(book.acquire("Job", "ben").is_ok(), "ids are case-sensitive");
+    book.release("job", &grant.token).unwrap();
+    assert_eq!(state(&book, "job"), State::Free);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, How::Created);
+    book.assert_sound();
+}
+
+#[test]
+fn an_expired_lease_is_in_grace_and_then_stale_and_equality_is_stale() {
+    let book = book();
+    book.acquire("job", "ann").unwrap();
+    book.advance(EXPIRE - 1);
+    assert_eq!(state(&book, "job"), State::Held);
+    book.advance(1);
+    assert_eq!(state(&book, "job"), State::Grace);
+    assert_eq!(fact(&book.acquire("job", "ben").unwrap_err(), "state"), "grace");
+    book.advance(GRACE - 1);
+    assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+    book.advance(1);
+    assert_eq!(state(&book, "job"), State::Stale);
+    let grant = book.acquire("job", "ben").unwrap();
+    assert_eq!((grant.how, grant.expires_in_ms), (How::TakenOver, EXPIRE));
+    let previous = grant.previous.unwrap();
+    assert_eq!((previous.fence, previous.holder.as_str()), (Fence(1), "ann"));
+    book.assert_sound();
+}
+
+#[test]
+fn without_grace_an_expired_lease_is_stale_at_once() {
+    let book = book();
+    book.acquire_as(Ask { grace_ms: 0, expire_ms: 1, ..ask("job", "ann") }).unwrap();
+    assert!(book.acquire("job", "ben").is_err());
+    book.advance(1);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+}
+
+#[test]
+fn fences_grow_across_release_takeover_revoke_and_reopening() {
+    let mut book = book();
+    let first = book.acquire("job", "one").unwrap();
+    book.release("job", &first.token).unwrap();
+    let second = book.acquire("job", "two").unwrap();
+    book.advance(EXPIRE + GRACE);
+    let third = book.acquire("job", "three").unwrap();
+    revoke(&book, "job", third.token.fence.0, Some(0)).unwrap();
+    let revoked = book.lock("job").unwrap().fence;
+    book.reopen();
+    let fifth = book.acquire("job", "five").unwrap();
+    let other = book.acquire("other", "six").unwrap();
+    let fences = [first.token.fence, second.token.fence, third.token.fence, revoked, fifth.token.fence];
+    assert!(fences.is_sorted_by(|a, b| a < b) && other.token.fence > fifth.token.fence, "{fences:?}");
+    let told: Vec<_> = history(&book, "job").iter().map(|event| (event.what, event.fence.0)).collect();
+    use What::*;
+    let expected = [(Created, 1), (Released, 1), (Created, 2), (TakenOver, 3), (Revoked, 4), (TakenOver, 5)];
+    assert_eq!(told, expected);
+    book.assert_sound();
+}
+
+#[test]
+fn a_late_renewal_counts_while_nobody_has_taken_over() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    book.advance(EXPIRE - 1);
+    assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
+    book.advance(EXPIRE);
+    assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: true }));
+    book.advance(10 * EXPIRE);
+    assert_eq!(renew(&book, "job", &ann, Some(5)), Ok(Renewed { expires_in_ms: 5, late: true }));
+    assert_eq!(book.lock("job").unwrap().renewals, 3);
+    book.advance(5 + GRACE);
+    book.acquire("job", "ben").unwrap();
+    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, Name::LockLost);
+    book.assert_sound();
+}
+
+#[test]
+fn a_lease_is_not_renewed_beyond_what_it_may_be_held() {
+    let book = book();
+    let ann = book.acquire_as(Ask { max_hold_ms: Some(100_000), ..ask("job", "ann") }).unwrap().token;
+    book.advance(50_000);
+    assert_eq!(renew(&book, "job", &ann, None).unwrap().expires_in_ms, 50_000);
+    book.advance(49_999);
+    assert_eq!(renew(&book, "job", &ann, None).unwrap().expires_in_ms, 1);
+    book.advance(1);
+    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, Name::MaxHold);
+    assert!(book.acquire("job", "ben").is_err(), "the grace is still the holder's");
+    book.release("job", &ann).unwrap();
+}
+
+#[test]
+fn the_same_secret_asked_again_is_the_same_grant() {
+    let mut book = book();
+    let first = book.acquire("job", "ann").unwrap();
+    book.advance(10_000);
+    book.reopen();
+    let before = book.lock("job");
+    let again = book.acquire("job", "ann").unwrap();
+    assert_eq!((again.how, &again.token, again.expires_in_ms), (How::Replayed, &first.token, EXPIRE - 10_000));
+    assert_eq!(book.lock("job"), before, "a repeat changes nothing");
+    assert_eq!(history(&book, "job").len(), 1);
+    book.advance(2 * EXPIRE);
+    assert_eq!(book.acquire("job", "ann").unwrap().expires_in_ms, 0, "late, and nobody has taken over");
+}
+
+#[test]
+fn the_secret_of_an_ended_lease_is_never_a_new_grant() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    book.release("job", &ann).unwrap();
+    let lost = book.acquire("job", "ann").unwrap_err();
+    assert_eq!(lost.name, Name::LockLost);
+    assert_eq!(fact(&lost, "ended"), "released");
+    assert_eq!(state(&book, "job"), State::Free);
+    book.acquire("job", "ben").unwrap();
+    assert_eq!(book.acquire("job", "ann").unwrap_err().name, Name::LockLost);
+    assert!(book.acquire("other", "ann").is_ok(), "of another lock it is a new secret");
+}
+
+#[test]
+fn giving_back_what_was_given_back_is_a_repeat() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    for _ in 0..3 {
+        assert_eq!(book.release("job", &ann), Ok(Receipt::Released));
+    }
+    let ben = book.acquire("job", "ben").unwrap().token;
+    assert_eq!(book.release("job", &ann), Ok(Receipt::Released));
+    assert!(book.lock("job").is_some(), "the repeat did not touch the next holder's lease");
+    let forged = LockToken { secret: secret("eve"), ..ben.clone() };
+    let older = LockToken { fence: Fence(1), ..ben.clone() };
+    let elsewhere = LockToken { incarnation: "other".to_owned(), ..ben };
+    for wrong in [forged, older, elsewhere] {
+        assert_eq!(book.release("job", &wrong).unwrap_err().name, Name::LockLost);
+        assert_eq!(renew(&book, "job", &wrong, None).unwrap_err().name, Name::LockLost);
+    }
+}
+
+#[test]
+fn who_lost_a_lock_is_told_how_and_when() {
+    let book = book();
+    let at = |book: &Book| cashbox::clock::rfc3339(book.clock.wall_ms());
+    let ann = book.acquire("job", "ann").unwrap().token;
+    book.advance(EXPIRE + GRACE);
+    let ben = book.acquire("job", "ben").unwrap().token;
+    let lost = renew(&book, "job", &ann, None).unwrap_err();
+    assert_eq!(fact(&lost, "ended"), "taken_over");
+    assert_eq!(fact(&lost, "at"), &at(&book));
+    assert_eq!((fact(&lost, "fence_given"), fact(&lost, "fence_now")), (&1.into(), &2.into()));
+    assert_eq!(book.release("job", &ann).unwrap_err(), lost, "a release says the same");
+
+    revoke(&book, "job", 2, None).unwrap();
+    let revoked_at = at(&book);
+    book.advance(3);
+    for lost in [renew(&book, "job", &ben, None).unwrap_err(), book.release("job", &ben).unwrap_err()] {
+        assert_eq!((fact(&lost, "ended"), fact(&lost, "at")), (&"revoked".into(), &revoked_at.clone().into()));
+    }
+    book.advance(10_000);
+    let cat = book.acquire("job", "cat").unwrap().token;
+    book.release("job", &cat).unwrap();
+    let lost = renew(&book, "job", &cat, None).unwrap_err();
+    assert_eq!((fact(&lost, "ended"), fact(&lost, "fence_now")), (&"released".into(), &serde_json::Value::Null));
+}
+
+#[test]
+fn money_under_a_lost_token_says_how_it_was_lost() {
+    let book = check("recharge alice 10 |");
+    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
+    revoke(&book, "wallet/alice", 1, Some(0)).unwrap();
+    let lost = book.submit(under(&ann), withdraw("alice", "1")).result.unwrap_err();
+    assert_eq!((lost.name, fact(&lost, "ended")), (Name::LockLost, &"revoked".into()));
+    assert_eq!(book.balance("alice"), "10.00");
+}
+
+#[test]
+fn a_revoke_hits_only_the_lease_that_was_seen() {
+    let book = book();
+    assert_eq!(revoke(&book, "job", 1, None).unwrap_err().name, Name::LockNotFound);
+    book.acquire("job", "ann").unwrap();
+    let changed = revoke(&book, "job", 7, None).unwrap_err();
+    assert_eq!((changed.name, fact(&changed, "fence")), (Name::LockChanged, &1.into()));
+    revoke(&book, "job", 1, Some(20)).unwrap();
+    assert_eq!(revoke(&book, "job", 1, Some(0)).unwrap_err().name, Name::LockChanged);
+    assert_eq!(revoke(&book, "job", 2, Some(0)).unwrap_err().name, Name::LockChanged, "it is nobody's any more");
+    let event = history(&book, "job").pop().unwrap();
+    assert_eq!(
+        (event.what, event.previous_fence, event.reason.as_deref()),
+        (What::Revoked, Some(Fence(1)), Some("because"))
+    );
+}
+
+#[test]
+fn a_revoked_lock_stays_away_for_its_delay() {
+    for (delay, grace, expected) in
+        [(Some(0), GRACE, 0), (Some(7), GRACE, 7), (None, GRACE, 10_000), (None, 30_000, 30_000)]
+    {
+        let book = book();
+        book.acquire_as(Ask { grace_ms: grace, ..ask("job", "ann") }).unwrap();
+        revoke(&book, "job", 1, delay).unwrap();
+        if expected > 0 {
+            book.advance(expected - 1);
+            assert_eq!(state(&book, "job"), State::Revoked);
+            assert_eq!(fact(&book.acquire("job", "ben").unwrap_err(), "state"), "revoked");
+            book.advance(1);
+        }
+        assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver, "after {delay:?}");
+    }
+}
+
+#[test]
+fn several_locks_are_granted_together_or_not_at_all() {
+    let book = book();
+    let ben = book.acquire("b", "ben").unwrap().token;
+    assert_eq!(book.acquire("a b c", "ann").unwrap_err().name, Name::Locked);
+    assert_eq!((state(&book, "a"), state(&book, "c")), (State::Free, State::Free));
+    book.release("b", &ben).unwrap();
+    let ann = book.acquire("a b c", "ann").unwrap().token;
+    let fences: Vec<_> = ["a", "b", "c"].iter().map(|id| book.lock(id).unwrap().fence).collect();
+    assert_eq!(fences, [ann.fence; 3]);
+    assert_eq!(book.acquire("a b c", "ann").unwrap().how, How::Replayed);
+    book.advance(10);
+    assert_eq!(renew(&book, "", &ann, None).unwrap().expires_in_ms, EXPIRE);
+    assert!(["a", "b", "c"].iter().all(|id| book.lock(id).unwrap().renewals == 1));
+    for _ in 0..2 {
+        book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
+        assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == State::Free));
+    }
+    book.assert_sound();
+}
+
+#[test]
+fn what_is_left_of_several_locks_is_given_back_together() {
+    let book = book();
+    let ann = book.acquire("a b", "ann").unwrap().token;
+    book.release("a", &ann).unwrap();
+    book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
+    assert_eq!(state(&book, "b"), State::Free, "a release that succeeds has given everything back");
+}
+
+#[test]
+fn when_one_of_several_is_taken_away_the_token_proves_nothing_any_more() {
+    let book = check("recharge alice 10 |");
+    let ann = book.acquire("other wallet/alice", "ann").unwrap().token;
+    book.submit(under(&ann), withdraw("alice", "1")).result.unwrap();
+    revoke(&book, "other", 1, None).unwrap();
+    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
+    assert_eq!(renew(&book, "", &ann, None).unwrap_err().name, Name::LockLost);
+    assert_eq!(book.balance("alice"), "9.00");
+}
+
+#[test]
+fn money_moves_under_its_lock_and_the_entry_says_so() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        ",
+    );
+    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
+    let entry = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
+    assert_eq!(entry.fence, Some(ann.fence));
+    let entry = moved(book.submit(under(&ann), transfer("bob", "alice", "1")).result.unwrap()).entry;
+    assert_eq!(entry.fence, Some(ann.fence));
+    let refused = book.do_it(withdraw("alice", "1")).result.unwrap_err();
+    assert_eq!((refused.name, fact(&refused, "holder")), (Name::Locked, &"ann".into()));
+    assert_eq!(name(&book.do_it(transfer("bob", "alice", "1")).result), Name::Locked);
+    assert_eq!(name(&book.do_it(refund(1, None)).result), Name::Locked);
+    assert_eq!(
+        name(&book.do_it(Command::Batch(vec![withdraw("bob", "1"), withdraw("alice", "1")])).result),
+        Name::Locked
+    );
+    assert!(moved(book.must(withdraw("bob", "1"))).entry.fence.is_none());
+    book.advance(EXPIRE + GRACE + 1);
+    let late = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
+    assert_eq!(late.fence, Some(ann.fence), "time never decides who may write");
+    book.release("wallet/alice", &ann).unwrap();
+    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
+    assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("9.00", "8.00"));
+    book.assert_sound();
+}
+
+#[test]
+fn an_entry_is_made_under_the_lease_that_guards_it_or_a_job_of_its_own() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        ",
+    );
+    let alice = book.acquire("wallet/alice", "ann").unwrap().token;
+    let fence_of = |envelope: Envelope, command| moved(book.submit(envelope, command).result.unwrap()).entry.fence;
+    assert_eq!(fence_of(under(&alice), withdraw("bob", "1")), None, "a lease of another wallet guards nothing here");
+    let job = book.acquire("nightly", "job").unwrap().token;
+    assert_eq!(fence_of(under(&job), withdraw("bob", "1")), Some(job.fence));
+    let both = Envelope { tokens: vec![alice.clone(), job.clone()], ..Envelope::local() };
+    assert_eq!(fence_of(both.clone(), withdraw("bob", "1")), Some(job.fence));
+    assert_eq!(fence_of(both, withdraw("alice", "1")), Some(alice.fence));
+    book.assert_sound();
+}
+
+#[test]
+fn each_entry_of_a_batch_is_made_under_its_own_wallets_lease() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        recharge carol 10 |
+        ",
+    );
+    let (alice, bob) =
+        (book.acquire("wallet/alice", "a").unwrap().token, book.acquire("wallet/bob", "b").unwrap().token);
+    let tokens = vec![alice.clone(), bob.clone()];
+    let all = ["alice", "bob", "carol"].map(|user| withdraw(user, "1")).to_vec();
+    let done = book.submit(Envelope { tokens, ..Envelope::local() }, Command::Batch(all)).result.unwrap();
+    let Receipt::Batch(receipts) = done else { panic!("{done:?}") };
+    let fences: Vec<_> = receipts.into_iter().map(|receipt| moved(receipt).entry.fence).collect();
+    assert_eq!(fences, [Some(alice.fence), Some(bob.fence), None]);
+    book.assert_sound();
+}
+
+#[test]
+fn a_stale_lock_in_the_way_of_money_is_cleared_away_and_that_is_on_record() {
+    let book = check("recharge alice 10 |");
+    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
+    book.advance(EXPIRE + GRACE - 1);
+    assert_eq!(name(&book.do_it(withdraw("alice", "1")).result), Name::Locked);
+    book.advance(1);
+    assert_eq!(name(&book.do_it(withdraw("alice", "99")).result), Name::InsufficientFunds);
+    assert!(book.lock("wallet/alice").is_some(), "what is refused changes nothing");
+    book.submit(by("tok-7", Envelope::local()), withdraw("alice", "1")).result.unwrap();
+    assert_eq!(state(&book, "wallet/alice"), State::Free);
+    let told: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
+    let by = "tok-7".to_owned();
+    assert_eq!(told[1..], [(What::TakenOver, 2, by.clone()), (What::Released, 2, by)]);
+    let lost = renew(&book, "wallet/alice", &ann, None).unwrap_err();
+    assert_eq!(fact(&lost, "ended"), "taken_over");
+    book.assert_sound();
+}
+
+#[test]
+fn looking_changes_nothing() {
+    let book = book();
+    book.acquire("job", "ann").unwrap();
+    let eye = book.raw();
+    let version = || eye.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    let before = version();
+    book.clock.advance_ms(EXPIRE + GRACE);
+    assert_eq!(state(&book, "job"), State::Stale);
+    history(&book, "job");
+    book.read(|tx| cashbox::lock::query::locks(tx, "", None, 0, "", 10)).unwrap();
+    assert_eq!(version(), before);
+}
+
+#[test]
+fn no_step_of_the_wall_clock_touches_a_lease() {
+    for step in [-400 * 86_400_000, 400 * 86_400_000] {
+        let book = book();
+        let ann = book.acquire("job", "ann").unwrap().token;
+        book.clock.step_wall_ms(step);
+        book.poke();
+        assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+        assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
+        book.advance(EXPIRE + GRACE);
+        assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+        book.assert_sound();
+    }
+}
+
+#[test]
+fn after_a_reboot_lease_time_goes_on_from_where_it_was() {
+    let mut book = book();
+    book.advance(1_000_000);
+    let ann = book.acquire("job", "ann").unwrap().token;
+    book.advance(10_000);
+    renew(&book, "job", &ann, None).unwrap();
+    let before = book.lease_ms();
+    book.close();
+    book.clock.reboot();
+    book.open();
+    assert_eq!(book.lease_ms(), before);
+    assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+    book.advance(EXPIRE + GRACE - 1);
+    assert!(book.acquire("job", "ben").is_err());
+    book.advance(1);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+    book.assert_sound();
+}
+
+#[test]
+fn a_file_from_the_future_of_this_boot_goes_on_at_once() {
+    let mut book = book();
+    book.acquire("job", "ann").unwrap();
+    book.close();
+    book.raw().execute("UPDATE lock_seq SET clock_ms = clock_ms + 1000000", []).unwrap();
+    let stored = book.number("SELECT clock_ms FROM lock_seq");
+    book.open();
+    assert_eq!(book.lease_ms(), stored);
+    book.advance(1);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+    assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), stored + 1);
+}
+
+#[test]
+fn a_server_that_starts_makes_each_lease_whole_once_per_renewal() {
+    let mut book = book_with(|options| options.restart_leases = true);
+    let left = |book: &Book, id: &str| book.lock(id).unwrap().expires() - book.lease_ms();
+    let ann = book.acquire("plain", "ann").unwrap().token;
+    book.acquire_as(Ask { max_hold_ms: Some(70_000), ..ask("bounded", "ben") }).unwrap();
+    book.acquire("revoked", "cat").unwrap();
+    revoke(&book, "revoked", 3, Some(60_000)).unwrap();
+    book.acquire_as(Ask { expire_ms: 1_000, grace_ms: 0, ..ask("stale", "dan") }).unwrap();
+    book.advance(50_000);
+    book.reopen();
+    assert_eq!((left(&book, "plain"), left(&book, "bounded")), (EXPIRE, 20_000));
+    assert_eq!(state(&book, "stale"), State::Stale);
+    book.advance(10_000);
+    book.reopen();
+    assert_eq!((left(&book, "plain"), left(&book, "bounded")), (EXPIRE - 10_000, 10_000));
+    assert_eq!(state(&book, "revoked"), State::Stale);
+    renew(&book, "plain", &ann, None).unwrap();
+    book.advance(10_000);
+    book.reopen();
+    assert_eq!(left(&book, "plain"), EXPIRE);
+    book.assert_sound();
+}

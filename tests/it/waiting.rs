@@ -1,0 +1,366 @@
+//! Waiting for a lock: first come first served, handed over in the release's own transaction, never after the
+//! deadline, never to somebody who has gone.
+
+use crate::harness::*;
+use cashbox::command::{Command, Receipt};
+use cashbox::error::Name;
+use cashbox::id::LockToken;
+use cashbox::lock::{Ask, How, Revoke};
+use cashbox::store::{Envelope, Outcome, Room};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc;
+
+const STALE: i64 = 65_000;
+
+fn local(command: Command) -> (Envelope, Command) {
+    (Envelope::local(), command)
+}
+
+fn give_back(id: &str, token: LockToken) -> (Envelope, Command) {
+    local(Command::Release { id: Some(lock_id(id)), token })
+}
+
+fn wait_for(id: &str, secret: &str) -> (Envelope, Command) {
+    (waiting(10_000), acquire(id, secret))
+}
+
+fn how(outcome: &Outcome) -> How {
+    match &outcome.result {
+        Ok(Receipt::Granted(grant)) => grant.how,
+        other => panic!("a grant, not {other:?}"),
+    }
+}
+
+/// Sends these from a thread of its own, waits until so many are parked, does what is to be done, and returns what
+/// the parked ones were answered.
+fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: impl FnOnce()) -> Vec<Outcome> {
+    std::thread::scope(|scope| {
+        let answers = scope.spawn(|| book.submit_all(sent));
+        let _nobody_hangs = Dismissed(book);
+        book.until_parked(parked);
+        then();
+        if !answers.is_finished() {
+            book.until_parked(0);
+        }
+        answers.join().unwrap()
+    })
+}
+
+/// Sends everyone home who still waits when a test fails, so that it ends.
+struct Dismissed<'a>(&'a Book);
+
+impl Drop for Dismissed<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.refuse_waiting();
+        }
+    }
+}
+
+#[test]
+fn a_released_lock_goes_to_the_first_in_the_queue_in_the_same_commit() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let commits = || book.stats().commits.load(SeqCst);
+    let before = commits();
+    let answers = book.submit_all(vec![
+        wait_for("job", "ben"),
+        wait_for("job", "cat"),
+        give_back("job", ann),
+        local(acquire("job", "newcomer")),
+        give_back("job", book.token(2, "ben")),
+        local(acquire("job", "newcomer")),
+        give_back("job", book.token(3, "cat")),
+        local(acquire("job", "newcomer")),
+    ]);
+    assert_eq!((how(&answers[0]), how(&answers[1])), (How::Created, How::Created));
+    assert_eq!((name(&answers[3].result), name(&answers[5].result)), (Name::Locked, Name::Locked));
+    assert_eq!(how(&answers[7]), How::Created);
+    assert_eq!(commits() - before, 1);
+    book.assert_sound();
+}
+
+#[test]
+fn a_grant_that_was_waited_for_is_whole() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
+        book.advance(9_000);
+        book.release("job", &ann).unwrap();
+    });
+    assert_eq!(how(&answers[0]), How::Created);
+    let lock = book.lock("job").unwrap();
+    assert_eq!((lock.create_time, lock.expires() - book.lease_ms()), (book.lease_ms(), 60_000));
+}
+
+#[test]
+fn a_waiter_is_told_at_its_deadline_and_gets_nothing_after_it() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
+        book.advance(9_999);
+        assert_eq!(name(&book.acquire("job", "cat")), Name::Locked);
+        book.until_parked(1);
+        book.advance(1);
+    });
+    let refused = answers[0].result.as_ref().unwrap_err();
+    assert_eq!((refused.name, fact(refused, "waited_ms")), (Name::Locked, &10_000.into()));
+    assert_eq!(fact(refused, "holder"), "ann");
+
+    // The release comes at the very moment of the deadline: too late.
+    let answers = while_parked(&book, 1, vec![wait_for("job", "dan")], || {
+        book.clock.advance_ms(10_000);
+        book.release("job", &ann).unwrap();
+    });
+    assert_eq!(name(&answers[0].result), Name::Locked);
+    assert!(book.lock("job").is_none());
+}
+
+#[test]
+fn a_waiter_gets_a_lock_the_moment_it_turns_stale_before_any_newcomer() {
+    let book = book();
+    book.acquire("job", "ann").unwrap();
+    book.advance(STALE - 5_000);
+    let answers = while_parked(&book, 2, vec![wait_for("job", "ben"), wait_for("job", "cat")], || {
+        book.advance(4_999);
+        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked);
+        book.clock.advance_ms(1);
+        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked, "the queue comes first");
+        book.until_parked(1);
+        book.advance(5_000);
+    });
+    assert_eq!(how(&answers[0]), How::TakenOver);
+    assert_eq!(name(&answers[1].result), Name::Locked);
+    book.assert_sound();
+}
+
+#[test]
+fn a_lease_renewed_for_less_is_handed_on_when_it_ends() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
+        book.must(Command::Renew { id: Some(lock_id("job")), token: ann.clone(), expire_ms: Some(1_000) });
+        book.clock.advance_ms(6_000); // stale now, long before the moment the waiter first looked at
+        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked, "nobody overtakes the queue");
+        book.advance(4_000);
+    });
+    assert_eq!(how(&answers[0]), How::TakenOver);
+}
+
+#[test]
+fn a_revoked_lock_is_handed_on_after_its_delay() {
+    for delay in [0, 4_000] {
+        let book = book();
+        let fence = book.acquire("job", "ann").unwrap().token.fence;
+        let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
+            book.must(Command::Revoke(Revoke { id: lock_id("job"), fence, delay_ms: Some(delay), reason: None }));
+            book.advance(delay);
+        });
+        assert_eq!(how(&answers[0]), How::TakenOver);
+    }
+}
+
+#[test]
+fn who_has_gone_is_skipped() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let gone = Envelope { alive: Some(Arc::new(|| false)), ..waiting(10_000) };
+    let answers = book.submit_all(vec![(gone, acquire("job", "ghost")), wait_for("job", "ben"), give_back("job", ann)]);
+    assert!(answers[0].result.is_err());
+    assert_eq!(how(&answers[1]), How::Created);
+    assert_eq!(book.number("SELECT count(*) FROM lock_event WHERE holder = 'ghost'"), 0);
+}
+
+#[test]
+fn who_has_gone_takes_no_room() {
+    let book = book_with(|options| options.room = Room { total: 2, per_lock: 1 });
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let here = Arc::new(AtomicBool::new(true));
+    let alive = Arc::clone(&here);
+    let leaves = Envelope { alive: Some(Arc::new(move || alive.load(SeqCst))), ..waiting(60_000) };
+    while_parked(&book, 1, vec![(leaves, acquire("job", "ghost"))], || {
+        assert_eq!(name(&book.submit(waiting(1), acquire("job", "ben")).result), Name::Busy);
+        here.store(false, SeqCst);
+        let answers = book.submit_all(vec![wait_for("job", "ben"), give_back("job", ann.clone())]);
+        assert_eq!(how(&answers[0]), How::Created);
+    });
+}
+
+#[test]
+fn there_is_only_so_much_room() {
+    let book = book_with(|options| options.room = Room { total: 3, per_lock: 2 });
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let other = book.acquire("other", "ann").unwrap().token;
+    let answers = book.submit_all(vec![
+        wait_for("job", "a"),
+        wait_for("job", "b"),
+        wait_for("job", "c"),
+        wait_for("other", "d"),
+        wait_for("other", "e"),
+        give_back("other", other),
+        give_back("job", ann),
+        give_back("job", book.token(3 + 1, "a")),
+    ]);
+    let names: Vec<_> =
+        answers.iter().map(|answer| answer.result.as_ref().map_or_else(|e| e.name.as_str(), |_| "ok")).collect();
+    assert_eq!(names, ["ok", "ok", "busy", "ok", "busy", "ok", "ok", "ok"]);
+}
+
+#[test]
+fn the_same_secret_sent_again_while_the_first_waits_is_one_wish() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let sent = vec![wait_for("job", "ben"), wait_for("job", "cat"), wait_for("job", "ben"), give_back("job", ann)];
+    let answers = while_parked(&book, 1, sent, || book.advance(10_000));
+    assert!(answers[0].result.is_ok());
+    assert_eq!(name(&answers[1].result), Name::Locked);
+    let (Ok(Receipt::Granted(first)), Ok(Receipt::Granted(again))) = (&answers[0].result, &answers[2].result) else {
+        panic!("both are the same grant: {answers:?}");
+    };
+    assert_eq!(first.token, again.token);
+}
+
+#[test]
+fn who_waits_for_two_locks_holds_neither_and_blocks_nobody() {
+    let book = book();
+    let a = book.acquire("a", "ann").unwrap().token;
+    let b = book.acquire("b", "ben").unwrap().token;
+    let answers = book.submit_all(vec![
+        wait_for("a b", "both"),
+        wait_for("a", "single"),
+        give_back("a", a),
+        give_back("b", b),
+        give_back("a", book.token(3, "single")),
+    ]);
+    assert!(answers.iter().all(|answer| answer.result.is_ok()), "{answers:?}");
+    assert_eq!(book.lock("a").unwrap().fence.0, 4);
+    assert_eq!(book.lock("b").unwrap().fence.0, 4);
+    book.assert_sound();
+}
+
+#[test]
+fn money_waits_its_turn_for_every_wallet_it_touches() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        ",
+    );
+    let alice = book.acquire("wallet/alice", "ann").unwrap().token;
+    let bob = book.acquire("wallet/bob", "ben").unwrap().token;
+    let answers = book.submit_all(vec![
+        (waiting(10_000), transfer("alice", "bob", "3")),
+        (waiting(10_000), withdraw("alice", "9")),
+        wait_for("wallet/alice", "cat"),
+        (waiting(10_000), withdraw("alice", "0.50")),
+        give_back("wallet/alice", alice),
+        give_back("wallet/bob", bob),
+        give_back("wallet/alice", book.token(3, "cat")),
+    ]);
+    assert_eq!(name(&answers[0].result), Name::InsufficientFunds, "the withdrawal came first: both were free for it");
+    assert!(answers[1..].iter().all(|answer| answer.result.is_ok()), "{answers:?}");
+    assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("0.50", "10.00"));
+    book.assert_sound();
+}
+
+#[test]
+fn somebody_elses_lock_on_the_other_wallet_means_waiting_even_with_a_token() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        ",
+    );
+    let alice = book.acquire("wallet/alice", "ann").unwrap().token;
+    let bob = book.acquire("wallet/bob", "ben").unwrap().token;
+    let pay = Envelope { wait_ms: 5_000, ..under(&alice) };
+    assert_eq!(name(&book.submit(under(&alice), transfer("alice", "bob", "1")).result), Name::Locked);
+    let answers = book.submit_all(vec![(pay, transfer("alice", "bob", "1")), give_back("wallet/bob", bob)]);
+    assert_eq!(moved(answers[0].result.clone().unwrap()).entry.fence, Some(alice.fence));
+}
+
+#[test]
+fn a_token_that_is_lost_while_waiting_does_nothing() {
+    let book = check(
+        "
+        recharge alice 10 |
+        recharge bob   10 |
+        ",
+    );
+    let alice = book.acquire("wallet/alice", "ann").unwrap().token;
+    let bob = book.acquire("wallet/bob", "ben").unwrap().token;
+    let pay = Envelope { wait_ms: 5_000, ..under(&alice) };
+    let answers = book.submit_all(vec![
+        (pay, transfer("alice", "bob", "1")),
+        give_back("wallet/alice", alice),
+        give_back("wallet/bob", bob),
+    ]);
+    assert_eq!(name(&answers[0].result), Name::LockLost);
+    assert_eq!(book.balance("bob"), "10.00");
+}
+
+#[test]
+fn at_shutdown_everyone_who_waits_is_told_and_nobody_is_granted() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let answers =
+        while_parked(&book, 2, vec![wait_for("job", "ben"), wait_for("job", "cat")], || book.refuse_waiting());
+    assert!(answers.iter().all(|answer| name(&answer.result) == Name::Busy));
+    assert_eq!(name(&book.submit(waiting(1_000), acquire("job", "dan")).result), Name::Busy);
+    book.release("job", &ann).unwrap();
+    assert!(book.lock("job").is_none());
+}
+
+#[test]
+fn a_full_queue_is_busy_at_once() {
+    let book = book_with(|options| options.queue = 1);
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let (asked, is_asked) = mpsc::channel();
+    let (answer, answered) = mpsc::channel::<()>();
+    let answered = std::sync::Mutex::new(answered);
+    // The writer asks whether the client is still there, and the client takes its time to say so.
+    let slow = move || {
+        asked.send(()).unwrap();
+        answered.lock().unwrap().recv().is_ok()
+    };
+    let slow = Envelope { alive: Some(Arc::new(slow)), ..waiting(10_000) };
+    std::thread::scope(|scope| {
+        let both = scope.spawn(|| book.submit_all(vec![(slow, acquire("job", "ben")), give_back("job", ann)]));
+        is_asked.recv().unwrap();
+        let (done, outcomes) = mpsc::channel();
+        for _ in 0..3 {
+            let (book, done) = (&book, done.clone());
+            scope.spawn(move || done.send(book.do_it(recharge("alice", "1")).result));
+        }
+        for _ in 0..2 {
+            assert_eq!(name(&outcomes.recv().unwrap()), Name::Busy);
+        }
+        answer.send(()).unwrap();
+        outcomes.recv().unwrap().unwrap();
+        assert!(both.join().unwrap().iter().all(|answer| answer.result.is_ok()));
+    });
+    assert_eq!(book.balance("alice"), "1.00");
+}
+
+#[test]
+fn a_short_lease_in_a_long_queue_serves_everyone_in_order() {
+    let book = book();
+    book.acquire_as(Ask { expire_ms: 10, grace_ms: 0, ..ask("job", "first") }).unwrap();
+    let short = |name: String| Command::Acquire(Ask { expire_ms: 10, grace_ms: 0, ..ask("job", &name) });
+    let sent = (0..20).map(|i| (waiting(10_000), short(format!("w{i}")))).collect();
+    while_parked(&book, 20, sent, || {
+        for left in (0..20).rev() {
+            book.advance(10);
+            book.until_parked(left);
+        }
+    });
+    let holders: Vec<String> = {
+        let raw = book.raw();
+        let mut all = raw.prepare("SELECT holder FROM lock_event ORDER BY fence").unwrap();
+        all.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+    };
+    let expected: Vec<String> = std::iter::once("first".to_owned()).chain((0..20).map(|i| format!("w{i}"))).collect();
+    assert_eq!(holders, expected);
+    book.assert_sound();
+}
