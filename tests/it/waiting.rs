@@ -182,6 +182,7 @@ fn who_has_gone_takes_no_room() {
     while_parked(&book, 1, vec![(leaves, acquire("job", "ghost"))], || {
         assert_eq!(name(&book.submit(waiting(1), acquire("job", "ben")).result), Name::Busy);
         here.store(false, SeqCst);
+        book.advance(100);
         let answers = book.submit_all(vec![wait_for("job", "ben"), give_back("job", ann.clone())]);
         assert_eq!(how(&answers[0]), How::Created);
     });

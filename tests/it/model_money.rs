@@ -1,0 +1,345 @@
+//! Random statements of account, compared with a plain model: a map of balances and a list of coupons.
+
+use crate::harness::*;
+use cashbox::command::{Command, Receipt};
+use cashbox::error::{Error, Name};
+use cashbox::id::{CouponCode, EntryId, WalletId};
+use cashbox::ledger::{Moved, Note};
+use cashbox::money::Money;
+use cashbox::store::{Envelope, Outcome};
+use std::collections::BTreeMap;
+
+const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
+/// Amounts in cents around which something changes.
+const EDGES: [i64; 12] = [1, 2, 3, 1_000, 9_999, 10_000, 29_999, 30_000, 49_999, 50_000, 99_999, 10_000_000];
+
+#[derive(Clone, Debug)]
+struct Ticket {
+    code: Option<CouponCode>,
+    user: String,
+    kind: char,
+    earned_by: Option<usize>,
+    uses: i64,
+    taken: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Line {
+    kind: &'static str,
+    from: String,
+    to: String,
+    amount: i64,
+    discount: Option<i64>,
+    /// The number of the coupon that was used or earned, as the model counts them.
+    coupon: Option<usize>,
+    refunds: Option<usize>,
+    balances: (i64, i64),
+}
+
+/// All there is to know about the money, without a database.
+#[derive(Clone, Default)]
+struct Model {
+    balances: BTreeMap<String, i64>,
+    tickets: Vec<Ticket>,
+    lines: Vec<Line>,
+}
+
+/// What the model says of a command: the numbers of the lines it writes and of the tickets it grants.
+type Said = Result<(), Name>;
+
+impl Model {
+    fn new() -> Model {
+        let system = ["@bank", "@sales", "@holds"].map(|id| (id.to_owned(), 0));
+        Model { balances: BTreeMap::from(system), ..Model::default() }
+    }
+
+    fn apply(&mut self, command: &Command) -> Said {
+        let before = self.clone();
+        let said = self.carry_out(command);
+        if said.is_err() {
+            *self = before;
+        }
+        said
+    }
+
+    fn carry_out(&mut self, command: &Command) -> Said {
+        match command {
+            Command::Recharge { user, amount, .. } => {
+                self.balances.entry(user.to_string()).or_insert(0);
+                let kind = match amount.cents() {
+                    ..10_000 => None,
+                    10_000..30_000 => Some('3'),
+                    30_000..50_000 => Some('1'),
+                    _ => Some('2'),
+                };
+                let number = kind.map(|kind| self.grant(user.as_str(), kind, Some(self.lines.len())));
+                self.post("recharge", "@bank", user.as_str(), amount.cents())?.coupon = number;
+                Ok(())
+            }
+            Command::Withdraw { user, amount, .. } => {
+                self.wallet(user.as_str())?;
+                self.post("withdraw", user.as_str(), "@bank", amount.cents()).map(drop)
+            }
+            Command::Transfer { from, to, amount, .. } => {
+                self.wallet(from.as_str())?;
+                self.wallet(to.as_str())?;
+                self.post("transfer", from.as_str(), to.as_str(), amount.cents()).map(drop)
+            }
+            Command::Pay { user, to, amount, coupon, .. } => self.pay(user.as_str(), to, *amount, coupon.as_ref()),
+            Command::Refund { entry, amount, .. } => self.refund(entry.0 as usize, amount.map(Money::cents)),
+            Command::GrantCoupon { user, kind } => {
+                self.wallet(user.as_str())?;
+                let kind = kind.chars().next().filter(|kind| "123".contains(*kind)).ok_or(Name::CouponKindNotFound)?;
+                self.grant(user.as_str(), kind, None);
+                Ok(())
+            }
+            Command::Batch(items) => items.iter().try_for_each(|item| self.carry_out(item)),
+            other => panic!("{other:?} is not in the model"),
+        }
+    }
+
+    fn pay(&mut self, user: &str, to: &WalletId, gross: Money, code: Option<&CouponCode>) -> Said {
+        self.wallet(user)?;
+        self.wallet(to.as_str())?;
+        let gross = gross.cents();
+        let number = code.map(|code| self.tickets.iter().position(|ticket| ticket.code.as_ref() == Some(code)));
+        let number = number.map(|found| found.ok_or(Name::CouponNotFound)).transpose()?;
+        let mut discount = 0;
+        if let Some(ticket) = number.map(|number| &self.tickets[number]) {
+            if ticket.user != user {
+                return Err(Name::CouponNotFound);
+            }
+            if ticket.taken || (ticket.kind != '2' && ticket.uses > 0) {
+                return Err(if ticket.taken { Name::CouponNotApplicable } else { Name::CouponUsed });
+            }
+            if ticket.kind == '1' && gross < 30_000 {
+                return Err(Name::CouponNotApplicable);
+            }
+            let off = match ticket.kind {
+                '1' => 5_000,
+                '2' => (2 * gross + 5) / 10,
+                _ => 1_000,
+            };
+            discount = off.min(gross - 1);
+        }
+        let line = self.post("pay", user, to.as_str(), gross - discount)?;
+        (line.discount, line.coupon) = (Some(discount), number);
+        if let Some(number) = number {
+            self.tickets[number].uses += 1;
+        }
+        Ok(())
+    }
+
+    fn refund(&mut self, entry: usize, amount: Option<i64>) -> Said {
+        let original = self.lines.get(entry.wrapping_sub(1)).cloned().ok_or(Name::EntryNotFound)?;
+        if original.kind == "refund" {
+            return Err(Name::NotRefundable);
+        }
+        let parts = self.lines.iter().filter(|line| line.refunds == Some(entry));
+        let left = original.amount - parts.map(|line| line.amount).sum::<i64>();
+        if left == 0 {
+            return Err(Name::AlreadyRefunded);
+        }
+        let amount = amount.unwrap_or(left);
+        if amount > left {
+            return Err(Name::RefundExceeds);
+        }
+        let ticket = original.coupon.map(|number| &self.tickets[number]);
+        if original.kind == "recharge" && ticket.is_some_and(|ticket| ticket.uses > 0) {
+            return Err(Name::CouponUsed);
+        }
+        self.post("refund", &original.to, &original.from, amount)?.refunds = Some(entry);
+        match (original.kind, original.coupon) {
+            ("recharge", Some(number)) => self.tickets[number].taken = true,
+            ("pay", Some(number)) if amount == left => self.tickets[number].uses -= 1,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn grant(&mut self, user: &str, kind: char, earned_by: Option<usize>) -> usize {
+        self.tickets.push(Ticket { code: None, user: user.to_owned(), kind, earned_by, uses: 0, taken: false });
+        self.tickets.len() - 1
+    }
+
+    fn wallet(&self, id: &str) -> Result<i64, Name> {
+        self.balances.get(id).copied().ok_or(Name::WalletNotFound)
+    }
+
+    fn post(&mut self, kind: &'static str, from: &str, to: &str, amount: i64) -> Result<&mut Line, Name> {
+        let rest = self.balances[from] - amount;
+        if rest < 0 && !from.starts_with('@') {
+            return Err(Name::InsufficientFunds);
+        }
+        self.balances.insert(from.to_owned(), rest);
+        *self.balances.get_mut(to).expect("looked up before") += amount;
+        let balances = (rest, self.balances[to]);
+        let (from, to, discount) = (from.to_owned(), to.to_owned(), (kind == "pay").then_some(0));
+        self.lines.push(Line { kind, from, to, amount, discount, coupon: None, refunds: None, balances });
+        Ok(self.lines.last_mut().expect("just pushed"))
+    }
+
+    /// Takes from the real answers what the model cannot know: the codes.
+    fn learn(&mut self, receipt: &Receipt, next: &mut usize) {
+        let mut learn = |code: &CouponCode| {
+            self.tickets[*next].code = Some(code.clone());
+            *next += 1;
+        };
+        match receipt {
+            Receipt::Moved(moved) => {
+                if let Some(coupon) = &moved.coupon {
+                    learn(&coupon.code);
+                }
+            }
+            Receipt::Coupon(coupon) => learn(&coupon.code),
+            Receipt::Batch(receipts) => receipts.iter().for_each(|receipt| self.learn(receipt, next)),
+            _ => {}
+        }
+    }
+}
+
+fn amount(dice: &mut Dice) -> Money {
+    let cents = match dice.below(3) {
+        0 => *dice.pick(&EDGES),
+        1 => 1 + dice.below(500) as i64,
+        _ => 1 + dice.below(60_000) as i64,
+    };
+    Money::from_cents(cents).unwrap()
+}
+
+fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
+    let note = Note::default();
+    let user = user_id(USERS[dice.below(USERS.len())]);
+    let known: Vec<&Ticket> = model.tickets.iter().filter(|ticket| ticket.code.is_some()).collect();
+    match dice.below(if depth == 0 { 21 } else { 20 }) {
+        0..=4 => Command::Recharge { user, amount: amount(dice), note },
+        5..=6 => Command::Withdraw { user, amount: amount(dice), note },
+        7..=9 => {
+            let others: Vec<_> = USERS.iter().filter(|other| **other != user.as_str()).collect();
+            Command::Transfer {
+                from: user.wallet(),
+                to: wallet_id(others[dice.below(others.len())]),
+                amount: amount(dice),
+                note,
+            }
+        }
+        10..=14 => {
+            let ticket = if known.is_empty() || dice.one_in(4) { None } else { Some(*dice.pick(&known)) };
+            let own = ticket.filter(|_| !dice.one_in(8)).map_or(user, |ticket| user_id(&ticket.user));
+            let coupon = ticket.and_then(|ticket| ticket.code.clone());
+            let to = match dice.pick(&USERS) {
+                to if dice.one_in(3) && *to != own.as_str() => wallet_id(to),
+                _ => WalletId::SALES,
+            };
+            Command::Pay { user: own, to, amount: amount(dice), coupon, note }
+        }
+        15..=18 => {
+            let entry = EntryId(1 + dice.below(model.lines.len() + 2) as i64);
+            let amount = if dice.one_in(2) { None } else { Some(amount(dice)) };
+            Command::Refund { entry, amount, note }
+        }
+        19 => Command::GrantCoupon { user, kind: dice.pick(&["1", "2", "3", "4"]).to_string() },
+        _ => Command::Batch((0..1 + dice.below(4)).map(|_| command(dice, model, 1)).collect()),
+    }
+}
+
+#[test]
+fn random_statements_agree_with_a_plain_map() {
+    let mut refusals = BTreeMap::new();
+    for mut dice in Dice::runs(0..20) {
+        let mut book = book();
+        let mut model = Model::new();
+        let mut sent: Vec<(String, Command, Result<Receipt, Error>)> = Vec::new();
+        for round in 0..20 {
+            let (mut mail, mut said) = (Vec::new(), Vec::new());
+            let (mut line, mut ticket) = (model.lines.len(), model.tickets.len());
+            for item in 0..1 + dice.below(12) {
+                if !sent.is_empty() && dice.one_in(5) {
+                    let (key, command, _) = dice.pick(&sent);
+                    mail.push((keyed(key), command.clone()));
+                    said.push(None);
+                } else {
+                    let command = command(&mut dice, &model, 0);
+                    let key = format!("{round}/{item}");
+                    mail.push((if dice.one_in(3) { Envelope::local() } else { keyed(&key) }, command.clone()));
+                    said.push(Some(model.apply(&command)));
+                }
+            }
+            let answers = book.submit_all(mail.clone());
+            for (((envelope, command), said), answer) in mail.into_iter().zip(said).zip(answers) {
+                let key = envelope.key.map(|key| key.to_string());
+                match said {
+                    None => assert_is_repeat(&sent, &key.unwrap(), &answer),
+                    Some(said) => {
+                        let name = answer.result.as_ref().map(drop).map_err(|error| error.name);
+                        assert_eq!(name, said, "{command:?}: {answer:?}");
+                        assert!(!answer.replayed);
+                        if let Err(name) = said {
+                            *refusals.entry(name.as_str()).or_insert(0) += 1;
+                        }
+                        if let Ok(receipt) = &answer.result {
+                            model.learn(receipt, &mut ticket);
+                            assert_lines(&model, receipt, &mut line);
+                        }
+                        sent.extend(key.map(|key| (key, command, answer.result)));
+                    }
+                }
+            }
+            assert_agrees(&book, &model);
+            if dice.one_in(8) {
+                book.reopen();
+            }
+        }
+    }
+    assert!(refusals.len() >= 9, "every no was said: {refusals:?}");
+}
+
+fn assert_is_repeat(sent: &[(String, Command, Result<Receipt, Error>)], key: &str, answer: &Outcome) {
+    let (_, _, first) = sent.iter().find(|(known, _, _)| known == key).expect("a repeat of something sent");
+    assert_eq!(&answer.result, first, "a repeat is answered as the first");
+    assert!(answer.replayed);
+}
+
+fn assert_lines(model: &Model, receipt: &Receipt, line: &mut usize) {
+    match receipt {
+        Receipt::Batch(receipts) => receipts.iter().for_each(|receipt| assert_lines(model, receipt, line)),
+        Receipt::Moved(moved) => {
+            assert_line(model, moved, *line);
+            *line += 1;
+        }
+        _ => {}
+    }
+}
+
+fn assert_line(model: &Model, moved: &Moved, number: usize) {
+    let (entry, line) = (&moved.entry, &model.lines[number]);
+    assert_eq!(entry.id, EntryId(number as i64 + 1));
+    assert_eq!((entry.kind.as_str(), entry.amount.cents()), (line.kind, line.amount));
+    assert_eq!((entry.from.as_str(), entry.to.as_str()), (line.from.as_str(), line.to.as_str()));
+    assert_eq!((entry.from_balance.cents(), entry.to_balance.cents()), line.balances);
+    assert_eq!(entry.discount.map(|discount| discount.0), line.discount);
+    assert_eq!(entry.refunds.map(|id| id.0 as usize), line.refunds);
+    assert_eq!(entry.coupon.as_ref(), line.coupon.and_then(|number| model.tickets[number].code.as_ref()));
+    assert_eq!(
+        moved.coupon.as_ref().and_then(|coupon| coupon.earned_by).is_some(),
+        line.kind == "recharge" && line.coupon.is_some()
+    );
+}
+
+fn assert_agrees(book: &Book, model: &Model) {
+    let wallets = book.read(|tx| cashbox::ledger::query::wallets(tx, None, 100)).unwrap().rows;
+    let held: BTreeMap<String, i64> = wallets.into_iter().map(|w| (w.id.to_string(), w.balance.cents())).collect();
+    assert_eq!(held, model.balances);
+    let mut real: Vec<_> = USERS.iter().flat_map(|user| book.coupons(user)).collect();
+    real.sort_by(|a, b| a.code.cmp(&b.code));
+    let mut tickets = model.tickets.clone();
+    tickets.sort_by(|a, b| a.code.cmp(&b.code));
+    assert_eq!(real.len(), tickets.len());
+    for (coupon, ticket) in real.iter().zip(&tickets) {
+        let (earned, kind) = (coupon.earned_by.map(|id| id.0 as usize - 1), ticket.kind.to_string());
+        assert_eq!((Some(&coupon.code), coupon.user.as_str()), (ticket.code.as_ref(), ticket.user.as_str()));
+        assert_eq!((&coupon.kind, coupon.uses), (&kind, ticket.uses), "{coupon:?}");
+        assert_eq!((coupon.taken_by.is_some(), earned), (ticket.taken, ticket.earned_by), "{coupon:?}");
+    }
+    book.assert_sound();
+}
