@@ -1,21 +1,25 @@
 //! The store: one SQLite file, one writer, a few readers.
 //!
-//! Only [`writer`] commits, and it answers only after the commit is on disk. Reads take a read-only connection of
+//! Only the writer commits, and it answers only after the commit is on disk. Reads take a read-only connection of
 //! their own and never touch the writer. Knows nothing of HTTP.
 
 pub mod audit;
 mod checkpoint;
+mod desk;
 pub mod idempotency;
+mod parking;
 pub mod schema;
 pub mod served;
 mod space;
 pub mod stats;
+mod sweep;
 mod ticket;
 mod waiting;
-pub mod writer;
+mod work;
+mod writer;
 
 pub use waiting::Room;
-pub use writer::{Alive, Envelope, LOCAL, Outcome};
+pub use work::{Alive, Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;
 use crate::command::Command;

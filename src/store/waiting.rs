@@ -5,7 +5,7 @@
 //! holds nothing while it waits and blocks nobody.
 
 use super::idempotency::Name;
-use super::writer::Work;
+use super::work::Work;
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Condvar, Mutex};
