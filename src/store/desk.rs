@@ -252,12 +252,12 @@ impl Desk {
     /// A repeat is answered as before, or joins the first if that still waits; anything else is tried.
     fn consider(&mut self, conn: &Connection, tx: &WriteTx<'_>, work: &Work) -> Result<Considered, Lost> {
         let answered = |outcome| Ok(Considered::Tried(Tried::Answered(outcome, Vec::new())));
-        if let Some(intention) = &work.intention {
-            if let Some(result) = idempotency::look_up(tx, intention, &work.command)? {
-                stats::add(&self.stats.replays, 1);
-                let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
-                return answered(Outcome { result, replayed });
-            }
+        if let Some(intention) = &work.intention
+            && let Some(result) = idempotency::look_up(tx, intention, &work.command)?
+        {
+            stats::add(&self.stats.replays, 1);
+            let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
+            return answered(Outcome { result, replayed });
         }
         match self.first_of(work) {
             Some(Ok(wish)) => Ok(Considered::Joins(wish)),

@@ -25,10 +25,12 @@ pub fn hold_against_its_description(method: &str, target: &str, answer: &Answer)
     let content_type = answer.header("content-type").unwrap_or_else(|| panic!("there is a type: {sent}"));
     let content_type = content_type.split(';').next().unwrap();
     let content = content.get(content_type).unwrap_or_else(|| panic!("the type is not described: {sent}"));
-    if method != "HEAD" && content_type.ends_with("json") && !content_type.contains("ndjson") {
-        if let Err(why) = fits(&answer.json, &content["schema"]) {
-            panic!("{why}: {sent}");
-        }
+    if method != "HEAD"
+        && content_type.ends_with("json")
+        && !content_type.contains("ndjson")
+        && let Err(why) = fits(&answer.json, &content["schema"])
+    {
+        panic!("{why}: {sent}");
     }
 }
 

@@ -134,9 +134,8 @@ fn a_damaged_file_is_reported_and_not_made_worse() {
     let middle = bytes.len() / 2;
     bytes[middle..].fill(0xAA);
     std::fs::write(book.path(), bytes).unwrap();
-    match store::open_read_only(&book.path()).map(|conn| store::audit::audit(&conn, |_| {})) {
-        Ok(Ok(report)) => assert!(!report.findings.is_empty()),
-        Ok(Err(_)) | Err(_) => {} // it says so
+    if let Ok(Ok(report)) = store::open_read_only(&book.path()).map(|conn| store::audit::audit(&conn, |_| {})) {
+        assert!(!report.findings.is_empty()); // anything else says so by itself
     }
 }
 

@@ -332,7 +332,7 @@ fn a_full_queue_is_busy_at_once() {
         let (done, outcomes) = mpsc::channel();
         for _ in 0..3 {
             let (book, done) = (&book, done.clone());
-            scope.spawn(move || done.send(book.do_it(recharge("alice", "1")).result));
+            scope.spawn(move || done.send(book.do_it(recharge("alice", "1")).result).unwrap());
         }
         for _ in 0..2 {
             assert_eq!(name(&outcomes.recv().unwrap()), Name::Busy);
