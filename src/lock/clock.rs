@@ -11,6 +11,8 @@ pub struct LeaseClock {
     clock: Clock,
     boot_id: String,
     offset_ms: i64,
+    /// Whether the file does not say so yet.
+    is_new: bool,
 }
 
 impl LeaseClock {
@@ -23,7 +25,12 @@ impl LeaseClock {
         let now = clock.boot_ms();
         let goes_on = boot_id == clock.boot_id() && now + offset >= highest;
         let offset_ms = if goes_on { offset } else { highest - now };
-        Ok(LeaseClock { clock: clock.clone(), boot_id: clock.boot_id(), offset_ms })
+        Ok(LeaseClock { clock: clock.clone(), boot_id: clock.boot_id(), offset_ms, is_new: !goes_on })
+    }
+
+    /// Whether it has to be stored: the file knows another boot's offset, or one that lease time has passed.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Stores the offset, so that every process on this boot sees the same time.
