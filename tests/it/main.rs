@@ -2,6 +2,8 @@ mod cli;
 mod http_batch;
 mod http_keys;
 mod http_lists;
+mod http_lock_money;
+mod http_locks;
 mod http_money;
 mod http_openapi;
 mod http_roles;

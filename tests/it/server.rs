@@ -64,6 +64,17 @@ impl Server {
         Server::on(folder, std::mem::take(&mut self.flags))
     }
 
+    /// Tells it to stop.
+    pub fn terminate(&self) {
+        let told = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// What it exits with.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
     fn end(&mut self) {
         let _ = self.process.kill(); // it may have ended by itself
         self.process.wait().unwrap();
