@@ -18,6 +18,9 @@ fn money_under_a_lock_names_its_fence_and_stops_when_it_is_lost() {
     let refused = other.send().refuses(423, "locked");
     assert_eq!((&refused["holder"], &refused["lock"]), (&json!("job"), &json!("wallet/alice")));
     assert!(refused.header("Retry-After").is_some());
+    let patient = admin.ask("POST", "/v1/wallets/alice/withdraw").header("Prefer", "wait=1").form("amount=1");
+    let waited = patient.send().refuses(423, "locked")["waited_ms"].as_u64().unwrap();
+    assert!((1_000..5_000).contains(&waited), "{waited}");
     admin.ask("DELETE", "/v1/locks/wallet/alice").header("Lock-Token", &grant.text("token")).send().is(204);
     for lost in [grant.text("token"), "nonsense".to_owned(), "lk1.other.1.0123456789abcdef".to_owned(), String::new()] {
         withdraw(&lost).refuses(412, "lock_lost");

@@ -337,3 +337,99 @@ fn a_payment_is_given_back_in_parts_and_never_twice() {
     admin.post(&format!("/v1/entries/{sent}/refund"), json!({})).refuses(402, "insufficient_funds");
     assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
 }
+
+#[test]
+fn the_last_money_is_given_once_however_many_ask() {
+    let server = Server::start();
+    let admin = server.admin();
+    verb(&admin, "alice", "recharge", json!({ "amount": 50 })).is(200);
+    let done: usize = std::thread::scope(|scope| {
+        let ask = || verb(&admin, "alice", "withdraw", json!({ "amount": 10 })).status;
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        let statuses: Vec<u16> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 402].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    });
+    assert_eq!((done, admin.balance("alice").as_str()), (5, "0.00"));
+}
+
+#[test]
+fn an_admin_changes_what_recharges_earn_and_nobody_loses_a_coupon() {
+    let server = Server::start();
+    let admin = server.admin();
+    let old = verb(&admin, "alice", "recharge", json!({ "amount": 300 })).is(200)["coupon"]["code"].clone();
+    let tiers = admin.get("/v1/tiers").is(200).json;
+    let shown = |from: &str, kind: &str| json!({ "from": from, "coupon_kind": kind });
+    let usual = [shown("100.00", "3"), shown("300.00", "1"), shown("500.00", "2")];
+    assert_eq!(
+        tiers["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|tier| !tier["coupon_kind"].is_null())
+            .cloned()
+            .collect::<Vec<_>>(),
+        usual
+    );
+    admin.put("/v1/coupon-kinds", json!({ "coupon_kinds": [] })).refuses(409, "coupon_kind_in_use");
+    for bad in [
+        json!({}),
+        json!({ "tiers": 1 }),
+        json!({ "tiers": [{}] }),
+        json!({ "tiers": [{ "from": "0" }] }),
+        json!({ "tiers": [{ "from": 1 }, { "from": "1.00" }] }),
+        json!({ "tiers": [{ "from": 1, "to": 2 }] }),
+    ] {
+        assert_eq!(admin.put("/v1/tiers", bad.clone()).status, 400, "{bad}");
+    }
+    admin
+        .put("/v1/tiers", json!({ "tiers": [{ "from": 1, "coupon_kind": "none" }] }))
+        .refuses(404, "coupon_kind_not_found");
+    let half =
+        json!({ "kind": "half", "percent_off": 50, "earned_zh": "同时您获取了五折优惠", "earned_en": "and half off" });
+    admin.put("/v1/tiers", json!({ "tiers": [] })).is(200);
+    admin.put("/v1/coupon-kinds", json!({ "coupon_kinds": [half] })).is(200);
+    admin.put("/v1/tiers", json!({ "tiers": [{ "from": "10", "coupon_kind": "half" }] })).is(200);
+    let earned = admin.post("/wallet", json!({ "user_id": "alice", "money": 10 })).is(200);
+    assert_eq!(
+        (&earned["msg"], &earned["coupon"]["percent_off"]),
+        (&json!("充值成功,同时您获取了五折优惠"), &json!(50))
+    );
+    let paid = verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": old })).is(200);
+    assert_eq!(paid["discount"], "50.00", "a coupon keeps the terms it was granted under");
+    let cent = verb(&admin, "alice", "pay", json!({ "amount": "0.01", "coupon": earned["coupon"]["code"] })).is(200);
+    assert_eq!(
+        (&cent["amount"], &cent["discount"]),
+        (&json!("0.01"), &json!("0.00")),
+        "a payment never goes below 0.01"
+    );
+}
+
+#[test]
+fn text_that_is_no_utf_8_is_refused_and_not_altered() {
+    let server = Server::start();
+    let admin = server.admin();
+    let path = "/v1/wallets/alice/recharge";
+    admin.ask("POST", path).form("amount=1&reference=%FF").send().refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .body("application/x-www-form-urlencoded", b"amount=1&reference=\xff")
+        .send()
+        .refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .body("application/json", b"{\"amount\":1,\"reference\":\"\xff\"}")
+        .send()
+        .refuses(400, "invalid_request");
+    admin.ask("POST", path).json(r#"{"amount":1,"reference":"\ud800"}"#).send().refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .json(format!(r#"{{"amount":1,"metadata":{}}}"#, "[".repeat(30_000)))
+        .send()
+        .refuses(400, "invalid_request");
+    let deep = format!(r#"{{"amount":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    assert_eq!(admin.ask("POST", path).json(deep).send().status, 400);
+    admin.get("/v1/wallets?after=%FF").refuses(400, "invalid_request");
+    admin.get("/v1/wallets/%FF").refuses(400, "invalid_request");
+    admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
+}

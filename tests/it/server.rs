@@ -80,8 +80,14 @@ impl Server {
         self.process.wait().unwrap();
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// These very bytes on a connection of their own, and what comes back until it closes.
+    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
     }
 
     /// A client with that access token.
@@ -251,7 +257,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8], head_only: bool) -> Answer {
+    pub fn parse(bytes: &[u8], head_only: bool) -> Answer {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("this is no answer: {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
