@@ -127,14 +127,17 @@ CREATE TABLE code_supply (
     given  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- What was answered to a request that carried an idempotency key. `id` and `request` are the first 16 bytes of SHA-256:
--- of caller and key, and of the command. `entry` is the entry it made; `outcome` whatever else the answer needs, as JSON.
+-- What was answered to a request that carried an idempotency key: the first 16 bytes of the command's SHA-256, the entry
+-- it made, and in `outcome` whatever else the answer needs, as JSON. Kept by caller and key as they are and not by a
+-- hash of them: keys that are made one after another lie side by side, and a commit touches few pages for many of them.
 CREATE TABLE idempotency (
-    id      BLOB PRIMARY KEY CHECK (length(id) = 16),
+    caller  TEXT NOT NULL,
+    key     TEXT NOT NULL,
     request BLOB NOT NULL CHECK (length(request) = 16),
     at      INTEGER NOT NULL,
     entry   INTEGER REFERENCES entry (id),
-    outcome TEXT
+    outcome TEXT,
+    PRIMARY KEY (caller, key)
 ) STRICT, WITHOUT ROWID;
 
 -- An access token: a credential. Only the SHA-256 of its secret is here.

@@ -5,7 +5,7 @@
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 use crate::error::{Error, Name};
-use crate::id::{CouponCode, EntryId, Fence, LockId, UserId, WalletId};
+use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -163,7 +163,7 @@ macro_rules! stored_as_text {
         }
     )*};
 }
-stored_as_text!(UserId, WalletId, CouponCode, LockId);
+stored_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
 
 /// Numbers and amounts are stored as the integers they are.
 macro_rules! stored_as_integer {

@@ -39,23 +39,26 @@ struct Cli {
 const EXIT_CODES: &str = "An argument `-` is read from standard input: one line each.\n\
     Exit codes: 0 done · 1 refused by a rule · 2 used wrongly · 3 could not reach or open · 4 damage found · 5 storage cannot be trusted";
 
+/// The heading of what every subcommand takes.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every subcommand takes, before or after its arguments.
 #[derive(Debug, Args)]
 pub struct Common {
     /// The file [env: CASHBOX_DB] [default: cashbox.db]
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     db: Option<PathBuf>,
     /// A server elsewhere: http://HOST:PORT [env: CASHBOX_URL]
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, value_name = "URL", help_heading = EVERYWHERE)]
     url: Option<String>,
     /// Your access token there; others on this machine can see it, so prefer --token-file or CASHBOX_TOKEN
-    #[arg(long, global = true, value_name = "TOKEN")]
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = EVERYWHERE)]
     token: Option<String>,
     /// A file whose first line is the access token, or `-`; with `serve`: the first admin's
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, value_name = "FILE", help_heading = EVERYWHERE)]
     token_file: Option<PathBuf>,
     /// Print what HTTP gives
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
 }
 

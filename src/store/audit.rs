@@ -100,7 +100,7 @@ const QUESTIONS: &[(&str, &str)] = &[
     ),
     (
         "an idempotency record names an entry that is there",
-        "SELECT 'idempotency record ' || hex(i.id) || ' names entry ' || i.entry || ', which is not there'
+        "SELECT 'idempotency record ' || i.key || ' of ' || i.caller || ' names entry ' || i.entry || ', which is not there'
          FROM idempotency i LEFT JOIN entry e ON e.id = i.entry WHERE i.entry IS NOT NULL AND e.id IS NULL",
     ),
     (

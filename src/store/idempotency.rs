@@ -4,34 +4,41 @@
 //! bytes of JSON for the rest. Answers that carry a secret are never kept.
 
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{self, Error};
 use crate::id::{CouponCode, EntryId, IdempotencyKey};
 use crate::ledger::{Moved, coupon, entry};
 use crate::token;
-use crate::tx::{ReadTx, WriteTx, params};
+use crate::tx::{ReadTx, Row, WriteTx, params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
-/// What a client names, and for what: the first 16 bytes of two SHA-256, of caller and key and of the command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a client names, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intention {
     /// Who calls it what.
-    pub id: [u8; 16],
-    /// What is wanted.
+    pub name: Name,
+    /// What is wanted: the first 16 bytes of the command's SHA-256.
     pub request: [u8; 16],
+}
+
+/// A caller and that caller's key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Name {
+    caller: String,
+    key: IdempotencyKey,
 }
 
 impl Intention {
     /// The intention behind a command that came with a key.
-    pub fn new(by: &str, key: &IdempotencyKey, command: &Command) -> Intention {
-        let named = format!("{by}\n{}", key.as_str()); // a caller has no line break in it
-        Intention { id: crate::secret::sha256_short(named.as_bytes()), request: command.fingerprint() }
+    pub fn new(caller: &str, key: &IdempotencyKey, command: &Command) -> Intention {
+        let name = Name { caller: caller.to_owned(), key: key.clone() };
+        Intention { name, request: command.fingerprint() }
     }
 }
 
 /// What is said when a key comes back with another request.
 pub fn reused() -> Error {
-    Error::new(Name::IdempotencyKeyReused, "this Idempotency-Key was used for another request; choose a new one")
+    Error::new(error::Name::IdempotencyKeyReused, "this Idempotency-Key was used for another request; choose a new one")
 }
 
 /// What was answered before, if the intention is known.
@@ -40,8 +47,8 @@ pub fn look_up(
     intention: &Intention,
     command: &Command,
 ) -> Result<Option<Result<Receipt, Error>>, Error> {
-    let sql = "SELECT request, entry, outcome FROM idempotency WHERE id = $1";
-    let found = tx.one(sql, params![intention.id], |row| {
+    let sql = "SELECT request, entry, outcome FROM idempotency WHERE caller = $1 AND key = $2";
+    let found = tx.one(sql, params![intention.name.caller, intention.name.key], |row| {
         Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
     let Some((request, entry, outcome)) = found else { return Ok(None) };
@@ -68,17 +75,29 @@ pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, 
     let entry = memo.as_i64();
     let outcome = entry.is_none().then(|| memo.to_string());
     tx.execute_one(
-        "INSERT INTO idempotency (id, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5)",
-        params![intention.id, intention.request, tx.now().wall_ms, entry, outcome],
+        "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
+        params![intention.name.caller, intention.name.key, intention.request, tx.now().wall_ms, entry, outcome],
     )
 }
 
-/// Removes what is older than `before`, looking at no more than `steps` records after `from`; where to go on.
-pub fn sweep(tx: &WriteTx<'_>, from: &[u8], before: i64, steps: usize) -> Result<Option<Vec<u8>>, Error> {
-    let sql = "SELECT max(id) FROM (SELECT id FROM idempotency WHERE id > $1 ORDER BY id LIMIT $2)";
-    let last: Option<Vec<u8>> = tx.one(sql, params![from, steps], |row| row.get(0))?.flatten();
+/// A place between two records.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    caller: String,
+    key: String,
+}
+
+/// Removes what is older than `before`, looking at no more than `steps` records behind `from`; where to go on.
+pub fn sweep(tx: &WriteTx<'_>, from: &Place, before: i64, steps: usize) -> Result<Option<Place>, Error> {
+    let last = "SELECT caller, key FROM (SELECT caller, key FROM idempotency WHERE (caller, key) > ($1, $2) \
+                ORDER BY caller, key LIMIT $3) ORDER BY caller DESC, key DESC LIMIT 1";
+    let place = |row: &Row<'_>| Ok(Place { caller: row.get(0)?, key: row.get(1)? });
+    let last = tx.one(last, params![from.caller, from.key, steps], place)?;
     if let Some(last) = &last {
-        tx.execute("DELETE FROM idempotency WHERE id > $1 AND id <= $2 AND at < $3", params![from, last, before])?;
+        tx.execute(
+            "DELETE FROM idempotency WHERE (caller, key) > ($1, $2) AND (caller, key) <= ($3, $4) AND at < $5",
+            params![from.caller, from.key, last.caller, last.key, before],
+        )?;
     }
     Ok(last)
 }
@@ -124,7 +143,7 @@ fn facts(error: &Error) -> Map<String, Value> {
 }
 
 fn refusal(memo: &Value) -> Option<Error> {
-    let name = Name::from_text(memo.get("error")?.as_str()?)?;
+    let name = error::Name::from_text(memo.get("error")?.as_str()?)?;
     let mut error = Error::new(name, memo["detail"].as_str()?);
     let facts = memo["facts"].as_object()?;
     error.facts = facts.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())).collect();

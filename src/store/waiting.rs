@@ -4,6 +4,7 @@
 //! One queue per lock, first come first served. A request that waits for several locks stands in each of their queues,
 //! holds nothing while it waits and blocks nobody.
 
+use super::idempotency::Name;
 use super::writer::Work;
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -113,7 +114,7 @@ pub struct Waiting {
     next: u64,
     parked: BTreeMap<u64, Parked>,
     queues: HashMap<LockId, BTreeSet<u64>>,
-    intentions: HashMap<[u8; 16], u64>,
+    intentions: HashMap<Name, u64>,
     deadlines: BTreeSet<(i64, u64)>,
     /// When each waited-for lock turns stale, if nothing happens to it before.
     turns_stale: BTreeSet<(i64, LockId)>,
@@ -166,7 +167,7 @@ impl Waiting {
             self.board.set_queue(id, queue.len());
         }
         if let Some(intention) = parked.work.intention() {
-            self.intentions.insert(intention.id, seq);
+            self.intentions.insert(intention.name.clone(), seq);
         }
         self.deadlines.insert((parked.deadline_ms, seq));
         self.parked.insert(seq, parked);
@@ -186,7 +187,7 @@ impl Waiting {
             }
         }
         if let Some(intention) = parked.work.intention() {
-            self.intentions.remove(&intention.id);
+            self.intentions.remove(&intention.name);
         }
         self.deadlines.remove(&(parked.deadline_ms, seq));
         Some(parked)
@@ -199,8 +200,8 @@ impl Waiting {
     }
 
     /// The waiting request that carries that intention's name.
-    pub fn with_intention(&mut self, id: &[u8; 16]) -> Option<&mut Parked> {
-        let seq = self.intentions.get(id)?;
+    pub fn with_intention(&mut self, name: &Name) -> Option<&mut Parked> {
+        let seq = self.intentions.get(name)?;
         self.parked.get_mut(seq)
     }
 

@@ -263,7 +263,7 @@ impl<E: Into<Error>> From<E> for Lost {
 }
 
 enum Considered {
-    Joins([u8; 16]),
+    Joins,
     Tried(Tried),
 }
 
@@ -293,6 +293,8 @@ impl Desk {
         let until = |moment: i64| Duration::from_millis((moment - self.lease.now_ms()).max(0) as u64);
         let moments = [self.waiting.next_moment(), Some(self.sweep.next_ms)];
         let timer = moments.into_iter().flatten().min().map(until);
+        let nothing_can_be_written = self.doubt.is_some() || self.stats.storage_full.load(Relaxed);
+        let timer = if nothing_can_be_written { timer.map(|timer| timer.max(IDLE)) } else { timer };
         let idle = checkpoint_is_due.then_some(IDLE);
         timer.into_iter().chain(idle).min()
     }
@@ -400,8 +402,9 @@ impl Desk {
     fn take_up(&mut self, conn: &Connection, tx: &WriteTx<'_>, work: Work, answers: &mut Answers) -> Result<(), Lost> {
         stats::add(&self.stats.commands, 1);
         match self.consider(conn, tx, &work) {
-            Ok(Considered::Joins(first)) => {
-                if let Some(first) = self.waiting.with_intention(&first) {
+            Ok(Considered::Joins) => {
+                let name = work.intention.as_ref().map(|intention| &intention.name);
+                if let Some(first) = name.and_then(|name| self.waiting.with_intention(name)) {
                     first.work.clients.extend(work.clients);
                 }
                 Ok(())
@@ -427,13 +430,9 @@ impl Desk {
                 let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
                 return answered(Outcome { result, replayed });
             }
-            if let Some(first) = self.waiting.with_intention(&intention.id) {
-                let same = first.work.intention.is_some_and(|first| first.request == intention.request);
-                return if same {
-                    Ok(Considered::Joins(intention.id))
-                } else {
-                    answered(Outcome::from(idempotency::reused()))
-                };
+            if let Some(first) = self.waiting.with_intention(&intention.name) {
+                let same = first.work.intention.as_ref().is_some_and(|first| first.request == intention.request);
+                return if same { Ok(Considered::Joins) } else { answered(Outcome::from(idempotency::reused())) };
             }
         }
         self.attempt(conn, tx, work).map(Considered::Tried)
@@ -624,13 +623,13 @@ const DAY_MS: i64 = 86_400_000;
 /// Removes old idempotency records in bounded steps.
 struct Sweep {
     keep_ms: i64,
-    from: Vec<u8>,
+    from: idempotency::Place,
     next_ms: i64,
 }
 
 impl Sweep {
     fn new(keep_days: i64) -> Sweep {
-        Sweep { keep_ms: keep_days.saturating_mul(DAY_MS), from: Vec::new(), next_ms: 0 }
+        Sweep { keep_ms: keep_days.saturating_mul(DAY_MS), from: idempotency::Place::default(), next_ms: 0 }
     }
 
     fn step(&mut self, tx: &WriteTx<'_>) -> Result<(), Error> {
@@ -640,7 +639,7 @@ impl Sweep {
         }
         match idempotency::sweep(tx, &self.from, now.wall_ms - self.keep_ms, SWEEP_STEP)? {
             Some(last) => (self.from, self.next_ms) = (last, now.lease_ms + SWEEP_EVERY_MS),
-            None => (self.from, self.next_ms) = (Vec::new(), now.lease_ms + SWEEP_REST_MS),
+            None => (self.from, self.next_ms) = (idempotency::Place::default(), now.lease_ms + SWEEP_REST_MS),
         }
         Ok(())
     }

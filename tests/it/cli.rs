@@ -339,6 +339,67 @@ fn a_server_is_started_safely_or_not_at_all() {
     assert!(err.contains("every local account") && !err.contains("cbx_"), "{err}");
 }
 
+/// Takes requests at `listener`, answers only the second of them, and gives back what was asked.
+fn forgetful(listener: std::net::TcpListener) -> std::thread::JoinHandle<Vec<String>> {
+    std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for number in 0..2 {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4096];
+            let mut request = String::new();
+            while !request.ends_with('}') {
+                let count = stream.read(&mut bytes).unwrap();
+                request += std::str::from_utf8(&bytes[..count]).unwrap();
+            }
+            asked.push(request);
+            if number == 1 {
+                let body = r#"{"code":200,"msg":"recharged","balance":"1.00"}"#;
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            }
+        }
+        asked
+    })
+}
+
+#[test]
+fn a_lost_answer_is_asked_for_once_more_under_the_same_key() {
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = forgetful(listener);
+    assert_eq!(place.json(&format!("recharge alice 1 --url {url}"))["balance"], "1.00");
+    let asked = server.join().unwrap();
+    assert!(asked[0].to_lowercase().contains("idempotency-key: cli-"), "{}", asked[0]);
+    assert_eq!(asked[0], asked[1]);
+}
+
+#[test]
+fn a_stranger_at_the_url_is_told_from_a_wallet() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let stranger = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let _ = stream.read(&mut [0; 4096]).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
+    });
+    let said = Place::new().say(&format!("wallets --url {url}"));
+    stranger.join().unwrap();
+    assert_eq!((said.exit, said.out.as_str()), (3, ""));
+    assert!(said.err.contains("not in the words of cashbox"), "{}", said.err);
+}
+
+#[test]
+fn a_flag_wins_over_the_environment() {
+    let place = Place::new();
+    place.json("recharge alice 1 --db here.db");
+    let run =
+        |line: &str| Said::from(place.command(line).env("CASHBOX_URL", "http://127.0.0.1:1").output().unwrap()).exit;
+    assert_eq!(run("wallet alice --db here.db"), 0);
+    assert_eq!(run("wallet alice"), 3);
+    let mut named = place.command("wallet alice");
+    assert!(named.env("CASHBOX_DB", "here.db").output().unwrap().status.success());
+}
+
 #[test]
 fn a_second_signal_ends_it_at_once() {
     let place = Place::new();

@@ -99,6 +99,7 @@ fn the_base_knows_nothing_above_it_and_features_do_not_know_each_other() {
         ),
         (&["command.rs"], &["crate::store", "crate::http", "crate::cli"]),
         (&["store"], &["crate::http", "crate::cli"]),
+        (&["http"], &["crate::cli"]),
         (
             &["http/wire"],
             &["crate::ledger", "crate::lock", "crate::token", "crate::command", "crate::store", "crate::error"],
