@@ -1,5 +1,6 @@
 mod cli;
 mod http_batch;
+mod http_coupons;
 mod http_keys;
 mod http_lists;
 mod http_lock_money;
