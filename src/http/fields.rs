@@ -68,6 +68,9 @@ pub const fn may(name: &'static str, kind: Kind, about: &'static str) -> Field {
 impl Fields {
     /// A query string or a form body. `metadata[key]=value` adds to the object `metadata`.
     pub fn from_form(text: &[u8]) -> Result<Fields, Error> {
+        if percent_encoding::percent_decode(text).decode_utf8().is_err() {
+            return Err(Error::invalid("a form is UTF-8 under its percent signs"));
+        }
         let mut fields = BTreeMap::new();
         let mut metadata = serde_json::Map::new();
         for (name, value) in form_urlencoded::parse(text) {

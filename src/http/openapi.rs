@@ -2,8 +2,8 @@
 
 use super::auth::Access;
 use super::fields::{Field, Kind};
-use super::problem;
 use super::route::{Body, ROUTES, Route};
+use super::{money, problem};
 use crate::error::Name;
 use serde_json::{Map, Value, json};
 
@@ -117,16 +117,18 @@ fn body(fields: &[Field]) -> Value {
 }
 
 fn batch_body() -> Value {
-    let item = json!({
-        "type": "object",
-        "properties": {
-            "op": { "enum": ["recharge", "withdraw", "pay", "transfer", "refund"] },
-            "user": { "type": "string" },
-            "entry": { "type": "integer" },
-            "key": { "type": "string" },
-        },
-        "required": ["op"],
+    let mut properties: Map<String, Value> = Map::new();
+    for field in [money::PAY, money::TRANSFER].concat() {
+        properties.insert(field.name.to_owned(), schema(field.kind));
+    }
+    let more = json!({
+        "op": { "enum": ["recharge", "withdraw", "pay", "transfer", "refund"] },
+        "user": { "type": "string" },
+        "entry": { "type": "integer" },
+        "key": { "type": "string" },
     });
+    properties.extend(more.as_object().cloned().unwrap_or_default());
+    let item = json!({ "type": "object", "properties": properties, "required": ["op"], "additionalProperties": false });
     json!({
         "required": true,
         "content": {

@@ -34,6 +34,7 @@ use stats::Stats;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use waiting::Board;
 use writer::Writer;
@@ -145,6 +146,8 @@ pub struct Store {
     writer: Writer,
     stats: Arc<Stats>,
     board: Arc<Board>,
+    /// How many requests may wait for locks or watch them.
+    waiting_max: usize,
 }
 
 impl Store {
@@ -171,7 +174,16 @@ impl Store {
         let board = Arc::default();
         let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats), &board)?;
         let readers = readers(&path)?;
-        Ok(Store { path, clock: options.clock.clone(), lease, readers, writer, stats, board })
+        Ok(Store {
+            path,
+            clock: options.clock.clone(),
+            lease,
+            readers,
+            writer,
+            stats,
+            board,
+            waiting_max: options.room.total,
+        })
     }
 
     /// Has a command carried out; returns when it is on disk, refused, or has waited long enough.
@@ -201,13 +213,21 @@ impl Store {
     /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let deadline = self.lease_ms() + wait_ms;
+        let mut place = None;
         loop {
+            if self.board.is_closed() {
+                return Err(Error::new(Name::Busy, "shutting down"));
+            }
             let seen = self.board.changes();
             let lock = self.read(|tx| crate::lock::find(tx, id))?;
             let still = lock.is_some_and(|lock| lock.fence == fence && self.lease_ms() < lock.stale_from());
             let left = deadline - self.lease_ms();
             if !still || left <= 0 || alive.as_ref().is_some_and(|alive| !alive()) {
                 return Ok(());
+            }
+            place.get_or_insert_with(|| self.board.place());
+            if self.board.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+                return Err(Error::new(Name::Busy, "too many requests wait for locks; try again shortly"));
             }
             self.board.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
         }
@@ -238,8 +258,9 @@ impl Store {
         self.writer.poke();
     }
 
-    /// Says `busy` to everyone who waits for a lock, and to whoever comes.
+    /// Says `busy` to everyone who waits for a lock or watches one, and to whoever comes.
     pub fn refuse_waiting(&self) {
+        self.board.close();
         self.writer.refuse_waiting();
     }
 

@@ -8,6 +8,7 @@ use super::idempotency::Name;
 use super::work::Work;
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -47,6 +48,17 @@ pub struct Board {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     bell: Condvar,
+    watching: AtomicUsize,
+    closed: AtomicBool,
+}
+
+/// The place of one who watches a lock; dropping it gives it back.
+pub struct Place<'a>(&'a Board);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.watching.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Board {
@@ -62,6 +74,28 @@ impl Board {
         } else {
             queues.insert(id.clone(), length);
         }
+    }
+
+    /// A place to watch from: a watch keeps its connection, so it counts among those who wait.
+    pub fn place(&self) -> Place<'_> {
+        self.watching.fetch_add(1, SeqCst);
+        Place(self)
+    }
+
+    /// How many watch.
+    pub fn watching(&self) -> usize {
+        self.watching.load(SeqCst)
+    }
+
+    /// Ends every watch, now and from now on.
+    pub fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.ring();
+    }
+
+    /// Whether nobody may watch any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(SeqCst)
     }
 
     /// How often locks have changed: to be asked before looking.
@@ -124,7 +158,8 @@ impl Waiting {
 
     /// Whether another may wait for these locks.
     pub fn has_room(&self, ids: &[LockId]) -> bool {
-        self.parked.len() < self.room.total && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
+        self.parked.len() + self.board.watching() < self.room.total
+            && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
     }
 
     /// Puts a request at the end of its queues.

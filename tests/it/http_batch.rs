@@ -256,7 +256,7 @@ fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
         { "op": "transfer", "user": "alice", "to": "bob", "amount": 1 },
         { "op": "withdraw", "user": "alice", "amount": 2 },
     ]);
-    let answer = admin.post("/v1/batch", items.clone()).is(200);
+    let answer = admin.post_once("K", "/v1/batch", items.clone()).is(200);
     assert_eq!(codes(&answer), [200, 423, 200]);
     assert_eq!(answer["results"][1]["holder"], "job");
     let atomic = admin.ask("POST", "/v1/batch?atomic=true").json(&items);
@@ -266,4 +266,8 @@ fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
     assert_eq!(codes(&mine), [200, 200, 200]);
     assert!(mine["results"][1]["entry"]["fence"].is_i64());
     assert_eq!(admin.balance("alice"), "43.00");
+    admin.ask("DELETE", "/v1/locks/wallet/bob").header("Lock-Token", &token).send().is(204);
+    let again = admin.post_once("K", "/v1/batch", items).is(200);
+    assert_eq!((codes(&again), again.was_replayed()), (vec![200; 3], false));
+    assert_eq!(admin.balance("alice"), "42.00", "only what was locked before is done now");
 }

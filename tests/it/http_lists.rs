@@ -327,3 +327,47 @@ fn looking_changes_nothing() {
     admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
     assert_ne!((version(), commits()), before, "a change would have been seen");
 }
+
+#[test]
+fn a_refusal_leaves_the_connection_open() {
+    let server = busy(1);
+    let head = |line: &str| {
+        format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n", super::server::ADMIN)
+    };
+    let mut bytes = String::new();
+    for (line, body) in [
+        ("POST /v1/wallets/u000/withdraw", "amount=900"),
+        ("PUT /wallet", "money=x"),
+        ("GET /nothing", ""),
+        ("DELETE /v1/wallets", ""),
+    ] {
+        let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+        bytes += &format!("{}{form}Content-Length: {}\r\n\r\n{body}", head(line), body.len());
+    }
+    bytes += &format!("{}Connection: close\r\n\r\n", head("GET /v1/wallets/u000"));
+    let answers = String::from_utf8(server.raw(bytes.as_bytes())).unwrap();
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    assert_eq!(statuses, ["402", "400", "404", "405", "200"]);
+}
+
+#[test]
+fn what_breaks_http_itself_is_refused_as_a_problem_too() {
+    let server = Server::start();
+    let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(20_000));
+    for (bytes, status, name) in [
+        ("nonsense\r\n\r\n", 400, "invalid_request"),
+        ("GET /healthz HTTP/1.1\r\n\r\n", 400, "invalid_request"),
+        ("GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400, "invalid_request"),
+        (
+            "POST /wallet HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            501,
+            "not_implemented",
+        ),
+        ("GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "http_version"),
+        (&long, 431, "headers_too_large"),
+    ] {
+        Answer::parse(&server.raw(bytes.as_bytes()), false).refuses(status, name);
+    }
+    let old = Answer::parse(&server.raw(b"GET /healthz HTTP/1.0\r\n\r\n"), false).is(200);
+    assert_eq!(old["status"], "ok", "HTTP/1.0 may omit its host");
+}

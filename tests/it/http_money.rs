@@ -306,34 +306,45 @@ fn money_goes_neither_to_oneself_nor_to_nobody_nor_around_the_system() {
 }
 
 #[test]
-fn a_payment_is_given_back_in_parts_and_never_twice() {
+fn the_last_money_is_given_once_however_many_ask() {
     let server = Server::start();
     let admin = server.admin();
-    let code = verb(&admin, "alice", "recharge", json!({ "amount": 300 })).is(200)["coupon"]["code"].clone();
-    let code = code.as_str().unwrap();
-    let quote = admin.get(&format!("/v1/coupons/{}/quote?amount=300", code.to_lowercase())).is(200);
-    assert_eq!((&quote["applicable"], &quote["amount"]), (&json!(true), &json!("250.00")));
-    let dear = admin.get(&format!("/v1/coupons/{code}/quote?amount=299.99")).is(200);
-    assert_eq!((&dear["applicable"], &dear["error"]), (&json!(false), &json!("coupon_not_applicable")));
-    verb(&admin, "alice", "pay", json!({ "amount": "299.99", "coupon": code })).refuses(409, "coupon_not_applicable");
-    verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": code })).is(200);
-    verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": code })).refuses(409, "coupon_used");
-    admin.post("/v1/entries/1/refund", json!({})).refuses(409, "coupon_used");
+    verb(&admin, "alice", "recharge", json!({ "amount": 50 })).is(200);
+    let done: usize = std::thread::scope(|scope| {
+        let ask = || verb(&admin, "alice", "withdraw", json!({ "amount": 10 })).status;
+        let threads: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        let statuses: Vec<u16> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert!(statuses.iter().all(|status| [200, 402].contains(status)), "{statuses:?}");
+        statuses.iter().filter(|status| **status == 200).count()
+    });
+    assert_eq!((done, admin.balance("alice").as_str()), (5, "0.00"));
+}
 
-    let refund = |body: Value| admin.post("/v1/entries/2/refund", body);
-    let part = refund(json!({ "amount": 100 })).is(200);
-    assert_eq!(fields(&part.json), ["code", "msg", "balance", "entry"]);
-    assert_eq!((&part["balance"], &part["entry"]["refunds"]), (&json!("150.00"), &json!(2)));
-    assert_eq!(refund(json!({ "amount": "150.01" })).refuses(409, "refund_exceeds")["left"], "150.00");
-    let coupon = || admin.get(&format!("/v1/coupons/{code}")).is(200)["coupon"]["state"].clone();
-    assert_eq!(coupon(), "used");
-    assert_eq!(refund(json!({})).is(200)["balance"], "300.00");
-    assert_eq!(coupon(), "usable");
-    refund(json!({})).refuses(409, "already_refunded");
-    admin.post("/v1/entries/3/refund", json!({})).refuses(409, "not_refundable");
-    verb(&admin, "bob", "recharge", json!({ "amount": 1 })).is(200);
-    let sent = verb(&admin, "alice", "transfer", json!({ "to": "bob", "amount": 10 })).is(200)["entry"]["id"].clone();
-    verb(&admin, "bob", "withdraw", json!({ "amount": 11 })).is(200);
-    admin.post(&format!("/v1/entries/{sent}/refund"), json!({})).refuses(402, "insufficient_funds");
-    assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+#[test]
+fn text_that_is_no_utf_8_is_refused_and_not_altered() {
+    let server = Server::start();
+    let admin = server.admin();
+    let path = "/v1/wallets/alice/recharge";
+    admin.ask("POST", path).form("amount=1&reference=%FF").send().refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .body("application/x-www-form-urlencoded", b"amount=1&reference=\xff")
+        .send()
+        .refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .body("application/json", b"{\"amount\":1,\"reference\":\"\xff\"}")
+        .send()
+        .refuses(400, "invalid_request");
+    admin.ask("POST", path).json(r#"{"amount":1,"reference":"\ud800"}"#).send().refuses(400, "invalid_request");
+    admin
+        .ask("POST", path)
+        .json(format!(r#"{{"amount":1,"metadata":{}}}"#, "[".repeat(30_000)))
+        .send()
+        .refuses(400, "invalid_request");
+    let deep = format!(r#"{{"amount":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+    assert_eq!(admin.ask("POST", path).json(deep).send().status, 400);
+    admin.get("/v1/wallets?after=%FF").refuses(400, "invalid_request");
+    admin.get("/v1/wallets/%FF").refuses(400, "invalid_request");
+    admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
 }

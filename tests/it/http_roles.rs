@@ -65,7 +65,6 @@ impl Scene {
         let coupon = coupon["coupon"]["code"].as_str().unwrap().to_owned();
         server.admin().post("/v1/wallets/bob/recharge", json!({ "amount": 300 })).is(200);
         let (_, token) = server.mint(json!({ "role": "auditor" }));
-        // Another coupon kind would be in use; here the coupon is used by nobody until its recharge is refunded.
         Scene { server, coupon, token }
     }
 

@@ -64,13 +64,30 @@ impl Server {
         Server::on(folder, std::mem::take(&mut self.flags))
     }
 
+    /// Tells it to stop.
+    pub fn terminate(&self) {
+        let told = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(told.success());
+    }
+
+    /// What it exits with.
+    pub fn exit_code(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
     fn end(&mut self) {
         let _ = self.process.kill(); // it may have ended by itself
         self.process.wait().unwrap();
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// These very bytes on a connection of their own, and what comes back until it closes.
+    pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut stream = TcpStream::connect(self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer
     }
 
     /// A client with that access token.
@@ -240,7 +257,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn parse(bytes: &[u8], head_only: bool) -> Answer {
+    pub fn parse(bytes: &[u8], head_only: bool) -> Answer {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("this is no answer: {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();

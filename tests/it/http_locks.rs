@@ -1,0 +1,344 @@
+//! Locks over HTTP: who gets one, who waits, who has lost it.
+
+use super::server::{Answer, Client, Server, fields, until};
+use serde_json::{Value, json};
+use std::net::TcpStream;
+
+fn with(client: &Client, method: &str, path: &str, token: &str) -> Answer {
+    client.ask(method, path).header("Lock-Token", token).send()
+}
+
+/// A waiting request, which stands in the queue once this returns.
+fn waiting(client: &Client, id: &str, holder: &str) -> TcpStream {
+    let queue = || client.get(&format!("/v1/locks/{id}")).is(200)["queue"].as_u64().unwrap();
+    let before = queue();
+    let stream =
+        client.ask("POST", &format!("/v1/locks/{id}")).json(json!({ "wait_ms": 20_000, "holder": holder })).begin();
+    until(|| queue() > before);
+    stream
+}
+
+fn granted(client: &Client, stream: TcpStream) -> Answer {
+    client.ask("POST", "/v1/locks/x").read(stream).is(201)
+}
+
+#[test]
+fn a_free_lock_is_granted_and_given_back() {
+    let server = Server::start();
+    let admin = server.admin();
+    let free = admin.get("/v1/locks/nightly").is(200);
+    assert_eq!((&free["state"], &free["holder"], &free["queue"]), (&json!("free"), &json!(null), &json!(0)));
+    let grant = admin.post("/v1/locks/nightly", json!({ "holder": "job 7" })).is(201);
+    assert_eq!(grant.header("Lock-Token"), grant["token"].as_str());
+    assert_eq!(
+        (&grant["id"], &grant["outcome"], &grant["previous"]),
+        (&json!("nightly"), &json!("created"), &json!(null))
+    );
+    assert!(grant["fence"].is_i64() && grant["expires_in_ms"] == 60_000);
+    let token = grant.text("token");
+    let parts: Vec<&str> = token.split('.').collect();
+    assert_eq!((parts.len(), parts[0], parts[2]), (4, "lk1", grant["fence"].to_string().as_str()));
+    assert!((16..=64).contains(&parts[3].len()));
+
+    let held = admin.get("/v1/locks/nightly").is(200);
+    for field in ["state", "holder", "fence", "create_time", "created_at", "expires_in_ms", "renewals", "queue"] {
+        assert!(!held[field].is_null(), "{field}");
+    }
+    assert_eq!((&held["state"], &held["holder"], &held["fence"]), (&json!("held"), &json!("job 7"), &grant["fence"]));
+    let renewed = with(&admin, "PATCH", "/v1/locks/nightly", &token).is(200);
+    assert_eq!((&renewed["late"], &renewed["expires_in_ms"]), (&json!(false), &json!(60_000)));
+    let shorter = admin.ask("PATCH", "/v1/locks/nightly").header("Lock-Token", &token).json(json!({ "ttl_ms": 5_000 }));
+    assert_eq!(shorter.send().is(200)["expires_in_ms"], 5_000);
+    assert_eq!(admin.get("/v1/locks/nightly").is(200)["renewals"], 2);
+    for _ in 0..2 {
+        let released = with(&admin, "DELETE", "/v1/locks/nightly", &token).is(204);
+        assert!(released.body.is_empty());
+    }
+    assert_eq!(admin.get("/v1/locks/nightly").is(200)["state"], "free");
+    let events = admin.get("/v1/locks/nightly/events").is(200);
+    let what: Vec<&str> = events.rows().iter().map(|row| row["what"].as_str().unwrap()).collect();
+    assert_eq!(what, ["released", "created"], "newest first");
+    let next = admin.post("/v1/locks/nightly", json!({})).is(201);
+    assert!(next["fence"].as_i64() > grant["fence"].as_i64(), "a fence never comes again");
+    with(&admin, "DELETE", "/v1/locks/nightly", &token).is(204);
+    assert_eq!(admin.get("/v1/locks/nightly").is(200)["fence"], next["fence"], "a late repeat frees nobody else's");
+}
+
+#[test]
+fn whoever_finds_it_held_is_told_by_whom_and_for_how_long() {
+    let server = Server::start();
+    let admin = server.admin();
+    let grant = admin.post("/v1/locks/a", json!({ "holder": "first", "ttl_ms": 30_000, "grace_ms": 1_500 })).is(201);
+    let refused = admin.post("/v1/locks/a", json!({ "wait_ms": 1 })).refuses(423, "locked");
+    for field in ["holder", "fence", "state", "expires_in_ms", "queue", "waited_ms"] {
+        assert!(!refused[field].is_null(), "{field} in {}", refused.json);
+    }
+    assert_eq!(
+        (&refused["holder"], &refused["fence"], &refused["state"]),
+        (&json!("first"), &grant["fence"], &json!("held"))
+    );
+    let retry: u64 = refused.header("Retry-After").unwrap().parse().unwrap();
+    assert!((25..=32).contains(&retry), "{retry}");
+    assert_eq!(admin.post("/v1/locks/a", json!({})).refuses(423, "locked")["waited_ms"], 0);
+}
+
+#[test]
+fn a_token_that_lost_its_lock_is_told_how() {
+    let server = Server::start();
+    let admin = server.admin();
+    let get = |body: Value| admin.post("/v1/locks/a", body).is(201);
+    let lost = |method: &str, token: &str, ended: &str| {
+        let refused = with(&admin, method, "/v1/locks/a", token).refuses(412, "lock_lost");
+        assert_eq!(
+            (&refused["ended"], &refused["fence_given"]),
+            (&json!(ended), &json!(token.split('.').nth(2).unwrap().parse::<i64>().unwrap()))
+        );
+        assert!(refused["at"].is_string(), "{}", refused.json);
+        refused["fence_now"].clone()
+    };
+    let first = get(json!({ "ttl_ms": 1, "grace_ms": 0, "holder": "first" }));
+    let second = admin.post("/v1/locks/a", json!({ "wait_ms": 20_000 })).is(201);
+    assert_eq!(
+        (&second["outcome"], &second["previous"]),
+        (&json!("taken_over"), &json!({ "fence": first["fence"], "holder": "first" }))
+    );
+    for method in ["PATCH", "DELETE"] {
+        assert_eq!(lost(method, &first.text("token"), "taken_over"), second["fence"]);
+    }
+    with(&admin, "DELETE", "/v1/locks/a", &second.text("token")).is(204);
+    assert_eq!(lost("PATCH", &second.text("token"), "released"), json!(null));
+    let third = get(json!({}));
+    admin.post("/v1/locks/a/revoke", json!({ "fence": third["fence"], "delay_ms": 0, "reason": "stuck" })).is(200);
+    lost("PATCH", &third.text("token"), "revoked");
+    lost("DELETE", &third.text("token"), "revoked");
+    let fourth = get(json!({}));
+    let of_fourth = fourth.text("token");
+    for wrong in [
+        "",
+        "x",
+        "lk1.a.b.c",
+        &of_fourth.replace("lk1", "lk2"),
+        &format!("{of_fourth}x"),
+        &of_fourth.replacen('.', ".0", 1),
+    ] {
+        for method in ["PATCH", "DELETE"] {
+            with(&admin, method, "/v1/locks/a", wrong).refuses(412, "lock_lost");
+        }
+    }
+    with(&admin, "DELETE", "/v1/locks/b", &of_fourth).refuses(412, "lock_lost");
+    with(&admin, "DELETE", "/v1/locks/a", &format!("{of_fourth}, {of_fourth}")).refuses(400, "invalid_request");
+    for (method, path) in
+        [("DELETE", "/v1/locks/a"), ("PATCH", "/v1/locks/a"), ("DELETE", "/v1/locks"), ("PATCH", "/v1/locks")]
+    {
+        admin.ask(method, path).send().refuses(428, "lock_token_missing");
+    }
+    with(&admin, "DELETE", "/v1/locks/a", &of_fourth).is(204);
+}
+
+#[test]
+fn revoking_hits_the_fence_that_was_seen_and_no_newer_one() {
+    let server = Server::start();
+    let admin = server.admin();
+    let revoke = |body: Value| admin.post("/v1/locks/a/revoke", body);
+    revoke(json!({ "fence": 1 })).refuses(404, "lock_not_found");
+    let grant = admin.post("/v1/locks/a", json!({})).is(201);
+    let fence = grant["fence"].as_i64().unwrap();
+    for bad in [
+        json!({}),
+        json!({ "fence": -1 }),
+        json!({ "fence": 1.5 }),
+        json!({ "fence": fence, "delay_ms": 86_400_001 }),
+        json!({ "fence": fence, "reason": "x\u{0}" }),
+    ] {
+        revoke(bad).refuses(400, "invalid_request");
+    }
+    assert_eq!(revoke(json!({ "fence": fence - 1 })).refuses(409, "lock_changed")["fence"], fence);
+    let revoked = revoke(json!({ "fence": fence, "reason": "stuck" })).is(200);
+    assert_eq!(revoked["state"], "revoked");
+    assert_eq!(admin.get("/v1/locks/a").is(200)["state"], "revoked");
+    let refused = admin.post("/v1/locks/a", json!({})).refuses(423, "locked");
+    assert_eq!(refused["state"], "revoked", "there is a delay: {}", refused.json);
+    let again = revoke(json!({ "fence": fence })).refuses(409, "lock_changed");
+    assert!(again["fence"].as_i64().unwrap() > fence);
+    let event = admin.get("/v1/locks/a/events?limit=1").is(200).rows()[0].clone();
+    assert_eq!(
+        (&event["what"], &event["previous_fence"], &event["reason"]),
+        (&json!("revoked"), &json!(fence), &json!("stuck"))
+    );
+}
+
+#[test]
+fn who_waits_gets_it_in_turn_and_who_hung_up_is_skipped() {
+    let server = Server::start();
+    let admin = server.admin();
+    let mut token = admin.post("/v1/locks/a", json!({ "holder": "zero" })).is(201).text("token");
+    let mut waiters: Vec<(&str, TcpStream)> =
+        ["one", "gone", "two", "three"].map(|name| (name, waiting(&admin, "a", name))).into();
+    drop(waiters.remove(1));
+    for (name, stream) in waiters {
+        with(&admin, "DELETE", "/v1/locks/a", &token).is(204);
+        let grant = granted(&admin, stream);
+        assert_eq!((&grant["outcome"], &grant["expires_in_ms"]), (&json!("created"), &json!(60_000)), "a whole lease");
+        assert_eq!(admin.get("/v1/locks/a").is(200)["holder"], name);
+        token = grant.text("token");
+    }
+    let events = admin.get("/v1/locks/a/events").is(200);
+    assert!(events.rows().iter().all(|event| event["holder"] != "gone"), "{}", events.json);
+    assert_eq!(events.rows().len(), 7);
+}
+
+#[test]
+fn in_its_grace_only_the_holder_goes_on() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.user_with("alice", "50");
+    let token = admin.post("/v1/locks/wallet/alice", json!({ "ttl_ms": 1, "grace_ms": 60_000 })).is(201).text("token");
+    until(|| admin.get("/v1/locks/wallet/alice").is(200)["state"] == "grace");
+    assert_eq!(admin.post("/v1/locks/wallet/alice", json!({})).refuses(423, "locked")["state"], "grace");
+    let pay = admin.ask("POST", "/v1/wallets/alice/pay").form("amount=1");
+    pay.clone().header("Prefer", "wait=0").send().refuses(423, "locked");
+    assert!(pay.header("Lock-Token", &token).send().is(200)["entry"]["fence"].is_i64());
+    assert_eq!(with(&admin, "PATCH", "/v1/locks/wallet/alice", &token).is(200)["late"], true);
+    let most = admin.post("/v1/locks/b", json!({ "max_hold_ms": 1 })).is(201).text("token");
+    until(|| with(&admin, "PATCH", "/v1/locks/b", &most).status == 409);
+    with(&admin, "PATCH", "/v1/locks/b", &most).refuses(409, "max_hold");
+}
+
+#[test]
+fn the_same_secret_is_the_same_grant() {
+    let server = Server::start();
+    let admin = server.admin();
+    let ask = |secret: &str| admin.post("/v1/locks/a", json!({ "secret": secret }));
+    for bad in ["", "0123456789abcde", &"x".repeat(65), "0123456789abcde.", "0123456789 abcdef", "0123456789abcdeé"] {
+        ask(bad).refuses(400, "invalid_request");
+    }
+    let secret = "0123456789_-ABCdef";
+    let (first, again) = (ask(secret).is(201), ask(secret).is(200));
+    assert_eq!((&first["token"], &first["fence"]), (&again["token"], &again["fence"]));
+    assert_eq!((&again["outcome"], again.header("Lock-Token")), (&json!("replayed"), first["token"].as_str()));
+    ask("another-secret-of-16").refuses(423, "locked");
+    let texts = ["/v1/locks", "/v1/locks/a", "/v1/locks/a/events", "/metrics", "/healthz", "/v1/locks/b"]
+        .map(|path| admin.get(path).body);
+    let refused = ask("another-secret-of-16").body;
+    for text in texts.into_iter().chain([refused]) {
+        let text = String::from_utf8(text).unwrap();
+        assert!(!text.contains(secret) && !text.contains("secret"), "a secret is shown: {text}");
+    }
+    with(&admin, "DELETE", "/v1/locks/a", &first.text("token")).is(204);
+    ask(secret).refuses(412, "lock_lost");
+    assert_eq!(admin.post("/v1/locks/b", json!({ "secret": secret })).is(201)["outcome"], "created");
+}
+
+#[test]
+fn an_id_is_any_text_of_1_to_255_bytes() {
+    let server = Server::start();
+    let admin = server.admin();
+    for (path, id) in [
+        ("a/b", "a/b"),
+        ("A%2Fb", "A/b"),
+        ("%E9%94%81", "锁"),
+        ("a%20b%25%3F", "a b%?"),
+        ("revoke", "revoke"),
+        ("a%2Frevoke", "a/revoke"),
+        ("a%2Fevents", "a/events"),
+        ("/a", "/a"),
+        ("a//b", "a//b"),
+        ("..", ".."),
+        ("a+b", "a+b"),
+        (&"x".repeat(255), &"x".repeat(255)),
+        ("case", "case"),
+        ("CASE", "CASE"),
+    ] {
+        assert_eq!(admin.post(&format!("/v1/locks/{path}"), json!({})).is(201)["id"], id);
+        assert_eq!(admin.get(&format!("/v1/locks/{path}")).is(200)["state"], "held", "{path}");
+    }
+    assert_eq!(admin.get("/v1/locks/A/b").is(200)["state"], "held", "a slash is a slash");
+    assert_eq!(admin.get("/v1/locks?prefix=a/").is(200).rows().len(), 4);
+    assert_eq!(admin.get("/v1/locks?prefix=%E9%94%81&state=held").is(200).rows().len(), 1);
+    admin.get("/v1/locks?prefix=%E9%94").refuses(400, "invalid_request");
+    assert_eq!(admin.get("/v1/locks?state=stale").is(200).rows().len(), 0);
+    admin.get("/v1/locks?state=free").refuses(400, "invalid_request");
+    for bad in ["", "a%00b", "%0A", "%FF", &"x".repeat(256), &"%E9%94%81".repeat(86), "a%C2%85"] {
+        admin.post(&format!("/v1/locks/{bad}"), json!({})).refuses(400, "invalid_request");
+    }
+    admin.ask("GET", "/v1/locks/é").send().refuses(400, "invalid_request");
+}
+
+#[test]
+fn a_duration_is_a_whole_number_of_milliseconds_up_to_a_day() {
+    let server = Server::start();
+    let admin = server.admin();
+    let bad = [
+        "-1",
+        "1.5",
+        "1e3",
+        "\"x\"",
+        "\"\"",
+        "\" 5\"",
+        "86400001",
+        "9223372036854775808",
+        "99999999999999999999",
+        "true",
+        "[]",
+    ];
+    for field in ["ttl_ms", "wait_ms", "grace_ms", "max_hold_ms"] {
+        for value in bad {
+            let asking = admin.ask("POST", "/v1/locks/a").json(format!("{{\"{field}\":{value}}}"));
+            assert_eq!(asking.send().refuses(400, "invalid_request")["field"], field, "{value}");
+        }
+    }
+    for field in ["ttl_ms", "max_hold_ms"] {
+        let mut body = json!({});
+        body[field] = json!(0);
+        admin.post("/v1/locks/a", body).refuses(400, "invalid_request");
+    }
+    assert_eq!(admin.get("/v1/locks/a").is(200)["state"], "free");
+    let most = json!({ "ttl_ms": 86_400_000, "wait_ms": 0, "grace_ms": 0, "max_hold_ms": 86_400_000 });
+    let grant = admin.post("/v1/locks/a", most).is(201);
+    assert_eq!(grant["expires_in_ms"], 86_400_000);
+    let renew = admin.ask("PATCH", "/v1/locks/a").header("Lock-Token", &grant.text("token"));
+    for value in ["0", "-1", "1.5", "86400001"] {
+        renew.clone().json(format!("{{\"ttl_ms\":{value}}}")).send().refuses(400, "invalid_request");
+    }
+    assert_eq!(admin.ask("POST", "/v1/locks/b").form("ttl_ms=1000&holder=x").send().is(201)["expires_in_ms"], 1_000);
+    admin.post("/v1/locks/c", json!({ "ttl": 5 })).refuses(400, "invalid_request");
+    admin.post("/v1/locks/c", json!({ "holder": "x".repeat(256) })).refuses(400, "invalid_request");
+    admin.get("/v1/locks/c?fence=1&wait_ms=-1").refuses(400, "invalid_request");
+}
+
+#[test]
+fn several_locks_come_together_or_not_at_all() {
+    let server = Server::start();
+    let admin = server.admin();
+    let state = |id: &str| admin.get(&format!("/v1/locks/{id}")).is(200)["state"].clone();
+    let group = admin.post("/v1/locks", json!({ "ids": ["b", "a", "b", "c/d"] })).is(201);
+    assert_eq!(group["ids"], json!(["a", "b", "c/d"]));
+    assert_eq!(fields(&group.json)[..5], ["code", "msg", "token", "fence", "outcome"]);
+    let fence = |id: &str| admin.get(&format!("/v1/locks/{id}")).is(200)["fence"].clone();
+    assert!(["a", "b", "c/d"].iter().all(|id| fence(id) == group["fence"]));
+    admin.post("/v1/locks", json!({ "ids": ["0", "b", "z"] })).refuses(423, "locked");
+    assert_eq!((state("0"), state("z")), (json!("free"), json!("free")));
+    let token = group.text("token");
+    assert_eq!(with(&admin, "PATCH", "/v1/locks", &token).is(200)["expires_in_ms"], 60_000);
+    let asking = admin.ask("POST", "/v1/locks").json(json!({ "ids": ["z", "a"], "wait_ms": 20_000 }));
+    let waiter = asking.begin();
+    until(|| admin.get("/v1/locks/a").is(200)["queue"] == 1);
+    assert_eq!(state("z"), "free", "who waits holds nothing");
+    with(&admin, "DELETE", "/v1/locks", &token).is(204);
+    with(&admin, "DELETE", "/v1/locks", &token).is(204);
+    assert_eq!(asking.read(waiter).is(201)["ids"], json!(["a", "z"]));
+    with(&admin, "PATCH", "/v1/locks", &token).refuses(412, "lock_lost");
+    let many = |count: usize| json!({ "ids": (0..count).map(|i| format!("m{i}")).collect::<Vec<_>>() });
+    for bad in [
+        json!({}),
+        many(0),
+        many(17),
+        json!({ "ids": "m" }),
+        json!({ "ids": [1] }),
+        json!({ "ids": [""] }),
+        json!({ "ids": [["a"]] }),
+    ] {
+        admin.post("/v1/locks", bad).refuses(400, "invalid_request");
+    }
+    assert_eq!(admin.post("/v1/locks", many(16)).is(201)["ids"].as_array().unwrap().len(), 16);
+}
