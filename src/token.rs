@@ -153,7 +153,7 @@ pub fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error>
 
 fn new(wanted: &Wanted, now: i64) -> AccessToken {
     AccessToken {
-        id: format!("tok-{}", secret::random_hex::<8>()),
+        id: format!("tok:{}", secret::random_hex::<8>()), // no user can be called so
         role: wanted.role,
         user: wanted.user.clone(),
         note: wanted.note.clone(),

@@ -82,8 +82,11 @@ impl Call<'_> {
     /// `Prefer: wait=SECONDS`; what cannot be read is not a preference.
     fn wait_s(&self) -> i64 {
         let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
-        let wait = preferences.filter_map(|one| one.trim().strip_prefix("wait=")?.parse::<u32>().ok()).next();
-        wait.map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
+        let wait = preferences.filter_map(|one| {
+            let (name, value) = one.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
+        });
+        wait.into_iter().next().map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
     }
 
     /// Has the command carried out.

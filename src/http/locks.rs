@@ -61,6 +61,7 @@ const TTL_MS: i64 = 60_000;
 const GRACE_MS: i64 = 5_000;
 /// What the role `user` may ask for.
 const USER_TTL_MS_MAX: i64 = 60_000;
+const USER_GRACE_MS_MAX: i64 = 60_000;
 const USER_HOLD_MS_MAX: i64 = 300_000;
 
 /// `POST /v1/locks/{id}`
@@ -80,17 +81,20 @@ pub fn acquire_several(call: &mut Call<'_>) -> Handled {
 
 fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
     let user = call.caller.role == Role::User;
-    let (ttl_max, hold_max) =
-        if user { (USER_TTL_MS_MAX, USER_HOLD_MS_MAX) } else { (*DURATION_MS.end(), *DURATION_MS.end()) };
+    let longest = *DURATION_MS.end();
+    let (ttl_max, grace_max, hold_max) =
+        if user { (USER_TTL_MS_MAX, USER_GRACE_MS_MAX, USER_HOLD_MS_MAX) } else { (longest, longest, longest) };
     let fields = &mut call.fields;
     let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
+    let max_hold_ms = fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX));
+    let ttl_ms = fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS);
     let ask = Ask {
         ids,
         secret: LockSecret::parse(&secret)?,
         holder: label(fields, "holder")?.unwrap_or_else(|| call.caller.by.clone()),
-        expire_ms: fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS),
-        grace_ms: fields.integer("grace_ms", 0..=*DURATION_MS.end())?.unwrap_or(GRACE_MS),
-        max_hold_ms: fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX)),
+        expire_ms: max_hold_ms.map_or(ttl_ms, |most| ttl_ms.min(most)), // the first lease is no exception
+        grace_ms: fields.integer("grace_ms", 0..=grace_max)?.unwrap_or(GRACE_MS),
+        max_hold_ms,
     };
     let wait_ms = fields.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
     let outcome = call.app.store().submit(Envelope { wait_ms, ..call.envelope()? }, Command::Acquire(ask));

@@ -105,8 +105,19 @@ fn body(fields: &[Field]) -> Value {
         })
         .collect();
     let required: Vec<_> = fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
-    let schema =
-        json!({ "type": "object", "properties": properties, "required": required, "additionalProperties": false });
+    let mut schema = json!({
+        "type": "object", "properties": properties, "required": required, "additionalProperties": false,
+    });
+    if fields.iter().any(|field| field.name == "amount") {
+        let mut money = self::schema(Kind::Amount);
+        money["description"] = json!("the old name of amount");
+        money["deprecated"] = json!(true);
+        schema["properties"]["money"] = money;
+        schema["required"] = required.iter().filter(|name| **name != "amount").copied().collect();
+        if required.contains(&"amount") {
+            schema["oneOf"] = json!([{ "required": ["amount"] }, { "required": ["money"] }]);
+        }
+    }
     json!({
         "required": !required.is_empty(),
         "content": {

@@ -141,26 +141,9 @@ pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &
 
 /// The locks that were granted together under that fence with this secret.
 pub(super) fn granted_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
-<<<<<<< HEAD
     let sql =
         "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
     tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))
-=======
-    let sql = "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2 \
-               ORDER BY lock_id";
-    tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))
-}
-
-/// The locks that were given back under that fence with this secret.
-pub(super) fn released_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
-    let mut released = Vec::new();
-    for id in granted_under(tx, fence, secret)? {
-        if was_released(tx, &id, fence, secret)? {
-            released.push(id);
-        }
-    }
-    Ok(released)
->>>>>>> refs/heads/httptests
 }
 
 /// The fence that this secret once had on this lock, if it ever was granted it.

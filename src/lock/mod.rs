@@ -162,26 +162,10 @@ pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
 /// What is said to somebody who presents a token of a lease that has ended: how, and when. Without an id, the first
 /// that has ended of the locks granted with the token is meant.
 fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error, Error> {
-<<<<<<< HEAD
     let ended = if id.is_none() { first_not_held(tx, token)? } else { None };
     let id = id.or(ended.as_ref());
     let fence_now = id.map(|id| find(tx, id)).transpose()?.flatten().map(|lock| lock.fence.0);
-    let end = event::end_of(tx, id, token.fence)?;
-=======
-    let mut ids = match id {
-        Some(id) => vec![id.clone()],
-        None => event::granted_under(tx, token.fence, &token.secret)?,
-    };
-    let mut end = None;
-    for id in &ids {
-        end = event::end_of(tx, id, token.fence)?;
-        if end.is_some() {
-            break;
-        }
-    }
-    let id = end.as_ref().map(|end| end.lock.clone()).or_else(|| ids.pop());
-    let fence_now = id.as_ref().map(|id| find(tx, id)).transpose()?.flatten().map(|lock| lock.fence.0);
->>>>>>> refs/heads/httptests
+    let end = id.map(|id| event::end_of(tx, id, token.fence)).transpose()?.flatten();
     let how = end.as_ref().map_or("is not there", |end| end.what.as_past());
     let named = id.map_or(String::new(), |id| format!(" of lock {id}"));
     let detail = format!("the lease {}{named} {how}; start over", token.fence.0);

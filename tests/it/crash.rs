@@ -92,7 +92,7 @@ fn entry_of(answer: &(u16, Value)) -> Option<i64> {
 #[test]
 fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed() {
     let mut running = Some(Server::start());
-    let address_of = |running: &Option<Server>| running.as_ref().unwrap().address();
+    let address_of = |running: &Option<Server>| running.as_ref().unwrap().nobody().address;
     for user in 0..USERS {
         running
             .as_ref()
@@ -111,7 +111,10 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
                 let (told, answered) = (told.clone(), &answered);
                 scope.spawn(move || told.send(hammer(address, round, client, answered)).unwrap());
             }
-            crate::server::until(|| answered.load(SeqCst) >= enough);
+            crate::server::until(|| {
+                thread::yield_now();
+                answered.load(SeqCst) >= enough
+            });
             running = running.take().map(Server::killed_and_started_again);
         });
         drop(told);

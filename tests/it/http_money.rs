@@ -50,7 +50,7 @@ fn a_verb_answers_with_the_balance_and_the_whole_entry() {
     let (at, hash) = (entry["at"].as_str().unwrap(), entry["hash"].as_str().unwrap());
     assert!(at.len() == 24 && at.ends_with('Z') && at.as_bytes()[19] == b'.', "{at} is UTC with milliseconds");
     assert!(hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()), "{hash}");
-    assert!(entry["by"].as_str().is_some_and(|by| by.starts_with("tok-")), "an admin is known by the token's id");
+    assert!(entry["by"].as_str().is_some_and(|by| by.starts_with("tok:")), "an admin is known by the token's id");
 
     let code = paid_in["coupon"]["code"].clone();
     let paid = verb(&admin, "alice", "pay", json!({ "amount": 40, "coupon": code })).is(200);

@@ -156,7 +156,7 @@ fn an_access_token_ends_when_its_time_is_over() {
         let refused = server.admin().post("/v1/tokens", wanted);
         assert_eq!(refused.status, 400, "{}", refused.json);
     }
-    server.admin().ask("DELETE", "/v1/tokens/tok-none").send().refuses(404, "token_not_found");
+    server.admin().ask("DELETE", "/v1/tokens/tok:none").send().refuses(404, "token_not_found");
 }
 
 #[test]

@@ -6,12 +6,11 @@ use cashbox::error::{Error, Name};
 use cashbox::id::{Fence, LockToken};
 use cashbox::lock::query::{Event, What, events};
 use cashbox::lock::{Ask, How, Renewed, Revoke, State};
-use cashbox::store::Envelope;
 
-const EXPIRE: i64 = 60_000;
-const GRACE: i64 = 5_000;
+pub const EXPIRE: i64 = 60_000;
+pub const GRACE: i64 = 5_000;
 
-fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
+pub fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
     let id = (!id.is_empty()).then(|| lock_id(id));
     match book.do_it(Command::Renew { id, token: token.clone(), expire_ms }).result? {
         Receipt::Renewed(renewed) => Ok(renewed),
@@ -19,18 +18,18 @@ fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -> Re
     }
 }
 
-fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Receipt, Error> {
+pub fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Receipt, Error> {
     let reason = Some("because".to_owned());
     book.do_it(Command::Revoke(Revoke { id: lock_id(id), fence: Fence(fence), delay_ms, reason })).result
 }
 
-fn history(book: &Book, id: &str) -> Vec<Event> {
+pub fn history(book: &Book, id: &str) -> Vec<Event> {
     let mut events = book.read(|tx| events(tx, &lock_id(id), i64::MAX, 100)).unwrap();
     events.reverse();
     events
 }
 
-fn state(book: &Book, id: &str) -> State {
+pub fn state(book: &Book, id: &str) -> State {
     book.lock(id).map_or(State::Free, |lock| lock.state(book.lease_ms()))
 }
 
@@ -210,16 +209,6 @@ fn who_lost_a_lock_is_told_how_and_when() {
 }
 
 #[test]
-fn money_under_a_lost_token_says_how_it_was_lost() {
-    let book = check("recharge alice 10 |");
-    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
-    revoke(&book, "wallet/alice", 1, Some(0)).unwrap();
-    let lost = book.submit(under(&ann), withdraw("alice", "1")).result.unwrap_err();
-    assert_eq!((lost.name, fact(&lost, "ended")), (Name::LockLost, &"revoked".into()));
-    assert_eq!(book.balance("alice"), "10.00");
-}
-
-#[test]
 fn a_revoke_hits_only_the_lease_that_was_seen() {
     let book = book();
     assert_eq!(revoke(&book, "job", 1, None).unwrap_err().name, Name::LockNotFound);
@@ -293,95 +282,6 @@ fn when_one_of_several_is_taken_away_the_token_proves_nothing_any_more() {
     assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
     assert_eq!(renew(&book, "", &ann, None).unwrap_err().name, Name::LockLost);
     assert_eq!(book.balance("alice"), "9.00");
-}
-
-#[test]
-fn money_moves_under_its_lock_and_the_entry_says_so() {
-    let book = check(
-        "
-        recharge alice 10 |
-        recharge bob   10 |
-        ",
-    );
-    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
-    let entry = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
-    assert_eq!(entry.fence, Some(ann.fence));
-    let entry = moved(book.submit(under(&ann), transfer("bob", "alice", "1")).result.unwrap()).entry;
-    assert_eq!(entry.fence, Some(ann.fence));
-    let refused = book.do_it(withdraw("alice", "1")).result.unwrap_err();
-    assert_eq!((refused.name, fact(&refused, "holder")), (Name::Locked, &"ann".into()));
-    assert_eq!(name(&book.do_it(transfer("bob", "alice", "1")).result), Name::Locked);
-    assert_eq!(name(&book.do_it(refund(1, None)).result), Name::Locked);
-    assert_eq!(
-        name(&book.do_it(Command::Batch(vec![withdraw("bob", "1"), withdraw("alice", "1")])).result),
-        Name::Locked
-    );
-    assert!(moved(book.must(withdraw("bob", "1"))).entry.fence.is_none());
-    book.advance(EXPIRE + GRACE + 1);
-    let late = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
-    assert_eq!(late.fence, Some(ann.fence), "time never decides who may write");
-    book.release("wallet/alice", &ann).unwrap();
-    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
-    assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("9.00", "8.00"));
-    book.assert_sound();
-}
-
-#[test]
-fn an_entry_is_made_under_the_lease_that_guards_it_or_a_job_of_its_own() {
-    let book = check(
-        "
-        recharge alice 10 |
-        recharge bob   10 |
-        ",
-    );
-    let alice = book.acquire("wallet/alice", "ann").unwrap().token;
-    let fence_of = |envelope: Envelope, command| moved(book.submit(envelope, command).result.unwrap()).entry.fence;
-    assert_eq!(fence_of(under(&alice), withdraw("bob", "1")), None, "a lease of another wallet guards nothing here");
-    let job = book.acquire("nightly", "job").unwrap().token;
-    assert_eq!(fence_of(under(&job), withdraw("bob", "1")), Some(job.fence));
-    let both = Envelope { tokens: vec![alice.clone(), job.clone()], ..Envelope::local() };
-    assert_eq!(fence_of(both.clone(), withdraw("bob", "1")), Some(job.fence));
-    assert_eq!(fence_of(both, withdraw("alice", "1")), Some(alice.fence));
-    book.assert_sound();
-}
-
-#[test]
-fn each_entry_of_a_batch_is_made_under_its_own_wallets_lease() {
-    let book = check(
-        "
-        recharge alice 10 |
-        recharge bob   10 |
-        recharge carol 10 |
-        ",
-    );
-    let (alice, bob) =
-        (book.acquire("wallet/alice", "a").unwrap().token, book.acquire("wallet/bob", "b").unwrap().token);
-    let tokens = vec![alice.clone(), bob.clone()];
-    let all = ["alice", "bob", "carol"].map(|user| withdraw(user, "1")).to_vec();
-    let done = book.submit(Envelope { tokens, ..Envelope::local() }, Command::Batch(all)).result.unwrap();
-    let Receipt::Batch(receipts) = done else { panic!("{done:?}") };
-    let fences: Vec<_> = receipts.into_iter().map(|receipt| moved(receipt).entry.fence).collect();
-    assert_eq!(fences, [Some(alice.fence), Some(bob.fence), None]);
-    book.assert_sound();
-}
-
-#[test]
-fn a_stale_lock_in_the_way_of_money_is_cleared_away_and_that_is_on_record() {
-    let book = check("recharge alice 10 |");
-    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
-    book.advance(EXPIRE + GRACE - 1);
-    assert_eq!(name(&book.do_it(withdraw("alice", "1")).result), Name::Locked);
-    book.advance(1);
-    assert_eq!(name(&book.do_it(withdraw("alice", "99")).result), Name::InsufficientFunds);
-    assert!(book.lock("wallet/alice").is_some(), "what is refused changes nothing");
-    book.submit(by("tok-7", Envelope::local()), withdraw("alice", "1")).result.unwrap();
-    assert_eq!(state(&book, "wallet/alice"), State::Free);
-    let told: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
-    let by = "tok-7".to_owned();
-    assert_eq!(told[1..], [(What::TakenOver, 2, by.clone()), (What::Released, 2, by)]);
-    let lost = renew(&book, "wallet/alice", &ann, None).unwrap_err();
-    assert_eq!(fact(&lost, "ended"), "taken_over");
-    book.assert_sound();
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Random lock traffic, compared with a plain model of the table after every step; and what must hold of fences and
 //! time whatever happens.
 
+use crate::dice::Dice;
 use crate::harness::*;
 use cashbox::command::{Command, Receipt};
 use cashbox::error::Name;

@@ -1,5 +1,6 @@
 //! Random statements of account, compared with a plain model: a map of balances and a list of coupons.
 
+use crate::dice::Dice;
 use crate::harness::*;
 use cashbox::command::{Command, Receipt};
 use cashbox::error::{Error, Name};

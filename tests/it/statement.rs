@@ -1,0 +1,180 @@
+//! `check`: a statement of account, line by line.
+
+use crate::harness::*;
+use cashbox::command::{Command, Receipt};
+use cashbox::error::Error;
+use cashbox::id::{CouponCode, WalletId};
+use cashbox::ledger::coupon::Coupon;
+use cashbox::ledger::{self, Note};
+
+/// Carries out a statement of account in a new book. Each line is `what to do | what must be true after it`:
+///
+/// ```text
+/// recharge alice 300.00            | balance 300.00  coupon 1
+/// pay      alice 80 coupon 1       | refused coupon_not_applicable
+/// pay      alice 20 to bob         | has bob 20.00
+/// refund   last 5.00               | balance 285.00
+/// ```
+///
+/// Every line is sent twice under one key and must be answered once; every line is followed by an audit.
+pub fn check(statement: &str) -> Book {
+    let book = book();
+    check_on(&book, statement);
+    book
+}
+
+/// The same in a book that is there.
+pub fn check_on(book: &Book, statement: &str) {
+    for line in statement.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        Line { book, line }.check();
+    }
+}
+
+struct Line<'a> {
+    book: &'a Book,
+    line: &'a str,
+}
+
+impl Line<'_> {
+    fn check(&self) {
+        let (order, expected) = self.line.split_once('|').unwrap_or((self.line, ""));
+        let command = self.command(&order.split_whitespace().collect::<Vec<_>>());
+        let key = format!("line-{}", self.book.number("SELECT count(*) FROM idempotency"));
+        let first = self.book.submit(keyed(&key), command.clone());
+        let again = self.book.submit(keyed(&key), command.clone());
+        assert!(!first.replayed, "{}: the first answer is no replay", self.line);
+        assert_eq!(again.result, first.result, "{}: a repeat has the same answer", self.line);
+        let remembered = first.result.as_ref().map_or_else(|error| error.name.is_refusal(), |_| true);
+        assert_eq!(again.replayed, remembered, "{}: the repeat says that it is one", self.line);
+        self.expect(&command, &first.result, &mut expected.split_whitespace());
+        assert_eq!(self.book.findings(), Vec::<String>::new(), "{}: the audit finds nothing", self.line);
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        match *words {
+            ["recharge", user, amount] => recharge(user, amount),
+            ["withdraw", user, amount] => withdraw(user, amount),
+            ["transfer", from, to, amount] => transfer(from, to, amount),
+            ["grant", user, kind] => grant(user, kind),
+            ["refund", entry] => refund(self.entry(entry), None),
+            ["refund", entry, amount] => refund(self.entry(entry), Some(amount)),
+            ["pay", user, amount, ref rest @ ..] => self.pay(user, amount, rest),
+            _ => panic!("{}: what shall be done?", self.line),
+        }
+    }
+
+    /// `coupon KIND`, `coupon KIND of USER`, `code CODE` and `to WALLET`, in any order.
+    fn pay(&self, user: &str, amount: &str, mut rest: &[&str]) -> Command {
+        let (mut wallet, mut code) = (WalletId::SALES, None);
+        loop {
+            rest = match *rest {
+                [] => break,
+                ["to", to, ref rest @ ..] => {
+                    wallet = wallet_id(to);
+                    rest
+                }
+                ["code", text, ref rest @ ..] => {
+                    code = Some(CouponCode::parse(text).unwrap());
+                    rest
+                }
+                ["coupon", kind, "of", other, ref rest @ ..] => {
+                    code = Some(self.coupon(other, kind).code);
+                    rest
+                }
+                ["coupon", kind, ref rest @ ..] => {
+                    code = Some(self.coupon(user, kind).code);
+                    rest
+                }
+                _ => panic!("{}: {rest:?}?", self.line),
+            };
+        }
+        let (user, amount) = (user_id(user), money(amount));
+        Command::Pay { user, to: wallet, amount, coupon: code, note: Note::default() }
+    }
+
+    /// The user's coupon of that kind: a usable one if there is one.
+    fn coupon(&self, user: &str, kind: &str) -> Coupon {
+        let mut coupons = self.book.coupons(user);
+        coupons.retain(|coupon| coupon.kind == kind);
+        coupons.sort_by_key(|coupon| coupon.state() != "usable");
+        let found = coupons.into_iter().next();
+        found.unwrap_or_else(|| panic!("{}: {user} has no coupon {kind}", self.line))
+    }
+
+    /// `last` is the newest entry that is no refund.
+    fn entry(&self, word: &str) -> i64 {
+        if word != "last" {
+            return word.parse().unwrap_or_else(|_| panic!("{}: which entry?", self.line));
+        }
+        let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind != ledger::Kind::Refund);
+        newest.unwrap_or_else(|| panic!("{}: there is no entry", self.line)).id.0
+    }
+
+    /// The user whose statement this is.
+    fn user(&self, command: &Command) -> String {
+        match command {
+            Command::Recharge { user, .. }
+            | Command::Withdraw { user, .. }
+            | Command::Pay { user, .. }
+            | Command::GrantCoupon { user, .. } => user.to_string(),
+            Command::Transfer { from, .. } => from.to_string(),
+            Command::Refund { entry, .. } => {
+                let original = self.book.read(|tx| ledger::entry::entry(tx, *entry)).unwrap();
+                if original.from.is_system() { original.to } else { original.from }.to_string()
+            }
+            _ => panic!("{}: whose?", self.line),
+        }
+    }
+
+    fn expect<'w>(
+        &self,
+        command: &Command,
+        result: &Result<Receipt, Error>,
+        words: &mut impl Iterator<Item = &'w str>,
+    ) {
+        let line = self.line;
+        let mut words = words.peekable();
+        if words.peek() == Some(&"refused") {
+            words.next();
+            let expected = words.next().expect("refused NAME");
+            let actual = result.as_ref().map_or_else(|error| error.name.as_str(), |_| "done");
+            assert_eq!(actual, expected, "{line}: the answer was {result:?}");
+        } else if let Err(error) = result {
+            panic!("{line}: refused: {error}");
+        }
+        let entry = || match result {
+            Ok(Receipt::Moved(moved)) => moved.entry.clone(),
+            other => panic!("{line}: no entry in {other:?}"),
+        };
+        while let Some(word) = words.next() {
+            let next = words.next().unwrap_or_else(|| panic!("{line}: {word} what?"));
+            match word {
+                "balance" => assert_eq!(self.book.balance(&self.user(command)), next, "{line}: the balance"),
+                "has" => {
+                    let expected = words.next().expect("has USER AMOUNT");
+                    assert_eq!(self.book.balance(next), expected, "{line}: the balance of {next}");
+                }
+                "amount" => assert_eq!(entry().amount.to_string(), next, "{line}: the amount"),
+                "gross" => assert_eq!(entry().gross.unwrap().to_string(), next, "{line}: the gross"),
+                "discount" => assert_eq!(entry().discount.unwrap().to_string(), next, "{line}: the discount"),
+                "coupon" => match words.next_if(|word| matches!(*word, "usable" | "used" | "taken_back")) {
+                    Some(state) => {
+                        let coupon = self.coupon(&self.user(command), next);
+                        assert_eq!(coupon.state(), state, "{line}: coupon {next}");
+                    }
+                    None => assert_eq!(earned(result).as_deref().unwrap_or("none"), next, "{line}: what was earned"),
+                },
+                _ => panic!("{line}: {word}?"),
+            }
+        }
+    }
+}
+
+/// The kind of the coupon that a recharge earned or that was granted.
+fn earned(result: &Result<Receipt, Error>) -> Option<String> {
+    match result {
+        Ok(Receipt::Moved(moved)) => moved.coupon.as_ref().map(|coupon| coupon.kind.clone()),
+        Ok(Receipt::Coupon(coupon)) => Some(coupon.kind.clone()),
+        _ => None,
+    }
+}
