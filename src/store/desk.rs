@@ -180,6 +180,7 @@ impl Desk {
             }
             crate::log::error("the batch is lost", &error);
             self.waiting.look_again_at(now + LOOK_AGAIN_MS);
+            self.expire(now);
             error
         });
         for (clients, outcome) in answers {
