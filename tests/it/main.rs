@@ -24,6 +24,7 @@ mod map;
 mod model_locks;
 mod model_money;
 mod money;
+mod protocol;
 mod readme;
 mod server;
 mod statement;
