@@ -86,6 +86,8 @@ pub enum Applied {
     /// It is done. These locks are free now, or are held for another time than before: somebody may be waiting for
     /// them and must look again.
     Done(Receipt, Vec<LockId>),
+    /// One of several locks was lost, and the rest was given back. The answer is a no, and what was done stays.
+    GivenUp(Error, Vec<LockId>),
     /// Somebody has this lock. Whatever was written must be rolled back.
     Held(LockId),
 }
@@ -98,7 +100,11 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
             Err(id) => Applied::Held(id),
         }),
         Command::Release { id, token } => {
-            Ok(Applied::Done(Receipt::Released, lock::release(tx, id.as_ref(), token, by)?))
+            let released = lock::release(tx, id.as_ref(), token, by)?;
+            Ok(match released.lost {
+                None => Applied::Done(Receipt::Released, released.freed),
+                Some(lost) => Applied::GivenUp(lost, released.freed),
+            })
         }
         Command::Renew { id, token, expire_ms } => {
             let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;

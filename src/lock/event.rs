@@ -122,6 +122,24 @@ pub(super) fn append(
     )
 }
 
+/// How many of the newest events of each lock are kept however old they are. (The schema refuses less.)
+const KEPT_MIN: i64 = 1_000;
+
+/// Removes the events from before wall time `before` that are not among the newest [`KEPT_MIN`] of their lock, looking
+/// at no more than `steps` behind number `from`; where to go on. A live lease's grant is always its lock's newest event.
+pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {
+    let looked_at = "SELECT seq, at FROM lock_event WHERE seq > $1 ORDER BY seq LIMIT $2";
+    let looked_at: Vec<(i64, i64)> = tx.all(looked_at, params![from, steps], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some((last, _)) = looked_at.iter().copied().take_while(|(_, at)| *at < before).last() else { return Ok(None) };
+    tx.execute(
+        "DELETE FROM lock_event WHERE seq > $1 AND seq <= $2 AND at < $3 AND EXISTS \
+         (SELECT 1 FROM lock_event AS newer WHERE newer.lock_id = lock_event.lock_id AND newer.fence >= lock_event.fence \
+          AND newer.seq > lock_event.seq LIMIT 1 OFFSET $4)",
+        params![from, last, before, KEPT_MIN - 1],
+    )?;
+    Ok(Some(last))
+}
+
 /// How the lease of that fence ended, if it did.
 pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Option<Event>, Error> {
     let sql = concat!(

@@ -182,39 +182,47 @@ pub fn renew(
     Ok((renewed, ids))
 }
 
-/// Gives the lease back; the locks that are free now. Giving back again what was given back is a repeat and frees none.
-pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &str) -> Result<Vec<LockId>, Error> {
-    let locks = match held(tx, id, token) {
-        Ok(locks) => locks,
-        Err(lost) => {
-            let ids = match id {
-                Some(id) => vec![id.clone()],
-                None => event::granted_under(tx, token.fence, &token.secret)?,
-            };
-            not_released_yet(tx, &ids, token)?.ok_or(lost)?
-        }
-    };
-    for lock in &locks {
-        tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![lock.id, lock.fence])?;
-        let happened = Happened { what: What::Released, previous_fence: None, by, reason: None };
-        event::append(tx, lock, Some(hash(&token.secret)), &happened)?;
-    }
-    touch(tx)?;
-    Ok(locks.into_iter().map(|lock| lock.id).collect())
+/// What giving back brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Released {
+    /// The locks that are free now.
+    pub freed: Vec<LockId>,
+    /// Of several granted together one was lost before: the rest is given back all the same, and this is the answer.
+    pub lost: Option<Error>,
 }
 
-/// Of these locks those that the token still proves, if every other one was given back with it.
-fn not_released_yet(tx: &ReadTx<'_>, ids: &[LockId], token: &LockToken) -> Result<Option<Vec<Lock>>, Error> {
-    let mut rest = Vec::new();
+/// Gives the lease back: the lock `id` of it or, without an id, every lock of it that still is its holder's. Giving
+/// back again what was given back is a repeat and frees none.
+pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &str) -> Result<Released, Error> {
+    let ids = match id {
+        Some(id) => vec![id.clone()],
+        None => event::granted_under(tx, token.fence, &token.secret)?,
+    };
+    if ids.is_empty() || token.incarnation != incarnation(tx)? {
+        return Err(held(tx, id, token).err().unwrap_or_else(|| Error::internal("a lease that was never granted")));
+    }
+    let mut released = Released::default();
     for id in ids {
-        match find(tx, id)?.filter(|lock| lock.is_held_by(token)) {
-            Some(lock) => rest.push(lock),
-            None if event::was_released(tx, id, token.fence, &token.secret)? => {}
-            None => return Ok(None),
+        match find(tx, &id)?.filter(|lock| lock.is_held_by(token)) {
+            Some(lock) => {
+                let_go(tx, &lock, token, by)?;
+                released.freed.push(id);
+            }
+            None if event::was_released(tx, &id, token.fence, &token.secret)? => {}
+            None if released.lost.is_none() => released.lost = Some(lost(tx, Some(&id), token)?),
+            None => {}
         }
     }
-    let known = !ids.is_empty() && token.incarnation == incarnation(tx)?;
-    Ok(known.then_some(rest))
+    if !released.freed.is_empty() {
+        touch(tx)?;
+    }
+    Ok(released)
+}
+
+fn let_go(tx: &WriteTx<'_>, lock: &Lock, token: &LockToken, by: &str) -> Result<(), Error> {
+    tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![lock.id, lock.fence])?;
+    let happened = Happened { what: What::Released, previous_fence: None, by, reason: None };
+    event::append(tx, lock, Some(hash(&token.secret)), &happened)
 }
 
 /// What an admin says who takes a lock away.
@@ -237,6 +245,13 @@ pub const REVOKE_DELAY_MS: i64 = 10_000;
 pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error> {
     let id = &revoke.id;
     let lock = find(tx, id)?.ok_or_else(|| Error::new(Name::LockNotFound, format!("nobody holds the lock {id}")))?;
+    let is_repeat = |lost: event::Event| {
+        let same_delay = revoke.delay_ms.map_or(lock.grace_ms >= REVOKE_DELAY_MS, |delay| delay == lock.grace_ms);
+        lost.what == What::Revoked && lost.fence == lock.fence && lost.reason == revoke.reason && same_delay
+    };
+    if lock.secret_hash.is_none() && event::end_of(tx, id, revoke.fence)?.is_some_and(is_repeat) {
+        return Ok(lock); // the answer was lost: it is the same once more
+    }
     if lock.fence != revoke.fence || lock.secret_hash.is_none() {
         let detail = format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0);
         return Err(Error::new(Name::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));

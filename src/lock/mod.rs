@@ -16,7 +16,8 @@ mod grant;
 mod guard;
 pub mod query;
 
-pub use grant::{Ask, Grant, How, Previous, Renewed, Revoke, acquire, release, renew, revoke};
+pub use event::prune as prune_events;
+pub use grant::{Ask, Grant, How, Previous, Released, Renewed, Revoke, acquire, release, renew, revoke};
 pub use guard::{Guarded, guard};
 
 use crate::error::{Error, Name};
@@ -170,6 +171,7 @@ fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error
     let named = id.map_or(String::new(), |id| format!(" of lock {id}"));
     let detail = format!("the lease {}{named} {how}; start over", token.fence.0);
     Ok(Error::new(Name::LockLost, detail)
+        .with("lock", id.map(LockId::as_str))
         .with("fence_given", token.fence.0)
         .with("fence_now", fence_now)
         .with("ended", end.as_ref().map(|end| end.what.as_str()))

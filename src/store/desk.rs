@@ -296,12 +296,16 @@ impl Desk {
             let error = applied.err().unwrap_or_else(|| Error::internal("the transaction ended by itself"));
             return Err(Lost(error));
         }
-        if !matches!(applied, Ok(Applied::Done(..))) {
+        if !matches!(applied, Ok(Applied::Done(..) | Applied::GivenUp(..))) {
             tx.execute("ROLLBACK TO command", [])?;
             tx.set_head(head);
         }
         let tried = match applied {
             Ok(Applied::Held(id)) => Tried::Held(id),
+            Ok(Applied::GivenUp(lost, freed)) => {
+                self.locks_changed |= !freed.is_empty();
+                Tried::Answered(Outcome::from(lost), freed)
+            }
             Ok(Applied::Done(receipt, freed)) => {
                 if let Some(intention) = &work.intention {
                     idempotency::record(tx, intention, Ok(&receipt))?;

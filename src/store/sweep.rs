@@ -1,48 +1,71 @@
-//! Removing idempotency records that are old enough, in bounded steps between other work.
+//! Removing what is old enough, in bounded steps between other work: idempotency records, and events of locks.
 
 use super::idempotency;
 use crate::error::Error;
+use crate::lock;
 use crate::tx::WriteTx;
 
-/// How many idempotency records are looked at in one step, how often, and how long after a whole round.
-const SWEEP_STEP: usize = 256;
+/// How many idempotency records are looked at in one step. An event costs more: a thousand others are counted for it.
+const KEYS_STEP: usize = 256;
+const EVENTS_STEP: usize = 16;
+/// How long after a step the next one is, and how long after a whole round the next round.
 const SWEEP_EVERY_MS: i64 = 50;
 const SWEEP_REST_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
+/// How long events of locks are kept at least.
+const KEEP_EVENTS_MS: i64 = 30 * DAY_MS;
 
-/// Goes round and round through the records.
+/// Goes round and round through the records, and through the events.
 pub struct Sweep {
-    keep_ms: i64,
-    from: idempotency::Place,
-    next_ms: i64,
+    keep_keys_ms: i64,
+    keys: Round<idempotency::Place>,
+    events: Round<i64>,
 }
 
 impl Sweep {
-    /// Keeps records for so many days.
-    pub fn new(keep_days: i64) -> Sweep {
-        Sweep { keep_ms: keep_days.saturating_mul(DAY_MS), from: idempotency::Place::default(), next_ms: 0 }
+    /// Keeps idempotency records for so many days.
+    pub fn new(keep_keys_days: i64) -> Sweep {
+        let keep_keys_ms = keep_keys_days.saturating_mul(DAY_MS);
+        Sweep { keep_keys_ms, keys: Round::default(), events: Round::default() }
     }
 
     /// When the next step is due, in lease time.
     pub fn next_ms(&self) -> i64 {
-        self.next_ms
+        self.keys.next_ms.min(self.events.next_ms)
     }
 
     /// Puts the next step off: nothing can be written now.
     pub fn put_off(&mut self, now: i64) {
-        self.next_ms = self.next_ms.max(now + SWEEP_EVERY_MS);
+        let at_least = now + SWEEP_EVERY_MS;
+        self.keys.next_ms = self.keys.next_ms.max(at_least);
+        self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
-    /// Takes a step, if one is due.
+    /// Takes the steps that are due.
     pub fn step(&mut self, tx: &WriteTx<'_>) -> Result<(), Error> {
         let now = tx.now();
-        if now.lease_ms < self.next_ms {
+        let (old_key, old_event) = (now.wall_ms - self.keep_keys_ms, now.wall_ms - KEEP_EVENTS_MS);
+        self.keys.step(now.lease_ms, |from| idempotency::sweep(tx, from, old_key, KEYS_STEP))?;
+        self.events.step(now.lease_ms, |from| lock::prune_events(tx, *from, old_event, EVENTS_STEP))
+    }
+}
+
+/// Where a round has come to, and when it goes on.
+#[derive(Default)]
+struct Round<Place> {
+    from: Place,
+    next_ms: i64,
+}
+
+impl<Place: Default> Round<Place> {
+    fn step(&mut self, now: i64, step: impl FnOnce(&Place) -> Result<Option<Place>, Error>) -> Result<(), Error> {
+        if now < self.next_ms {
             return Ok(());
         }
-        match idempotency::sweep(tx, &self.from, now.wall_ms - self.keep_ms, SWEEP_STEP)? {
-            Some(last) => (self.from, self.next_ms) = (last, now.lease_ms + SWEEP_EVERY_MS),
-            None => (self.from, self.next_ms) = (idempotency::Place::default(), now.lease_ms + SWEEP_REST_MS),
-        }
+        (self.from, self.next_ms) = match step(&self.from)? {
+            Some(last) => (last, now + SWEEP_EVERY_MS),
+            None => (Place::default(), now + SWEEP_REST_MS),
+        };
         Ok(())
     }
 }

@@ -216,6 +216,8 @@ fn a_revoke_hits_only_the_lease_that_was_seen() {
     let changed = revoke(&book, "job", 7, None).unwrap_err();
     assert_eq!((changed.name, fact(&changed, "fence")), (Name::LockChanged, &1.into()));
     revoke(&book, "job", 1, Some(20)).unwrap();
+    let revoked = book.lock("job");
+    assert!(revoke(&book, "job", 1, Some(20)).is_ok() && book.lock("job") == revoked, "a repeat changes nothing");
     assert_eq!(revoke(&book, "job", 1, Some(0)).unwrap_err().name, Name::LockChanged);
     assert_eq!(revoke(&book, "job", 2, Some(0)).unwrap_err().name, Name::LockChanged, "it is nobody's any more");
     let event = history(&book, "job").pop().unwrap();
@@ -271,6 +273,30 @@ fn what_is_left_of_several_locks_is_given_back_together() {
     book.release("a", &ann).unwrap();
     book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
     assert_eq!(state(&book, "b"), State::Free, "a release that succeeds has given everything back");
+}
+
+#[test]
+fn when_one_of_several_is_lost_giving_back_gives_back_the_rest_and_names_the_lost() {
+    let book = book();
+    let ann = book.acquire("a b c", "ann").unwrap().token;
+    revoke(&book, "b", ann.fence.0, Some(60_000)).unwrap();
+    let before = book.number("SELECT clock_ms FROM lock_seq");
+    let give_up = || book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap_err();
+    let lost = give_up();
+    assert_eq!(
+        (lost.name, fact(&lost, "ended"), fact(&lost, "lock")),
+        (Name::LockLost, &"revoked".into(), &"b".into())
+    );
+    assert_eq!(["a", "b", "c"].map(|id| state(&book, id)), [State::Free, State::Revoked, State::Free]);
+    assert_eq!(history(&book, "a").pop().unwrap().what, What::Released);
+    let ben = book.acquire("a", "ben").unwrap().token;
+    book.advance(1);
+    assert_eq!(give_up(), lost, "a repeat is told the same");
+    assert!(book.lock("a").is_some(), "and does not touch the next holder's lease");
+    assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), before);
+    assert_eq!(book.release("c", &ann), Ok(Receipt::Released), "what was given back was given back");
+    book.release("a", &ben).unwrap();
+    book.assert_sound();
 }
 
 #[test]

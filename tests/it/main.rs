@@ -18,6 +18,7 @@ mod http_openapi;
 mod http_roles;
 mod http_wallet;
 mod keys;
+mod lock_events;
 mod locks;
 mod locks_money;
 mod map;

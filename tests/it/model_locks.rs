@@ -112,17 +112,14 @@ impl Model {
 
     fn release(&mut self, id: Option<&str>, token: &Token) -> Result<(), Name> {
         let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
-        let was = |id: &String| self.released.contains(&(id.clone(), token.fence));
-        if !ids.iter().all(|id| self.holds(id, token) || was(id)) {
-            return Err(Name::LockLost);
-        }
-        for id in ids {
-            if self.holds(&id, token) {
-                self.rows.remove(&id);
-                self.released.insert((id, token.fence));
+        for id in ids.iter().filter(|id| token.ids.contains(id)) {
+            if self.holds(id, token) {
+                self.rows.remove(id);
+                self.released.insert((id.clone(), token.fence));
             }
         }
-        Ok(())
+        let was_released = |id| self.released.contains(&(id, token.fence));
+        if ids.into_iter().all(was_released) { Ok(()) } else { Err(Name::LockLost) }
     }
 
     fn revoke(&mut self, id: &str, fence: i64, delay: Option<i64>, now: i64) -> Result<(), Name> {

@@ -345,6 +345,18 @@ fn a_full_queue_is_busy_at_once() {
 }
 
 #[test]
+fn what_is_left_of_a_lost_group_is_handed_on_at_once() {
+    let book = book();
+    let ann = book.acquire("a b", "ann").unwrap().token;
+    book.must(Command::Revoke(Revoke { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None }));
+    let release = Command::Release { id: None, token: ann };
+    let answers = book.submit_all(vec![wait_for("b", "ben"), local(release)]);
+    assert_eq!(how(&answers[0]), How::Created);
+    assert_eq!(name(&answers[1].result), Name::LockLost);
+    book.assert_sound();
+}
+
+#[test]
 fn a_short_lease_in_a_long_queue_serves_everyone_in_order() {
     let book = book();
     book.acquire_as(Ask { expire_ms: 10, grace_ms: 0, ..ask("job", "first") }).unwrap();

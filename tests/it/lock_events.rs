@@ -1,0 +1,81 @@
+//! The events of a lock are kept for thirty days or to the newest thousand, whichever is more.
+
+use crate::harness::*;
+use cashbox::command::Command;
+use cashbox::lock::How;
+
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Has the lock granted and given back so many times: two events each.
+fn used(book: &Book, id: &str, times: usize) {
+    let first = book.number("SELECT fence FROM lock_seq") + 1;
+    let pairs = (first..).take(times).flat_map(|fence| {
+        let name = format!("{id}{fence}");
+        let token = book.token(fence, &name);
+        [acquire(id, &name), Command::Release { id: Some(lock_id(id)), token }]
+    });
+    let answers = book.submit_all(pairs.map(|command| (cashbox::store::Envelope::local(), command)).collect());
+    assert!(answers.iter().all(|answer| answer.result.is_ok()));
+}
+
+fn count(book: &Book, id: &str) -> i64 {
+    book.number(&format!("SELECT count(*) FROM lock_event WHERE lock_id = '{id}'"))
+}
+
+/// How many events there are after each of so many steps.
+fn swept(book: &Book, id: &str, steps: usize) -> Vec<i64> {
+    let step = |_| {
+        book.advance(50);
+        book.must(recharge("bob", "1"));
+        count(book, id)
+    };
+    (0..steps).map(step).collect()
+}
+
+#[test]
+fn old_events_beyond_the_newest_thousand_go_in_bounded_steps() {
+    let book = book();
+    used(&book, "busy", 520);
+    used(&book, "quiet", 2);
+    book.advance(30 * DAY_MS - 50);
+    assert_eq!(swept(&book, "busy", 1), [1_040], "thirty days old is not older than that");
+    book.advance(HOUR_MS - 50); // the sweeper rests after each round
+    let left = swept(&book, "busy", 4);
+    assert_eq!(left, [1_024, 1_008, 1_000, 1_000], "sixteen a step, and never fewer than a thousand are left");
+    for _ in 0..2 {
+        swept(&book, "busy", 80);
+        book.advance(HOUR_MS);
+    }
+    assert_eq!((count(&book, "busy"), count(&book, "quiet")), (1_000, 4));
+    assert_eq!(book.acquire("busy", "next").unwrap().token.fence.0, 523, "fences do not come from the events");
+    book.assert_sound();
+}
+
+#[test]
+fn young_events_stay_however_many_they_are_and_a_live_lease_is_never_forgotten() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    used(&book, "busy", 520);
+    book.advance(29 * DAY_MS);
+    used(&book, "busy", 520);
+    book.advance(2 * DAY_MS);
+    for _ in 0..2 {
+        swept(&book, "busy", 140);
+        book.advance(HOUR_MS);
+    }
+    assert_eq!(count(&book, "busy"), 1_040, "the older half is gone, the younger is all there");
+    let again = book.acquire("job", "ann").unwrap();
+    assert_eq!((again.how, again.token), (How::Replayed, ann));
+    book.assert_sound();
+}
+
+#[test]
+fn nobody_may_remove_what_is_kept_or_edit_what_happened() {
+    let book = book();
+    used(&book, "busy", 501);
+    let raw = book.raw();
+    assert!(raw.execute("DELETE FROM lock_event WHERE seq = 3", []).is_err());
+    assert_eq!(raw.execute("DELETE FROM lock_event WHERE seq <= 2", []).unwrap(), 2);
+    assert!(raw.execute("UPDATE lock_event SET holder = 'eve' WHERE seq = 9", []).is_err());
+}
