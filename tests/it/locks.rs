@@ -121,6 +121,21 @@ fn a_late_renewal_counts_while_nobody_has_taken_over() {
 }
 
 #[test]
+fn two_answers_of_three_are_enough_to_keep_a_lock() {
+    let book = book();
+    let ann = book.acquire_as(Ask { grace_ms: 0, ..ask("job", "ann") }).unwrap().token;
+    for third in 1..=60 {
+        for _ in 0..10 {
+            book.advance(EXPIRE / 30);
+            assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+        }
+        if third % 3 != 0 {
+            assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
+        }
+    }
+}
+
+#[test]
 fn a_lease_is_not_renewed_beyond_what_it_may_be_held() {
     let book = book();
     let ann = book.acquire_as(Ask { max_hold_ms: Some(100_000), ..ask("job", "ann") }).unwrap().token;

@@ -24,6 +24,7 @@ mod locks_money;
 mod map;
 mod model_locks;
 mod model_money;
+mod model_waiting;
 mod money;
 mod protocol;
 mod readme;

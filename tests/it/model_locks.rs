@@ -1,158 +1,41 @@
 //! Random lock traffic, compared with a plain model of the table after every step; and what must hold of fences and
 //! time whatever happens.
+//!
+//! Which test holds which promise of the lock table (`protocol` is the search of a model; the rest is the real code):
+//!
+//! | promise | here | and elsewhere |
+//! |---|---|---|
+//! | S1 one row per id | – | the primary key |
+//! | S2 grants increase in fence | `compare_events` | `protocol`, `locks::fences_grow_…`, `crash_locks` |
+//! | S3 the counter is above every fence, nothing goes back | `compare`, `reopen` | `protocol`, `locks::after_a_reboot_…` |
+//! | S4 no stale write | `withdraw` | `protocol`, `locks_money`, `attacks` (the file's own triggers) |
+//! | S5 no takeover too early | `acquire` | `protocol`, `locks::an_expired_lease_…` |
+//! | S6 no other change of hands | `compare`, `compare_events` | `protocol`, `locks::a_revoke_hits_only_…` |
+//! | S7 the money | `compare_events` (the audit) | `model_money`, `crash` |
+//! | S8 a repeat changes nothing | `and_again` | `protocol`, `keys`, `crash_locks` |
+//! | S9 no grant too late or to nobody | – | `model_waiting`, `waiting::a_waiter_is_told_…`, `waiting::who_has_gone_…` |
+//! | S10 a grant is whole | `acquire` | `model_waiting`, `waiting::a_grant_that_was_waited_for_is_whole` |
+//! | S11 reads change nothing | `look` | `locks::looking_changes_nothing`, `cli` |
+//! | S12 first come, first served | – | `model_waiting`, `waiting` |
+//! | L1 a silent holder's lock can be had | `everything_can_be_had` | `protocol`, `model_waiting` |
+//! | L2 every waiter is answered | – | `model_waiting`, `waiting::a_waiter_is_told_…`, `doubt` |
+//! | L3 two renewals of three are enough | – | `locks::two_answers_of_three_…` |
+//! | L4 something can always be granted | `everything_can_be_had` | `protocol` |
+
+mod table;
 
 use crate::dice::Dice;
 use crate::harness::*;
 use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
+use cashbox::error::Error;
 use cashbox::id::{Fence, LockToken};
-use cashbox::lock::query::{What, events};
-use cashbox::lock::{Ask, How, Renewed, Revoke};
+use cashbox::lock::query::{What, events, locks};
+use cashbox::lock::{Grant, How, Lock, Revoke};
 use cashbox::store::Envelope;
-use std::collections::{BTreeMap, BTreeSet};
+use table::{Lease, Model, Token};
 
 const IDS: [&str; 4] = ["a", "b", "wallet/ann", "wallet/ben"];
 const SECRETS: [&str; 5] = ["s0", "s1", "s2", "s3", "s4"];
-
-#[derive(Clone, Debug, PartialEq)]
-struct Lease {
-    fence: i64,
-    /// None once revoked.
-    secret: Option<String>,
-    create: i64,
-    renew: i64,
-    expire: i64,
-    grace: i64,
-    max_hold: Option<i64>,
-    /// How many were granted together.
-    ids: usize,
-}
-
-impl Lease {
-    fn is_stale(&self, now: i64) -> bool {
-        now >= self.renew + self.expire + self.grace
-    }
-}
-
-#[derive(Clone, Debug, PartialEq)]
-struct Token {
-    fence: i64,
-    secret: String,
-    ids: Vec<String>,
-}
-
-/// The table, without a database.
-#[derive(Clone, Default)]
-struct Model {
-    fence: i64,
-    rows: BTreeMap<String, Lease>,
-    granted: BTreeMap<(String, String), i64>,
-    released: BTreeSet<(String, i64)>,
-    tokens: Vec<Token>,
-}
-
-impl Model {
-    fn holds(&self, id: &str, token: &Token) -> bool {
-        let lease = self.rows.get(id);
-        lease.is_some_and(|lease| lease.fence == token.fence && lease.secret.as_ref() == Some(&token.secret))
-    }
-
-    fn holds_all(&self, token: &Token) -> bool {
-        token.ids.iter().all(|id| self.holds(id, token))
-    }
-
-    fn acquire(&mut self, ask: &Ask, secret: &str, now: i64) -> Result<How, Name> {
-        let ids: Vec<String> = ask.ids.iter().map(|id| id.to_string()).collect();
-        if let Some(fence) = self.granted.get(&(ids[0].clone(), secret.to_owned())) {
-            let token = Token { fence: *fence, secret: secret.to_owned(), ids };
-            return if self.holds_all(&token) { Ok(How::Replayed) } else { Err(Name::LockLost) };
-        }
-        if ids.iter().any(|id| self.rows.get(id).is_some_and(|lease| !lease.is_stale(now))) {
-            return Err(Name::Locked);
-        }
-        self.fence += 1;
-        let over = ids.iter().any(|id| self.rows.contains_key(id));
-        for id in &ids {
-            let lease = Lease {
-                fence: self.fence,
-                secret: Some(secret.to_owned()),
-                create: now,
-                renew: now,
-                expire: ask.expire_ms,
-                grace: ask.grace_ms,
-                max_hold: ask.max_hold_ms,
-                ids: ids.len(),
-            };
-            self.rows.insert(id.clone(), lease);
-            self.granted.insert((id.clone(), secret.to_owned()), self.fence);
-        }
-        self.tokens.push(Token { fence: self.fence, secret: secret.to_owned(), ids });
-        Ok(if over { How::TakenOver } else { How::Created })
-    }
-
-    fn renew(&mut self, id: Option<&str>, token: &Token, expire: Option<i64>, now: i64) -> Result<Renewed, Name> {
-        let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
-        if !ids.iter().all(|id| self.holds(id, token)) {
-            return Err(Name::LockLost);
-        }
-        let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
-        for id in ids {
-            let lease = self.rows.get_mut(&id).unwrap();
-            let ceiling = lease.max_hold.map_or(i64::MAX, |max| lease.create + max);
-            if now >= ceiling {
-                return Err(Name::MaxHold);
-            }
-            renewed.late |= now >= lease.renew + lease.expire;
-            lease.expire = expire.unwrap_or(lease.expire).min(ceiling - now);
-            lease.renew = now;
-            renewed.expires_in_ms = renewed.expires_in_ms.min(lease.expire);
-        }
-        Ok(renewed)
-    }
-
-    fn release(&mut self, id: Option<&str>, token: &Token) -> Result<(), Name> {
-        let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
-        for id in ids.iter().filter(|id| token.ids.contains(id)) {
-            if self.holds(id, token) {
-                self.rows.remove(id);
-                self.released.insert((id.clone(), token.fence));
-            }
-        }
-        let was_released = |id| self.released.contains(&(id, token.fence));
-        if ids.into_iter().all(was_released) { Ok(()) } else { Err(Name::LockLost) }
-    }
-
-    fn revoke(&mut self, id: &str, fence: i64, delay: Option<i64>, now: i64) -> Result<(), Name> {
-        let next = self.fence + 1;
-        let lease = self.rows.get_mut(id).ok_or(Name::LockNotFound)?;
-        if lease.fence != fence || lease.secret.is_none() {
-            return Err(Name::LockChanged);
-        }
-        let grace = delay.unwrap_or(lease.grace.max(10_000));
-        *lease = Lease { fence: next, secret: None, renew: now, expire: 0, grace, ..lease.clone() };
-        self.fence = next;
-        Ok(())
-    }
-
-    /// The fence that the entry of a withdrawal from ann's wallet carries.
-    fn withdraw(&mut self, tokens: &[Token], now: i64) -> Result<Option<i64>, Name> {
-        if !tokens.iter().all(|token| self.holds_all(token)) {
-            return Err(Name::LockLost);
-        }
-        if let Some(own) = tokens.iter().find(|token| token.ids.iter().any(|id| id == "wallet/ann")) {
-            return Ok(Some(own.fence));
-        }
-        match self.rows.get("wallet/ann") {
-            Some(lease) if !lease.is_stale(now) => return Err(Name::Locked),
-            Some(_) => {
-                self.fence += 1;
-                self.rows.remove("wallet/ann");
-            }
-            None => {}
-        }
-        Ok(tokens.iter().find(|token| token.ids.iter().any(|id| !id.starts_with("wallet/"))).map(|token| token.fence))
-    }
-}
 
 /// One random run: the book, the model, and the lease time that was seen last.
 struct Run {
@@ -166,7 +49,7 @@ struct Run {
 impl Run {
     fn step(&mut self) -> String {
         self.now = self.book.lease_ms();
-        match self.dice.below(20) {
+        match self.dice.below(21) {
             0..=5 => self.acquire(),
             6..=8 => self.renew(),
             9..=10 => self.release(),
@@ -174,6 +57,7 @@ impl Run {
             12..=14 => self.withdraw(),
             15..=17 => self.advance(),
             18 => self.reopen(),
+            19 => self.look(),
             _ => {
                 self.book.clock.step_wall_ms(self.dice.below(2_000_000) as i64 - 1_000_000);
                 "the wall clock steps".to_owned()
@@ -214,12 +98,12 @@ impl Run {
         let said = self.model.acquire(&wish, &name, self.now);
         let answer = self.book.acquire_as(wish.clone());
         assert_eq!(answer.as_ref().map(|grant| grant.how).map_err(|error| error.name), said, "{wish:?}");
-        if let Ok(grant) = answer.as_ref().filter_new() {
-            assert_eq!(
-                (grant.token.fence.0, grant.expires_in_ms),
-                (self.model.fence, wish.expire_ms),
-                "whole, and newest"
-            );
+        if let Some(grant) = answer.ok().filter(|grant| grant.how != How::Replayed) {
+            let (fence, whole) = (self.model.fence, wish.expire_ms);
+            assert_eq!((grant.token.fence.0, grant.expires_in_ms), (fence, whole), "whole, and newest");
+            let again = self.and_again(Command::Acquire(wish.clone()));
+            let replayed = Grant { how: How::Replayed, previous: None, ..grant };
+            assert_eq!(again, Ok(Receipt::Granted(replayed)));
         }
         format!("{name} asks for {:?}", wish.ids)
     }
@@ -243,8 +127,9 @@ impl Run {
         let id = self.one_of(&token);
         let said = self.model.release(id.as_deref(), &token);
         let command = Command::Release { id: id.as_deref().map(lock_id), token: self.real(&token) };
-        let answer = self.book.do_it(command).result.map_err(|error| error.name);
-        assert_eq!(answer, said.map(|()| Receipt::Released), "{token:?} {id:?}");
+        let answer = self.book.do_it(command.clone()).result;
+        assert_eq!(self.and_again(command), answer);
+        assert_eq!(answer.map_err(|error| error.name), said.map(|()| Receipt::Released), "{token:?} {id:?}");
         format!("release {token:?} {id:?}")
     }
 
@@ -255,7 +140,8 @@ impl Run {
         let delay_ms = *self.dice.pick(&[None, Some(0), Some(40)]);
         let said = self.model.revoke(id, fence, delay_ms, self.now);
         let revoke = Revoke { id: lock_id(id), fence: Fence(fence), delay_ms, reason: None };
-        let answer = self.book.do_it(Command::Revoke(revoke)).result;
+        let answer = self.book.do_it(Command::Revoke(revoke.clone())).result;
+        assert_eq!(self.and_again(Command::Revoke(revoke)), answer);
         assert_eq!(answer.map(drop).map_err(|error| error.name), said, "{id} {fence}");
         format!("revoke {id} {fence} {delay_ms:?}")
     }
@@ -268,6 +154,32 @@ impl Run {
         let fence = answer.map(|receipt| moved(receipt).entry.fence.map(|fence| fence.0));
         assert_eq!(fence.map_err(|error| error.name), said, "{tokens:?}");
         format!("withdraw under {tokens:?}")
+    }
+
+    /// The answer to a repeat, which changes nothing.
+    fn and_again(&self, command: Command) -> Result<Receipt, Error> {
+        let before = self.everything();
+        let answer = self.book.do_it(command).result;
+        assert_eq!(self.everything(), before, "a repeat changes nothing");
+        answer
+    }
+
+    /// Looking at everything, which changes nothing.
+    fn look(&self) -> String {
+        let before = self.everything();
+        for id in IDS {
+            self.book.read(|tx| events(tx, &lock_id(id), i64::MAX, 10)).unwrap();
+        }
+        self.book.read(|tx| locks(tx, "", Some("stale"), self.now, "", 10)).unwrap();
+        assert_eq!(self.everything(), before);
+        "a look".to_owned()
+    }
+
+    /// All there is to know of locks: the rows, the counter and time, and how many events there are (none is edited).
+    fn everything(&self) -> (Vec<Option<Lock>>, [i64; 3]) {
+        let numbers =
+            ["SELECT fence FROM lock_seq", "SELECT clock_ms FROM lock_seq", "SELECT count(*) FROM lock_event"];
+        (IDS.iter().map(|id| self.book.lock(id)).collect(), numbers.map(|sql| self.book.number(sql)))
     }
 
     fn advance(&mut self) -> String {
@@ -311,6 +223,9 @@ impl Run {
             assert_eq!(lease.as_ref(), self.model.rows.get(id), "the row of {id}");
         }
         assert_eq!(self.book.number("SELECT fence FROM lock_seq"), self.model.fence);
+        let highest = "SELECT max(fence) FROM (SELECT fence FROM lock UNION ALL SELECT fence FROM entry \
+                       UNION ALL SELECT fence FROM lock_event UNION ALL SELECT 0)";
+        assert!(self.book.number(highest) <= self.model.fence, "no fence is beyond the counter");
     }
 
     /// Every change of hands of every lock is on record, with fences that only grow.
@@ -337,16 +252,13 @@ impl Run {
         }
         self.book.assert_sound();
     }
-}
 
-/// The grants that are new and not repeats.
-trait FilterNew<'a> {
-    fn filter_new(self) -> Result<&'a cashbox::lock::Grant, ()>;
-}
-
-impl<'a> FilterNew<'a> for Result<&'a cashbox::lock::Grant, &'a cashbox::error::Error> {
-    fn filter_new(self) -> Result<&'a cashbox::lock::Grant, ()> {
-        self.map_err(drop).and_then(|grant| if grant.how == How::Replayed { Err(()) } else { Ok(grant) })
+    /// When everybody is silent for the longest lease and grace of this run, or a revoke's delay, every lock can be had.
+    fn everything_can_be_had(&self) {
+        self.book.advance(10_000);
+        for id in IDS {
+            self.book.acquire(id, "last").unwrap();
+        }
     }
 }
 
@@ -362,5 +274,6 @@ fn random_lock_traffic_agrees_with_a_plain_table() {
             run.compare();
         }
         run.compare_events();
+        run.everything_can_be_had();
     }
 }

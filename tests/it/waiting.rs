@@ -48,7 +48,7 @@ fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: 
 }
 
 /// Sends everyone home who still waits when a test fails, so that it ends.
-struct Dismissed<'a>(&'a Book);
+pub struct Dismissed<'a>(pub &'a Book);
 
 impl Drop for Dismissed<'_> {
     fn drop(&mut self) {
