@@ -59,6 +59,12 @@ pub struct Client {
     alive: Alive,
 }
 
+impl Client {
+    fn is_here(&self) -> bool {
+        self.alive.as_ref().is_none_or(|alive| alive())
+    }
+}
+
 impl Work {
     pub(super) fn new(envelope: Envelope, command: Command, promise: Promise) -> Work {
         let key = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
@@ -75,7 +81,7 @@ impl Work {
 
     /// Whether anybody still wants to know.
     pub fn has_a_client(&self) -> bool {
-        self.clients.iter().any(|client| client.alive.as_ref().is_none_or(|alive| alive()))
+        self.clients.iter().any(Client::is_here)
     }
 }
 
@@ -90,8 +96,12 @@ pub(super) fn stopped() -> Error {
     Error::new(Name::Busy, "shutting down")
 }
 
-/// Answers everyone who waits: all but the first asked again under the same key.
+/// Answers everyone who waits: all but the first asked again under the same key. Of several, those who have gone are
+/// told nothing: a lease that cannot be told of is given back, and here somebody else is told of the same lease.
 pub(super) fn send(mut clients: Vec<Client>, outcome: Outcome) {
+    if clients.len() > 1 && clients.iter().any(Client::is_here) {
+        clients.retain(Client::is_here);
+    }
     for client in clients.drain(1..) {
         client.promise.keep(Outcome { replayed: true, ..outcome.clone() });
     }

@@ -342,3 +342,27 @@ fn several_locks_come_together_or_not_at_all() {
     }
     assert_eq!(admin.post("/v1/locks", many(16)).is(201)["ids"].as_array().unwrap().len(), 16);
 }
+
+#[test]
+fn who_asks_again_while_waiting_keeps_the_lock_though_the_first_connection_is_gone() {
+    let server = Server::start();
+    let admin = server.admin();
+    let first = admin.post("/v1/locks/a", json!({})).is(201);
+    let commands = || {
+        let text = String::from_utf8(admin.get("/metrics").body).unwrap();
+        let line = text.lines().find(|line| line.starts_with("cashbox_commands_total ")).unwrap();
+        line.split_once(' ').unwrap().1.parse::<u64>().unwrap()
+    };
+    let wish = admin.ask("POST", "/v1/locks/a").json(json!({ "wait_ms": 20_000, "secret": "the-same-secret-again" }));
+    let before = commands();
+    let gives_up = wish.begin();
+    until(|| commands() == before + 1);
+    let again = wish.begin();
+    until(|| commands() == before + 2);
+    drop(gives_up);
+    with(&admin, "DELETE", "/v1/locks/a", &first.text("token")).is(204);
+    let grant = wish.read(again).is(201);
+    for _ in 0..5 {
+        with(&admin, "PATCH", "/v1/locks/a", &grant.text("token")).is(200);
+    }
+}
