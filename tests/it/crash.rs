@@ -35,7 +35,7 @@ fn ask(agent: &ureq::Agent, address: SocketAddr, path: &str, key: &str, body: &s
     Some((answer.status().as_u16(), serde_json::from_str(&text).ok()?))
 }
 
-fn agent() -> ureq::Agent {
+pub fn agent() -> ureq::Agent {
     let config =
         ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(20)));
     config.build().into()
@@ -151,7 +151,7 @@ fn one_entry_each(server: &Server, made: &HashMap<String, i64>) {
     assert_eq!(&seen, made, "what was answered and what is there are the same");
 }
 
-fn audit_finds_nothing(server: &Server) {
+pub fn audit_finds_nothing(server: &Server) {
     let verify = Command::new(env!("CARGO_BIN_EXE_cashbox"))
         .args(["verify", "--db"])
         .arg(server.folder.path().join("cashbox.db"))

@@ -4,6 +4,7 @@
 mod attacks;
 mod cli;
 mod crash;
+mod crash_locks;
 mod dice;
 mod doubt;
 mod harness;

@@ -1,0 +1,192 @@
+//! The real program, killed on the spot while clients take locks, renew them, move money under them and let go. Each
+//! asks again what was not answered: one effect each, no fence comes twice, and a lease that was held still is.
+
+use crate::crash::{agent, audit_finds_nothing};
+use crate::server::{ADMIN, Server, until};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use ureq::http::Request;
+
+const ROUNDS: usize = 10;
+const CLIENTS: usize = 6;
+const USERS: usize = 3;
+
+/// One lease, from the wish to its end, and how far its holder has come.
+#[derive(Debug)]
+struct Lease {
+    user: String,
+    secret: String,
+    /// Token and fence, once the grant was answered.
+    granted: Option<(String, i64)>,
+    /// The steps after the grant that were answered, and the entry that the last of them made.
+    answered: usize,
+    entry: Option<i64>,
+}
+
+/// What a holder does with its lease: the last step gives it back.
+const STEPS: [&str; 3] = ["renew", "withdraw", "release"];
+
+/// Somebody who speaks to the server, wherever it listens now.
+struct Speaker {
+    agent: ureq::Agent,
+    address: SocketAddr,
+}
+
+impl Speaker {
+    /// Sends a request; none is a lost answer.
+    fn say(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<(u16, Value)> {
+        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        request = request.header("Authorization", format!("Bearer {ADMIN}")).header("Content-Type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let mut answer = self.agent.run(request.body(body.to_string()).unwrap()).ok()?;
+        let text = answer.body_mut().read_to_string().ok()?;
+        Some((answer.status().as_u16(), serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
+    fn acquire(&self, lease: &mut Lease, wait_ms: u64) -> Option<u16> {
+        let path = format!("/v1/locks/wallet/{}", lease.user);
+        let wish = json!({ "secret": lease.secret, "wait_ms": wait_ms });
+        let (status, grant) = self.say("POST", &path, &[], &wish)?;
+        if status < 300 {
+            let got = (grant["token"].as_str().unwrap().to_owned(), grant["fence"].as_i64().unwrap());
+            assert!(lease.granted.as_ref().is_none_or(|had| *had == got), "{lease:?} is another lease now: {grant}");
+            lease.granted = Some(got);
+        }
+        Some(status)
+    }
+
+    /// Takes the holder's next step, which must be a yes: the lease is its own.
+    fn step(&self, lease: &mut Lease) -> Option<()> {
+        let (token, lock) = (lease.granted.as_ref().unwrap().0.clone(), format!("/v1/locks/wallet/{}", lease.user));
+        let token = ("Lock-Token", token.as_str());
+        let (status, body) = match STEPS[lease.answered] {
+            "renew" => self.say("PATCH", &lock, &[token], &json!({}))?,
+            "withdraw" => {
+                let path = format!("/v1/wallets/{}/withdraw", lease.user);
+                let body = json!({ "amount": "0.01", "reference": lease.secret });
+                self.say("POST", &path, &[token, ("Idempotency-Key", &lease.secret)], &body)?
+            }
+            _ => self.say("DELETE", &lock, &[token], &json!({}))?,
+        };
+        assert!([200, 204].contains(&status), "{} of {lease:?} was answered {status} {body}", STEPS[lease.answered]);
+        lease.entry = body["entry"]["id"].as_i64().or(lease.entry);
+        lease.answered += 1;
+        Some(())
+    }
+
+    /// Goes on with a lease to its end, or until the server is gone.
+    fn go_on(&self, lease: &mut Lease, answered: &AtomicUsize) -> Option<()> {
+        while lease.granted.is_some() && lease.answered < STEPS.len() {
+            self.step(lease)?;
+            answered.fetch_add(1, SeqCst);
+        }
+        Some(())
+    }
+}
+
+/// Leases one after another until the server is gone; the last of them is not at its end.
+fn hammer(speaker: &Speaker, round: usize, client: usize, answered: &AtomicUsize) -> Vec<Lease> {
+    let mut leases = Vec::new();
+    for n in 0.. {
+        let (user, secret) = (format!("u{}", (client + n) % USERS), format!("round{round:_<6}client{client}lease{n}"));
+        let mut lease = Lease { user, secret, granted: None, answered: 0, entry: None };
+        let asked = speaker.acquire(&mut lease, 20_000);
+        let lost = asked.is_none() || speaker.go_on(&mut lease, answered).is_none();
+        leases.push(lease);
+        if lost {
+            break;
+        }
+    }
+    leases
+}
+
+/// After the restart: whoever held a lock holds it still, and a stranger finds it held by that lease.
+fn still_held(speaker: &Speaker, lease: &mut Lease) {
+    let Some((_, fence)) = lease.granted.clone() else { return };
+    if lease.answered + 1 < STEPS.len() {
+        let path = format!("/v1/locks/wallet/{}", lease.user);
+        let (status, refused) = speaker.say("POST", &path, &[], &json!({})).unwrap();
+        assert_eq!((status, refused["fence"].as_i64()), (423, Some(fence)), "{lease:?}");
+        assert_eq!(speaker.acquire(lease, 0), Some(200), "the same secret is the same lease: {lease:?}");
+    }
+}
+
+/// Those whose wish was not answered ask again. One may have been granted without hearing of it and is in the way of
+/// others until it asks: so whoever finds the lock held comes again after the rest.
+fn grant_the_rest(speaker: &Speaker, leases: Vec<&mut Lease>) {
+    let (mut turns, mut leases) = (leases.len() * leases.len(), VecDeque::from(leases));
+    while let Some(lease) = leases.pop_front() {
+        match speaker.acquire(lease, 0) {
+            Some(200 | 201) => speaker.go_on(lease, &AtomicUsize::new(0)).expect("the server is back"),
+            Some(423) if turns > 0 => leases.push_back(lease),
+            status => panic!("{lease:?} was answered {status:?}"),
+        }
+        turns -= 1;
+    }
+}
+
+#[test]
+fn a_lease_survives_every_crash_and_nothing_under_it_happens_twice() {
+    let mut running = Some(Server::start());
+    let speaker =
+        |running: &Option<Server>| Speaker { agent: agent(), address: running.as_ref().unwrap().nobody().address };
+    for user in 0..USERS {
+        let path = format!("/v1/wallets/u{user}/recharge");
+        running.as_ref().unwrap().admin().post(&path, json!({ "amount": "90" })).is(200);
+    }
+    let (mut done, mut last_fence, mut were_held) = (Vec::new(), 0, 0);
+    for round in 0..ROUNDS {
+        let (before, answered) = (speaker(&running), AtomicUsize::new(0));
+        let enough = 10 + round * 37 % 60; // another moment each time
+        let mut leases: Vec<Lease> = thread::scope(|scope| {
+            let hammers: Vec<_> = (0..CLIENTS)
+                .map(|client| {
+                    let (before, answered) = (&before, &answered);
+                    scope.spawn(move || hammer(before, round, client, answered))
+                })
+                .collect();
+            until(|| {
+                thread::yield_now();
+                answered.load(SeqCst) >= enough
+            });
+            running = running.take().map(Server::killed_and_started_again);
+            hammers.into_iter().flat_map(|hammer| hammer.join().unwrap()).collect()
+        });
+        let again = speaker(&running);
+        for lease in leases.iter_mut().filter(|lease| lease.granted.is_some()) {
+            were_held += usize::from(lease.answered < STEPS.len());
+            still_held(&again, lease);
+            again.go_on(lease, &answered).expect("the server is back");
+        }
+        grant_the_rest(&again, leases.iter_mut().filter(|lease| lease.granted.is_none()).collect());
+        let (_, probe) = again.say("POST", &format!("/v1/locks/probe{round}"), &[], &json!({})).unwrap();
+        let highest = leases.iter().map(|lease| lease.granted.as_ref().unwrap().1).max().unwrap();
+        assert!(probe["fence"].as_i64().unwrap() > highest.max(last_fence), "a fence came again after a crash");
+        last_fence = probe["fence"].as_i64().unwrap();
+        done.extend(leases);
+    }
+    assert!(were_held >= ROUNDS, "only {were_held} leases were cut off");
+    one_effect_each(&running.expect("it is always started again"), &done);
+}
+
+/// Every lease has a fence of its own and made one entry, under that fence.
+fn one_effect_each(server: &Server, leases: &[Lease]) {
+    let fences: BTreeSet<i64> = leases.iter().map(|lease| lease.granted.as_ref().unwrap().1).collect();
+    assert_eq!(fences.len(), leases.len(), "two leases have one fence");
+    let made = |lease: &Lease| (lease.secret.clone(), (lease.entry, lease.granted.as_ref().map(|(_, fence)| *fence)));
+    let made: BTreeMap<_, _> = leases.iter().map(made).collect();
+    let all = server.admin().ask("GET", "/v1/entries?order=asc&kind=withdraw");
+    let all = String::from_utf8(all.header("Accept", "application/x-ndjson").send().body).unwrap();
+    let entries: Vec<Value> = all.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(entries.len(), leases.len(), "each lease moved money once");
+    for entry in entries {
+        let of = entry["reference"].as_str().unwrap();
+        assert_eq!((entry["id"].as_i64(), entry["fence"].as_i64()), made[of], "{of}");
+    }
+    audit_finds_nothing(server);
+}
