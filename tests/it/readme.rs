@@ -1,16 +1,18 @@
-//! The README's session, as printed: each `$ curl …` is sent, and the answer is what stands below it.
+//! The sessions of the README and of the page on locks, as printed: each `$ curl …` is sent, and the answer is what
+//! stands below it.
 
 use crate::server::{ADMIN, Server};
+use serde_json::Value;
 use std::collections::VecDeque;
 
 const README: &str = include_str!("../../README.md");
+const LOCKS: &str = include_str!("../../docs/locks.md");
 
-/// The commands of the session, each with the answer below it.
-fn session() -> Vec<(String, String)> {
-    let (_, behind) =
-        README.split_once("<!-- a test runs this session -->\n```console\n").expect("the README has a session");
-    let (session, _) = behind.split_once("```").unwrap();
-    let steps = session.split("$ ").skip(1).map(|step| step.split_once('\n').unwrap());
+/// The commands of a page's sessions, each with the answer below it.
+fn steps(page: &str) -> Vec<(String, String)> {
+    let sessions = page.split("<!-- a test runs this session -->\n```console\n").skip(1);
+    let sessions = sessions.map(|behind| behind.split_once("```").unwrap().0);
+    let steps = sessions.flat_map(|session| session.split("$ ").skip(1)).map(|step| step.split_once('\n').unwrap());
     steps.map(|(command, answer)| (command.to_owned(), answer.trim().to_owned())).collect()
 }
 
@@ -31,7 +33,7 @@ fn words(line: &str) -> VecDeque<String> {
 
 /// Does what curl would with these words; the body of the answer.
 fn curl(server: &Server, line: &str) -> String {
-    let mut words = words(&line.replace("$TOKEN", ADMIN));
+    let mut words = words(line);
     assert_eq!(words.pop_front().as_deref(), Some("curl"));
     let (mut method, mut headers, mut data, mut target) = (None, Vec::new(), Vec::new(), None);
     while let Some(word) = words.pop_front() {
@@ -75,11 +77,28 @@ fn is_like(text: &str, pattern: &str) -> bool {
 
 #[test]
 fn the_session_works_as_printed() {
+    works_as_printed(README, 8, &[]);
+}
+
+#[test]
+fn the_story_of_the_stalled_till_works_as_printed() {
+    works_as_printed(LOCKS, 9, &["$FIRST", "$SECOND"]);
+}
+
+/// Runs the page's sessions, which have at least so many steps. The tokens of its grants have these names, in order.
+fn works_as_printed(page: &str, steps_min: usize, names: &[&str]) {
     let server = Server::start();
-    let steps = session();
-    assert!(steps.len() >= 8, "the session was found");
+    let steps = steps(page);
+    assert!(steps.len() >= steps_min, "the sessions were found");
+    let (mut names, mut known) = (names.iter(), vec![("$TOKEN", ADMIN.to_owned())]);
     for (command, answer) in steps {
-        let got = curl(&server, &command);
-        assert!(is_like(&got, &answer), "$ {command}\nthe README says {answer}\nthe program says {got}");
+        let line = known.iter().fold(command.clone(), |line, (name, value)| line.replace(name, value));
+        let got = curl(&server, &line);
+        assert!(is_like(&got, &answer), "$ {command}\nthe page says {answer}\nthe program says {got}");
+        let got: Value = serde_json::from_str(&got).unwrap_or_default();
+        if let (Some(token), Some(name)) = (got["token"].as_str(), names.clone().next()) {
+            known.push((name, token.to_owned()));
+            names.next();
+        }
     }
 }
