@@ -6,7 +6,8 @@
 
 use crate::Got;
 use crate::client::{Answer, Client};
-use crate::server::{Server, Usage};
+use crate::server::Server;
+use crate::usage::{self, Spent};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Barrier;
@@ -41,6 +42,10 @@ pub struct Run {
     pub latencies: Latencies,
     /// The server's processor time, in microseconds a unit.
     pub server_us: f64,
+    /// The same of this program.
+    pub generator_us: f64,
+    /// How many cores somebody else had meanwhile.
+    pub others: f64,
     /// The most memory the server had, in bytes.
     pub memory: u64,
 }
@@ -100,9 +105,16 @@ pub fn drive<S: Script>(server: &Server, scripts: &mut [S], plan: Plan) -> Got<R
         units += counted;
         latencies.extend(us);
     }
-    let rate = units as f64 / plan.measured.as_secs_f64();
-    let server_us = spent.as_secs_f64() * 1e6 / units.max(1) as f64;
-    Ok(Run { rate, latencies: Latencies::new(latencies), server_us, memory })
+    let seconds = plan.measured.as_secs_f64();
+    let us = |spent: Duration| spent.as_secs_f64() * 1e6 / units.max(1) as f64;
+    Ok(Run {
+        rate: units as f64 / seconds,
+        latencies: Latencies::new(latencies),
+        server_us: us(spent.server),
+        generator_us: us(spent.generator),
+        others: spent.others().as_secs_f64() / seconds,
+        memory,
+    })
 }
 
 fn connect<S>(address: SocketAddr, scripts: &mut [S]) -> Got<VecDeque<Connection<'_, S>>> {
@@ -110,17 +122,18 @@ fn connect<S>(address: SocketAddr, scripts: &mut [S]) -> Got<VecDeque<Connection
     scripts.iter_mut().map(connection).collect()
 }
 
-/// The server's processor time between the two ends of the window, and the most memory it had.
-fn watch(server: &Server, plan: Plan) -> Got<(Duration, u64)> {
+/// The processor time between the two ends of the window, and the most memory the server had.
+fn watch(server: &Server, plan: Plan) -> Got<(Spent, u64)> {
     sleep(plan.warm_up);
-    let Usage { processor: before, mut memory } = server.usage()?;
+    let before = Spent::by_now(server.process())?;
+    let mut memory = usage::memory(server.process())?;
     let until = Instant::now() + plan.measured;
     while Instant::now() + LOOK_EVERY < until {
         sleep(LOOK_EVERY);
-        memory = memory.max(server.usage()?.memory);
+        memory = memory.max(usage::memory(server.process())?);
     }
     sleep(until.saturating_duration_since(Instant::now()));
-    Ok((server.usage()?.processor.saturating_sub(before), memory))
+    Ok((Spent::by_now(server.process())? - before, memory))
 }
 
 fn go_round<S: Script>(mut fleet: VecDeque<Connection<'_, S>>, plan: Plan) -> Got<(u64, Vec<u32>)> {

@@ -6,7 +6,8 @@
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`]; below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`report`], [`machine`].
+//! [`locks`]; below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`],
+//! [`machine`].
 
 mod batch;
 mod client;
@@ -18,6 +19,7 @@ mod report;
 mod server;
 mod single;
 mod start;
+mod usage;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;

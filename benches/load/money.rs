@@ -141,6 +141,8 @@ pub fn figures_of(run: &Run, what: &str) -> Vec<Figure> {
         figure("p99", run.latencies.ms(0.99), "ms"),
         figure("longest", run.latencies.ms(1.0), "ms"),
         figure("processor time of the server, each", run.server_us, "µs"),
+        figure("processor time of the load generator, each", run.generator_us, "µs"),
+        figure("cores that others had meanwhile", run.others, ""),
     ]
 }
 

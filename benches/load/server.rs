@@ -15,10 +15,6 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cashbox");
 /// An admin's access token, known to nobody else because the server listens on loopback and for some seconds.
 pub const ADMIN: &str = "cbx_for-the-length-of-one-measurement";
-/// Linux counts processor time for `/proc` in hundredths of a second, whatever its own tick is.
-const TICK: Duration = Duration::from_millis(10);
-const KIB: u64 = 1024;
-
 /// A folder on disk with a file of cashbox's in it, gone at the end.
 pub struct Folder(TempDir);
 
@@ -29,12 +25,6 @@ pub struct Server {
     pub address: SocketAddr,
     /// From starting the process to its `listening on`.
     pub started_in: Duration,
-}
-
-/// What the server has used so far, and has now.
-pub struct Usage {
-    pub processor: Duration,
-    pub memory: u64,
 }
 
 impl Folder {
@@ -115,16 +105,9 @@ impl Server {
         Ok(line.ok_or_else(|| format!("no {name} in the metrics"))?.parse()?)
     }
 
-    pub fn usage(&self) -> Got<Usage> {
-        let of = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", self.child.id()));
-        // Behind the name in parentheses; user and system time are the 12th and 13th field from there.
-        let stat = of("stat")?;
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-        let ticks = |place: usize| fields.get(place).and_then(|ticks| ticks.parse::<u32>().ok()).unwrap_or(0);
-        let status = of("status")?;
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
-        let memory = resident.ok_or("no VmRSS")?.trim().parse::<u64>()? * KIB;
-        Ok(Usage { processor: TICK * (ticks(11) + ticks(12)), memory })
+    /// The process, for what `/proc` says of it.
+    pub fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Stops it as an operator would; an error if it does not end well.

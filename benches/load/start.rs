@@ -5,7 +5,7 @@ use crate::fleet::{Latencies, Script};
 use crate::money::{USERS, Wallet, drive_withdrawals, settle, wallets};
 use crate::report::{Outcome, count, figure};
 use crate::server::{Folder, Server};
-use crate::{Got, Settings};
+use crate::{Got, Settings, usage};
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
     }
     server = Server::start(&folder)?;
     sleep(SETTLED);
-    let idle = server.usage()?.memory;
+    let idle = usage::memory(server.process())?;
     let (run, withdrawn) = drive_withdrawals(&server, &mut wallets, settings)?;
     let (checked, late) = settle(server, &wallets, withdrawn)?;
     wrong.extend(late);
