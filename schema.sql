@@ -36,26 +36,23 @@ CREATE INDEX entry_from ON entry (from_wallet);
 CREATE INDEX entry_to ON entry (to_wallet);
 CREATE INDEX entry_refunds ON entry (refunds) WHERE refunds IS NOT NULL;
 
-CREATE TRIGGER entry_comes_next BEFORE INSERT ON entry
-WHEN NEW.id IS NOT (SELECT coalesce(max(id), 0) + 1 FROM entry)
-  OR NEW.at < (SELECT at FROM entry WHERE id = NEW.id - 1)
-BEGIN SELECT RAISE(ABORT, 'an entry comes after the last one, in number and in time'); END;
-
-CREATE TRIGGER entry_adds_up BEFORE INSERT ON entry
-WHEN NEW.from_balance IS NOT (SELECT balance - NEW.amount FROM wallet WHERE id = NEW.from_wallet)
-  OR NEW.to_balance IS NOT (SELECT balance + NEW.amount FROM wallet WHERE id = NEW.to_wallet)
-BEGIN SELECT RAISE(ABORT, 'an entry states both balances after it'); END;
-
-CREATE TRIGGER entry_respects_locks BEFORE INSERT ON entry
-WHEN NEW.fence IS NULL
- AND EXISTS (SELECT 1 FROM lock WHERE id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet))
-BEGIN SELECT RAISE(ABORT, 'somebody holds the lock of this wallet'); END;
-
-CREATE TRIGGER entry_names_a_live_fence BEFORE INSERT ON entry
-WHEN NEW.fence IS NOT NULL
- AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
-                 AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR substr(id, 1, 7) <> 'wallet/'))
-BEGIN SELECT RAISE(ABORT, 'an entry cannot be made under a foreign fence'); END;
+CREATE TRIGGER entry_is_in_order BEFORE INSERT ON entry
+BEGIN SELECT CASE
+    WHEN (SELECT id, at <= NEW.at FROM entry ORDER BY id DESC LIMIT 1) IS NOT (NEW.id - 1, 1)
+     AND (NEW.id <> 1 OR EXISTS (SELECT 1 FROM entry))
+    THEN RAISE(ABORT, 'an entry comes after the last one, in number and in time')
+    WHEN NEW.from_balance IS NOT (SELECT balance - NEW.amount FROM wallet WHERE id = NEW.from_wallet)
+      OR NEW.to_balance IS NOT (SELECT balance + NEW.amount FROM wallet WHERE id = NEW.to_wallet)
+    THEN RAISE(ABORT, 'an entry states both balances after it')
+    WHEN NEW.fence IS NULL
+     AND (EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.from_wallet)
+       OR EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.to_wallet))
+    THEN RAISE(ABORT, 'somebody holds the lock of this wallet')
+    WHEN NEW.fence IS NOT NULL
+     AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
+                     AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR substr(id, 1, 7) <> 'wallet/'))
+    THEN RAISE(ABORT, 'an entry cannot be made under a foreign fence')
+END; END;
 
 CREATE TRIGGER entry_is_never_edited BEFORE UPDATE ON entry
 BEGIN SELECT RAISE(ABORT, 'an entry is never edited: refund it'); END;
@@ -69,8 +66,8 @@ BEGIN SELECT RAISE(ABORT, 'a wallet starts empty, once'); END;
 
 CREATE TRIGGER wallet_balance_has_its_entry BEFORE UPDATE ON wallet
 WHEN NEW.id <> OLD.id OR NEW.created_at <> OLD.created_at OR NEW.entries <> OLD.entries + 1
-  OR NOT EXISTS (SELECT 1 FROM entry WHERE id = (SELECT max(id) FROM entry)
-                 AND (from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance))
+  OR NOT coalesce((SELECT from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance
+                   FROM entry ORDER BY id DESC LIMIT 1), 0)
 BEGIN SELECT RAISE(ABORT, 'a balance changes only as the newest entry says'); END;
 
 CREATE TRIGGER wallet_is_never_deleted BEFORE DELETE ON wallet

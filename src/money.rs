@@ -100,7 +100,7 @@ impl fmt::Display for Cents {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let cents = self.0.unsigned_abs();
-        out.pad(&format!("{sign}{}.{:02}", cents / 100, cents % 100))
+        write!(out, "{sign}{}.{:02}", cents / 100, cents % 100)
     }
 }
 

@@ -9,8 +9,8 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::IdempotencyKey;
 use crate::store::Envelope;
+use serde_json::Value;
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// What the query takes.
@@ -116,7 +116,7 @@ fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, E
 /// Each item for itself, in order. Somebody's lock is a 423 for that item at once.
 fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
     let shared = call.envelope()?;
-    let mut results: Vec<Value> = vec![Value::Null; items.len()];
+    let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
     let (mut places, mut commands) = (Vec::new(), Vec::new());
     for (index, Item { command, key }) in items.into_iter().enumerate() {
         match command {
@@ -125,19 +125,19 @@ fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
                 places.push(index);
                 commands.push((Envelope { key, wait_ms: 0, ..shared.clone() }, command));
             }
-            Err(error) => results[index] = Value::Object(problem::body(&error, call.language)),
+            Err(error) => results[index] = problem::raw_body(&error, call.language),
         }
     }
     let outcomes = call.app.store().submit_all(commands);
     let mut replayed = !outcomes.is_empty();
     for (index, outcome) in places.into_iter().zip(outcomes) {
         replayed &= outcome.replayed;
-        results[index] = Value::Object(match outcome.result {
+        results[index] = match outcome.result {
             Ok(receipt) => money::receipt(&receipt, &call.caller, call.language),
-            Err(error) => problem::body(&error, call.language),
-        });
+            Err(error) => problem::raw_body(&error, call.language),
+        };
     }
-    let mut answer = Reply::ok(call.language.pick("成功", "ok"), json!({ "results": results }));
+    let mut answer = Reply::ok(call.language.pick("成功", "ok"), &money::Results { results });
     if replayed {
         answer.headers.push(call::replayed());
     }
@@ -163,7 +163,7 @@ fn all_or_nothing(call: &Call<'_>, items: Vec<Item>) -> Handled {
         Ok(submitted) => {
             let Receipt::Batch(_) = &submitted.receipt else { unreachable!("a batch answers with a batch") };
             let body = money::receipt(&submitted.receipt, &call.caller, call.language);
-            Ok(submitted.marked(Reply::json(200, body)))
+            Ok(submitted.marked(Reply::json(200, &body)))
         }
         Err(mut failure) => {
             let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());

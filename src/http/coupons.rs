@@ -46,7 +46,7 @@ fn read_place(text: &str) -> Result<(i64, CouponCode), Error> {
 /// `GET /v1/coupons/{code}`
 pub fn one(call: &mut Call<'_>) -> Handled {
     let coupon = visible(call)?;
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), json!({ "coupon": show::coupon(&coupon) })))
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "coupon": show::coupon(&coupon) })))
 }
 
 /// `GET /v1/coupons/{code}/quote?amount=`: what a payment would cost with it, and why not if not.
@@ -63,7 +63,7 @@ pub fn quote(call: &mut Call<'_>) -> Handled {
             "error": why.name.as_str(), "detail": why.detail,
         }),
     };
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), rest))
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &rest))
 }
 
 /// The coupon in the path; somebody else's is as good as none.
@@ -82,7 +82,7 @@ pub fn grant(call: &mut Call<'_>) -> Handled {
     let kind = call.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
     let submitted = call.submit(Command::GrantCoupon { user, kind })?;
     let Receipt::Coupon(coupon) = &submitted.receipt else { unreachable!("granting answers with a coupon") };
-    let answer = Reply::ok(call.language.pick("发放成功", "granted"), json!({ "coupon": show::coupon(coupon) }));
+    let answer = Reply::ok(call.language.pick("发放成功", "granted"), &json!({ "coupon": show::coupon(coupon) }));
     Ok(submitted.marked(answer))
 }
 
@@ -99,7 +99,7 @@ pub fn kinds(call: &mut Call<'_>) -> Handled {
 }
 
 fn everything(call: &Call<'_>, rows: Vec<Value>) -> super::wire::Answer {
-    Reply::ok(call.language.pick("查询成功", "ok"), json!({ "data": rows, "next": null }))
+    Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "data": rows, "next": null }))
 }
 
 /// `PUT /v1/tiers`: these instead of those there are.

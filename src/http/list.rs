@@ -6,7 +6,7 @@ use super::wire::Answer;
 use super::words::Language;
 use crate::error::Error;
 use crate::secret::hex;
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::collections::BTreeMap;
 
 const LIMIT: i64 = 50;
@@ -60,10 +60,16 @@ impl Page {
     }
 
     /// The list as it is answered; `next` is the row to go on behind, if there is more.
-    pub fn answer(&self, language: Language, rows: Vec<Value>, next: Option<String>) -> Answer {
+    pub fn answer<T: Serialize>(&self, language: Language, data: Vec<T>, next: Option<String>) -> Answer {
         let next = next.map(|after| self.next(&after));
-        Reply::ok(language.pick("成功", "ok"), json!({ "data": rows, "next": next }))
+        Reply::ok(language.pick("成功", "ok"), &Rows { data, next })
     }
+}
+
+#[derive(Serialize)]
+struct Rows<T> {
+    data: Vec<T>,
+    next: Option<String>,
 }
 
 fn not_a_cursor() -> Error {

@@ -119,7 +119,7 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
         "expires_in_ms": grant.expires_in_ms,
         "previous": previous.map(|dead| json!({ "fence": dead.fence.0, "holder": dead.holder })),
     });
-    let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), rest);
+    let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), &rest);
     answer.headers.push(("Lock-Token", grant.token.to_string()));
     if grant.how != How::Replayed {
         // Nobody knows of a grant whose answer was never delivered: it is given back at once.
@@ -149,7 +149,7 @@ fn renewed(call: &mut Call<'_>, id: Option<LockId>) -> Handled {
     let submitted = call.submit_bare(Command::Renew { id, token, expire_ms })?;
     let Receipt::Renewed(renewed) = submitted.receipt else { unreachable!("renewing answers so") };
     let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
-    Ok(Reply::ok(call.language.pick("已续期", "renewed"), rest))
+    Ok(Reply::ok(call.language.pick("已续期", "renewed"), &rest))
 }
 
 /// `DELETE /v1/locks/{id}`
@@ -183,7 +183,7 @@ pub fn revoke(call: &mut Call<'_>) -> Handled {
     let submitted = call.submit_bare(Command::Revoke(Revoke { id, fence: Fence(fence), delay_ms, reason }))?;
     let Receipt::Revoked(lock) = submitted.receipt else { unreachable!("revoking answers with the lock") };
     let shown = shown(call, &lock.id, Some(&lock));
-    Ok(Reply::ok(call.language.pick("已撤销", "revoked"), shown))
+    Ok(Reply::ok(call.language.pick("已撤销", "revoked"), &shown))
 }
 
 /// `GET /v1/locks/{id}`
@@ -196,7 +196,7 @@ pub fn one(call: &mut Call<'_>) -> Handled {
     }
     let lock = call.app.store().read(|tx| lock::find(tx, &id))?;
     let shown = shown(call, &id, lock.as_ref());
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), shown))
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &shown))
 }
 
 /// `GET /v1/locks`

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::id::{EntryId, WalletId};
 use crate::ledger::entry::{self, Kind};
 use crate::ledger::query::{self, Filter};
+use serde::Serialize;
 use serde_json::json;
 
 const LIMIT: Field = may("limit", Is::Integer, "how many rows, 1 to 1000; 50 if left out");
@@ -45,13 +46,18 @@ pub fn wallet(call: &mut Call<'_>) -> Handled {
             "user_id": id.as_str(), "balance": wallet.balance.to_string(), "entries": wallet.entries,
             "as_of": crate::clock::rfc3339(time),
         });
-        return Ok(Reply::ok(ok, rest));
+        return Ok(Reply::ok(ok, &rest));
     }
     let (wallet, coupons) =
         call.app.store().read(|tx| Ok((crate::ledger::wallet(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
-    let mut rest = show::wallet(&wallet);
-    rest["coupons"] = json!(coupons);
-    Ok(Reply::ok(ok, rest))
+    Ok(Reply::ok(ok, &One { wallet: show::wallet(&wallet), coupons }))
+}
+
+#[derive(Serialize)]
+struct One<'a> {
+    #[serde(flatten)]
+    wallet: show::WalletShown<'a>,
+    coupons: i64,
 }
 
 /// `GET /v1/entries`
@@ -105,5 +111,5 @@ pub fn entry(call: &mut Call<'_>) -> Handled {
     {
         return Err(entry::not_found(id).into());
     }
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), json!({ "entry": show::entry(&entry, &call.caller) })))
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "entry": show::entry(&entry, &call.caller) })))
 }

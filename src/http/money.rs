@@ -4,15 +4,19 @@
 use super::call::{Call, Handled};
 use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
+use super::show::{CouponShown, EntryShown, Text};
 use super::words::{self, Language};
 use super::{App, auth, show};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::ledger::{Moved, entry::Kind};
+use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use auth::Caller;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 const AMOUNT: Field = need("amount", Is::Amount, "how much");
 const REFERENCE: Field = may("reference", Is::Text, "your own name for it, at most 255 characters");
@@ -83,7 +87,7 @@ pub fn refund(call: &mut Call<'_>) -> Handled {
 pub fn submit(call: &Call<'_>, command: Command) -> Handled {
     let submitted = call.submit(command)?;
     let body = receipt(&submitted.receipt, &call.caller, call.language);
-    Ok(submitted.marked(Reply::json(200, body)))
+    Ok(submitted.marked(Reply::json(200, &body)))
 }
 
 /// The command behind a verb, the wallet it is about and the fields that came with it.
@@ -147,43 +151,64 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
     Ok(to)
 }
 
-/// The answer to a money verb, or to whatever else can be an item of a batch.
-pub fn receipt(receipt: &Receipt, caller: &Caller, language: Language) -> Map<String, Value> {
+/// The answer to a money verb, or to an atomic batch of them.
+pub fn receipt(receipt: &Receipt, caller: &Caller, language: Language) -> Box<RawValue> {
     match receipt {
-        Receipt::Moved(moved) => self::moved(moved, caller, language),
+        Receipt::Moved(moved) => Reply::body(200, &sentence(moved, language), &shown(moved, caller)),
         Receipt::Batch(receipts) => {
-            let results: Vec<_> = receipts.iter().map(|one| self::receipt(one, caller, language)).collect();
-            Reply::body(200, language.pick("成功", "ok"), json!({ "results": results }))
+            let results = receipts.iter().map(|one| self::receipt(one, caller, language)).collect();
+            Reply::body(200, language.pick("成功", "ok"), &Results { results })
         }
         other => unreachable!("no money verb answers with {other:?}"),
     }
 }
 
-fn moved(moved: &Moved, caller: &Caller, language: Language) -> Map<String, Value> {
+/// What each item of a batch is answered, in order.
+#[derive(Serialize)]
+pub struct Results {
+    /// A body each.
+    pub results: Vec<Box<RawValue>>,
+}
+
+#[derive(Serialize)]
+struct MovedShown<'a> {
+    balance: Text<Balance>,
+    entry: EntryShown<'a>,
+    /// A recharge's, or null if it earned none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon: Option<Option<CouponShown<'a>>>,
+    #[serde(flatten)]
+    price: Option<PriceShown>,
+}
+
+/// What a payment cost: before the discount, the discount, and what was really paid.
+#[derive(Serialize)]
+struct PriceShown {
+    gross: Option<Text<Money>>,
+    discount: Option<Text<Cents>>,
+    amount: Text<Money>,
+}
+
+fn shown<'a>(moved: &'a Moved, caller: &Caller) -> MovedShown<'a> {
     let entry = &moved.entry;
     let takes = match entry.kind {
         Kind::Recharge => true,
         Kind::Withdraw | Kind::Pay | Kind::Transfer => false,
         Kind::Refund => !entry.to.is_system(), // the payer's own; the bank was nobody's
     };
-    let balance = if takes { entry.to_balance } else { entry.from_balance };
-    let msg = words::moved(entry.kind, language);
-    let told = moved.told.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|told| !told.is_empty());
-    let msg = told
-        .map_or(msg.to_owned(), |told| language.pick(&format!("{msg},{told}"), &format!("{msg}, {told}")).to_owned());
-    let mut body =
-        Reply::body(200, &msg, json!({ "balance": balance.to_string(), "entry": show::entry(entry, caller) }));
-    match entry.kind {
-        Kind::Recharge => {
-            body.insert("coupon".to_owned(), json!(moved.coupon.as_ref().map(show::coupon)));
-        }
-        Kind::Pay => {
-            for field in ["gross", "discount", "amount"] {
-                let value = body["entry"][field].clone();
-                body.insert(field.to_owned(), value);
-            }
-        }
-        _ => {}
+    let price =
+        || PriceShown { gross: entry.gross.map(Text), discount: entry.discount.map(Text), amount: Text(entry.amount) };
+    MovedShown {
+        balance: Text(if takes { entry.to_balance } else { entry.from_balance }),
+        entry: show::entry(entry, caller),
+        coupon: (entry.kind == Kind::Recharge).then(|| moved.coupon.as_ref().map(show::coupon)),
+        price: (entry.kind == Kind::Pay).then(price),
     }
-    body
+}
+
+/// What people are told: what happened, and what it earned them.
+fn sentence(moved: &Moved, language: Language) -> Cow<'static, str> {
+    let msg = words::moved(moved.entry.kind, language);
+    let told = moved.told.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|told| !told.is_empty());
+    told.map_or(msg.into(), |told| format!("{msg}{}{told}", language.pick(",", ", ")).into())
 }

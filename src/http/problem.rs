@@ -4,6 +4,7 @@ use super::reply::Reply;
 use super::wire::Answer;
 use super::words::{self, Language};
 use crate::error::{Error, Name};
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 /// The status of an error.
@@ -52,9 +53,14 @@ pub fn body(error: &Error, language: Language) -> Map<String, Value> {
     body
 }
 
+/// The same, written out.
+pub fn raw_body(error: &Error, language: Language) -> Box<RawValue> {
+    to_raw_value(&body(error, language)).expect("an object of text and numbers")
+}
+
 /// The whole answer to a request that went wrong.
 pub fn answer(error: &Error, language: Language) -> Answer {
-    let mut reply = Reply::json(status(error.name), body(error, language));
+    let mut reply = Reply::json(status(error.name), &body(error, language));
     reply.headers[0].1 = "application/problem+json".to_owned();
     let fact = |name: &str| error.facts.iter().find(|(fact, _)| fact == name).map(|(_, value)| value);
     match error.name {

@@ -1,36 +1,39 @@
 //! A good answer: JSON with `code` and `msg` first.
 
 use super::wire::{Answer, Body};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
 /// Makes answers.
 pub struct Reply;
 
+#[derive(Serialize)]
+struct Told<'a, T> {
+    code: u16,
+    msg: &'a str,
+    #[serde(flatten)]
+    rest: &'a T,
+}
+
 impl Reply {
-    /// 200 with what there is to say.
-    pub fn ok(msg: &str, rest: Value) -> Answer {
+    /// 200 with what there is to say: an object.
+    pub fn ok(msg: &str, rest: &impl Serialize) -> Answer {
         Reply::with(200, msg, rest)
     }
 
     /// Another good status.
-    pub fn with(status: u16, msg: &str, rest: Value) -> Answer {
-        Reply::json(status, Reply::body(status, msg, rest))
+    pub fn with(status: u16, msg: &str, rest: &impl Serialize) -> Answer {
+        Reply::json(status, &Told { code: status, msg, rest })
     }
 
-    /// `code`, `msg` and the rest.
-    pub fn body(status: u16, msg: &str, rest: Value) -> Map<String, Value> {
-        let mut body = Map::new();
-        body.insert("code".to_owned(), json!(status));
-        body.insert("msg".to_owned(), json!(msg));
-        if let Value::Object(rest) = rest {
-            body.extend(rest);
-        }
-        body
+    /// The body alone: `code`, `msg` and the rest.
+    pub fn body(status: u16, msg: &str, rest: &impl Serialize) -> Box<RawValue> {
+        to_raw_value(&Told { code: status, msg, rest }).expect(WRITABLE)
     }
 
-    /// A JSON object as it is.
-    pub fn json(status: u16, body: Map<String, Value>) -> Answer {
-        Reply::bytes(status, "application/json", Value::Object(body).to_string().into_bytes())
+    /// An object as it is.
+    pub fn json(status: u16, body: &impl Serialize) -> Answer {
+        Reply::bytes(status, "application/json", serde_json::to_vec(body).expect(WRITABLE))
     }
 
     /// Anything that is ready.
@@ -44,3 +47,5 @@ impl Reply {
         }
     }
 }
+
+const WRITABLE: &str = "every name in an answer is text";

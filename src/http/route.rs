@@ -6,6 +6,7 @@ use super::call::{Call, Handled};
 use super::fields::Field;
 use super::{batch, coupons, locks, look, money, system, tokens, wallet};
 use crate::error::{Error, Name};
+use std::sync::LazyLock;
 
 /// One thing that can be asked.
 pub struct Route {
@@ -124,64 +125,58 @@ pub static ROUTES: &[Route] = &[
     get("/openapi.json", Known, &[], "the description of all this", system::openapi),
 ];
 
+/// The parts of each route's path, in the order of the routes.
+static PATTERNS: LazyLock<Vec<Vec<&str>>> =
+    LazyLock::new(|| ROUTES.iter().map(|route| route.path.split('/').skip(1).collect()).collect());
+
 /// The route of a request, by its number, and what stood in the path's `{…}`.
 pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
     let method = if method == "HEAD" { "GET" } else { method };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
-    let mut allowed = Vec::new();
     // The first pattern that has the path's form is meant, whatever the method: `/revoke` is never a part of an id.
-    let meant = ROUTES.iter().find(|route| matches(route.path, &segments).is_some()).map(|route| route.path);
-    for (number, route) in ROUTES.iter().enumerate().filter(|(_, route)| Some(route.path) == meant) {
-        let Some(params) = matches(route.path, &segments) else { continue };
-        if route.method == method {
-            let params: Option<Vec<String>> = params.into_iter().map(decode).collect();
-            return Ok((
-                number,
-                params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?,
-            ));
-        }
-        allowed.push(route.method);
-        if route.method == "GET" {
-            allowed.push("HEAD");
-        }
-    }
-    if allowed.is_empty() {
-        return Err(Error::new(
-            Name::NotFound,
-            "there is nothing at this path; GET /openapi.json describes what there is",
-        ));
-    }
-    allowed.sort_unstable();
-    allowed.dedup();
-    let allow = allowed.join(", ");
-    Err(Error::new(Name::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow))
+    let first = PATTERNS.iter().position(|pattern| fits(pattern, &segments)).ok_or_else(|| {
+        Error::new(Name::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
+    })?;
+    let meant = || ROUTES.iter().enumerate().filter(|(_, route)| route.path == ROUTES[first].path);
+    let Some((number, _)) = meant().find(|(_, route)| route.method == method) else {
+        return Err(not_allowed(meant().map(|(_, route)| route.method).collect()));
+    };
+    let params: Option<Vec<String>> = params(&PATTERNS[first], &segments).into_iter().map(decode).collect();
+    Ok((number, params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?))
 }
 
-/// What stands in the pattern's `{…}`, if the path has its form. The raw path is matched: `%2F` is no `/`.
-fn matches(pattern: &str, segments: &[&str]) -> Option<Vec<String>> {
-    let mut params = Vec::new();
-    let mut rest = segments;
-    let mut parts = pattern.split('/').skip(1);
-    while let Some(part) = parts.next() {
-        if part.ends_with("...}") {
-            let behind = parts.clone().count();
-            let taken = rest.len().checked_sub(behind).filter(|taken| *taken > 0)?;
-            params.push(rest[..taken].join("/"));
-            rest = &rest[taken..];
-            continue;
-        }
-        let (first, others) = rest.split_first()?;
-        if part.starts_with('{') {
-            if first.is_empty() {
-                return None;
-            }
-            params.push((*first).to_owned());
-        } else if part != *first {
-            return None;
-        }
-        rest = others;
+fn not_allowed(mut methods: Vec<&str>) -> Error {
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
     }
-    rest.is_empty().then_some(params)
+    methods.sort_unstable();
+    let allow = methods.join(", ");
+    Error::new(Name::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow)
+}
+
+/// Whether the path has the pattern's form. The raw path is matched: `%2F` is no `/`.
+fn fits(pattern: &[&str], segments: &[&str]) -> bool {
+    let Some((part, behind)) = pattern.split_first() else { return segments.is_empty() };
+    if part.ends_with("...}") {
+        return segments.len() > behind.len() && fits(behind, &segments[segments.len() - behind.len()..]);
+    }
+    let is_part = |segment: &str| if part.starts_with('{') { !segment.is_empty() } else { *part == segment };
+    segments.split_first().is_some_and(|(segment, rest)| is_part(segment) && fits(behind, rest))
+}
+
+/// What stands in the `{…}` of the pattern that the path fits.
+fn params(pattern: &[&str], segments: &[&str]) -> Vec<String> {
+    let more = segments.len() - pattern.len();
+    let mut rest = segments;
+    let mut params = Vec::new();
+    for part in pattern {
+        let (own, behind) = rest.split_at(if part.ends_with("...}") { 1 + more } else { 1 });
+        if part.starts_with('{') {
+            params.push(own.join("/"));
+        }
+        rest = behind;
+    }
+    params
 }
 
 fn decode(param: String) -> Option<String> {

@@ -94,8 +94,12 @@ impl Entries {
         for entry in &page.rows {
             let shown = show::entry(entry, &self.caller);
             match self.format {
-                Format::Ndjson => self.ready.extend(format!("{shown}\n").into_bytes()),
+                Format::Ndjson => {
+                    serde_json::to_writer(&mut self.ready, &shown)?;
+                    self.ready.push(b'\n');
+                }
                 Format::Csv => {
+                    let shown = serde_json::to_value(shown)?;
                     let cells: Vec<_> = ENTRY_FIELDS.iter().map(|field| cell(&shown[*field])).collect();
                     self.ready.extend((cells.join(",") + "\r\n").into_bytes());
                 }

@@ -34,7 +34,7 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
         "waiting": stats.parked.load(Relaxed),
         "wal_bytes": stats.wal_bytes.load(Relaxed),
     });
-    Ok(Reply::ok(status, rest))
+    Ok(Reply::ok(status, &rest))
 }
 
 /// `GET /metrics`
@@ -51,7 +51,7 @@ pub fn openapi(_: &mut Call<'_>) -> Handled {
 pub fn verify(call: &mut Call<'_>) -> Handled {
     let conn = open_read_only(call.app.store().path()).map_err(Error::internal)?;
     let report = audit::audit(&conn, |_| {})?;
-    Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, report_json(&report)))
+    Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
 }
 
 /// A report as JSON.

@@ -50,7 +50,7 @@ pub fn mint(call: &mut Call<'_>) -> Handled {
     let Receipt::Minted(minted) = &submitted.receipt else { unreachable!("minting answers with a token") };
     let mut rest = show::token(&minted.token);
     rest["token"] = json!(minted.secret);
-    Ok(Reply::with(201, call.language.pick("已创建", "minted"), rest))
+    Ok(Reply::with(201, call.language.pick("已创建", "minted"), &rest))
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for good.
@@ -58,5 +58,5 @@ pub fn revoke(call: &mut Call<'_>) -> Handled {
     let submitted = call.submit(Command::RevokeToken(call.params[0].clone()))?;
     call.app.tokens.forget();
     let Receipt::TokenRevoked(token) = &submitted.receipt else { unreachable!("revoking answers with a token") };
-    Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), show::token(token))))
+    Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), &show::token(token))))
 }

@@ -4,13 +4,13 @@ use super::call::{Call, Failure, Handled};
 use super::fields::{Field, Kind, may, need};
 use super::money::{self, Verb};
 use super::reply::Reply;
-use super::show;
+use super::show::{self, CouponShown, Text};
 use super::words::Language;
 use crate::error::{Error, Name};
 use crate::id::UserId;
 use crate::ledger::{find_wallet, query};
 use crate::money::Balance;
-use serde_json::json;
+use serde::Serialize;
 
 const USER_ID: Field = may("user_id", Kind::Text, "whose wallet, if the access token does not say");
 
@@ -34,10 +34,21 @@ pub fn show(call: &mut Call<'_>) -> Handled {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
         Ok((balance, query::usable_coupons(tx, &user, COUPONS_SHOWN)?))
     })?;
-    let coupons: Vec<_> = coupons.iter().map(show::coupon).collect();
-    let rest =
-        json!({ "user_id": user.as_str(), "balance": balance.to_string(), "held": show::HELD, "coupons": coupons });
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), rest))
+    let own = Own {
+        user_id: user.as_str(),
+        balance: Text(balance),
+        held: show::HELD,
+        coupons: coupons.iter().map(show::coupon).collect(),
+    };
+    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &own))
+}
+
+#[derive(Serialize)]
+struct Own<'a> {
+    user_id: &'a str,
+    balance: Text<Balance>,
+    held: &'static str,
+    coupons: Vec<CouponShown<'a>>,
 }
 
 /// `POST /wallet`: recharge.

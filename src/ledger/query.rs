@@ -159,7 +159,7 @@ pub fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, limit: usize) -> Result<Ve
         coupon_columns!(),
         " FROM coupon WHERE user = $1 AND ",
         is_usable!(),
-        " ORDER BY granted_at DESC, code LIMIT $2"
+        " ORDER BY granted_at DESC, code DESC LIMIT $2"
     );
     tx.all(sql, params![user, limit], Coupon::read)
 }
@@ -174,8 +174,8 @@ pub fn coupons(
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),
-        " FROM coupon WHERE user = $1 AND (granted_at < $2 OR granted_at = $2 AND code > $3) \
-         ORDER BY granted_at DESC, code LIMIT $4"
+        " FROM coupon WHERE user = $1 AND (granted_at, code) < ($2, $3) \
+         ORDER BY granted_at DESC, code DESC LIMIT $4"
     );
     let (at, code) = after.map_or((i64::MAX, ""), |(at, code)| (at, code.as_str()));
     Ok(page(tx.all(sql, params![user, at, code, limit + 1], Coupon::read)?, limit))

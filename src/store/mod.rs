@@ -199,10 +199,8 @@ impl Store {
     /// Reads from one consistent view of the file. Not while anything is sent to a client.
     pub fn read<T>(&self, question: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let conn = self.readers.get().map_err(|_| Error::new(Name::Busy, "too much is being read; try again"))?;
-        let tx = conn.unchecked_transaction()?;
-        let answer = question(&ReadTx::new(&tx));
-        tx.finish()?;
-        answer
+        let view = View::begin(&conn)?;
+        question(&ReadTx::new(view.conn))
     }
 
     /// How many requests wait for that lock.
@@ -267,6 +265,27 @@ impl Store {
     /// Commits what was accepted, checkpoints and closes the file for writing.
     pub fn close(&self) {
         self.writer.stop();
+    }
+}
+
+/// A read transaction: one consistent view of the file, until it is dropped. Its two statements are prepared once.
+struct View<'conn> {
+    conn: &'conn Connection,
+}
+
+impl View<'_> {
+    fn begin(conn: &Connection) -> rusqlite::Result<View<'_>> {
+        conn.prepare_cached("BEGIN")?.execute([])?;
+        Ok(View { conn })
+    }
+}
+
+impl Drop for View<'_> {
+    fn drop(&mut self) {
+        let ended = self.conn.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+        if let Err(error) = ended {
+            crate::log::error("a view of the file did not end", &error);
+        }
     }
 }
 

@@ -1,0 +1,134 @@
+//! A client that costs little: it shares the cores with the server it measures. Requests come ready rendered, answers
+//! are read no further than a figure needs.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// Longer than any answer may take, lock hand-offs included.
+const PATIENCE: Duration = Duration::from_secs(120);
+const BUFFER: usize = 8 * 1024;
+
+/// A keep-alive connection, one request at a time.
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer, as it lies in the connection's buffer.
+pub struct Answer<'a> {
+    pub status: u16,
+    pub head: &'a str,
+    pub body: &'a str,
+}
+
+impl Client {
+    pub fn connect(address: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client { stream, buffer: vec![0; BUFFER] })
+    }
+
+    /// Sends a whole request.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
+    }
+
+    /// Reads the whole answer to the request that was sent last.
+    pub fn receive(&mut self) -> io::Result<Answer<'_>> {
+        let (mut filled, mut looked_at) = (0, 0);
+        let head = loop {
+            filled += self.read_more(filled)?;
+            let found = self.buffer[looked_at..filled].windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(place) = found {
+                break looked_at + place + 4;
+            }
+            looked_at = filled.saturating_sub(3);
+        };
+        let end = head + body_length(text(&self.buffer[..head])?)?;
+        self.buffer.resize(self.buffer.len().max(end), 0);
+        while filled < end {
+            filled += self.read_more(filled)?;
+        }
+        let status = self.buffer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        Ok(Answer {
+            status: status.ok_or_else(|| unreadable("no status"))?,
+            head: text(&self.buffer[..head])?,
+            body: text(&self.buffer[head..end])?,
+        })
+    }
+
+    /// Sends and receives.
+    pub fn ask(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn read_more(&mut self, filled: usize) -> io::Result<usize> {
+        if filled == self.buffer.len() {
+            self.buffer.resize(2 * filled, 0);
+        }
+        match self.stream.read(&mut self.buffer[filled..])? {
+            0 => Err(unreadable("the server closed the connection")),
+            count => Ok(count),
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// The value of a string field: the first of that name, which in our answers is the outermost.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":\""))?;
+        Some(rest.split_once('"')?.0)
+    }
+
+    /// The value of an integer field.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":"))?;
+        rest.split(|c: char| !c.is_ascii_digit() && c != '-').next()?.parse().ok()
+    }
+
+    /// The value of a header, whose name is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(self.head, name)
+    }
+
+    /// Refuses any other status.
+    pub fn must_be(&self, status: u16) -> io::Result<()> {
+        if self.status == status {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{} instead of {status}: {}", self.status, self.body)))
+    }
+}
+
+/// Renders a request. `headers` are whole lines, each with its line end.
+pub fn request(method: &str, target: &str, token: &str, headers: &str, body: &str) -> Vec<u8> {
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
+    request += headers;
+    if !body.is_empty() {
+        request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    }
+    request += "\r\n";
+    request += body;
+    request.into_bytes()
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    lines.into_iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// A 204 has none and says none.
+fn body_length(head: &str) -> io::Result<usize> {
+    header(head, "content-length").map_or(Ok(0), |digits| digits.parse().map_err(|_| unreadable("its length")))
+}
+
+fn text(bytes: &[u8]) -> io::Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| unreadable("not UTF-8"))
+}
+
+fn unreadable(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("an answer cannot be read: {why}"))
+}

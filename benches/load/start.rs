@@ -1,0 +1,94 @@
+//! A large file: how soon a server is there, what memory it takes, what a withdrawal takes on disk.
+
+use crate::batch::Batch;
+use crate::fleet::{Latencies, Script};
+use crate::money::{USERS, Wallet, drive_withdrawals, settle, wallets};
+use crate::report::{Outcome, count, figure};
+use crate::server::{Folder, Server};
+use crate::{Got, Settings, usage};
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+/// Items to a request while the file is made: the most there may be.
+pub const STEP: u64 = 10_000;
+/// Batches on their way at a time while the file is made.
+const AT_ONCE: u64 = 2;
+const STARTS: usize = 5;
+/// After this an idle server has done what it does after a start.
+const SETTLED: Duration = Duration::from_secs(1);
+const MIB: f64 = 1024.0 * 1024.0;
+
+/// Makes the file, starts on it several times, and then lets it work.
+pub fn start(settings: &Settings) -> Got<Outcome> {
+    let folder = Folder::new()?;
+    let mut server = Server::start(&folder)?;
+    let mut wallets = wallets(&server, USERS)?;
+    let made = fill(&server, &mut wallets, settings.entries)?;
+    let (_, mut wrong) = settle(server, &wallets, made)?;
+    let size = folder.size()?;
+
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    for _ in 0..STARTS {
+        folder.leave_memory()?;
+        cold.push(start_once(&folder)?);
+        warm.push(start_once(&folder)?);
+    }
+    server = Server::start(&folder)?;
+    sleep(SETTLED);
+    let idle = usage::memory(server.process())?;
+    let (run, withdrawn) = drive_withdrawals(&server, &mut wallets, settings)?;
+    let (checked, late) = settle(server, &wallets, withdrawn)?;
+    wrong.extend(late);
+    let grown = folder.size()?.saturating_sub(size);
+
+    let entries = count(made);
+    Ok(Outcome {
+        figures: vec![
+            figure(
+                format!("start with {entries} entries, none of the file in memory"),
+                Latencies::new(cold).ms(0.5),
+                "ms",
+            ),
+            figure("start again", Latencies::new(warm).ms(0.5), "ms"),
+            figure("resident memory, idle", idle as f64 / MIB, "MiB"),
+            figure(
+                format!("resident memory, {} busy connections", settings.connections),
+                run.memory as f64 / MIB,
+                "MiB",
+            ),
+            figure("durable withdrawals on that file", run.rate, "/s"),
+            figure("on disk, a withdrawal of a batch with its key", size as f64 / made as f64, "bytes"),
+            figure("on disk, a single withdrawal with its key", grown as f64 / withdrawn as f64, "bytes"),
+        ],
+        checked: format!("{entries} in batches and {checked}"),
+        wrong,
+    })
+}
+
+/// Withdraws at least `entries` cents in batches; how many it were.
+fn fill(server: &Server, wallets: &mut [Wallet], entries: u64) -> Got<u64> {
+    let each = entries.div_ceil(STEP * AT_ONCE);
+    let send = |wallets: &[Wallet]| {
+        let (mut client, mut batch) = (server.client()?, Batch::new(wallets, STEP));
+        for _ in 0..each {
+            let answer = client.ask(batch.next())?;
+            batch.heard(&answer)?;
+        }
+        Got::Ok(batch.done)
+    };
+    let done = scope(|scope| {
+        let (send, wallets) = (&send, &*wallets);
+        let senders: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(move || send(wallets))).collect();
+        senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).sum::<Got<u64>>()
+    })?;
+    Batch::expect(wallets, done)?;
+    Ok(done)
+}
+
+/// Microseconds until it listened.
+fn start_once(folder: &Folder) -> Got<u32> {
+    let server = Server::start(folder)?;
+    let us = server.started_in.as_micros() as u32;
+    server.stop()?;
+    Ok(us)
+}
