@@ -126,11 +126,14 @@ pub(super) fn append(
 const KEPT_MIN: i64 = 1_000;
 
 /// Removes the events from before wall time `before` that are not among the newest [`KEPT_MIN`] of their lock, looking
-/// at no more than `steps` behind number `from`; where to go on. A live lease's grant is always its lock's newest event.
+/// at no more than `steps` behind number `from`; where to go on, if any of them was old. (One alone that is young may
+/// have been written under a wrong clock.) A live lease's grant is always its lock's newest event.
 pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {
     let looked_at = "SELECT seq, at FROM lock_event WHERE seq > $1 ORDER BY seq LIMIT $2";
     let looked_at: Vec<(i64, i64)> = tx.all(looked_at, params![from, steps], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let Some((last, _)) = looked_at.iter().copied().take_while(|(_, at)| *at < before).last() else { return Ok(None) };
+    let Some(&(last, _)) = looked_at.last().filter(|_| looked_at.iter().any(|(_, at)| *at < before)) else {
+        return Ok(None);
+    };
     tx.execute(
         "DELETE FROM lock_event WHERE seq > $1 AND seq <= $2 AND at < $3 AND EXISTS \
          (SELECT 1 FROM lock_event AS newer WHERE newer.lock_id = lock_event.lock_id AND newer.fence >= lock_event.fence \

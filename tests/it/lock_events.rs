@@ -71,6 +71,19 @@ fn young_events_stay_however_many_they_are_and_a_live_lease_is_never_forgotten()
 }
 
 #[test]
+fn an_event_from_a_wrong_clock_stays_and_is_in_nobodys_way() {
+    let book = book();
+    used(&book, "busy", 5);
+    book.clock.step_wall_ms(400 * DAY_MS);
+    used(&book, "busy", 1);
+    book.clock.step_wall_ms(-400 * DAY_MS);
+    used(&book, "busy", 514);
+    book.advance(31 * DAY_MS);
+    swept(&book, "busy", 80);
+    assert_eq!(count(&book, "busy"), 1_002, "all beyond the thousand but the grant and the release of next year");
+}
+
+#[test]
 fn nobody_may_remove_what_is_kept_or_edit_what_happened() {
     let book = book();
     used(&book, "busy", 501);
