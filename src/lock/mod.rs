@@ -11,13 +11,15 @@
 //! Knows nothing of: money, waiting (`store::waiting`), HTTP.
 
 pub mod clock;
+mod end;
 mod event;
 mod grant;
 mod guard;
 pub mod query;
 
+pub use end::{REVOKE_DELAY_MS, Released, Revoke, release, revoke};
 pub use event::prune as prune_events;
-pub use grant::{Ask, Grant, How, Previous, Released, Renewed, Revoke, acquire, release, renew, revoke};
+pub use grant::{Ask, Grant, How, Previous, Renewed, acquire, renew};
 pub use guard::{Guarded, guard};
 
 use crate::error::{Error, Name};

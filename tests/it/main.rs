@@ -22,6 +22,7 @@ mod keys;
 mod lock_events;
 mod locks;
 mod locks_money;
+mod locks_together;
 mod map;
 mod model_locks;
 mod model_money;

@@ -38,6 +38,9 @@ struct Holder {
 /// What one who asked is answered: a fence, or no.
 type Told = (String, Result<i64, Name>);
 
+/// What somebody heard.
+type Answer = (String, Outcome);
+
 /// The queue, without a database.
 #[derive(Default)]
 struct Model {
@@ -88,7 +91,7 @@ impl Model {
 struct Run<'scope, 'env> {
     book: &'env Book,
     scope: &'scope Scope<'scope, 'env>,
-    answers: (Sender<(String, Outcome)>, Receiver<(String, Outcome)>),
+    answers: (Sender<Answer>, Receiver<Answer>),
     heard: HashMap<String, Outcome>,
     model: Model,
     dice: Dice,
@@ -121,7 +124,7 @@ impl Run<'_, '_> {
         let envelope = Envelope { alive: Some(Arc::new(move || alive.load(SeqCst))), ..waiting(wait_ms) };
         let (book, told, command) = (self.book, self.answers.0.clone(), Command::Acquire(wish.clone()));
         let called = name.clone();
-        self.scope.spawn(move || told.send((called, book.submit(envelope, command))));
+        self.scope.spawn(move || told.send((called, book.submit(envelope, command))).is_ok());
         if self.model.is_free(now) {
             self.model.grant(name, &wish, now);
         } else {

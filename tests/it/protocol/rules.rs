@@ -152,7 +152,7 @@ impl File {
         Answer::Done
     }
 
-    /// `grant::release`, repeats included. The textbook deletes whatever is there.
+    /// `end::release`, repeats included. The textbook deletes whatever is there.
     fn release(&mut self, rules: Rules, secret: Secret, fence: Fence) -> Answer {
         let held = self.row.as_ref().is_some_and(|row| row.is_held_by(secret, fence));
         if held || rules == Rules::Textbook {
@@ -163,7 +163,7 @@ impl File {
         if self.released.contains(&secret) { Answer::Done } else { Answer::Lost }
     }
 
-    /// `grant::revoke`: a fence of its own, no secret, and the row stays.
+    /// `end::revoke`: a fence of its own, no secret, and the row stays.
     fn revoke(&mut self, rules: Rules, seen: Fence) -> Answer {
         if !self.row.as_ref().is_some_and(|row| row.fence == seen && row.secret.is_some()) {
             return Answer::Lost;
