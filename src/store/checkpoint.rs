@@ -5,13 +5,22 @@
 use super::OpenError;
 use super::stats::{self, Stats};
 use rusqlite::Connection;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, SyncSender};
 
-/// From this size of the log on it is moved while the writer goes on.
-const WAL_BYTES: u64 = 16 * 1024 * 1024;
+/// With so many pages more in the log (16 MiB), it is moved while the writer goes on.
+const LOG_PAGES: i64 = 4_096;
+
+/// A log file above this is cut back, in bytes; only when nobody waits, for cutting can take as long as many commits.
+const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+thread_local! {
+    /// The pages in the log after this thread's last commit.
+    static IN_LOG: Cell<i64> = const { Cell::new(0) };
+}
 
 /// Who moves it, and when.
 pub struct Checkpoint {
@@ -21,13 +30,17 @@ pub struct Checkpoint {
     thread: Option<std::thread::JoinHandle<()>>,
     stats: Arc<Stats>,
     commits: u64,
-    /// The size of the log when it was last moved: it is not tried again before it has grown as much again.
-    tried_at: u64,
+    /// The pages in the log when it was last to be moved.
+    asked_at: i64,
 }
 
 impl Checkpoint {
     /// Starts the second connection's thread.
-    pub fn start(path: &Path, stats: Arc<Stats>) -> Result<Checkpoint, OpenError> {
+    pub fn start(conn: &Connection, path: &Path, stats: Arc<Stats>) -> Result<Checkpoint, OpenError> {
+        conn.wal_hook(Some(|_, pages| {
+            IN_LOG.set(pages.into());
+            Ok(())
+        }));
         let (ask, asked) = mpsc::sync_channel::<()>(1);
         let moved = Arc::new(AtomicBool::new(false));
         let (file, done) = (path.to_owned(), Arc::clone(&moved));
@@ -45,7 +58,7 @@ impl Checkpoint {
         })?;
         let mut wal = path.as_os_str().to_owned();
         wal.push("-wal");
-        Ok(Checkpoint { wal: wal.into(), ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, tried_at: 0 })
+        Ok(Checkpoint { wal: wal.into(), ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, asked_at: 0 })
     }
 
     /// Whether something was committed that is not in the file yet.
@@ -59,11 +72,21 @@ impl Checkpoint {
             self.finish(conn);
         } else if self.moved.swap(false, SeqCst) {
             checkpoint(conn, "PASSIVE"); // the rest: what was committed while the other was moving
-            self.tried_at = self.look();
-        } else if self.look() >= self.tried_at.max(WAL_BYTES / 2) + WAL_BYTES / 2
+            self.look();
+        } else {
+            self.ask_if_grown(IN_LOG.get());
+        }
+    }
+
+    fn ask_if_grown(&mut self, pages: i64) {
+        if pages < self.asked_at {
+            self.asked_at = 0; // it has started anew
+        }
+        if pages >= self.asked_at + LOG_PAGES
             && let Some(ask) = &self.ask
         {
             let _ = ask.try_send(()); // one at a time
+            self.asked_at = pages;
         }
     }
 
@@ -78,8 +101,7 @@ impl Checkpoint {
 
     fn finish(&mut self, conn: &Connection) {
         self.commits = self.stats.commits.load(SeqCst);
-        checkpoint(conn, "PASSIVE");
-        self.tried_at = 0;
+        checkpoint(conn, if self.look() > FILE_BYTES { "TRUNCATE" } else { "PASSIVE" });
         self.look();
     }
 

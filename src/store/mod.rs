@@ -323,14 +323,17 @@ fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Plans do not depend on parameters. Otherwise a kept statement with a `LIMIT $1` is prepared anew at every use.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "mmap_size", 0)?;
     conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
-/// Above this the write-ahead log file is cut back when it starts anew.
-const JOURNAL_SIZE_LIMIT: i64 = 4 * 1024 * 1024;
+/// Above this the write-ahead log file is cut back when it starts anew, whoever waits: only after a long look at the file
+/// kept it from starting anew.
+const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 
 fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "FULL")?; // an answer is a promise that survives the power going out

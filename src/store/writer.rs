@@ -45,7 +45,7 @@ impl Writer {
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let desk = Desk::open(&conn, path, options, lease, &stats, board)?;
-        let checkpoint = Checkpoint::start(path, Arc::clone(&stats))?;
+        let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || run(&conn, desk, checkpoint, &messages))?;
