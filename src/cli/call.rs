@@ -3,7 +3,7 @@
 use super::Changing;
 use crate::secret;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::time::Duration;
 
 /// How long a server has for its answer, beside what it waits for a lock.
@@ -32,8 +32,21 @@ pub struct Call {
     pub repeatable: bool,
     /// How long it waits for somebody's lock.
     pub wait: Duration,
+    /// Where that is said.
+    pub said: Said,
     /// How long a server has for the answer.
     pub patience: Duration,
+}
+
+/// Where a call says how long it waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// In the header `Prefer`, or nowhere for a question.
+    Header,
+    /// In the field `wait_ms` of its JSON body.
+    Body,
+    /// In `wait_ms` of its query.
+    Query,
 }
 
 impl Call {
@@ -47,8 +60,41 @@ impl Call {
             changes: false,
             repeatable: true,
             wait: Duration::ZERO,
+            said: Said::Header,
             patience: PATIENCE,
         }
+    }
+
+    /// A change of locks, which names nothing: locks repeat by their own secret.
+    pub fn lock(method: &'static str, path: &[&str], body: Option<&Value>, token: Option<&str>) -> Call {
+        let mut call = Call { method, changes: true, ..Call::get(path) };
+        call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
+        match body {
+            Some(body) => call.content(JSON, body.to_string()),
+            None => call,
+        }
+    }
+
+    /// Waits so long, and says so there.
+    pub fn waiting(mut self, wait: Duration, said: Said) -> Call {
+        self.patience += wait;
+        Call { wait, said, ..self }
+    }
+
+    /// The same call, saying that it waits so long.
+    pub fn saying(&self, wait: Duration) -> Call {
+        let mut call = self.clone();
+        match self.said {
+            Said::Header if self.changes => call.headers.push(("Prefer", format!("wait={}", wait.as_secs()))),
+            Said::Header => {}
+            Said::Body => {
+                let mut body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                body["wait_ms"] = json!(wait.as_millis() as u64);
+                call.body = body.to_string().into_bytes();
+            }
+            Said::Query => call = call.query("wait_ms", Some(wait.as_millis())),
+        }
+        call
     }
 
     /// A change with a JSON body.
@@ -117,7 +163,6 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     const PLAINLY: Changing = Changing { key: None, wait: None, lock_token: Vec::new() };
 
@@ -126,6 +171,19 @@ mod tests {
         let call =
             Call::get(&["v1", "wallets", "a/../b?c=d"]).query("kind", Some("pay&x=1")).query("since", None::<&str>);
         assert_eq!(call.target, "/v1/wallets/a%2F..%2Fb%3Fc%3Dd?kind=pay%26x%3D1");
+    }
+
+    #[test]
+    fn how_long_a_call_waits_is_said_where_its_route_looks_for_it() {
+        let wait = Duration::from_millis(1_500);
+        let acquire = Call::lock("POST", &["v1", "locks", "a/b"], Some(&json!({ "ttl_ms": 5 })), None);
+        let acquire = acquire.waiting(wait, Said::Body).saying(wait);
+        assert_eq!(acquire.target, "/v1/locks/a%2Fb");
+        assert_eq!(String::from_utf8(acquire.body).unwrap(), r#"{"ttl_ms":5,"wait_ms":1500}"#);
+        let watch = Call::get(&["v1", "locks", "a"]).query("fence", Some(7)).waiting(wait, Said::Query);
+        assert_eq!(watch.saying(Duration::ZERO).target, "/v1/locks/a?fence=7&wait_ms=0");
+        let money = Call::post(&["v1"], &json!({}), &PLAINLY).saying(wait);
+        assert_eq!(money.headers.last().unwrap(), &("Prefer", "wait=1".to_owned()));
     }
 
     #[test]

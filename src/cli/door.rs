@@ -22,6 +22,8 @@ const SERVER_GOES: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a server may take to accept a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// The status of an answer that has no body.
+const NO_CONTENT: u16 = 204;
 /// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
 const ANSWER_MAX: u64 = 256 * 1024 * 1024;
 
@@ -55,6 +57,11 @@ impl Answer {
     /// Whether it is a yes.
     pub fn is_good(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// Whether it is the no of that name.
+    pub fn refuses_as(&self, name: &str) -> bool {
+        self.body["error"] == name
     }
 }
 
@@ -165,8 +172,8 @@ fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
     };
     let store = Store::open(db, &Options::default()).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
-    let mut headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    headers.push(("Prefer", "wait=0"));
+    let call = call.saying(Duration::ZERO); // who waited here would keep the file from whoever has the lock
+    let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = app.answer_local(call.method, &call.target, &headers, call.body.clone());
     app.store().close();
     Ok(Here::Answer(Answer { status: answer.status, body: read(&answer.body) }))
@@ -178,6 +185,7 @@ fn read(body: &[u8]) -> Value {
 
 /// Asks a server. No proxy and no redirect: an access token goes where it was told to go, or nowhere.
 fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<Answer, Silence> {
+    let call = call.saying(wait);
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -194,10 +202,8 @@ fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<A
     if let Some(token) = token {
         request = request.header("Authorization", format!("Bearer {token}"));
     }
-    if call.changes {
-        request = request.header("Prefer", format!("wait={}", wait.as_secs()));
-    }
-    let answer = if call.body.is_empty() {
+    let has_no_body = matches!(call.method, "GET" | "DELETE"); // the others say its length, 0 too
+    let answer = if has_no_body {
         request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
     } else {
         request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
@@ -206,7 +212,11 @@ fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<A
     let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
     let body = read(&body.map_err(|error| Silence::Lost(error.to_string()))?);
-    if body["code"] == status { Ok(Answer { status, body }) } else { Err(Silence::Strange(status)) }
+    if body["code"] == status || status == NO_CONTENT {
+        Ok(Answer { status, body })
+    } else {
+        Err(Silence::Strange(status))
+    }
 }
 
 impl From<ureq::Error> for Silence {

@@ -3,6 +3,7 @@
 use crate::store::OpenError;
 use serde_json::Value;
 use std::path::Path;
+use std::process::ExitCode;
 
 /// The exit codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +20,12 @@ pub enum Exit {
     Damage = 4,
     /// The storage cannot be trusted.
     Doubt = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
 }
 
 impl Exit {

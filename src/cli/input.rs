@@ -64,6 +64,42 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
+/// The longest a lock's spans of time can be, in milliseconds.
+const SPAN_MS_MAX: i64 = 86_400_000;
+
+/// `500ms`, `10s`, `2m`, `1h`, at most a day: milliseconds, for clap.
+pub fn span(text: &str) -> Result<i64, String> {
+    let wrong = || "write it as a whole number and a unit: 500ms, 10s, 2m, 1h; at most 24h".to_owned();
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let count: Option<i64> = if plain { digits.parse().ok() } else { None };
+    let ms = count.and_then(|count| count.checked_mul(unit)).filter(|ms| *ms <= SPAN_MS_MAX);
+    ms.ok_or_else(wrong)
+}
+
+/// The same, but not nothing.
+pub fn lasting(text: &str) -> Result<i64, String> {
+    span(text).and_then(|ms| if ms > 0 { Ok(ms) } else { Err("it has to last at least 1ms".to_owned()) })
+}
+
+/// A lock token: itself, `@FILE`, or `-` for a line of standard input; for clap.
+pub fn lock_token(argument: &str) -> Result<String, String> {
+    let text = match argument.strip_prefix('@') {
+        Some(path) => file(Path::new(path)),
+        None => word(argument),
+    };
+    let text = text.map_err(|trouble| trouble.sentence)?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    if token.is_empty() { Err("there is no lock token in it".to_owned()) } else { Ok(token.to_owned()) }
+}
+
 /// `90s`, `15m`, `12h`, `30d`, `4w`: seconds, for clap.
 pub fn seconds(text: &str) -> Result<i64, String> {
     let wrong = || "write it as a number and a unit: 90s, 15m, 12h, 30d, 4w".to_owned();
@@ -92,6 +128,18 @@ mod tests {
         for wrong in ["", "d", "30", "-1d", "+1d", "1.5h", "9223372036854775807w", "3年"] {
             assert!(seconds(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_lock_is_held_for_a_whole_number_of_milliseconds() {
+        assert_eq!(span("500ms"), Ok(500));
+        assert_eq!(span("2m"), Ok(120_000));
+        assert_eq!(span("24h"), Ok(SPAN_MS_MAX));
+        assert_eq!(span("0s"), Ok(0));
+        for wrong in ["", "s", "10", "1.5s", "-1s", "25h", "1d", "10S", "10 s", "9223372036854775807h", "٣s"] {
+            assert!(span(wrong).is_err(), "{wrong}");
+        }
+        assert!(lasting("0s").is_err());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod call;
 mod door;
 mod exit;
 mod input;
+mod lock;
 mod look;
 mod memory;
 mod money;
@@ -71,8 +72,9 @@ pub struct Changing {
     /// How long to wait for somebody else's lock, at most 30 [default: 10]
     #[arg(long, value_name = "SECONDS")]
     wait: Option<u32>,
-    /// A lock you hold; may be repeated. Others on this machine can see it
-    #[arg(long, value_name = "TOKEN")]
+    /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Others on this machine can see a token
+    /// that stands here itself
+    #[arg(long, value_name = "TOKEN|@FILE", value_parser = input::lock_token)]
     lock_token: Vec<String>,
 }
 
@@ -113,6 +115,9 @@ enum Verb {
     /// Access tokens
     #[command(subcommand)]
     Token(admin::Token),
+    /// Locks: hold one while a command runs, or by hand
+    #[command(subcommand)]
+    Lock(lock::Lock),
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify,
 }
@@ -123,17 +128,16 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(), // prints, and exits with 2, or with 0 after --help
     };
-    let done = run(cli);
-    let exit = done.unwrap_or_else(|trouble| {
+    run(cli).unwrap_or_else(|trouble| {
         show::complain(&trouble.sentence);
-        trouble.exit
-    });
-    ExitCode::from(exit as u8)
+        trouble.exit.into()
+    })
 }
 
-fn run(cli: Cli) -> Result<Exit, Trouble> {
+fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     let desk = || Desk::new(&cli.common);
-    match cli.verb {
+    let exit = match cli.verb {
+        Verb::Lock(lock) => return lock.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
         Verb::Verify => verify::run(&desk()?),
         Verb::Recharge(verb) => verb.run(&desk()?),
@@ -152,7 +156,8 @@ fn run(cli: Cli) -> Result<Exit, Trouble> {
         Verb::Tiers(verb) => verb.run(&desk()?),
         Verb::CouponKinds(verb) => verb.run(&desk()?),
         Verb::Token(verb) => verb.run(&desk()?),
-    }
+    }?;
+    Ok(exit.into())
 }
 
 /// Where a verb asks, and how its answer is told.

@@ -1,128 +1,14 @@
 //! The real binary, as people and scripts use it: without a server, with one, and as one.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use crate::shell::{PATIENCE, Place, Said};
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-/// Longer than anything here takes, unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// A folder with (or still without) a file in it.
-struct Place(TempDir);
-
-/// What a command said.
-struct Said {
-    exit: i32,
-    out: String,
-    err: String,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn db(&self) -> PathBuf {
-        self.0.path().join("cashbox.db")
-    }
-
-    fn command(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
-        command.args(line.split_whitespace()).current_dir(self.0.path());
-        for name in ["CASHBOX_DB", "CASHBOX_URL", "CASHBOX_TOKEN", "CASHBOX_LISTEN"] {
-            command.env_remove(name);
-        }
-        command
-    }
-
-    fn say(&self, line: &str) -> Said {
-        self.say_with(line, "")
-    }
-
-    /// With something on standard input.
-    fn say_with(&self, line: &str, input: &str) -> Said {
-        let mut command = self.command(line);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes()); // some commands read none of it
-        Said::from(child.wait_with_output().unwrap())
-    }
-
-    /// Says it with `--json`, expects it done, and reads the answer.
-    fn json(&self, line: &str) -> Value {
-        let said = self.say(&format!("{line} --json"));
-        assert_eq!(said.exit, 0, "{line}: {}{}", said.out, said.err);
-        serde_json::from_str(&said.out).unwrap()
-    }
-
-    fn serve(&self, options: &str) -> Serving {
-        let mut command = self.command(&format!("serve --listen 127.0.0.1:0 {options}"));
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        out.read_line(&mut line).unwrap();
-        let url = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}")).to_owned();
-        Serving { child, url, out }
-    }
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Said {
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-/// A server of ours. Killed when dropped, if it still runs.
-struct Serving {
-    child: Child,
-    url: String,
-    out: BufReader<std::process::ChildStdout>,
-}
-
-impl Serving {
-    fn signal(&self) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    }
-
-    /// Its exit code, and what it said on standard error.
-    fn wait(&mut self) -> (i32, String) {
-        let begun = Instant::now();
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(begun.elapsed() < PATIENCE, "the server does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let mut err = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
-        (status.code().unwrap_or(-1), err)
-    }
-
-    fn stop(mut self) -> String {
-        self.signal();
-        let (exit, err) = self.wait();
-        assert_eq!(exit, 0, "{err}");
-        let mut rest = String::new();
-        self.out.read_to_string(&mut rest).unwrap();
-        assert_eq!(rest, "", "one line on standard output is all");
-        err
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill(); // it may have ended
-        let _ = self.child.wait();
-    }
-}
 
 /// The only access token in a text.
 fn token_in(text: &str) -> &str {

@@ -1,5 +1,5 @@
 //! The tests of cashbox as one binary. [`harness`] has what those of the store share: a file, a manual clock, `check`;
-//! [`server`] what those of the real program share.
+//! [`server`] what those of the real program share, and [`shell`] those of its command line.
 
 mod attacks;
 mod cli;
@@ -20,6 +20,8 @@ mod http_roles;
 mod http_wallet;
 mod keys;
 mod lock_events;
+mod lock_hand;
+mod lock_run;
 mod locks;
 mod locks_money;
 mod locks_together;
@@ -31,6 +33,7 @@ mod money;
 mod protocol;
 mod readme;
 mod server;
+mod shell;
 mod statement;
 mod storage;
 mod waiting;

@@ -1,0 +1,110 @@
+//! Asking for a lock until it is had or the wait is over.
+
+use crate::cli::call::{Call, Said};
+use crate::cli::door::{Answer, Door};
+use crate::cli::exit::{Exit, Trouble};
+use crate::cli::input;
+use clap::Args;
+use serde_json::{Value, json};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The longest one request waits. Who waits longer asks again at once: a place in the queue is only lost between two.
+const ASK_MAX: Duration = Duration::from_secs(3_600);
+/// A no that came back sooner than this is not asked about again before.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// On what terms a lock is asked for.
+#[derive(Clone, Debug, Args)]
+pub struct Terms {
+    /// How long the lease lasts without renewal: 500ms, 10s, 2m, 1h
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::lasting)]
+    pub ttl: i64,
+    /// How long after that nobody else may take over
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
+    pub grace: i64,
+    /// How long it may be held at most, renewals included
+    #[arg(long, value_name = "TIME", value_parser = input::lasting)]
+    pub max_hold: Option<i64>,
+    /// How long to wait for it: a time, or `forever` [default: nothing waits]
+    #[arg(long, value_name = "TIME|forever", value_parser = patience)]
+    pub wait: Option<Patience>,
+    /// A label for people
+    #[arg(long, value_name = "TEXT")]
+    pub holder: Option<String>,
+}
+
+/// How long somebody waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// So long.
+    For(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+fn patience(text: &str) -> Result<Patience, String> {
+    match text {
+        "forever" => Ok(Patience::Forever),
+        time => input::span(time).map(|ms| Patience::For(Duration::from_millis(ms as u64))),
+    }
+}
+
+/// Asks for the locks under that secret; the last answer. `asked` hears when each request is sent.
+pub fn acquire(
+    door: &Door,
+    ids: &[String],
+    terms: &Terms,
+    secret: &str,
+    mut asked: impl FnMut(),
+) -> Result<Answer, Trouble> {
+    let call = request(ids, terms, secret);
+    let deadline = match terms.wait {
+        None => Some(Instant::now()),
+        Some(Patience::For(wait)) => Some(Instant::now() + wait),
+        Some(Patience::Forever) => None,
+    };
+    let left = || deadline.map_or(ASK_MAX, |deadline| deadline.saturating_duration_since(Instant::now()).min(ASK_MAX));
+    loop {
+        let begun = Instant::now();
+        asked();
+        let answer = door.answer(&call.clone().waiting(left(), Said::Body));
+        let may_change = match &answer {
+            Ok(answer) => answer.refuses_as("locked") || answer.refuses_as("busy"),
+            Err(trouble) => trouble.exit == Exit::Unreachable, // a server may come back
+        };
+        if !may_change || left().is_zero() {
+            return answer;
+        }
+        sleep(PAUSE.saturating_sub(begun.elapsed()).min(left()));
+    }
+}
+
+fn request(ids: &[String], terms: &Terms, secret: &str) -> Call {
+    let fields = [
+        ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
+        ("ttl_ms", json!(terms.ttl)),
+        ("grace_ms", json!(terms.grace)),
+        ("max_hold_ms", json!(terms.max_hold)),
+        ("holder", json!(terms.holder)),
+        ("secret", json!(secret)),
+    ];
+    let given = fields.into_iter().filter(|(_, value)| !value.is_null());
+    let body = Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect());
+    match ids {
+        [id] => Call::lock("POST", &["v1", "locks", id], Some(&body), None),
+        _ => Call::lock("POST", &["v1", "locks"], Some(&body), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_a_time_or_forever() {
+        assert_eq!(patience("forever"), Ok(Patience::Forever));
+        assert_eq!(patience("0s"), Ok(Patience::For(Duration::ZERO)));
+        assert!(patience("for ever").is_err());
+    }
+}

@@ -1,0 +1,186 @@
+//! What `lock run` and its guard say to each other, a line each, over a socket in a private folder. The end of the
+//! socket says that the other one is gone, however it went.
+
+use crate::secret;
+use rustix::process::Signal;
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
+
+/// Until when the command may run, in milliseconds of the machine's boot-time clock, which both processes read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Until {
+    /// Then it is asked to end.
+    pub term_ms: i64,
+    /// Then it is ended.
+    pub kill_ms: i64,
+}
+
+/// What the wrapper tells the guard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The lease lasts so long.
+    Until(Until),
+    /// Pass this on to the command.
+    Signal(Signal),
+    /// The lease is lost: end the command now.
+    End,
+}
+
+/// What the guard tells the wrapper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The command runs, as the leader of the process group of that number.
+    Started(i32),
+    /// It could not be started: the exit code for that, and why.
+    Failed(u8, String),
+    /// The lease ran out under it.
+    Late,
+    /// It ended, and nothing of its group is left: its exit code.
+    Exited(u8),
+}
+
+/// The signals that are passed on.
+pub const SIGNALS: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
+
+impl Order {
+    fn line(self) -> String {
+        match self {
+            Order::Until(until) => format!("until {} {}", until.term_ms, until.kill_ms),
+            Order::Signal(signal) => format!("signal {}", signal.as_raw()),
+            Order::End => "end".to_owned(),
+        }
+    }
+
+    /// The order a line gives.
+    pub fn read(line: &str) -> Option<Order> {
+        let words: Vec<_> = line.split(' ').collect();
+        match words.as_slice() {
+            ["until", term, kill] => {
+                Some(Order::Until(Until { term_ms: term.parse().ok()?, kill_ms: kill.parse().ok()? }))
+            }
+            ["signal", number] => {
+                let number: i32 = number.parse().ok()?;
+                SIGNALS.into_iter().find(|signal| signal.as_raw() == number).map(Order::Signal)
+            }
+            ["end"] => Some(Order::End),
+            _ => None,
+        }
+    }
+
+    /// Tells the guard. One that is gone is noticed where it is listened to.
+    pub fn tell(self, guard: &UnixStream) {
+        let _ = say(guard, &self.line());
+    }
+}
+
+impl News {
+    fn line(&self) -> String {
+        match self {
+            News::Started(group) => format!("started {group}"),
+            News::Failed(code, why) => format!("failed {code} {}", why.replace('\n', " ")),
+            News::Late => "late".to_owned(),
+            News::Exited(code) => format!("exited {code}"),
+        }
+    }
+
+    /// The news in a line.
+    pub fn read(line: &str) -> Option<News> {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("started", group) => group.parse().ok().map(News::Started),
+            ("failed", rest) => {
+                let (code, why) = rest.split_once(' ')?;
+                Some(News::Failed(code.parse().ok()?, why.to_owned()))
+            }
+            ("late", _) => Some(News::Late),
+            ("exited", code) => code.parse().ok().map(News::Exited),
+            _ => None,
+        }
+    }
+
+    /// Tells the wrapper, if it is there.
+    pub fn tell(&self, wrapper: &UnixStream) {
+        let _ = say(wrapper, &self.line());
+    }
+}
+
+fn say(mut stream: &UnixStream, line: &str) -> io::Result<()> {
+    stream.write_all(format!("{line}\n").as_bytes())
+}
+
+/// Sends on what comes, line by line, and None when the other side is gone. On a thread of its own.
+pub fn listen<T: Send + 'static>(
+    stream: &UnixStream,
+    to: Sender<T>,
+    heard: impl Fn(Option<String>) -> T + Send + 'static,
+) -> io::Result<()> {
+    let stream = BufReader::new(stream.try_clone()?);
+    std::thread::spawn(move || {
+        for line in stream.lines().map_while(Result::ok) {
+            if to.send(heard(Some(line))).is_err() {
+                return;
+            }
+        }
+        let _ = to.send(heard(None));
+    });
+    Ok(())
+}
+
+/// A folder that only its owner may enter, removed at the end.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// A new one, among temporary files.
+    pub fn new() -> io::Result<Folder> {
+        let path = std::env::temp_dir().join(format!("cashbox-lock-{}", secret::random_hex::<8>()));
+        DirBuilder::new().mode(0o700).create(&path)?;
+        Ok(Folder(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The socket's place in such a folder.
+    pub fn socket(folder: &Path) -> PathBuf {
+        folder.join("control")
+    }
+
+    /// Writes the lock token for the command to read; where.
+    pub fn write_token(&self, token: &str) -> io::Result<PathBuf> {
+        let path = self.0.join("token");
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        writeln!(file, "{token}")?;
+        Ok(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0); // what is left is a few bytes that only the owner can read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_heard() {
+        let until = Until { term_ms: 7, kill_ms: 9 };
+        for order in [Order::Until(until), Order::Signal(Signal::HUP), Order::End] {
+            assert_eq!(Order::read(&order.line()), Some(order));
+        }
+        let failed = News::Failed(127, "no such file: x y".to_owned());
+        for news in [News::Started(12), failed, News::Late, News::Exited(143)] {
+            assert_eq!(News::read(&news.line()), Some(news));
+        }
+        for nonsense in ["", "until 1", "until a b", "signal 9", "started", "exited 256"] {
+            assert_eq!((Order::read(nonsense), News::read(nonsense)), (None, None), "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The verbs of locks that are held by hand: each is one request.
+
+use super::acquire::{Terms, acquire};
+use crate::cli::Desk;
+use crate::cli::call::Call;
+use crate::cli::exit::{Exit, Trouble};
+use crate::cli::input::{self, word};
+use crate::cli::look::Paging;
+use crate::cli::show::{self, numbers, words};
+use crate::secret;
+use clap::Args;
+use serde_json::{Value, json};
+
+/// `cashbox lock acquire`
+#[derive(Debug, Args)]
+pub struct Acquire {
+    /// Its name; several are had together, or none of them
+    #[arg(required = true)]
+    id: Vec<String>,
+    #[command(flatten)]
+    terms: Terms,
+}
+
+impl Acquire {
+    /// Prints the lock token alone, so that a shell can keep it.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let ids = self.id.iter().map(|id| word(id)).collect::<Result<Vec<_>, _>>()?;
+        let answer = acquire(&desk.door, &ids, &self.terms, &secret::random_hex::<16>(), || {})?;
+        let exit = desk.tell(&answer, |body| show::text(&body["token"]))?;
+        if answer.is_good() && !desk.json {
+            let (fence, ms) = (&answer.body["fence"], &answer.body["expires_in_ms"]);
+            show::complain(&format!("{} held under fence {fence} for {ms} ms", ids.join(", ")));
+        }
+        Ok(exit)
+    }
+}
+
+/// Whose lease it is.
+#[derive(Debug, Args)]
+struct Own {
+    /// The lock's name; all locks of the token if left out
+    id: Option<String>,
+    /// The lock token, the @FILE it is in, or `-` [env: CASHBOX_LOCK_TOKEN, or the file CASHBOX_LOCK_TOKEN_FILE]
+    #[arg(long, value_name = "TOKEN|@FILE", value_parser = input::lock_token)]
+    lock_token: Option<String>,
+}
+
+impl Own {
+    fn call(&self, method: &'static str, body: Option<&Value>) -> Result<Call, Trouble> {
+        let token = self.lock_token.clone().or_else(|| environment("CASHBOX_LOCK_TOKEN"));
+        let token = match (token, environment("CASHBOX_LOCK_TOKEN_FILE")) {
+            (Some(token), _) => token,
+            (None, Some(file)) => input::lock_token(&format!("@{file}")).map_err(Trouble::usage)?,
+            (None, None) => return Err(Trouble::usage("whose lease? Give --lock-token TOKEN, @FILE or -")),
+        };
+        Ok(match input::optional_word(self.id.as_ref())? {
+            Some(id) => Call::lock(method, &["v1", "locks", &id], body, Some(&token)),
+            None => Call::lock(method, &["v1", "locks"], body, Some(&token)),
+        })
+    }
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `cashbox lock renew`
+#[derive(Debug, Args)]
+pub struct Renew {
+    #[command(flatten)]
+    own: Own,
+    /// Another length for the lease from now on
+    #[arg(long, value_name = "TIME", value_parser = input::lasting)]
+    ttl: Option<i64>,
+}
+
+impl Renew {
+    /// The lease begins anew.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
+        desk.ask(&self.own.call("PATCH", body.as_ref())?, |body| show::block(body, &["expires_in_ms", "late"]))
+    }
+}
+
+/// `cashbox lock release`
+#[derive(Debug, Args)]
+pub struct Release {
+    #[command(flatten)]
+    own: Own,
+}
+
+impl Release {
+    /// The lock is free.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let answer = desk.door.answer(&self.own.call("DELETE", None)?)?;
+        if answer.is_good() && desk.json {
+            return Ok(Exit::Done); // HTTP says nothing more
+        }
+        desk.tell(&answer, |_| "released".to_owned())
+    }
+}
+
+/// `cashbox lock show`
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Its name
+    id: String,
+}
+
+impl Show {
+    /// One lock as it is now.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let call = Call::get(&["v1", "locks", &word(&self.id)?]);
+        let facts = ["state", "holder", "fence", "created_at", "expires_in_ms", "free_in_ms", "renewals", "queue"];
+        desk.ask(&call, |body| show::block(&named(body), &facts))
+    }
+}
+
+/// What a block calls it.
+fn named(body: &Value) -> Value {
+    let mut body = body.clone();
+    body["msg"] = body["id"].clone();
+    body
+}
+
+/// `cashbox lock list`
+#[derive(Debug, Args)]
+pub struct List {
+    /// Only names that begin so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// held, grace, stale or revoked
+    #[arg(long)]
+    state: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl List {
+    /// The locks there are.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let columns = [
+            words("LOCK", "id"),
+            words("STATE", "state"),
+            words("HOLDER", "holder"),
+            numbers("FENCE", "fence"),
+            words("SINCE", "created_at"),
+            numbers("EXPIRES IN MS", "expires_in_ms"),
+            numbers("QUEUE", "queue"),
+        ];
+        let call =
+            Call::get(&["v1", "locks"]).query("prefix", self.prefix.as_ref()).query("state", self.state.as_ref());
+        self.paging.run(desk, &call, |rows| show::table(&rows, &columns, "no locks"))
+    }
+}
+
+/// `cashbox lock revoke`
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// Its name
+    id: String,
+    /// The fence that was seen: a newer holder is not hit
+    #[arg(long, value_name = "FENCE")]
+    fence: Option<i64>,
+    /// How long nobody may have it [default: the larger of its grace and 10s]
+    #[arg(long, value_name = "TIME", value_parser = input::span)]
+    delay: Option<i64>,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Revoke {
+    /// The holder has lost it.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let id = word(&self.id)?;
+        let Some(fence) = self.fence else { return Err(self.which(desk, &id)?) };
+        let mut body = json!({ "fence": fence });
+        if let Some(delay) = self.delay {
+            body["delay_ms"] = json!(delay);
+        }
+        if let Some(reason) = &self.reason {
+            body["reason"] = json!(reason);
+        }
+        let call = Call::lock("POST", &["v1", "locks", &id, "revoke"], Some(&body), None);
+        desk.ask(&call, |body| show::block(body, &["id", "state", "holder", "fence", "free_in_ms"]))
+    }
+
+    /// What to say to whoever names no fence: the one there is.
+    fn which(&self, desk: &Desk, id: &str) -> Result<Trouble, Trouble> {
+        let now = desk.door.answer(&Call::get(&["v1", "locks", id]))?;
+        Ok(Trouble::usage(match now.body["fence"].as_i64() {
+            Some(fence) => {
+                let holder = show::text(&now.body["holder"]);
+                format!("{id} is held by {holder} under fence {fence}; to revoke that lease, add --fence {fence}")
+            }
+            None => format!("nobody holds {id}; a lease is revoked by its --fence"),
+        }))
+    }
+}
+
+/// `cashbox lock events`
+#[derive(Debug, Args)]
+pub struct Events {
+    /// Its name
+    id: String,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl Events {
+    /// Its history.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+        let columns = [
+            words("AT", "at"),
+            words("WHAT", "what"),
+            numbers("FENCE", "fence"),
+            numbers("BEFORE", "previous_fence"),
+            words("HOLDER", "holder"),
+            words("BY", "by"),
+            words("REASON", "reason"),
+        ];
+        let call = Call::get(&["v1", "locks", &word(&self.id)?, "events"]);
+        self.paging.run(desk, &call, |rows| show::table(&rows, &columns, "nothing has happened to it"))
+    }
+}

@@ -1,0 +1,242 @@
+//! `cashbox lock run`, as a shell would use it: the real program, its guard, real signals.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use crate::server::until;
+use crate::shell::{Place, Running};
+use rustix::process::{Pid, Signal, test_kill_process};
+use serde_json::{Value, json};
+
+/// `lock run ID OPTIONS -- sh -c SCRIPT`.
+fn run(place: &Place, line: &str, script: &str) -> Running {
+    let mut words = vec!["lock", "run"];
+    words.extend(line.split_whitespace());
+    words.extend(["--", "sh", "-c", script]);
+    place.begin(&words)
+}
+
+fn exit_of(place: &Place, line: &str, script: &str) -> i32 {
+    run(place, line, script).said().exit
+}
+
+/// Whether a process is there; one that has ended and was not waited for by its parent is not.
+fn lives(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
+}
+
+fn state(place: &Place, id: &str) -> Value {
+    place.json(&format!("lock show {id}"))["state"].clone()
+}
+
+#[test]
+fn the_command_gets_the_lock_and_none_of_our_secrets() {
+    let place = Place::new();
+    let script = "echo $CASHBOX_LOCK_ID $CASHBOX_LOCK_FENCE ${CASHBOX_TOKEN-none} ${CASHBOX_LOCK_TOKEN-none}; \
+                  stat -c '%a' $CASHBOX_LOCK_TOKEN_FILE $(dirname $CASHBOX_LOCK_TOKEN_FILE); \
+                  echo $CASHBOX_LOCK_TOKEN_FILE; cat $CASHBOX_LOCK_TOKEN_FILE; ps -o args= -p $PPID";
+    let mut command = place.command("lock run nightly/report --");
+    let output = command.args(["sh", "-c", script]).env("CASHBOX_TOKEN", "cbx_secretsecretsecret").output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..3], ["nightly/report 1 none none", "600", "700"], "{said}");
+    assert!(lines[4].starts_with("lk1."), "{said}");
+    assert!(!lines[5].contains("lk1."), "the guard's arguments are for everybody to read: {said}");
+    assert!(!std::path::Path::new(lines[3]).exists(), "the folder is gone with the command");
+    assert_eq!(state(&place, "nightly/report"), "free");
+}
+
+#[test]
+fn the_exit_code_is_the_commands_own_or_says_why_there_is_none() {
+    let place = Place::new();
+    fs::write(place.path("no-program"), "").unwrap();
+    fs::set_permissions(place.path("no-program"), fs::Permissions::from_mode(0o600)).unwrap();
+    let exits = [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 143), ("kill -KILL $$", 137)];
+    for (script, exit) in exits {
+        assert_eq!(exit_of(&place, "a", script), exit, "{script}");
+    }
+    assert_eq!(place.say("lock run a -- ./no-such-program").exit, 127);
+    assert_eq!(place.say("lock run a -- ./no-program").exit, 126);
+    let token = place.say("lock acquire a").out;
+    assert_eq!(place.say("lock run a -- true").exit, 124);
+    assert_eq!(place.say("lock run a --wait 20ms -- true").exit, 124);
+    assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
+    assert_eq!(place.say("lock run a --url http://127.0.0.1:1 -- true").exit, 125);
+    for wrong in ["--ttl 0s", "--ttl 1", "--ttl 1.5s", "--grace -1s", "--wait long", "--ttl 25h", "--kill-after 5"] {
+        assert_eq!(place.say(&format!("lock run a {wrong} -- true")).exit, 2, "{wrong}");
+    }
+    assert_eq!(place.say("lock run a true").exit, 2, "the command stands behind --");
+    assert_eq!(state(&place, "a"), "free");
+}
+
+#[test]
+fn what_goes_in_and_out_is_the_commands() {
+    let place = Place::new();
+    let said = place.say_with("lock run a -- cat", "one\ntwo\n");
+    assert_eq!((said.exit, said.out.as_str(), said.err.as_str()), (0, "one\ntwo\n", ""));
+}
+
+/// Many at once, each of which would notice another.
+fn exclude_each_other(place: &Place, more: &str) {
+    let alone = "mkdir busy || exit 99; sleep 0.01; rmdir busy; echo done >> log";
+    let all: Vec<_> = (0..8).map(|_| run(place, &format!("a --wait forever {more}"), alone)).collect();
+    for one in all {
+        let said = one.said();
+        assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+    }
+    assert_eq!(fs::read_to_string(place.path("log")).unwrap().lines().count(), 8);
+    fs::remove_file(place.path("log")).unwrap();
+}
+
+#[test]
+fn no_two_run_at_once_with_a_server_and_with_none() {
+    let place = Place::new();
+    exclude_each_other(&place, "");
+    fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
+    let server = place.serve("--token-file token");
+    exclude_each_other(&place, "");
+    exclude_each_other(&place, &format!("--url {} --token-file token", server.url));
+}
+
+#[test]
+fn who_waits_runs_the_moment_the_first_ends() {
+    let place = Place::new();
+    let first = run(&place, "report --ttl 10s", "echo in > first; while [ ! -e go ]; do sleep 0.01; done");
+    place.line_of("first");
+    let mut second = run(&place, "report --ttl 10s --wait forever", "echo in > second");
+    assert_eq!(exit_of(&place, "report --wait 50ms", "echo in > third"), 124);
+    assert!(second.runs() && !place.path("second").exists());
+    fs::write(place.path("go"), "").unwrap();
+    assert_eq!(first.said().exit, 0);
+    place.line_of("second");
+    assert_eq!(second.said().exit, 0);
+    assert!(!place.path("third").exists());
+}
+
+#[test]
+fn signals_reach_the_command_and_the_lock_is_free_after_it() {
+    let place = Place::new();
+    let script = "trap 'echo told; exit 5' TERM; echo in > in; while :; do sleep 0.01; done";
+    let running = run(&place, "a", script);
+    place.line_of("in");
+    running.signal(Signal::TERM);
+    let said = running.said();
+    assert_eq!((said.exit, said.out.as_str()), (5, "told\n"));
+    assert_eq!(state(&place, "a"), "free");
+    let server = place.serve("");
+    let token = place.say("lock acquire a").out;
+    let waiting = run(&place, "a --wait forever", "true");
+    until(|| place.json("lock show a")["queue"] == 1);
+    waiting.signal(Signal::INT);
+    assert_eq!(waiting.said().exit, 130, "who only waits has nothing to pass it on to");
+    assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
+    assert_eq!(state(&place, "a"), "free", "and what was granted to nobody is given back");
+    server.stop();
+}
+
+#[test]
+fn what_the_command_leaves_in_its_group_goes_with_it() {
+    let place = Place::new();
+    assert_eq!(exit_of(&place, "a", "sleep 1000 & echo $! > left"), 0);
+    assert!(!lives(&place.line_of("left")));
+}
+
+#[test]
+fn a_wrapper_killed_on_the_spot_takes_its_command_along_though_the_lease_is_long() {
+    let place = Place::new();
+    let running = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000 & echo $! > two; wait");
+    let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
+    running.signal(Signal::KILL);
+    until(|| !lives(&child) && !lives(&grandchild));
+    assert_eq!(state(&place, "a"), "held", "nobody gave it back");
+}
+
+#[test]
+fn who_comes_after_a_wrapper_killed_on_the_spot_waits_for_the_lease_to_end() {
+    let place = Place::new();
+    let server = place.serve("");
+    let first = run(&place, "a --ttl 900ms --grace 600ms", "echo $$ > one; sleep 1000 & echo $! > two; wait");
+    let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
+    let mut second = run(&place, "a --wait forever", "true");
+    until(|| place.json("lock show a")["queue"] == 1);
+    let killed = Instant::now();
+    first.signal(Signal::KILL);
+    until(|| !lives(&child) && !lives(&grandchild));
+    assert!(second.runs(), "the lease is not over yet");
+    assert_eq!(second.said().exit, 0);
+    // The last renewal was at most a third of the ttl before.
+    assert!(killed.elapsed() > Duration::from_millis(600 + 600 - 100), "{:?}", killed.elapsed());
+    let events = place.json("lock events a");
+    assert_eq!((&events["data"][1]["what"], &events["data"][2]["what"]), (&json!("taken_over"), &json!("created")));
+    drop(server);
+}
+
+#[test]
+fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
+    let place = Place::new();
+    let stopped = run(&place, "a --ttl 300ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let child = place.line_of("one");
+    stopped.signal(Signal::STOP);
+    let next = place.say("lock run a --wait forever -- sh -c true");
+    assert_eq!(next.exit, 0, "{}", next.err);
+    assert!(!lives(&child), "it deafened itself to TERM, and KILL came before the next could start");
+    stopped.signal(Signal::CONT);
+    let said = stopped.said();
+    assert_eq!(said.exit, 123, "{}", said.err);
+}
+
+#[test]
+fn a_revoked_lease_ends_its_command_before_the_next_starts() {
+    let place = Place::new();
+    for serving in [true, false] {
+        let server = serving.then(|| place.serve(""));
+        let first = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000");
+        let child = place.line_of("one");
+        let asked = place.say("lock revoke a");
+        assert_eq!(asked.exit, 2);
+        let fence = place.json("lock show a")["fence"].as_i64().unwrap();
+        assert!(asked.err.contains(&format!("--fence {fence}")), "{}", asked.err);
+        assert_eq!(place.say(&format!("lock revoke a --fence {} --delay 0s", fence + 1)).exit, 1);
+        let revoked = place.say(&format!("lock revoke a --fence {fence} --delay 2s --reason maintenance"));
+        assert_eq!(revoked.exit, 0, "{}", revoked.err);
+        let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true"));
+        let said = first.said();
+        assert_eq!(said.exit, 123, "{}", said.err);
+        assert!(said.err.contains("revoked"), "{}", said.err);
+        let said = next.said();
+        assert_eq!((said.exit, said.out.as_str()), (0, ""), "{}", said.err);
+        assert_eq!(place.json("lock events a")["data"][2]["reason"], "maintenance");
+        fs::remove_file(place.path("one")).unwrap();
+        drop(server.map(|server| server.stop()));
+    }
+}
+
+#[test]
+fn nobody_holds_it_longer_than_the_longest_hold() {
+    let place = Place::new();
+    let said = run(&place, "a --ttl 200ms --max-hold 300ms --grace 300ms", "sleep 1000").said();
+    assert_eq!(said.exit, 123, "{}", said.err);
+}
+
+#[test]
+fn a_lease_outlives_servers_that_come_and_go() {
+    let place = Place::new();
+    let running = run(&place, "a --ttl 1500ms --grace 1s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+    place.line_of("in");
+    let renewed = |least: i64| until(|| place.json("lock show a")["renewals"].as_i64() >= Some(least));
+    renewed(1);
+    let server = place.serve("");
+    renewed(2);
+    server.stop();
+    renewed(3);
+    let server = place.serve("");
+    renewed(4);
+    fs::write(place.path("go"), "").unwrap();
+    let said = running.said();
+    assert_eq!(said.exit, 0, "{}", said.err);
+    assert_eq!(state(&place, "a"), "free");
+    server.stop();
+}

@@ -1,0 +1,177 @@
+//! The real binary at a shell: a folder, commands in it, and a server of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::server::until;
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes, unless it is broken.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A folder with (or still without) a file in it.
+pub struct Place(pub TempDir);
+
+/// What a command said.
+pub struct Said {
+    pub exit: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place(tempfile::tempdir().unwrap())
+    }
+
+    pub fn db(&self) -> PathBuf {
+        self.0.path().join("cashbox.db")
+    }
+
+    pub fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        for name in ["CASHBOX_DB", "CASHBOX_URL", "CASHBOX_TOKEN", "CASHBOX_LISTEN"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    pub fn say(&self, line: &str) -> Said {
+        self.say_with(line, "")
+    }
+
+    /// With something on standard input.
+    pub fn say_with(&self, line: &str, input: &str) -> Said {
+        let mut command = self.command(line);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes()); // some commands read none of it
+        Said::from(child.wait_with_output().unwrap())
+    }
+
+    /// A file in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// What a file in the folder says, once it says a whole line.
+    pub fn line_of(&self, name: &str) -> String {
+        let text = || std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        until(|| text().ends_with('\n'));
+        text().trim_end().to_owned()
+    }
+
+    /// A command with its words apart, which goes on in the background.
+    pub fn begin(&self, words: &[&str]) -> Running {
+        let mut command = self.command("");
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap()))
+    }
+
+    /// Says it with `--json`, expects it done, and reads the answer.
+    pub fn json(&self, line: &str) -> Value {
+        let said = self.say(&format!("{line} --json"));
+        assert_eq!(said.exit, 0, "{line}: {}{}", said.out, said.err);
+        serde_json::from_str(&said.out).unwrap()
+    }
+
+    pub fn serve(&self, options: &str) -> Serving {
+        let mut command = self.command(&format!("serve --listen 127.0.0.1:0 {options}"));
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        let url = line.trim_end().strip_prefix("listening on ").unwrap_or_else(|| panic!("said {line:?}")).to_owned();
+        Serving { child, url, out }
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// A command in the background. Killed when dropped, if it still runs.
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
+    }
+
+    /// Whether it still runs.
+    pub fn runs(&mut self) -> bool {
+        self.0.as_mut().unwrap().try_wait().unwrap().is_none()
+    }
+
+    /// What it said, at its end.
+    pub fn said(mut self) -> Said {
+        let begun = Instant::now();
+        while self.runs() {
+            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Said::from(self.0.take().unwrap().wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill(); // it may have ended
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A server of ours. Killed when dropped, if it still runs.
+pub struct Serving {
+    pub child: Child,
+    pub url: String,
+    out: BufReader<std::process::ChildStdout>,
+}
+
+impl Serving {
+    pub fn signal(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+    }
+
+    /// Its exit code, and what it said on standard error.
+    pub fn wait(&mut self) -> (i32, String) {
+        let begun = Instant::now();
+        let status = loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let mut err = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+        (status.code().unwrap_or(-1), err)
+    }
+
+    pub fn stop(mut self) -> String {
+        self.signal();
+        let (exit, err) = self.wait();
+        assert_eq!(exit, 0, "{err}");
+        let mut rest = String::new();
+        self.out.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "", "one line on standard output is all");
+        err
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
