@@ -357,6 +357,8 @@ fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError
         .max_size(READERS)
         .min_idle(Some(0)) // opened when first needed, so that starting does not wait for them
         .test_on_check_out(false)
+        .idle_timeout(None) // kept while the file is open; and no timer that outlives it
+        .max_lifetime(None)
         .connection_timeout(READER_WAIT)
         .build(manager);
     pool.map_err(|error| OpenError::new(error.to_string()))

@@ -224,16 +224,17 @@ fn nobody_holds_it_longer_than_the_longest_hold() {
 #[test]
 fn a_lease_outlives_servers_that_come_and_go() {
     let place = Place::new();
-    let running = run(&place, "a --ttl 1500ms --grace 1s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+    let running = run(&place, "a --ttl 900ms --grace 2s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
     place.line_of("in");
     let renewed = |least: i64| until(|| place.json("lock show a")["renewals"].as_i64() >= Some(least));
-    renewed(1);
-    let server = place.serve("");
-    renewed(2);
-    server.stop();
     renewed(3);
     let server = place.serve("");
     renewed(4);
+    server.stop();
+    renewed(5);
+    let server = place.serve("");
+    renewed(6);
+    assert!(running.threads() < 20, "what it opens to renew, it closes");
     fs::write(place.path("go"), "").unwrap();
     let said = running.said();
     assert_eq!(said.exit, 0, "{}", said.err);
