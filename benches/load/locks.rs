@@ -45,12 +45,13 @@ impl Script for Pairs {
     }
 }
 
-fn acquire(target: &str, wait_ms: u32) -> Vec<u8> {
+/// A request for a lock.
+pub fn acquire(target: &str, wait_ms: u32) -> Vec<u8> {
     request("POST", target, ADMIN, "", &format!(r#"{{"ttl_ms":60000,"wait_ms":{wait_ms}}}"#))
 }
 
 /// Gives back what was granted by this answer.
-fn release(target: &str, granted: &Answer<'_>) -> std::io::Result<Vec<u8>> {
+pub fn release(target: &str, granted: &Answer<'_>) -> std::io::Result<Vec<u8>> {
     granted.must_be(201)?;
     let token = granted.header("lock-token").ok_or_else(|| std::io::Error::other("a grant without a token"))?;
     Ok(request("DELETE", target, ADMIN, &format!("Lock-Token: {token}\r\n"), ""))

@@ -6,7 +6,7 @@
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`]; below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`],
+//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name); below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`],
 //! [`machine`].
 
 mod batch;
@@ -15,6 +15,9 @@ mod fleet;
 mod locks;
 mod machine;
 mod money;
+mod parked;
+#[cfg(feature = "redis")]
+mod redis;
 mod report;
 mod server;
 mod single;
@@ -33,7 +36,7 @@ type Got<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 type Scenario = fn(&Settings) -> Got<Outcome>;
 
-const SCENARIOS: [(&str, Scenario); 8] = [
+const SCENARIOS: &[(&str, Scenario)] = &[
     ("withdraw", money::withdraw),
     ("hot", money::hot),
     ("tutorial", money::tutorial),
@@ -42,6 +45,9 @@ const SCENARIOS: [(&str, Scenario); 8] = [
     ("batch", batch::batch),
     ("start", start::start),
     ("locks", locks::locks),
+    #[cfg(feature = "redis")]
+    ("redis", redis::redis),
+    ("parked", parked::parked),
 ];
 
 /// Measures cashbox on this machine
@@ -49,7 +55,7 @@ const SCENARIOS: [(&str, Scenario); 8] = [
 #[command(name = "load")]
 struct Settings {
     /// Which scenarios; all if none is named
-    #[arg(value_parser = PossibleValuesParser::new(SCENARIOS.map(|(name, _)| name)))]
+    #[arg(value_parser = PossibleValuesParser::new(SCENARIOS.iter().map(|(name, _)| *name)))]
     scenarios: Vec<String>,
     /// How long each scenario is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]

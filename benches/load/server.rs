@@ -15,6 +15,7 @@ use tempfile::TempDir;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cashbox");
 /// An admin's access token, known to nobody else because the server listens on loopback and for some seconds.
 pub const ADMIN: &str = "cbx_for-the-length-of-one-measurement";
+
 /// A folder on disk with a file of cashbox's in it, gone at the end.
 pub struct Folder(TempDir);
 
@@ -58,10 +59,15 @@ pub fn base() -> &'static Path {
 
 impl Server {
     pub fn start(folder: &Folder) -> Got<Server> {
+        Server::start_with(folder, &[])
+    }
+
+    /// With more options.
+    pub fn start_with(folder: &Folder, options: &[&str]) -> Got<Server> {
         let db = folder.file("cashbox.db");
         let mut command = clean_command();
         command.args(["serve", "--listen", "127.0.0.1:0", "--db"]).arg(&db);
-        command.arg("--token-file").arg(folder.file("token")).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.arg("--token-file").arg(folder.file("token")).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
         let begun = Instant::now();
         let mut child = command.spawn()?;
         let mut line = String::new();

@@ -1,0 +1,128 @@
+//! The same pairs of acquire and release at Redis, for comparison: a lock as its documentation and its clients have it,
+//! `SET key value NX PX ttl`, and a script that deletes the key if it still has the value. No fence, no queue, and what
+//! is promised after a crash is what `appendfsync` says.
+
+use crate::fleet::Latencies;
+use crate::report::{Figure, Outcome, count, figure};
+use crate::{Got, Settings};
+use redis::{Client, Connection, Script, SetExpiry, SetOptions};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::{scope, sleep};
+use std::time::{Duration, Instant};
+
+const CONNECTIONS: usize = 64;
+const TTL_MS: u64 = 60_000;
+const RELEASE: &str =
+    "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
+/// How long a server has to come up, and how often is looked.
+const COMES: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Pairs a second at Redis 7, synced always, and as it comes.
+pub fn redis(settings: &Settings) -> Got<Outcome> {
+    if Command::new("redis-server").arg("--version").output().is_err() {
+        let checked = "not run: there is no redis-server here (Debian: apt-get install redis-server)".to_owned();
+        return Ok(Outcome { figures: vec![figure("Redis", f64::NAN, "")], checked, wrong: Vec::new() });
+    }
+    let (mut figures, mut wrong, mut pairs) = (Vec::new(), Vec::new(), 0);
+    for (how, options) in [
+        ("appendfsync always", &["--appendonly", "yes", "--appendfsync", "always"][..]),
+        ("as it comes: nothing on disk for up to an hour", &[]),
+    ] {
+        let folder = tempfile::Builder::new().prefix("load").tempdir_in(crate::server::base())?;
+        let server = Server::start(folder.path(), options)?;
+        let (done, took) = drive(&server, settings)?;
+        let left: u64 = redis::cmd("DBSIZE").query(&mut server.connect()?)?;
+        if left > 0 {
+            wrong.push(format!("{left} locks were left behind"));
+        }
+        pairs += done;
+        figures.extend(figures_of(how, done, took, settings));
+    }
+    Ok(Outcome { figures, checked: format!("{} pairs, each lock had and given back", count(pairs)), wrong })
+}
+
+fn figures_of(how: &str, done: u64, took: Latencies, settings: &Settings) -> [Figure; 3] {
+    let rate = done as f64 / settings.plan().measured.as_secs_f64();
+    [
+        figure(format!("Redis, {how}: acquire and release, {CONNECTIONS} connections"), rate, "pairs/s"),
+        figure("p50 of either", took.ms(0.5), "ms"),
+        figure("p99 of either", took.ms(0.99), "ms"),
+    ]
+}
+
+/// Every connection acquires and releases a lock of its own until the time is over; how many pairs, and how long each
+/// request took.
+fn drive(server: &Server, settings: &Settings) -> Got<(u64, Latencies)> {
+    let connections = (0..CONNECTIONS).map(|_| server.connect()).collect::<Got<Vec<_>>>()?;
+    let from = Instant::now() + settings.plan().warm_up;
+    let until = from + settings.plan().measured;
+    let took = scope(|scope| {
+        let each = connections.into_iter().enumerate();
+        let all: Vec<_> = each.map(|(number, conn)| scope.spawn(move || pairs(conn, number, from, until))).collect();
+        all.into_iter().map(|one| one.join().expect("a client does not panic")).collect::<Got<Vec<_>>>()
+    })?;
+    let took: Vec<u32> = took.concat();
+    Ok((took.len() as u64 / 2, Latencies::new(took)))
+}
+
+fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> Got<Vec<u32>> {
+    let key = format!("own-{number}");
+    let options =
+        SetOptions::default().conditional_set(redis::ExistenceCheck::NX).with_expiration(SetExpiry::PX(TTL_MS));
+    let release = Script::new(RELEASE);
+    let mut took = Vec::new();
+    let mut turn = 0u64;
+    while Instant::now() < until {
+        turn += 1;
+        let begun = Instant::now();
+        let had: Option<String> = redis::Commands::set_options(&mut conn, &key, turn, options.clone())?;
+        let between = Instant::now();
+        let gone: u64 = release.key(&key).arg(turn).invoke(&mut conn)?;
+        if had.is_none() || gone != 1 {
+            return Err(format!("{key} was not had, or not given back").into());
+        }
+        if (from..until).contains(&begun) {
+            took.push((between - begun).as_micros() as u32);
+            took.push(between.elapsed().as_micros() as u32);
+        }
+    }
+    Ok(took)
+}
+
+/// A Redis of our own, gone at the end.
+struct Server {
+    child: Child,
+    client: Client,
+}
+
+impl Server {
+    fn start(folder: &Path, options: &[&str]) -> Got<Server> {
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut command = Command::new("redis-server");
+        command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(folder).args(options);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
+        let server = Server { child, client: Client::open(format!("redis://127.0.0.1:{port}"))? };
+        let begun = Instant::now();
+        while let Err(error) = server.connect() {
+            if begun.elapsed() > COMES {
+                return Err(error);
+            }
+            sleep(LOOK_EVERY);
+        }
+        Ok(server)
+    }
+
+    fn connect(&self) -> Got<Connection> {
+        Ok(self.client.get_connection()?)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
