@@ -2,7 +2,7 @@
 
 use super::clock::touch;
 use super::event::{self, Happened, What};
-use super::{Lock, find, lock_columns, lost, lost_entirely, under};
+use super::{Lock, find, lost, lost_entirely, under};
 use crate::error::{Error, Name};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::secret::{Hash, sha256};
@@ -95,15 +95,13 @@ fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Res
     let dead = find(tx, id)?;
     let now = tx.now();
     let secret_hash = hash(&ask.secret);
-    let granted = tx.one(
-        concat!(
-            "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10) \
-             ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
-             expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, renewals = 0, restarted = 0 \
-             WHERE renew_time + expire_ms + grace_ms <= $5 RETURNING ",
-            lock_columns!()
-        ),
+    // Without RETURNING, for which SQLite makes a table of its own each time.
+    let changed = tx.execute(
+        "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10) \
+         ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
+         expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, renewals = 0, restarted = 0 \
+         WHERE renew_time + expire_ms + grace_ms <= $5",
         params![
             id,
             fence,
@@ -116,9 +114,8 @@ fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Res
             ask.ids.len(),
             now.wall_ms
         ],
-        Lock::read,
     )?;
-    let Some(lock) = granted else { return Ok(Taken::Not) };
+    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(Taken::Not) };
     let what = if dead.is_some() { What::TakenOver } else { What::Created };
     let previous_fence = dead.as_ref().map(|dead| dead.fence);
     event::append(tx, &lock, Some(secret_hash), &Happened { what, previous_fence, by, reason: None })?;
@@ -205,8 +202,9 @@ pub(super) fn held_together(tx: &ReadTx<'_>, token: &LockToken) -> Result<Vec<Lo
 
 /// The next fence. It outlives every row, so it never repeats.
 pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
-    let sql = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1) RETURNING fence";
-    tx.one(sql, params![tx.now().lease_ms], |row| row.get(0))?
+    let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1)";
+    tx.execute(drawn, params![tx.now().lease_ms])?;
+    tx.one("SELECT fence FROM lock_seq", [], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no fence counter"))
 }
 
