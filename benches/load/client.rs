@@ -30,6 +30,11 @@ impl Client {
         Ok(Client { stream, buffer: vec![0; BUFFER] })
     }
 
+    /// The socket, to be waited for.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Sends a whole request.
     pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
         self.stream.write_all(request)

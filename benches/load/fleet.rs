@@ -1,14 +1,15 @@
 //! Many connections, each with one request on its way at any time, driven by a few threads.
 //!
-//! A thread goes round its connections: it waits for the answer of one, sends that one's next request, and turns to the
-//! next. So a round costs two system calls a request and hardly a context switch, which leaves the cores to the server.
-//! An answer counts as arrived when its thread gets to it: a latency shown is never below the real one.
+//! A thread sends each of its connections' next request as soon as that one's answer is there. So a request costs two
+//! system calls and hardly a context switch, which leaves the cores to the server. An answer counts as arrived when its
+//! thread gets to it: a latency shown is never below the real one.
 
 use crate::Got;
 use crate::client::{Answer, Client};
 use crate::server::Server;
 use crate::usage::{self, Spent};
-use std::collections::VecDeque;
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread::{scope, sleep};
@@ -117,7 +118,7 @@ pub fn drive<S: Script>(server: &Server, scripts: &mut [S], plan: Plan) -> Got<R
     })
 }
 
-fn connect<S>(address: SocketAddr, scripts: &mut [S]) -> Got<VecDeque<Connection<'_, S>>> {
+fn connect<S>(address: SocketAddr, scripts: &mut [S]) -> Got<Vec<Connection<'_, S>>> {
     let connection = |script| Ok(Connection { client: Client::connect(address)?, script, sent: Instant::now() });
     scripts.iter_mut().map(connection).collect()
 }
@@ -136,26 +137,34 @@ fn watch(server: &Server, plan: Plan) -> Got<(Spent, u64)> {
     Ok((Spent::by_now(server.process())? - before, memory))
 }
 
-fn go_round<S: Script>(mut fleet: VecDeque<Connection<'_, S>>, plan: Plan) -> Got<(u64, Vec<u32>)> {
+fn go_round<S: Script>(mut fleet: Vec<Connection<'_, S>>, plan: Plan) -> Got<(u64, Vec<u32>)> {
     let from = Instant::now() + plan.warm_up;
     let window = Window { from, until: from + plan.measured };
-    for Connection { client, script, sent } in &mut fleet {
+    let answered = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (place, Connection { client, script, sent }) in fleet.iter_mut().enumerate() {
+        epoll::add(&answered, client.stream(), epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?;
         *sent = Instant::now();
         client.send(script.next())?;
     }
     let (mut units, mut latencies) = (0, Vec::new());
-    while let Some(mut connection) = fleet.pop_front() {
-        let answer = connection.client.receive()?;
-        let now = Instant::now();
-        let counts = connection.script.heard(&answer)?;
-        if (window.from..window.until).contains(&now) {
-            units += counts;
-            latencies.push((now - connection.sent).as_micros() as u32);
-        }
-        if now < window.until {
-            connection.sent = now;
-            connection.client.send(connection.script.next())?;
-            fleet.push_back(connection);
+    let (mut on_their_way, mut events) = (fleet.len(), Vec::with_capacity(fleet.len()));
+    while on_their_way > 0 {
+        epoll::wait(&answered, spare_capacity(&mut events), None)?;
+        for event in events.drain(..) {
+            let Connection { client, script, sent } = &mut fleet[event.data.u64() as usize];
+            let answer = client.receive()?;
+            let now = Instant::now();
+            let counts = script.heard(&answer)?;
+            if (window.from..window.until).contains(&now) {
+                units += counts;
+                latencies.push((now - *sent).as_micros() as u32);
+            }
+            if now < window.until {
+                *sent = now;
+                client.send(script.next())?;
+            } else {
+                on_their_way -= 1;
+            }
         }
     }
     Ok((units, latencies))
