@@ -38,7 +38,8 @@ impl Figure {
             10.0..100.0 => 1,
             _ => 0,
         };
-        format!("{} {}", grouped(&format!("{:.digits$}", self.value)), self.unit)
+        let space = if self.unit.starts_with('/') || self.unit.is_empty() { "" } else { " " };
+        format!("{}{space}{}", grouped(&format!("{:.digits$}", self.value)), self.unit)
     }
 }
 
@@ -64,24 +65,33 @@ pub fn begin(form: Form, machine: &str) {
     match form {
         Form::Table => println!("{machine}\n"),
         Form::Json => println!("{}", json!({ "machine": machine })),
-        Form::Markdown => println!("{machine}\n\n| figure | value | beside it |\n|---|---|---|"),
+        Form::Markdown => {
+            println!("{machine}\n\n| what | figure | beside it | checked in the same run |\n|---|---|---|---|")
+        }
     }
 }
 
-/// The rows of one scenario, as soon as it is through.
+/// What a scenario brought, as soon as it is through.
 pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
     let right = outcome.wrong.is_empty();
     let check = if right { outcome.checked.clone() } else { outcome.wrong.join("; ") };
-    for (place, figure) in outcome.figures.iter().enumerate() {
-        let value = if right { figure.text() } else { "WRONG".to_owned() };
-        let beside = if place == 0 { check.as_str() } else { "" };
-        match form {
-            Form::Table => {
-                let scenario = if place == 0 { scenario } else { "" };
-                println!("{}", format!("{scenario:<9} {:<52} {value:>16}   {beside}", figure.name).trim_end());
+    let value = |figure: &Figure| if right { figure.text() } else { "WRONG".to_owned() };
+    match form {
+        Form::Table => {
+            for (place, figure) in outcome.figures.iter().enumerate() {
+                let (scenario, beside) = if place == 0 { (scenario, check.as_str()) } else { ("", "") };
+                let line = format!("{scenario:<9} {:<52} {:>16}   {beside}", figure.name, value(figure));
+                println!("{}", line.trim_end());
             }
-            Form::Markdown => println!("| {} | {} | {} |", figure.name, value.replace(" /s", "/s"), beside),
-            Form::Json => {
+        }
+        Form::Markdown => {
+            let mut figures = outcome.figures.iter();
+            let Some(first) = figures.next() else { return };
+            let others: Vec<String> = figures.map(|figure| format!("{} {}", figure.name, value(figure))).collect();
+            println!("| {} | **{}** | {} | {check} |", first.name, value(first), others.join(" · "));
+        }
+        Form::Json => {
+            for figure in &outcome.figures {
                 let number = right.then_some(figure.value);
                 let row = json!({ "scenario": scenario, "figure": figure.name, "value": number, "unit": figure.unit, "right": right, "check": check });
                 println!("{row}");
