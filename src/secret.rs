@@ -10,6 +10,28 @@ pub fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
+/// SHA-256 of fields that come one after another.
+#[derive(Default)]
+pub struct Hasher(Sha256);
+
+impl Hasher {
+    /// One more field: its length as a big-endian u32 and its bytes; 0xFFFFFFFF and no bytes for one that is absent.
+    pub fn field(&mut self, value: Option<&[u8]>) {
+        match value {
+            Some(value) => {
+                self.0.update((value.len() as u32).to_be_bytes());
+                self.0.update(value);
+            }
+            None => self.0.update(u32::MAX.to_be_bytes()),
+        }
+    }
+
+    /// The digest of all of them.
+    pub fn finish(self) -> Hash {
+        self.0.finalize().into()
+    }
+}
+
 /// The first half of a SHA-256: enough to tell apart, half the bytes to store.
 pub fn sha256_short(bytes: &[u8]) -> [u8; 16] {
     let hash = sha256(bytes);
@@ -29,6 +51,14 @@ pub fn random<const N: usize>() -> [u8; N] {
 /// `N` random bytes as lower-case hexadecimal.
 pub fn random_hex<const N: usize>() -> String {
     hex(&random::<N>())
+}
+
+/// Reads a digest from its 64 hexadecimal digits.
+pub fn parse_hash(text: &str) -> Option<Hash> {
+    let digits: Vec<u8> =
+        text.chars().map(|digit| digit.to_digit(16).map(|digit| digit as u8)).collect::<Option<_>>()?;
+    let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair.get(1).unwrap_or(&0)).collect();
+    if digits.len() == 64 { bytes.try_into().ok() } else { None }
 }
 
 /// Lower-case hexadecimal.

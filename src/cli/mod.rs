@@ -13,6 +13,7 @@ mod lock;
 mod look;
 mod memory;
 mod money;
+mod progress;
 mod serve;
 mod show;
 mod verify;
@@ -119,7 +120,7 @@ enum Verb {
     #[command(subcommand)]
     Lock(lock::Lock),
     /// Check every invariant of the file; exit code 4 if one is broken
-    Verify,
+    Verify(verify::Verify),
 }
 
 /// Does what the arguments say.
@@ -139,7 +140,7 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     let exit = match cli.verb {
         Verb::Lock(lock) => return lock.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
-        Verb::Verify => verify::run(&desk()?),
+        Verb::Verify(verify) => verify.run(&desk()?),
         Verb::Recharge(verb) => verb.run(&desk()?),
         Verb::Withdraw(verb) => verb.run(&desk()?),
         Verb::Pay(verb) => verb.run(&desk()?),

@@ -34,7 +34,7 @@ use call::{Call, Failure};
 use fields::Fields;
 use metrics::Metrics;
 use route::{Body, ROUTES};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use wire::{Answer, Fault, Head, Presence, Request, Service};
 use words::Language;
@@ -65,6 +65,8 @@ pub struct App {
     tokens: Tokens,
     metrics: Metrics,
     batches: Batches,
+    /// Held while the file is audited.
+    audit: Mutex<()>,
 }
 
 /// An answer to a request that came from no socket.
@@ -82,7 +84,14 @@ impl App {
     /// The program on this store.
     pub fn new(store: Store, settings: Settings) -> App {
         let tokens = Tokens::new(settings.open, settings.run_token.as_deref());
-        App { store: Arc::new(store), settings, tokens, metrics: Metrics::default(), batches: Batches::default() }
+        App {
+            store: Arc::new(store),
+            settings,
+            tokens,
+            metrics: Metrics::default(),
+            batches: Batches::default(),
+            audit: Mutex::default(),
+        }
     }
 
     /// The store.

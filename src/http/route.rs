@@ -119,7 +119,7 @@ pub static ROUTES: &[Route] = &[
     Route { status: 201, ..change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint) },
     change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
 
-    get("/v1/verify", Audit, &[], "audit the file", system::verify),
+    get("/v1/verify", Audit, system::VERIFY, "audit the file", system::verify),
     get("/healthz", Anyone, &[], "alive, and how well", system::healthz),
     get("/metrics", Known, &[], "numbers for Prometheus", system::metrics),
     get("/openapi.json", Known, &[], "the description of all this", system::openapi),

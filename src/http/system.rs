@@ -1,12 +1,14 @@
 //! How the program itself is: `/healthz`, `/metrics`, `/openapi.json`, `/v1/verify`.
 
 use super::call::{Call, Handled};
+use super::fields::{Field, Kind as Is, may};
 use super::reply::Reply;
 use super::{metrics, openapi};
-use crate::error::Error;
+use crate::error::{Error, Name};
+use crate::secret::parse_hash;
 use crate::store::audit::{self, Report};
-use crate::store::open_read_only;
 use serde_json::{Value, json};
+use std::sync::TryLockError;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// `GET /healthz`: alive; `ok`, or `degraded` and why.
@@ -47,10 +49,23 @@ pub fn openapi(_: &mut Call<'_>) -> Handled {
     Ok(Reply::bytes(200, "application/json", openapi::document().to_string().into_bytes()))
 }
 
-/// `GET /v1/verify`: audits the file as it is now, on a connection of its own.
+/// What an audit takes.
+pub const VERIFY: &[Field] = &[may("since", Is::Text, "a `last_hash` of before, that must still be in the chain")];
+
+/// `GET /v1/verify`: audits the file as it is now, on connections of its own. One at a time: it reads everything.
 pub fn verify(call: &mut Call<'_>) -> Handled {
-    let conn = open_read_only(call.app.store().path()).map_err(Error::internal)?;
-    let report = audit::audit(&conn, |_| {})?;
+    let since = call.query.text("since")?.map(|text| {
+        parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
+    });
+    let since = since.transpose()?;
+    let _alone = match call.app.audit.try_lock() {
+        Ok(alone) => alone,
+        Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
+        Err(TryLockError::WouldBlock) => {
+            return Err(Error::new(Name::Busy, "an audit is going on; ask again when it is through").into());
+        }
+    };
+    let report = audit::audit(call.app.store().path(), since.as_ref(), &mut |_, _| {})?;
     Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
 }
 
@@ -63,6 +78,7 @@ pub fn report_json(report: &Report) -> Value {
         "entries": report.entries,
         "wallets": report.wallets,
         "last_hash": report.last_hash,
+        "state_hash": report.state_hash,
         "findings": findings,
     })
 }

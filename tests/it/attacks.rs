@@ -3,7 +3,6 @@
 
 use crate::harness::*;
 use cashbox::store::audit::audit;
-use cashbox::store::open_read_only;
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -157,6 +156,7 @@ fn the_audit_names_each_kind_of_damage() {
             "grants grow in fence",
             "INSERT INTO lock_event (lock_id, what, fence, holder, made_by, lease_ms, at) VALUES ('job', 'created', 0, '', '', 0, 0)",
         ),
+        ("a lease ends when it must", "UPDATE lock SET max_hold_ms = 1 WHERE id = 'job'"),
         ("no lease is from the future", "UPDATE lock SET renew_time = renew_time + 1 WHERE id = 'job'"),
     ];
     let mut book = lived_in();
@@ -167,11 +167,42 @@ fn the_audit_names_each_kind_of_damage() {
         let conn = unguarded(&copy);
         assert!(conn.execute(sql, []).unwrap() > 0, "{sql}: changed nothing");
         drop(conn);
-        let report = audit(&open_read_only(&copy).unwrap(), |_| {}).unwrap();
+        let report = audit(&copy, None, &mut |_, _| {}).unwrap();
         let found: Vec<&str> = report.findings.iter().map(|finding| finding.check).collect();
         assert!(
             if check.is_empty() { found.is_empty() } else { found.contains(check) },
             "{sql}\nshould break: {check}\nfound: {found:?}"
         );
     }
+}
+
+#[test]
+fn a_hash_that_was_noted_proves_that_nothing_before_it_was_rewritten() {
+    let mut book = lived_in();
+    let since = |book: &Book, hash: &str| {
+        let hash = cashbox::secret::parse_hash(hash).expect("a hash");
+        audit(&book.path(), Some(&hash), &mut |_, _| {}).unwrap()
+    };
+    let noted = since(&book, &"0".repeat(64)).last_hash;
+    check_on(&book, "recharge bob 5 | balance 133.00");
+    assert_eq!(since(&book, &noted).findings, [], "it is in the chain, though no longer its end");
+    assert_eq!(since(&lived_in(), &"0".repeat(64)).findings, [], "before the first entry there was nothing");
+
+    // Somebody takes the newest entries away and leaves a file that is sound in itself.
+    book.close();
+    let copy = book.path().with_file_name("copy.db");
+    std::fs::copy(book.path(), &copy).unwrap();
+    let conn = unguarded(&copy);
+    conn.execute_batch(
+        "UPDATE wallet SET balance = balance + 500, entries = entries - 1 WHERE id = '@bank'; \
+         UPDATE wallet SET balance = balance - 500, entries = entries - 1 WHERE id = 'bob'; \
+         DELETE FROM entry WHERE id = (SELECT max(id) FROM entry);",
+    )
+    .unwrap();
+    drop(conn);
+    let noted = since(&book, &noted).last_hash;
+    let hash = cashbox::secret::parse_hash(&noted).unwrap();
+    let report = audit(&copy, Some(&hash), &mut |_, _| {}).unwrap();
+    let checks: Vec<_> = report.findings.iter().map(|finding| finding.check).collect();
+    assert!(checks.contains(&"what was there before is there still"), "{:?}", report.findings);
 }

@@ -1,0 +1,99 @@
+//! The invariants that one question each can ask after.
+
+/// Each of these finds nothing in a sound file; each row of an unsound one is a sentence.
+pub const QUESTIONS: &[(&str, &str)] = &[
+    (
+        "the sum over all wallets is zero",
+        "SELECT 'the wallets add up to ' || sum(balance) || ' cents' FROM wallet HAVING sum(balance) <> 0",
+    ),
+    (
+        "only system wallets go below zero",
+        "SELECT 'wallet ' || id || ' has ' || balance || ' cents' FROM wallet WHERE balance < 0 AND substr(id, 1, 1) <> '@'",
+    ),
+    (
+        "refunds stay within their originals",
+        "SELECT 'entry ' || o.id || ' of ' || o.amount || ' cents was refunded with ' || sum(r.amount)
+         FROM entry r JOIN entry o ON o.id = r.refunds WHERE r.refunds IS NOT NULL GROUP BY o.id HAVING sum(r.amount) > o.amount",
+    ),
+    (
+        "a refund goes back the way its original came",
+        "SELECT 'entry ' || r.id || ' refunds entry ' || r.refunds || ' between other wallets'
+         FROM entry r LEFT JOIN entry o ON o.id = r.refunds
+         WHERE r.refunds IS NOT NULL AND (o.id IS NULL OR o.kind = 'refund' OR r.from_wallet <> o.to_wallet OR r.to_wallet <> o.from_wallet)",
+    ),
+    (
+        "only refunds refund, and only payments are priced",
+        "SELECT 'entry ' || id || ' is a ' || kind || ' with the fields of another kind' FROM entry
+         WHERE (kind = 'refund') <> (refunds IS NOT NULL) OR (kind = 'pay') <> (gross IS NOT NULL) OR (gross IS NULL) <> (discount IS NULL)",
+    ),
+    (
+        "a payment's coupon is the payer's, and its terms make the price",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
+           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
+    ),
+    (
+        "a payment without a coupon has no discount",
+        "SELECT 'entry ' || id || ' has a discount and no coupon' FROM entry WHERE kind = 'pay' AND coupon IS NULL AND discount <> 0",
+    ),
+    (
+        "a recharge's coupon is the one it earned",
+        "SELECT 'entry ' || e.id || ' earned coupon ' || e.coupon || ', which says otherwise'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.kind = 'recharge' AND e.coupon IS NOT NULL AND (c.earned_by IS NOT e.id OR c.user <> e.to_wallet)
+         UNION ALL
+         SELECT 'coupon ' || c.code || ' says entry ' || c.earned_by || ' earned it, which says otherwise'
+         FROM coupon c LEFT JOIN entry e ON e.id = c.earned_by
+         WHERE c.earned_by IS NOT NULL AND (e.kind IS NOT 'recharge' OR e.coupon IS NOT c.code)",
+    ),
+    (
+        "a coupon counts the payments that use it",
+        "WITH refunded AS (SELECT refunds AS id, sum(amount) AS amount FROM entry WHERE refunds IS NOT NULL GROUP BY refunds),
+              used AS (SELECT e.coupon AS code, count(*) AS uses FROM entry e LEFT JOIN refunded r ON r.id = e.id
+                       WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND coalesce(r.amount, 0) < e.amount GROUP BY e.coupon)
+         SELECT 'coupon ' || c.code || ' counts ' || c.uses || ' uses; the entries say ' || coalesce(u.uses, 0)
+         FROM coupon c LEFT JOIN used u ON u.code = c.code WHERE c.uses <> coalesce(u.uses, 0)",
+    ),
+    (
+        "a coupon taken back was earned by a recharge that is refunded",
+        "SELECT 'coupon ' || c.code || ' was taken back by entry ' || c.taken_by || ', which does not refund its recharge'
+         FROM coupon c LEFT JOIN entry r ON r.id = c.taken_by WHERE c.taken_by IS NOT NULL AND r.refunds IS NOT c.earned_by",
+    ),
+    (
+        "a refunded recharge's coupon is taken back",
+        "SELECT DISTINCT 'coupon ' || c.code || ' was earned by entry ' || c.earned_by || ', which is refunded, and was not taken back'
+         FROM coupon c JOIN entry r ON r.refunds = c.earned_by WHERE c.taken_by IS NULL",
+    ),
+    (
+        "codes of each length are counted",
+        "SELECT 'codes of length ' || s.length || ' were given ' || s.given || ' times; there are ' || (SELECT count(*) FROM coupon WHERE length(code) = s.length)
+         FROM code_supply s WHERE s.given <> (SELECT count(*) FROM coupon WHERE length(code) = s.length)",
+    ),
+    (
+        "an idempotency record names an entry that is there",
+        "SELECT 'idempotency record ' || i.key || ' of ' || i.caller || ' names entry ' || i.entry || ', which is not there'
+         FROM idempotency i LEFT JOIN entry e ON e.id = i.entry WHERE i.entry IS NOT NULL AND e.id IS NULL",
+    ),
+    (
+        "no fence is beyond the counter",
+        "SELECT 'fence ' || fence || ' of lock ' || id || ' is beyond the counter' FROM lock WHERE fence > (SELECT fence FROM lock_seq)
+         UNION ALL SELECT 'fence ' || fence || ' of entry ' || id || ' is beyond the counter' FROM entry WHERE fence > (SELECT fence FROM lock_seq)
+         UNION ALL SELECT 'fence ' || fence || ' of lock event ' || seq || ' is beyond the counter' FROM lock_event WHERE fence > (SELECT fence FROM lock_seq)",
+    ),
+    (
+        "grants grow in fence",
+        "SELECT 'lock event ' || seq || ' grants fence ' || fence || ' after a higher one' FROM
+           (SELECT seq, fence, lag(fence) OVER (PARTITION BY lock_id ORDER BY seq) AS before FROM lock_event WHERE what <> 'released') WHERE fence <= before",
+    ),
+    (
+        "a lease ends when it must",
+        "SELECT 'lock ' || id || ' may be held ' || max_hold_ms || ' ms and is held for ' || (renew_time + expire_ms - create_time) FROM lock
+         WHERE secret_hash IS NOT NULL AND renew_time + expire_ms > create_time + max_hold_ms",
+    ),
+    (
+        "no lease is from the future",
+        "SELECT 'lock ' || id || ' was granted or renewed at a time that has not come' FROM lock
+         WHERE renew_time > (SELECT clock_ms FROM lock_seq) OR create_time > renew_time",
+    ),
+];
