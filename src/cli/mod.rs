@@ -5,6 +5,7 @@
 //! Has no opinion about money.
 
 mod admin;
+mod backup;
 mod call;
 mod door;
 mod exit;
@@ -121,6 +122,10 @@ enum Verb {
     Lock(lock::Lock),
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify(verify::Verify),
+    /// Copy the file, also while it is served: one moment of it, checked and on disk
+    Backup(backup::Backup),
+    /// Put a backup in the place of the file, while nobody serves it
+    Restore(backup::Restore),
 }
 
 /// Does what the arguments say.
@@ -141,6 +146,8 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Verb::Lock(lock) => return lock.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
         Verb::Verify(verify) => verify.run(&desk()?),
+        Verb::Backup(backup) => backup.run(&cli.common),
+        Verb::Restore(restore) => restore.run(&cli.common),
         Verb::Recharge(verb) => verb.run(&desk()?),
         Verb::Withdraw(verb) => verb.run(&desk()?),
         Verb::Pay(verb) => verb.run(&desk()?),

@@ -202,7 +202,8 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-fn take(db: &Path) -> Result<Possession, Trouble> {
+/// Takes the file, or says who has it.
+pub fn take(db: &Path) -> Result<Possession, Trouble> {
     match served::take(db).map_err(|why| Trouble::cannot_open(db, &why))? {
         Taken::Ours(possession) => Ok(possession),
         Taken::By(server) => Err(Trouble::unreachable(format!(

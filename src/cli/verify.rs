@@ -67,8 +67,9 @@ fn body(report: &audit::Report) -> Value {
     body
 }
 
-fn text(body: &Value) -> String {
-    let mut text = show::block(body, &["entries", "wallets", "last_hash", "state_hash"]);
+/// What the audit saw, for people.
+pub fn text(body: &Value) -> String {
+    let mut text = show::block(body, &["entries", "wallets", "last_hash", "state_hash", "bytes", "kept"]);
     for found in body["findings"].as_array().into_iter().flatten() {
         text += &format!("\n  broken: {}: {}", show::text(&found["check"]), show::text(&found["finding"]));
     }

@@ -4,6 +4,7 @@
 //! their own and never touch the writer. Knows nothing of HTTP.
 
 pub mod audit;
+pub mod backup;
 mod checkpoint;
 mod desk;
 pub mod idempotency;
@@ -167,7 +168,7 @@ impl Store {
         if mode != "wal" {
             return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
         }
-        schema::prepare(&mut conn)?;
+        schema::prepare(&mut conn, &path)?;
         prepare_writer(&conn)?;
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;

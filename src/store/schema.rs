@@ -1,8 +1,9 @@
 //! Whose file this is and which version: checked before anything else is done with it.
 
-use super::OpenError;
-use crate::secret;
-use rusqlite::Connection;
+use super::{OpenError, backup};
+use crate::{log, secret};
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
 
 /// `cash`, in the file's header: says that the file is ours.
 pub const APPLICATION_ID: i32 = 0x6361_7368;
@@ -17,26 +18,40 @@ const UPGRADES: [&str; 0] = [];
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
 /// Makes a new file ours, upgrades an older one of ours in one transaction, and refuses everything else.
-pub fn prepare(conn: &mut Connection) -> Result<(), OpenError> {
-    let version = check(conn)?;
-    if version == VERSION {
-        return Ok(());
+pub fn prepare(conn: &mut Connection, file: &Path) -> Result<(), OpenError> {
+    match check(conn)? {
+        VERSION => Ok(()),
+        0 => create(conn),
+        older => upgrade(conn, file, older, &UPGRADES[(older - 1) as usize..]),
     }
-    let tx = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-    if version == 0 {
-        tx.execute_batch(SCHEMA)?;
-        tx.execute(
-            "INSERT INTO lock_seq VALUES (1, 0, 0, $1, '', 0)",
-            [secret::random_hex::<8>()], // another file, another history of locks
-        )?;
-        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
-    } else {
-        for step in &UPGRADES[(version - 1) as usize..] {
-            tx.execute_batch(step)?;
-        }
+}
+
+fn create(conn: &mut Connection) -> Result<(), OpenError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if check(&tx)? == VERSION {
+        return Ok(()); // another process was quicker
     }
+    tx.execute_batch(SCHEMA)?;
+    tx.execute(
+        "INSERT INTO lock_seq VALUES (1, 0, 0, $1, '', 0)",
+        [secret::random_hex::<8>()], // another file, another history of locks
+    )?;
+    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
+    Ok(tx.commit()?)
+}
+
+/// Takes the steps from that version on, all of them or none. The file as it was is kept beside it.
+fn upgrade(conn: &mut Connection, file: &Path, version: i32, steps: &[&str]) -> Result<(), OpenError> {
+    let kept = backup::keep_beside(file, &format!("version-{version}"));
+    let kept = kept.map_err(|why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}")))?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for step in steps {
+        tx.execute_batch(step)?;
+    }
+    tx.pragma_update(None, "user_version", version + steps.len() as i32)?;
     tx.commit()?;
+    log::info("the file was upgraded; as it was before it is kept as", &kept.display());
     Ok(())
 }
 
@@ -52,5 +67,47 @@ pub fn check(conn: &Connection) -> Result<i32, OpenError> {
             "it was written by a newer cashbox (version {newer} of the file; this program knows {VERSION}): use that one"
         ))),
         _ => Err(OpenError::new("it is a database of another application")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file_of_version_one(folder: &Path) -> std::path::PathBuf {
+        let file = folder.join("cashbox.db");
+        prepare(&mut Connection::open(&file).unwrap(), &file).unwrap();
+        file
+    }
+
+    fn version(file: &Path) -> i32 {
+        check(&Connection::open(file).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_upgrade_takes_every_step_and_keeps_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file_of_version_one(folder.path());
+        let steps = [
+            "CREATE TABLE second (a); INSERT INTO second VALUES (2)",
+            "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
+        ];
+        let mut conn = Connection::open(&file).unwrap();
+        upgrade(&mut conn, &file, 1, &steps).unwrap();
+        assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+        assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), 3);
+        assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox (version 3"), "this program knows one");
+        assert_eq!(version(&folder.path().join("cashbox.db.version-1")), 1);
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_file_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = file_of_version_one(folder.path());
+        let mut conn = Connection::open(&file).unwrap();
+        upgrade(&mut conn, &file, 1, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
+        assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+        assert_eq!(version(&file), VERSION);
     }
 }

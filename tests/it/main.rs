@@ -2,6 +2,7 @@
 //! [`server`] what those of the real program share, and [`shell`] those of its command line.
 
 mod attacks;
+mod backup;
 mod cli;
 mod crash;
 mod crash_locks;
@@ -36,5 +37,6 @@ mod server;
 mod shell;
 mod statement;
 mod storage;
+mod upgrade;
 mod waiting;
 mod wire;

@@ -344,7 +344,7 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 
 /// Waits for what another process is about to do; each look is a question to it, so nothing spins.
 #[track_caller]
-pub fn until(happened: impl Fn() -> bool) {
+pub fn until(mut happened: impl FnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !happened() {
         assert!(Instant::now() < deadline, "it did not happen");
