@@ -41,7 +41,7 @@ fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
         assert_eq!(reused.name.as_str(), "idempotency_key_reused", "{name}: its keys are known");
         let held = store.submit(waiting(0), withdraw("bob", "1")).result.unwrap_err();
         assert_eq!(held.name.as_str(), "locked", "{name}: its locks hold");
-        store.submit(keyed("go on"), recharge("alice", "1")).result.unwrap();
+        store.submit(keyed("go-on"), recharge("alice", "1")).result.unwrap();
         assert_eq!(balance("alice").to_string(), "541.00");
         assert_eq!(audit(&file, None, &mut |_, _| {}).unwrap().findings, [], "{name}");
     }
