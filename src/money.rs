@@ -104,6 +104,21 @@ impl fmt::Display for Cents {
     }
 }
 
+impl Cents {
+    /// Reads back what [`Cents`] and [`Balance`] write: digits with two decimals, below zero after a minus.
+    pub fn parse(text: &str) -> Option<Cents> {
+        let (digits, sign) = text.strip_prefix('-').map_or((text, 1), |digits| (digits, -1));
+        let (whole, decimals) = digits.split_once('.')?;
+        let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let plain = whole.len() <= BALANCE_DIGITS_MAX && decimals.len() == DECIMALS_MAX;
+        let plain = plain && all_digits(whole) && all_digits(decimals);
+        let cents: i64 = if plain { (whole.to_owned() + decimals).parse().ok()? } else { return None };
+        Some(Cents(sign * cents))
+    }
+}
+
+/// As many as the largest balance has before its point.
+const BALANCE_DIGITS_MAX: usize = 16;
 const WHOLE_DIGITS_MAX: usize = 13;
 const DECIMALS_MAX: usize = 2;
 
@@ -127,6 +142,30 @@ fn invalid(detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cents_are_read_as_they_are_written() {
+        for cents in [0, 1, -1, 99, -100, 123_456, Balance::LIMIT.0, -Balance::LIMIT.0] {
+            assert_eq!(Cents::parse(&Cents(cents).to_string()), Some(Cents(cents)));
+        }
+        for text in [
+            "",
+            "-",
+            ".",
+            "1",
+            "1.",
+            ".10",
+            "1.1",
+            "1.111",
+            "+1.00",
+            "--1.00",
+            "1.-1",
+            "12345678901234567.00",
+            "1e3.00",
+        ] {
+            assert_eq!(Cents::parse(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn every_cent_up_to_a_hundred_survives_the_way_in_and_out() {

@@ -7,7 +7,7 @@ use super::show;
 use super::verify::text;
 use super::{Common, door};
 use crate::http::system::report_json;
-use crate::store::backup::{self, Failed};
+use crate::store::{Failed, backup};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -83,7 +83,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
     one == other || matches!((one.canonicalize(), other.canonicalize()), (Ok(one), Ok(other)) if one == other)
 }
 
-fn tell(common: &Common, body: &serde_json::Value) {
+/// Says what was done, and what the audit saw.
+pub fn tell(common: &Common, body: &serde_json::Value) {
     show::print(&if common.json { body.to_string() } else { text(body) });
 }
 

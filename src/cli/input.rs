@@ -29,6 +29,11 @@ pub fn file(path: &Path) -> Result<String, Trouble> {
         .map_err(|error| Trouble::unreachable(format!("cannot read {}: {error}", path.display())))
 }
 
+/// What an argument says; `-` says all of standard input.
+pub fn word_or_all(argument: &str) -> Result<String, Trouble> {
+    if argument == "-" { file(Path::new("-")) } else { Ok(argument.to_owned()) }
+}
+
 /// An access token: the first line of a file, or of standard input.
 pub fn token(path: &Path) -> Result<String, Trouble> {
     let text = if path == Path::new("-") { line()? } else { file(path)? };

@@ -9,6 +9,7 @@ mod backup;
 mod call;
 mod door;
 mod exit;
+mod export;
 mod input;
 mod lock;
 mod look;
@@ -17,6 +18,7 @@ mod money;
 mod progress;
 mod serve;
 mod show;
+mod sql;
 mod verify;
 
 use call::Call;
@@ -126,6 +128,12 @@ enum Verb {
     Backup(backup::Backup),
     /// Put a backup in the place of the file, while nobody serves it
     Restore(backup::Restore),
+    /// Write wallets, entries and coupons to standard output
+    Export(export::Export),
+    /// Make a file of what `export` wrote, if it is sound
+    Import(export::Import),
+    /// Ask the file a question in SQL that changes nothing
+    Sql(sql::Sql),
 }
 
 /// Does what the arguments say.
@@ -148,6 +156,9 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Verb::Verify(verify) => verify.run(&desk()?),
         Verb::Backup(backup) => backup.run(&cli.common),
         Verb::Restore(restore) => restore.run(&cli.common),
+        Verb::Export(export) => export.run(&cli.common),
+        Verb::Import(import) => import.run(&cli.common),
+        Verb::Sql(sql) => sql.run(&cli.common),
         Verb::Recharge(verb) => verb.run(&desk()?),
         Verb::Withdraw(verb) => verb.run(&desk()?),
         Verb::Pay(verb) => verb.run(&desk()?),

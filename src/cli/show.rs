@@ -64,16 +64,31 @@ pub fn table(rows: &[Value], columns: &[Column], nothing: &str) -> String {
     let mut lines = vec![String::new(); rows.len() + 1];
     for column in columns {
         let cells: Vec<_> = rows.iter().map(|row| text(&row[column.field])).collect();
-        if cells.iter().all(String::is_empty) {
-            continue;
-        }
-        let widest = cells.iter().map(|cell| width(cell)).max().unwrap_or(0).max(width(column.head));
-        for (line, cell) in lines.iter_mut().zip(std::iter::once(column.head).chain(cells.iter().map(String::as_str))) {
-            let gap = if line.is_empty() { "" } else { "  " };
-            *line += &format!("{gap}{}", padded(cell, widest, column.right));
+        if !cells.iter().all(String::is_empty) {
+            let cells = std::iter::once(column.head.to_owned()).chain(cells).collect();
+            add_column(&mut lines, cells, column.right);
         }
     }
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+/// Rows of plain values under their heads; numbers stand to the right.
+pub fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
+    let mut lines = vec![String::new(); rows.len() + 1];
+    for (place, head) in heads.iter().enumerate() {
+        let right = rows.iter().all(|row| row[place].is_number() || row[place].is_null());
+        let cells = std::iter::once(plain(head)).chain(rows.iter().map(|row| text(&row[place]))).collect();
+        add_column(&mut lines, cells, right);
+    }
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+fn add_column(lines: &mut [String], cells: Vec<String>, right: bool) {
+    let widest = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
+    for (line, cell) in lines.iter_mut().zip(cells) {
+        let gap = if line.is_empty() { "" } else { "  " };
+        *line += &format!("{gap}{}", padded(&cell, widest, right));
+    }
 }
 
 /// The rows of a list in an answer.

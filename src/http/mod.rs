@@ -19,7 +19,7 @@ pub mod problem;
 mod reply;
 pub mod route;
 mod show;
-mod stream;
+pub mod stream;
 pub mod system;
 mod tokens;
 mod wallet;

@@ -99,15 +99,20 @@ impl Entries {
                     self.ready.push(b'\n');
                 }
                 Format::Csv => {
-                    let shown = serde_json::to_value(shown)?;
-                    let cells: Vec<_> = ENTRY_FIELDS.iter().map(|field| cell(&shown[*field])).collect();
-                    self.ready.extend((cells.join(",") + "\r\n").into_bytes());
+                    let line = csv_line(&ENTRY_FIELDS, &serde_json::to_value(shown)?);
+                    self.ready.extend(line.into_bytes());
                 }
             }
             self.after = Some(entry.id.0);
         }
         Ok(())
     }
+}
+
+/// One line of CSV: these fields of the object, in order.
+pub fn csv_line(fields: &[&str], object: &Value) -> String {
+    let cells: Vec<_> = fields.iter().map(|field| cell(&object[*field])).collect();
+    cells.join(",") + "\r\n"
 }
 
 /// A CSV cell (RFC 4180): quoted where it has to be; what is absent is empty.

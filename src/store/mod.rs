@@ -8,7 +8,11 @@ pub mod backup;
 mod checkpoint;
 mod desk;
 pub mod idempotency;
+pub mod import;
 mod parking;
+mod partial;
+pub mod query;
+pub mod record;
 pub mod schema;
 pub mod served;
 mod space;
@@ -19,6 +23,7 @@ mod waiting;
 mod work;
 mod writer;
 
+pub use partial::Failed;
 pub use waiting::Room;
 pub use work::{Alive, Envelope, LOCAL, Outcome};
 

@@ -2,8 +2,8 @@
 
 use crate::harness::*;
 use crate::shell::Place;
-use cashbox::store::backup::{Failed, back_up, restore};
-use cashbox::store::{Envelope, Store};
+use cashbox::store::backup::{back_up, restore};
+use cashbox::store::{Envelope, Failed, Store};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -8,6 +8,7 @@ mod crash;
 mod crash_locks;
 mod dice;
 mod doubt;
+mod export;
 mod harness;
 mod http_batch;
 mod http_coupons;

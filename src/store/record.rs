@@ -1,0 +1,218 @@
+//! The ledger as records: what `export` writes and `import` reads, each a row of the file in the words of the API.
+//! One table says which columns they are made of; both directions are made from it.
+
+use crate::clock::{parse_rfc3339, rfc3339};
+use crate::id::{CouponCode, UserId, WalletId};
+use crate::money::Cents;
+use crate::secret::{hex, parse_hash};
+use crate::tx::Row;
+use rusqlite::types::{Value as Stored, ValueRef};
+use rusqlite::{Connection, params_from_iter};
+use serde_json::{Map, Value, json};
+
+/// The version of the records. Whoever changes their meaning counts it up.
+pub const VERSION: i64 = 1;
+
+/// A kind of record.
+pub struct Record {
+    /// Its name, in the field `record`.
+    pub name: &'static str,
+    table: &'static str,
+    /// Its fields, in order; the first one orders the records.
+    pub fields: &'static [Field],
+}
+
+/// One field, and the column it is kept in.
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    column: &'static str,
+    is: Is,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy)]
+enum Is {
+    Text,
+    Integer,
+    /// Text with two decimals; cents in the file.
+    Amount,
+    /// RFC 3339; milliseconds in the file.
+    Time,
+    /// True or false; 1 or 0 in the file.
+    Flag,
+    /// Hexadecimal; bytes in the file.
+    Hash,
+    /// A JSON object; its text, unchanged, in the file.
+    Object,
+    /// A name by the rules of its kind.
+    User,
+    Wallet,
+    Code,
+}
+
+const fn field(name: &'static str, is: Is) -> Field {
+    Field { name, column: name, is }
+}
+
+const fn in_column(name: &'static str, column: &'static str, is: Is) -> Field {
+    Field { name, column, is }
+}
+
+/// All kinds, in the order in which they can be put into an empty file.
+pub static RECORDS: [Record; 5] = [
+    Record {
+        name: "coupon_kind",
+        table: "coupon_kind",
+        fields: &[
+            field("kind", Is::Text),
+            field("amount_off", Is::Amount),
+            field("percent_off", Is::Integer),
+            field("threshold", Is::Amount),
+            field("single_use", Is::Flag),
+            field("earned_zh", Is::Text),
+            field("earned_en", Is::Text),
+        ],
+    },
+    Record {
+        name: "tier",
+        table: "recharge_tier",
+        fields: &[in_column("from", "from_amount", Is::Amount), field("coupon_kind", Is::Text)],
+    },
+    Record {
+        name: "wallet",
+        table: "wallet",
+        fields: &[
+            in_column("user_id", "id", Is::Wallet),
+            field("balance", Is::Amount),
+            field("entries", Is::Integer),
+            field("created_at", Is::Time),
+        ],
+    },
+    Record {
+        name: "entry",
+        table: "entry",
+        fields: &[
+            field("id", Is::Integer),
+            field("at", Is::Time),
+            field("kind", Is::Text),
+            in_column("from", "from_wallet", Is::Wallet),
+            in_column("to", "to_wallet", Is::Wallet),
+            field("amount", Is::Amount),
+            field("from_balance", Is::Amount),
+            field("to_balance", Is::Amount),
+            field("coupon", Is::Code),
+            field("gross", Is::Amount),
+            field("discount", Is::Amount),
+            field("refunds", Is::Integer),
+            field("reference", Is::Text),
+            field("metadata", Is::Object),
+            in_column("by", "made_by", Is::Text),
+            field("fence", Is::Integer),
+            field("hash", Is::Hash),
+        ],
+    },
+    Record {
+        name: "coupon",
+        table: "coupon",
+        fields: &[
+            field("code", Is::Code),
+            in_column("user_id", "user", Is::User),
+            field("kind", Is::Text),
+            field("amount_off", Is::Amount),
+            field("percent_off", Is::Integer),
+            field("threshold", Is::Amount),
+            field("single_use", Is::Flag),
+            field("granted_at", Is::Time),
+            field("earned_by", Is::Integer),
+            field("uses", Is::Integer),
+            field("taken_by", Is::Integer),
+        ],
+    },
+];
+
+/// The kind of that name.
+pub fn find(name: &str) -> Option<&'static Record> {
+    RECORDS.iter().find(|record| record.name == name)
+}
+
+impl Record {
+    fn columns(&self) -> String {
+        self.fields.iter().map(|field| field.column).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Every record of this kind to `sink`, in order, until that says no more is wanted.
+    pub(super) fn each(
+        &self,
+        conn: &Connection,
+        sink: &mut dyn FnMut(Map<String, Value>) -> bool,
+    ) -> rusqlite::Result<bool> {
+        let sql = format!("SELECT {} FROM {} ORDER BY {}", self.columns(), self.table, self.fields[0].column);
+        let mut statement = conn.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            if !sink(self.read(row)?) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn read(&self, row: &Row<'_>) -> rusqlite::Result<Map<String, Value>> {
+        let mut record = Map::from_iter([("record".to_owned(), json!(self.name))]);
+        for (column, field) in self.fields.iter().enumerate() {
+            record.insert(field.name.to_owned(), field.is.shown(row.get_ref(column)?)?);
+        }
+        Ok(record)
+    }
+
+    /// Puts a record into the file; or says what is wrong with it.
+    pub(super) fn insert(&self, conn: &Connection, record: &Map<String, Value>) -> Result<(), String> {
+        let known = |name: &str| name == "record" || self.fields.iter().any(|field| field.name == name);
+        if let Some(stranger) = record.keys().find(|name| !known(name)) {
+            return Err(format!("a record of kind {} has no field {stranger:?}", self.name));
+        }
+        let values = self.fields.iter().map(|field| {
+            let value = record.get(field.name).ok_or_else(|| format!("the field {} is missing", field.name))?;
+            field.is.stored(value).ok_or_else(|| format!("{value} is no {}", field.name))
+        });
+        let values: Vec<Stored> = values.collect::<Result<_, String>>()?;
+        let places: Vec<_> = (1..=values.len()).map(|place| format!("${place}")).collect();
+        let sql = format!("INSERT INTO {} ({}) VALUES ({})", self.table, self.columns(), places.join(", "));
+        let inserted = conn.prepare_cached(&sql).and_then(|mut insert| insert.execute(params_from_iter(values)));
+        inserted.map(|_| ()).map_err(|error| format!("it cannot stand here: {error}"))
+    }
+}
+
+impl Is {
+    fn shown(self, stored: ValueRef<'_>) -> rusqlite::Result<Value> {
+        Ok(match (self, stored) {
+            (_, ValueRef::Null) => Value::Null,
+            (Is::Integer, ValueRef::Integer(number)) => json!(number),
+            (Is::Amount, ValueRef::Integer(cents)) => json!(Cents(cents).to_string()),
+            (Is::Time, ValueRef::Integer(ms)) => json!(rfc3339(ms)),
+            (Is::Flag, ValueRef::Integer(flag)) => json!(flag != 0),
+            (Is::Hash, ValueRef::Blob(bytes)) => json!(hex(bytes)),
+            (Is::Object, text @ ValueRef::Text(_)) => serde_json::from_str(text.as_str()?).unwrap_or(Value::Null),
+            (_, text) => json!(text.as_str()?),
+        })
+    }
+
+    fn stored(self, shown: &Value) -> Option<Stored> {
+        let name = |valid: bool| shown.as_str().filter(|_| valid).map(|text| Stored::Text(text.to_owned()));
+        let text = shown.as_str().unwrap_or_default();
+        match self {
+            _ if shown.is_null() => Some(Stored::Null),
+            Is::Text => name(true),
+            Is::User => name(UserId::parse(text).is_ok()),
+            Is::Wallet => name(WalletId::parse(text).is_ok()),
+            Is::Code => name(CouponCode::parse(text).is_ok()),
+            Is::Integer => shown.as_i64().map(Stored::Integer),
+            Is::Amount => Cents::parse(text).map(|amount| Stored::Integer(amount.0)),
+            Is::Time => parse_rfc3339(text).map(Stored::Integer),
+            Is::Flag => shown.as_bool().map(|flag| Stored::Integer(flag.into())),
+            Is::Hash => parse_hash(text).map(|hash| Stored::Blob(hash.to_vec())),
+            Is::Object => shown.as_object().map(|object| Stored::Text(json!(object).to_string())),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The ledger as records, out of one file and into another; and questions in SQL.
+
+use crate::shell::Place;
+use std::fs;
+
+/// A place whose file has seen every kind of entry, coupons, a lease and a key.
+fn lived_in() -> Place {
+    let place = Place::new();
+    for line in [
+        "recharge alice 320 --key first --reference a,\"b\"",
+        "recharge bob 100",
+        "transfer alice bob 50",
+        "refund 3 20",
+        "refund 2",
+        "pay alice 1.01",
+        "withdraw bob 0.01",
+        "grant bob 2",
+    ] {
+        place.json(line);
+    }
+    let token = place.say("lock acquire job --ttl 1h").out;
+    place.json(&format!("withdraw bob 1 --lock-token {}", token.trim()));
+    place
+}
+
+#[test]
+fn what_comes_out_goes_in_again_with_the_same_hashes() {
+    let place = lived_in();
+    let exported = place.say("export");
+    assert_eq!(exported.exit, 0, "{}", exported.err);
+    fs::write(place.path("all.ndjson"), &exported.out).unwrap();
+    let before = place.json("verify");
+
+    let tried = place.json("import all.ndjson --db new.db --dry-run");
+    assert_eq!(tried["state_hash"], before["state_hash"]);
+    assert!(!place.path("new.db").exists() && !place.path("new.db.partial").exists());
+    let imported = place.json("import all.ndjson --db new.db");
+    for hash in ["last_hash", "state_hash", "entries", "wallets"] {
+        assert_eq!(imported[hash], before[hash], "{hash}");
+    }
+    assert_eq!(place.say("export --db new.db").out, exported.out);
+    assert_eq!(place.say("import all.ndjson --db new.db").exit, 1, "it is there now");
+    assert_eq!(place.say_with("import - --db new.db --replace", &exported.out).exit, 0);
+    place.json("recharge alice 500 --db new.db");
+    assert_eq!(place.say("verify --db new.db").exit, 0);
+    let (old, new) = (place.say("lock acquire x --json"), place.say("lock acquire x --json --db new.db"));
+    let fence = |said: &str| serde_json::from_str::<serde_json::Value>(said).unwrap()["fence"].as_i64().unwrap();
+    assert!(fence(&new.out) > fence(&old.out), "fences go on above all that were given");
+}
+
+#[test]
+fn an_export_beside_a_server_is_the_same_and_leaves_nothing_behind() {
+    let place = lived_in();
+    let alone = place.say("export").out;
+    let server = place.serve("--open");
+    assert_eq!(place.say("export").out, alone);
+    server.stop();
+    let names: Vec<_> = fs::read_dir(place.0.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
+    assert!(!names.iter().any(|name| name.to_str().unwrap().contains("export")), "{names:?}");
+}
+
+#[test]
+fn a_table_is_csv() {
+    let place = lived_in();
+    let wallets = place.say("export --csv wallets").out;
+    let mut lines = wallets.split("\r\n");
+    assert_eq!(lines.next(), Some("user_id,balance,entries,created_at"));
+    assert!(lines.next().unwrap().starts_with("@bank,-"), "{wallets}");
+    let entries = place.say("export --csv entries").out;
+    assert_eq!(entries.lines().count(), 9);
+    assert!(entries.contains(",\"a,\"\"b\"\"\","), "{entries}");
+    assert!(place.say("export --csv coupons").out.starts_with("code,user_id,kind,"));
+}
+
+#[test]
+fn what_makes_no_sound_ledger_is_not_imported() {
+    let place = lived_in();
+    let good = place.say("export").out;
+    let line_of = |what: &str| good.lines().position(|line| line.contains(what)).unwrap() + 1;
+    let cases = [
+        (String::new(), 2, "line 1: there is nothing to import".to_owned()),
+        ("{\"record\":\"cashbox\",\"version\":2}\n".to_owned(), 2, "line 1: this program knows version 1".to_owned()),
+        (good.lines().skip(1).collect::<Vec<_>>().join("\n"), 2, "line 1: the first line".to_owned()),
+        (format!("{good}not JSON\n"), 2, "it is no JSON object".to_owned()),
+        (format!("{good}{{\"record\":\"gift\"}}\n"), 2, "there are no records of kind \"gift\"".to_owned()),
+        (format!("{good}{{\"a\":1}}\n"), 2, "it has no field `record`".to_owned()),
+        (good.replace("\"uses\":0", "\"used\":0"), 2, "has no field \"used\"".to_owned()),
+        (
+            good.replacen("\"refunds\":3,", "", 1),
+            2,
+            format!("line {}: the field refunds is missing", line_of("\"refunds\":3")),
+        ),
+        (good.replacen("\"amount\":\"320.00\"", "\"amount\":320.00", 1), 2, "320.0 is no amount".to_owned()),
+        (good.replacen("\"amount\":\"320.00\"", "\"amount\":\"-320.00\"", 1), 2, "it cannot stand here".to_owned()),
+        (good.replacen("\"user_id\":\"alice\"", "\"user_id\":\"a b\"", 1), 2, "\"a b\" is no user_id".to_owned()),
+        (
+            good.replacen("\"amount\":\"320.00\"", "\"amount\":\"320.01\"", 1),
+            4,
+            "each hash covers its entry".to_owned(),
+        ),
+        (
+            good.replacen("\"balance\":\"270", "\"balance\":\"271", 1).replacen(
+                "\"balance\":\"288",
+                "\"balance\":\"289",
+                1,
+            ),
+            4,
+            "a balance is the sum".to_owned(),
+        ),
+        (
+            good.lines().filter(|line| !line.contains("\"id\":6,")).collect::<Vec<_>>().join("\n"),
+            4,
+            "without gaps".to_owned(),
+        ),
+    ];
+    for (records, exit, told) in cases {
+        let said = place.say_with("import - --db new.db", &records);
+        assert_eq!(said.exit, exit, "{told}: {}", said.err);
+        assert!(said.err.contains(&told), "{}\nshould say: {told}", said.err);
+        assert!(!place.path("new.db").exists() && !place.path("new.db.partial").exists(), "{told}");
+    }
+    assert_eq!(place.say("import none.ndjson --db new.db").exit, 3);
+    assert_eq!(place.say("export --url http://127.0.0.1:1").exit, 2);
+}
+
+#[test]
+fn a_question_in_sql_is_answered_and_changes_nothing() {
+    let place = lived_in();
+    let said = place.say_with("sql -", "SELECT kind, count(*) AS times FROM entry GROUP BY 1 ORDER BY 1");
+    assert_eq!(
+        said.out,
+        "kind      times\npay           1\nrecharge      2\nrefund        2\ntransfer      1\nwithdraw      2\n"
+    );
+    let json = place.say_with("sql - --json", "SELECT 1 AS a, NULL, x'ff', 'b'").out;
+    assert_eq!(json.trim(), r#"{"columns":["a","NULL","x'ff'","'b'"],"rows":[[1,null,"ff","b"]],"more":false}"#);
+    let before = place.json("verify")["state_hash"].clone();
+    for (question, told) in [
+        ("DELETE FROM entry", "it would change something"),
+        ("VACUUM INTO 'copy.db'", "it would change something"),
+        ("PRAGMA journal_mode = DELETE", "it would change something"),
+        ("ATTACH 'new.db' AS new", "unable to open"),
+        ("SELECT 1; SELECT 2", "Multiple statements"),
+        ("SELECT nobody", "no such column: nobody"),
+        ("", "this cannot be asked"),
+    ] {
+        let said = place.say_with("sql -", question);
+        assert!(said.exit == 2 && said.err.contains(told), "{question}: {} {}", said.exit, said.err);
+    }
+    assert_eq!(place.json("verify")["state_hash"], before);
+    assert!(!place.path("copy.db").exists() && !place.path("new.db").exists());
+}
