@@ -139,10 +139,10 @@ pub fn figures_of(run: &Run, what: &str) -> Vec<Figure> {
         figure(what, run.rate, "/s"),
         figure("p50", run.latencies.ms(0.5), "ms"),
         figure("p99", run.latencies.ms(0.99), "ms"),
-        figure("longest", run.latencies.ms(1.0), "ms"),
-        figure("processor time of the server, each", run.server_us, "µs"),
-        figure("processor time of the load generator, each", run.generator_us, "µs"),
-        figure("cores that others had meanwhile", run.others, ""),
+        figure("longest", run.latencies.ms(1.0), "ms").aside(),
+        figure("processor time of the server, each", run.server_us, "µs").aside(),
+        figure("processor time of the load generator, each", run.generator_us, "µs").aside(),
+        figure("cores that others had meanwhile", run.others, "").aside(),
     ]
 }
 

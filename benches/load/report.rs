@@ -7,6 +7,7 @@ pub struct Figure {
     name: String,
     value: f64,
     unit: &'static str,
+    aside: bool,
 }
 
 /// What a scenario brought: figures, what was checked, and what was found wrong.
@@ -19,7 +20,7 @@ pub struct Outcome {
 }
 
 pub fn figure(name: impl Into<String>, value: f64, unit: &'static str) -> Figure {
-    Figure { name: name.into(), value, unit }
+    Figure { name: name.into(), value, unit, aside: false }
 }
 
 /// How the report is written.
@@ -31,6 +32,11 @@ pub enum Form {
 }
 
 impl Figure {
+    /// Tells how the measuring went, and is left out of the table for a page.
+    pub fn aside(self) -> Figure {
+        Figure { aside: true, ..self }
+    }
+
     /// With as many digits as mean something.
     fn text(&self) -> String {
         let digits = match self.value.abs() {
@@ -87,7 +93,10 @@ pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
         Form::Markdown => {
             let mut figures = outcome.figures.iter();
             let Some(first) = figures.next() else { return };
-            let others: Vec<String> = figures.map(|figure| format!("{} {}", figure.name, value(figure))).collect();
+            let others: Vec<String> = figures
+                .filter(|figure| !figure.aside)
+                .map(|figure| format!("{} {}", figure.name, value(figure)))
+                .collect();
             println!("| {} | **{}** | {} | {check} |", first.name, value(first), others.join(" · "));
         }
         Form::Json => {
