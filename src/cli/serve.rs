@@ -12,6 +12,7 @@ use crate::store::{Envelope, Options, Room, Store};
 use crate::token::{self, Role, Wanted};
 use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
+use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
@@ -119,7 +120,9 @@ impl Serve {
         announced.map_err(|error| Trouble::unreachable(format!("cannot write beside {}: {error}", db.display())))?;
         self.warn(server.address());
         show::print(&format!("listening on http://{}", server.address()));
+        tell_systemd(NotifyState::Ready);
         let exit = wait(&app, stop);
+        tell_systemd(NotifyState::Stopping);
         app.store().refuse_waiting();
         let busy = server.stop(STOP_TIME);
         if busy > 0 {
@@ -255,6 +258,13 @@ fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// Says so where systemd has started us, and nothing elsewhere.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn("systemd could not be told", &error);
+    }
 }
 
 /// Until a signal says to stop, or the storage can no longer be trusted.

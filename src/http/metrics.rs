@@ -2,6 +2,7 @@
 
 use super::App;
 use super::route::ROUTES;
+use crate::store::stats::{DURATIONS_US, Histogram};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -12,24 +13,18 @@ const STATUSES: [u16; 26] = [
     505, 206, 304,
 ];
 
-/// The upper bounds of the latency histogram, in microseconds.
-const BOUNDS_US: [u64; 12] =
-    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
-
-/// Requests by route and status, and how long they took.
+/// Requests by route and status, and how long they took by route. The last place is for those that no route took.
 pub struct Metrics {
     requests: Vec<[AtomicU64; STATUSES.len()]>,
-    took: [AtomicU64; BOUNDS_US.len() + 1],
-    took_us: AtomicU64,
+    took_us: Vec<Histogram>,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let route = || std::array::from_fn(|_| AtomicU64::new(0));
+        let places = 0..=ROUTES.len();
         Metrics {
-            requests: (0..=ROUTES.len()).map(|_| route()).collect(), // one more: no route at all
-            took: std::array::from_fn(|_| AtomicU64::new(0)),
-            took_us: AtomicU64::new(0),
+            requests: places.clone().map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
+            took_us: places.map(|_| Histogram::new(DURATIONS_US)).collect(),
         }
     }
 }
@@ -37,13 +32,11 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts a request: the number of its route (none if there was no such route), its status and how long it took.
     pub fn count(&self, route: Option<usize>, status: u16, took: Duration) {
+        let route = route.unwrap_or(ROUTES.len());
         if let Some(place) = STATUSES.iter().position(|known| *known == status) {
-            self.requests[route.unwrap_or(ROUTES.len())][place].fetch_add(1, Relaxed);
+            self.requests[route][place].fetch_add(1, Relaxed);
         }
-        let us = took.as_micros() as u64;
-        let bucket = BOUNDS_US.iter().position(|bound| us <= *bound).unwrap_or(BOUNDS_US.len());
-        self.took[bucket].fetch_add(1, Relaxed);
-        self.took_us.fetch_add(us, Relaxed);
+        self.took_us[route].add(took.as_micros() as u64);
     }
 }
 
@@ -63,11 +56,10 @@ pub fn text(app: &App) -> String {
     for (name, about, value) in counters {
         one(&mut out, name, "counter", about, value.load(Relaxed));
     }
-    let _ = writeln!(
-        out,
-        "# HELP cashbox_commit_seconds_total Time spent in commits.\n# TYPE cashbox_commit_seconds_total counter"
-    );
-    let _ = writeln!(out, "cashbox_commit_seconds_total {}", seconds(stats.commit_us.load(Relaxed)));
+    describe(&mut out, "commit_seconds", "histogram", "How long commits took.");
+    histogram(&mut out, "commit_seconds", "", &stats.commit_us, seconds);
+    describe(&mut out, "batch_commands", "histogram", "How many commands a commit took.");
+    histogram(&mut out, "batch_commands", "", &stats.batch, |count| count.to_string());
     let gauges = [
         ("queue_length", "Commands waiting for the writer.", &stats.queued),
         ("lock_waiting", "Requests waiting for a lock.", &stats.parked),
@@ -80,36 +72,53 @@ pub fn text(app: &App) -> String {
     out
 }
 
+fn describe(out: &mut String, name: &str, kind: &str, about: &str) {
+    let _ = writeln!(out, "# HELP cashbox_{name} {about}\n# TYPE cashbox_{name} {kind}");
+}
+
 fn one(out: &mut String, name: &str, kind: &str, about: &str, value: u64) {
-    let _ = writeln!(out, "# HELP cashbox_{name} {about}\n# TYPE cashbox_{name} {kind}\ncashbox_{name} {value}");
+    describe(out, name, kind, about);
+    let _ = writeln!(out, "cashbox_{name} {value}");
+}
+
+/// The labels that name a route; those of what no route took are empty.
+fn labels(route: usize) -> String {
+    let (method, path) = ROUTES.get(route).map_or(("", ""), |route| (route.method, route.path));
+    format!("method=\"{method}\",route=\"{path}\"")
 }
 
 fn requests(metrics: &Metrics, out: &mut String) {
-    out.push_str(
-        "# HELP cashbox_requests_total Requests by route and status.\n# TYPE cashbox_requests_total counter\n",
-    );
-    for (number, counts) in metrics.requests.iter().enumerate() {
-        let (method, path) = ROUTES.get(number).map_or(("", ""), |route| (route.method, route.path));
+    describe(out, "requests_total", "counter", "Requests by route and status.");
+    for (route, counts) in metrics.requests.iter().enumerate() {
         for (status, count) in STATUSES.iter().zip(counts) {
             let count = count.load(Relaxed);
             if count > 0 {
-                let labels = format!("method=\"{method}\",route=\"{path}\",status=\"{status}\"");
-                let _ = writeln!(out, "cashbox_requests_total{{{labels}}} {count}");
+                let _ = writeln!(out, "cashbox_requests_total{{{},status=\"{status}\"}} {count}", labels(route));
             }
         }
     }
 }
 
 fn latency(metrics: &Metrics, out: &mut String) {
-    let name = "cashbox_request_duration_seconds";
-    let _ =
-        writeln!(out, "# HELP {name} How long requests took, from whole request to answer.\n# TYPE {name} histogram");
-    let mut sum = 0;
-    for (bound, count) in BOUNDS_US.iter().map(|us| seconds(*us)).chain(["+Inf".to_owned()]).zip(&metrics.took) {
-        sum += count.load(Relaxed);
-        let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {sum}");
+    const NAME: &str = "request_duration_seconds";
+    describe(out, NAME, "histogram", "How long requests took, from whole request to answer.");
+    for (route, took) in metrics.took_us.iter().enumerate() {
+        if took.cumulated().last() != Some(&0) {
+            histogram(out, NAME, &labels(route), took, seconds);
+        }
     }
-    let _ = writeln!(out, "{name}_sum {}\n{name}_count {sum}", seconds(metrics.took_us.load(Relaxed)));
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, values: &Histogram, shown: fn(u64) -> String) {
+    let counts = values.cumulated();
+    let bounds = values.bounds.iter().map(|bound| shown(*bound)).chain(["+Inf".to_owned()]);
+    let comma = if labels.is_empty() { "" } else { "," };
+    for (bound, count) in bounds.zip(&counts) {
+        let _ = writeln!(out, "cashbox_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+    }
+    let (sum, count) = (shown(values.sum()), counts.last().copied().unwrap_or(0));
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(out, "cashbox_{name}_sum{labels} {sum}\ncashbox_{name}_count{labels} {count}");
 }
 
 /// Microseconds as seconds in decimal.

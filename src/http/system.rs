@@ -11,6 +11,11 @@ use serde_json::{Value, json};
 use std::sync::TryLockError;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// A write-ahead log above this is not cut back for want of a moment without readers.
+const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A writer that takes longer for what it has in hand has stalled.
+const STALLED_MS: i64 = 2_000;
+
 /// `GET /healthz`: alive; `ok`, or `degraded` and why.
 pub fn healthz(call: &mut Call<'_>) -> Handled {
     let stats = call.app.store().stats();
@@ -27,6 +32,17 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
             "the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile"
         ));
     }
+    let wal_bytes = stats.wal_bytes.load(Relaxed);
+    if wal_bytes > WAL_BYTES_MAX {
+        why.push(format!(
+            "the write-ahead log has {wal_bytes} bytes: something has been reading the file for a long time"
+        ));
+    }
+    let busy_since_ms = stats.busy_since_ms.load(Relaxed) as i64;
+    let busy_ms = call.app.store().clock().boot_ms() - busy_since_ms;
+    if busy_since_ms > 0 && busy_ms > STALLED_MS {
+        why.push(format!("the writer has been waiting for the disk for {busy_ms} ms"));
+    }
     let status = if why.is_empty() { "ok" } else { "degraded" };
     let rest = json!({
         "status": status,
@@ -34,7 +50,7 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
         "version": env!("CARGO_PKG_VERSION"),
         "queued": stats.queued.load(Relaxed),
         "waiting": stats.parked.load(Relaxed),
-        "wal_bytes": stats.wal_bytes.load(Relaxed),
+        "wal_bytes": wal_bytes,
     });
     Ok(Reply::ok(status, &rest))
 }

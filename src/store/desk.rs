@@ -141,6 +141,16 @@ impl Desk {
         self.backlog.len()
     }
 
+    /// Says that there is something to do, for whoever asks how long it takes.
+    pub fn take_up_work(&self) {
+        stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
+    }
+
+    /// Says that it is done.
+    pub fn lay_down_work(&self) {
+        stats::set(&self.stats.busy_since_ms, 0);
+    }
+
     /// Whether a commit's outcome is unknown.
     pub fn is_in_doubt(&self) -> bool {
         self.doubt.is_some()
@@ -204,6 +214,7 @@ impl Desk {
         for id in self.waiting.stale_by(tx.now().lease_ms) {
             self.wake(conn, &tx, vec![id], answers)?; // those who wait come before those who come now
         }
+        let commands_before = self.stats.commands.load(Relaxed);
         for _ in 0..BATCH_MAX {
             let Some(work) = self.backlog.pop_front() else { break };
             self.take_up(conn, &tx, work, answers)?;
@@ -214,7 +225,8 @@ impl Desk {
         self.commit(conn)?;
         self.head = tx.head();
         stats::add(&self.stats.commits, 1);
-        stats::add(&self.stats.commit_us, started.elapsed().as_micros() as u64);
+        self.stats.commit_us.add(started.elapsed().as_micros() as u64);
+        self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
         Ok(())
     }
 

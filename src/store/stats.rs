@@ -2,12 +2,60 @@
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
+/// How often values came to lie between bounds.
+#[derive(Debug)]
+pub struct Histogram {
+    /// The upper bounds, growing; what is above the last one counts too.
+    pub bounds: &'static [u64],
+    counts: Vec<AtomicU64>,
+    sum: AtomicU64,
+}
+
+impl Histogram {
+    /// Nothing yet.
+    pub fn new(bounds: &'static [u64]) -> Histogram {
+        let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
+        Histogram { bounds, counts, sum: AtomicU64::new(0) }
+    }
+
+    /// One more value.
+    pub fn add(&self, value: u64) {
+        let place = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
+        add(&self.counts[place], 1);
+        add(&self.sum, value);
+    }
+
+    /// How many values were at most each bound, and last how many there were.
+    pub fn cumulated(&self) -> Vec<u64> {
+        let sum = |sum: &mut u64, count: &AtomicU64| {
+            *sum += count.load(Relaxed);
+            Some(*sum)
+        };
+        self.counts.iter().scan(0, sum).collect()
+    }
+
+    /// All values together.
+    pub fn sum(&self) -> u64 {
+        self.sum.load(Relaxed)
+    }
+}
+
+/// Upper bounds of durations, in microseconds.
+pub const DURATIONS_US: &[u64] =
+    &[100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
+/// Upper bounds of the number of commands in a commit.
+const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
+
 macro_rules! numbers {
     ($($name:ident $doc:literal,)*) => {
         /// Counters and gauges of one store.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Stats {
             $(#[doc = $doc] pub $name: AtomicU64,)*
+            /// How long commits took, in microseconds.
+            pub commit_us: Histogram,
+            /// How many commands a commit took.
+            pub batch: Histogram,
             /// Whether the last look at the disk found too little free space to write.
             pub storage_full: AtomicBool,
             /// Whether a commit's outcome is unknown: the process must stop.
@@ -15,13 +63,25 @@ macro_rules! numbers {
             /// How far wall time is behind the newest entry, in milliseconds: the clock was set back.
             pub clock_behind_ms: AtomicI64,
         }
+
+        impl Default for Stats {
+            fn default() -> Stats {
+                Stats {
+                    $($name: AtomicU64::new(0),)*
+                    commit_us: Histogram::new(DURATIONS_US),
+                    batch: Histogram::new(BATCHES),
+                    storage_full: AtomicBool::new(false),
+                    outcome_unknown: AtomicBool::new(false),
+                    clock_behind_ms: AtomicI64::new(0),
+                }
+            }
+        }
     };
 }
 
 numbers! {
     commands "Commands taken up by the writer.",
     commits "Commits.",
-    commit_us "Time spent in commits, in microseconds.",
     replays "Answers given again under an idempotency key.",
     queued "Commands waiting for the writer now.",
     parked "Requests waiting for a lock now.",
@@ -29,7 +89,7 @@ numbers! {
     takeovers "Dead leases taken over.",
     wal_bytes "Size of the write-ahead log file at the last look.",
     free_bytes "Free space at the last look.",
-    last_commit_ms "Boot time of the last commit, in milliseconds.",
+    busy_since_ms "Boot time at which the writer took up what it has in hand, in milliseconds; 0 while it has nothing.",
 }
 
 /// Adds to a counter.

@@ -117,8 +117,10 @@ fn run(conn: &Connection, mut desk: Desk, mut checkpoint: Checkpoint, messages: 
             }
             next = if desk.backlog() < BATCH_MAX { messages.try_recv().ok() } else { None };
         }
+        desk.take_up_work();
         desk.batch(conn);
         checkpoint.after_commit(conn, idle && desk.backlog() == 0);
+        desk.lay_down_work();
     }
     desk.dismiss_waiting();
     if !desk.is_in_doubt() {

@@ -32,6 +32,7 @@ mod model_locks;
 mod model_money;
 mod model_waiting;
 mod money;
+mod operate;
 mod protocol;
 mod readme;
 mod server;
