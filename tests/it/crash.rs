@@ -11,6 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
+/// How often it is killed, if `CASHBOX_TORTURE_ROUNDS` does not say.
 const ROUNDS: usize = 20;
 const CLIENTS: usize = 16;
 const USERS: usize = 5;
@@ -91,6 +92,7 @@ fn entry_of(answer: &(u16, Value)) -> Option<i64> {
 
 #[test]
 fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed() {
+    let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
     let address_of = |running: &Option<Server>| running.as_ref().unwrap().nobody().address;
     for user in 0..USERS {
@@ -102,7 +104,7 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
             .is(200);
     }
     let mut made: HashMap<String, i64> = HashMap::new();
-    for round in 0..ROUNDS {
+    for round in 0..rounds {
         let (address, answered) = (address_of(&running), AtomicUsize::new(0));
         let enough = 20 + round * 37 % 300; // another moment each time
         let (told, hammered) = channel();
@@ -132,12 +134,12 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
         }
     }
     let server = running.expect("it is always started again");
-    one_entry_each(&server, &made);
+    one_entry_each(&server, &made, rounds);
     audit_finds_nothing(&server);
 }
 
 /// Each key that was answered with an entry has that entry, and no key has two.
-fn one_entry_each(server: &Server, made: &HashMap<String, i64>) {
+fn one_entry_each(server: &Server, made: &HashMap<String, i64>, rounds: usize) {
     let all = server.admin().ask("GET", "/v1/entries?order=asc").header("Accept", "application/x-ndjson").send();
     let mut seen: HashMap<String, i64> = HashMap::new();
     for line in String::from_utf8(all.body).unwrap().lines() {
@@ -147,8 +149,13 @@ fn one_entry_each(server: &Server, made: &HashMap<String, i64>) {
             assert_eq!(twice, None, "{key} moved money twice");
         }
     }
-    assert!(made.len() > ROUNDS * CLIENTS, "only {} requests moved money", made.len());
+    assert!(made.len() > CLIENTS * rounds, "only {} requests moved money", made.len());
     assert_eq!(&seen, made, "what was answered and what is there are the same");
+}
+
+/// As often as is asked for.
+pub fn rounds(usual: usize) -> usize {
+    std::env::var("CASHBOX_TORTURE_ROUNDS").map_or(usual, |rounds| rounds.parse().expect("a number of rounds"))
 }
 
 pub fn audit_finds_nothing(server: &Server) {

@@ -14,6 +14,11 @@ impl Dice {
         seeds.map(|seed| Dice { seed, state: seed }).collect()
     }
 
+    /// With a seed that other dice threw.
+    pub fn of(seed: u64) -> Dice {
+        Dice { seed, state: seed }
+    }
+
     /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -64,6 +64,11 @@ impl Server {
         Server::on(folder, std::mem::take(&mut self.flags))
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Tells it to stop.
     pub fn terminate(&self) {
         let told = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();

@@ -1,0 +1,139 @@
+//! A disk that fails: writing and syncing are made to fail under the real program while it serves, by `fiu-run` (Debian's
+//! fiu-utils). `.ci/slow` runs these.
+
+use crate::crash::agent;
+use crate::server::{ADMIN, PATIENCE, until};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// The program with its calls of the system in our hands.
+struct Patient {
+    runner: Child,
+    pid: u32,
+    url: String,
+    control: String,
+}
+
+impl Patient {
+    fn start(folder: &Path) -> Patient {
+        let control = folder.join("control").to_str().unwrap().to_owned();
+        let mut runner = Command::new("fiu-run")
+            .args(["-x", "-f", &control, env!("CARGO_BIN_EXE_cashbox"), "serve"])
+            .args(["--listen", "127.0.0.1:0", "--token-file", "admin"])
+            .current_dir(folder)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("fiu-run is installed (Debian: fiu-utils)");
+        let mut line = String::new();
+        BufReader::new(runner.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("it said {line:?}")).to_owned();
+        let companion = std::fs::read_to_string(folder.join("cashbox.db-serve")).unwrap();
+        let pid = companion.lines().next().unwrap().parse().unwrap();
+        Patient { runner, pid, url, control }
+    }
+
+    /// Has calls of that name fail, or succeed again.
+    fn tell(&self, what: &str) {
+        let told = Command::new("fiu-ctrl").args(["-f", &self.control, "-c", what, &self.pid.to_string()]).output();
+        let told = told.unwrap();
+        assert!(told.status.success() && told.stderr.is_empty(), "{}", String::from_utf8_lossy(&told.stderr));
+    }
+
+    /// A recharge by 1.00 under the key of that number; none if there was no answer.
+    fn recharge(&self, agent: &ureq::Agent, number: usize) -> Option<(u16, Value)> {
+        let request = agent
+            .post(format!("{}/v1/wallets/alice/recharge", self.url))
+            .header("Authorization", format!("Bearer {ADMIN}"))
+            .header("Content-Type", "application/json")
+            .header("Idempotency-Key", format!("k{number}"));
+        let mut answer = request.send(r#"{"amount":"1.00"}"#).ok()?;
+        let body = answer.body_mut().read_to_string().ok()?;
+        Some((answer.status().as_u16(), serde_json::from_str(&body).unwrap()))
+    }
+
+    fn end(mut self) {
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(self.pid as i32).unwrap(),
+            rustix::process::Signal::KILL,
+        )
+        .unwrap();
+        self.runner.wait().unwrap();
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
+    folder
+}
+
+fn verify(folder: &Path) {
+    let verify = Command::new(env!("CARGO_BIN_EXE_cashbox")).arg("verify").current_dir(folder).output().unwrap();
+    assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
+}
+
+#[test]
+#[ignore = "needs fiu-run: .ci/slow"]
+fn writes_that_fail_for_want_of_space_are_a_no_and_nothing_is_lost() {
+    let (folder, agent) = (folder(), agent());
+    let patient = Patient::start(folder.path());
+    for call in ["pwrite", "pwrite64"] {
+        patient.tell(&format!("enable_random name=posix/io/rw/{call},probability=0.05,failinfo=28")); // ENOSPC
+    }
+    let answers: Vec<_> = (0..400).map(|n| patient.recharge(&agent, n).expect("an answer")).collect();
+    for call in ["pwrite", "pwrite64"] {
+        patient.tell(&format!("disable name=posix/io/rw/{call}"));
+    }
+    let yes = answers.iter().filter(|(status, _)| *status == 200).count();
+    assert!(yes > 10 && yes < 390, "{yes} of 400 were a yes");
+    for (n, (status, body)) in answers.iter().enumerate() {
+        assert!(*status == 200 || body["error"] == "storage_full", "{status} {body}");
+        let again = patient.recharge(&agent, n).unwrap();
+        assert_eq!(again.0, 200, "there is space again: {}", again.1);
+        assert!(*status != 200 || again.1 == *body, "a yes stays what it was");
+    }
+    assert_eq!(patient.recharge(&agent, 400).unwrap().1["balance"], "401.00");
+    patient.end();
+    verify(folder.path());
+}
+
+#[test]
+#[ignore = "needs fiu-run: .ci/slow"]
+fn after_a_sync_that_failed_nothing_is_promised_and_nothing_answered_is_missing() {
+    let (folder, agent) = (folder(), agent());
+    let mut done = 0;
+    for round in 0..6 {
+        let mut patient = Patient::start(folder.path());
+        for _ in 0..20 {
+            assert_eq!(patient.recharge(&agent, done).unwrap().0, 200);
+            done += 1;
+        }
+        for name in ["fdatasync", "fsync"] {
+            patient.tell(&format!("enable_random name=posix/io/sync/{name},probability=0.5,failinfo=5")); // EIO
+        }
+        let doubtful = loop {
+            match patient.recharge(&agent, done) {
+                Some((200, _)) => done += 1,
+                other => break other,
+            }
+        };
+        let (status, body) = doubtful.expect("a doubt is told");
+        assert_eq!((status, body["error"].as_str()), (500, Some("outcome_unknown")), "round {round}");
+        until(|| patient.runner.try_wait().unwrap().is_some());
+        assert_eq!(patient.runner.wait().unwrap().code(), Some(5), "storage cannot be trusted");
+        verify(folder.path());
+        let patient = Patient::start(folder.path());
+        let begun = std::time::Instant::now();
+        for n in 0..=done {
+            let (status, body) = patient.recharge(&agent, n).unwrap();
+            assert_eq!((status, &body["balance"]), (200, &Value::from(format!("{}.00", n + 1))), "{body}");
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        done += 1;
+        patient.end();
+    }
+    verify(folder.path());
+}
