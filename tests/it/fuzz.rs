@@ -5,7 +5,7 @@
 
 use crate::crash::audit_finds_nothing;
 use crate::dice::Dice;
-use crate::server::{ADMIN, PATIENCE, Server, until};
+use crate::server::{ADMIN, PATIENCE, Server};
 use cashbox::http::route::{Body, ROUTES, Route};
 use serde_json::{Map, Value, json};
 use std::io::{ErrorKind, Read, Write};
@@ -101,6 +101,39 @@ impl Maker {
         }
     }
 
+    /// Something that is right for a field of that name, as often as not.
+    fn fitting(&mut self, name: &str) -> Option<Value> {
+        let number = self.dice.below(40);
+        let text = |words: &[&str]| Some(json!(words[number % words.len()]));
+        match name {
+            _ if self.dice.one_in(4) => None,
+            "amount" | "from" | "threshold" => Some(json!(format!("{}.{:02}", number / 9, number))),
+            "to" | "user" | "user_id" => text(&["alice", "bob"]),
+            "entry" | "id" | "fence" | "limit" => Some(json!(number)),
+            "ttl_ms" | "grace_ms" | "max_hold_ms" | "delay_ms" => Some(json!(number * 10)),
+            "wait_ms" => Some(json!(number % 3)),
+            "id..." => text(&["job", "wallet/alice", "wallet%2Fbob", "a", "b"]),
+            "ids" => Some(json!([number.to_string(), "job"])),
+            "secret" => text(&["aaaaaaaaaaaaaaaaaaaa", "bbbbbbbbbbbbbbbb"]),
+            "reference" | "reason" | "holder" | "note" | "key" => Some(json!(format!("n{number}"))),
+            "metadata" => Some(json!({ "a": number.to_string() })),
+            "role" => text(&["user", "teller", "auditor"]),
+            "kind" => text(&["1", "2", "3", "recharge"]),
+            "since" | "until" | "as_of" => text(&["2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z"]),
+            "order" => text(&["asc", "desc"]),
+            _ => None,
+        }
+    }
+
+    /// The same as text in a path, a query or a form.
+    fn fitting_word(&mut self, name: &str) -> String {
+        match self.fitting(name) {
+            Some(Value::String(text)) => text,
+            Some(value) => value.to_string(),
+            None => self.word(),
+        }
+    }
+
     fn value(&mut self, deep: usize) -> Value {
         match self.dice.below(14) {
             0 => Value::Null,
@@ -117,12 +150,13 @@ impl Maker {
 
     fn object(&mut self, names: &[&str], deep: usize) -> Value {
         let mut object = Map::new();
-        for name in names {
-            if !self.dice.one_in(3) {
-                object.insert((*name).to_owned(), self.value(deep));
+        for (place, name) in names.iter().enumerate() {
+            if !self.dice.one_in(if place == 0 { 12 } else { 2 }) {
+                let value = self.fitting(name).unwrap_or_else(|| self.value(deep));
+                object.insert((*name).to_owned(), value);
             }
         }
-        if self.dice.one_in(8) {
+        if self.dice.one_in(30) {
             object.insert(self.word(), self.value(deep));
         }
         Value::Object(object)
@@ -132,7 +166,8 @@ impl Maker {
         let mut target = String::new();
         for part in route.path.split('/').skip(1) {
             target.push('/');
-            let word = if part.starts_with('{') { self.word() } else { part.to_owned() };
+            let name = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+            let word = name.map_or(part.to_owned(), |name| self.fitting_word(name));
             target += &word.replace(['\r', '\n', ' ', '\0'], "%20");
         }
         let mut between = '?';
@@ -166,7 +201,8 @@ impl Maker {
                     _ => Vec::new(),
                 };
                 if self.dice.one_in(3) {
-                    let pairs: Vec<_> = names.iter().map(|name| format!("{name}={}", self.word())).collect();
+                    let pairs: Vec<_> =
+                        names.iter().map(|name| format!("{name}={}", self.fitting_word(name))).collect();
                     return ("application/x-www-form-urlencoded", pairs.join("&"));
                 }
                 ("application/json", self.object(&names, 3).to_string())
@@ -182,7 +218,7 @@ impl Maker {
             if self.dice.one_in(12) { *self.dice.pick(&["HEAD", "OPTIONS", "PUT", "BREW", ""]) } else { route.method };
         let mut head = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n");
         if !self.dice.one_in(10) {
-            head += &format!("Authorization: Bearer {}\r\n", self.dice.pick(&self.tokens).clone());
+            head += &format!("Authorization: Bearer {}\r\n", self.token());
         }
         for name in ["Idempotency-Key", "Lock-Token", "Prefer", "Accept", "Accept-Language", "Origin", "X-Request-Id"] {
             if self.dice.one_in(8) {
@@ -196,10 +232,16 @@ impl Maker {
             _ => format!("Content-Length: {}\r\n", body.len()),
         };
         let mut bytes = (head + "\r\n" + &body).into_bytes();
-        if self.dice.one_in(3) {
+        if self.dice.one_in(5) {
             self.spoil(&mut bytes);
         }
         bytes
+    }
+
+    /// The admin's, half of the time.
+    fn token(&mut self) -> String {
+        let place = if self.dice.one_in(2) { 0 } else { self.dice.below(self.tokens.len()) };
+        self.tokens[place].clone()
     }
 
     /// Changes, drops, doubles or swaps some bytes.
