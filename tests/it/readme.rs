@@ -1,12 +1,16 @@
-//! The sessions of the README and of the page on locks, as printed: each `$ curl …` is sent, and the answer is what
-//! stands below it.
+//! The sessions of the README and of the pages, as printed: each `$ curl …` is sent, each other command is run by a shell,
+//! and the answer is what stands below it.
 
 use crate::server::{ADMIN, Server};
+use crate::shell::Place;
 use serde_json::Value;
 use std::collections::VecDeque;
+use std::path::Path;
+use std::process::Command;
 
 const README: &str = include_str!("../../README.md");
 const LOCKS: &str = include_str!("../../docs/locks.md");
+const OPERATIONS: &str = include_str!("../../docs/operations.md");
 
 /// The commands of a page's sessions, each with the answer below it.
 fn steps(page: &str) -> Vec<(String, String)> {
@@ -83,6 +87,22 @@ fn the_session_works_as_printed() {
 #[test]
 fn the_story_of_the_stalled_till_works_as_printed() {
     works_as_printed(LOCKS, 9, &["$FIRST", "$SECOND"]);
+}
+
+#[test]
+fn the_story_of_the_wrecked_file_works_as_printed() {
+    let place = Place::new();
+    let program = Path::new(env!("CARGO_BIN_EXE_cashbox")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let steps = steps(OPERATIONS);
+    assert!(steps.len() >= 8, "the session was found");
+    for (command, answer) in steps {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("{{ {command}; }} 2>&1")]).env("PATH", &path).current_dir(place.0.path());
+        let ran = shell.output().unwrap();
+        let got = String::from_utf8(ran.stdout).unwrap();
+        assert!(is_like(got.trim(), &answer), "$ {command}\nthe page says {answer}\nthe program says {got}");
+    }
 }
 
 /// Runs the page's sessions, which have at least so many steps. The tokens of its grants have these names, in order.
