@@ -6,12 +6,13 @@
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name); below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`],
-//! [`machine`].
+//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; below them
+//! [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`], [`machine`].
 
 mod batch;
 mod client;
 mod fleet;
+mod hostile;
 mod locks;
 mod machine;
 mod money;
@@ -22,6 +23,7 @@ mod report;
 mod server;
 mod single;
 mod start;
+mod trust;
 mod usage;
 
 use clap::Parser;
@@ -48,6 +50,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     #[cfg(feature = "redis")]
     ("redis", redis::redis),
     ("parked", parked::parked),
+    ("hostile", hostile::hostile),
+    ("trust", trust::trust),
 ];
 
 /// Measures cashbox on this machine
@@ -69,7 +73,7 @@ struct Settings {
     /// Threads that drive the connections; as many as connections is a thread each
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     drivers: u16,
-    /// Entries in the file of `start`
+    /// Entries in the files of `start` and `trust`
     #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(start::STEP..))]
     entries: u64,
     /// Idempotency keys that count up, and not the random ones that most clients send

@@ -144,7 +144,7 @@ impl Drop for Server {
 }
 
 /// The program without the settings of whoever runs this.
-fn clean_command() -> Command {
+pub fn clean_command() -> Command {
     let mut command = Command::new(PROGRAM);
     for setting in ["CASHBOX_DB", "CASHBOX_LISTEN", "CASHBOX_TOKEN", "CASHBOX_URL"] {
         command.env_remove(setting);

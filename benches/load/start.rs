@@ -66,7 +66,7 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
 }
 
 /// Withdraws at least `entries` cents in batches; how many it were.
-fn fill(server: &Server, wallets: &mut [Wallet], entries: u64) -> Got<u64> {
+pub fn fill(server: &Server, wallets: &mut [Wallet], entries: u64) -> Got<u64> {
     let each = entries.div_ceil(STEP * AT_ONCE);
     let send = |wallets: &[Wallet]| {
         let (mut client, mut batch) = (server.client()?, Batch::new(wallets, STEP));
