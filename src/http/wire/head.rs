@@ -82,7 +82,7 @@ impl Head {
 }
 
 /// The head at the beginning of `bytes` and its length, or None if more has to come.
-pub(super) fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fault> {
+pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
     let slots = &mut slots[..limits.headers.min(Limits::HEADERS_MAX)];
     let mut request = httparse::Request::new(&mut []);

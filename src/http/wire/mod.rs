@@ -29,7 +29,7 @@ mod socket;
 use std::io::Read;
 use std::time::Duration;
 
-pub use head::Head;
+pub use head::{Head, parse as parse_head};
 pub use listen::{listen, raise_descriptor_limit};
 pub use presence::Presence;
 pub use server::Server;

@@ -1,0 +1,36 @@
+//! The program without sockets, on a file of its own that goes with the process.
+
+use cashbox::http::route::{ROUTES, Route};
+use cashbox::http::{App, Settings};
+use cashbox::store::{Options, Store};
+use std::sync::LazyLock;
+
+static APP: LazyLock<App> = LazyLock::new(|| {
+    let memory = std::path::Path::new("/dev/shm"); // nothing here has to survive
+    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = tempfile::tempdir_in(place).expect("a folder");
+    let options = Options { min_free: Some(0), ..Options::default() };
+    let store = Store::open(&folder.keep().join("cashbox.db"), &options).expect("a new file");
+    let settings = Settings { open: true, hosts: Vec::new(), self_recharge: true, run_token: None };
+    let app = App::new(store, settings);
+    let wallet = |user: &str| {
+        let body = br#"{"amount":"500"}"#.to_vec();
+        app.answer_local("POST", &format!("/v1/wallets/{user}/recharge"), &[("content-type", "application/json")], body)
+    };
+    assert_eq!((wallet("alice").status, wallet("bob").status), (200, 200));
+    app
+});
+
+/// The route that a byte names, and its path with something in its gaps.
+pub fn route(byte: u8) -> (&'static Route, String) {
+    let route = &ROUTES[usize::from(byte) % ROUTES.len()];
+    let path = route.path.replace("{user}", "alice").replace("{id...}", "wallet/alice").replace("{id}", "1");
+    (route, path.replace("{code}", "7K2Q"))
+}
+
+/// Has it answered, at once and with anything but an error of our own.
+pub fn ask(method: &str, target: &str, content_type: &str, body: &[u8]) {
+    let headers = [("content-type", content_type), ("prefer", "wait=0")];
+    let answer = APP.answer_local(method, target, &headers, body.to_vec());
+    assert_ne!(answer.status, 500, "{method} {target}: {}", String::from_utf8_lossy(&answer.body));
+}
