@@ -9,6 +9,7 @@ mod call;
 mod door;
 mod exit;
 mod input;
+mod lab;
 mod lock;
 mod look;
 mod memory;
@@ -120,6 +121,8 @@ enum Verb {
     Lock(lock::Lock),
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify,
+    /// Try ways to guard a balance side by side, ours and others, and see which lose money
+    Lab(lab::Lab),
 }
 
 /// Does what the arguments say.
@@ -138,6 +141,7 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     let desk = || Desk::new(&cli.common);
     let exit = match cli.verb {
         Verb::Lock(lock) => return lock.run(&cli.common),
+        Verb::Lab(lab) => return lab.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
         Verb::Verify => verify::run(&desk()?),
         Verb::Recharge(verb) => verb.run(&desk()?),
