@@ -29,12 +29,18 @@ const REQUESTS_MAX: u32 = 10_000_000;
 /// An hour.
 const TIME_MAX_MS: u32 = 3_600_000;
 
-const ABOUT: &str = "Exit codes: 0 whatever was found · 4 a guard of this program's own was wrong · 2 used wrongly · 3 could not reach or \
-    open · 130 stopped by Ctrl-C (what there is was printed)";
+const EXIT_CODES: &str = "Exit codes: 0 whatever was found · 4 a guard of this program's own was wrong · 2 used wrongly · \
+    3 could not reach or open · 130 stopped by Ctrl-C: what there is was printed";
+
+/// The guards and what each does.
+fn guards() -> String {
+    let lines: Vec<_> = Kind::ALL.iter().map(|kind| format!("  {:<20}  {}", kind.name(), kind.about())).collect();
+    format!("Guards:\n{}\n\n{EXIT_CODES}", lines.join("\n"))
+}
 
 /// `cashbox lab`
 #[derive(Debug, Args)]
-#[command(after_help = ABOUT)]
+#[command(after_help = guards())]
 pub struct Lab {
     /// Clients at a time
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
@@ -63,8 +69,7 @@ pub struct Lab {
     /// Only with no holder frozen
     #[arg(long, conflicts_with = "stall")]
     no_stall: bool,
-    /// Only these guards: none, thread, thread-two-processes, row-textbook, redis-textbook, redis, optimistic, lease, plain,
-    /// plain-http
+    /// Only these of the guards below
     #[arg(long, value_name = "GUARD,…", value_delimiter = ',', value_parser = guard)]
     only: Vec<Kind>,
     /// What repeats the clients' jitter
@@ -136,7 +141,7 @@ impl Lab {
         show::print(&if common.json {
             json_of(&plan, &rows, interrupted.is_some()).to_string()
         } else {
-            table::text(&plan, &place, &rows, interrupted.is_some())
+            table::text(&plan, &place_in_words(&place), &rows, interrupted.is_some())
         });
         if let Some((file, mut open)) = svg {
             let written = open.set_len(0).and_then(|()| open.write_all(chart::svg(&plan, &rows).as_bytes()));
@@ -224,6 +229,14 @@ impl Lab {
         }
         rows
     }
+}
+
+/// Where the files are, and a word of warning if no disk has a say in it.
+fn place_in_words(place: &Path) -> String {
+    const TMPFS: i64 = 0x0102_1994;
+    let in_memory = rustix::fs::statfs(place).is_ok_and(|system| i64::from(system.f_type) == TMPFS);
+    let warning = if in_memory { " (in memory: nothing waits for a disk there; --in DIR names another)" } else { "" };
+    format!("{}{warning}", show::text(&json!(place.display().to_string())))
 }
 
 /// Writes over the line that was there.

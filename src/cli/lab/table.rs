@@ -5,7 +5,6 @@ use crate::lab::Plan;
 use crate::lab::figures::{Figures, Row, Verdict};
 use crate::money::Cents;
 use serde_json::{Value, json};
-use std::path::Path;
 
 /// Why the figures once reported say nothing.
 pub const WHY_NEITHER_COUNTS: &str = "a time says nothing without the balance at the end, and both guards lose money in \
@@ -28,7 +27,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// All of it, for people.
-pub fn text(plan: &Plan, place: &Path, rows: &[Row], interrupted: bool) -> String {
+pub fn text(plan: &Plan, place: &str, rows: &[Row], interrupted: bool) -> String {
     let mut text = heading(plan, place);
     for stalled in [false, true] {
         let part: Vec<_> = rows.iter().filter(|row| row.stalled == stalled).collect();
@@ -42,19 +41,20 @@ pub fn text(plan: &Plan, place: &Path, rows: &[Row], interrupted: bool) -> Strin
     }
     text + &format!(
         "\nOnce reported for 100 clients and 500 requests: 86 s with a lock row in the database, 9 s with a lock in Redis.\n\
-         Neither counts: {WHY_NEITHER_COUNTS}.\n"
+         Neither counts: {}.\n",
+        WHY_NEITHER_COUNTS.replace(", and", ",\nand")
     )
 }
 
-fn heading(plan: &Plan, place: &Path) -> String {
+fn heading(plan: &Plan, place: &str) -> String {
     let Plan { clients, requests, work, seed, .. } = plan;
     let amount = Cents(crate::lab::AMOUNT_CENTS);
     format!(
         "{clients} clients, {requests} withdrawals of {amount} from a wallet of {}, {} ms of work each (seed {seed}).\n\
-         Every guard has a file of its own in {}, in WAL mode and synced at every commit.\n",
+         Every guard has a file of its own in {place}.\n\
+         Each is in WAL mode and synced at every commit.\n",
         plan.start(),
         work.as_millis(),
-        show::text(&json!(place.display().to_string())),
     )
 }
 

@@ -36,7 +36,8 @@ pub struct Line {
 impl Line {
     pub fn new(plan: &Plan) -> Got<Line> {
         let redis = plan.redis.as_ref().map_err(Clone::clone)?;
-        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<Got<_>>()?;
+        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<Got<_>>();
+        let conns = conns.map_err(|error| format!("Redis at {}: {error}", redis.at()))?;
         let key = format!("cashbox-lab:{}", secret::random_hex::<8>());
         Ok(Line { conns, key, expire: plan.expire, retry: plan.retry })
     }
