@@ -13,7 +13,7 @@ const PORT: u16 = 6379;
 /// How long a server may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(3);
 #[cfg(not(feature = "redis"))]
-const HOW_TO_BUILD: &str = "built without it; with it: cargo run --release --features redis -- lab";
+const HOW_TO_BUILD: &str = "this build cannot talk to Redis; one that can: cargo run --release --features redis -- lab";
 
 /// A Redis server.
 #[derive(Clone, Debug)]
