@@ -219,7 +219,7 @@ fn first_file_is_there(place: &Path) -> bool {
 #[test]
 fn what_a_killed_one_left_is_removed_by_the_next_and_its_second_process_goes() {
     let place = Place::new();
-    let long = "lab --in . --clients 2 --requests 10000 --work 1 --only thread-two-processes";
+    let long = "lab --in . --clients 2 --requests 1000000 --work 1 --only thread-two-processes";
     let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
     let file = |place: &Place| {
         let folder = fs::read_dir(place.0.path()).unwrap().flatten().next()?;
