@@ -157,7 +157,7 @@ fn the_chart_is_well_formed_and_strikes_out_whoever_is_wrong() {
 fn a_file_that_is_no_chart_is_left_alone() {
     let place = Place::new();
     place.json("recharge alice 5");
-    let said = place.say(&format!("lab --svg cashbox.db"));
+    let said = place.say("lab --svg cashbox.db");
     assert_eq!((said.exit, said.err.as_str()), (2, "cashbox.db is there and is no chart, so it is left alone\n"));
     assert_eq!(place.json("wallet alice")["balance"], "5.00");
     for _ in 0..2 {

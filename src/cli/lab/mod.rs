@@ -164,8 +164,8 @@ impl Lab {
         within("--retry", self.retry, 1, TIME_MAX_MS)?;
         within("--expire", self.expire, 1, TIME_MAX_MS)?;
         within("--grace", self.grace, 0, TIME_MAX_MS)?;
-        let (needed, room) =
-            (u64::from(self.clients) * DESCRIPTORS_PER_CLIENT + DESCRIPTORS_KEPT, raise_descriptor_limit());
+        let needed = u64::from(self.clients) * DESCRIPTORS_PER_CLIENT + DESCRIPTORS_KEPT;
+        let room = raise_descriptor_limit();
         if needed > room {
             return Err(Trouble::usage(format!(
                 "--clients {} needs {needed} file descriptors, and this process may have {room} (see ulimit -n)",
@@ -180,9 +180,8 @@ impl Lab {
     }
 
     fn plan(&self) -> Result<Plan, Trouble> {
-        let [retry, expire, grace] =
-            if self.original { [5_000, 60_000, 5_000] } else { [self.retry, self.expire, self.grace] }
-                .map(|ms| Duration::from_millis(ms.into()));
+        let times = if self.original { [5_000, 60_000, 5_000] } else { [self.retry, self.expire, self.grace] };
+        let [retry, expire, grace] = times.map(|ms| Duration::from_millis(ms.into()));
         let (clients, requests, work, seed) = (self.clients, self.requests, self.work(), self.seed);
         Ok(Plan { clients, requests, work, retry, expire, grace, seed, redis: self.redis()? })
     }
@@ -233,8 +232,7 @@ impl Lab {
 
 /// Where the files are, and a word of warning if no disk has a say in it.
 fn place_in_words(place: &Path) -> String {
-    const TMPFS: i64 = 0x0102_1994;
-    let in_memory = rustix::fs::statfs(place).is_ok_and(|system| i64::from(system.f_type) == TMPFS);
+    let in_memory = rustix::fs::statfs(place).is_ok_and(|system| system.f_type == 0x0102_1994); // tmpfs, to Linux
     let warning = if in_memory { " (in memory: nothing waits for a disk there; --in DIR names another)" } else { "" };
     format!("{}{warning}", show::text(&json!(place.display().to_string())))
 }
