@@ -17,6 +17,7 @@
 //! *The store:* [`store`] — one file, one writer with group commit, a few readers, the audit.
 //!
 //! *Faces:* [`http`] and [`cli`]. They have no opinion about money: they build a command, submit it, show the receipt.
+//! [`lab`] tries them beside other ways to guard a balance.
 //!
 //! # What always holds
 //!
@@ -57,6 +58,7 @@ pub mod command;
 pub mod error;
 pub mod http;
 pub mod id;
+pub mod lab;
 pub mod ledger;
 pub mod lock;
 pub mod log;

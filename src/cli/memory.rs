@@ -1,6 +1,6 @@
-//! `--memory`: a real database in a private folder that goes when its process does.
+//! A private folder that goes when its process does: for `--memory` and for `lab`.
 //!
-//! The folder lies in memory where the system has such a place. A lock file inside says that somebody lives there;
+//! That of `--memory` lies in memory where the system has such a place. A lock file inside says that somebody lives there;
 //! a folder whose lock nobody holds is a dead process's, and goes when the next one moves in.
 
 use crate::secret;
@@ -10,7 +10,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-const PREFIX: &str = "cashbox-memory-";
+const MEMORY: &str = "cashbox-memory-";
+const LAB: &str = "cashbox-lab-";
 const LOCK: &str = "lock";
 
 /// A folder of our own. Removed when dropped.
@@ -24,14 +25,19 @@ pub struct Folder {
 impl Folder {
     /// Makes a folder, in memory if there is a place for it, and removes what dead processes left.
     pub fn new() -> io::Result<Folder> {
-        let in_memory = Folder::new_in(Path::new("/dev/shm"));
-        in_memory.or_else(|_| Folder::new_in(&std::env::temp_dir()))
+        let in_memory = Folder::new_in(Path::new("/dev/shm"), MEMORY);
+        in_memory.or_else(|_| Folder::new_in(&std::env::temp_dir(), MEMORY))
     }
 
-    fn new_in(place: &Path) -> io::Result<Folder> {
-        remove_leftovers(place);
+    /// Makes a folder for `lab` in that place, and removes what dead ones left.
+    pub fn for_lab(place: &Path) -> io::Result<Folder> {
+        Folder::new_in(place, LAB)
+    }
+
+    fn new_in(place: &Path, prefix: &str) -> io::Result<Folder> {
+        remove_leftovers(place, prefix);
         loop {
-            let path = place.join(format!("{PREFIX}{}", secret::random_hex::<8>()));
+            let path = place.join(format!("{prefix}{}", secret::random_hex::<8>()));
             DirBuilder::new().mode(0o700).create(&path)?;
             let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join(LOCK));
             // Somebody who cleans up may have found the folder before it was locked: then it is gone, or going.
@@ -43,6 +49,11 @@ impl Folder {
                 _ => {}
             }
         }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where a database goes.
@@ -57,18 +68,18 @@ impl Drop for Folder {
     }
 }
 
-fn remove_leftovers(place: &Path) {
+fn remove_leftovers(place: &Path, prefix: &str) {
     let Ok(entries) = fs::read_dir(place) else { return };
     for entry in entries.flatten() {
-        if is_ours(&entry) && remove_if_dead(&entry.path()) {
+        if is_ours(&entry, prefix) && remove_if_dead(&entry.path()) {
             crate::log::info("removed what a dead process left", &entry.path().display());
         }
     }
 }
 
 /// A folder, and not a link to one, that is named like ours and belongs to us.
-fn is_ours(entry: &fs::DirEntry) -> bool {
-    let named = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(PREFIX));
+fn is_ours(entry: &fs::DirEntry, prefix: &str) -> bool {
+    let named = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(prefix));
     let owned = |data: fs::Metadata| data.is_dir() && data.uid() == rustix::process::geteuid().as_raw();
     named(&entry.file_name()) && entry.metadata().is_ok_and(owned)
 }
@@ -90,7 +101,7 @@ mod tests {
     #[test]
     fn a_folder_goes_with_its_process() {
         let place = tempfile::tempdir().unwrap();
-        let folder = Folder::new_in(place.path()).unwrap();
+        let folder = Folder::new_in(place.path(), MEMORY).unwrap();
         fs::write(folder.database(), "money").unwrap();
         assert_eq!(fs::metadata(&folder.path).unwrap().mode() & 0o777, 0o700);
         drop(folder);
@@ -100,13 +111,13 @@ mod tests {
     #[test]
     fn the_dead_are_removed_and_the_living_left_alone() {
         let place = tempfile::tempdir().unwrap();
-        let living = Folder::new_in(place.path()).unwrap();
-        let dead = place.path().join(format!("{PREFIX}0123456789abcdef"));
+        let living = Folder::new_in(place.path(), MEMORY).unwrap();
+        let dead = place.path().join(format!("{MEMORY}0123456789abcdef"));
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
-        let unknown = place.path().join(format!("{PREFIX}without-a-lock"));
+        let unknown = place.path().join(format!("{MEMORY}without-a-lock"));
         fs::create_dir(&unknown).unwrap();
-        let _second = Folder::new_in(place.path()).unwrap();
+        let _second = Folder::new_in(place.path(), MEMORY).unwrap();
         assert!(!dead.exists() && living.path.exists() && unknown.exists());
         assert_eq!(folders(place.path()), 3);
     }

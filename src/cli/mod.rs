@@ -11,6 +11,7 @@ mod door;
 mod exit;
 mod export;
 mod input;
+mod lab;
 mod lock;
 mod look;
 mod memory;
@@ -134,6 +135,8 @@ enum Verb {
     Import(export::Import),
     /// Ask the file a question in SQL that changes nothing
     Sql(sql::Sql),
+    /// Try ways to guard a balance side by side, ours and others, and see which lose money
+    Lab(lab::Lab),
 }
 
 /// Does what the arguments say.
@@ -152,6 +155,7 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     let desk = || Desk::new(&cli.common);
     let exit = match cli.verb {
         Verb::Lock(lock) => return lock.run(&cli.common),
+        Verb::Lab(lab) => return lab.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
         Verb::Verify(verify) => verify.run(&desk()?),
         Verb::Backup(backup) => backup.run(&cli.common),

@@ -23,6 +23,7 @@ mod http_openapi;
 mod http_roles;
 mod http_wallet;
 mod keys;
+mod lab;
 mod lock_events;
 mod lock_hand;
 mod lock_run;

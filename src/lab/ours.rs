@@ -1,0 +1,186 @@
+//! Our guards: the lock in the money path, held explicitly or not at all, in process and over HTTP.
+
+use super::client::Client;
+use super::{AMOUNT_CENTS, Answer, Got, Guard, Plan, WALLET};
+use crate::command::{Command, Receipt};
+use crate::error::{Error, Name};
+use crate::http::wire::{Limits, Server, listen};
+use crate::http::{App, Settings};
+use crate::id::{LockSecret, UserId};
+use crate::ledger::{self, Note};
+use crate::lock::Ask;
+use crate::money::{Balance, Money};
+use crate::secret;
+use crate::store::{Envelope, Options, Room, Store, audit};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a client waits its turn: longer than anything here takes.
+const WAIT_MS: i64 = 3_600_000;
+/// Connections beside the clients'.
+const CONNECTIONS_SPARE: usize = 16;
+/// How long a connection may rest: longer than any holder stalls.
+const IDLE: Duration = Duration::from_secs(3_600);
+
+/// A wallet file of our own, with money in it.
+struct Book {
+    app: Arc<App>,
+    user: UserId,
+    amount: Money,
+}
+
+impl Book {
+    fn open(path: &Path, plan: &Plan) -> Got<Book> {
+        let clients = plan.clients as usize;
+        let room = Room { total: clients, per_lock: clients };
+        let options = Options { room, queue: clients.max(Options::default().queue), ..Options::default() };
+        let store = Store::open(path, &options)?;
+        let user = UserId::parse(WALLET)?;
+        let amount = Money::from_cents(plan.start().cents()).ok_or("the wallet cannot hold so much")?;
+        let recharge = Command::Recharge { user: user.clone(), amount, note: Note::default() };
+        store.submit(Envelope::local(), recharge).result?;
+        let app = Arc::new(App::new(store, Settings { open: true, ..Settings::default() }));
+        Ok(Book { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("an amount")? })
+    }
+
+    fn submit(&self, envelope: Envelope, command: Command) -> Result<Receipt, Error> {
+        self.app.store().submit(envelope, command).result
+    }
+
+    fn withdraw(&self, envelope: Envelope) -> Got<Answer> {
+        let withdraw = Command::Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
+        match self.submit(Envelope { wait_ms: WAIT_MS, ..envelope }, withdraw) {
+            Ok(_) => Ok(Answer::Yes),
+            Err(error) if error.name == Name::LockLost => Ok(Answer::Again),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn balance(&self) -> Got<Balance> {
+        let wallet = self.app.store().read(|tx| ledger::find_wallet(tx, &self.user.wallet()))?;
+        Ok(wallet.ok_or("the wallet is gone")?.balance)
+    }
+
+    fn audit(&self) -> Got<Vec<String>> {
+        let report = audit::audit(self.app.store().path(), None, &mut |_, _| {})?;
+        Ok(report.findings.into_iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect())
+    }
+}
+
+/// The lock of the wallet, held from before the read until after the write.
+pub struct Lease {
+    book: Book,
+    expire_ms: i64,
+    grace_ms: i64,
+}
+
+impl Lease {
+    pub fn open(path: &Path, plan: &Plan) -> Got<Lease> {
+        let (expire_ms, grace_ms) = (plan.expire.as_millis() as i64, plan.grace.as_millis() as i64);
+        Ok(Lease { book: Book::open(path, plan)?, expire_ms, grace_ms })
+    }
+}
+
+impl Guard for Lease {
+    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+        let lock = self.book.user.wallet().lock().ok_or("a user's wallet has a lock")?;
+        let ask = Ask {
+            ids: vec![lock],
+            secret: LockSecret::parse(&secret::random_hex::<16>())?,
+            holder: format!("client {}", client.number),
+            expire_ms: self.expire_ms,
+            grace_ms: self.grace_ms,
+            max_hold_ms: None,
+        };
+        let patient = Envelope { wait_ms: WAIT_MS, ..Envelope::local() };
+        let Receipt::Granted(grant) = self.book.submit(patient, Command::Acquire(ask))? else {
+            return Err("a lock was asked for and something else given".into());
+        };
+        self.book.balance()?;
+        client.work();
+        let answer = self.book.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
+        match self.book.submit(Envelope::local(), Command::Release { id: None, token: grant.token }) {
+            Err(error) if error.name != Name::LockLost => Err(error.into()),
+            _ => Ok(answer), // a lease that was lost needs no release
+        }
+    }
+
+    fn balance(&self) -> Got<Balance> {
+        self.book.balance()
+    }
+
+    fn audit(&self) -> Option<Got<Vec<String>>> {
+        Some(self.book.audit())
+    }
+}
+
+/// Our withdraw: reading, deciding and writing happen inside, so the client does its work before it asks.
+pub struct Plain(Book);
+
+impl Plain {
+    pub fn open(path: &Path, plan: &Plan) -> Got<Plain> {
+        Book::open(path, plan).map(Plain)
+    }
+}
+
+impl Guard for Plain {
+    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+        client.work();
+        self.0.withdraw(Envelope::local())
+    }
+
+    fn balance(&self) -> Got<Balance> {
+        self.0.balance()
+    }
+
+    fn audit(&self) -> Option<Got<Vec<String>>> {
+        Some(self.0.audit())
+    }
+}
+
+/// Our withdraw through a server of the lab's own, on a free port of this machine.
+pub struct PlainHttp {
+    book: Book,
+    agent: ureq::Agent,
+    url: String,
+    /// Stops when dropped.
+    _server: Server,
+}
+
+impl PlainHttp {
+    pub fn open(path: &Path, plan: &Plan) -> Got<PlainHttp> {
+        let book = Book::open(path, plan)?;
+        let clients = plan.clients as usize;
+        let limits = Limits { connections: clients + CONNECTIONS_SPARE, idle: IDLE, ..Limits::default() };
+        let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        let server = Server::start(listener, limits, Arc::clone(&book.app) as _)?;
+        let url = format!("http://{}/v1/wallets/{WALLET}/withdraw", server.address());
+        let agent = ureq::Agent::config_builder()
+            .proxy(None)
+            .http_status_as_error(false)
+            .max_idle_connections(clients) // each client keeps its connection
+            .max_idle_connections_per_host(clients)
+            .build()
+            .new_agent();
+        Ok(PlainHttp { book, agent, url, _server: server })
+    }
+}
+
+impl Guard for PlainHttp {
+    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+        client.work();
+        let mut answer = self.agent.post(&self.url).send_form([("amount", self.book.amount.to_string())])?;
+        let said = answer.body_mut().read_to_string()?; // to its end: then the connection can be used again
+        if answer.status().is_success() { Ok(Answer::Yes) } else { Err(said.into()) }
+    }
+
+    fn balance(&self) -> Got<Balance> {
+        self.book.balance()
+    }
+
+    fn audit(&self) -> Option<Got<Vec<String>>> {
+        Some(self.book.audit())
+    }
+}

@@ -1,0 +1,304 @@
+//! The lab: who loses money is seen to lose it, ours never does, and nothing stays behind.
+
+use crate::server::until;
+use crate::shell::{Place, Said};
+use rustix::process::Signal;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Small enough to be over soon.
+const SMALL: &str = "--clients 8 --requests 40 --work 1 --retry 5 --grace 20";
+/// A lease short enough to wait for, and long enough for others to come and go after it on a busy machine.
+const SHORT: &str = "--expire 200";
+
+/// With a lease that nobody outlives by accident.
+const PATIENT: &str = "--expire 60000 --no-stall";
+
+/// One whole run, and the chart it drew. All tests that look at one look at this one.
+fn whole_run() -> &'static (Value, String) {
+    static RUN: OnceLock<(Value, String)> = OnceLock::new();
+    RUN.get_or_init(|| {
+        let place = Place::new();
+        let answer = place.json(&format!("lab {SMALL} {SHORT} --in . --svg chart.svg"));
+        let chart = fs::read_to_string(place.path("chart.svg")).unwrap();
+        fs::remove_file(place.path("chart.svg")).unwrap();
+        assert_nothing_in(place.0.path());
+        (answer, chart)
+    })
+}
+
+fn row<'a>(answer: &'a Value, guard: &str, stalled: bool) -> &'a Value {
+    let mut rows = answer["guards"].as_array().unwrap().iter();
+    let found = rows.find(|row| row["guard"] == guard && row["stalled"] == stalled);
+    found.unwrap_or_else(|| panic!("no row of {guard}, stalled {stalled}, in {answer}"))
+}
+
+#[track_caller]
+fn assert_loses(answer: &Value, guard: &str, stalled: bool) {
+    let row = row(answer, guard, stalled);
+    assert_eq!(row["verdict"], "wrong", "{row}");
+    assert!(row["lost_updates"].as_i64().unwrap() > 0, "{row}");
+    assert_ne!(row["final_balance"], row["expected_balance"], "{row}");
+}
+
+#[track_caller]
+fn assert_right(answer: &Value, guard: &str, stalled: bool) {
+    let row = row(answer, guard, stalled);
+    let told = ["verdict", "final_balance", "expected_balance"].map(|field| row[field].as_str());
+    assert_eq!(told, [Some("right"), Some("0.00"), Some("0.00")], "{row}");
+    let counted = ["yes", "errors", "lost_updates"].map(|field| row[field].as_i64());
+    assert_eq!(counted, [Some(40), Some(0), Some(0)], "{row}");
+}
+
+#[track_caller]
+fn assert_nothing_in(folder: &Path) {
+    let left: Vec<_> = fs::read_dir(folder).unwrap().map(|item| item.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn who_loses_money_is_seen_to_lose_it() {
+    let (answer, _) = whole_run();
+    assert_loses(answer, "none", false);
+    assert_loses(answer, "none", true);
+    assert_loses(answer, "thread-two-processes", false);
+    assert_loses(answer, "row-textbook", true);
+}
+
+#[test]
+fn who_guards_it_loses_nothing_though_a_holder_stalls() {
+    let (answer, _) = whole_run();
+    for stalled in [false, true] {
+        for guard in ["thread", "optimistic", "lease", "plain", "plain-http"] {
+            assert_right(answer, guard, stalled);
+        }
+        for guard in ["lease", "plain", "plain-http"] {
+            assert_eq!(row(answer, guard, stalled)["ledger_audit"], "clean");
+        }
+    }
+    let told = row(answer, "lease", true)["refusals"].as_i64().unwrap();
+    assert!(told >= 1, "whoever stalled past its lease is told so, and begins anew");
+}
+
+#[test]
+fn the_textbook_row_is_right_as_long_as_nobody_stalls() {
+    let answer = Place::new().json(&format!("lab {SMALL} {PATIENT} --only row-textbook"));
+    assert_right(&answer, "row-textbook", false);
+}
+
+#[test]
+fn every_row_tells_everything() {
+    let (answer, _) = whole_run();
+    assert_eq!(answer["interrupted"], false);
+    let figures = ["wall_seconds", "requests_per_second", "p50_ms", "p99_ms", "max_ms", "refusals", "errors"];
+    for row in answer["guards"].as_array().unwrap().iter().filter(|row| row["verdict"] != "not run") {
+        assert!(figures.iter().all(|figure| row[*figure].is_number()), "{row}");
+        assert_eq!((&row["clients"], &row["requests"], &row["work_ms"]), (&8.into(), &40.into(), &1.into()));
+    }
+}
+
+#[cfg(not(feature = "redis"))]
+#[test]
+fn who_was_not_run_says_how_to_get_it() {
+    for guard in ["redis", "redis-textbook"] {
+        let row = row(&whole_run().0, guard, true);
+        assert_eq!((&row["verdict"], &row["final_balance"]), (&"not run".into(), &Value::Null));
+        assert!(row["why"].as_str().unwrap().contains("--features redis"), "{row}");
+    }
+}
+
+#[test]
+fn the_table_says_wrong_where_a_time_would_stand_and_fits_a_terminal() {
+    let said = Place::new().say(&format!("lab {SMALL} --in . --no-stall --only none,redis,plain"));
+    assert_eq!((said.exit, said.err.as_str()), (0, ""));
+    assert!(said.out.lines().all(|line| line.chars().count() <= 120), "{}", said.out);
+    let words = |guard: &str| {
+        let line = said.out.lines().find(|line| line.starts_with(&format!("{guard} "))).unwrap();
+        line.split_whitespace().collect::<Vec<_>>()
+    };
+    assert_eq!((words("none")[1], words("none").last()), ("WRONG", Some(&"WRONG")));
+    assert_eq!(words("plain").last(), Some(&"right"));
+    assert_eq!(words("redis")[1..3], ["not", "run:"]);
+    assert!(said.out.contains("86 s") && said.out.contains("9 s") && said.out.contains("Neither counts"));
+}
+
+/// Every tag that is opened is closed, in order; what is between is text.
+fn assert_well_formed(xml: &str) {
+    let mut open = Vec::new();
+    let mut rest = xml.trim();
+    while let Some((text, tag_on)) = rest.split_once('<') {
+        assert!(!text.contains('>') && text.split('&').skip(1).all(|entity| entity.contains(';')), "{text}");
+        let (tag, after) = tag_on.split_once('>').unwrap();
+        rest = after;
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name));
+        } else {
+            assert!(tag.matches('"').count() % 2 == 0, "{tag}");
+            if !tag.ends_with('/') {
+                open.push(tag.split_whitespace().next().unwrap());
+            }
+        }
+    }
+    assert_eq!((rest, open), ("", Vec::new()));
+}
+
+#[test]
+fn the_chart_is_well_formed_and_strikes_out_whoever_is_wrong() {
+    let (answer, chart) = whole_run();
+    assert_well_formed(chart);
+    assert!(chart.starts_with("<svg ") && chart.contains("<title") && chart.contains("<desc"), "{chart}");
+    let wrong = answer["guards"].as_array().unwrap().iter().filter(|row| row["verdict"] == "wrong").count();
+    assert_eq!(chart.matches("class=\"strike\"").count(), wrong);
+}
+
+#[test]
+fn a_file_that_is_no_chart_is_left_alone() {
+    let place = Place::new();
+    place.json("recharge alice 5");
+    let said = place.say("lab --svg cashbox.db");
+    assert_eq!((said.exit, said.err.as_str()), (2, "cashbox.db is there and is no chart, so it is left alone\n"));
+    assert_eq!(place.json("wallet alice")["balance"], "5.00");
+    for _ in 0..2 {
+        place.json(&format!("lab {SMALL} --only plain --no-stall --svg chart.svg"));
+        assert_well_formed(&fs::read_to_string(place.path("chart.svg")).unwrap());
+    }
+}
+
+#[test]
+fn bad_input_is_one_sentence() {
+    let place = Place::new();
+    for (line, exit, sentence) in [
+        ("--clients 0", 2, "--clients is between 1 and 10000, and 0 is not"),
+        ("--requests 0", 2, "--requests is between 1 and 10000000, and 0 is not"),
+        ("--redis http://127.0.0.1", 2, "a Redis is named as redis://HOST:PORT"),
+        ("--redis redis://127.0.0.1:1", 3, "cannot reach Redis at 127.0.0.1:1: "),
+        ("--in no/such/folder", 3, "cannot make a folder in no/such/folder: "),
+        ("--svg no/such/folder/chart.svg", 3, "cannot write no/such/folder/chart.svg: "),
+        ("--db cashbox.db", 2, "lab works on files of its own"),
+        ("--only nothing", 2, "error: invalid value 'nothing'"),
+        ("--original --retry 5", 2, "error: the argument"),
+    ] {
+        let said = place.say(&format!("lab {line}"));
+        assert_eq!((said.exit, said.out.as_str()), (exit, ""), "{line}");
+        assert!(said.err.starts_with(sentence), "{line}: {}", said.err);
+        assert!(said.err.lines().count() == 1 || said.err.starts_with("error: "), "{line}: {}", said.err);
+    }
+    assert_nothing_in(place.0.path());
+}
+
+#[test]
+fn more_clients_than_descriptors_are_refused_before_anything_is_tried() {
+    let place = Place::new();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -n 200 && exec \"$0\" lab --clients 100", env!("CARGO_BIN_EXE_cashbox")]);
+    let said = Said::from(shell.current_dir(place.0.path()).output().unwrap());
+    assert_eq!((said.exit, said.out.as_str(), said.err.lines().count()), (2, "", 1), "{}", said.err);
+    assert!(said.err.starts_with("--clients 100 needs "), "{}", said.err);
+}
+
+#[test]
+fn a_signal_stops_it_cleanly_with_what_there_is() {
+    let place = Place::new();
+    let long = "lab --in . --clients 2 --requests 10000 --work 1 --only none,plain --no-stall";
+    let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
+    until(|| first_file_is_there(place.0.path()));
+    lab.signal(Signal::INT);
+    let said = lab.said();
+    assert_eq!(said.exit, 128 + 2, "{}{}", said.out, said.err);
+    assert!(said.out.contains("Stopped before its end") && said.out.contains("not run: stopped"), "{}", said.out);
+    assert_nothing_in(place.0.path());
+}
+
+fn first_file_is_there(place: &Path) -> bool {
+    let folders = fs::read_dir(place).unwrap().flatten();
+    folders.into_iter().any(|folder| folder.path().join("none-undisturbed/wallet.db-wal").exists())
+}
+
+#[test]
+fn what_a_killed_one_left_is_removed_by_the_next_and_its_second_process_goes() {
+    let place = Place::new();
+    let long = "lab --in . --clients 2 --requests 1000000 --work 1 --only thread-two-processes";
+    let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
+    let file = |place: &Place| {
+        let folder = fs::read_dir(place.0.path()).unwrap().flatten().next()?;
+        Some(folder.path().join("thread-two-processes-undisturbed/wallet.db"))
+    };
+    until(|| file(&place).is_some_and(|file| processes_with(&file) == 2));
+    let file = file(&place).unwrap();
+    drop(lab); // killed
+    until(|| processes_with(&file) == 0);
+    assert!(file.exists());
+    place.json(&format!("lab {SMALL} --in . --only plain --no-stall"));
+    assert_nothing_in(place.0.path());
+}
+
+/// How many processes have the file open.
+fn processes_with(file: &Path) -> usize {
+    let file = fs::canonicalize(file).unwrap_or_default();
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let open = |process: fs::DirEntry| {
+        let mut open = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
+        open.any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == file))
+    };
+    processes.filter(|process| process.path().join("fd").exists()).map(open).filter(|has| *has).count()
+}
+
+/// With a Redis of the tests' own.
+#[cfg(feature = "redis")]
+mod redis {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+    use std::process::{Child, Command, Stdio};
+
+    struct Redis {
+        child: Child,
+        port: u16,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Redis {
+        fn start() -> Redis {
+            let folder = tempfile::tempdir().unwrap();
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let mut command = Command::new("redis-server");
+            command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]);
+            let child = command.arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+            let child =
+                child.expect("the tests of this feature start a redis-server (Debian: apt-get install redis-server)");
+            until(|| TcpStream::connect(("127.0.0.1", port)).is_ok());
+            Redis { child, port, _folder: folder }
+        }
+    }
+
+    impl Drop for Redis {
+        fn drop(&mut self) {
+            let _ = self.child.kill(); // it may have ended
+            let _ = self.child.wait();
+        }
+    }
+
+    #[test]
+    fn a_lock_in_redis_is_right_until_a_holder_stalls_and_the_textbook_never() {
+        let (redis, place) = (Redis::start(), Place::new());
+        let url = format!("redis://127.0.0.1:{}", redis.port);
+        let lab = format!("lab {SMALL} --in . --only redis,redis-textbook --redis {url}");
+        let undisturbed = place.json(&format!("{lab} {PATIENT}"));
+        assert_loses(&undisturbed, "redis-textbook", false);
+        assert_right(&undisturbed, "redis", false);
+        let stalled = place.json(&format!("{lab} {SHORT} --stall"));
+        assert_loses(&stalled, "redis-textbook", true);
+        assert_loses(&stalled, "redis", true);
+        assert_nothing_in(place.0.path());
+    }
+
+    #[test]
+    fn a_server_that_is_no_redis_is_none() {
+        let place = Place::new();
+        let server = place.serve("--open");
+        let url = server.url.replace("http", "redis");
+        let said = place.say(&format!("lab {SMALL} --redis {url}"));
+        assert_eq!((said.exit, said.err.lines().count()), (3, 1), "{}", said.err);
+    }
+}
