@@ -105,3 +105,19 @@ fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
     assert_eq!(told(), "STOPPING=1");
     assert!(server.wait().unwrap().success());
 }
+
+#[test]
+fn an_auditor_learns_whether_anything_was_rewritten_since() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": "5" })).is(200);
+    let noted = admin.get("/v1/verify").is(200).text("last_hash");
+    admin.post("/v1/wallets/alice/withdraw", json!({ "amount": "1" })).is(200);
+    let auditor = server.role("auditor");
+    assert_eq!(auditor.get(&format!("/v1/verify?since={noted}")).is(200)["ok"], true);
+    let unknown = auditor.get(&format!("/v1/verify?since={}", "ab".repeat(32))).is(200);
+    assert_eq!(unknown["findings"][0]["check"], "what was there before is there still");
+    for since in ["", "ab", &"zz".repeat(32), &"ab".repeat(33)] {
+        auditor.get(&format!("/v1/verify?since={since}")).refuses(400, "invalid_request");
+    }
+}
