@@ -19,10 +19,7 @@ pub(super) const FENCES_SKIPPED: i64 = 1 << 32;
 
 /// Copies the file, beside whoever has it, to `target`; says what is in the copy.
 pub fn back_up(db: &Path, target: &Path, replace: bool, progress: Progress<'_>) -> Result<Report, Failed> {
-    if !replace && target.exists() {
-        return Err(Failed::InTheWay(target.to_owned()));
-    }
-    let partial = Partial::begin(target)?;
+    let partial = Partial::begin_unless_there(target, replace)?;
     copy(db, &partial.path, progress)?;
     partial.finish(db, target, replace, progress)
 }
@@ -35,10 +32,7 @@ pub fn restore(
     replace: bool,
     progress: Progress<'_>,
 ) -> Result<(Report, Option<PathBuf>), Failed> {
-    if !replace && db.exists() {
-        return Err(Failed::InTheWay(db.to_owned()));
-    }
-    let partial = Partial::begin(db)?;
+    let partial = Partial::begin_unless_there(db, replace)?;
     copy(backup, &partial.path, progress)?;
     bring_up(&partial.path).map_err(failed_at(backup))?;
     let report = partial.check(backup, progress)?;

@@ -45,6 +45,8 @@ pub struct Desk {
     pub(super) refuses_waiting: bool,
     /// When those were last dropped from the queues whose clients have gone.
     pub(super) dropped_gone_ms: i64,
+    /// Whether the last batch was lost for want of space that nobody had foreseen.
+    disk_is_full: bool,
     /// Set when a commit's outcome is unknown: nothing is done any more.
     doubt: Option<Error>,
     pub(super) stats: Arc<Stats>,
@@ -95,6 +97,7 @@ impl Desk {
             sweep: Sweep::new(options.keep_keys_days),
             refuses_waiting: false,
             dropped_gone_ms: i64::MIN / 2,
+            disk_is_full: false,
             doubt: None,
             stats: Arc::clone(stats),
         };
@@ -175,7 +178,7 @@ impl Desk {
         }
         let space = self.space.check(self.clock.boot_ms());
         stats::set(&self.stats.free_bytes, self.space.free);
-        self.stats.storage_full.store(space.is_err(), Relaxed);
+        self.stats.storage_full.store(space.is_err() || self.disk_is_full, Relaxed);
         if let Some(error) = self.doubt.clone().or(space.err()) {
             for work in std::mem::take(&mut self.backlog) {
                 send(work.clients, Outcome::from(error.clone()));
@@ -184,11 +187,17 @@ impl Desk {
         }
         let mut answers = Vec::with_capacity(self.backlog.len().min(BATCH_MAX));
         let outcome = self.transact(conn, &mut answers);
+        let errors = answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
+        let mut errors = outcome.as_ref().err().map(|Lost(error)| error).into_iter().chain(errors);
+        let full = errors.find(|error| error.name == Name::StorageFull).cloned();
+        self.note_space(full.as_ref());
         let lost = outcome.err().map(|Lost(error)| {
             if !conn.is_autocommit() {
                 let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
             }
-            crate::log::error("the batch is lost", &error);
+            if error.name != Name::StorageFull {
+                crate::log::error("the batch is lost", &error);
+            }
             self.waiting.look_again_at(now + LOOK_AGAIN_MS);
             self.expire(now);
             error
@@ -200,6 +209,17 @@ impl Desk {
             self.board.ring();
         }
         stats::set(&self.stats.parked, self.waiting.len() as u64);
+    }
+
+    /// Says that there is no space left, and that there is again: each once, and not with every batch.
+    fn note_space(&mut self, full: Option<&Error>) {
+        let was_full = std::mem::replace(&mut self.disk_is_full, full.is_some());
+        match full {
+            Some(error) if !was_full => crate::log::error("nothing can be written", error),
+            None if was_full => crate::log::info("writing goes on", &"there is space again"),
+            _ => {}
+        }
+        self.stats.storage_full.store(full.is_some(), Relaxed);
     }
 
     fn transact(&mut self, conn: &Connection, answers: &mut Answers) -> Result<(), Lost> {

@@ -86,10 +86,7 @@ pub fn import(
     wish: Wish,
     progress: Progress<'_>,
 ) -> Result<(Report, Option<PathBuf>), Refused> {
-    if !wish.replace && db.exists() {
-        return Err(Failed::InTheWay(db.to_owned()).into());
-    }
-    let partial = Partial::begin(db)?;
+    let partial = Partial::begin_unless_there(db, wish.replace)?;
     let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
     schema::prepare(&mut conn, &partial.path).map_err(failed_at(&partial.path))?;
     fill(&mut conn, &partial.path, lines)?;

@@ -47,6 +47,15 @@ pub struct Partial {
 }
 
 impl Partial {
+    /// Begins if nothing has that name, or what has it may be replaced.
+    pub fn begin_unless_there(target: &Path, replace: bool) -> Result<Partial, Failed> {
+        match target.symlink_metadata() {
+            Ok(_) if target.is_dir() => Err(Failed::Open(target.to_owned(), OpenError::new("it is a folder"))),
+            Ok(_) if !replace => Err(Failed::InTheWay(target.to_owned())),
+            _ => Partial::begin(target),
+        }
+    }
+
     pub fn begin(target: &Path) -> Result<Partial, Failed> {
         let path = beside(target, "partial");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);

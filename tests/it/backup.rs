@@ -119,6 +119,7 @@ fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
         ("backup copy.db --db none.db", 1, "is there already"),
         ("backup new.db --db none.db", 3, "there is no such file"),
         ("restore copy.db --replace", 3, "has it (process"),
+        ("backup . --replace", 3, "it is a folder"),
         ("restore cashbox.db", 2, "this is the file itself"),
         ("restore none.db --db new.db", 3, "there is no such file"),
     ] {

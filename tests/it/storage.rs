@@ -27,6 +27,8 @@ fn a_full_disk_refuses_writing_goes_on_reading_and_recovers() {
         assert!(done < 10_000, "eight pages are never full");
     };
     assert_eq!(full.name, Name::StorageFull);
+    let says_full = |book: &Book| book.stats().storage_full.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(says_full(&book), "to whoever asks for its health");
     assert!(done > 0);
     let all = (0..50).map(|i| (keyed(&format!("b{i}")), recharge("bob", "100"))).collect();
     let answers = book.submit_all(all);
@@ -42,6 +44,7 @@ fn a_full_disk_refuses_writing_goes_on_reading_and_recovers() {
     book.open();
     let retried = book.submit(keyed(&format!("k{done}")), recharge("alice", "1"));
     assert!(retried.result.is_ok() && !retried.replayed, "a full disk is not remembered: {retried:?}");
+    assert!(!says_full(&book));
     assert_eq!(book.balance("alice"), format!("{}.00", done + 1));
     book.assert_sound();
 }
