@@ -17,6 +17,7 @@
 //! *The store:* [`store`] — one file, one writer with group commit, a few readers, the audit.
 //!
 //! *Faces:* [`http`] and [`cli`]. They have no opinion about money: they build a command, submit it, show the receipt.
+//! [`bench`](mod@bench) is none of them: it is a client, who measures a server and then checks it.
 //!
 //! # What always holds
 //!
@@ -51,6 +52,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod command;

@@ -6,12 +6,10 @@
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name); below them [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`],
-//! [`machine`].
+//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name); below them [`run`], [`server`],
+//! [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::bench`, the same that `cashbox bench` has.
 
 mod batch;
-mod client;
-mod fleet;
 mod locks;
 mod machine;
 mod money;
@@ -19,6 +17,7 @@ mod parked;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;
+mod run;
 mod server;
 mod single;
 mod start;
@@ -26,10 +25,8 @@ mod usage;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use fleet::Plan;
 use report::{Form, Outcome, figure};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// What can fail here has nobody to handle it but the reader of the message.
 type Got<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -87,14 +84,6 @@ struct Settings {
 }
 
 impl Settings {
-    fn plan(&self) -> Plan {
-        Plan {
-            warm_up: Duration::from_secs(self.warm_up),
-            measured: Duration::from_secs(self.seconds),
-            drivers: self.drivers.into(),
-        }
-    }
-
     fn form(&self) -> Form {
         match (self.json, self.markdown) {
             (true, _) => Form::Json,

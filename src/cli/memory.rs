@@ -1,6 +1,6 @@
-//! `--memory`: a real database in a private folder that goes when its process does.
+//! `--memory`: a real database in a private folder that goes when its process does. `bench` has one too.
 //!
-//! The folder lies in memory where the system has such a place. A lock file inside says that somebody lives there;
+//! The folder lies in memory where the system has such a place, unless it is to be on a disk. A lock file inside says that somebody lives there;
 //! a folder whose lock nobody holds is a dead process's, and goes when the next one moves in.
 
 use crate::secret;
@@ -10,8 +10,10 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-const PREFIX: &str = "cashbox-memory-";
+const PREFIX: &str = "cashbox-temporary-";
 const LOCK: &str = "lock";
+/// What file systems in memory, tmpfs and ramfs, say of themselves.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A folder of our own. Removed when dropped.
 #[derive(Debug)]
@@ -26,6 +28,17 @@ impl Folder {
     pub fn new() -> io::Result<Folder> {
         let in_memory = Folder::new_in(Path::new("/dev/shm"));
         in_memory.or_else(|_| Folder::new_in(&std::env::temp_dir()))
+    }
+
+    /// Makes a folder where temporary files go, which is a disk unless the system or `TMPDIR` has it otherwise.
+    pub fn on_disk() -> io::Result<Folder> {
+        Folder::new_in(&std::env::temp_dir())
+    }
+
+    /// Whether it is in memory after all.
+    pub fn is_in_memory(&self) -> bool {
+        // A kind is a signed number on some machines, an unsigned one on others, of any width.
+        rustix::fs::statfs(&self.path).is_ok_and(|system| IN_MEMORY.contains(&(system.f_type as u32)))
     }
 
     fn new_in(place: &Path) -> io::Result<Folder> {

@@ -5,6 +5,7 @@
 //! Has no opinion about money.
 
 mod admin;
+mod bench;
 mod call;
 mod door;
 mod exit;
@@ -120,6 +121,8 @@ enum Verb {
     Lock(lock::Lock),
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify,
+    /// Measure a server under load, one of its own or the one at --url, and audit it; exit code 4 if a cent is missing
+    Bench(bench::Bench),
 }
 
 /// Does what the arguments say.
@@ -139,6 +142,7 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
     let exit = match cli.verb {
         Verb::Lock(lock) => return lock.run(&cli.common),
         Verb::Serve(serve) => serve.run(&cli.common),
+        Verb::Bench(bench) => bench.run(&cli.common),
         Verb::Verify => verify::run(&desk()?),
         Verb::Recharge(verb) => verb.run(&desk()?),
         Verb::Withdraw(verb) => verb.run(&desk()?),

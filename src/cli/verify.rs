@@ -19,13 +19,15 @@ const AUDIT_TIME: Duration = Duration::from_secs(3_600);
 pub fn run(desk: &Desk) -> Result<Exit, Trouble> {
     let answer = match &desk.door {
         Door::File { db, .. } => Answer { status: 200, body: audited(db)? },
-        Door::Url { .. } => {
-            let call = Call { patience: AUDIT_TIME, ..Call::get(&["v1", "verify"]) };
-            desk.door.answer(&call)?
-        }
+        Door::Url { .. } => desk.door.answer(&call())?,
     };
     let exit = desk.tell(&answer, text)?;
     Ok(if answer.body["ok"] == false { Exit::Damage } else { exit })
+}
+
+/// Has a server elsewhere audit its file.
+pub fn call() -> Call {
+    Call { patience: AUDIT_TIME, ..Call::get(&["v1", "verify"]) }
 }
 
 fn audited(db: &Path) -> Result<Value, Trouble> {
