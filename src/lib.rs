@@ -18,6 +18,7 @@
 //!
 //! *Faces:* [`http`] and [`cli`]. They have no opinion about money: they build a command, submit it, show the receipt.
 //! [`lab`] tries them beside other ways to guard a balance.
+//! [`bench`](mod@bench) is none of them: it is a client, who measures a server and then checks it.
 //!
 //! # What always holds
 //!
@@ -52,6 +53,7 @@
 //! # }
 //! ```
 
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod command;

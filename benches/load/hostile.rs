@@ -2,6 +2,7 @@
 
 use crate::money::{USERS, drive_withdrawals, settle, wallets};
 use crate::report::{Outcome, figure};
+use crate::run::ms;
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
 use std::io::Write;
@@ -23,7 +24,7 @@ pub fn hostile(settings: &Settings) -> Got<Outcome> {
     let mut wallets = wallets(&server, USERS)?;
     let (alone, before) = drive_withdrawals(&server, &mut wallets, settings)?;
     let over = AtomicBool::new(false);
-    let (address, over_now) = (server.address, &over);
+    let (address, over_now) = (server.site.address, &over);
     let driven = scope(|scope| {
         let idle = (0..IDLE).map(|_| TcpStream::connect(address)).collect::<Result<Vec<_>, _>>()?;
         scope.spawn(move || drip(address, over_now));
@@ -42,8 +43,8 @@ pub fn hostile(settings: &Settings) -> Got<Outcome> {
                 "/s",
             ),
             figure("without them", alone.rate, "/s"),
-            figure("p99 beside them", beside.latencies.ms(0.99), "ms"),
-            figure("p99 without them", alone.latencies.ms(0.99), "ms"),
+            figure("p99 beside them", ms(&beside.latencies, 990), "ms"),
+            figure("p99 without them", ms(&alone.latencies, 990), "ms"),
         ],
         checked,
         wrong,

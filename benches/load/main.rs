@@ -7,11 +7,10 @@
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
 //! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; below them
-//! [`fleet`] (many connections, few threads), [`client`], [`server`], [`usage`], [`report`], [`machine`].
+//! [`run`], [`server`], [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::bench`, the same that
+//! `cashbox bench` has.
 
 mod batch;
-mod client;
-mod fleet;
 mod hostile;
 mod locks;
 mod machine;
@@ -20,6 +19,7 @@ mod parked;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;
+mod run;
 mod server;
 mod single;
 mod start;
@@ -28,10 +28,8 @@ mod usage;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use fleet::Plan;
 use report::{Form, Outcome, figure};
 use std::process::ExitCode;
-use std::time::Duration;
 
 /// What can fail here has nobody to handle it but the reader of the message.
 type Got<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -91,14 +89,6 @@ struct Settings {
 }
 
 impl Settings {
-    fn plan(&self) -> Plan {
-        Plan {
-            warm_up: Duration::from_secs(self.warm_up),
-            measured: Duration::from_secs(self.seconds),
-            drivers: self.drivers.into(),
-        }
-    }
-
     fn form(&self) -> Form {
         match (self.json, self.markdown) {
             (true, _) => Form::Json,

@@ -1,11 +1,13 @@
 //! Very many who wait for one lock: what they cost, and that nobody else minds.
 
-use crate::client::{Client, request};
-use crate::fleet::Latencies;
-use crate::locks::{acquire, release};
-use crate::report::{Outcome, count, figure};
-use crate::server::{ADMIN, Folder, Server};
+use crate::report::{Outcome, figure};
+use crate::run::ms;
+use crate::server::{Folder, Server};
 use crate::{Got, Settings, usage};
+use cashbox::bench::client::{Caller, Client};
+use cashbox::bench::latencies::Latencies;
+use cashbox::bench::pairs::{acquire, release};
+use cashbox::bench::report::count;
 use rustix::process::{Resource, getrlimit};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -27,24 +29,24 @@ pub fn parked(_: &Settings) -> Got<Outcome> {
     }
     let folder = Folder::new()?;
     let server = Server::start_with(&folder, &LIMITS)?;
-    let mut client = server.client()?;
-    let alone = pairs(&mut client)?;
+    let (caller, mut client) = (&server.site.caller, server.client()?);
+    let alone = pairs(caller, &mut client)?;
     let idle = usage::memory(server.process())?;
-    let held = client.ask(&acquire("/v1/locks/shared", 0))?;
+    let held = client.ask(&acquire(caller, "/v1/locks/shared", 0))?;
     held.must_be(201)?;
-    let wait = acquire("/v1/locks/shared", WAIT_MS);
+    let wait = acquire(caller, "/v1/locks/shared", WAIT_MS);
     let mut waiters = Vec::with_capacity(WAITERS);
     for _ in 0..WAITERS {
         let mut waiter = server.client()?;
         waiter.send(&wait)?;
         waiters.push(waiter);
     }
-    let look = request("GET", "/v1/locks/shared", ADMIN, "", "");
+    let look = server.request("GET", "/v1/locks/shared", "", "");
     while client.ask(&look)?.number("queue") != Some(WAITERS as i64) {
         sleep(LOOK_EVERY);
     }
     let memory = usage::memory(server.process())?;
-    let beside = pairs(&mut client)?;
+    let beside = pairs(caller, &mut client)?;
     drop(client);
     let mut wrong = server.stop_and_audit()?;
     let told =
@@ -56,8 +58,8 @@ pub fn parked(_: &Settings) -> Got<Outcome> {
         figures: vec![
             figure(format!("resident memory, {} waiters", count(WAITERS as u64)), memory as f64 / MIB, "MiB"),
             figure("before they came", idle as f64 / MIB, "MiB"),
-            figure("acquire and release of another lock, p50", beside.ms(0.5), "ms"),
-            figure("before they came", alone.ms(0.5), "ms"),
+            figure("acquire and release of another lock, p50", ms(&beside, 500), "ms"),
+            figure("before they came", ms(&alone, 500), "ms"),
         ],
         checked: format!("all {} were answered when the server stopped; audit clean", count(WAITERS as u64)),
         wrong,
@@ -65,13 +67,13 @@ pub fn parked(_: &Settings) -> Got<Outcome> {
 }
 
 /// The times of some pairs on a lock that nobody else wants.
-fn pairs(client: &mut Client) -> Got<Latencies> {
+fn pairs(caller: &Caller, client: &mut Client) -> Got<Latencies> {
     let mut took = Vec::with_capacity(PAIRS);
     for _ in 0..PAIRS {
         let begun = Instant::now();
-        let give_back = release("/v1/locks/own", &client.ask(&acquire("/v1/locks/own", 0))?)?;
+        let give_back = release(caller, "/v1/locks/own", &client.ask(&acquire(caller, "/v1/locks/own", 0))?)?;
         client.ask(&give_back)?.must_be(204)?;
-        took.push(begun.elapsed().as_micros() as u32);
+        took.push(begun.elapsed());
     }
-    Ok(Latencies::new(took))
+    Ok(took.into_iter().collect())
 }

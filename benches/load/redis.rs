@@ -2,9 +2,11 @@
 //! `SET key value NX PX ttl`, and a script that deletes the key if it still has the value. No fence, no queue, and what
 //! is promised after a crash is what `appendfsync` says.
 
-use crate::fleet::Latencies;
-use crate::report::{Figure, Outcome, count, figure};
+use crate::report::{Figure, Outcome, figure};
+use crate::run::{ms, plan};
 use crate::{Got, Settings};
+use cashbox::bench::latencies::Latencies;
+use cashbox::bench::report::count;
 use redis::{Client, Connection, Script, SetExpiry, SetOptions};
 use std::net::TcpListener;
 use std::path::Path;
@@ -45,11 +47,11 @@ pub fn redis(settings: &Settings) -> Got<Outcome> {
 }
 
 fn figures_of(how: &str, done: u64, took: Latencies, settings: &Settings) -> [Figure; 3] {
-    let rate = done as f64 / settings.plan().measured.as_secs_f64();
+    let rate = done as f64 / plan(settings).measured.as_secs_f64();
     [
         figure(format!("Redis, {how}: acquire and release, {CONNECTIONS} connections"), rate, "pairs/s"),
-        figure("p50 of either", took.ms(0.5), "ms"),
-        figure("p99 of either", took.ms(0.99), "ms"),
+        figure("p50 of either", ms(&took, 500), "ms"),
+        figure("p99 of either", ms(&took, 990), "ms"),
     ]
 }
 
@@ -57,18 +59,18 @@ fn figures_of(how: &str, done: u64, took: Latencies, settings: &Settings) -> [Fi
 /// request took.
 fn drive(server: &Server, settings: &Settings) -> Got<(u64, Latencies)> {
     let connections = (0..CONNECTIONS).map(|_| server.connect()).collect::<Got<Vec<_>>>()?;
-    let from = Instant::now() + settings.plan().warm_up;
-    let until = from + settings.plan().measured;
+    let from = Instant::now() + plan(settings).warm_up;
+    let until = from + plan(settings).measured;
     let took = scope(|scope| {
         let each = connections.into_iter().enumerate();
         let all: Vec<_> = each.map(|(number, conn)| scope.spawn(move || pairs(conn, number, from, until))).collect();
         all.into_iter().map(|one| one.join().expect("a client does not panic")).collect::<Got<Vec<_>>>()
     })?;
-    let took: Vec<u32> = took.concat();
-    Ok((took.len() as u64 / 2, Latencies::new(took)))
+    let took: Latencies = took.into_iter().flatten().collect();
+    Ok((took.count() / 2, took))
 }
 
-fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> Got<Vec<u32>> {
+fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> Got<Vec<Duration>> {
     let key = format!("own-{number}");
     let options =
         SetOptions::default().conditional_set(redis::ExistenceCheck::NX).with_expiration(SetExpiry::PX(TTL_MS));
@@ -85,8 +87,8 @@ fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> 
             return Err(format!("{key} was not had, or not given back").into());
         }
         if (from..until).contains(&begun) {
-            took.push((between - begun).as_micros() as u32);
-            took.push(between.elapsed().as_micros() as u32);
+            took.push(between - begun);
+            took.push(between.elapsed());
         }
     }
     Ok(took)

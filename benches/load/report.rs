@@ -1,5 +1,6 @@
 //! Figures, each beside the check without which it would mean nothing.
 
+use cashbox::bench::report::grouped;
 use serde_json::json;
 
 /// One figure.
@@ -47,23 +48,6 @@ impl Figure {
         let space = if self.unit.starts_with('/') || self.unit.is_empty() { "" } else { " " };
         format!("{}{space}{}", grouped(&format!("{:.digits$}", self.value)), self.unit)
     }
-}
-
-/// An integer with commas between its thousands.
-pub fn count(number: u64) -> String {
-    grouped(&number.to_string())
-}
-
-fn grouped(digits: &str) -> String {
-    let whole = digits.find('.').unwrap_or(digits.len());
-    let mut text = String::new();
-    for (place, digit) in digits.char_indices() {
-        if place > 0 && place < whole && (whole - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// What is said before the first figure.

@@ -1,38 +1,26 @@
-//! The program itself, as it is shipped, on a file of its own in a folder of its own; and what of it is measured and
-//! checked from outside.
+//! The program as it was built, on a file of its own in a folder of its own; and what of it is only looked at here.
 
 use crate::Got;
-use crate::client::{Client, request};
-use rustix::process::{Pid, Signal, kill_process};
+use cashbox::bench::client::Client;
+use cashbox::bench::server::{Server as Child, clean_command};
+use cashbox::bench::wallet::Wallet;
 use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cashbox");
-/// An admin's access token, known to nobody else because the server listens on loopback and for some seconds.
-pub const ADMIN: &str = "cbx_for-the-length-of-one-measurement";
 
 /// A folder on disk with a file of cashbox's in it, gone at the end.
 pub struct Folder(TempDir);
 
 /// A running server.
-pub struct Server {
-    child: Child,
-    db: PathBuf,
-    pub address: SocketAddr,
-    /// From starting the process to its `listening on`.
-    pub started_in: Duration,
-}
+pub struct Server(Child);
 
 impl Folder {
     pub fn new() -> Got<Folder> {
-        let folder = tempfile::Builder::new().prefix("load").tempdir_in(base())?;
-        fs::write(folder.path().join("token"), ADMIN)?;
-        Ok(Folder(folder))
+        Ok(Folder(tempfile::Builder::new().prefix("load").tempdir_in(base())?))
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -57,6 +45,13 @@ pub fn base() -> &'static Path {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
 }
 
+impl Deref for Server {
+    type Target = Child;
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
 impl Server {
     pub fn start(folder: &Folder) -> Got<Server> {
         Server::start_with(folder, &[])
@@ -64,90 +59,38 @@ impl Server {
 
     /// With more options.
     pub fn start_with(folder: &Folder, options: &[&str]) -> Got<Server> {
-        let db = folder.file("cashbox.db");
-        let mut command = clean_command();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--db"]).arg(&db);
-        command.arg("--token-file").arg(folder.file("token")).args(options).stdin(Stdio::null()).stdout(Stdio::piped());
-        let begun = Instant::now();
-        let mut child = command.spawn()?;
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().ok_or("no stdout")?).read_line(&mut line)?;
-        let started_in = begun.elapsed();
-        let Some(address) = line.trim().strip_prefix("listening on http://") else {
-            let _ = child.kill();
-            return Err(format!("the server did not start, it said {line:?} and {}", child.wait()?).into());
-        };
-        Ok(Server { address: address.parse()?, child, db, started_in })
+        Ok(Server(Child::start(Path::new(PROGRAM), &folder.file("cashbox.db"), options)?))
     }
 
-    /// A client, for what is not measured.
-    pub fn client(&self) -> Got<Client> {
-        Ok(Client::connect(self.address)?)
+    /// A request of the admin's.
+    pub fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Vec<u8> {
+        self.site.caller.request(method, target, headers, body)
     }
 
-    /// Money into a user's wallet, and an access token of the user's.
-    pub fn open_wallet(&self, client: &mut Client, user: &str, amount: &str) -> Got<String> {
-        let body = format!(r#"{{"amount":"{amount}"}}"#);
-        let recharge = request("POST", &format!("/v1/wallets/{user}/recharge"), ADMIN, "", &body);
-        client.ask(&recharge)?.must_be(200)?;
-        let mint = request("POST", "/v1/tokens", ADMIN, "", &format!(r#"{{"role":"user","user":"{user}"}}"#));
-        let answer = client.ask(&mint)?;
-        answer.must_be(201)?;
-        Ok(answer.field("token").ok_or("no token in the answer")?.to_owned())
-    }
-
-    /// The balance in cents.
-    pub fn balance(&self, client: &mut Client, user: &str) -> Got<i64> {
-        let answer = client.ask(&request("GET", &format!("/v1/wallets/{user}"), ADMIN, "", ""))?;
-        answer.must_be(200)?;
-        Ok(answer.field("balance").ok_or("no balance in the answer")?.replace('.', "").parse()?)
+    /// The same wallet, worked with by the admin.
+    pub fn of_admin(&self, wallet: &Wallet) -> Wallet {
+        Wallet { caller: self.site.caller.clone(), ..wallet.clone() }
     }
 
     /// One of the server's own counters.
     pub fn counter(&self, client: &mut Client, name: &str) -> Got<f64> {
-        let answer = client.ask(&request("GET", "/metrics", ADMIN, "", ""))?;
+        let answer = client.ask(&self.request("GET", "/metrics", "", ""))?;
         answer.must_be(200)?;
         let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         Ok(line.ok_or_else(|| format!("no {name} in the metrics"))?.parse()?)
     }
 
-    /// The process, for what `/proc` says of it.
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Stops it as an operator would; an error if it does not end well.
-    pub fn stop(mut self) -> Got<()> {
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
-        let exit = self.child.wait()?;
-        if exit.success() { Ok(()) } else { Err(format!("the server ended with {exit}").into()) }
+    pub fn stop(self) -> Got<()> {
+        Ok(self.0.stop()?)
     }
 
     /// Stops it and audits what it leaves; what is wrong, if anything.
     pub fn stop_and_audit(self) -> Got<Vec<String>> {
-        let db = self.db.clone();
-        let mut wrong: Vec<String> = self.stop().err().into_iter().map(|error| error.to_string()).collect();
-        let verify = clean_command().args(["verify", "--db"]).arg(&db).output()?;
-        if !verify.status.success() {
-            wrong.push(format!("the audit found: {}", String::from_utf8_lossy(&verify.stdout).trim()));
-        }
-        Ok(wrong)
+        Ok(self.0.stop_and_audit()?)
     }
 }
 
-impl Drop for Server {
-    /// Where a run broke off. A server that was stopped is gone already, and this says nothing to it.
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// The program without the settings of whoever runs this.
-pub fn clean_command() -> Command {
-    let mut command = Command::new(PROGRAM);
-    for setting in ["CASHBOX_DB", "CASHBOX_LISTEN", "CASHBOX_TOKEN", "CASHBOX_URL"] {
-        command.env_remove(setting);
-    }
-    command
+/// The program, to be run beside a server.
+pub fn command() -> Command {
+    clean_command(Path::new(PROGRAM))
 }

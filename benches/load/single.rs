@@ -1,11 +1,13 @@
 //! One client, one withdrawal at a time; beside it the same statements on SQLite alone, in the same run and by turns,
 //! so that a busy machine slows both.
 
-use crate::fleet::{Latencies, Plan, drive};
-use crate::money::{Withdraw, settle, wallets};
+use crate::money::{settle, settled, wallets};
 use crate::report::{Outcome, figure};
+use crate::run::{Plan, drive, ms};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
+use cashbox::bench::latencies::Latencies;
+use cashbox::bench::script::Move;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,25 +20,24 @@ pub fn single(settings: &Settings) -> Got<Outcome> {
     let folder = Folder::new()?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, 1)?;
-    let mut script = [Withdraw::new(&wallets[0], settings.counted_keys)];
+    let mut script = [Move::withdraw(&wallets, 0, settings.counted_keys)];
     let mut alone = Alone::open(&folder.file("alone.db"))?;
-    let turn = Plan { warm_up: TURN / 5, measured: TURN, drivers: 1 };
-    let (mut with, mut without, mut median) = (Vec::new(), Vec::new(), Vec::new());
+    let turn = Plan { warm_up: TURN / 5, measured: TURN, rate: None, drivers: 1 };
+    let (mut with, mut without, mut median) = (Vec::new(), Vec::new(), Latencies::default());
     for _ in 0..settings.seconds.max(3) {
         let run = drive(&server, &mut script, turn)?;
         with.push(run.rate);
-        median.push((run.latencies.ms(0.5) * 1_000.0) as u32);
+        median.add(Duration::from_micros(run.latencies.at(500).unwrap_or_default()));
         without.push(alone.withdraw_for(TURN)?);
     }
-    let done = script[0].done;
-    wallets[0].expected -= i64::try_from(done)?;
+    let done = settled(&script, &mut wallets);
     let (checked, mut wrong) = settle(server, &wallets, done)?;
     wrong.extend(alone.wrong()?);
     let (with, without) = (middle(with), middle(without));
     Ok(Outcome {
         figures: vec![
             figure("one client, one durable withdrawal at a time", with, "/s"),
-            figure("p50", Latencies::new(median).ms(0.5), "ms"),
+            figure("p50", ms(&median, 500), "ms"),
             figure("the same statements on SQLite alone, a commit each", without, "/s"),
             figure("of that, over HTTP", 100.0 * with / without, "%"),
         ],

@@ -1,11 +1,15 @@
 //! A large file: how soon a server is there, what memory it takes, what a withdrawal takes on disk.
 
-use crate::batch::Batch;
-use crate::fleet::{Latencies, Script};
-use crate::money::{USERS, Wallet, drive_withdrawals, settle, wallets};
-use crate::report::{Outcome, count, figure};
+use crate::money::{USERS, drive_withdrawals, settle, settled, wallets};
+use crate::report::{Outcome, figure};
+use crate::run::ms;
 use crate::server::{Folder, Server};
 use crate::{Got, Settings, usage};
+use cashbox::bench::fleet::Script;
+use cashbox::bench::latencies::Latencies;
+use cashbox::bench::report::count;
+use cashbox::bench::script::Batch;
+use cashbox::bench::wallet::Wallet;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -27,11 +31,11 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
     let (_, mut wrong) = settle(server, &wallets, made)?;
     let size = folder.size()?;
 
-    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    let (mut cold, mut warm) = (Latencies::default(), Latencies::default());
     for _ in 0..STARTS {
         folder.leave_memory()?;
-        cold.push(start_once(&folder)?);
-        warm.push(start_once(&folder)?);
+        cold.add(start_once(&folder)?);
+        warm.add(start_once(&folder)?);
     }
     server = Server::start(&folder)?;
     sleep(SETTLED);
@@ -44,12 +48,8 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
     let entries = count(made);
     Ok(Outcome {
         figures: vec![
-            figure(
-                format!("start with {entries} entries, none of the file in memory"),
-                Latencies::new(cold).ms(0.5),
-                "ms",
-            ),
-            figure("start again", Latencies::new(warm).ms(0.5), "ms"),
+            figure(format!("start with {entries} entries, none of the file in memory"), ms(&cold, 500), "ms"),
+            figure("start again", ms(&warm, 500), "ms"),
             figure("resident memory, idle", idle as f64 / MIB, "MiB"),
             figure(
                 format!("resident memory, {} busy connections", settings.connections),
@@ -68,27 +68,26 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
 /// Withdraws at least `entries` cents in batches; how many it were.
 pub fn fill(server: &Server, wallets: &mut [Wallet], entries: u64) -> Got<u64> {
     let each = entries.div_ceil(STEP * AT_ONCE);
-    let send = |wallets: &[Wallet]| {
-        let (mut client, mut batch) = (server.client()?, Batch::new(wallets, STEP));
+    let by_admin: Vec<_> = wallets.iter().map(|wallet| server.of_admin(wallet)).collect();
+    let send = || {
+        let (mut client, mut batch) = (server.client()?, Batch::new(&by_admin, STEP as usize));
         for _ in 0..each {
             let answer = client.ask(batch.next())?;
             batch.heard(&answer)?;
         }
-        Got::Ok(batch.done)
+        Got::Ok(batch)
     };
-    let done = scope(|scope| {
-        let (send, wallets) = (&send, &*wallets);
-        let senders: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(move || send(wallets))).collect();
-        senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).sum::<Got<u64>>()
+    let sent = scope(|scope| {
+        let senders: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(send)).collect();
+        senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect::<Got<Vec<_>>>()
     })?;
-    Batch::expect(wallets, done)?;
-    Ok(done)
+    Ok(settled(&sent, wallets))
 }
 
-/// Microseconds until it listened.
-fn start_once(folder: &Folder) -> Got<u32> {
+/// The time until it listened.
+fn start_once(folder: &Folder) -> Got<Duration> {
     let server = Server::start(folder)?;
-    let us = server.started_in.as_micros() as u32;
+    let time = server.started_in;
     server.stop()?;
-    Ok(us)
+    Ok(time)
 }

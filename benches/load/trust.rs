@@ -1,10 +1,12 @@
 //! A large file: how fast it is audited, in how much memory, and what those who withdraw notice of a backup.
 
 use crate::money::{USERS, drive_withdrawals, settle, wallets};
-use crate::report::{Outcome, count, figure};
-use crate::server::{Folder, Server, clean_command};
+use crate::report::{Outcome, figure};
+use crate::run::ms;
+use crate::server::{Folder, Server, command};
 use crate::start::fill;
 use crate::{Got, Settings, usage};
+use cashbox::bench::report::count;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
@@ -47,10 +49,10 @@ pub fn trust(settings: &Settings) -> Got<Outcome> {
             figure("in memory of", memory as f64 / MIB, "MiB"),
             figure(
                 format!("p99 of withdrawals during backups of {:.0} MiB", size as f64 / MIB),
-                beside.latencies.ms(0.99),
+                ms(&beside.latencies, 990),
                 "ms",
             ),
-            figure("p99 without", alone.latencies.ms(0.99), "ms"),
+            figure("p99 without", ms(&alone.latencies, 990), "ms"),
             figure("withdrawals during them", beside.rate, "/s"),
             figure("without", alone.rate, "/s"),
         ],
@@ -62,7 +64,7 @@ pub fn trust(settings: &Settings) -> Got<Outcome> {
 /// How long the audit takes, and the most memory it has meanwhile.
 fn audit(folder: &Folder) -> Got<(Duration, u64)> {
     let begun = Instant::now();
-    let mut verify = clean_command()
+    let mut verify = command()
         .arg("verify")
         .arg("--db")
         .arg(folder.file("cashbox.db"))
@@ -80,7 +82,7 @@ fn audit(folder: &Folder) -> Got<(Duration, u64)> {
 }
 
 fn back_up(folder: &Folder) -> Got<()> {
-    let mut backup = clean_command();
+    let mut backup = command();
     backup.arg("backup").arg(folder.file("backup.db")).arg("--replace").arg("--db").arg(folder.file("cashbox.db"));
     let said = backup.output()?;
     if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned().into()) }

@@ -80,19 +80,26 @@ enum Silence {
 impl Door {
     /// The way the arguments name, or else the environment.
     pub fn new(common: &Common) -> Result<Door, Trouble> {
-        let token = match (&common.token, &common.token_file) {
-            (Some(_), Some(_)) => return Err(Trouble::usage("give --token or --token-file, not both")),
-            (Some(token), None) => Some(token.clone()),
-            (None, Some(file)) => Some(input::token(file)?),
-            (None, None) => None,
-        };
         let url = match (&common.url, &common.db) {
             (Some(_), Some(_)) => return Err(Trouble::usage("give --url or --db, not both")),
             (None, Some(_)) => None,
             (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
         };
-        let Some(url) = url else { return Ok(Door::File { db: file(common), token }) };
-        let url = url.to_string_lossy();
+        let token = given_token(common)?;
+        match url {
+            Some(url) => Door::to(&url.to_string_lossy(), token),
+            None => Ok(Door::File { db: file(common), token }),
+        }
+    }
+
+    /// The server at `--url`, if there is one: for what must not go where nobody sent it, the environment included.
+    pub fn given(common: &Common) -> Result<Option<Door>, Trouble> {
+        let Some(url) = &common.url else { return Ok(None) };
+        Door::to(url, given_token(common)?).map(Some)
+    }
+
+    /// The server at that URL.
+    fn to(url: &str, token: Option<String>) -> Result<Door, Trouble> {
         if !url.starts_with("http://") {
             return Err(Trouble::usage(format!(
                 "{url} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
@@ -100,6 +107,14 @@ impl Door {
         }
         let token = token.or_else(|| environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned()));
         Ok(Door::Url { base: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// Where the server is, and who we are there, unless this is a file.
+    pub fn url(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Door::Url { base, token } => Some((base, token.as_deref())),
+            Door::File { .. } => None,
+        }
     }
 
     /// Has the call answered.
@@ -115,6 +130,15 @@ impl Door {
             }
             Door::File { db, token } => through_file(db, token.as_deref(), call),
         }
+    }
+}
+
+fn given_token(common: &Common) -> Result<Option<String>, Trouble> {
+    match (&common.token, &common.token_file) {
+        (Some(_), Some(_)) => Err(Trouble::usage("give --token or --token-file, not both")),
+        (Some(token), None) => Ok(Some(token.clone())),
+        (None, Some(file)) => input::token(file).map(Some),
+        (None, None) => Ok(None),
     }
 }
 

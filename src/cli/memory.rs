@@ -1,4 +1,4 @@
-//! A private folder that goes when its process does: for `--memory` and for `lab`.
+//! A private folder that goes when its process does: for `--memory`, for `lab` and for `bench`.
 //!
 //! That of `--memory` lies in memory where the system has such a place. A lock file inside says that somebody lives there;
 //! a folder whose lock nobody holds is a dead process's, and goes when the next one moves in.
@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 
 const MEMORY: &str = "cashbox-memory-";
 const LAB: &str = "cashbox-lab-";
+const BENCH: &str = "cashbox-bench-";
 const LOCK: &str = "lock";
+/// What file systems in memory, tmpfs and ramfs, say of themselves.
+const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A folder of our own. Removed when dropped.
 #[derive(Debug)]
@@ -32,6 +35,11 @@ impl Folder {
     /// Makes a folder for `lab` in that place, and removes what dead ones left.
     pub fn for_lab(place: &Path) -> io::Result<Folder> {
         Folder::new_in(place, LAB)
+    }
+
+    /// Makes a folder for `bench` where temporary files go: a disk, unless the system or `TMPDIR` has it otherwise.
+    pub fn for_bench() -> io::Result<Folder> {
+        Folder::new_in(&std::env::temp_dir(), BENCH)
     }
 
     fn new_in(place: &Path, prefix: &str) -> io::Result<Folder> {
@@ -66,6 +74,12 @@ impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path); // what stays is removed at the next start
     }
+}
+
+/// Whether what lies there is in memory, where nothing waits for a disk.
+pub fn is_in_memory(place: &Path) -> bool {
+    // A kind is a signed number on some machines, an unsigned one on others, of any width.
+    rustix::fs::statfs(place).is_ok_and(|system| IN_MEMORY.contains(&(system.f_type as u32)))
 }
 
 fn remove_leftovers(place: &Path, prefix: &str) {

@@ -6,6 +6,7 @@
 
 mod admin;
 mod backup;
+mod bench;
 mod call;
 mod door;
 mod exit;
@@ -137,6 +138,8 @@ enum Verb {
     Sql(sql::Sql),
     /// Try ways to guard a balance side by side, ours and others, and see which lose money
     Lab(lab::Lab),
+    /// Measure a server under load, one of its own or the one at --url, and audit it; exit code 4 if a cent is missing
+    Bench(bench::Bench),
 }
 
 /// Does what the arguments say.
@@ -163,6 +166,7 @@ fn run(cli: Cli) -> Result<ExitCode, Trouble> {
         Verb::Export(export) => export.run(&cli.common),
         Verb::Import(import) => import.run(&cli.common),
         Verb::Sql(sql) => sql.run(&cli.common),
+        Verb::Bench(bench) => bench.run(&cli.common),
         Verb::Recharge(verb) => verb.run(&desk()?),
         Verb::Withdraw(verb) => verb.run(&desk()?),
         Verb::Pay(verb) => verb.run(&desk()?),

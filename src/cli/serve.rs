@@ -63,6 +63,9 @@ pub struct Serve {
     /// How long an idempotency key is remembered
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     keep_keys: u32,
+    /// Stop when standard input ends: whoever started this server for itself is gone
+    #[arg(long, hide = true)]
+    while_input: bool,
     /// How to write the log, on standard error
     #[arg(long, value_name = "FORM", default_value = "text")]
     log: Log,
@@ -94,6 +97,9 @@ impl Serve {
             return Err(Trouble::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
         }
         let stop = stop_signal().map_err(|error| Trouble::unreachable(format!("cannot hear signals: {error}")))?;
+        if self.while_input {
+            stop_after_input(Arc::clone(&stop));
+        }
         if !self.memory {
             return self.serve(&door::file(common), chosen.as_deref(), &stop);
         }
@@ -250,7 +256,7 @@ fn minted(store: &Store) -> Result<Option<String>, Error> {
 }
 
 /// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
-fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
+pub fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag unset, and then sets it.
@@ -265,6 +271,13 @@ fn tell_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         log::warn("systemd could not be told", &error);
     }
+}
+
+fn stop_after_input(stop: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink()); // an error is an end too
+        stop.store(true, Relaxed);
+    });
 }
 
 /// Until a signal says to stop, or the storage can no longer be trusted.

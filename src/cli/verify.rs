@@ -37,14 +37,16 @@ impl Verify {
                 let report = audited(db, self.since.as_deref())?;
                 Answer { status: 200, body: body(&report) }
             }
-            Door::Url { .. } => {
-                let call = Call { patience: AUDIT_TIME, ..Call::get(&["v1", "verify"]) };
-                desk.door.answer(&call.query("since", self.since.as_ref()))?
-            }
+            Door::Url { .. } => desk.door.answer(&call(self.since.as_ref()))?,
         };
         let exit = desk.tell(&answer, text)?;
         Ok(if answer.body["ok"] == false { Exit::Damage } else { exit })
     }
+}
+
+/// Has a server elsewhere audit its file.
+pub fn call(since: Option<&String>) -> Call {
+    Call { patience: AUDIT_TIME, ..Call::get(&["v1", "verify"]) }.query("since", since)
 }
 
 /// What the audit of a file says.

@@ -3,7 +3,7 @@
 mod table;
 
 use super::exit::{Exit, Trouble};
-use super::memory::Folder;
+use super::memory::{Folder, is_in_memory};
 use super::{Common, show};
 use crate::http::wire::raise_descriptor_limit;
 use crate::lab::figures::{Row, Verdict};
@@ -232,7 +232,7 @@ impl Lab {
 
 /// Where the files are, and a word of warning if no disk has a say in it.
 fn place_in_words(place: &Path) -> String {
-    let in_memory = rustix::fs::statfs(place).is_ok_and(|system| system.f_type == 0x0102_1994); // tmpfs, to Linux
+    let in_memory = is_in_memory(place);
     let warning = if in_memory { " (in memory: nothing waits for a disk there; --in DIR names another)" } else { "" };
     format!("{}{warning}", show::text(&json!(place.display().to_string())))
 }

@@ -1,0 +1,208 @@
+//! A client that costs little: it shares the cores with the server it measures. Requests come ready rendered, answers
+//! are read no further than a figure needs.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// Longer than any answer may take, lock hand-offs included.
+const PATIENCE: Duration = Duration::from_secs(120);
+const BUFFER: usize = 8 * 1024;
+
+/// A server, and who we are there.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Who asks.
+    pub caller: Caller,
+}
+
+/// Who asks, and under which name of the server.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    host: String,
+    path: String,
+    token: Option<String>,
+}
+
+/// A keep-alive connection, one request at a time.
+#[derive(Debug)]
+pub struct Client {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+}
+
+/// An answer, as it lies in the connection's buffer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// The status.
+    pub status: u16,
+    /// Status line and headers.
+    pub head: &'a str,
+    /// The body, empty if there is none.
+    pub body: &'a str,
+}
+
+/// The server said no where only a yes makes sense.
+#[derive(Debug)]
+pub struct Refused {
+    /// The status.
+    pub status: u16,
+    /// The body.
+    pub body: String,
+}
+
+impl Site {
+    /// Connects.
+    pub fn client(&self) -> io::Result<Client> {
+        Client::connect(self.address)
+    }
+}
+
+impl Caller {
+    /// Who has that access token, or none, at the server of that name; `path` stands before every target.
+    pub fn new(host: &str, path: &str, token: Option<&str>) -> Caller {
+        Caller { host: host.to_owned(), path: path.to_owned(), token: token.map(str::to_owned) }
+    }
+
+    /// Somebody else at the same server.
+    pub fn with_token(&self, token: &str) -> Caller {
+        Caller { token: Some(token.to_owned()), ..self.clone() }
+    }
+
+    /// Renders a request. `headers` are whole lines, each with its line end.
+    pub fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Vec<u8> {
+        let mut request = format!("{method} {}{target} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host);
+        if let Some(token) = &self.token {
+            request += &format!("Authorization: Bearer {token}\r\n");
+        }
+        request += headers;
+        if !body.is_empty() {
+            request += &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        }
+        request += "\r\n";
+        request += body;
+        request.into_bytes()
+    }
+}
+
+impl Client {
+    /// Connects.
+    pub fn connect(address: SocketAddr) -> io::Result<Client> {
+        let stream = TcpStream::connect_timeout(&address, CONNECT_TIME)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        Ok(Client { stream, buffer: vec![0; BUFFER] })
+    }
+
+    /// The socket, to be waited for.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    /// Sends a whole request.
+    pub fn send(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request)
+    }
+
+    /// Reads the whole answer to the request that was sent last.
+    pub fn receive(&mut self) -> io::Result<Answer<'_>> {
+        let (mut filled, mut looked_at) = (0, 0);
+        let head = loop {
+            filled += self.read_more(filled)?;
+            let found = self.buffer[looked_at..filled].windows(4).position(|four| four == b"\r\n\r\n");
+            if let Some(place) = found {
+                break looked_at + place + 4;
+            }
+            looked_at = filled.saturating_sub(3);
+        };
+        let status = self.buffer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+        let status = status.ok_or_else(|| unreadable("no status"))?;
+        let end = head + body_length(status, text(&self.buffer[..head])?)?;
+        self.buffer.resize(self.buffer.len().max(end), 0);
+        while filled < end {
+            filled += self.read_more(filled)?;
+        }
+        Ok(Answer { status, head: text(&self.buffer[..head])?, body: text(&self.buffer[head..end])? })
+    }
+
+    /// Sends and receives.
+    pub fn ask(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn read_more(&mut self, filled: usize) -> io::Result<usize> {
+        if filled == self.buffer.len() {
+            self.buffer.resize(2 * filled, 0);
+        }
+        loop {
+            match self.stream.read(&mut self.buffer[filled..]) {
+                Ok(0) => return Err(unreadable("the server closed the connection")),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal came, which others look at
+                other => return other,
+            }
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// The value of a string field: the first of that name, which in our answers is the outermost.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":\""))?;
+        Some(rest.split_once('"')?.0)
+    }
+
+    /// The value of an integer field.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        let (_, rest) = self.body.split_once(&format!("\"{name}\":"))?;
+        rest.split(|c: char| !c.is_ascii_digit() && c != '-').next()?.parse().ok()
+    }
+
+    /// The value of a header, whose name is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        header(self.head, name)
+    }
+
+    /// Refuses any other status.
+    pub fn must_be(&self, status: u16) -> io::Result<()> {
+        if self.status == status {
+            return Ok(());
+        }
+        Err(io::Error::other(Refused { status: self.status, body: self.body.to_owned() }))
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "an answer was {}: {}", self.status, self.body)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    let mut lines = head.split("\r\n").filter_map(|line| line.split_once(':'));
+    lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+/// A 204 has none and says none.
+fn body_length(status: u16, head: &str) -> io::Result<usize> {
+    match header(head, "content-length") {
+        Some(digits) => digits.parse().map_err(|_| unreadable("its length is no number")),
+        None if status == 204 => Ok(0),
+        None => Err(unreadable("it does not say its length")),
+    }
+}
+
+fn text(bytes: &[u8]) -> io::Result<&str> {
+    std::str::from_utf8(bytes).map_err(|_| unreadable("not UTF-8"))
+}
+
+fn unreadable(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("an answer cannot be read: {why}"))
+}
