@@ -99,11 +99,12 @@ impl Bench {
 /// At the server behind the door, and nowhere else.
 fn elsewhere(door: &Door, wanted: Wanted, stop: &AtomicBool) -> Result<Report, Trouble> {
     let (url, token) = door.url().expect("bench never opens a file");
+    let site = site(url, token)?;
     let healthy = door.answer(&Call::get(&["healthz"]))?; // says best what is no server, or no cashbox
     if !healthy.is_good() {
         return Err(Trouble::unreachable(format!("{url} is not well: {}", show::problem(&healthy.body))));
     }
-    let outcome = bench::run(&site(url, token)?, wanted, stop).map_err(|error| trouble(url, &error))?;
+    let outcome = bench::run(&site, wanted, stop).map_err(|error| trouble(url, &error))?;
     let audit = audit_at(door)?;
     Ok(Report { outcome, audit, note: None })
 }

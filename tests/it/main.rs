@@ -3,6 +3,7 @@
 
 mod attacks;
 mod backup;
+mod bench;
 mod cli;
 mod crash;
 mod crash_locks;

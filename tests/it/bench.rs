@@ -1,0 +1,146 @@
+//! `cashbox bench`: a figure only beside the check, nothing touched that it has not made, and a server that stalls shows.
+
+use crate::server::{ADMIN, until};
+use crate::shell::{Place, Said};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const SHORT: &str = "--duration 200ms --warm-up 20ms";
+
+/// A place with a server whose admin's token is in the file `admin`.
+fn served() -> (Place, crate::shell::Serving) {
+    let place = Place::new();
+    fs::write(place.path("admin"), ADMIN).unwrap();
+    let server = place.serve("--token-file admin");
+    (place, server)
+}
+
+fn json(said: &Said) -> Value {
+    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err))
+}
+
+fn in_histogram(told: &Value) -> u64 {
+    told["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn each_op_has_a_figure_and_a_check() {
+    thread::scope(|scope| {
+        for op in ["withdraw", "recharge", "pay", "transfer", "balance", "batch", "lock"] {
+            scope.spawn(move || {
+                let place = Place::new();
+                let said = place.say(&format!("bench --op {op} {SHORT} --connections 3 --wallets 2 --items 20 --json"));
+                assert_eq!(said.exit, 0, "{op}: {}{}", said.out, said.err);
+                let told = json(&said);
+                assert!(told["count"].as_u64() > Some(0) && told["per_second"].as_u64() > Some(0), "{op}: {told}");
+                assert!(told["latency_us"]["p99"].as_u64() >= told["latency_us"]["p50"].as_u64(), "{op}: {told}");
+                assert_eq!((&told["right"], &told["audit"]), (&true.into(), &"audit clean".into()), "{op}");
+                let counted: u64 =
+                    told["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
+                assert!(counted > 0, "{op}: {told}");
+                assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 0, "{op} leaves nothing here");
+            });
+        }
+    });
+}
+
+#[test]
+fn at_a_server_elsewhere_it_works_on_wallets_of_its_own() {
+    let (place, server) = served();
+    place.json("recharge alice 50 --token-file admin");
+    let said = place.say(&format!("bench {SHORT} --connections 4 --wallets 3 --url {} --token-file admin", server.url));
+    assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+    assert!(said.out.contains("withdrawals/s") && said.out.contains("audit clean"), "{}", said.out);
+    let wallets = place.json("wallets --all --token-file admin");
+    for wallet in wallets["data"].as_array().unwrap() {
+        let (user, balance) = (wallet["user_id"].as_str().unwrap(), wallet["balance"].as_str().unwrap());
+        match user {
+            "alice" => assert_eq!(balance, "50.00"),
+            "@bank" | "@sales" | "@holds" => {}
+            user => assert!(user.starts_with("bench-") && balance == "0.00", "{user} has {balance}"),
+        }
+    }
+}
+
+#[test]
+fn who_may_not_and_who_is_not_there_is_one_sentence() {
+    let (place, server) = served();
+    let token = place.json("token create --user alice --token-file admin")["token"].as_str().unwrap().to_owned();
+    fs::write(place.path("alice"), token).unwrap();
+    for (line, exit, told) in [
+        (
+            format!("bench {SHORT} --url {} --token-file alice", server.url),
+            2,
+            "bench needs the access token of a teller",
+        ),
+        (format!("bench {SHORT} --url {}", server.url), 2, "bench needs the access token of a teller"),
+        ("bench --url http://127.0.0.1:1".to_owned(), 3, "cannot reach http://127.0.0.1:1"),
+        ("bench --url https://127.0.0.1:1".to_owned(), 2, "no address of a server"),
+        ("bench --url http://127.0.0.1:x".to_owned(), 2, "127.0.0.1:x"),
+        ("bench --connections 0".to_owned(), 2, "0 is not in 1..=1000000"),
+        ("bench --wallets 0".to_owned(), 2, "0 is not in 1..=100000"),
+        ("bench --rate 0".to_owned(), 2, "0 is not in 1..=1000000"),
+        ("bench --duration 0s".to_owned(), 2, "--duration"),
+        ("bench --op transfer --wallets 1".to_owned(), 2, "a transfer needs two wallets"),
+        ("bench --db cashbox.db".to_owned(), 2, "it takes no --db"),
+        ("bench --connections 1000000".to_owned(), 2, "more than the"),
+    ] {
+        let said = place.say(&line);
+        assert!(said.exit == exit && said.err.contains(told), "{line}: {} {}{}", said.exit, said.out, said.err);
+    }
+    assert_eq!(place.json("wallets --all --token-file admin")["data"].as_array().unwrap().len(), 3, "nothing was made");
+}
+
+/// The one wallet that a bench at this place works on, once it has moved money.
+fn its_wallet(place: &Place) -> String {
+    let mut found = None;
+    until(|| {
+        let wallets = place.json("wallets --all --token-file admin");
+        let busy = wallets["data"].as_array().unwrap().iter().find(|wallet| {
+            wallet["user_id"].as_str().unwrap().starts_with("bench-") && wallet["entries"].as_i64() > Some(3)
+        });
+        found = busy.map(|wallet| wallet["user_id"].as_str().unwrap().to_owned());
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn a_cent_that_is_missing_leaves_no_figure() {
+    let (place, server) = served();
+    let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "1s", "--warm-up", "0s", "--json"];
+    let bench = place.begin(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
+    let wallet = its_wallet(&place);
+    place.json(&format!("withdraw {wallet} 0.01 --token-file admin")); // by somebody whom it does not know
+    let said = bench.said();
+    assert_eq!(said.exit, 4, "{}{}", said.out, said.err);
+    let told = json(&said);
+    assert_eq!((&told["right"], &told["per_second"]), (&false.into(), &Value::Null), "{told}");
+}
+
+#[test]
+fn with_a_timetable_a_server_that_stalls_cannot_hide() {
+    const STALL: Duration = Duration::from_millis(400);
+    let (place, server) = served();
+    let words =
+        ["bench", "--connections", "2", "--wallets", "1", "--rate", "100", "--duration", "2s", "--warm-up", "0s"];
+    let bench = place.begin(&[words.as_slice(), &["--json", "--url", &server.url, "--token-file", "admin"]].concat());
+    its_wallet(&place);
+    let stalled = Instant::now();
+    let process = Pid::from_child(&server.child);
+    kill_process(process, Signal::STOP).unwrap();
+    thread::sleep(STALL); // the stall itself, and no wait for anything
+    kill_process(process, Signal::CONT).unwrap();
+    let stalled = stalled.elapsed();
+    let told = json(&bench.said());
+    let at_least = |share: &str, least: Duration| {
+        let us = told["latency_us"][share].as_u64().unwrap();
+        assert!(us >= least.as_micros() as u64, "{share} is {us} µs, though it stood still for {stalled:?}: {told}");
+    };
+    at_least("max", STALL * 9 / 10);
+    at_least("p90", STALL / 8); // a fifth of all requests were due in the stall
+    assert_eq!(in_histogram(&told), 200, "none is skipped: {told}");
+}
