@@ -2,7 +2,7 @@
 //! putting one back.
 
 use super::audit::Report;
-use super::partial::{Failed, Partial, Progress, beside, failed_at, set_aside};
+use super::partial::{Failed, Partial, Progress, beside, failed_at, keep};
 use super::{OpenError, connect, open_read_only, schema};
 use crate::secret;
 use rusqlite::backup::{Backup, StepResult};
@@ -37,8 +37,8 @@ pub fn restore(
     bring_up(&partial.path).map_err(failed_at(backup))?;
     let report = partial.check(backup, progress)?;
     begin_another_history(&partial.path, db).map_err(failed_at(&partial.path))?;
-    let kept = set_aside(db).map_err(failed_at(db))?;
-    partial.name(db, false)?;
+    let kept = keep(db).map_err(failed_at(db))?;
+    partial.name(db, kept.is_some())?;
     Ok((report, kept))
 }
 

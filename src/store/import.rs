@@ -3,7 +3,7 @@
 
 use super::audit::Report;
 use super::backup::{FENCES_SKIPPED, copy};
-use super::partial::{Failed, Partial, Progress, beside, failed_at, set_aside};
+use super::partial::{Failed, Partial, Progress, beside, failed_at, keep};
 use super::record::{RECORDS, Record, VERSION, find};
 use super::{connect, open_read_only, schema, served};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -95,8 +95,8 @@ pub fn import(
     if wish.dry_run {
         return Ok((report, None));
     }
-    let kept = set_aside(db).map_err(failed_at(db))?;
-    partial.name(db, false)?;
+    let kept = keep(db).map_err(failed_at(db))?;
+    partial.name(db, kept.is_some())?;
     Ok((report, kept))
 }
 

@@ -7,6 +7,7 @@ use rusqlite::OpenFlags;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -106,22 +107,22 @@ impl Drop for Partial {
     }
 }
 
-/// Moves what is there out of the way, its log with it: a log beside a file it does not belong to would be poison.
-pub fn set_aside(db: &Path) -> std::io::Result<Option<PathBuf>> {
+/// Gives what is there another name, so that it outlives being replaced; says which. The file itself keeps its own name
+/// too until then: whoever serves it in between must not find nothing there and begin anew. Its log goes: a log beside
+/// a file it does not belong to would be poison.
+pub fn keep(db: &Path) -> std::io::Result<Option<PathBuf>> {
     if let Ok(conn) = connect(db, OpenFlags::SQLITE_OPEN_READ_WRITE) {
         let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())); // a damaged one is kept as it is
     }
     let kept = beside(db, &format!("replaced-{}", Clock::Machine.wall_ms()));
-    let mut there = None;
-    for ending in ["", "-wal", "-shm"] {
-        match fs::rename(with_ending(db, ending), with_ending(&kept, ending)) {
-            Ok(()) if ending.is_empty() => there = Some(kept.clone()),
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+    let none = |error: std::io::Error| if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) };
+    let linked = fs::hard_link(db, &kept).or_else(|_| fs::rename(db, &kept)); // where a file can have but one name
+    let there = linked.map(|()| true).or_else(none)?;
+    for ending in ["-wal", "-shm"] {
+        fs::rename(with_ending(db, ending), with_ending(&kept, ending)).map(|()| true).or_else(none)?;
     }
     sync_folder_of(db)?;
-    Ok(there)
+    Ok(there.then_some(kept))
 }
 
 fn sync_folder_of(file: &Path) -> std::io::Result<()> {
