@@ -7,6 +7,7 @@ mod crash;
 mod crash_locks;
 mod dice;
 mod doubt;
+mod fuzz;
 mod harness;
 mod http_batch;
 mod http_coupons;

@@ -80,6 +80,16 @@ impl Server {
         self.process.wait().unwrap();
     }
 
+    /// The process, for what `/proc` says of it.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has told its operator.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
     /// These very bytes on a connection of their own, and what comes back until it closes.
     pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).unwrap();

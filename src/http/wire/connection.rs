@@ -105,7 +105,7 @@ impl Connection {
             }
             seen = self.input.unused().len();
             if seen >= self.limits.head_bytes {
-                return Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN));
+                return Err(self.unreadable(Fault::HeadTooLarge("the head is too long")));
             }
             let deadline = match deadline {
                 Some(deadline) => deadline,
@@ -114,7 +114,7 @@ impl Connection {
             };
             match self.socket.read_by(self.input.room(), deadline) {
                 Ok(count) => self.input.filled(count),
-                Err(Lost::Late) => return Err(End::Fault(Fault::HeadTimeout, Manner::UNKNOWN)),
+                Err(Lost::Late) => return Err(self.unreadable(Fault::HeadTimeout)),
                 Err(Lost::Gone) => return Err(self.interrupted()),
             }
         }
@@ -134,16 +134,21 @@ impl Connection {
     fn look(&self) -> Result<Option<(Head, usize)>, End> {
         match parse(self.input.unused(), &self.limits) {
             Ok(Some((_, length))) if length > self.limits.head_bytes => {
-                Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN))
+                Err(self.unreadable(Fault::HeadTooLarge("the head is too long")))
             }
             Ok(found) => Ok(found),
-            Err(fault) => Err(End::Fault(fault, Manner::UNKNOWN)),
+            Err(fault) => Err(self.unreadable(fault)),
         }
+    }
+
+    /// What is wrong with the head that is coming.
+    fn unreadable(&self, fault: Fault) -> End {
+        End::Fault(fault, Manner::of_unread(self.input.unused()))
     }
 
     /// The head ended before its end: because the client left or gave way, or because the server stops.
     fn interrupted(&mut self) -> End {
-        if self.permit.is_refused() { End::Fault(Fault::ShuttingDown, Manner::UNKNOWN) } else { End::Silent }
+        if self.permit.is_refused() { self.unreadable(Fault::ShuttingDown) } else { End::Silent }
     }
 
     /// Reads a body of admitted length.
