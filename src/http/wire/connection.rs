@@ -42,7 +42,7 @@ impl From<Lost> for End {
 
 impl Connection {
     pub(super) fn new(permit: Permit, limits: Arc<Limits>, service: Arc<dyn Service>) -> Connection {
-        let socket = Socket::new(Arc::clone(permit.stream()));
+        let socket = Socket::new(Arc::clone(permit.stream()), Arc::clone(permit.writing()));
         Connection { socket, input: Input::new(limits.head_bytes), permit, limits, service }
     }
 
@@ -161,6 +161,10 @@ impl Connection {
         if at_hand == length {
             return Ok(body);
         }
+        // Only what is whole is worth not giving way.
+        if !self.permit.turn(Phase::Body) {
+            return Err(End::Silent);
+        }
         let deadline = Instant::now() + self.limits.body_time;
         // Who has begun to send the body does not wait for our word.
         if at_hand == 0 && head.expects_continue() {
@@ -177,7 +181,7 @@ impl Connection {
                 Err(Lost::Gone) => return Err(End::Silent),
             }
         }
-        Ok(body)
+        if self.permit.turn(Phase::Busy) { Ok(body) } else { Err(End::Silent) }
     }
 
     /// Sends an answer; Ok if the connection stays.

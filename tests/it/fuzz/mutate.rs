@@ -161,7 +161,7 @@ pub fn within(request: &mut Request, dice: &mut Dice, known: &Known) {
             }
             request.headers.push(header);
         }
-        7 => drop(request.headers.remove(dice.below(request.headers.len()))),
+        7 if !request.headers.is_empty() => drop(request.headers.remove(dice.below(request.headers.len()))),
         8 => request.version = "HTTP/1.0",
         _ => in_body(request, dice),
     }
