@@ -219,7 +219,7 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 /// Whether a head can end in `bytes`, of which the first `seen` were looked at before. A bare LF counts: it is refused
 /// sooner if it is looked at.
-fn has_end(bytes: &[u8], seen: usize) -> bool {
+pub(super) fn has_end(bytes: &[u8], seen: usize) -> bool {
     let rest = &bytes[seen.saturating_sub(3)..];
     rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|three| three == b"\n\r\n")
 }

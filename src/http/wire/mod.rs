@@ -19,6 +19,8 @@
 
 mod answer;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod input;
 mod listen;
