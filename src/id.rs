@@ -152,8 +152,12 @@ impl LockId {
         self.0.starts_with(LockId::OF_A_WALLET)
     }
 
-    /// Takes a lock's name as a client wrote it.
+    /// Takes a lock's name as a client wrote it. The system's wallets have no locks: whoever had one would be in the
+    /// way of everybody's money.
     pub fn parse(text: &str) -> Result<LockId, Error> {
+        if text.strip_prefix(LockId::OF_A_WALLET).is_some_and(|wallet| wallet.starts_with('@')) {
+            return Err(Error::invalid("the system's wallets have no locks"));
+        }
         if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
             return Ok(LockId(text.to_owned()));
         }

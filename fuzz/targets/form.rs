@@ -1,12 +1,2 @@
-//! Bodies of fields, as a form: the first byte names the route.
 #![no_main]
-
-mod place;
-
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((first, body)) = bytes.split_first() else { return };
-    let (route, path) = place::route(*first);
-    place::ask(route.method, &path, "application/x-www-form-urlencoded", body);
-});
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cashbox::http::fuzz::form(data));

@@ -4,11 +4,13 @@ use super::call::{self, Call, Handled, media_type, unsupported};
 use super::fields::{Field, Fields, Kind as Is, may};
 use super::money::{self, Verb};
 use super::reply::Reply;
+use super::wire::Head;
 use super::{App, problem};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::IdempotencyKey;
 use crate::store::Envelope;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -58,19 +60,19 @@ pub fn batch(call: &mut Call<'_>) -> Handled {
     let app = call.app;
     let _place = app.batches.enter(call.body.len())?;
     let atomic = call.query.flag("atomic")?;
-    let items: Vec<Item> = split(call)?.into_iter().map(|text| item(app, call, text)).collect();
+    let items: Vec<Item> = split(call.head, call.body)?.into_iter().map(|text| item(app, call, text)).collect();
     if atomic { all_or_nothing(call, items) } else { each_alone(call, items) }
 }
 
-/// The text of each item.
-fn split<'a>(call: &Call<'a>) -> Result<Vec<&'a [u8]>, Error> {
-    let body = call.body;
-    let items: Vec<&[u8]> = match media_type(call.head).as_str() {
+/// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
+pub(super) fn split<'a>(head: &Head, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+    let items: Vec<&[u8]> = match media_type(head).as_str() {
         "application/x-ndjson" => {
-            body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()).collect()
+            let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
+            lines.take(ITEMS_MAX + 1).collect()
         }
         "application/json" => {
-            let rows: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+            let Items(rows) = serde_json::from_slice(body).map_err(|error| {
                 Error::invalid(format!("a batch is a JSON array of objects: {}", error.to_string().escape_debug()))
             })?;
             rows.into_iter().map(|row| row.get().as_bytes()).collect()
@@ -78,9 +80,35 @@ fn split<'a>(call: &Call<'a>) -> Result<Vec<&'a [u8]>, Error> {
         other => return Err(unsupported(other, "application/json (an array) or application/x-ndjson (a line each)")),
     };
     if items.len() > ITEMS_MAX {
-        return Err(Error::invalid(format!("a batch has at most {ITEMS_MAX} items, not {}", items.len())));
+        return Err(Error::invalid(format!("a batch has at most {ITEMS_MAX} items")));
     }
     Ok(items)
+}
+
+/// The items of an array, as they were written: all of them, or the first one too many and nothing behind it.
+struct Items<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Items<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Items<'de>, D::Error> {
+        struct UpToTheMost;
+        impl<'de> Visitor<'de> for UpToTheMost {
+            type Value = Items<'de>;
+            fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                out.write_str("an array")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Vec::new();
+                while items.len() <= ITEMS_MAX
+                    && let Some(row) = rows.next_element()?
+                {
+                    items.push(row);
+                }
+                while items.len() > ITEMS_MAX && rows.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(UpToTheMost)
+    }
 }
 
 fn item(app: &App, call: &Call<'_>, text: &[u8]) -> Item {

@@ -20,7 +20,7 @@ pub enum Value {
 }
 
 /// The fields that have not been taken yet.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(BTreeMap<String, Value>);
 
 /// What a field holds: how the description of the API calls it.
@@ -120,6 +120,12 @@ impl Fields {
                     .with("field", unknown))
             }
         }
+    }
+
+    /// All that have not been taken, by name.
+    #[cfg(any(test, fuzzing))]
+    pub fn all(&self) -> impl Iterator<Item = (&String, &Value)> {
+        self.0.iter()
     }
 
     /// Whether the field is there.

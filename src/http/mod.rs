@@ -9,6 +9,8 @@ mod batch;
 mod call;
 mod coupons;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod list;
 mod locks;
 mod look;

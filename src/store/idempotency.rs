@@ -56,8 +56,8 @@ pub fn look_up(
         return Ok(Some(Err(reused())));
     }
     let memo = match (entry, outcome) {
-        (Some(entry), _) => json!(entry.0),
-        (None, Some(outcome)) => serde_json::from_str(&outcome).map_err(Error::internal)?,
+        (_, Some(outcome)) => serde_json::from_str(&outcome).map_err(Error::internal)?,
+        (Some(entry), None) => json!(entry.0),
         (None, None) => Value::Null,
     };
     match refusal(&memo) {
@@ -72,8 +72,8 @@ pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, 
         Ok(receipt) => memo(receipt),
         Err(error) => json!({ "error": error.name.as_str(), "detail": error.detail, "facts": facts(error) }),
     };
-    let entry = memo.as_i64();
-    let outcome = entry.is_none().then(|| memo.to_string());
+    let entry = entry_of(&memo);
+    let outcome = (!memo.is_number()).then(|| memo.to_string());
     tx.execute_one(
         "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
         params![intention.name.caller, intention.name.key, intention.request, tx.now().wall_ms, entry, outcome],
@@ -102,13 +102,21 @@ pub fn sweep(tx: &WriteTx<'_>, from: &Place, before: i64, steps: usize) -> Resul
     Ok(last)
 }
 
+/// An entry's number says it all but the sentence that told of a coupon: an admin may have changed it since.
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
-        Receipt::Moved(moved) => json!(moved.entry.id.0),
+        Receipt::Moved(moved) => match &moved.told {
+            None => json!(moved.entry.id.0),
+            Some(told) => json!({ "entry": moved.entry.id.0, "told": told }),
+        },
         Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
         Receipt::Batch(receipts) => receipts.iter().map(memo).collect(),
         _ => json!("done"),
     }
+}
+
+fn entry_of(memo: &Value) -> Option<i64> {
+    memo.as_i64().or_else(|| memo.get("entry")?.as_i64())
 }
 
 fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
@@ -122,16 +130,18 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         (Command::SetCouponKinds(kinds), _) => Receipt::CouponKinds(kinds.clone()),
         (Command::RevokeToken(id), _) => Receipt::TokenRevoked(token::get(tx, id)?),
         (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
-        (_, Value::Number(_)) => {
-            let entry = entry::entry(tx, EntryId(memo.as_i64().ok_or_else(unknown)?))?;
+        _ => {
+            let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(unknown)?))?;
             let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::Kind::Recharge);
             let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
-            let kind = coupon.as_ref().map(|coupon| coupon::find_kind(tx, &coupon.kind)).transpose()?.flatten();
-            let told = kind.map(|kind| (kind.earned_zh, kind.earned_en));
+            let told = memo.get("told").map(told).transpose()?;
             Receipt::Moved(Box::new(Moved { entry, coupon, told }))
         }
-        _ => return Err(unknown()),
     })
+}
+
+fn told(memo: &Value) -> Result<(String, String), Error> {
+    serde_json::from_value(memo.clone()).map_err(Error::internal)
 }
 
 fn granted(tx: &ReadTx<'_>, code: &str) -> Result<coupon::Coupon, Error> {

@@ -4,6 +4,8 @@
 pub struct Dice {
     seed: u64,
     state: u64,
+    /// The environment variable that repeats the run.
+    variable: &'static str,
 }
 
 impl Dice {
@@ -11,12 +13,19 @@ impl Dice {
     pub fn runs(seeds: std::ops::Range<u64>) -> Vec<Dice> {
         let chosen = std::env::var("CASHBOX_SEED").ok().and_then(|seed| seed.parse().ok());
         let seeds = chosen.map_or(seeds, |seed| seed..seed + 1);
-        seeds.map(|seed| Dice { seed, state: seed }).collect()
+        seeds.map(|seed| Dice { seed, state: seed, variable: "CASHBOX_SEED" }).collect()
     }
 
-    /// With a seed that other dice threw.
-    pub fn of(seed: u64) -> Dice {
-        Dice { seed, state: seed }
+    /// The seed that this variable names, or this one.
+    pub fn seeded_by(variable: &'static str, usual: u64) -> Dice {
+        let seed = std::env::var(variable).ok().and_then(|seed| seed.parse().ok()).unwrap_or(usual);
+        Dice { seed, state: seed, variable }
+    }
+
+    /// Other dice of the same run, for somebody who throws them beside us.
+    pub fn branch(&mut self) -> Dice {
+        let state = self.below(usize::MAX) as u64;
+        Dice { state, ..*self }
     }
 
     /// A number below `bound`.
@@ -40,7 +49,7 @@ impl Dice {
 impl Drop for Dice {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("to see this run again: CASHBOX_SEED={}", self.seed);
+            eprintln!("to see this run again: {}={}", self.variable, self.seed);
         }
     }
 }

@@ -271,3 +271,18 @@ fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
     assert_eq!((codes(&again), again.was_replayed()), (vec![200; 3], false));
     assert_eq!(admin.balance("alice"), "42.00", "only what was locked before is done now");
 }
+
+/// Millions of commas fit into the largest body.
+#[test]
+fn a_batch_of_far_too_many_items_takes_no_memory_for_them() {
+    let server = Server::start();
+    let admin = server.admin();
+    let commas = format!("[{}0]", "0,".repeat(4_000_000));
+    let answer = admin.ask("POST", "/v1/batch").body("application/json", commas.as_bytes()).send();
+    assert!(answer.refuses(400, "invalid_request").text("detail").contains("at most 10000 items"));
+    lines(&admin, "/v1/batch", &"0\n".repeat(4_000_000)).refuses(400, "invalid_request");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.process())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB")).unwrap();
+    let peak: u64 = peak.trim().parse().unwrap();
+    assert!(peak < 64 * 1024, "{peak} KiB");
+}

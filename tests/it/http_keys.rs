@@ -241,3 +241,21 @@ fn answers_survive_a_kill() {
     assert_eq!((&results[0]["code"], &results[1]["code"]), (&json!(200), &json!(404)));
     assert_eq!(server.admin().balance("alice"), "300.00");
 }
+
+#[test]
+fn a_repeat_tells_of_a_coupon_in_the_words_of_its_day() {
+    let server = Server::start();
+    let admin = server.admin();
+    let kind = |told: &str| json!({ "coupon_kinds": [{ "kind": "3", "amount_off": 10, "earned_en": told }] });
+    admin.put("/v1/tiers", json!({ "tiers": [{ "from": 100, "coupon_kind": "3" }] })).is(200);
+    admin.put("/v1/coupon-kinds", kind("and a tenner for you")).is(200);
+    let single = ("/v1/wallets/alice/recharge", json!({ "amount": 120 }));
+    let batch = ("/v1/batch?atomic=true", json!([{ "op": "recharge", "user": "bob", "amount": 120 }]));
+    let both = [single, batch].map(|(path, body)| admin.ask("POST", path).header("Idempotency-Key", path).json(body));
+    let first = both.clone().map(|asking| asking.send().is(200));
+    assert_eq!(first[0]["msg"], "recharged, and a tenner for you");
+    admin.put("/v1/coupon-kinds", kind("and something else")).is(200);
+    for (first, asking) in first.iter().zip(both) {
+        repeats(first, &asking.send());
+    }
+}

@@ -366,3 +366,17 @@ fn who_asks_again_while_waiting_keeps_the_lock_though_the_first_connection_is_go
         with(&admin, "PATCH", "/v1/locks/a", &grant.text("token")).is(200);
     }
 }
+
+/// Whoever had one would stand in the way of every payment.
+#[test]
+fn the_locks_of_the_systems_wallets_cannot_be_had() {
+    let server = Server::start();
+    let (admin, teller) = (server.admin(), server.role("teller"));
+    server.user_with("alice", "10");
+    for wallet in ["@sales", "@bank", "@holds", "%40sales", "@", "@x"] {
+        teller.post(&format!("/v1/locks/wallet/{wallet}"), json!({})).refuses(400, "invalid_request");
+        admin.post(&format!("/v1/locks/wallet/{wallet}"), json!({})).refuses(400, "invalid_request");
+    }
+    teller.post("/v1/locks", json!({ "ids": ["job", "wallet/@sales"] })).refuses(400, "invalid_request");
+    admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
+}

@@ -64,11 +64,6 @@ impl Server {
         Server::on(folder, std::mem::take(&mut self.flags))
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.process.id()
-    }
-
     /// Tells it to stop.
     pub fn terminate(&self) {
         let told = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
@@ -83,6 +78,16 @@ impl Server {
     fn end(&mut self) {
         let _ = self.process.kill(); // it may have ended by itself
         self.process.wait().unwrap();
+    }
+
+    /// The process, for what `/proc` says of it.
+    pub fn process(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// What it has told its operator.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
 
     /// These very bytes on a connection of their own, and what comes back until it closes.

@@ -25,8 +25,13 @@ pub(super) struct Manner {
 }
 
 impl Manner {
-    /// For a client whose request could not be read.
+    /// For a client who is turned away before it has asked anything.
     pub(super) const UNKNOWN: Manner = Manner { head_only: false, http_1_0: false, stays: false };
+
+    /// For a client whose head, of which this much came, cannot be read. One that asks for no body gets none.
+    pub(super) fn of_unread(bytes: &[u8]) -> Manner {
+        Manner { head_only: bytes.starts_with(b"HEAD "), ..Manner::UNKNOWN }
+    }
 
     pub(super) fn of(head: &Head) -> Manner {
         Manner { head_only: head.method == "HEAD", http_1_0: head.http_1_0, stays: head.wants_to_stay() }

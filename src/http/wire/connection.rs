@@ -42,7 +42,7 @@ impl From<Lost> for End {
 
 impl Connection {
     pub(super) fn new(permit: Permit, limits: Arc<Limits>, service: Arc<dyn Service>) -> Connection {
-        let socket = Socket::new(Arc::clone(permit.stream()));
+        let socket = Socket::new(Arc::clone(permit.stream()), Arc::clone(permit.writing()));
         Connection { socket, input: Input::new(limits.head_bytes), permit, limits, service }
     }
 
@@ -105,7 +105,7 @@ impl Connection {
             }
             seen = self.input.unused().len();
             if seen >= self.limits.head_bytes {
-                return Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN));
+                return Err(self.unreadable(Fault::HeadTooLarge("the head is too long")));
             }
             let deadline = match deadline {
                 Some(deadline) => deadline,
@@ -114,7 +114,7 @@ impl Connection {
             };
             match self.socket.read_by(self.input.room(), deadline) {
                 Ok(count) => self.input.filled(count),
-                Err(Lost::Late) => return Err(End::Fault(Fault::HeadTimeout, Manner::UNKNOWN)),
+                Err(Lost::Late) => return Err(self.unreadable(Fault::HeadTimeout)),
                 Err(Lost::Gone) => return Err(self.interrupted()),
             }
         }
@@ -134,16 +134,21 @@ impl Connection {
     fn look(&self) -> Result<Option<(Head, usize)>, End> {
         match parse(self.input.unused(), &self.limits) {
             Ok(Some((_, length))) if length > self.limits.head_bytes => {
-                Err(End::Fault(Fault::HeadTooLarge("the head is too long"), Manner::UNKNOWN))
+                Err(self.unreadable(Fault::HeadTooLarge("the head is too long")))
             }
             Ok(found) => Ok(found),
-            Err(fault) => Err(End::Fault(fault, Manner::UNKNOWN)),
+            Err(fault) => Err(self.unreadable(fault)),
         }
+    }
+
+    /// What is wrong with the head that is coming.
+    fn unreadable(&self, fault: Fault) -> End {
+        End::Fault(fault, Manner::of_unread(self.input.unused()))
     }
 
     /// The head ended before its end: because the client left or gave way, or because the server stops.
     fn interrupted(&mut self) -> End {
-        if self.permit.is_refused() { End::Fault(Fault::ShuttingDown, Manner::UNKNOWN) } else { End::Silent }
+        if self.permit.is_refused() { self.unreadable(Fault::ShuttingDown) } else { End::Silent }
     }
 
     /// Reads a body of admitted length.
@@ -155,6 +160,10 @@ impl Connection {
         self.input.consume(at_hand);
         if at_hand == length {
             return Ok(body);
+        }
+        // Only what is whole is worth not giving way.
+        if !self.permit.turn(Phase::Body) {
+            return Err(End::Silent);
         }
         let deadline = Instant::now() + self.limits.body_time;
         // Who has begun to send the body does not wait for our word.
@@ -172,7 +181,7 @@ impl Connection {
                 Err(Lost::Gone) => return Err(End::Silent),
             }
         }
-        Ok(body)
+        if self.permit.turn(Phase::Busy) { Ok(body) } else { Err(End::Silent) }
     }
 
     /// Sends an answer; Ok if the connection stays.
@@ -210,7 +219,7 @@ fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 /// Whether a head can end in `bytes`, of which the first `seen` were looked at before. A bare LF counts: it is refused
 /// sooner if it is looked at.
-fn has_end(bytes: &[u8], seen: usize) -> bool {
+pub(super) fn has_end(bytes: &[u8], seen: usize) -> bool {
     let rest = &bytes[seen.saturating_sub(3)..];
     rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|three| three == b"\n\r\n")
 }

@@ -97,7 +97,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fau
     let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
         unreachable!("a complete head has a method, a target and a version");
     };
-    let (path, query) = split_target(target)?;
+    let (authority, path, query) = split_target(target)?;
     let mut head = Head::new(method, path, query);
     head.http_1_0 = version == 0;
     head.text.reserve_exact(length);
@@ -106,12 +106,12 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fau
         let value = std::str::from_utf8(header.value).map_err(|_| Fault::BadRequest("a header value is not UTF-8"))?;
         head.push_header(header.name, value);
     }
-    check(&mut head)?;
+    check(&mut head, authority)?;
     Ok(Some((head, length)))
 }
 
 /// What several headers say together.
-fn check(head: &mut Head) -> Result<(), Fault> {
+fn check(head: &mut Head, authority: Option<&str>) -> Result<(), Fault> {
     if head.header("transfer-encoding").is_some() {
         return Err(Fault::TransferEncoding);
     }
@@ -121,6 +121,13 @@ fn check(head: &mut Head) -> Result<(), Fault> {
     }
     if hosts == 0 && !head.http_1_0 {
         return Err(Fault::BadRequest("the Host header is missing"));
+    }
+    match (authority, head.header("host")) {
+        (Some(authority), None) => head.push_header("host", authority),
+        (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+            return Err(Fault::BadRequest("the request target and the Host header name different hosts"));
+        }
+        _ => {}
     }
     let mut lengths = head.headers("content-length");
     let length = lengths.next().map_or(Ok(0), content_length)?;
@@ -144,21 +151,24 @@ fn content_length(value: &str) -> Result<u64, Fault> {
     value.parse().map_err(|_| bad)
 }
 
-/// Path and query. `http://host/path`, which a client may send to any server, is reduced to its path.
-fn split_target(target: &str) -> Result<(&str, Option<&str>), Fault> {
+/// Host, path and query. `http://host/path`, which a client may send to any server, is taken apart.
+fn split_target(target: &str) -> Result<(Option<&str>, &str, Option<&str>), Fault> {
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Fault::BadRequest("the request target has a character that must be percent-encoded"));
     }
-    let local = match without_scheme(target) {
-        Some(rest) => &rest[rest.find(['/', '?']).unwrap_or(rest.len())..],
-        None if target.starts_with('/') => target,
+    let (authority, local) = match without_scheme(target) {
+        Some(rest) => {
+            let (authority, local) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+            (Some(authority), local)
+        }
+        None if target.starts_with('/') => (None, target),
         None => return Err(Fault::BadRequest("the request target is not a path")),
     };
     let (path, query) = match local.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (local, None),
     };
-    Ok((if path.is_empty() { "/" } else { path }, query))
+    Ok((authority, if path.is_empty() { "/" } else { path }, query))
 }
 
 fn without_scheme(target: &str) -> Option<&str> {

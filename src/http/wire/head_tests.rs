@@ -65,7 +65,7 @@ fn an_absolute_target_is_reduced_to_its_path() {
         (head.path, head.query)
     };
     assert_eq!(target("http://h/a/b?c"), ("/a/b".to_owned(), Some("c".to_owned())));
-    assert_eq!(target("HTTPS://h:1"), ("/".to_owned(), None));
+    assert_eq!(target("HTTPS://H"), ("/".to_owned(), None));
     assert_eq!(target("http://h?c"), ("/".to_owned(), Some("c".to_owned())));
     assert_eq!(target("/http://h/"), ("/http://h/".to_owned(), None));
     assert_eq!(target("/?"), ("/".to_owned(), Some(String::new())));
@@ -180,4 +180,12 @@ fn one_expectation_is_known() {
     is_bad(&with("Expect: cake\r\n"));
     is_bad(&with("Expect: 100-continue\r\nExpect: cake\r\n"));
     assert!(!good("POST / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").expects_continue());
+}
+
+#[test]
+fn a_host_in_the_target_is_the_host() {
+    is_bad("GET http://evil.example/ HTTP/1.1\r\nHost: h\r\n\r\n");
+    is_bad("GET http:/// HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(good("GET http://H:80/ HTTP/1.1\r\nHost: h:80\r\n\r\n").header("host"), Some("h:80"));
+    assert_eq!(good("GET http://evil.example HTTP/1.0\r\n\r\n").header("host"), Some("evil.example"));
 }

@@ -8,8 +8,9 @@
 //! - Every wait has an end. Deadlines are total: a byte a second extends none of them.
 //! - A client that is refused reads the refusal, not a reset: the answer is sent, the sending side shut, what still
 //!   comes is drained within bounds, and only then is the socket closed.
-//! - When permits run short, whoever does least gives way: the longest idle, then the oldest unfinished head. A request
-//!   that is being answered is never cut.
+//! - When permits run short, whoever does least gives way: the longest idle, then the oldest unfinished head, then the
+//!   oldest unfinished body, then whoever has not taken its answer for a second. A request that is being answered is
+//!   never cut.
 //! - A panic of the service costs one request.
 //!
 //! An ordinary request costs one read and one write. `tiny_http` encodes the heads of answers and `httparse` reads the
@@ -18,6 +19,8 @@
 
 mod answer;
 mod connection;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod head;
 mod input;
 mod listen;

@@ -8,7 +8,12 @@ use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use super::socket::Writing;
+
+/// How long a client leaves a piece of its answer untaken before its connection may give way.
+const STALLED: Duration = Duration::from_secs(1);
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +22,9 @@ pub(super) enum Phase {
     Idle,
     /// Part of a head has come.
     Head,
-    /// A request is being read or answered.
+    /// A head has come, and not all of its body.
+    Body,
+    /// A request is being answered, or its answer sent.
     Busy,
     /// The last answer is sent; what still comes is drained.
     Closing,
@@ -35,7 +42,8 @@ struct State {
 }
 
 impl State {
-    const PHASES: [Phase; 6] = [Phase::Idle, Phase::Head, Phase::Busy, Phase::Closing, Phase::Refused, Phase::Ended];
+    const PHASES: [Phase; 7] =
+        [Phase::Idle, Phase::Head, Phase::Body, Phase::Busy, Phase::Closing, Phase::Refused, Phase::Ended];
 
     fn to_number(self) -> u64 {
         self.since_ms << 3 | self.phase as u64
@@ -49,6 +57,7 @@ impl State {
 struct Line {
     stream: Arc<TcpStream>,
     state: AtomicU64,
+    writing: Arc<Writing>,
 }
 
 impl Line {
@@ -100,7 +109,8 @@ impl Permits {
         }
         let id = self.next_id.fetch_add(1, SeqCst);
         let state = State { phase: Phase::Idle, since_ms: self.now_ms() };
-        let line = Arc::new(Line { stream: Arc::new(stream), state: AtomicU64::new(state.to_number()) });
+        let line = Line { stream: Arc::new(stream), state: AtomicU64::new(state.to_number()), writing: Arc::default() };
+        let line = Arc::new(line);
         lines.insert(id, Arc::clone(&line));
         Ok(Permit { permits: Arc::clone(self), id, line, state })
     }
@@ -117,6 +127,8 @@ impl Permits {
                 let rank = match state.phase {
                     Phase::Idle | Phase::Closing => 0,
                     Phase::Head => 1,
+                    Phase::Body => 2,
+                    Phase::Busy if line.writing.is_stalled_for(STALLED) => 3,
                     Phase::Busy | Phase::Refused | Phase::Ended => return None,
                 };
                 Some(((rank, state.since_ms, id), state))
@@ -171,7 +183,8 @@ impl Permits {
     pub(super) fn wait_until_quiet(&self, deadline: Instant) -> usize {
         let mut lines = self.lines();
         loop {
-            let busy = lines.values().filter(|line| matches!(line.state().phase, Phase::Busy | Phase::Refused)).count();
+            let is_busy = |phase| matches!(phase, Phase::Body | Phase::Busy | Phase::Refused);
+            let busy = lines.values().filter(|line| is_busy(line.state().phase)).count();
             let left = deadline.saturating_duration_since(Instant::now());
             if busy == 0 || left.is_zero() {
                 return busy;
@@ -200,6 +213,11 @@ pub(super) struct Permit {
 impl Permit {
     pub(super) fn stream(&self) -> &Arc<TcpStream> {
         &self.line.stream
+    }
+
+    /// Where it is noted since when a piece of an answer waits to be taken.
+    pub(super) fn writing(&self) -> &Arc<Writing> {
+        &self.line.writing
     }
 
     pub(super) fn permits(&self) -> &Permits {

@@ -139,7 +139,7 @@ impl Door {
         if in_passing && stream.set_nonblocking(true).is_err() {
             return;
         }
-        let mut socket = Socket::new(Arc::new(stream));
+        let mut socket = Socket::new(Arc::new(stream), Arc::default());
         let (limits, service) = (Arc::clone(&self.limits), Arc::clone(&self.service));
         if in_passing {
             return say_no_room(&mut socket, &limits, &*service);

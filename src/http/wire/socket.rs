@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::SockRef;
@@ -24,18 +24,37 @@ pub(super) enum Lost {
     Gone,
 }
 
+/// Since when a client has not taken a piece of its answer, for whoever looks from outside. None: nothing waits.
+#[derive(Default)]
+pub(super) struct Writing(Mutex<Option<Instant>>);
+
+impl Writing {
+    pub(super) fn is_stalled_for(&self, time: Duration) -> bool {
+        self.since().is_some_and(|since| since.elapsed() >= time)
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn since(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A socket that remembers the timeouts the kernel holds for it, so that setting the same again costs nothing.
 pub(super) struct Socket {
     stream: Arc<TcpStream>,
     read_wait: Duration,
     write_wait: Duration,
+    writing: Arc<Writing>,
 }
 
 impl Socket {
-    pub(super) fn new(stream: Arc<TcpStream>) -> Socket {
+    pub(super) fn new(stream: Arc<TcpStream>, writing: Arc<Writing>) -> Socket {
         // Answers are whole writes; holding the last segment back for more would only delay them.
         let _ = stream.set_nodelay(true);
-        Socket { stream, read_wait: Duration::ZERO, write_wait: Duration::ZERO }
+        Socket { stream, read_wait: Duration::ZERO, write_wait: Duration::ZERO, writing }
     }
 
     pub(super) fn stream(&self) -> &Arc<TcpStream> {
@@ -71,9 +90,15 @@ impl Socket {
         bytes.chunks(PIECE).try_for_each(|piece| self.write_piece(piece, time))
     }
 
-    fn write_piece(&mut self, mut piece: &[u8], time: Duration) -> Result<(), Lost> {
-        let deadline = Instant::now() + time;
-        let mut wait = time;
+    fn write_piece(&mut self, piece: &[u8], time: Duration) -> Result<(), Lost> {
+        let now = Instant::now();
+        self.writing.set(Some(now));
+        let written = self.write_until(piece, now + time, time);
+        self.writing.set(None);
+        written
+    }
+
+    fn write_until(&mut self, mut piece: &[u8], deadline: Instant, mut wait: Duration) -> Result<(), Lost> {
         loop {
             if self.write_wait != wait {
                 self.stream.set_write_timeout(Some(wait)).map_err(lost)?;

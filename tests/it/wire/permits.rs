@@ -61,6 +61,42 @@ fn then_the_oldest_unfinished_head() {
     scene.stage.open_gate();
 }
 
+/// A client whose head has come and whose body has not.
+fn in_body(scene: &Scene) -> Client {
+    let mut client = scene.client();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\na");
+    assert!(client.hears_nothing_for(READ_BY_THEN));
+    client
+}
+
+#[test]
+fn then_the_oldest_unfinished_body() {
+    let scene = room_for(4);
+    let _busy = scene.waiting_client();
+    let mut older = in_body(&scene);
+    let mut younger = in_body(&scene);
+    let mut head = in_head(&scene);
+    let _also_busy = scene.waiting_client();
+    assert!(head.is_closed(), "who has sent less gives way first");
+    assert_eq!(scene.client().get("/").status, 200);
+    assert!(older.is_closed());
+    assert_eq!(younger.ask("b").status, 200);
+    scene.stage.open_gate();
+}
+
+#[test]
+fn then_who_does_not_take_the_answer() {
+    let scene = room_for(2);
+    let mut busy = scene.waiting_client();
+    let mut deaf = scene.client();
+    deaf.send("GET /large?50000000 HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(deaf.head().lines().next(), Some("HTTP/1.1 200 OK"));
+    assert_eq!(scene.client().get("/").status, 503, "it may yet take it");
+    until(|| scene.client().get("/").status == 200);
+    scene.stage.open_gate();
+    assert_eq!(busy.reply().status, 200);
+}
+
 #[test]
 fn nobody_who_is_being_answered_gives_way() {
     let scene = room_for(2);

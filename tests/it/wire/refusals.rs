@@ -162,3 +162,13 @@ fn who_asks_to_close_is_closed() {
         assert_eq!(reply.header("connection"), Some("keep-alive"));
     }
 }
+
+#[test]
+fn a_head_request_that_is_refused_has_no_body_either() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    client.send("HEAD / HTTP/1.1\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+    assert!(client.is_closed(), "nothing comes after the head");
+}
