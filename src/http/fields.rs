@@ -7,7 +7,7 @@ use crate::ledger::Note;
 use crate::money::Money;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// One value, as it was written.
@@ -303,7 +303,7 @@ impl<'de> Deserialize<'de> for Object {
                 out.write_str("an object")
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
-                let mut fields = BTreeMap::new();
+                let (mut fields, mut nulls) = (BTreeMap::new(), BTreeSet::new());
                 while let Some(name) = map.next_key::<String>()? {
                     let raw: &RawValue = map.next_value()?;
                     let value = match raw.get() {
@@ -313,9 +313,11 @@ impl<'de> Deserialize<'de> for Object {
                         }
                         text => Some(Value::Json(text.to_owned())),
                     };
-                    if let Some(value) = value
-                        && fields.insert(name, value).is_some()
-                    {
+                    let twice = match value {
+                        Some(value) => nulls.contains(&name) || fields.insert(name, value).is_some(),
+                        None => fields.contains_key(&name) || !nulls.insert(name),
+                    };
+                    if twice {
                         return Err(serde::de::Error::custom("a field stands in it twice"));
                     }
                 }
