@@ -25,7 +25,7 @@ pub fn batch(settings: &Settings) -> Got<Outcome> {
             figure(format!("withdrawals in batches of {ITEMS}, {CONNECTIONS} connections"), run.rate, "/s"),
             figure("p50 of a batch", ms(&run.latencies, 500), "ms"),
             figure("p99 of a batch", ms(&run.latencies, 990), "ms"),
-            figure("processor time of the server, each withdrawal", run.server_us, "µs"),
+            figure("processor time of the server, each withdrawal", run.server_us, "µs").aside(),
         ],
         checked,
         wrong,
