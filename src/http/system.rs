@@ -8,8 +8,8 @@ use crate::error::{Error, Name};
 use crate::secret::parse_hash;
 use crate::store::audit::{self, Report};
 use serde_json::{Value, json};
-use std::sync::TryLockError;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{LazyLock, TryLockError};
 
 /// A write-ahead log above this is not cut back for want of a moment without readers.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -60,9 +60,10 @@ pub fn metrics(call: &mut Call<'_>) -> Handled {
     Ok(Reply::bytes(200, "text/plain; version=0.0.4", metrics::text(call.app).into_bytes()))
 }
 
-/// `GET /openapi.json`
+/// `GET /openapi.json`: always the same, so it is written once.
 pub fn openapi(_: &mut Call<'_>) -> Handled {
-    Ok(Reply::bytes(200, "application/json", openapi::document().to_string().into_bytes()))
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
+    Ok(Reply::bytes(200, "application/json", DOCUMENT.as_bytes().to_vec()))
 }
 
 /// What an audit takes.
