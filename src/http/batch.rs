@@ -66,7 +66,7 @@ pub fn batch(call: &mut Call<'_>) -> Handled {
 
 /// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
 pub(super) fn split<'a>(head: &Head, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
-    let items: Vec<&[u8]> = match media_type(head).as_str() {
+    let items: Vec<&[u8]> = match media_type(head)?.as_str() {
         "application/x-ndjson" => {
             let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
             lines.take(ITEMS_MAX + 1).collect()

@@ -164,17 +164,20 @@ pub fn fields(head: &Head, body: &[u8]) -> Result<Fields, Error> {
     if body.is_empty() {
         return Ok(Fields::default());
     }
-    match media_type(head).as_str() {
+    match media_type(head)?.as_str() {
         "application/json" => Fields::from_json(body),
         "application/x-www-form-urlencoded" => Fields::from_form(body),
         other => Err(unsupported(other, "application/json or application/x-www-form-urlencoded")),
     }
 }
 
-/// The media type of the body in lower case, without parameters.
-pub fn media_type(head: &Head) -> String {
+/// The media type of the body in lower case, without parameters. A body that is packed in something cannot be read.
+pub fn media_type(head: &Head) -> Result<String, Error> {
+    if let Some(coding) = head.headers("content-encoding").find(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return Err(unsupported(&format!("it in the coding {coding}"), "the body as it is"));
+    }
     let sent = head.header("content-type").unwrap_or_default();
-    sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+    Ok(sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
 /// What is said of a body of another type.

@@ -1,7 +1,7 @@
 //! Reading a request's head, strictly.
 //!
 //! Two readers of the same bytes must never see two different requests, so what the standards leave to taste is
-//! refused: a second length or host, a list where a number belongs, a transfer coding, folded lines, a bare LF.
+//! refused: a second length, host or type, a list where a number belongs, a transfer coding, folded lines, a bare LF.
 
 use std::mem::MaybeUninit;
 use std::ops::Range;
@@ -128,6 +128,9 @@ fn check(head: &mut Head, authority: Option<&str>) -> Result<(), Fault> {
             return Err(Fault::BadRequest("the request target and the Host header name different hosts"));
         }
         _ => {}
+    }
+    if head.headers("content-type").nth(1).is_some() {
+        return Err(Fault::BadRequest("more than one Content-Type header"));
     }
     let mut lengths = head.headers("content-length");
     let length = lengths.next().map_or(Ok(0), content_length)?;

@@ -52,6 +52,8 @@ fn heads_that_can_be_read_in_two_ways() {
     let scene = Scene::new();
     refuses(&scene, 400, "GET / HTTP/1.1\r\n\r\n");
     refuses(&scene, 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
+    refuses(&scene, 400, "GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n");
+    refuses(&scene, 400, with("Content-Type: application/json\r\nContent-Type: text/plain\r\n"));
     refuses(&scene, 400, with("Folded: a\r\n b\r\n"));
     refuses(&scene, 400, with("Spaced : a\r\n"));
     refuses(&scene, 400, with("Control: a\u{1}b\r\n"));
