@@ -162,10 +162,11 @@ impl Desk {
     /// Says `busy` to everyone who waits, and to whoever would have to.
     pub fn dismiss_waiting(&mut self) {
         self.refuses_waiting = true;
-        for parked in self.waiting.drain() {
+        let parked = self.waiting.drain();
+        stats::set(&self.stats.parked, 0);
+        for parked in parked {
             send(parked.work.clients, Outcome::from(stopped()));
         }
-        stats::set(&self.stats.parked, 0);
     }
 
     /// One transaction for what is in hand: all of it committed and then answered, or none of it.
@@ -202,13 +203,13 @@ impl Desk {
             self.expire(now);
             error
         });
+        stats::set(&self.stats.parked, self.waiting.len() as u64); // whoever is answered finds it so
         for (clients, outcome) in answers {
             send(clients, lost.clone().map_or(outcome, Outcome::from));
         }
         if std::mem::take(&mut self.locks_changed) {
             self.board.ring();
         }
-        stats::set(&self.stats.parked, self.waiting.len() as u64);
     }
 
     /// Says that there is no space left, and that there is again: each once, and not with every batch.
