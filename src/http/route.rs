@@ -134,15 +134,21 @@ pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
     let method = if method == "HEAD" { "GET" } else { method };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     // The first pattern that has the path's form is meant, whatever the method: `/revoke` is never a part of an id.
-    let first = PATTERNS.iter().position(|pattern| fits(pattern, &segments)).ok_or_else(|| {
-        Error::new(Name::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
-    })?;
+    let first = PATTERNS.iter().position(|pattern| fits(pattern, &segments)).ok_or_else(nothing)?;
+    let params = params(&PATTERNS[first], &segments);
+    if params.iter().any(String::is_empty) {
+        return Err(nothing());
+    }
     let meant = || ROUTES.iter().enumerate().filter(|(_, route)| route.path == ROUTES[first].path);
     let Some((number, _)) = meant().find(|(_, route)| route.method == method) else {
         return Err(not_allowed(meant().map(|(_, route)| route.method).collect()));
     };
-    let params: Option<Vec<String>> = params(&PATTERNS[first], &segments).into_iter().map(decode).collect();
+    let params: Option<Vec<String>> = params.into_iter().map(decode).collect();
     Ok((number, params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?))
+}
+
+fn nothing() -> Error {
+    Error::new(Name::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
 }
 
 fn not_allowed(mut methods: Vec<&str>) -> Error {
@@ -160,7 +166,7 @@ fn fits(pattern: &[&str], segments: &[&str]) -> bool {
     if part.ends_with("...}") {
         return segments.len() > behind.len() && fits(behind, &segments[segments.len() - behind.len()..]);
     }
-    let is_part = |segment: &str| if part.starts_with('{') { !segment.is_empty() } else { *part == segment };
+    let is_part = |segment: &str| part.starts_with('{') || *part == segment;
     segments.split_first().is_some_and(|(segment, rest)| is_part(segment) && fits(behind, rest))
 }
 
@@ -212,7 +218,9 @@ mod tests {
     #[test]
     fn what_is_not_there_is_said() {
         assert_eq!(find("GET", "/nothing").unwrap_err().name, Name::NotFound);
-        assert_eq!(find("GET", "/v1/wallets/").unwrap_err().name, Name::NotFound);
+        for nameless in ["/v1/wallets/", "/v1/locks/", "/v1/locks//events"] {
+            assert_eq!(find("GET", nameless).unwrap_err().name, Name::NotFound, "{nameless}");
+        }
         let wrong = find("PATCH", "/wallet").unwrap_err();
         assert_eq!(wrong.name, Name::MethodNotAllowed);
         assert!(wrong.detail.contains("GET, HEAD, POST, PUT"), "{}", wrong.detail);
