@@ -1,14 +1,15 @@
-//! Records: imported whole and sound, or refused without a trace.
+//! Records or a table: imported whole and sound, or refused without a trace.
 #![no_main]
 
-use cashbox::store::import::{Wish, import};
+use cashbox::store::import::{Source, Wish, import};
 use libfuzzer_sys::fuzz_target;
+use std::io::Cursor;
 
-fuzz_target!(|text: &str| {
+fuzz_target!(|text: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("cashbox.db");
-    let mut lines = text.lines().map(|line| Ok(line.to_owned()));
-    let imported = import(&db, &mut lines, Wish::default(), &mut |_, _| {});
+    let Ok(source) = Source::open("fuzz", Box::new(Cursor::new(text.to_vec()))) else { return };
+    let imported = import(&db, vec![source], Wish::default(), &mut |_, _| {});
     assert_eq!(imported.is_ok(), db.exists());
     assert_eq!(imported.is_ok(), folder.path().read_dir().expect("a folder").next().is_some());
 });

@@ -1,16 +1,20 @@
 //! `cashbox backup` and `cashbox restore`: copies of the file, beside whoever has it; and putting one back where nobody has.
 
+use super::call::Call;
+use super::door::{Answer, Door, Download, download};
 use super::exit::{Exit, Trouble};
 use super::progress::Bar;
 use super::serve::take;
-use super::show;
 use super::verify::text;
-use super::{Common, door};
-use crate::http::system::report_json;
-use crate::store::{Failed, backup};
+use super::{Common, Desk, show};
+use crate::http::file::report_json;
+use crate::store::audit::Report;
+use crate::store::{Failed, Progress, backup};
 use clap::Args;
 use serde_json::json;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// `cashbox backup`
 #[derive(Debug, Args)]
@@ -32,23 +36,60 @@ pub struct Restore {
     replace: bool,
 }
 
+/// How a server sends a backup, and how long it may take to make one.
+const DATABASE: &str = "application/vnd.sqlite3";
+pub const COPY_TIME: Duration = Duration::from_secs(3_600);
+
 impl Backup {
-    /// A copy that is consistent, checked, and on disk.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
-        let db = file(common)?;
-        if is_same(&db, &self.file) {
-            return Err(Trouble::usage("a backup does not go where the file itself is"));
-        }
+    /// A copy that is consistent, checked, and on disk: of the file, or of what the server at the URL has.
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let mut bar = Bar::new();
-        let report = backup::back_up(&db, &self.file, self.replace, &mut |done, total| bar.show(done, total))?;
+        let mut progress = |done, total| bar.show(done, total);
+        let report = match &desk.door {
+            Door::File { db, .. } => {
+                if is_same(db, &self.file) {
+                    return Err(Trouble::usage("a backup does not go where the file itself is"));
+                }
+                backup::back_up(db, &self.file, self.replace, &mut progress)?
+            }
+            Door::Url { base, token } => match self.fetch(base, token.as_deref(), &mut progress)? {
+                Fetched::Backup(report) => report,
+                Fetched::Said(answer) => return desk.tell(&answer, text),
+            },
+        };
         drop(bar);
         let bytes = self.file.metadata().map_or(0, |data| data.len());
         let mut body = report_json(&report);
         body["msg"] = json!(format!("backed up to {}", self.file.display()));
         body["bytes"] = json!(bytes);
-        tell(common, &body);
+        tell(desk.json, &body);
         Ok(Exit::Done)
     }
+
+    fn fetch(&self, base: &str, token: Option<&str>, progress: Progress<'_>) -> Result<Fetched, Trouble> {
+        let call = Call { patience: COPY_TIME, ..Call::get(&["v1", "backup"]) };
+        let mut said = None;
+        let fill = |out: &mut dyn Write| match download(base, token, &call, DATABASE, out)? {
+            Download::Whole => Ok(()),
+            Download::Unwanted(error) => {
+                Err(Trouble::unreachable(format!("cannot write {}: {error}", self.file.display())))
+            }
+            Download::Said(answer) => {
+                said = Some(answer);
+                Err(Trouble::unreachable("there was no backup"))
+            }
+        };
+        let received = backup::receive(&self.file, self.replace, fill, progress);
+        match (received, said) {
+            (_, Some(answer)) => Ok(Fetched::Said(answer)),
+            (received, None) => received.map(Fetched::Backup),
+        }
+    }
+}
+
+enum Fetched {
+    Backup(Report),
+    Said(Answer),
 }
 
 impl Restore {
@@ -66,17 +107,19 @@ impl Restore {
         let mut body = report_json(&report);
         body["msg"] = json!(format!("restored {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
-        tell(common, &body);
+        tell(common.json, &body);
         Ok(Exit::Done)
     }
 }
 
-/// The file that is copied or replaced: it has to be on this machine.
+/// The file that is replaced or looked into: it has to be on this machine.
 pub fn file(common: &Common) -> Result<PathBuf, Trouble> {
-    if common.url.is_some() {
-        return Err(Trouble::usage("this works on the file itself, on the machine where it is: --db and not --url"));
+    match Door::new(common)? {
+        Door::File { db, .. } => Ok(db),
+        Door::Url { base, .. } => Err(Trouble::usage(format!(
+            "this works on the file itself, on the machine where it is: --db FILE, and not the server at {base}"
+        ))),
     }
-    Ok(door::file(common))
 }
 
 fn is_same(one: &Path, other: &Path) -> bool {
@@ -84,8 +127,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Says what was done, and what the audit saw.
-pub fn tell(common: &Common, body: &serde_json::Value) {
-    show::print(&if common.json { body.to_string() } else { text(body) });
+pub fn tell(as_json: bool, body: &serde_json::Value) {
+    show::print(&if as_json { body.to_string() } else { text(body) });
 }
 
 impl From<Failed> for Trouble {

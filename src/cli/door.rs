@@ -11,7 +11,7 @@ use crate::store::served::{self, Server, Taken};
 use crate::store::{OpenError, Options, Store};
 use serde_json::Value;
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -26,6 +26,8 @@ const CONNECT_TIME: Duration = Duration::from_secs(10);
 const NO_CONTENT: u16 = 204;
 /// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
 const ANSWER_MAX: u64 = 256 * 1024 * 1024;
+/// How much of a file is taken at a time, in bytes.
+const PIECE: usize = 64 * 1024;
 
 /// Where answers come from.
 pub enum Door {
@@ -207,9 +209,26 @@ fn read(body: &[u8]) -> Value {
     serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(Value::Null)
 }
 
-/// Asks a server. No proxy and no redirect: an access token goes where it was told to go, or nowhere.
 fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<Answer, Silence> {
-    let call = call.saying(wait);
+    words(send(base, token, &call.saying(wait))?)
+}
+
+/// An answer in our words, read to its end.
+fn words(mut answer: Response) -> Result<Answer, Silence> {
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+    let body = read(&body.map_err(|error| Silence::Lost(error.to_string()))?);
+    if body["code"] == status || status == NO_CONTENT {
+        Ok(Answer { status, body })
+    } else {
+        Err(Silence::Strange(status))
+    }
+}
+
+type Response = ureq::http::Response<ureq::Body>;
+
+/// Asks a server. No proxy and no redirect: an access token goes where it was told to go, or nowhere.
+fn send(base: &str, token: Option<&str>, call: &Call) -> Result<Response, Silence> {
     let agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
@@ -232,14 +251,43 @@ fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<A
     } else {
         request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
     };
-    let mut answer = answer.map_err(Silence::from)?;
-    let status = answer.status().as_u16();
-    let body = answer.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
-    let body = read(&body.map_err(|error| Silence::Lost(error.to_string()))?);
-    if body["code"] == status || status == NO_CONTENT {
-        Ok(Answer { status, body })
-    } else {
-        Err(Silence::Strange(status))
+    answer.map_err(Silence::from)
+}
+
+/// What came of asking for a file.
+pub enum Download {
+    /// All of it is written.
+    Whole,
+    /// Whoever takes it takes no more.
+    Unwanted(io::Error),
+    /// Something else was said.
+    Said(Answer),
+}
+
+/// Has a server's file of that type sent, and writes it there as it comes.
+pub fn download(
+    base: &str,
+    token: Option<&str>,
+    call: &Call,
+    content_type: &str,
+    out: &mut dyn Write,
+) -> Result<Download, Trouble> {
+    let mut answer = send(base, token, call).map_err(|silence| silence.of(base))?;
+    if answer.headers().get("content-type").is_none_or(|sent| sent != content_type) {
+        return words(answer).map(Download::Said).map_err(|silence| silence.of(base));
+    }
+    let mut bytes = answer.body_mut().as_reader();
+    let mut piece = vec![0; PIECE];
+    loop {
+        match bytes.read(&mut piece) {
+            Ok(0) => return Ok(Download::Whole),
+            Ok(count) => {
+                if let Err(error) = out.write_all(&piece[..count]) {
+                    return Ok(Download::Unwanted(error));
+                }
+            }
+            Err(error) => return Err(Silence::Lost(format!("it broke off: {error}")).of(base)),
+        }
     }
 }
 

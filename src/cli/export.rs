@@ -1,41 +1,37 @@
 //! `cashbox export` and `cashbox import`: the ledger as records that other programs read, and a new file made of them.
 
-use super::Common;
-use super::backup::{file, tell};
+use super::backup::{COPY_TIME, file, tell};
+use super::call::Call;
+use super::door::{Door, Download, download};
 use super::exit::{Exit, Trouble};
 use super::progress::Bar;
 use super::serve::take;
-use crate::http::stream::csv_line;
-use crate::http::system::report_json;
-use crate::store::import::{self, Refused, Wish};
-use crate::store::record;
-use clap::{Args, ValueEnum};
-use serde_json::{Map, Value, json};
+use super::{Common, Desk};
+use crate::http::file::report_json;
+use crate::store::export::{self, Form, Stopped};
+use crate::store::import::{self, Refused, Source, Wish};
+use crate::store::record::{self, RECORDS};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
-
-/// What may stand in one table.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Table {
-    Wallets,
-    Entries,
-    Coupons,
-}
 
 /// `cashbox export`
 #[derive(Debug, Args)]
 pub struct Export {
     /// One table of it as CSV, and not all of it as NDJSON
-    #[arg(long, value_name = "TABLE")]
-    csv: Option<Table>,
+    #[arg(long, value_name = "TABLE", value_parser = PossibleValuesParser::new(RECORDS.iter().map(|record| record.plural)))]
+    csv: Option<String>,
 }
 
 /// `cashbox import`
 #[derive(Debug, Args)]
 pub struct Import {
-    /// What `export` wrote; `-` is standard input
-    file: PathBuf,
+    /// What `export` wrote: all of it, or tables of it as CSV, a file each; `-` is standard input
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
     /// Put the new file in the place of the one that is there, which is kept beside it
     #[arg(long)]
     replace: bool,
@@ -46,27 +42,29 @@ pub struct Import {
 
 impl Export {
     /// Everything to standard output, as it is read.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
-        let db = file(common)?;
+    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let mut out = BufWriter::new(io::stdout().lock());
-        let record = self.csv.and_then(|table| {
-            record::find(match table {
-                Table::Wallets => "wallet",
-                Table::Entries => "entry",
-                Table::Coupons => "coupon",
-            })
-        });
-        let names: Vec<&str> =
-            record.map_or(Vec::new(), |record| record.fields.iter().map(|field| field.name).collect());
-        let mut written = if names.is_empty() { Ok(()) } else { out.write_all((names.join(",") + "\r\n").as_bytes()) };
-        let mut write = |record: Map<String, Value>| {
-            let line =
-                if names.is_empty() { json!(record).to_string() + "\n" } else { csv_line(&names, &json!(record)) };
-            written = out.write_all(line.as_bytes());
-            written.is_ok()
+        let taken = match &desk.door {
+            Door::File { db, .. } => {
+                let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
+                match export::Export::of(db)?.write(record.map_or(Form::Ndjson, Form::Csv), &mut out) {
+                    Ok(()) => Ok(()),
+                    Err(Stopped::Taker(error)) => Err(error),
+                    Err(Stopped::File(failed)) => return Err(failed.into()),
+                }
+            }
+            Door::Url { base, token } => {
+                let content_type = if self.csv.is_some() { "text/csv" } else { "application/x-ndjson" };
+                let call = Call::get(&["v1", "export"]).query("csv", self.csv.as_ref());
+                let call = Call { patience: COPY_TIME, ..call };
+                match download(base, token.as_deref(), &call, content_type, &mut out)? {
+                    Download::Whole => out.flush(),
+                    Download::Unwanted(error) => Err(error),
+                    Download::Said(answer) => return desk.tell(&answer, |body| body.to_string()),
+                }
+            }
         };
-        import::export(&db, record, &mut write)?;
-        match written.and_then(|()| out.flush()) {
+        match taken {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => {
                 Err(Trouble::unreachable(format!("cannot write standard output: {error}")))
             }
@@ -80,30 +78,34 @@ impl Import {
     pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
         let db = file(common)?;
         let db = db.canonicalize().unwrap_or(db);
+        let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
         let _possession = take(&db)?;
-        let mut lines: Box<dyn Iterator<Item = io::Result<String>>> = if self.file == Path::new("-") {
-            Box::new(io::stdin().lock().lines())
-        } else {
-            let cannot = |error| Trouble::unreachable(format!("cannot read {}: {error}", self.file.display()));
-            Box::new(BufReader::new(File::open(&self.file).map_err(cannot)?).lines())
-        };
         let wish = Wish { replace: self.replace, dry_run: self.dry_run };
         let mut bar = Bar::new();
-        let (report, kept) = import::import(&db, &mut lines, wish, &mut |done, total| bar.show(done, total))?;
+        let (report, kept) = import::import(&db, sources, wish, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
         let done = if self.dry_run { "would be imported into" } else { "imported into" };
         body["msg"] = json!(format!("{done} {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
-        tell(common, &body);
+        tell(common.json, &body);
         Ok(Exit::Done)
     }
+}
+
+fn source(file: &Path) -> Result<Source, Trouble> {
+    if file == Path::new("-") {
+        return Ok(Source::open("standard input", Box::new(BufReader::new(io::stdin())))?);
+    }
+    let cannot = |error: io::Error| Trouble::unreachable(format!("cannot read {}: {error}", file.display()));
+    Ok(Source::open(&file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(cannot)?)))?)
 }
 
 impl From<Refused> for Trouble {
     fn from(refused: Refused) -> Trouble {
         match refused {
-            Refused::Line(line, what) => Trouble::usage(format!("line {line}: {what}; nothing was imported")),
+            Refused::At(place, what) => Trouble::usage(format!("{place}: {what}; nothing was imported")),
+            Refused::Together(what) => Trouble::usage(format!("{what}; nothing was imported")),
             Refused::Unsound(what) => Trouble {
                 exit: Exit::Damage,
                 sentence: format!("this is no sound ledger: {what}; nothing was imported"),

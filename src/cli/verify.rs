@@ -6,7 +6,7 @@ use super::door::{Answer, Door};
 use super::exit::{Exit, Trouble};
 use super::progress::Bar;
 use super::show;
-use crate::http::system::report_json;
+use crate::http::file::report_json;
 use crate::secret::parse_hash;
 use crate::store::{self, audit};
 use clap::Args;

@@ -242,7 +242,7 @@ impl Fields {
 
     /// `reference` and `metadata`.
     pub fn note(&mut self) -> Result<Note, Error> {
-        let reference = self.text("reference")?;
+        let reference = self.text("reference")?.filter(|text| !text.is_empty()); // an empty name is none
         if reference.as_ref().is_some_and(|text| text.chars().count() > REFERENCE_CHARS_MAX) {
             return Err(Error::invalid(format!("reference has at most {REFERENCE_CHARS_MAX} characters")));
         }

@@ -9,6 +9,7 @@ mod batch;
 mod call;
 mod coupons;
 mod fields;
+pub mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod list;
@@ -34,9 +35,10 @@ use auth::{Caller, Tokens};
 use batch::Batches;
 use call::{Call, Failure};
 use fields::Fields;
+use file::Reading;
 use metrics::Metrics;
 use route::{Body, ROUTES};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Instant;
 use wire::{Answer, Fault, Head, Presence, Request, Service};
 use words::Language;
@@ -67,8 +69,7 @@ pub struct App {
     tokens: Tokens,
     metrics: Metrics,
     batches: Batches,
-    /// Held while the file is audited.
-    audit: Mutex<()>,
+    reading: Reading,
 }
 
 /// An answer to a request that came from no socket.
@@ -92,7 +93,7 @@ impl App {
             tokens,
             metrics: Metrics::default(),
             batches: Batches::default(),
-            audit: Mutex::default(),
+            reading: Reading::default(),
         }
     }
 

@@ -152,16 +152,23 @@ fn batch_body() -> Value {
 /// The good answer, and the errors any request may meet; which others a rule may give is told by their names.
 fn responses(route: &Route) -> Value {
     let content = |schema: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
+    let file = json!({ "schema": { "type": "string" } });
     let good = match route.status {
         204 => json!({ "description": "done" }),
         _ if route.path == "/metrics" => {
-            json!({ "description": "ok", "content": { "text/plain": { "schema": { "type": "string" } } } })
+            json!({ "description": "ok", "content": { "text/plain": file } })
         }
         _ if route.path == "/openapi.json" => {
             json!({ "description": "ok", "content": { "application/json": { "schema": { "type": "object" } } } })
         }
+        _ if route.path == "/v1/backup" => {
+            let database = json!({ "schema": { "type": "string", "format": "binary" } });
+            json!({ "description": "an SQLite database", "content": { "application/vnd.sqlite3": database } })
+        }
+        _ if route.path == "/v1/export" => {
+            json!({ "description": "records, or a table", "content": { "application/x-ndjson": file, "text/csv": file } })
+        }
         _ if route.path.ends_with("/entries") => {
-            let file = json!({ "schema": { "type": "string" } });
             json!({ "description": "a page; or all of them, in a file", "content": {
                 "application/json": content("Answer"), "text/csv": file, "application/x-ndjson": file,
             } })

@@ -4,7 +4,7 @@
 use super::auth::Access;
 use super::call::{Call, Handled};
 use super::fields::Field;
-use super::{batch, coupons, locks, look, money, system, tokens, wallet};
+use super::{batch, coupons, file, locks, look, money, system, tokens, wallet};
 use crate::error::{Error, Name};
 use std::sync::LazyLock;
 
@@ -119,7 +119,9 @@ pub static ROUTES: &[Route] = &[
     Route { status: 201, ..change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint) },
     change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
 
-    get("/v1/verify", Audit, system::VERIFY, "audit the file", system::verify),
+    get("/v1/verify", Audit, file::VERIFY, "audit the file", file::verify),
+    get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", file::backup),
+    get("/v1/export", Audit, file::EXPORT, "the ledger as records, or one table of it", file::export),
     get("/healthz", Anyone, &[], "alive, and how well", system::healthz),
     get("/metrics", Known, &[], "numbers for Prometheus", system::metrics),
     get("/openapi.json", Known, &[], "the description of all this", system::openapi),

@@ -7,7 +7,7 @@ use super::show::{self, ENTRY_FIELDS};
 use super::wire::{Answer, Body};
 use crate::ledger::query::{self, Filter};
 use crate::store::Store;
-use serde_json::Value;
+use crate::store::export::{cell, csv_line};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Format {
 
 /// The answer that streams.
 pub fn entries(call: &Call<'_>, format: Format, filter: Filter, after: Option<i64>) -> Answer {
-    let head = if format == Format::Csv { ENTRY_FIELDS.join(",") + "\r\n" } else { String::new() };
+    let head = if format == Format::Csv { csv_line(&ENTRY_FIELDS) } else { String::new() };
     let source = Entries {
         store: Arc::clone(&call.app.store),
         caller: call.caller.clone(),
@@ -99,28 +99,13 @@ impl Entries {
                     self.ready.push(b'\n');
                 }
                 Format::Csv => {
-                    let line = csv_line(&ENTRY_FIELDS, &serde_json::to_value(shown)?);
-                    self.ready.extend(line.into_bytes());
+                    let shown = serde_json::to_value(shown)?;
+                    let cells: Vec<_> = ENTRY_FIELDS.iter().map(|field| cell(&shown[*field])).collect();
+                    self.ready.extend(csv_line(&cells).into_bytes());
                 }
             }
             self.after = Some(entry.id.0);
         }
         Ok(())
     }
-}
-
-/// One line of CSV: these fields of the object, in order.
-pub fn csv_line(fields: &[&str], object: &Value) -> String {
-    let cells: Vec<_> = fields.iter().map(|field| cell(&object[*field])).collect();
-    cells.join(",") + "\r\n"
-}
-
-/// A CSV cell (RFC 4180): quoted where it has to be; what is absent is empty.
-fn cell(value: &Value) -> String {
-    let text = match value {
-        Value::Null => return String::new(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    if text.contains([',', '"', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }

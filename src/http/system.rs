@@ -1,15 +1,11 @@
-//! How the program itself is: `/healthz`, `/metrics`, `/openapi.json`, `/v1/verify`.
+//! How the program itself is: `/healthz`, `/metrics`, `/openapi.json`.
 
 use super::call::{Call, Handled};
-use super::fields::{Field, Kind as Is, may};
 use super::reply::Reply;
 use super::{metrics, openapi};
-use crate::error::{Error, Name};
-use crate::secret::parse_hash;
-use crate::store::audit::{self, Report};
-use serde_json::{Value, json};
+use serde_json::json;
+use std::sync::LazyLock;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{LazyLock, TryLockError};
 
 /// A write-ahead log above this is not cut back for want of a moment without readers.
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -64,38 +60,4 @@ pub fn metrics(call: &mut Call<'_>) -> Handled {
 pub fn openapi(_: &mut Call<'_>) -> Handled {
     static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
     Ok(Reply::bytes(200, "application/json", DOCUMENT.as_bytes().to_vec()))
-}
-
-/// What an audit takes.
-pub const VERIFY: &[Field] = &[may("since", Is::Text, "a `last_hash` of before, that must still be in the chain")];
-
-/// `GET /v1/verify`: audits the file as it is now, on connections of its own. One at a time: it reads everything.
-pub fn verify(call: &mut Call<'_>) -> Handled {
-    let since = call.query.text("since")?.map(|text| {
-        parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
-    });
-    let since = since.transpose()?;
-    let _alone = match call.app.audit.try_lock() {
-        Ok(alone) => alone,
-        Err(TryLockError::Poisoned(alone)) => alone.into_inner(),
-        Err(TryLockError::WouldBlock) => {
-            return Err(Error::new(Name::Busy, "an audit is going on; ask again when it is through").into());
-        }
-    };
-    let report = audit::audit(call.app.store().path(), since.as_ref(), &mut |_, _| {})?;
-    Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
-}
-
-/// A report as JSON.
-pub fn report_json(report: &Report) -> Value {
-    let findings: Vec<_> =
-        report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
-    json!({
-        "ok": report.findings.is_empty(),
-        "entries": report.entries,
-        "wallets": report.wallets,
-        "last_hash": report.last_hash,
-        "state_hash": report.state_hash,
-        "findings": findings,
-    })
 }

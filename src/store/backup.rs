@@ -8,6 +8,7 @@ use crate::secret;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Pages copied at once (4 MiB). They are synced before the next ones are copied: a great deal to sync at the end would
@@ -40,6 +41,26 @@ pub fn restore(
     let kept = keep(db).map_err(failed_at(db))?;
     partial.name(db, kept.is_some())?;
     Ok((report, kept))
+}
+
+/// A backup that comes from elsewhere: `fill` writes it, and it is audited before it has its name; says what is in it.
+pub fn receive<E: From<Failed>>(
+    target: &Path,
+    replace: bool,
+    fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+    progress: Progress<'_>,
+) -> Result<Report, E> {
+    let partial = Partial::begin_unless_there(target, replace)?;
+    fill(&mut &partial.file)?;
+    Ok(partial.finish(target, target, replace, progress)?)
+}
+
+/// An audited copy that has no name: it is gone when whoever has it lets it go.
+pub fn nameless(db: &Path) -> Result<File, Failed> {
+    let partial = Partial::begin(&beside(db, "backup"))?;
+    copy(db, &partial.path, &mut |_, _| {})?;
+    partial.check(db, &mut |_, _| {})?;
+    File::open(&partial.path).map_err(failed_at(&partial.path))
 }
 
 /// A copy of the file as it is, with a name of its own beside it: before an upgrade.

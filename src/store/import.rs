@@ -1,23 +1,24 @@
-//! The ledger out of a file as records, and a new file out of records: what came out and goes in again has the same
-//! hashes, or it is refused. Access tokens, locks and idempotency keys stay behind: they belong to one file.
+//! A new file out of records, as lines of JSON or as tables of CSV: what came out (`export`) and goes in again has the
+//! same hashes, or it is refused.
 
 use super::audit::Report;
-use super::backup::{FENCES_SKIPPED, copy};
-use super::partial::{Failed, Partial, Progress, beside, failed_at, keep};
-use super::record::{RECORDS, Record, VERSION, find};
-use super::{connect, open_read_only, schema, served};
+use super::backup::FENCES_SKIPPED;
+use super::export::HEAD;
+use super::partial::{Failed, Partial, Progress, failed_at, keep};
+use super::record::{RECORDS, Record, VERSION, find, find_by_fields};
+use super::{connect, schema};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-/// The name of the first record, which says what follows.
-const HEAD: &str = "cashbox";
-
-/// Why a record is not taken: the number of its line, and what is wrong.
+/// Why records are not taken.
 #[derive(Debug)]
 pub enum Refused {
-    /// A line cannot be what it should.
-    Line(u64, String),
+    /// Something cannot be what it should: where it stands, and what is wrong.
+    At(String, String),
+    /// These sources do not belong together.
+    Together(String),
     /// All of them together make no sound file: what the audit found.
     Unsound(String),
     /// The file cannot be made.
@@ -33,40 +34,88 @@ impl From<Failed> for Refused {
     }
 }
 
-/// Every record of the file, or those of one kind, to `sink`, until that says no more is wanted. All are of one moment; of
-/// a file that is served, they are read from a copy, so that a slow reader keeps nothing from the server.
-pub fn export(
-    db: &Path,
-    only: Option<&Record>,
-    sink: &mut dyn FnMut(Map<String, Value>) -> bool,
-) -> Result<(), Failed> {
-    if served::server(db).is_none() {
-        return export_from(db, only, sink);
-    }
-    let partial = Partial::begin(&beside(db, "export"))?;
-    copy(db, &partial.path, &mut |_, _| {})?;
-    export_from(&partial.path, only, sink)
+/// Where records come from.
+pub struct Source {
+    name: String,
+    form: Form,
 }
 
-fn export_from(
-    db: &Path,
-    only: Option<&Record>,
-    sink: &mut dyn FnMut(Map<String, Value>) -> bool,
-) -> Result<(), Failed> {
-    let conn = open_read_only(db).map_err(failed_at(db))?;
-    let mut all = || -> rusqlite::Result<()> {
-        let view = conn.unchecked_transaction()?;
-        if let Some(record) = only {
-            return record.each(&view, sink).map(|_| ());
-        }
-        let head = Map::from_iter([("record".to_owned(), json!(HEAD)), ("version".to_owned(), json!(VERSION))]);
-        let mut wanted = sink(head);
-        for record in &RECORDS {
-            wanted = wanted && record.each(&view, sink)?;
+type Bytes = Box<dyn BufRead>;
+
+enum Form {
+    /// Everything, a JSON object a line.
+    Ndjson(Bytes),
+    /// One kind as a table of CSV, whose columns are called so.
+    Csv(&'static Record, Vec<String>, csv::Reader<Bytes>),
+}
+
+impl Source {
+    /// Looks at how it begins: with a brace or with the names of columns. `name` is what people know it by.
+    pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, Refused> {
+        let at_line_one = |what: String| Refused::At(format!("{name}, line 1"), what);
+        let cannot_be_read = |error: &dyn std::fmt::Display| at_line_one(format!("it cannot be read: {error}"));
+        let form = match bytes.fill_buf().map_err(|error| cannot_be_read(&error))?.first() {
+            None => return Err(at_line_one("there is nothing to import".to_owned())),
+            Some(b'{') => Form::Ndjson(bytes),
+            Some(_) => {
+                let mut table = csv::Reader::from_reader(bytes);
+                let columns = table.headers().map_err(|error| cannot_be_read(&error))?;
+                let columns: Vec<String> = columns.iter().map(str::to_owned).collect();
+                let Some(record) = find_by_fields(&columns) else {
+                    let known =
+                        "it begins neither with {\"record\":… nor with the columns of a table that `export` writes";
+                    return Err(at_line_one(known.to_owned()));
+                };
+                Form::Csv(record, columns, table)
+            }
+        };
+        Ok(Source { name: name.to_owned(), form })
+    }
+
+    /// Tables go in in the order in which they can.
+    fn place(&self) -> usize {
+        let kind = |own: &Record| RECORDS.iter().position(|record| record.name == own.name);
+        if let Form::Csv(own, ..) = &self.form { kind(own).unwrap_or(0) } else { 0 }
+    }
+
+    fn is(&self, kind: &str) -> bool {
+        matches!(&self.form, Form::Csv(own, ..) if own.name == kind)
+    }
+
+    /// Puts every record into the file.
+    fn put_into(self, conn: &Connection) -> Result<(), Refused> {
+        let name = self.name;
+        match self.form {
+            Form::Ndjson(lines) => {
+                for (number, line) in (1..).zip(lines.lines()) {
+                    let at_line = |what: String| Refused::At(format!("{name}, line {number}"), what);
+                    let line = line.map_err(|error| at_line(format!("it cannot be read: {error}")))?;
+                    let record: Map<String, Value> = serde_json::from_str(&line)
+                        .map_err(|error| at_line(format!("it is no JSON object: {error}")))?;
+                    put(conn, &record, number).map_err(at_line)?;
+                }
+            }
+            Form::Csv(kind, columns, mut table) => {
+                // Rows as a spreadsheet counts them: a cell may hold several lines.
+                for (number, cells) in (2..).zip(table.records()) {
+                    let at_row = |what: String| Refused::At(format!("{name}, row {number}"), what);
+                    let cells = cells.map_err(|error| at_row(not_a_row(&error)))?;
+                    kind.insert(conn, &kind.from_cells(&columns, &cells)).map_err(at_row)?;
+                }
+            }
         }
         Ok(())
-    };
-    all().map_err(failed_at(db))
+    }
+}
+
+fn not_a_row(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
+            format!("it has {len} cells, and there are {expected_len} columns")
+        }
+        csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    }
 }
 
 /// How records are imported.
@@ -78,18 +127,18 @@ pub struct Wish {
     pub dry_run: bool,
 }
 
-/// Makes a file of records, one a line, and audits it before it has its name; says what is in it, and where the file that
-/// was there is now. Nobody may have the file meanwhile.
+/// Makes a file of records and audits it before it has its name; says what is in it, and where the file that was there is
+/// now. Nobody may have the file meanwhile.
 pub fn import(
     db: &Path,
-    lines: &mut dyn Iterator<Item = std::io::Result<String>>,
+    sources: Vec<Source>,
     wish: Wish,
     progress: Progress<'_>,
 ) -> Result<(Report, Option<PathBuf>), Refused> {
     let partial = Partial::begin_unless_there(db, wish.replace)?;
     let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
     schema::prepare(&mut conn, &partial.path).map_err(failed_at(&partial.path))?;
-    fill(&mut conn, &partial.path, lines)?;
+    fill(&mut conn, &partial.path, in_order(sources)?)?;
     drop(conn);
     let report = partial.check(db, progress)?;
     if wish.dry_run {
@@ -100,27 +149,29 @@ pub fn import(
     Ok((report, kept))
 }
 
+/// The sources in the order in which they go in, if they belong together.
+fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, Refused> {
+    sources.sort_by_key(Source::place);
+    let whole = sources.iter().filter(|source| matches!(source.form, Form::Ndjson(_))).count();
+    let twice = sources.windows(2).find(|pair| whole == 0 && pair[0].place() == pair[1].place());
+    let has = |kind: &str| sources.iter().any(|source| source.is(kind));
+    let why = match twice {
+        _ if whole > 1 || whole == 1 && sources.len() > 1 => "a file of JSON lines is all of a ledger: import it alone",
+        Some(_) => "two of these are the same table",
+        None if has("coupon_kind") && !has("tier") => "coupon kinds come with their tiers, which say what earns them",
+        None => return Ok(sources),
+    };
+    Err(Refused::Together(why.to_owned()))
+}
+
 /// One transaction, in which the file takes what it is given: the audit is to find what its triggers would refuse.
-fn fill(
-    conn: &mut Connection,
-    file: &Path,
-    lines: &mut dyn Iterator<Item = std::io::Result<String>>,
-) -> Result<(), Refused> {
+fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>) -> Result<(), Refused> {
     let wrong = |error: rusqlite::Error| Refused::File(failed_at(file)(error));
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
-    tx.execute_batch("DELETE FROM recharge_tier; DELETE FROM coupon_kind; DELETE FROM wallet").map_err(wrong)?;
-    let mut number = 0;
-    for line in lines {
-        number += 1;
-        let at_line = |what: String| Refused::Line(number, what);
-        let line = line.map_err(|error| at_line(format!("it cannot be read: {error}")))?;
-        let record: Map<String, Value> =
-            serde_json::from_str(&line).map_err(|error| at_line(format!("it is no JSON object: {error}")))?;
-        put(&tx, &record, number).map_err(at_line)?;
-    }
-    if number == 0 {
-        return Err(Refused::Line(1, "there is nothing to import".to_owned()));
+    make_room(&tx, &sources).map_err(wrong)?;
+    for source in sources {
+        source.put_into(&tx)?;
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
@@ -130,6 +181,21 @@ fn fill(
     };
     finish().map_err(wrong)?;
     tx.commit().map_err(wrong)
+}
+
+/// Takes away what a new file begins with, where the sources say what it shall be.
+fn make_room(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
+    let given = |kind: &str| sources.iter().any(|source| matches!(source.form, Form::Ndjson(_)) || source.is(kind));
+    for (kind, sql) in [
+        ("tier", "DELETE FROM recharge_tier"),
+        ("coupon_kind", "DELETE FROM coupon_kind"),
+        ("wallet", "DELETE FROM wallet"),
+    ] {
+        if given(kind) {
+            conn.execute_batch(sql)?;
+        }
+    }
+    Ok(())
 }
 
 fn put(conn: &Connection, record: &Map<String, Value>, number: u64) -> Result<(), String> {

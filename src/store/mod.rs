@@ -7,6 +7,7 @@ pub mod audit;
 pub mod backup;
 mod checkpoint;
 mod desk;
+pub mod export;
 pub mod idempotency;
 pub mod import;
 mod parking;
@@ -23,7 +24,7 @@ mod waiting;
 mod work;
 mod writer;
 
-pub use partial::Failed;
+pub use partial::{Failed, Progress};
 pub use waiting::Room;
 pub use work::{Alive, Envelope, LOCAL, Outcome};
 
@@ -33,10 +34,14 @@ use crate::error::{Error, Name};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
+use export::Export;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
+use space::Space;
 use stats::Stats;
+use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,9 +63,15 @@ impl OpenError {
     pub fn is_damage(&self) -> bool {
         self.0 == DAMAGED
     }
+
+    /// Whether there is no space left to write it.
+    pub fn is_want_of_space(&self) -> bool {
+        self.0 == NO_SPACE
+    }
 }
 
 const DAMAGED: &str = "it is damaged; restore a backup";
+const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -77,7 +88,7 @@ impl From<rusqlite::Error> for OpenError {
             Some(NotADatabase) => "it is not an SQLite database".to_owned(),
             Some(ReadOnly) => "it may not be written".to_owned(),
             Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
-            Some(DiskFull) => "there is no space left".to_owned(),
+            Some(DiskFull) => NO_SPACE.to_owned(),
             Some(DatabaseCorrupt) => DAMAGED.to_owned(),
             Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
             _ => error.to_string(),
@@ -94,7 +105,7 @@ impl From<Error> for OpenError {
 
 impl From<std::io::Error> for OpenError {
     fn from(error: std::io::Error) -> OpenError {
-        OpenError(error.to_string())
+        OpenError(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
     }
 }
 
@@ -154,6 +165,8 @@ pub struct Store {
     board: Arc<Board>,
     /// How many requests may wait for locks or watch them.
     waiting_max: usize,
+    /// As in [`Options`].
+    min_free: Option<u64>,
 }
 
 impl Store {
@@ -189,6 +202,7 @@ impl Store {
             stats,
             board,
             waiting_max: options.room.total,
+            min_free: options.min_free,
         })
     }
 
@@ -207,6 +221,23 @@ impl Store {
         let conn = self.readers.get().map_err(|_| Error::new(Name::Busy, "too much is being read; try again"))?;
         let view = View::begin(&conn)?;
         question(&ReadTx::new(view.conn))
+    }
+
+    /// One moment of the file, audited, as a database: a file without a name, gone when it is let go.
+    pub fn backup(&self) -> Result<File, Error> {
+        self.check_room_for_a_copy()?;
+        backup::nameless(&self.path).map_err(Error::from)
+    }
+
+    /// One moment of the ledger, ready to be written out.
+    pub fn export(&self) -> Result<Export, Error> {
+        self.check_room_for_a_copy()?;
+        Export::of(&self.path).map_err(Error::from)
+    }
+
+    fn check_room_for_a_copy(&self) -> Result<(), Error> {
+        let bytes = self.path.metadata().map_err(Error::internal)?.len() + self.stats.wal_bytes.load(Relaxed);
+        Space::new(&self.path, self.min_free).check_room_for(bytes)
     }
 
     /// How many requests wait for that lock.
@@ -313,7 +344,7 @@ fn cannot_open(error: std::io::Error) -> OpenError {
         NotFound => "there is no such folder".to_owned(),
         PermissionDenied => "no permission to write there".to_owned(),
         ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),
-        StorageFull => "there is no space left".to_owned(),
+        StorageFull => NO_SPACE.to_owned(),
         _ => error.to_string(),
     })
 }

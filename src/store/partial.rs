@@ -3,6 +3,7 @@
 use super::audit::{self, Report};
 use super::{OpenError, cannot_open, connect};
 use crate::clock::Clock;
+use crate::error::{Error, Name};
 use rusqlite::OpenFlags;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::ffi::OsString;
@@ -39,11 +40,24 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// Of a copy that somebody asked for who has not got the file at hand.
+impl From<Failed> for Error {
+    fn from(failed: Failed) -> Error {
+        match &failed {
+            Failed::Damaged(_, what) => Error::new(Name::Internal, format!("the file is damaged: {what}")),
+            Failed::Open(_, why) if why.is_want_of_space() => {
+                Error::new(Name::StorageFull, "there is no space left for a copy")
+            }
+            Failed::Open(..) | Failed::InTheWay(_) => Error::internal(failed),
+        }
+    }
+}
+
 /// A file that is being made, under a name that says so. Removed if it comes to nothing.
 pub struct Partial {
     pub path: PathBuf,
     /// Locked: two who make the same file would spoil each other's.
-    file: File,
+    pub(super) file: File,
     named: bool,
 }
 

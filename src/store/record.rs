@@ -17,6 +17,8 @@ pub const VERSION: i64 = 1;
 pub struct Record {
     /// Its name, in the field `record`.
     pub name: &'static str,
+    /// What many of them are called, as a file of their own.
+    pub plural: &'static str,
     table: &'static str,
     /// Its fields, in order; the first one orders the records.
     pub fields: &'static [Field],
@@ -34,6 +36,8 @@ pub struct Field {
 #[derive(Clone, Copy)]
 enum Is {
     Text,
+    /// Text that is never absent, so that none is an empty one.
+    Sentence,
     Integer,
     /// Text with two decimals; cents in the file.
     Amount,
@@ -63,6 +67,7 @@ const fn in_column(name: &'static str, column: &'static str, is: Is) -> Field {
 pub static RECORDS: [Record; 5] = [
     Record {
         name: "coupon_kind",
+        plural: "coupon-kinds",
         table: "coupon_kind",
         fields: &[
             field("kind", Is::Text),
@@ -70,17 +75,19 @@ pub static RECORDS: [Record; 5] = [
             field("percent_off", Is::Integer),
             field("threshold", Is::Amount),
             field("single_use", Is::Flag),
-            field("earned_zh", Is::Text),
-            field("earned_en", Is::Text),
+            field("earned_zh", Is::Sentence),
+            field("earned_en", Is::Sentence),
         ],
     },
     Record {
         name: "tier",
+        plural: "tiers",
         table: "recharge_tier",
         fields: &[in_column("from", "from_amount", Is::Amount), field("coupon_kind", Is::Text)],
     },
     Record {
         name: "wallet",
+        plural: "wallets",
         table: "wallet",
         fields: &[
             in_column("user_id", "id", Is::Wallet),
@@ -91,6 +98,7 @@ pub static RECORDS: [Record; 5] = [
     },
     Record {
         name: "entry",
+        plural: "entries",
         table: "entry",
         fields: &[
             field("id", Is::Integer),
@@ -114,6 +122,7 @@ pub static RECORDS: [Record; 5] = [
     },
     Record {
         name: "coupon",
+        plural: "coupons",
         table: "coupon",
         fields: &[
             field("code", Is::Code),
@@ -136,7 +145,30 @@ pub fn find(name: &str) -> Option<&'static Record> {
     RECORDS.iter().find(|record| record.name == name)
 }
 
+/// The kind of which many are called so.
+pub fn find_plural(plural: &str) -> Option<&'static Record> {
+    RECORDS.iter().find(|record| record.plural == plural)
+}
+
+/// The kind that has these fields and no others, in whatever order.
+pub fn find_by_fields(names: &[String]) -> Option<&'static Record> {
+    let has = |record: &Record, name: &String| record.fields.iter().any(|field| field.name == name);
+    RECORDS.iter().find(|record| record.fields.len() == names.len() && names.iter().all(|name| has(record, name)))
+}
+
 impl Record {
+    /// The names of its fields, in order.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.fields.iter().map(|field| field.name).collect()
+    }
+
+    /// A record whose fields, named `names`, stand as text in `cells`: one line of a table.
+    pub fn from_cells(&self, names: &[String], cells: &csv::StringRecord) -> Map<String, Value> {
+        let is =
+            |name: &String| self.fields.iter().find(|field| field.name == *name).map_or(Is::Text, |field| field.is);
+        names.iter().zip(cells).map(|(name, cell)| (name.clone(), is(name).of_cell(cell))).collect()
+    }
+
     fn columns(&self) -> String {
         self.fields.iter().map(|field| field.column).collect::<Vec<_>>().join(", ")
     }
@@ -198,12 +230,22 @@ impl Is {
         })
     }
 
+    /// The value that a cell of a table shows; an empty one shows that there is none.
+    fn of_cell(self, cell: &str) -> Value {
+        match self {
+            Is::Sentence => json!(cell),
+            _ if cell.is_empty() => Value::Null,
+            Is::Integer | Is::Flag | Is::Object => serde_json::from_str(cell).unwrap_or_else(|_| json!(cell)),
+            _ => json!(cell),
+        }
+    }
+
     fn stored(self, shown: &Value) -> Option<Stored> {
         let name = |valid: bool| shown.as_str().filter(|_| valid).map(|text| Stored::Text(text.to_owned()));
         let text = shown.as_str().unwrap_or_default();
         match self {
             _ if shown.is_null() => Some(Stored::Null),
-            Is::Text => name(true),
+            Is::Text | Is::Sentence => name(true),
             Is::User => name(UserId::parse(text).is_ok()),
             Is::Wallet => name(WalletId::parse(text).is_ok()),
             Is::Code => name(CouponCode::parse(text).is_ok()),

@@ -36,6 +36,16 @@ impl Space {
         Err(Error::new(Name::StorageFull, detail))
     }
 
+    /// Refuses to write that many bytes more if less than the floor would be free then.
+    pub fn check_room_for(&mut self, bytes: u64) -> Result<(), Error> {
+        self.look();
+        if self.free >= self.floor.saturating_add(bytes) {
+            return Ok(());
+        }
+        let detail = format!("a copy takes {bytes} bytes; {} are free and {} must stay so", self.free, self.floor);
+        Err(Error::new(Name::StorageFull, detail))
+    }
+
     fn look(&mut self) {
         let Ok(disk) = rustix::fs::statvfs(&self.folder) else { return };
         self.free = disk.f_bavail.saturating_mul(disk.f_frsize);

@@ -115,7 +115,9 @@ fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
         ("backup copy.db", 1, "copy.db is there already; --replace puts this in its place"),
         ("backup cashbox.db", 2, "a backup does not go where the file itself is"),
         ("backup no/such/copy.db", 3, "there is no such folder"),
-        ("backup copy.db --url http://127.0.0.1:1", 2, "on the machine where it is"),
+        ("backup copy.db --url http://127.0.0.1:1", 1, "is there already"),
+        ("backup new.db --url http://127.0.0.1:1", 3, "cannot reach"),
+        ("restore copy.db --url http://127.0.0.1:1", 2, "on the machine where it is"),
         ("backup copy.db --db none.db", 1, "is there already"),
         ("backup new.db --db none.db", 3, "there is no such file"),
         ("restore copy.db --replace", 3, "has it (process"),
@@ -140,11 +142,75 @@ fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
 }
 
 #[test]
-fn a_backup_that_was_killed_is_in_nobodys_way() {
+fn a_server_elsewhere_sends_a_backup_that_is_audited_where_it_arrives() {
+    let place = Place::new();
+    place.json("recharge alice 50");
+    fs::write(place.path("admin"), "cbx_the-admin-of-these-tests").unwrap();
+    let server = place.serve("--token-file admin");
+    let at = |line: &str| place.say(&format!("{line} --url {}", server.url));
+    let refused = at("backup copy.db");
+    assert!(refused.exit == 1 && refused.err.contains("an access token is needed"), "{}", refused.err);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&at("backup copy.db --json").out).unwrap()["code"], 401);
+    let beside = names(place.0.path());
+    assert!(!beside.iter().any(|name| name.contains("copy")), "{beside:?}");
+
+    let before = place.json("verify");
+    let sent = at("backup copy.db --token-file admin --json");
+    let sent: serde_json::Value = serde_json::from_str(&sent.out).unwrap();
+    assert_eq!(sent["state_hash"], before["state_hash"]);
+    assert_eq!(fs::metadata(place.path("copy.db")).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(at("backup copy.db --token-file admin").exit, 1, "it is there now");
+    place.json("recharge alice 1");
+    assert_eq!(at("backup copy.db --token-file admin --replace").exit, 0);
+    assert_eq!(place.json("wallet alice --db copy.db")["balance"], "51.00");
+    server.stop();
+    let beside = names(place.0.path());
+    assert!(!beside.iter().any(|name| name.contains("partial") || name.contains("backup")), "{beside:?}");
+}
+
+#[test]
+fn a_backup_that_breaks_off_on_its_way_is_none() {
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let half = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        std::io::Read::read(&mut stream, &mut [0; 4096]).unwrap();
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.sqlite3\r\nTransfer-Encoding: chunked\r\n\r\n";
+        std::io::Write::write_all(&mut stream, format!("{head}10\r\nSQLite format 3\0\r\n").as_bytes()).unwrap();
+    });
+    let said = place.say(&format!("backup copy.db --url {url}"));
+    half.join().unwrap();
+    assert!(said.exit == 3 && said.err.contains("broke off"), "{} {}", said.exit, said.err);
+    assert_eq!(names(place.0.path()), Vec::<String>::new());
+}
+
+/// A place whose file has 2,000 entries.
+fn large() -> Place {
     let place = Place::new();
     let batch: String =
         (0..2_000).map(|n| format!(r#"{{"op":"recharge","user":"u{n}","amount":"1"}}"#) + "\n").collect();
     assert_eq!(place.say_with("batch -", &batch).exit, 0);
+    place
+}
+
+#[test]
+fn of_a_damaged_file_a_server_sends_no_backup_and_no_export_that_looks_whole() {
+    let place = large();
+    let server = place.serve("--open");
+    let file = fs::OpenOptions::new().write(true).open(place.db()).unwrap();
+    let half = file.metadata().unwrap().len() / 2;
+    std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xAA; half as usize], half).unwrap();
+    let at = |line: &str| place.say(&format!("{line} --url {}", server.url));
+    let (backup, export) = (at("backup copy.db"), at("export"));
+    assert!(backup.exit == 3 && backup.err.contains("damaged"), "{} {}", backup.exit, backup.err);
+    assert!(export.exit == 3 && export.err.contains("broke off"), "{} {}", export.exit, export.err);
+    assert!(export.out.starts_with("{\"record\":\"cashbox\"") && !place.path("copy.db").exists());
+}
+
+#[test]
+fn a_backup_that_was_killed_is_in_nobodys_way() {
+    let place = large();
     let mut killed = 0;
     while killed < 3 {
         let mut backup = place.begin(&["backup", "copy.db", "--replace"]);

@@ -47,6 +47,8 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
     ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
     ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, 200, 200]),
+    ("GET", "/v1/backup", "/v1/backup", "", [NO, NO, NO, 200]),
+    ("GET", "/v1/export", "/v1/export?csv=wallets", "", [NO, NO, 200, 200]),
     ("GET", "/healthz", "/healthz", "", [200, 200, 200, 200]),
     ("GET", "/metrics", "/metrics", "", [200, 200, 200, 200]),
     ("GET", "/openapi.json", "/openapi.json", "", [200, 200, 200, 200]),
