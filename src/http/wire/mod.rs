@@ -9,8 +9,8 @@
 //! - A client that is refused reads the refusal, not a reset: the answer is sent, the sending side shut, what still
 //!   comes is drained within bounds, and only then is the socket closed.
 //! - When permits run short, whoever does least gives way: the longest idle, then the oldest unfinished head, then the
-//!   oldest unfinished body, then whoever has not taken its answer for a second. A request that is being answered is
-//!   never cut.
+//!   oldest unfinished body, then whoever has not taken its answer for a second; after all of these, whoever came, or
+//!   began to send, within the last second. A request that is being answered is never cut.
 //! - A panic of the service costs one request.
 //!
 //! An ordinary request costs one read and one write. `tiny_http` encodes the heads of answers and `httparse` reads the

@@ -15,10 +15,15 @@ use super::socket::Writing;
 /// How long a client leaves a piece of its answer untaken before its connection may give way.
 const STALLED: Duration = Duration::from_secs(1);
 
+/// So long whoever has come, or has begun to send, is young, and gives way after those who are not.
+const YOUNG_MS: u64 = 1_000;
+
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Waits for the first byte of a request, its first one included.
+    /// Has come, and nothing from it yet.
+    New,
+    /// Has had an answer, and waits for the first byte of another request.
     Idle,
     /// Part of a head has come.
     Head,
@@ -42,8 +47,8 @@ struct State {
 }
 
 impl State {
-    const PHASES: [Phase; 7] =
-        [Phase::Idle, Phase::Head, Phase::Body, Phase::Busy, Phase::Closing, Phase::Refused, Phase::Ended];
+    const PHASES: [Phase; 8] =
+        [Phase::New, Phase::Idle, Phase::Head, Phase::Body, Phase::Busy, Phase::Closing, Phase::Refused, Phase::Ended];
 
     fn to_number(self) -> u64 {
         self.since_ms << 3 | self.phase as u64
@@ -104,11 +109,11 @@ impl Permits {
     /// A permit for a new connection, if need be by ending one that does less. None: the stream is given back.
     pub(super) fn enter(self: &Arc<Self>, stream: TcpStream) -> Result<Permit, TcpStream> {
         let mut lines = self.lines();
-        if lines.len() >= self.max && !Self::end_one(&mut lines) {
+        if lines.len() >= self.max && !self.end_one(&mut lines) {
             return Err(stream);
         }
         let id = self.next_id.fetch_add(1, SeqCst);
-        let state = State { phase: Phase::Idle, since_ms: self.now_ms() };
+        let state = State { phase: Phase::New, since_ms: self.now_ms() };
         let line = Line { stream: Arc::new(stream), state: AtomicU64::new(state.to_number()), writing: Arc::default() };
         let line = Arc::new(line);
         lines.insert(id, Arc::clone(&line));
@@ -117,18 +122,21 @@ impl Permits {
 
     /// Ends the connection that does least, if there is one that answers no request.
     pub(super) fn make_room(&self) {
-        Self::end_one(&mut self.lines());
+        self.end_one(&mut self.lines());
     }
 
-    fn end_one(lines: &mut HashMap<u64, Arc<Line>>) -> bool {
+    fn end_one(&self, lines: &mut HashMap<u64, Arc<Line>>) -> bool {
+        let now_ms = self.now_ms();
         loop {
             let candidates = lines.iter().filter_map(|(&id, line)| {
                 let state = line.state();
+                let young = state.since_ms + YOUNG_MS > now_ms;
                 let rank = match state.phase {
-                    Phase::Idle | Phase::Closing => 0,
-                    Phase::Head => 1,
-                    Phase::Body => 2,
-                    Phase::Busy if line.writing.is_stalled_for(STALLED) => 3,
+                    Phase::Idle | Phase::Closing => (false, 0),
+                    Phase::New => (young, 0),
+                    Phase::Head => (young, 1),
+                    Phase::Body => (young, 2),
+                    Phase::Busy if line.writing.is_stalled_for(STALLED) => (false, 3),
                     Phase::Busy | Phase::Refused | Phase::Ended => return None,
                 };
                 Some(((rank, state.since_ms, id), state))
@@ -161,7 +169,7 @@ impl Permits {
             loop {
                 let seen = line.state();
                 let done = match seen.phase {
-                    Phase::Idle => line.end(seen),
+                    Phase::New | Phase::Idle => line.end(seen),
                     Phase::Head => {
                         let refused = line.exchange(seen, State { phase: Phase::Refused, ..seen });
                         if refused {

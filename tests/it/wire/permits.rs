@@ -61,6 +61,19 @@ fn then_the_oldest_unfinished_head() {
     scene.stage.open_gate();
 }
 
+#[test]
+fn who_has_just_come_outlives_who_dawdles() {
+    let scene = room_for(2);
+    let _dawdler = in_head(&scene);
+    let newcomer_stays = || {
+        let mut newcomer = scene.client();
+        let mut next = scene.client();
+        assert_eq!(next.get("/").status, 200);
+        newcomer.hears_nothing_for(READ_BY_THEN) && newcomer.get("/").status == 200
+    };
+    until(newcomer_stays);
+}
+
 /// A client whose head has come and whose body has not.
 fn in_body(scene: &Scene) -> Client {
     let mut client = scene.client();
