@@ -42,6 +42,8 @@ pub enum Command {
     RevokeToken(String),
     /// All of these or none.
     Batch(Vec<Command>),
+    /// The name of a batch whose items follow, each for itself: what tells it from other batches. Does nothing more.
+    NameBatch([u8; 16]),
     /// A lock, or several together.
     Acquire(Ask),
     /// A lease made whole again; without an id, all that were granted together.
@@ -71,6 +73,8 @@ pub enum Receipt {
     TokenRevoked(AccessToken),
     /// All of a batch was done.
     Batch(Vec<Receipt>),
+    /// The batch has its name.
+    Named,
     /// A lease was granted.
     Granted(Grant),
     /// A lease is whole again.
@@ -153,6 +157,7 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -
                 .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
+        Command::NameBatch(_) => Ok(Receipt::Named),
         Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
             unreachable!("what changes a lock is applied above and is no batch item")
         }
@@ -258,6 +263,7 @@ impl Command {
                 items.iter().for_each(|item| item.write(text));
                 text
             }
+            Command::NameBatch(items) => text.verb("name-batch").field(secret::hex(items)),
             Command::MintToken(_)
             | Command::AdoptToken(_)
             | Command::Acquire(_)

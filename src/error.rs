@@ -65,6 +65,7 @@ names! {
     LockTokenMissing "lock_token_missing" "a lock token is needed",
     HeadersTooLarge "headers_too_large" "the request head is too large",
     Internal "internal" "an error of ours",
+    Damaged "damaged" "the file is damaged",
     OutcomeUnknown "outcome_unknown" "the outcome is unknown: ask again with the same idempotency key",
     NotImplemented "not_implemented" "not implemented",
     Busy "busy" "busy",
@@ -130,6 +131,17 @@ impl Error {
     /// Something that only we can have caused. The cause goes to the log.
     pub fn internal(cause: impl fmt::Display) -> Error {
         Error::new(Name::Internal, "something went wrong here; the log says what").caused_by(cause)
+    }
+
+    /// The file holds what it never should. The cause goes to the log.
+    pub fn damaged(cause: impl fmt::Display) -> Error {
+        Error::new(Name::Damaged, "the file is damaged: cashbox verify says how, and a backup can be restored")
+            .caused_by(cause)
+    }
+
+    /// Whether only we, or the machine, can have caused it: the operator has to know.
+    pub fn is_ours(&self) -> bool {
+        matches!(self.name, Name::Internal | Name::Damaged)
     }
 
     /// The same error with one more fact.

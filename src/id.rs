@@ -94,9 +94,13 @@ impl CouponCode {
     /// What codes are made of: capitals and digits, without the look-alikes `I`, `O`, `0` and `1`.
     pub const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
+    /// The longest there can be: of more, the number would not fit into the file.
+    pub const LENGTH_MAX: usize = 12;
+
     /// Takes a code as somebody typed it.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
-        let valid = (1..=32).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
+        let valid =
+            (1..=CouponCode::LENGTH_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         if valid {
             Ok(CouponCode(text.to_ascii_uppercase()))
         } else {
@@ -190,6 +194,19 @@ impl LockToken {
         let secret = LockSecret::parse(secret).ok()?;
         let fence = EntryId::parse(fence).ok()?.0;
         whole.then(|| LockToken { incarnation: incarnation.to_owned(), fence: Fence(fence), secret })
+    }
+}
+
+impl LockToken {
+    /// A token as somebody presents it. What cannot be one is of no history of the file, and proves nothing.
+    pub fn presented(text: &str) -> LockToken {
+        let nothing = || LockToken { incarnation: String::new(), fence: Fence(0), secret: LockSecret(String::new()) };
+        LockToken::parse(text).unwrap_or_else(nothing)
+    }
+
+    /// Whether it could be read.
+    pub fn is_readable(&self) -> bool {
+        !self.incarnation.is_empty()
     }
 }
 

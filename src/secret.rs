@@ -30,11 +30,19 @@ impl Hasher {
     pub fn finish(self) -> Hash {
         self.0.finalize().into()
     }
+
+    /// The first half of it.
+    pub fn finish_short(self) -> [u8; 16] {
+        first_half(&self.finish())
+    }
 }
 
 /// The first half of a SHA-256: enough to tell apart, half the bytes to store.
 pub fn sha256_short(bytes: &[u8]) -> [u8; 16] {
-    let hash = sha256(bytes);
+    first_half(&sha256(bytes))
+}
+
+fn first_half(hash: &Hash) -> [u8; 16] {
     std::array::from_fn(|i| hash[i])
 }
 

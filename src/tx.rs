@@ -148,9 +148,17 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::OperationInterrupted) => {
                 Error::new(Name::Busy, "this would read too much at once; narrow it down").caused_by(error)
             }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::damaged(error),
+            None if is_unreadable(&error) => Error::damaged(error),
             _ => Error::internal(error),
         }
     }
+}
+
+/// Whether a column holds what no program of ours puts there.
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error::*;
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 /// Ids are stored as the text they are.

@@ -114,13 +114,13 @@ pub struct Create {
     #[arg(long, required_unless_present = "user")]
     role: Option<String>,
     /// Whose wallet, for the role user
-    #[arg(long)]
+    #[arg(long, value_parser = input::option)]
     user: Option<String>,
     /// How long it is good, such as 12h or 30d [default: until revoked]
     #[arg(long, value_name = "TIME", value_parser = input::seconds)]
     expires: Option<i64>,
     /// A note for people
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = input::option)]
     note: Option<String>,
     #[command(flatten)]
     changing: Changing,

@@ -60,6 +60,7 @@ impl Backup {
         drop(bar);
         let bytes = self.file.metadata().map_or(0, |data| data.len());
         let mut body = report_json(&report);
+        body["code"] = json!(200);
         body["msg"] = json!(format!("backed up to {}", self.file.display()));
         body["bytes"] = json!(bytes);
         tell(desk.json, &body);
@@ -105,6 +106,7 @@ impl Restore {
         let (report, kept) = backup::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
+        body["code"] = json!(200);
         body["msg"] = json!(format!("restored {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
         tell(common.json, &body);

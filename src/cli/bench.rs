@@ -145,8 +145,8 @@ fn on_its_own(wanted: Wanted, stop: &AtomicBool) -> Result<Report, Trouble> {
     let failed = |error: io::Error| trouble("the server that bench started", &error);
     let folder = Folder::for_bench().map_err(|error| Trouble::unreachable(format!("no place for a file: {error}")))?;
     let program = std::env::current_exe().map_err(failed)?;
-    let room = (wanted.connections + BESIDE).to_string();
-    let options = ["--max-connections", &room, "--max-parked", &room, "--max-parked-per-lock", &room];
+    let (parked, room) = ((wanted.connections + BESIDE).to_string(), (wanted.connections + 2 * BESIDE).to_string());
+    let options = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
     let server = Server::start(&program, &folder.database(), &options).map_err(failed)?;
     let outcome: Outcome = bench::run(&server.site, wanted, stop).map_err(failed)?;
     let found = server.stop_and_audit().map_err(failed)?;

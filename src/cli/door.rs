@@ -87,7 +87,7 @@ impl Door {
             (None, Some(_)) => None,
             (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
         };
-        let token = given_token(common)?;
+        let token = given_token(common)?.or_else(environments_token);
         match url {
             Some(url) => Door::to(&url.to_string_lossy(), token),
             None => Ok(Door::File { db: file(common), token }),
@@ -97,7 +97,7 @@ impl Door {
     /// The server at `--url`, if there is one: for what must not go where nobody sent it, the environment included.
     pub fn given(common: &Common) -> Result<Option<Door>, Trouble> {
         let Some(url) = &common.url else { return Ok(None) };
-        Door::to(url, given_token(common)?).map(Some)
+        Door::to(url, given_token(common)?.or_else(environments_token)).map(Some)
     }
 
     /// The server at that URL.
@@ -107,7 +107,6 @@ impl Door {
                 "{url} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
             )));
         }
-        let token = token.or_else(|| environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned()));
         Ok(Door::Url { base: url.trim_end_matches('/').to_owned(), token })
     }
 
@@ -144,13 +143,18 @@ fn given_token(common: &Common) -> Result<Option<String>, Trouble> {
     }
 }
 
+fn environments_token() -> Option<String> {
+    environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned())
+}
+
 /// The file the arguments name, or else the environment.
 pub fn file(common: &Common) -> PathBuf {
     let named = common.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from));
     named.unwrap_or_else(|| PathBuf::from("cashbox.db"))
 }
 
-fn environment(name: &str) -> Option<OsString> {
+/// What stands under that name in the environment; nothing is the same as not being there.
+pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
@@ -189,8 +193,9 @@ enum Here {
 
 fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
     let cannot_open = |why: OpenError| Trouble::cannot_open(db, &why);
-    if !call.changes && !db.exists() {
-        return Err(Trouble::unreachable(format!("cannot open {}: there is no such file", db.display())));
+    if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
+        let why = if db.exists() { "it is empty" } else { "there is no such file" };
+        return Err(Trouble::unreachable(format!("cannot open {}: {why}", db.display())));
     }
     let _ours = match served::take(db).map_err(cannot_open)? {
         Taken::By(server) => return Ok(Here::Server(server)),

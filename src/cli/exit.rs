@@ -41,6 +41,7 @@ impl Exit {
             400 => Exit::Usage,
             401..=499 => Exit::Refused,
             500 if body["error"] == "outcome_unknown" => Exit::Doubt,
+            500 if body["error"] == "damaged" => Exit::Damage,
             _ => Exit::Unreachable,
         }
     }
@@ -85,6 +86,7 @@ mod tests {
         assert_eq!(exits, [0, 2, 1, 1, 3]);
         assert_eq!(Exit::of(500, &nothing), Exit::Unreachable);
         assert_eq!(Exit::of(500, &json!({ "error": "outcome_unknown" })), Exit::Doubt);
+        assert_eq!(Exit::of(500, &json!({ "error": "damaged" })), Exit::Damage);
     }
 
     #[test]

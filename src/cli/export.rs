@@ -86,6 +86,7 @@ impl Import {
         drop(bar);
         let mut body = report_json(&report);
         let done = if self.dry_run { "would be imported into" } else { "imported into" };
+        body["code"] = json!(200);
         body["msg"] = json!(format!("{done} {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
         tell(common.json, &body);

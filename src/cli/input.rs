@@ -58,9 +58,14 @@ fn line() -> Result<String, Trouble> {
     Ok(line.trim().to_owned())
 }
 
+/// What an option says, for clap; `-` says the next line of standard input.
+pub fn option(argument: &str) -> Result<String, String> {
+    word(argument).map_err(|trouble| trouble.sentence)
+}
+
 /// An idempotency key, for clap.
-pub fn key(text: &str) -> Result<String, String> {
-    IdempotencyKey::parse(text).map(|key| key.as_str().to_owned()).map_err(|error| error.detail)
+pub fn key(argument: &str) -> Result<String, String> {
+    IdempotencyKey::parse(&option(argument)?).map(|key| key.as_str().to_owned()).map_err(|error| error.detail)
 }
 
 /// `NAME=VALUE`, for clap.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 struct Note {
     /// Your own name for it, kept with the entry
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = input::option)]
     reference: Option<String>,
     /// Something to keep with the entry; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
@@ -85,10 +85,10 @@ pub struct Pay {
     /// The price, before the coupon
     amount: String,
     /// A coupon of the payer's
-    #[arg(long, value_name = "CODE")]
+    #[arg(long, value_name = "CODE", value_parser = input::option)]
     coupon: Option<String>,
     /// Who is paid [default: @sales]
-    #[arg(long, value_name = "WALLET")]
+    #[arg(long, value_name = "WALLET", value_parser = input::option)]
     to: Option<String>,
     #[command(flatten)]
     note: Note,
@@ -98,8 +98,7 @@ impl Pay {
     /// Money for something bought.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let (user, amount) = (word(&self.user)?, word(&self.amount)?);
-        let coupon = input::optional_word(self.coupon.as_ref())?;
-        let fields = [("amount", Some(amount)), ("coupon", coupon), ("to", self.to.clone())];
+        let fields = [("amount", Some(amount)), ("coupon", self.coupon.clone()), ("to", self.to.clone())];
         desk.ask(&self.note.post(&["v1", "wallets", &user, "pay"], &fields), moved)
     }
 }

@@ -36,9 +36,9 @@ pub struct Serve {
     /// A throw-away database in memory
     #[arg(long)]
     memory: bool,
-    /// Where to listen; port 0 is any free one
-    #[arg(long, env = "CASHBOX_LISTEN", value_name = "ADDR:PORT", default_value = "127.0.0.1:8866", value_parser = address)]
-    listen: SocketAddr,
+    /// Where to listen; port 0 is any free one [env: CASHBOX_LISTEN] [default: 127.0.0.1:8866]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    listen: Option<SocketAddr>,
     /// No access tokens: every caller is an admin. Loopback addresses only
     #[arg(long)]
     open: bool,
@@ -76,6 +76,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.ok_or_else(|| "write it as ADDR:PORT, such as 127.0.0.1:8866".to_owned())
 }
 
+/// Where it listens if nobody says.
+const USUAL: &str = "127.0.0.1:8866";
 /// Connections that are kept for those who come to give a lock back.
 const KEPT_FREE: u32 = 256;
 /// File descriptors that are not connections.
@@ -111,8 +113,9 @@ impl Serve {
     /// Takes the file before anything else: who has it is the better answer than a port in use. Lets it go last.
     fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, Trouble> {
         let mut possession = take(db)?;
-        let cannot_listen = |error| Trouble::unreachable(format!("cannot listen on {}: {error}", self.listen));
-        let listener = listen(self.listen).map_err(cannot_listen)?;
+        let address = self.address()?;
+        let cannot_listen = |error| Trouble::unreachable(format!("cannot listen on {address}: {error}"));
+        let listener = listen(address).map_err(cannot_listen)?;
         let limits = self.limits();
         let store = Store::open(db, &self.options(&limits)).map_err(|why| Trouble::cannot_open(db, &why))?;
         if !self.open {
@@ -145,13 +148,25 @@ impl Serve {
         if self.memory && common.db.is_some() {
             return Err(Trouble::usage("give --db or --memory, not both"));
         }
-        if self.open && !self.listen.ip().is_loopback() {
+        if self.max_parked.is_some_and(|parked| parked >= self.max_connections) {
+            let why = "--max-parked has to be less than --max-connections, or nobody could come in to give a lock back";
+            return Err(Trouble::usage(why));
+        }
+        let ip = self.address()?.ip();
+        if self.open && !ip.is_loopback() {
             return Err(Trouble::usage(format!(
-                "--open lets every caller spend, so it is for loopback addresses only, and {} is none",
-                self.listen.ip()
+                "--open lets every caller spend, so it is for loopback addresses only, and {ip} is none"
             )));
         }
         Ok(())
+    }
+
+    /// Where to listen: as the arguments say, or else the environment.
+    fn address(&self) -> Result<SocketAddr, Trouble> {
+        let usual =
+            || door::environment("CASHBOX_LISTEN").map_or(USUAL.to_owned(), |text| text.to_string_lossy().into());
+        let wrong = |why| Trouble::usage(format!("CASHBOX_LISTEN: {why}"));
+        self.listen.map_or_else(|| address(&usual()).map_err(wrong), Ok)
     }
 
     /// As many connections as were asked for, if there are descriptors for them.
@@ -176,7 +191,7 @@ impl Serve {
     /// With few connections, half of them may wait.
     fn parked(&self, connections: usize) -> usize {
         let most = connections.saturating_sub(KEPT_FREE as usize).max(connections / 2);
-        self.max_parked.map_or(most, |wanted| wanted as usize)
+        self.max_parked.map_or(most, |wanted| (wanted as usize).min(connections.saturating_sub(1)))
     }
 
     fn settings(&self, run_token: &str) -> Settings {

@@ -49,6 +49,25 @@ impl Caller {
     }
 }
 
+/// What a refusal says of somebody's lock beyond that it is held.
+const ABOUT_A_HOLDER: [&str; 2] = ["holder", "fence"];
+
+impl Caller {
+    /// The error as this caller may hear it: a user is not told who has the lock of another's wallet.
+    pub fn told(&self, error: Error) -> Error {
+        let about = error.facts.iter().find(|(fact, _)| fact == "lock").and_then(|(_, lock)| lock.as_str());
+        let own = self.user.as_ref().and_then(|user| user.wallet().lock());
+        match (error.name, about, own) {
+            (Name::Locked, Some(lock), Some(own)) if lock != own.as_str() => {
+                let detail = format!("somebody has the lock {lock}");
+                let facts = error.facts.into_iter().filter(|(fact, _)| !ABOUT_A_HOLDER.contains(&fact.as_ref()));
+                Error { detail, facts: facts.collect(), ..error }
+            }
+            (_, _, _) => error,
+        }
+    }
+}
+
 /// Who may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {

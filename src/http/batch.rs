@@ -9,11 +9,11 @@ use super::{App, problem};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::IdempotencyKey;
+use crate::secret::Hasher;
 use crate::store::Envelope;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 /// What the query takes.
 pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
@@ -21,46 +21,18 @@ pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
 pub const BODY_MAX: u64 = 8 * 1024 * 1024;
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
-/// How many bytes of batches are worked on at a time: each byte costs some more in commands and answers.
-const BYTES_AT_A_TIME: usize = 8 * BODY_MAX as usize;
-
-/// Counts the bytes of the batches that are being worked on.
-#[derive(Default)]
-pub struct Batches(AtomicUsize);
-
-struct Place<'a> {
-    taken: &'a AtomicUsize,
-    bytes: usize,
-}
-
-impl Batches {
-    fn enter(&self, bytes: usize) -> Result<Place<'_>, Error> {
-        let place = Place { taken: &self.0, bytes };
-        if self.0.fetch_add(bytes, SeqCst) + bytes <= BYTES_AT_A_TIME {
-            return Ok(place);
-        }
-        Err(Error::new(Name::Busy, "too many large batches at once; try again shortly"))
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.taken.fetch_sub(self.bytes, SeqCst);
-    }
-}
-
-/// One item: what it asks for, or why it cannot be read; and its own key, if it has one.
-struct Item {
+/// One item: what it asks for, or why it cannot be read; its own key, if it has one; and its text.
+struct Item<'a> {
     command: Result<Command, Error>,
     key: Option<IdempotencyKey>,
+    text: &'a [u8],
 }
 
 /// `POST /v1/batch`
 pub fn batch(call: &mut Call<'_>) -> Handled {
     let app = call.app;
-    let _place = app.batches.enter(call.body.len())?;
     let atomic = call.query.flag("atomic")?;
-    let items: Vec<Item> = split(call.head, call.body)?.into_iter().map(|text| item(app, call, text)).collect();
+    let items: Vec<Item<'_>> = split(call.head, call.body)?.into_iter().map(|text| item(app, call, text)).collect();
     if atomic { all_or_nothing(call, items) } else { each_alone(call, items) }
 }
 
@@ -111,13 +83,13 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-fn item(app: &App, call: &Call<'_>, text: &[u8]) -> Item {
+fn item<'a>(app: &App, call: &Call<'_>, text: &'a [u8]) -> Item<'a> {
     let mut key = None;
     let command = Fields::from_json(text).and_then(|mut fields| {
         key = fields.text("key")?.map(|key| IdempotencyKey::parse(&key)).transpose()?;
         command(app, call, &mut fields)
     });
-    Item { command, key }
+    Item { command, key, text }
 }
 
 /// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
@@ -132,7 +104,7 @@ fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, E
             super::auth::Access::Staff.check(&call.caller)?;
             let entry = fields.name("entry")?.ok_or_else(|| Error::invalid("entry is missing: the entry to refund"))?;
             fields.check(money::REFUND)?;
-            return money::refund_command(&entry, fields);
+            return money::refund_command(app, &call.caller, &entry, fields);
         }
         _ => return Err(Error::invalid("op is one of recharge, withdraw, pay, transfer, refund")),
     };
@@ -141,12 +113,17 @@ fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, E
     money::command(app, &call.caller, verb, &user, fields)
 }
 
-/// Each item for itself, in order. Somebody's lock is a 423 for that item at once.
-fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
+/// Each item for itself, in order. Somebody's lock is a 423 for that item at once. A key names the batch as a whole, so that
+/// it cannot come back with other items, and gives each item a key of its own.
+fn each_alone(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
     let shared = call.envelope()?;
+    if shared.key.is_some() {
+        let name = Envelope { tokens: Vec::new(), ..shared.clone() };
+        call::submitted(call.app.store().submit(name, Command::NameBatch(meaning(&items))))?;
+    }
     let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
     let (mut places, mut commands) = (Vec::new(), Vec::new());
-    for (index, Item { command, key }) in items.into_iter().enumerate() {
+    for (index, Item { command, key, .. }) in items.into_iter().enumerate() {
         match command {
             Ok(command) => {
                 let key = key.or_else(|| shared.key.as_ref().map(|key| key.item(index)));
@@ -162,7 +139,7 @@ fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
         replayed &= outcome.replayed;
         results[index] = match outcome.result {
             Ok(receipt) => money::receipt(&receipt, &call.caller, call.language),
-            Err(error) => problem::raw_body(&error, call.language),
+            Err(error) => problem::raw_body(&call.caller.told(error), call.language),
         };
     }
     let mut answer = Reply::ok(call.language.pick("成功", "ok"), &money::Results { results });
@@ -172,15 +149,28 @@ fn each_alone(call: &Call<'_>, items: Vec<Item>) -> Handled {
     Ok(answer)
 }
 
+/// What tells these items from others: what each asks for, or its text if that cannot be read, and its own key.
+fn meaning(items: &[Item<'_>]) -> [u8; 16] {
+    let mut hasher = Hasher::default();
+    for Item { command, key, text } in items {
+        match command {
+            Ok(command) => hasher.field(Some(&command.fingerprint())),
+            Err(_) => hasher.field(Some(text)),
+        }
+        hasher.field(key.as_ref().map(|key| key.as_str().as_bytes()));
+    }
+    hasher.finish_short()
+}
+
 /// All items in one savepoint; or the first refused one's error with its `index`, and nothing done.
-fn all_or_nothing(call: &Call<'_>, items: Vec<Item>) -> Handled {
+fn all_or_nothing(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
     let count = items.len();
     let commands: Result<Vec<Command>, Error> = items
         .into_iter()
         .enumerate()
         .map(|(index, item)| {
             match item {
-                Item { command: Ok(_), key: Some(_) } => Err(one_intention()),
+                Item { command: Ok(_), key: Some(_), .. } => Err(one_intention()),
                 item => item.command,
             }
             .map_err(|error| error.with("index", index))

@@ -60,30 +60,27 @@ impl Call<'_> {
             return Err(Error::invalid("send one Idempotency-Key"));
         }
         let wait_ms = self.wait_s() * 1_000;
-        Ok(Envelope {
-            by: self.caller.by.clone(),
-            key,
-            tokens: self.lock_tokens()?,
-            wait_ms,
-            alive: self.alive.clone(),
-        })
+        Ok(Envelope { by: self.caller.by.clone(), key, tokens: self.lock_tokens(), wait_ms, alive: self.alive.clone() })
     }
 
-    /// The lock tokens presented, in one header or several, separated by commas.
-    pub fn lock_tokens(&self) -> Result<Vec<LockToken>, Error> {
-        let tokens = self.head.headers("lock-token").flat_map(|list| list.split(','));
-        let read = |text: &str| {
-            let lost = || Error::new(Name::LockLost, "this is no lock token: they look like lk1.….…");
-            LockToken::parse(text.trim()).ok_or_else(lost)
-        };
-        tokens.map(read).collect()
+    /// The lock tokens presented, in one header or several, separated by commas. A header with nothing in it presents a
+    /// token that proves nothing: whoever sent it meant to be guarded.
+    pub fn lock_tokens(&self) -> Vec<LockToken> {
+        let lists = self.head.headers("lock-token");
+        lists
+            .flat_map(|list| {
+                let is_empty = list.split(',').all(|text| text.trim().is_empty());
+                list.split(',').map(str::trim).filter(move |text| is_empty || !text.is_empty())
+            })
+            .map(LockToken::presented)
+            .collect()
     }
 
     /// `Prefer: wait=SECONDS`; what cannot be read is not a preference.
     fn wait_s(&self) -> i64 {
         let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
         let wait = preferences.filter_map(|one| {
-            let (name, value) = one.split_once('=')?;
+            let (name, value) = one.split(';').next()?.split_once('=')?;
             name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
         });
         wait.into_iter().next().map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
@@ -91,7 +88,9 @@ impl Call<'_> {
 
     /// Has the command carried out.
     pub fn submit(&self, command: Command) -> Result<Submitted, Failure> {
-        submitted(self.app.store().submit(self.envelope()?, command))
+        let mut outcome = self.app.store().submit(self.envelope()?, command);
+        outcome.result = outcome.result.map_err(|error| self.caller.told(error));
+        submitted(outcome)
     }
 
     /// The same for a command that takes its one lock token as what it is about, and not as what it is done under.
@@ -118,19 +117,17 @@ pub struct Submitted {
     pub replayed: bool,
 }
 
-/// A no, whether it was said before, and the sentence for people where it is not the error's usual one.
+/// A no, and whether it was said before.
 pub struct Failure {
     /// What went wrong.
     pub error: Error,
     /// Whether it is a repeat under an idempotency key.
     pub replayed: bool,
-    /// Another `msg`.
-    pub msg: Option<&'static str>,
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { error, replayed: false, msg: None }
+        Failure { error, replayed: false }
     }
 }
 
@@ -140,8 +137,7 @@ pub type Handled = Result<Answer, Failure>;
 /// An outcome as a receipt or a failure.
 pub fn submitted(outcome: Outcome) -> Result<Submitted, Failure> {
     let replayed = outcome.replayed;
-    let failure = |error| Failure { error, replayed, msg: None };
-    outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(failure)
+    outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(|error| Failure { error, replayed })
 }
 
 impl Submitted {

@@ -260,7 +260,7 @@ impl Fields {
             Some(Value::Text(_)) => return Err(wrong()),
             Some(Value::Json(text)) => text,
         };
-        let pairs = Fields::from_json(text.as_bytes())?.0;
+        let pairs = Fields::from_json(text.as_bytes()).map_err(|_| wrong())?.0;
         let fits = |(name, value): (&String, &Value)| match value {
             Value::Text(text) => {
                 (1..=METADATA_NAME_MAX).contains(&name.chars().count()) && text.chars().count() <= METADATA_VALUE_MAX

@@ -74,6 +74,9 @@ pub fn entries_of_wallet(call: &mut Call<'_>) -> Handled {
 
 fn list_entries(call: &mut Call<'_>, wallet: Option<WalletId>) -> Handled {
     let of = wallet.as_ref().map_or("entries".to_owned(), |wallet| format!("entries of {wallet}"));
+    if call.query.peek("order") == Some("desc") {
+        call.query.take("order"); // as if it had not been said
+    }
     let page = list::page(&mut call.query, &of, &["kind", "since", "until", "order"])?;
     let filter = filter(call, wallet)?;
     let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);

@@ -12,6 +12,7 @@ mod fields;
 pub mod file;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod large;
 mod list;
 mod locks;
 mod look;
@@ -32,15 +33,15 @@ mod words;
 use crate::error::{Error, Name};
 use crate::store::Store;
 use auth::{Caller, Tokens};
-use batch::Batches;
 use call::{Call, Failure};
 use fields::Fields;
 use file::Reading;
+use large::LargeBodies;
 use metrics::Metrics;
 use route::{Body, ROUTES};
 use std::sync::Arc;
 use std::time::Instant;
-use wire::{Answer, Fault, Head, Presence, Request, Service};
+use wire::{Admission, Answer, Fault, Head, Presence, Request, Service};
 use words::Language;
 
 /// How requests are taken.
@@ -68,7 +69,7 @@ pub struct App {
     settings: Settings,
     tokens: Tokens,
     metrics: Metrics,
-    batches: Batches,
+    large_bodies: LargeBodies,
     reading: Reading,
 }
 
@@ -92,7 +93,7 @@ impl App {
             settings,
             tokens,
             metrics: Metrics::default(),
-            batches: Batches::default(),
+            large_bodies: LargeBodies::default(),
             reading: Reading::default(),
         }
     }
@@ -143,7 +144,12 @@ impl App {
             }
             (route.handler)(&mut call)
         });
-        let answer = handled.unwrap_or_else(|failure| refuse(failure, language));
+        let answer = handled.unwrap_or_else(|mut failure| {
+            if let Some(msg) = wallet::unreadable(&request.head, &failure.error, language) {
+                failure.error = failure.error.with("msg", msg);
+            }
+            refuse(failure, language)
+        });
         self.metrics.count(number, answer.status, started.elapsed());
         answer
     }
@@ -183,17 +189,13 @@ impl App {
 
 /// `Accept-Language` picks; without it `/wallet` speaks Chinese and everything else English.
 fn language(head: &Head) -> Language {
-    let usual = if head.path == "/wallet" { wallet::LANGUAGE } else { Language::En };
-    head.header("accept-language").and_then(Language::wanted).unwrap_or(usual)
+    let usual = if head.path == wallet::PATH { wallet::LANGUAGE } else { Language::En };
+    Language::wanted(head.headers("accept-language"), usual)
 }
 
 fn refuse(failure: Failure, language: Language) -> Answer {
-    let Failure { error, replayed, msg } = failure;
-    let error = match msg {
-        Some(msg) => error.with("msg", msg),
-        None => error,
-    };
-    if error.name == Name::Internal {
+    let Failure { error, replayed } = failure;
+    if error.is_ours() {
         crate::log::error("a request failed", &error);
     }
     let mut answer = problem::answer(&error, language);
@@ -206,17 +208,19 @@ fn refuse(failure: Failure, language: Language) -> Answer {
 impl Service for App {
     /// A small body is read before anything is asked, so that its refusal leaves the connection open. A large one, or
     /// one that waits for our word, has to come from somebody who may send it.
-    fn admit(&self, head: &Head) -> Result<u64, Answer> {
+    fn admit(&self, head: &Head) -> Result<Admission, Answer> {
         if head.content_length <= route::BODY_MAX && head.header("expect").is_none() {
-            return Ok(route::BODY_MAX);
+            return Ok(Admission { body_max: route::BODY_MAX, place: None });
         }
         let admitted = auth::check_origin(head, &self.settings.hosts).and_then(|()| {
             let (number, _) = route::find(&head.method, &head.path)?;
             let route = &ROUTES[number];
-            if route.access != auth::Access::Anyone {
-                route.access.check(&self.enter(head)?)?;
-            }
-            Ok(route.body_max())
+            let caller = if route.access == auth::Access::Anyone { Caller::local() } else { self.enter(head)? };
+            route.access.check(&caller)?;
+            let body_max = route.body_max();
+            let is_large = head.content_length > route::BODY_MAX && head.content_length <= body_max;
+            let place = is_large.then(|| self.large_bodies.enter(&caller.by, head.content_length)).transpose()?;
+            Ok(Admission { body_max, place: place.map(|place| Box::new(place) as Box<dyn Send>) })
         });
         admitted.map_err(|error| refuse(error.into(), language(head)))
     }
@@ -228,8 +232,8 @@ impl Service for App {
         self.handle(&request, |head| self.enter(head))
     }
 
-    fn fault(&self, fault: Fault) -> Answer {
-        problem::answer(&fault_error(fault), Language::En)
+    fn fault(&self, fault: Fault, head: Option<&Head>) -> Answer {
+        problem::answer(&fault_error(fault), head.map_or(Language::En, language))
     }
 }
 

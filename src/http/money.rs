@@ -10,7 +10,8 @@ use super::{App, auth, show};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
-use crate::ledger::{Moved, entry::Kind};
+use crate::ledger::Moved;
+use crate::ledger::entry::{self, Kind};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use auth::Caller;
@@ -79,7 +80,7 @@ fn verb(call: &mut Call<'_>, verb: Verb) -> Handled {
 
 /// `POST /v1/entries/{id}/refund`
 pub fn refund(call: &mut Call<'_>) -> Handled {
-    let command = refund_command(&call.params[0], &mut call.fields)?;
+    let command = refund_command(call.app, &call.caller, &call.params[0], &mut call.fields)?;
     submit(call, command)
 }
 
@@ -118,9 +119,16 @@ pub fn command(app: &App, caller: &Caller, verb: Verb, wallet: &str, fields: &mu
     }
 }
 
-/// The command behind a refund.
-pub fn refund_command(entry: &str, fields: &mut Fields) -> Result<Command, Error> {
+/// The command behind a refund. What only an admin may do, only an admin may undo.
+pub fn refund_command(app: &App, caller: &Caller, entry: &str, fields: &mut Fields) -> Result<Command, Error> {
     let entry = EntryId::parse(entry)?;
+    if caller.role != Role::Admin
+        && let Ok(original) = app.store().read(|tx| entry::entry(tx, entry))
+        && original.from == WalletId::SALES
+        && original.to == WalletId::BANK
+    {
+        return Err(auth::forbidden("only an admin takes money out of @sales, or puts it back"));
+    }
     Ok(Command::Refund { entry, amount: fields.amount("amount")?, note: fields.note()? })
 }
 
@@ -194,7 +202,7 @@ fn shown<'a>(moved: &'a Moved, caller: &Caller) -> MovedShown<'a> {
     let takes = match entry.kind {
         Kind::Recharge => true,
         Kind::Withdraw | Kind::Pay | Kind::Transfer => false,
-        Kind::Refund => !entry.to.is_system(), // the payer's own; the bank was nobody's
+        Kind::Refund => !entry.to.is_system() || entry.from.is_system(), // the payer's; of a recharge, which the bank paid, the user's
     };
     let price =
         || PriceShown { gross: entry.gross.map(Text), discount: entry.discount.map(Text), amount: Text(entry.amount) };

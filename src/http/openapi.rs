@@ -35,14 +35,7 @@ fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = path_parameters(route.path);
     parameters.extend(route.query.iter().map(|field| parameter("query", field)));
     if matches!(route.body, Body::Fields(_) | Body::Batch) {
-        parameters.extend([
-            header(
-                "Idempotency-Key",
-                "1 to 255 visible characters: the same key and request get the same answer, and one effect",
-            ),
-            header("Lock-Token", "the lock tokens this is done under, separated by commas"),
-            header("Prefer", "wait=SECONDS: how long to wait for somebody's lock, 10 if left out, at most 30"),
-        ]);
+        parameters.extend(headers(route));
     }
     let mut operation = json!({
         "operationId": operation_id(route),
@@ -79,8 +72,22 @@ fn parameter(place: &str, field: &Field) -> Value {
     })
 }
 
-fn header(name: &str, about: &str) -> Value {
-    json!({ "name": name, "in": "header", "required": false, "description": about, "schema": { "type": "string" } })
+/// The headers that a change takes.
+fn headers(route: &Route) -> Vec<Value> {
+    let header = |name: &str, required: bool, about: &str| json!({ "name": name, "in": "header", "required": required, "description": about, "schema": { "type": "string" } });
+    let key = "1 to 255 visible characters: the same key and request get the same answer, and one effect";
+    let tokens = "the lock tokens this is done under, separated by commas";
+    let prefer = "wait=SECONDS: how long to wait for somebody's lock, 10 if left out, at most 30";
+    let is_of_locks = route.path.starts_with("/v1/locks");
+    match route.method {
+        "PATCH" | "DELETE" if is_of_locks => vec![header("Lock-Token", true, "the token of the lease")],
+        "POST" if is_of_locks || route.path == "/v1/tokens" => Vec::new(), // their answers hold secrets, and are not stored
+        _ => vec![
+            header("Idempotency-Key", false, key),
+            header("Lock-Token", false, tokens),
+            header("Prefer", false, prefer),
+        ],
+    }
 }
 
 fn schema(kind: Kind) -> Value {
@@ -109,10 +116,7 @@ fn body(fields: &[Field]) -> Value {
         "type": "object", "properties": properties, "required": required, "additionalProperties": false,
     });
     if fields.iter().any(|field| field.name == "amount") {
-        let mut money = self::schema(Kind::Amount);
-        money["description"] = json!("the old name of amount");
-        money["deprecated"] = json!(true);
-        schema["properties"]["money"] = money;
+        schema["properties"]["money"] = old_amount();
         schema["required"] = required.iter().filter(|name| **name != "amount").copied().collect();
         if required.contains(&"amount") {
             schema["oneOf"] = json!([{ "required": ["amount"] }, { "required": ["money"] }]);
@@ -127,6 +131,13 @@ fn body(fields: &[Field]) -> Value {
     })
 }
 
+fn old_amount() -> Value {
+    let mut money = schema(Kind::Amount);
+    money["description"] = json!("the old name of amount");
+    money["deprecated"] = json!(true);
+    money
+}
+
 fn batch_body() -> Value {
     let mut properties: Map<String, Value> = Map::new();
     for field in [money::PAY, money::TRANSFER].concat() {
@@ -139,6 +150,7 @@ fn batch_body() -> Value {
         "key": { "type": "string" },
     });
     properties.extend(more.as_object().cloned().unwrap_or_default());
+    properties.insert("money".to_owned(), old_amount());
     let item = json!({ "type": "object", "properties": properties, "required": ["op"], "additionalProperties": false });
     json!({
         "required": true,

@@ -29,7 +29,7 @@ pub fn status(name: Name) -> u16 {
         NotDone => 424,
         LockTokenMissing => 428,
         HeadersTooLarge => 431,
-        Internal | OutcomeUnknown => 500,
+        Internal | Damaged | OutcomeUnknown => 500,
         NotImplemented => 501,
         Busy | StorageFull => 503,
         HttpVersion => 505,

@@ -1,10 +1,11 @@
 //! `/wallet`: the caller's own wallet, in the words and sentences it always had.
 
-use super::call::{Call, Failure, Handled};
+use super::call::{Call, Handled};
 use super::fields::{Field, Kind, may, need};
 use super::money::{self, Verb};
 use super::reply::Reply;
 use super::show::{self, CouponShown, Text};
+use super::wire::Head;
 use super::words::Language;
 use crate::error::{Error, Name};
 use crate::id::UserId;
@@ -53,20 +54,28 @@ struct Own<'a> {
 
 /// `POST /wallet`: recharge.
 pub fn recharge(call: &mut Call<'_>) -> Handled {
-    move_money(call, Verb::Recharge, call.language.pick("充值错误", "cannot recharge"))
+    move_money(call, Verb::Recharge)
 }
 
 /// `PUT /wallet`: withdraw.
 pub fn withdraw(call: &mut Call<'_>) -> Handled {
-    move_money(call, Verb::Withdraw, call.language.pick("提现错误", "cannot withdraw"))
+    move_money(call, Verb::Withdraw)
 }
 
-fn move_money(call: &mut Call<'_>, verb: Verb, wrong_amount: &'static str) -> Handled {
+fn move_money(call: &mut Call<'_>, verb: Verb) -> Handled {
     let user = whose(call)?;
-    let command = money::command(call.app, &call.caller, verb, user.as_str(), &mut call.fields);
-    let msg = |error: &Error| (error.name == Name::InvalidAmount).then_some(wrong_amount);
-    let command = command.map_err(|error| Failure { msg: msg(&error), ..Failure::from(error) })?;
+    let command = money::command(call.app, &call.caller, verb, user.as_str(), &mut call.fields)?;
     money::submit(call, command)
+}
+
+/// What is said here of a recharge or a withdrawal that cannot be read, wherever that was found out.
+pub fn unreadable(head: &Head, error: &Error, language: Language) -> Option<&'static str> {
+    let unreadable = matches!(error.name, Name::InvalidRequest | Name::InvalidAmount | Name::InvalidUser);
+    match head.method.as_str() {
+        "POST" if unreadable && head.path == PATH => Some(language.pick("充值错误", "cannot recharge")),
+        "PUT" if unreadable && head.path == PATH => Some(language.pick("提现错误", "cannot withdraw")),
+        _ => None,
+    }
 }
 
 /// The access token decides whose wallet it is; one without a user names it, in the body or in the query.
@@ -86,5 +95,7 @@ fn whose(call: &mut Call<'_>) -> Result<UserId, Error> {
     Ok(user)
 }
 
+/// Where it is.
+pub const PATH: &str = "/wallet";
 /// What `/wallet` speaks if nobody says otherwise.
 pub const LANGUAGE: Language = Language::Zh;

@@ -13,10 +13,12 @@ pub enum Language {
 }
 
 impl Language {
-    /// The first of ours that the client would like, by weight and then by order; none if it names neither.
-    pub fn wanted(accept_language: &str) -> Option<Language> {
+    /// The first of ours that the client would like, by weight and then by order; `usual` if it names neither, and the other
+    /// one if it refuses that.
+    pub fn wanted<'a>(accept_language: impl Iterator<Item = &'a str>, usual: Language) -> Language {
         let mut best: Option<(u32, Language)> = None;
-        for item in accept_language.split(',') {
+        let mut refuses_usual = false;
+        for item in accept_language.flat_map(|list| list.split(',')) {
             let (tag, weight) = weighed(item);
             let primary = tag.split('-').next().unwrap_or_default();
             let language = match () {
@@ -24,11 +26,13 @@ impl Language {
                 () if primary.eq_ignore_ascii_case("en") => Language::En,
                 () => continue,
             };
+            refuses_usual |= weight == 0 && language == usual;
             if weight > 0 && best.is_none_or(|(most, _)| weight > most) {
                 best = Some((weight, language));
             }
         }
-        best.map(|(_, language)| language)
+        let other = if usual == Language::Zh { Language::En } else { Language::Zh };
+        best.map_or(if refuses_usual { other } else { usual }, |(_, language)| language)
     }
 
     /// The one of the two that is in this language.
@@ -44,7 +48,8 @@ impl Language {
 pub fn weighed(item: &str) -> (&str, u32) {
     let mut parts = item.split(';').map(str::trim);
     let named = parts.next().unwrap_or_default();
-    (named, parts.find_map(|part| part.strip_prefix("q=")).map_or(1_000, thousandths))
+    let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+    (named, weight.map_or(1_000, thousandths))
 }
 
 /// `0.8` as 800; what cannot be read weighs nothing.
@@ -102,6 +107,7 @@ pub fn error(name: Name, language: Language) -> &'static str {
         LockTokenMissing => "缺少锁令牌",
         HeadersTooLarge => "请求头过大",
         Internal => "内部错误",
+        Damaged => "数据文件已损坏",
         OutcomeUnknown => "结果未知,请用同一幂等键重试",
         NotImplemented => "未实现",
         Busy => "系统繁忙",
@@ -117,9 +123,14 @@ mod tests {
 
     #[test]
     fn the_language_wanted_most_is_spoken() {
-        assert_eq!(Language::wanted("en"), Some(Language::En));
-        assert_eq!(Language::wanted("de, zh-CN;q=0.5, en;q=0.4"), Some(Language::Zh));
-        assert_eq!(Language::wanted("zh;q=0, en;q=0.1"), Some(Language::En));
-        assert_eq!(Language::wanted("fr, *"), None);
+        let wanted = |lists: &[&str], usual| Language::wanted(lists.iter().copied(), usual);
+        let (zh, en) = (Language::Zh, Language::En);
+        assert_eq!(wanted(&["en"], zh), en);
+        assert_eq!(wanted(&["de, zh-CN;q=0.5, en;q=0.4"], en), zh);
+        assert_eq!(wanted(&["en;Q=0.1, zh;q=0.5"], en), zh);
+        assert_eq!(wanted(&["en;q=0.1", "zh"], en), zh);
+        assert_eq!(wanted(&["zh;q=0, en;q=0.1"], zh), en);
+        assert_eq!(wanted(&["zh;q=0"], zh), en);
+        assert_eq!((wanted(&["fr, *"], zh), wanted(&[], en)), (zh, en));
     }
 }

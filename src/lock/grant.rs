@@ -181,6 +181,9 @@ pub fn renew(
 
 /// The locks this token proves: the one named or, without a name, all that were granted together.
 pub(super) fn held(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
+    if !token.is_readable() {
+        return Err(lost_entirely("this is no lock token: they look like lk1.….…"));
+    }
     if token.incarnation != incarnation(tx)? {
         return Err(lost_entirely("this lock token belongs to another history of the file (before a restore)"));
     }

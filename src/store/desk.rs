@@ -350,7 +350,7 @@ impl Desk {
                 if let Some(intention) = work.intention.as_ref().filter(|_| error.name.is_refusal()) {
                     idempotency::record(tx, intention, Err(&error))?;
                 }
-                if error.name == Name::Internal {
+                if error.is_ours() {
                     crate::log::error("a command failed", &error);
                 }
                 Tried::Answered(Outcome::from(error), Vec::new())

@@ -128,6 +128,7 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         }
         (Command::SetTiers(tiers), _) => Receipt::Tiers(tiers.clone()),
         (Command::SetCouponKinds(kinds), _) => Receipt::CouponKinds(kinds.clone()),
+        (Command::NameBatch(_), _) => Receipt::Named,
         (Command::RevokeToken(id), _) => Receipt::TokenRevoked(token::get(tx, id)?),
         (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
         _ => {

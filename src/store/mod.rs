@@ -99,7 +99,11 @@ impl From<rusqlite::Error> for OpenError {
 
 impl From<Error> for OpenError {
     fn from(error: Error) -> OpenError {
-        OpenError(error.cause.unwrap_or(error.detail))
+        if error.name == Name::Damaged {
+            OpenError(DAMAGED.to_owned())
+        } else {
+            OpenError(error.cause.unwrap_or(error.detail))
+        }
     }
 }
 

@@ -44,7 +44,7 @@ impl std::error::Error for Failed {}
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Error {
         match &failed {
-            Failed::Damaged(_, what) => Error::new(Name::Internal, format!("the file is damaged: {what}")),
+            Failed::Damaged(_, what) => Error::new(Name::Damaged, what.as_str()),
             Failed::Open(_, why) if why.is_want_of_space() => {
                 Error::new(Name::StorageFull, "there is no space left for a copy")
             }

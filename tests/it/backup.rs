@@ -203,7 +203,7 @@ fn of_a_damaged_file_a_server_sends_no_backup_and_no_export_that_looks_whole() {
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xAA; half as usize], half).unwrap();
     let at = |line: &str| place.say(&format!("{line} --url {}", server.url));
     let (backup, export) = (at("backup copy.db"), at("export"));
-    assert!(backup.exit == 3 && backup.err.contains("damaged"), "{} {}", backup.exit, backup.err);
+    assert!(backup.exit == 4 && backup.err.contains("damaged"), "{} {}", backup.exit, backup.err);
     assert!(export.exit == 3 && export.err.contains("broke off"), "{} {}", export.exit, export.err);
     assert!(export.out.starts_with("{\"record\":\"cashbox\"") && !place.path("copy.db").exists());
 }

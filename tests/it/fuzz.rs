@@ -197,11 +197,15 @@ impl Client {
     }
 }
 
+/// Who reads the whole file waits for nobody who does.
+const WHOLE_FILE: [&str; 3] = ["/v1/verify", "/v1/backup", "/v1/export"];
+
 /// One answer to one request.
 fn check(asked: &Asked, answer: &Answer, before: Option<&Answer>) {
     let request = &asked.request;
     let shown = || format!("{} {} was answered {} {}", request.method, request.target(), answer.head, answer.json);
-    assert!(answer.status < 500 || [501, 505].contains(&answer.status), "{}", shown());
+    let takes_turns = answer.status == 503 && WHOLE_FILE.contains(&request.path.as_str());
+    assert!(answer.status < 500 || [501, 505].contains(&answer.status) || takes_turns, "{}", shown());
     if request.path.starts_with('/') {
         hold_against_its_description(&request.method, &request.target(), answer);
     }

@@ -137,12 +137,40 @@ fn a_header_key_names_each_item_and_its_own_key_comes_first() {
     assert!(single.was_replayed());
     admin.post_once("K/0", "/v1/wallets/alice/recharge", json!({ "amount": 6 })).refuses(422, "idempotency_key_reused");
 
-    let mut more = items;
-    more[0]["amount"] = json!(6);
-    more.as_array_mut().unwrap().push(json!({ "op": "recharge", "user": "alice", "amount": 1 }));
-    let mixed = admin.post_once("K", "/v1/batch", more).is(200);
-    assert_eq!((codes(&mixed), mixed.was_replayed()), (vec![422, 200, 402, 200], false));
-    assert_eq!(admin.balance("alice"), "13.00");
+    assert_eq!(admin.balance("alice"), "12.00");
+}
+
+#[test]
+fn a_key_is_of_one_batch_in_one_manner_and_of_nothing_else() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
+    let pay = json!({ "op": "withdraw", "user": "alice", "amount": 10 });
+    let (one, two) = (json!([pay.clone()]), json!([pay.clone(), pay]));
+    let (each, atomic, single) = ("/v1/batch", "/v1/batch?atomic=true", "/v1/wallets/alice/withdraw");
+    let ask = |key: &str, path: &str| match path == single {
+        true => admin.post_once(key, path, json!({ "amount": 10 })),
+        false => admin.post_once(key, path, one.clone()),
+    };
+    for (key, first) in [("each", each), ("atomic", atomic), ("single", single)] {
+        ask(key, first).is(200);
+        for again in [each, atomic, single] {
+            let answer = ask(key, again);
+            if again == first {
+                assert!(answer.is(200).was_replayed(), "{key} {again}");
+            } else {
+                answer.refuses(422, "idempotency_key_reused");
+            }
+        }
+        admin.post_once(key, each, two.clone()).refuses(422, "idempotency_key_reused");
+    }
+    assert_eq!(admin.balance("alice"), "20.00", "each of the three was done once");
+    let unreadable = json!([{ "op": "withdraw", "user": "alice", "amount": "x" }]);
+    admin.post_once("x", each, unreadable.clone()).is(200);
+    assert_eq!(codes(&admin.post_once("x", each, unreadable).is(200)), [400], "what cannot be read is the same again");
+    admin
+        .post_once("x", each, json!([{ "op": "withdraw", "user": "alice", "amount": "y" }]))
+        .refuses(422, "idempotency_key_reused");
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn every_operation_has_a_name_of_its_own_and_says_what_it_takes() {
 fn the_items_of_a_batch_are_described_whole() {
     let batch = &description()["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
     let described: BTreeSet<&str> = fields(&batch["items"]["properties"]).into_iter().collect();
-    let taken = ["op", "user", "entry", "key", "amount", "to", "coupon", "reference", "metadata"];
+    let taken = ["op", "user", "entry", "key", "amount", "money", "to", "coupon", "reference", "metadata"];
     assert_eq!(described, BTreeSet::from(taken));
     assert_eq!(batch["maxItems"], 10_000);
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use cashbox::http::wire::{Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen};
+use cashbox::http::wire::{Admission, Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen};
 
 use client::Client;
 
@@ -60,11 +60,11 @@ fn text(status: u16, text: impl Into<String>) -> Answer {
 }
 
 impl Service for Echo {
-    fn admit(&self, head: &Head) -> Result<u64, Answer> {
+    fn admit(&self, head: &Head) -> Result<Admission, Answer> {
         match head.path.as_str() {
             "/forbidden" => Err(text(403, "forbidden")),
             "/panic-early" => panic!("on purpose, in admit"),
-            _ => Ok(BODY_MAX),
+            _ => Ok(Admission { body_max: BODY_MAX, place: None }),
         }
     }
 
@@ -96,7 +96,7 @@ impl Service for Echo {
         }
     }
 
-    fn fault(&self, fault: Fault) -> Answer {
+    fn fault(&self, fault: Fault, _: Option<&Head>) -> Answer {
         let status = match fault {
             Fault::BadRequest(_) => 400,
             Fault::HeadTimeout | Fault::BodyTimeout => 408,

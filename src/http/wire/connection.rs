@@ -31,7 +31,7 @@ enum End {
     /// The last answer is sent; `polite` if more from the client may be on its way.
     Answered { polite: bool },
     /// This has to be said first.
-    Fault(Fault, Manner),
+    Refused(Box<Answer>, Manner),
 }
 
 impl From<Lost> for End {
@@ -56,10 +56,7 @@ impl Connection {
         let polite = match end {
             End::Silent => false,
             End::Answered { polite } => polite,
-            End::Fault(fault, manner) => {
-                let answer = answer_fault(&*self.service, fault);
-                deliver(&mut self.socket, answer, manner, true, &self.limits).is_ok()
-            }
+            End::Refused(answer, manner) => deliver(&mut self.socket, *answer, manner, true, &self.limits).is_ok(),
         };
         if polite && self.permit.turn(Phase::Closing) {
             self.socket.say_goodbye(&self.limits);
@@ -71,19 +68,26 @@ impl Connection {
         let head = self.read_head()?;
         let manner = Manner::of(&head);
         let has_body = head.content_length > 0;
-        match guarded(|| self.service.admit(&head)) {
-            Some(Ok(limit)) if head.content_length > limit => {
-                return Err(End::Fault(Fault::BodyTooLarge { limit }, manner));
-            }
-            Some(Ok(_)) => {}
+        let admission = match guarded(|| self.service.admit(&head)) {
+            Some(Ok(admission)) => admission,
             Some(Err(refusal)) => return self.reply(refusal, manner, has_body),
-            None => return self.reply(answer_fault(&*self.service, Fault::Panic), manner, has_body),
+            None => return self.reply(answer_fault(&*self.service, Fault::Panic, Some(&head)), manner, has_body),
+        };
+        if head.content_length > admission.body_max {
+            return Err(self.refused(Fault::BodyTooLarge { limit: admission.body_max }, &head));
         }
-        let body = self.read_body(&head, manner)?;
+        let body = self.read_body(&head)?;
         let presence = Presence::of(self.socket.stream());
         let answer = guarded(|| self.service.answer(Request { head, body, presence }))
-            .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic));
-        self.reply(answer, manner, false)
+            .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic, None));
+        let replied = self.reply(answer, manner, false);
+        drop(admission); // its place was kept until here
+        replied
+    }
+
+    /// What is wrong with the body that is coming.
+    fn refused(&self, fault: Fault, head: &Head) -> End {
+        End::Refused(Box::new(answer_fault(&*self.service, fault, Some(head))), Manner::of(head))
     }
 
     /// Waits for a request and reads its head. From then on the connection is busy.
@@ -143,7 +147,8 @@ impl Connection {
 
     /// What is wrong with the head that is coming.
     fn unreadable(&self, fault: Fault) -> End {
-        End::Fault(fault, Manner::of_unread(self.input.unused()))
+        let answer = answer_fault(&*self.service, fault, None);
+        End::Refused(Box::new(answer), Manner::of_unread(self.input.unused()))
     }
 
     /// The head ended before its end: because the client left or gave way, or because the server stops.
@@ -152,9 +157,9 @@ impl Connection {
     }
 
     /// Reads a body of admitted length.
-    fn read_body(&mut self, head: &Head, manner: Manner) -> Result<Vec<u8>, End> {
+    fn read_body(&mut self, head: &Head) -> Result<Vec<u8>, End> {
         let length = usize::try_from(head.content_length)
-            .map_err(|_| End::Fault(Fault::BodyTooLarge { limit: usize::MAX as u64 }, manner))?;
+            .map_err(|_| self.refused(Fault::BodyTooLarge { limit: usize::MAX as u64 }, head))?;
         let at_hand = self.input.unused().len().min(length);
         let mut body = self.input.unused()[..at_hand].to_vec();
         self.input.consume(at_hand);
@@ -177,7 +182,7 @@ impl Connection {
             }
             match self.socket.read_by(&mut body[end..], deadline) {
                 Ok(count) => end += count,
-                Err(Lost::Late) => return Err(End::Fault(Fault::BodyTimeout, manner)),
+                Err(Lost::Late) => return Err(self.refused(Fault::BodyTimeout, head)),
                 Err(Lost::Gone) => return Err(End::Silent),
             }
         }
@@ -202,8 +207,8 @@ impl Connection {
 }
 
 /// The program's answer to a fault; a bare one if it panics over that as well.
-pub(super) fn answer_fault(service: &dyn Service, fault: Fault) -> Answer {
-    guarded(|| service.fault(fault)).unwrap_or_else(|| Answer {
+pub(super) fn answer_fault(service: &dyn Service, fault: Fault, head: Option<&Head>) -> Answer {
+    guarded(|| service.fault(fault, head)).unwrap_or_else(|| Answer {
         status: 500,
         headers: Vec::new(),
         body: Body::Bytes(Vec::new()),

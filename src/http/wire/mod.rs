@@ -39,15 +39,23 @@ pub use server::Server;
 
 /// What the program does with requests.
 pub trait Service: Send + Sync + 'static {
-    /// Says from the head alone, before a byte of the body is read, how many bytes the body may have at most, or
-    /// refuses. A refusal of a request that has a body closes the connection, because the body stays unread.
-    fn admit(&self, head: &Head) -> Result<u64, Answer>;
+    /// Says from the head alone, before a byte of the body is read, how large the body may be, or refuses. A refusal of a
+    /// request that has a body closes the connection, because the body stays unread.
+    fn admit(&self, head: &Head) -> Result<Admission, Answer>;
 
     /// Answers a whole request. May block for long. A panic in it is caught and answered as [`Fault::Panic`].
     fn answer(&self, request: Request) -> Answer;
 
-    /// The answer for what went wrong on the wire, in the program's own error format.
-    fn fault(&self, fault: Fault) -> Answer;
+    /// The answer for what went wrong on the wire, in the program's own error format; with the head, if it could be read.
+    fn fault(&self, fault: Fault, head: Option<&Head>) -> Answer;
+}
+
+/// A request's leave to send its body.
+pub struct Admission {
+    /// How many bytes the body may have at most.
+    pub body_max: u64,
+    /// Kept until the request is answered: what the service counts large bodies by.
+    pub place: Option<Box<dyn Send>>,
 }
 
 /// A request, whole and within limits.

@@ -156,7 +156,7 @@ impl Door {
 }
 
 fn say_no_room(socket: &mut Socket, limits: &Limits, service: &dyn Service) {
-    let answer = answer_fault(service, Fault::TooManyConnections);
+    let answer = answer_fault(service, Fault::TooManyConnections, None);
     // Whether it arrives is all the same to us.
     let _ = deliver(socket, answer, Manner::UNKNOWN, true, limits);
 }
