@@ -136,6 +136,7 @@ pub fn tell(as_json: bool, body: &serde_json::Value) {
 impl From<Failed> for Trouble {
     fn from(failed: Failed) -> Trouble {
         let (exit, advice) = match &failed {
+            Failed::NoPlace(..) => (Exit::Usage, String::new()),
             Failed::InTheWay(_) => (Exit::Refused, "; --replace puts this in its place".to_owned()),
             Failed::Open(file, why) => return Trouble::cannot_open(file, why),
             Failed::Damaged(file, _) => (Exit::Damage, format!(" (see: cashbox verify --db {})", file.display())),

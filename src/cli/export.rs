@@ -79,7 +79,7 @@ impl Import {
         let db = file(common)?;
         let db = db.canonicalize().unwrap_or(db);
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
-        let _possession = take(&db)?;
+        let _possession = if self.dry_run { None } else { Some(take(&db)?) };
         let wish = Wish { replace: self.replace, dry_run: self.dry_run };
         let mut bar = Bar::new();
         let (report, kept) = import::import(&db, sources, wish, &mut |done, total| bar.show(done, total))?;

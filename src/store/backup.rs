@@ -2,7 +2,7 @@
 //! putting one back.
 
 use super::audit::Report;
-use super::partial::{Failed, Partial, Progress, beside, failed_at, keep};
+use super::partial::{Failed, Partial, Progress, beside, failed_at};
 use super::{OpenError, connect, open_read_only, schema};
 use crate::secret;
 use rusqlite::backup::{Backup, StepResult};
@@ -38,9 +38,7 @@ pub fn restore(
     bring_up(&partial.path).map_err(failed_at(backup))?;
     let report = partial.check(backup, progress)?;
     begin_another_history(&partial.path, db).map_err(failed_at(&partial.path))?;
-    let kept = keep(db).map_err(failed_at(db))?;
-    partial.name(db, kept.is_some())?;
-    Ok((report, kept))
+    Ok((report, partial.replace(db)?))
 }
 
 /// A backup that comes from elsewhere: `fill` writes it, and it is audited before it has its name; says what is in it.

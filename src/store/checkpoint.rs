@@ -10,12 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, SyncSender};
+use std::time::Duration;
 
 /// With so many pages more in the log (16 MiB), it is moved while the writer goes on.
 const LOG_PAGES: i64 = 4_096;
 
 /// A log file above this is cut back, in bytes; only when nobody waits, for cutting can take as long as many commits.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long the last one waits for somebody who reads: what stays in the log is on disk too.
+const READER_WAIT: Duration = Duration::from_millis(100);
 
 thread_local! {
     /// The pages in the log after this thread's last commit.
@@ -96,6 +100,7 @@ impl Checkpoint {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+        let _ = conn.busy_timeout(READER_WAIT); // or it waits a little longer
         checkpoint(conn, "TRUNCATE");
     }
 

@@ -4,7 +4,7 @@
 use super::audit::Report;
 use super::backup::FENCES_SKIPPED;
 use super::export::HEAD;
-use super::partial::{Failed, Partial, Progress, failed_at, keep};
+use super::partial::{Failed, Partial, Progress, beside, failed_at};
 use super::record::{RECORDS, Record, VERSION, find, find_by_fields};
 use super::{connect, schema};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -128,14 +128,17 @@ pub struct Wish {
 }
 
 /// Makes a file of records and audits it before it has its name; says what is in it, and where the file that was there is
-/// now. Nobody may have the file meanwhile.
+/// now. Nobody may have the file meanwhile, unless it is to be a dry run.
 pub fn import(
     db: &Path,
     sources: Vec<Source>,
     wish: Wish,
     progress: Progress<'_>,
 ) -> Result<(Report, Option<PathBuf>), Refused> {
-    let partial = Partial::begin_unless_there(db, wish.replace)?;
+    let partial = match wish.dry_run {
+        true => Partial::begin(&beside(db, "dry-run"))?, // who has the file, and whether there is one, does not matter
+        false => Partial::begin_unless_there(db, wish.replace)?,
+    };
     let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
     schema::prepare(&mut conn, &partial.path).map_err(failed_at(&partial.path))?;
     fill(&mut conn, &partial.path, in_order(sources)?)?;
@@ -144,9 +147,7 @@ pub fn import(
     if wish.dry_run {
         return Ok((report, None));
     }
-    let kept = keep(db).map_err(failed_at(db))?;
-    partial.name(db, kept.is_some())?;
-    Ok((report, kept))
+    Ok((report, partial.replace(db)?))
 }
 
 /// The sources in the order in which they go in, if they belong together.

@@ -12,6 +12,7 @@ pub mod idempotency;
 pub mod import;
 mod parking;
 mod partial;
+mod private;
 pub mod query;
 pub mod record;
 pub mod schema;
@@ -35,6 +36,7 @@ use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use export::Export;
+use private::create_private;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -42,7 +44,7 @@ use space::Space;
 use stats::Stats;
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -179,8 +181,15 @@ impl Store {
         if path.is_dir() {
             return Err(OpenError::new("it is a folder"));
         }
-        std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(cannot_open)?;
+        if !path.exists() {
+            create_private(path, path)?;
+        }
         let path = path.canonicalize()?;
+        if path.metadata()?.nlink() > 1 {
+            let why =
+                "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
+            return Err(OpenError::new(why));
+        }
         let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::check(&conn)?;
         if let Some(pages) = options.max_pages {

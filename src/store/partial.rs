@@ -1,16 +1,20 @@
 //! A database that is being made: whole, sound and on disk before it has its name, or not there at all.
+//!
+//! A log beside a file it does not belong to is poison: SQLite would play it into that file. So nothing gets a name beside
+//! which a log lies, and nothing loses its log as long as it may be needed.
 
 use super::audit::{self, Report};
-use super::{OpenError, cannot_open, connect};
+use super::private::{create_private, folder_of, with_ending};
+use super::{OpenError, connect, served};
 use crate::clock::Clock;
 use crate::error::{Error, Name};
-use rusqlite::OpenFlags;
+use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Told of what is done and how much there is, in the unit of the work.
 pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
@@ -20,6 +24,8 @@ pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
 pub enum Failed {
     /// Something stands where the copy is to go.
     InTheWay(PathBuf),
+    /// A copy cannot go there, and why.
+    NoPlace(PathBuf, &'static str),
     /// A file does not open, or cannot be written.
     Open(PathBuf, OpenError),
     /// What would be copied is not sound: what the audit found, in a sentence.
@@ -30,6 +36,7 @@ impl std::fmt::Display for Failed {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Failed::InTheWay(file) => write!(out, "{} is there already", file.display()),
+            Failed::NoPlace(file, why) => write!(out, "{} is no place for it: {why}", file.display()),
             Failed::Open(file, why) => write!(out, "cannot open {}: {why}", file.display()),
             Failed::Damaged(file, what) => {
                 write!(out, "{} is damaged, and nothing was changed: {what}", file.display())
@@ -48,7 +55,7 @@ impl From<Failed> for Error {
             Failed::Open(_, why) if why.is_want_of_space() => {
                 Error::new(Name::StorageFull, "there is no space left for a copy")
             }
-            Failed::Open(..) | Failed::InTheWay(_) => Error::internal(failed),
+            Failed::Open(..) | Failed::InTheWay(_) | Failed::NoPlace(..) => Error::internal(failed),
         }
     }
 }
@@ -61,20 +68,35 @@ pub struct Partial {
     named: bool,
 }
 
+/// What lies beside a database: part of it, or somebody's hold on it.
+const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
+const BESIDE: [&str; 5] = ["-wal", "-shm", "-journal", "-serve", ".partial"];
+
 impl Partial {
     /// Begins if nothing has that name, or what has it may be replaced.
     pub fn begin_unless_there(target: &Path, replace: bool) -> Result<Partial, Failed> {
-        match target.symlink_metadata() {
-            Ok(_) if target.is_dir() => Err(Failed::Open(target.to_owned(), OpenError::new("it is a folder"))),
-            Ok(_) if !replace => Err(Failed::InTheWay(target.to_owned())),
-            _ => Partial::begin(target),
+        let no_place = |why| Err(Failed::NoPlace(target.to_owned(), why));
+        let name = target.as_os_str().to_string_lossy();
+        if BESIDE.iter().any(|ending| name.ends_with(ending)) {
+            return no_place("what is called so lies beside a database and is part of it");
         }
+        match target.symlink_metadata() {
+            Ok(data) if data.is_dir() => return no_place("it is a folder"),
+            Ok(data) if !data.is_file() => return no_place("it is no ordinary file"),
+            Ok(_) if !replace => return Err(Failed::InTheWay(target.to_owned())),
+            _ => {}
+        }
+        if let Some(log) = LOGS.map(|ending| with_ending(target, ending)).into_iter().find(|log| log.exists())
+            && !replace
+        {
+            return Err(Failed::InTheWay(log));
+        }
+        Partial::begin(target)
     }
 
     pub fn begin(target: &Path) -> Result<Partial, Failed> {
         let path = beside(target, "partial");
-        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = opened.map_err(|error| Failed::Open(path.clone(), cannot_open(error)))?;
+        let file = create_private(&path, target).map_err(|why| Failed::Open(path.clone(), why))?;
         let alone = file.try_lock().map_err(|_| OpenError::new("another command is making it"));
         alone.map_err(|why| Failed::Open(path.clone(), why))?;
         let partial = Partial { path, file, named: false };
@@ -99,17 +121,42 @@ impl Partial {
         Ok(report)
     }
 
-    /// On disk, then its name, and that on disk too.
+    /// On disk, then its name, and that on disk too. What had the name is gone then, its log included; nobody may have it.
     pub fn name(mut self, target: &Path, replace: bool) -> Result<(), Failed> {
         let failed = failed_at(target);
         self.file.sync_all().map_err(&failed)?;
+        if replace {
+            let nobody_has_it = served::is_had(target).then(|| OpenError::new("a server or another command has it"));
+            nobody_has_it.map_or(Ok(()), |why| Err(failed_at(target)(why)))?;
+            settle(target)?;
+            for ending in LOGS {
+                fs::remove_file(with_ending(target, ending)).or_else(if_there).map_err(&failed)?;
+            }
+        }
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match renameat_with(CWD, &self.path, CWD, target, flags) {
             Ok(()) => self.named = true,
-            Err(rustix::io::Errno::EXIST) => return Err(Failed::InTheWay(target.to_owned())),
+            Err(Errno::EXIST) => return Err(Failed::InTheWay(target.to_owned())),
             Err(error) => return Err(failed(error.into())),
         }
         sync_folder_of(target).map_err(failed)
+    }
+
+    /// In the place of the file that is there, which gets another name, with whatever was beside it; says which. Whoever
+    /// calls has the file, so that nobody else does. At every moment one of the two is there, whole.
+    pub fn replace(mut self, db: &Path) -> Result<Option<PathBuf>, Failed> {
+        let failed = failed_at(db);
+        self.file.sync_all().map_err(&failed)?;
+        settle(db)?;
+        let kept = beside(db, &format!("replaced-{}", Clock::Machine.wall_ms()));
+        fs::rename(&self.path, &kept).map_err(&failed)?; // until the two change places
+        self.path.clone_from(&kept);
+        let aside = LogsAside::put(db, &kept).map_err(&failed)?;
+        let there = exchange(&kept, db).map_err(&failed)?;
+        self.named = true;
+        aside.stay();
+        sync_folder_of(db).map_err(failed)?;
+        Ok(there.then_some(kept))
     }
 }
 
@@ -121,37 +168,90 @@ impl Drop for Partial {
     }
 }
 
-/// Gives what is there another name, so that it outlives being replaced; says which. The file itself keeps its own name
-/// too until then: whoever serves it in between must not find nothing there and begin anew. Its log goes: a log beside
-/// a file it does not belong to would be poison.
-pub fn keep(db: &Path) -> std::io::Result<Option<PathBuf>> {
-    if let Ok(conn) = connect(db, OpenFlags::SQLITE_OPEN_READ_WRITE) {
-        let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())); // a damaged one is kept as it is
+/// How long a reader is waited for.
+const READER_WAIT: Duration = Duration::from_secs(1);
+
+/// Has all that stands in a database's log moved into it, if that can be: then the log is not needed any more.
+fn settle(db: &Path) -> Result<(), Failed> {
+    if !db.exists() {
+        return Ok(());
     }
-    let kept = beside(db, &format!("replaced-{}", Clock::Machine.wall_ms()));
-    let none = |error: std::io::Error| if error.kind() == ErrorKind::NotFound { Ok(false) } else { Err(error) };
-    let linked = fs::hard_link(db, &kept).or_else(|_| fs::rename(db, &kept)); // where a file can have but one name
-    let there = linked.map(|()| true).or_else(none)?;
-    for ending in ["-wal", "-shm"] {
-        fs::rename(with_ending(db, ending), with_ending(&kept, ending)).map(|()| true).or_else(none)?;
+    let settled = connect(db, OpenFlags::SQLITE_OPEN_READ_WRITE).map_or(Ok(false), |conn| is_read(&conn));
+    match settled {
+        Ok(true) => {
+            let why =
+                OpenError::new("another program is reading it, and part of it is in its log; end that program first");
+            Err(failed_at(db)(why))
+        }
+        Ok(false) | Err(_) => Ok(()), // what is damaged is kept, or goes, as it is
     }
-    sync_folder_of(db)?;
-    Ok(there.then_some(kept))
 }
 
-fn sync_folder_of(file: &Path) -> std::io::Result<()> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()
+/// Whether a reader keeps the log from being moved.
+fn is_read(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.busy_timeout(READER_WAIT)?;
+    conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // plays back what a crash left
+    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+}
+
+/// Logs that have been put beside another name. They go back, unless they are told to stay.
+struct LogsAside {
+    moved: Vec<(PathBuf, PathBuf)>,
+}
+
+impl LogsAside {
+    fn put(db: &Path, kept: &Path) -> io::Result<LogsAside> {
+        let mut aside = LogsAside { moved: Vec::new() };
+        for ending in LOGS {
+            let (from, to) = (with_ending(db, ending), with_ending(kept, ending));
+            match fs::rename(&from, &to) {
+                Ok(()) => aside.moved.push((from, to)),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(aside)
+    }
+
+    fn stay(mut self) {
+        self.moved.clear();
+    }
+}
+
+impl Drop for LogsAside {
+    fn drop(&mut self) {
+        for (from, to) in &self.moved {
+            let _ = fs::rename(to, from); // nothing can be done about a way back that fails
+        }
+    }
+}
+
+/// Has the two change names, or gives `new` the name of what is not there; whether it was there.
+fn exchange(new: &Path, db: &Path) -> io::Result<bool> {
+    match renameat_with(CWD, new, CWD, db, RenameFlags::EXCHANGE) {
+        Ok(()) => Ok(true),
+        Err(Errno::NOENT) => fs::rename(new, db).map(|()| false),
+        // A file system that cannot: for a moment there is none of that name.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            let old = beside(db, "old.partial");
+            fs::rename(db, &old)?;
+            fs::rename(new, db).inspect_err(|_| drop(fs::rename(&old, db)))?;
+            fs::rename(&old, new).map(|()| true)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn if_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn sync_folder_of(file: &Path) -> io::Result<()> {
+    File::open(folder_of(file))?.sync_all()
 }
 
 pub fn beside(file: &Path, ending: &str) -> PathBuf {
     with_ending(file, &format!(".{ending}"))
-}
-
-fn with_ending(file: &Path, ending: &str) -> PathBuf {
-    let mut name = OsString::from(file);
-    name.push(ending);
-    name.into()
 }
 
 pub fn failed_at<E: Into<OpenError>>(file: &Path) -> impl Fn(E) -> Failed + '_ {

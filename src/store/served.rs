@@ -4,9 +4,9 @@
 //! this run, so that commands find the server. They count only while the lock is held.
 
 use super::OpenError;
-use std::fs::{File, OpenOptions, TryLockError};
+use super::private::{create_private, folder_of, with_ending};
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -41,14 +41,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Takes the file, waiting for a command that has it for one operation, or says which server has it.
 pub fn take(db: &Path) -> Result<Taken, OpenError> {
-    let mut companion = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(companion_of(db)?)
-        .map_err(super::cannot_open)?;
+    let beside = companion_of(db)?;
+    let mut companion =
+        create_private(&beside, db).map_err(|why| OpenError::new(format!("{}: {why}", beside.display())))?;
     let begun = Instant::now();
     loop {
         match companion.try_lock() {
@@ -59,8 +54,13 @@ pub fn take(db: &Path) -> Result<Taken, OpenError> {
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
         }
-        if let Some(server) = read(&mut companion) {
-            return Ok(Taken::By(server));
+        match companion.try_lock_shared() {
+            Ok(()) => companion.unlock()?, // nobody has it: somebody has looked whether anybody has
+            Err(_) => {
+                if let Some(server) = read(&mut companion) {
+                    return Ok(Taken::By(server));
+                }
+            }
         }
         if begun.elapsed() > PATIENCE {
             return Err(OpenError::new("another cashbox command has held it for 5 seconds"));
@@ -76,6 +76,12 @@ pub fn server(db: &Path) -> Option<Server> {
         Err(TryLockError::WouldBlock) => read(&mut companion),
         _ => None, // nobody holds it, so what it says is a dead process's
     }
+}
+
+/// Whether anybody has the file, a server or a command.
+pub fn is_had(db: &Path) -> bool {
+    let companion = companion_of(db).ok().and_then(|companion| File::open(companion).ok());
+    companion.is_some_and(|companion| matches!(companion.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 impl Possession {
@@ -107,12 +113,9 @@ fn companion_of(db: &Path) -> Result<PathBuf, OpenError> {
     let real = match db.canonicalize() {
         Ok(real) => real,
         Err(_) => {
-            let folder = db.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let folder = folder.canonicalize().map_err(super::cannot_open)?;
+            let folder = folder_of(db).canonicalize().map_err(super::cannot_open)?;
             folder.join(db.file_name().ok_or_else(|| OpenError::new("it has no file name"))?)
         }
     };
-    let mut name = real.into_os_string();
-    name.push("-serve");
-    Ok(name.into())
+    Ok(with_ending(&real, "-serve"))
 }

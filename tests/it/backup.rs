@@ -121,7 +121,11 @@ fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
         ("backup copy.db --db none.db", 1, "is there already"),
         ("backup new.db --db none.db", 3, "there is no such file"),
         ("restore copy.db --replace", 3, "has it (process"),
-        ("backup . --replace", 3, "it is a folder"),
+        ("backup . --replace", 2, "it is a folder"),
+        ("backup cashbox.db-wal --replace", 2, "lies beside a database"),
+        ("backup cashbox.db-serve --replace", 2, "lies beside a database"),
+        ("backup cashbox.db.partial", 2, "lies beside a database"),
+        ("backup /dev/null --replace", 2, "it is no ordinary file"),
         ("restore cashbox.db", 2, "this is the file itself"),
         ("restore none.db --db new.db", 3, "there is no such file"),
     ] {
@@ -166,6 +170,81 @@ fn a_server_elsewhere_sends_a_backup_that_is_audited_where_it_arrives() {
     server.stop();
     let beside = names(place.0.path());
     assert!(!beside.iter().any(|name| name.contains("partial") || name.contains("backup")), "{beside:?}");
+}
+
+/// A file whose server was killed, so that part of it is in its log.
+fn killed(place: &Place, db: &str) {
+    let server = place.serve(&format!("--open --db {db}"));
+    for amount in [1, 2, 3] {
+        place.json(&format!("recharge mallory {amount} --db {db}"));
+    }
+    drop(server);
+    assert!(fs::metadata(place.path(&format!("{db}-wal"))).unwrap().len() > 0);
+}
+
+#[test]
+fn a_log_that_lies_where_a_backup_goes_is_not_played_into_it() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    let live = place.json("verify")["state_hash"].clone();
+    for removed in [false, true] {
+        killed(&place, "copy.db");
+        if removed {
+            fs::remove_file(place.path("copy.db")).unwrap();
+        }
+        let said = place.say("backup copy.db");
+        assert!(said.exit == 1 && said.err.contains("is there already"), "{} {}", said.exit, said.err);
+        place.json("backup copy.db --replace");
+        assert_eq!(place.json("verify --db copy.db")["state_hash"], live);
+        let beside = names(place.0.path());
+        assert!(!beside.iter().any(|name| name.starts_with("copy.db-w")), "{beside:?}");
+    }
+}
+
+#[test]
+fn a_file_that_somebody_serves_is_no_place_for_a_backup() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    place.json("recharge bob 1 --db other.db");
+    let server = place.serve("--open --db other.db");
+    let said = place.say("backup other.db --replace");
+    assert!(said.exit == 3 && said.err.contains("a server or another command has it"), "{} {}", said.exit, said.err);
+    assert_eq!(place.json("recharge bob 1 --db other.db")["balance"], "2.00");
+    server.stop();
+    assert_eq!(place.json("wallet bob --db other.db")["balance"], "2.00");
+}
+
+#[test]
+fn a_link_is_no_place_for_a_backup() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    fs::write(place.path("treasure"), "gold").unwrap();
+    std::os::unix::fs::symlink("treasure", place.path("link.db")).unwrap();
+    std::os::unix::fs::symlink("treasure", place.path("copy.db.partial")).unwrap();
+    let said = place.say("backup link.db --replace");
+    assert!(said.exit == 2 && said.err.contains("no ordinary file"), "{} {}", said.exit, said.err);
+    let said = place.say("backup copy.db");
+    assert!(said.exit == 3 && said.err.contains("it is a symbolic link"), "{} {}", said.exit, said.err);
+    assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
+}
+
+#[test]
+fn a_file_that_is_being_read_is_not_replaced_before_all_of_it_is_in_it() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    place.json("backup copy.db");
+    killed(&place, "cashbox.db");
+    let reader = rusqlite::Connection::open(place.db()).unwrap();
+    let view = reader.unchecked_transaction().unwrap();
+    view.query_row("SELECT count(*) FROM entry", [], |_| Ok(())).unwrap();
+    let said = place.say("restore copy.db --replace");
+    assert!(said.exit == 3 && said.err.contains("another program is reading it"), "{} {}", said.exit, said.err);
+    assert_eq!(place.json("wallet mallory")["balance"], "6.00");
+    drop(view);
+    drop(reader);
+    let kept = place.json("restore copy.db --replace")["kept"].as_str().unwrap().to_owned();
+    assert_eq!(place.say("wallet mallory").exit, 1);
+    assert_eq!(place.json(&format!("wallet mallory --db {kept}"))["balance"], "6.00");
 }
 
 #[test]

@@ -40,6 +40,9 @@ fn what_comes_out_goes_in_again_with_the_same_hashes() {
     }
     assert_eq!(place.say("export --db new.db").out, exported.out);
     assert_eq!(place.say("import all.ndjson --db new.db").exit, 1, "it is there now");
+    let server = place.serve("--open --db new.db");
+    assert_eq!(place.json("import all.ndjson --db new.db --dry-run")["state_hash"], before["state_hash"]);
+    server.stop();
     assert_eq!(place.say_with("import - --db new.db --replace", &exported.out).exit, 0);
     place.json("recharge alice 500 --db new.db");
     assert_eq!(place.say("verify --db new.db").exit, 0);
