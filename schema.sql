@@ -224,6 +224,10 @@ CREATE TRIGGER lock_event_is_pruned_only_when_old BEFORE DELETE ON lock_event
 WHEN NOT EXISTS (SELECT 1 FROM lock_event WHERE lock_id = OLD.lock_id AND seq > OLD.seq LIMIT 1 OFFSET 999)
 BEGIN SELECT RAISE(ABORT, 'the newest 1,000 events of a lock are kept'); END;
 
+-- Which wall time it was at which lease time, about once a day: age is told by both clocks, so that a wall clock that is
+-- wrong for an hour makes nothing old.
+CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT;
+
 -- What a new file starts with.
 INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
 INSERT INTO coupon_kind VALUES

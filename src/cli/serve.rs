@@ -299,7 +299,7 @@ fn stop_after_input(stop: Arc<AtomicBool>) {
 fn wait(app: &App, stop: &AtomicBool) -> Exit {
     loop {
         if app.store().stats().outcome_unknown.load(Relaxed) {
-            log::error("stopping", &"a commit failed and nobody knows what is on disk");
+            log::error("stopping", &"nothing more can be written safely; the line above says why");
             return Exit::Doubt;
         }
         if stop.load(Relaxed) {

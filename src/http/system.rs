@@ -20,6 +20,9 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
     if stats.storage_full.load(Relaxed) {
         why.push("too little space is left to write; reading goes on".to_owned());
     }
+    if stats.file_is_gone.load(Relaxed) {
+        why.push("the file was moved, replaced or deleted; nothing is written until it is back".to_owned());
+    }
     if stats.outcome_unknown.load(Relaxed) {
         why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
     }

@@ -127,7 +127,8 @@ impl Desk {
         let until = |moment: i64| Duration::from_millis((moment - self.lease.now_ms()).max(0) as u64);
         let moments = [self.waiting.next_moment(), Some(self.sweep.next_ms())];
         let timer = moments.into_iter().flatten().min().map(until);
-        let nothing_can_be_written = self.doubt.is_some() || self.stats.storage_full.load(Relaxed);
+        let refused = self.stats.storage_full.load(Relaxed) || self.stats.file_is_gone.load(Relaxed);
+        let nothing_can_be_written = self.doubt.is_some() || refused;
         let timer = if nothing_can_be_written { timer.map(|timer| timer.max(IDLE)) } else { timer };
         let idle = checkpoint_is_due.then_some(IDLE);
         timer.into_iter().chain(idle).min()
@@ -179,7 +180,9 @@ impl Desk {
         }
         let space = self.space.check(self.clock.boot_ms());
         stats::set(&self.stats.free_bytes, self.space.free);
-        self.stats.storage_full.store(space.is_err() || self.disk_is_full, Relaxed);
+        self.stats.file_is_gone.store(self.space.file_is_gone, Relaxed);
+        let too_little = matches!(&space, Err(error) if error.name == Name::StorageFull);
+        self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
         if let Some(error) = self.doubt.clone().or(space.err()) {
             for work in std::mem::take(&mut self.backlog) {
                 send(work.clients, Outcome::from(error.clone()));
@@ -241,7 +244,10 @@ impl Desk {
             self.take_up(conn, &tx, work, answers)?;
         }
         self.answer_expired(&tx, answers)?;
-        self.sweep.step(&tx)?;
+        if let Err(error) = guarded(|| self.sweep.step(&tx)) {
+            own_failure(conn, error)?;
+            self.sweep.rest(tx.now().lease_ms);
+        }
         let started = Instant::now();
         self.commit(conn)?;
         self.head = tx.head();
@@ -289,12 +295,16 @@ impl Desk {
     /// A repeat is answered as before, or joins the first if that still waits; anything else is tried.
     fn consider(&mut self, conn: &Connection, tx: &WriteTx<'_>, work: &Work) -> Result<Considered, Lost> {
         let answered = |outcome| Ok(Considered::Tried(Tried::Answered(outcome, Vec::new())));
-        if let Some(intention) = &work.intention
-            && let Some(result) = idempotency::look_up(tx, intention, &work.command)?
-        {
-            stats::add(&self.stats.replays, 1);
-            let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
-            return answered(Outcome { result, replayed });
+        let known =
+            work.intention.as_ref().map(|intention| guarded(|| idempotency::look_up(tx, intention, &work.command)));
+        match known {
+            Some(Ok(Some(result))) => {
+                stats::add(&self.stats.replays, 1);
+                let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
+                return answered(Outcome { result, replayed });
+            }
+            Some(Err(error)) => return answered(own_failure(conn, error)?),
+            Some(Ok(None)) | None => {}
         }
         match self.first_of(work) {
             Some(Ok(wish)) => Ok(Considered::Joins(wish)),
@@ -321,9 +331,7 @@ impl Desk {
     pub(super) fn attempt(&mut self, conn: &Connection, tx: &WriteTx<'_>, work: &Work) -> Result<Tried, Lost> {
         let head = tx.head();
         tx.execute("SAVEPOINT command", [])?;
-        let by = &work.envelope.by;
-        let applied = catch_unwind(AssertUnwindSafe(|| command::apply(tx, &work.command, by, &work.envelope.tokens)));
-        let applied = applied.unwrap_or_else(|panic| Err(Error::internal(panic_text(&*panic))));
+        let applied = guarded(|| apply(tx, work));
         if conn.is_autocommit() {
             // A full disk or an I/O error can end the transaction, and every savepoint with it.
             let error = applied.err().unwrap_or_else(|| Error::internal("the transaction ended by itself"));
@@ -340,20 +348,14 @@ impl Desk {
                 Tried::Answered(Outcome::from(lost), freed)
             }
             Ok(Applied::Done(receipt, freed)) => {
-                if let Some(intention) = &work.intention {
-                    idempotency::record(tx, intention, Ok(&receipt))?;
-                }
                 self.note(&receipt, &freed);
                 Tried::Answered(Outcome { result: Ok(receipt), replayed: false }, freed)
             }
             Err(error) => {
-                if let Some(intention) = work.intention.as_ref().filter(|_| error.name.is_refusal()) {
-                    idempotency::record(tx, intention, Err(&error))?;
-                }
-                if error.is_ours() {
-                    crate::log::error("a command failed", &error);
-                }
-                Tried::Answered(Outcome::from(error), Vec::new())
+                let intention = work.intention.as_ref().filter(|_| error.name.is_refusal());
+                let recorded = intention.map(|intention| guarded(|| idempotency::record(tx, intention, Err(&error))));
+                let error = recorded.and_then(Result::err).unwrap_or(error);
+                Tried::Answered(own_failure(conn, error)?, Vec::new())
             }
         };
         tx.execute("RELEASE command", [])?;
@@ -369,6 +371,31 @@ impl Desk {
         self.locks_changed |= about_locks;
         stats::add(&self.stats.takeovers, taken_over);
     }
+}
+
+/// Carries a command out and records what is answered under its key: both or neither.
+fn apply(tx: &WriteTx<'_>, work: &Work) -> Result<Applied, Error> {
+    let applied = command::apply(tx, &work.command, &work.envelope.by, &work.envelope.tokens)?;
+    if let (Applied::Done(receipt, _), Some(intention)) = (&applied, &work.intention) {
+        idempotency::record(tx, intention, Ok(receipt))?;
+    }
+    Ok(applied)
+}
+
+/// A panic costs no more than an error.
+fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(Error::internal(panic_text(&*panic))))
+}
+
+/// An error costs its own command, unless the transaction has ended with it.
+fn own_failure(conn: &Connection, error: Error) -> Result<Outcome, Lost> {
+    if conn.is_autocommit() {
+        return Err(Lost(error));
+    }
+    if error.is_ours() {
+        crate::log::error("a command failed", &error);
+    }
+    Ok(Outcome::from(error))
 }
 
 fn begin(conn: &Connection) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! Only the writer commits, and it answers only after the commit is on disk. Reads take a read-only connection of
 //! their own and never touch the writer. Knows nothing of HTTP.
 
+mod age;
 pub mod audit;
 pub mod backup;
 mod checkpoint;

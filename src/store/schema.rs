@@ -12,7 +12,7 @@ pub const APPLICATION_ID: i32 = 0x6361_7368;
 const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// What makes each earlier version the next one: step 0 leads from version 1 to version 2.
-const UPGRADES: [&str; 0] = [];
+const UPGRADES: [&str; 1] = ["CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT"];
 
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
@@ -74,7 +74,22 @@ pub fn check(conn: &Connection) -> Result<i32, OpenError> {
 mod tests {
     use super::*;
 
-    fn file_of_version_one(folder: &Path) -> std::path::PathBuf {
+    #[test]
+    fn an_upgraded_file_has_the_schema_of_a_new_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = |file: &Path| {
+            let conn = Connection::open(file).unwrap();
+            let mut rows = conn.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2").unwrap();
+            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+            rows.collect::<Result<Vec<(String, String, Option<String>)>, _>>().unwrap()
+        };
+        let kept = folder.path().join("kept.db");
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db"), &kept).unwrap();
+        prepare(&mut Connection::open(&kept).unwrap(), &kept).unwrap();
+        assert_eq!(schema(&kept), schema(&new_file(folder.path())));
+    }
+
+    fn new_file(folder: &Path) -> std::path::PathBuf {
         let file = folder.join("cashbox.db");
         prepare(&mut Connection::open(&file).unwrap(), &file).unwrap();
         file
@@ -87,25 +102,25 @@ mod tests {
     #[test]
     fn an_upgrade_takes_every_step_and_keeps_the_file_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let file = file_of_version_one(folder.path());
+        let file = new_file(folder.path());
         let steps = [
             "CREATE TABLE second (a); INSERT INTO second VALUES (2)",
             "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
         ];
         let mut conn = Connection::open(&file).unwrap();
-        upgrade(&mut conn, &file, 1, &steps).unwrap();
+        upgrade(&mut conn, &file, VERSION, &steps).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
-        assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), 3);
-        assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox (version 3"), "this program knows one");
-        assert_eq!(version(&folder.path().join("cashbox.db.version-1")), 1);
+        assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);
+        assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox"), "this program does not know it");
+        assert_eq!(version(&folder.path().join(format!("cashbox.db.version-{VERSION}"))), VERSION);
     }
 
     #[test]
     fn a_step_that_fails_leaves_the_file_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let file = file_of_version_one(folder.path());
+        let file = new_file(folder.path());
         let mut conn = Connection::open(&file).unwrap();
-        upgrade(&mut conn, &file, 1, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
+        upgrade(&mut conn, &file, VERSION, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
         assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
         assert_eq!(version(&file), VERSION);

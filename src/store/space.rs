@@ -1,6 +1,9 @@
-//! Free space: too little of it, and nothing is written while reading goes on.
+//! Whether anything may be written: not with too little free space, and not into a file that has lost its name, for
+//! nobody would find it again. Reading goes on.
 
+use super::private::folder_of;
 use crate::error::{Error, Name};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 const MIN_FREE_MAX: u64 = 256 * 1024 * 1024;
@@ -8,26 +11,36 @@ const LOOK_EVERY_MS: i64 = 250;
 
 /// Looks at the file system now and then.
 pub struct Space {
-    folder: PathBuf,
+    file: PathBuf,
+    /// The file that had the name at first.
+    identity: Option<(u64, u64)>,
     min_free: Option<u64>,
     looked_at_ms: Option<i64>,
     /// Free bytes at the last look.
     pub free: u64,
     floor: u64,
+    /// Whether the name was another file's, or nobody's, at the last look.
+    pub file_is_gone: bool,
 }
 
 impl Space {
-    /// Watches the file system that the file is on.
+    /// Watches the file and the file system that it is on.
     pub fn new(file: &Path, min_free: Option<u64>) -> Space {
-        let folder = file.parent().unwrap_or(Path::new("/")).to_owned();
-        Space { folder, min_free, looked_at_ms: None, free: u64::MAX, floor: 0 }
+        let identity = identity(file);
+        let file = file.to_owned();
+        Space { file, identity, min_free, looked_at_ms: None, free: u64::MAX, floor: 0, file_is_gone: false }
     }
 
-    /// Refuses to write when less than the floor is free.
+    /// Refuses to write when less than the floor is free, or when the file is not where it was.
     pub fn check(&mut self, boot_ms: i64) -> Result<(), Error> {
         if self.looked_at_ms.is_none_or(|at| boot_ms - at >= LOOK_EVERY_MS) {
             self.looked_at_ms = Some(boot_ms);
             self.look();
+            self.file_is_gone = identity(&self.file) != self.identity;
+        }
+        if self.file_is_gone {
+            let detail = "the file was moved, replaced or deleted while it is served: put it back, or start again";
+            return Err(Error::new(Name::Damaged, detail));
         }
         if self.free >= self.floor {
             return Ok(());
@@ -47,9 +60,13 @@ impl Space {
     }
 
     fn look(&mut self) {
-        let Ok(disk) = rustix::fs::statvfs(&self.folder) else { return };
+        let Ok(disk) = rustix::fs::statvfs(folder_of(&self.file)) else { return };
         self.free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let five_percent = disk.f_blocks.saturating_mul(disk.f_frsize) / 20;
         self.floor = self.min_free.unwrap_or(MIN_FREE_MAX.min(five_percent));
     }
+}
+
+fn identity(file: &Path) -> Option<(u64, u64)> {
+    file.metadata().ok().map(|data| (data.dev(), data.ino()))
 }

@@ -58,6 +58,8 @@ macro_rules! numbers {
             pub batch: Histogram,
             /// Whether the last look at the disk found too little free space to write.
             pub storage_full: AtomicBool,
+            /// Whether the file's name was another file's, or nobody's, at the last look: nothing is written.
+            pub file_is_gone: AtomicBool,
             /// Whether a commit's outcome is unknown: the process must stop.
             pub outcome_unknown: AtomicBool,
             /// How far wall time is behind the newest entry, in milliseconds: the clock was set back.
@@ -71,6 +73,7 @@ macro_rules! numbers {
                     commit_us: Histogram::new(DURATIONS_US),
                     batch: Histogram::new(BATCHES),
                     storage_full: AtomicBool::new(false),
+                    file_is_gone: AtomicBool::new(false),
                     outcome_unknown: AtomicBool::new(false),
                     clock_behind_ms: AtomicI64::new(0),
                 }

@@ -1,6 +1,6 @@
 //! Removing what is old enough, in bounded steps between other work: idempotency records, and events of locks.
 
-use super::idempotency;
+use super::{age, idempotency};
 use crate::error::Error;
 use crate::lock;
 use crate::tx::WriteTx;
@@ -41,12 +41,22 @@ impl Sweep {
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
+    /// Leaves it for a while: it did not work.
+    pub fn rest(&mut self, now: i64) {
+        self.keys.next_ms = now + SWEEP_REST_MS;
+        self.events.next_ms = now + SWEEP_REST_MS;
+    }
+
     /// Takes the steps that are due.
     pub fn step(&mut self, tx: &WriteTx<'_>) -> Result<(), Error> {
-        let now = tx.now();
-        let (old_key, old_event) = (now.wall_ms - self.keep_keys_ms, now.wall_ms - KEEP_EVENTS_MS);
-        self.keys.step(now.lease_ms, |from| idempotency::sweep(tx, from, old_key, KEYS_STEP))?;
-        self.events.step(now.lease_ms, |from| lock::prune_events(tx, *from, old_event, EVENTS_STEP))
+        let now = tx.now().lease_ms;
+        if now < self.next_ms() {
+            return Ok(());
+        }
+        age::note(tx, self.keep_keys_ms.max(KEEP_EVENTS_MS))?;
+        let (old_key, old_event) = (age::horizon(tx, self.keep_keys_ms)?, age::horizon(tx, KEEP_EVENTS_MS)?);
+        self.keys.step(now, |from| old_key.map_or(Ok(None), |old| idempotency::sweep(tx, from, old, KEYS_STEP)))?;
+        self.events.step(now, |from| old_event.map_or(Ok(None), |old| lock::prune_events(tx, *from, old, EVENTS_STEP)))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::command::Command;
 use crate::error::{Error, Name};
 use crate::lock::clock::LeaseClock;
 use rusqlite::Connection;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -48,7 +49,7 @@ impl Writer {
         let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
         let thread = std::thread::Builder::new()
             .name("writer".to_owned())
-            .spawn(move || run(&conn, desk, checkpoint, &messages))?;
+            .spawn(move || run_or_say_so(&conn, desk, checkpoint, &messages))?;
         Ok(Writer { queue, thread: Mutex::new(Some(thread)), stats })
     }
 
@@ -95,6 +96,15 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// Whatever the desk does not expect ends the process: a server without its writer would only look alive.
+fn run_or_say_so(conn: &Connection, desk: Desk, checkpoint: Checkpoint, messages: &Receiver<Message>) {
+    let stats = Arc::clone(&desk.stats);
+    if catch_unwind(AssertUnwindSafe(|| run(conn, desk, checkpoint, messages))).is_err() {
+        crate::log::error("the writer cannot go on", &"what it was doing was not committed");
+        stats.outcome_unknown.store(true, Relaxed);
     }
 }
 

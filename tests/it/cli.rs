@@ -203,7 +203,7 @@ fn who_only_looks_whether_a_server_is_there_is_not_taken_for_one() {
     looking.lock_shared().unwrap();
     let waiting = place.begin(&["serve", "--listen", "127.0.0.1:0"]);
     let opened = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|path| path.ends_with("cashbox.db-serve"));
-    let mut files = || fs::read_dir(format!("/proc/{}/fd", waiting.id())).unwrap().flatten();
+    let files = || fs::read_dir(format!("/proc/{}/fd", waiting.id())).unwrap().flatten();
     crate::server::until(|| files().any(opened));
     looking.unlock().unwrap();
     crate::server::until(|| fs::read_to_string(place.path("cashbox.db-serve")).unwrap().contains("http://"));

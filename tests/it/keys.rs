@@ -146,6 +146,31 @@ fn old_records_are_swept_and_others_are_not() {
 }
 
 #[test]
+fn a_wall_clock_that_was_a_month_ahead_for_a_while_makes_no_key_old() {
+    let mut book = book();
+    book.submit(keyed("mine"), recharge("alice", "10")).result.unwrap();
+    for _ in 0..3 {
+        book.clock.step_wall_ms(40 * DAY_MS);
+        book.reopen(); // sweeps at once
+        book.must(recharge("bob", "1"));
+        book.advance(DAY_MS); // and notes the wrong time
+        book.must(recharge("bob", "1"));
+        book.clock.step_wall_ms(-40 * DAY_MS);
+        book.advance(3_600_000);
+        book.must(recharge("bob", "1"));
+        assert!(book.submit(keyed("mine"), recharge("alice", "10")).replayed);
+    }
+    for _ in 0..30 {
+        book.submit(keyed("later"), recharge("carol", "1")).result.unwrap();
+        book.advance(DAY_MS);
+        book.must(recharge("bob", "1"));
+    }
+    assert!(!book.submit(keyed("mine"), recharge("alice", "10")).replayed, "now it is");
+    assert!(book.submit(keyed("later"), recharge("carol", "1")).replayed);
+    book.assert_sound();
+}
+
+#[test]
 fn many_old_records_are_swept_in_bounded_steps() {
     let book = book_with(|options| options.keep_keys_days = 1);
     book.submit_all((0..600).map(|i| (keyed(&format!("k{i}")), recharge("alice", "1"))).collect());

@@ -5,6 +5,7 @@ use cashbox::clock::Clock;
 use cashbox::error::Name;
 use cashbox::store::{self, Envelope, Options, Store};
 use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
 
 fn wont_open(path: &Path) -> String {
     let options = Options { clock: Clock::manual(), ..Options::default() };
@@ -84,6 +85,25 @@ fn below_the_floor_of_free_space_nothing_is_written_and_everything_is_read() {
 }
 
 #[test]
+fn nothing_is_written_into_a_file_that_has_lost_its_name() {
+    let book = check("recharge alice 10 | balance 10.00");
+    let elsewhere = book.path().with_file_name("elsewhere.db");
+    std::fs::rename(book.path(), &elsewhere).unwrap();
+    book.advance(1_000);
+    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), Name::Damaged);
+    assert!(book.stats().file_is_gone.load(Relaxed));
+    std::fs::write(book.path(), "another file").unwrap();
+    book.advance(1_000);
+    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), Name::Damaged);
+    assert_eq!(book.balance("alice"), "10.00", "reading goes on");
+    std::fs::rename(&elsewhere, book.path()).unwrap();
+    book.advance(1_000);
+    book.must(recharge("alice", "1"));
+    assert!(!book.stats().file_is_gone.load(Relaxed));
+    book.assert_sound();
+}
+
+#[test]
 fn a_wrong_file_is_refused_in_a_sentence_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
@@ -160,6 +180,29 @@ fn a_panic_costs_its_own_command_and_nothing_else() {
     let again = book.submit(keyed("k1"), recharge("alice", "100"));
     assert!(again.result.is_ok() && !again.replayed, "an error of ours is not remembered");
     book.assert_sound();
+}
+
+#[test]
+fn a_record_that_cannot_be_read_or_written_costs_its_own_command_and_nothing_else() {
+    let book = check("recharge alice 10 |");
+    book.submit(keyed("bad"), recharge("alice", "1")).result.unwrap();
+    book.raw().execute("UPDATE idempotency SET outcome = 'no JSON' WHERE key = 'bad'", []).unwrap();
+    let ask = |key: &str| (keyed(key), recharge("alice", "1"));
+    let answers = book.submit_all(vec![ask("before"), ask("bad"), ask("after")]);
+    assert!(answers[0].result.is_ok() && answers[2].result.is_ok(), "{answers:?}");
+    assert_eq!(name(&answers[1].result), Name::Internal);
+
+    // A trigger of somebody else's swallows every record.
+    book.raw()
+        .execute_batch("CREATE TRIGGER mine BEFORE INSERT ON idempotency BEGIN SELECT RAISE(IGNORE); END")
+        .unwrap();
+    let plain = (Envelope::local(), recharge("alice", "1"));
+    let answers = book.submit_all(vec![plain.clone(), ask("swallowed"), plain]);
+    assert!(answers[0].result.is_ok() && answers[2].result.is_ok(), "{answers:?}");
+    assert_eq!(name(&answers[1].result), Name::Internal);
+    assert_eq!(book.balance("alice"), "15.00", "what could not be recorded was not done");
+    book.raw().execute_batch("DROP TRIGGER mine").unwrap();
+    assert!(!book.submit(keyed("swallowed"), recharge("alice", "1")).replayed);
 }
 
 #[test]

@@ -4,22 +4,31 @@
 use crate::harness::*;
 use cashbox::clock::Clock;
 use cashbox::store::audit::audit;
+use cashbox::store::schema::VERSION;
 use cashbox::store::{Options, Store};
 use std::path::Path;
 
 /// A kept file; its balances; the hash of its last entry, and the hash of its state, as they were told when it was made.
 type Kept = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
-const KEPT: &[Kept] = &[(
-    "version-1.db",
-    &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-818.00"), ("@sales", "250.00")],
-    "c4f939b2c1648927b302cde547686ea27d43570da9f5ca08dbcf5e75bf714ebb",
-    "5d6d183e6da195e43279ac507f399a0b7425804924265f0b8b160299a1dacdee",
-)];
+const KEPT: &[Kept] = &[
+    (
+        "version-1.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-818.00"), ("@sales", "250.00")],
+        "c4f939b2c1648927b302cde547686ea27d43570da9f5ca08dbcf5e75bf714ebb",
+        "5d6d183e6da195e43279ac507f399a0b7425804924265f0b8b160299a1dacdee",
+    ),
+    (
+        "version-2.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-688.00"), ("@sales", "120.00")],
+        "1e2d1914ba5bdaa6b565b981ce5b601167dc9c8afc6456fc1554c17596ec7e57",
+        "4f6e1578c7615a7df298d9c617a0b539fc7c2904dc406e7a967926d346339340",
+    ),
+];
 
 #[test]
 fn there_is_a_kept_file_of_every_version() {
-    assert_eq!(KEPT.len() as i32, cashbox::store::schema::VERSION, "keep a file of the version before");
+    assert_eq!(KEPT.len() as i32, VERSION, "keep a file of the version before");
 }
 
 #[test]
@@ -28,8 +37,16 @@ fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);
         std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept").join(name), &file).unwrap();
+        let before = std::fs::read(&file).unwrap();
         let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
         let store = Store::open(&file, &options).expect(name);
+        let as_it_was = file.with_file_name(format!("{name}.{}", name.trim_end_matches(".db")));
+        assert_eq!(as_it_was.exists(), !name.contains(&VERSION.to_string()), "an older one is kept beside");
+        if as_it_was.exists() {
+            let kept = rusqlite::Connection::open(&as_it_was).unwrap();
+            let version: i32 = kept.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert!(version < VERSION && std::fs::metadata(&as_it_was).unwrap().len() == before.len() as u64);
+        }
         let report = audit(&file, None, &mut |_, _| {}).unwrap();
         assert_eq!(report.findings, [], "{name}");
         assert_eq!((report.last_hash.as_str(), report.state_hash.as_str()), (*last_hash, *state_hash), "{name}");
