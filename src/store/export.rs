@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of the first record, which says what follows.
+/// The name of the first record, which says what follows, and of the last one, which says how many there were between them:
+/// what was cut off on its way is not the whole of it.
 pub(super) const HEAD: &str = "cashbox";
+pub(super) const END: &str = "end";
 
 /// What is written out.
 #[derive(Clone, Copy)]
@@ -75,10 +77,20 @@ impl Export {
             if let Some(record) = only {
                 return record.each(&view, sink).map(|_| ());
             }
-            let head = Map::from_iter([("record".to_owned(), json!(HEAD)), ("version".to_owned(), json!(VERSION))]);
-            let mut wanted = sink(head);
+            let frame = |name: &str, field: &str, value: i64| {
+                Map::from_iter([("record".to_owned(), json!(name)), (field.to_owned(), json!(value))])
+            };
+            let mut wanted = sink(frame(HEAD, "version", VERSION));
+            let mut count = 0;
+            let mut counted = |record| {
+                count += 1;
+                sink(record)
+            };
             for record in &RECORDS {
-                wanted = wanted && record.each(&view, sink)?;
+                wanted = wanted && record.each(&view, &mut counted)?;
+            }
+            if wanted {
+                sink(frame(END, "records", count));
             }
             Ok(())
         };

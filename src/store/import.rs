@@ -3,13 +3,13 @@
 
 use super::audit::Report;
 use super::backup::FENCES_SKIPPED;
-use super::export::HEAD;
+use super::export::{END, HEAD};
 use super::partial::{Failed, Partial, Progress, beside, failed_at};
 use super::record::{RECORDS, Record, VERSION, find, find_by_fields};
 use super::{connect, schema};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
-use std::io::BufRead;
+use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
 
 /// Why records are not taken.
@@ -86,13 +86,18 @@ impl Source {
     fn put_into(self, conn: &Connection) -> Result<(), Refused> {
         let name = self.name;
         match self.form {
-            Form::Ndjson(lines) => {
-                for (number, line) in (1..).zip(lines.lines()) {
+            Form::Ndjson(mut lines) => {
+                let mut place = Place::Head;
+                for number in 1.. {
                     let at_line = |what: String| Refused::At(format!("{name}, line {number}"), what);
-                    let line = line.map_err(|error| at_line(format!("it cannot be read: {error}")))?;
-                    let record: Map<String, Value> = serde_json::from_str(&line)
-                        .map_err(|error| at_line(format!("it is no JSON object: {error}")))?;
-                    put(conn, &record, number).map_err(at_line)?;
+                    let Some(record) = next_record(&mut lines).map_err(at_line)? else { break };
+                    place = put(conn, &record, place).map_err(at_line)?;
+                }
+                if !matches!(place, Place::Behind) {
+                    return Err(Refused::At(
+                        name,
+                        format!("it is cut off: the last line would be {{\"record\":\"{END}\",…"),
+                    ));
                 }
             }
             Form::Csv(kind, columns, mut table) => {
@@ -176,8 +181,8 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>) -> Result<(), 
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
-        let fence = "UPDATE lock_seq SET fence = (SELECT coalesce(max(fence), 0) FROM entry) + $1";
-        tx.execute(fence, [FENCES_SKIPPED])?;
+        let fence = "UPDATE lock_seq SET fence = (SELECT min(coalesce(max(fence), 0), $2) FROM entry) + $1";
+        tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED])?; // the audit tells of one that is beyond reason
         tx.execute_batch(&triggers)
     };
     finish().map_err(wrong)?;
@@ -199,15 +204,52 @@ fn make_room(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-fn put(conn: &Connection, record: &Map<String, Value>, number: u64) -> Result<(), String> {
+/// The longest line there may be, in bytes: an entry with all it can hold is a tenth of it.
+const LINE_MAX: u64 = 256 * 1024;
+
+/// The record of the next line, if there is one.
+fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> {
+    let mut line = Vec::new();
+    let read =
+        lines.take(LINE_MAX).read_until(b'\n', &mut line).map_err(|error| format!("it cannot be read: {error}"))?;
+    if read == 0 {
+        return Ok(None);
+    }
+    if read as u64 == LINE_MAX {
+        return Err(format!("it is longer than any record: {LINE_MAX} bytes and no end"));
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|error| format!("it is no JSON object: {error}"))
+}
+
+/// Where in a file of records one is.
+enum Place {
+    /// At the first line.
+    Head,
+    /// Behind so many records.
+    Within(i64),
+    /// Behind the last line.
+    Behind,
+}
+
+/// Puts one record into the file, or sees that the frame around them is right; where one is then.
+fn put(conn: &Connection, record: &Map<String, Value>, place: Place) -> Result<Place, String> {
     let name = record.get("record").and_then(Value::as_str).ok_or("it has no field `record` that says what it is")?;
-    match (name == HEAD, number == 1) {
-        (true, true) if record.get("version") == Some(&json!(VERSION)) => Ok(()),
-        (true, true) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
-        (false, false) => {
-            find(name).ok_or_else(|| format!("there are no records of kind {name:?}"))?.insert(conn, record)
+    match (place, name) {
+        (Place::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Place::Within(0)),
+        (Place::Head, HEAD) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
+        (Place::Head, _) | (_, HEAD) => {
+            Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}"))
         }
-        _ => Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}")),
+        (Place::Behind, _) => Err("it stands behind the end".to_owned()),
+        (Place::Within(count), END) if record.get("records") == Some(&json!(count)) => Ok(Place::Behind),
+        (Place::Within(count), END) => Err(format!(
+            "{} records should stand before it, and {count} do",
+            record.get("records").unwrap_or(&Value::Null)
+        )),
+        (Place::Within(count), name) => {
+            find(name).ok_or_else(|| format!("there are no records of kind {name:?}"))?.insert(conn, record)?;
+            Ok(Place::Within(count + 1))
+        }
     }
 }
 

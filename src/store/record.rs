@@ -248,7 +248,7 @@ impl Is {
             Is::Text | Is::Sentence => name(true),
             Is::User => name(UserId::parse(text).is_ok()),
             Is::Wallet => name(WalletId::parse(text).is_ok()),
-            Is::Code => name(CouponCode::parse(text).is_ok()),
+            Is::Code => name(CouponCode::parse(text).is_ok_and(|code| code.as_str() == text)), // capitals, as it is kept
             Is::Integer => shown.as_i64().map(Stored::Integer),
             Is::Amount => Cents::parse(text).map(|amount| Stored::Integer(amount.0)),
             Is::Time => parse_rfc3339(text).map(Stored::Integer),

@@ -155,14 +155,26 @@ fn an_export_from_a_server_elsewhere_is_the_same_to_the_letter() {
 fn what_makes_no_sound_ledger_is_not_imported() {
     let place = lived_in();
     let good = place.say("export").out;
+    let records = good.lines().count() - 2;
+    let (end, fewer) = (format!("\"records\":{records}"), format!("\"records\":{}", records - 1));
+    let with = |line: &str| good.replacen("{\"record\":\"end\"", &format!("{line}\n{{\"record\":\"end\""), 1);
     let line_of = |what: &str| good.lines().position(|line| line.contains(what)).unwrap() + 1;
     let cases = [
         (String::new(), 2, "line 1: there is nothing to import".to_owned()),
         ("{\"record\":\"cashbox\",\"version\":2}\n".to_owned(), 2, "line 1: this program knows version 1".to_owned()),
         (good.lines().skip(1).collect::<Vec<_>>().join("\n"), 2, "line 1: the first line".to_owned()),
         (format!("{good}not JSON\n"), 2, "it is no JSON object".to_owned()),
-        (format!("{good}{{\"record\":\"gift\"}}\n"), 2, "there are no records of kind \"gift\"".to_owned()),
-        (format!("{good}{{\"a\":1}}\n"), 2, "it has no field `record`".to_owned()),
+        (with("{\"record\":\"gift\"}"), 2, "there are no records of kind \"gift\"".to_owned()),
+        (with("{\"a\":1}"), 2, "it has no field `record`".to_owned()),
+        (with(&"x".repeat(300_000)), 2, "it is longer than any record".to_owned()),
+        (good.lines().take(records + 1).collect::<Vec<_>>().join("\n"), 2, "it is cut off".to_owned()),
+        (format!("{good}{{\"record\":\"end\",\"records\":{records}}}\n"), 2, "it stands behind the end".to_owned()),
+        (good.replace(&end, &fewer), 2, format!("{} records should stand before it, and {records} do", records - 1)),
+        (
+            good.replacen("{\"record\":\"coupon\",\"code\":\"", "{\"record\":\"coupon\",\"code\":\"x", 1),
+            2,
+            "is no code".to_owned(),
+        ),
         (good.replace("\"uses\":0", "\"used\":0"), 2, "has no field \"used\"".to_owned()),
         (
             good.replacen("\"refunds\":3,", "", 1),
@@ -187,7 +199,11 @@ fn what_makes_no_sound_ledger_is_not_imported() {
             "a balance is the sum".to_owned(),
         ),
         (
-            good.lines().filter(|line| !line.contains("\"id\":6,")).collect::<Vec<_>>().join("\n"),
+            good.lines()
+                .filter(|line| !line.contains("\"id\":6,"))
+                .collect::<Vec<_>>()
+                .join("\n")
+                .replace(&end, &fewer),
             4,
             "without gaps".to_owned(),
         ),
