@@ -63,8 +63,7 @@ impl Backup {
         body["code"] = json!(200);
         body["msg"] = json!(format!("backed up to {}", self.file.display()));
         body["bytes"] = json!(bytes);
-        tell(desk.json, &body);
-        Ok(Exit::Done)
+        tell(desk.json, &body)
     }
 
     fn fetch(&self, base: &str, token: Option<&str>, progress: Progress<'_>) -> Result<Fetched, Trouble> {
@@ -109,8 +108,7 @@ impl Restore {
         body["code"] = json!(200);
         body["msg"] = json!(format!("restored {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
-        tell(common.json, &body);
-        Ok(Exit::Done)
+        tell(common.json, &body)
     }
 }
 
@@ -129,8 +127,8 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Says what was done, and what the audit saw.
-pub fn tell(as_json: bool, body: &serde_json::Value) {
-    show::print(&if as_json { body.to_string() } else { text(body) });
+pub fn tell(as_json: bool, body: &serde_json::Value) -> Result<Exit, Trouble> {
+    show::print(&if as_json { body.to_string() } else { text(body) }).map(|()| Exit::Done)
 }
 
 impl From<Failed> for Trouble {

@@ -75,7 +75,7 @@ impl Bench {
             }
             None => on_its_own(wanted, &stop)?,
         };
-        show::print(&if common.json { report.json().to_string() } else { report.text() });
+        show::print(&if common.json { report.json().to_string() } else { report.text() })?;
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }
 

@@ -6,7 +6,7 @@ use super::door::{Door, Download, download};
 use super::exit::{Exit, Trouble};
 use super::progress::Bar;
 use super::serve::take;
-use super::{Common, Desk};
+use super::{Common, Desk, show};
 use crate::http::file::report_json;
 use crate::store::export::{self, Form, Stopped};
 use crate::store::import::{self, Refused, Source, Wish};
@@ -15,7 +15,7 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, ErrorKind, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// `cashbox export`
@@ -64,12 +64,7 @@ impl Export {
                 }
             }
         };
-        match taken {
-            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-                Err(Trouble::unreachable(format!("cannot write standard output: {error}")))
-            }
-            _ => Ok(Exit::Done), // a reader who has seen enough is no error
-        }
+        show::printed(taken).map(|()| Exit::Done)
     }
 }
 
@@ -89,8 +84,7 @@ impl Import {
         body["code"] = json!(200);
         body["msg"] = json!(format!("{done} {}", db.display()));
         body["kept"] = json!(kept.as_deref().map(Path::display).map(|kept| kept.to_string()));
-        tell(common.json, &body);
-        Ok(Exit::Done)
+        tell(common.json, &body)
     }
 }
 

@@ -206,9 +206,9 @@ impl Desk {
     fn tell(&self, answer: &Answer, text: impl FnOnce(&Value) -> String) -> Result<Exit, Trouble> {
         let exit = Exit::of(answer.status, &answer.body);
         if self.json {
-            show::print(&answer.body.to_string());
+            show::print(&answer.body.to_string())?;
         } else if answer.is_good() {
-            show::print(&text(&answer.body));
+            show::print(&text(&answer.body))?;
         } else {
             show::complain(&show::problem(&answer.body));
         }

@@ -128,7 +128,9 @@ impl Serve {
         let announced = possession.announce(&served::Server { url, token: run_token, pid: std::process::id() });
         announced.map_err(|error| Trouble::unreachable(format!("cannot write beside {}: {error}", db.display())))?;
         self.warn(server.address());
-        show::print(&format!("listening on http://{}", server.address()));
+        if let Err(trouble) = show::print(&format!("listening on http://{}", server.address())) {
+            log::warn("listening", &trouble.sentence);
+        }
         tell_systemd(NotifyState::Ready);
         let exit = wait(&app, stop);
         tell_systemd(NotifyState::Stopping);

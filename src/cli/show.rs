@@ -1,13 +1,24 @@
 //! Text for people, made from the JSON that programs get: one block of facts, or a table. Knows nothing of verbs.
 
+use super::exit::Trouble;
 use serde_json::Value;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 
-/// Prints text, ending its last line. A reader who has seen enough (`| head`) is no error.
-pub fn print(text: &str) {
+/// Prints text, ending its last line. A reader who has seen enough (`| head`) is no error; a full disk is one.
+pub fn print(text: &str) -> Result<(), Trouble> {
     let mut out = std::io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    let _ = write!(out, "{text}{end}").and_then(|()| out.flush());
+    printed(write!(out, "{text}{end}").and_then(|()| out.flush()))
+}
+
+/// What came of writing to standard output.
+pub fn printed(written: std::io::Result<()>) -> Result<(), Trouble> {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Trouble::unreachable(format!("there is an answer, but standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Says on standard error what went wrong, in one line.

@@ -22,7 +22,7 @@ impl Sql {
         let question = word_or_all(&self.question)?;
         let answer = ask(&db, &question).map_err(|why| Trouble::cannot_open(&db, &why))?;
         let answer = answer.map_err(|why| Trouble::usage(format!("this cannot be asked: {why}")))?;
-        show::print(&if common.json { as_json(&answer) } else { show::grid(&answer.columns, &answer.rows) });
+        show::print(&if common.json { as_json(&answer) } else { show::grid(&answer.columns, &answer.rows) })?;
         if answer.more {
             show::complain(&format!("there are more rows than {}: ask for fewer (LIMIT, OFFSET)", answer.rows.len()));
         }

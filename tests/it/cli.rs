@@ -228,6 +228,30 @@ fn a_companion_is_its_owners_alone_and_leads_nowhere_else() {
 }
 
 #[test]
+fn an_answer_that_cannot_be_written_is_no_success() {
+    let place = Place::new();
+    place.json("recharge alice 100");
+    let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    for line in [
+        "wallets",
+        "recharge alice 1 --json",
+        "token create --role teller",
+        "lock acquire x",
+        "verify",
+        "export",
+        "sql",
+    ] {
+        let mut command = place.command(line);
+        if line == "sql" {
+            command.arg("SELECT 1");
+        }
+        let said = command.stdout(full()).output().unwrap();
+        let err = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.code() == Some(3) && err.contains("cannot be written"), "{line}: {:?} {err}", said.status);
+    }
+}
+
+#[test]
 fn a_file_with_two_names_would_get_two_logs_and_is_not_opened() {
     let place = Place::new();
     place.json("recharge alice 100");

@@ -142,7 +142,7 @@ impl Lab {
             json_of(&plan, &rows, interrupted.is_some()).to_string()
         } else {
             table::text(&plan, &place_in_words(&place), &rows, interrupted.is_some())
-        });
+        })?;
         if let Some((file, mut open)) = svg {
             let written = open.set_len(0).and_then(|()| open.write_all(chart::svg(&plan, &rows).as_bytes()));
             written.map_err(|error| Trouble::unreachable(format!("cannot write {}: {error}", file.display())))?;
