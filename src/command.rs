@@ -52,6 +52,8 @@ pub enum Command {
     Release { id: Option<LockId>, token: LockToken },
     /// A lease taken away.
     Revoke(Revoke),
+    /// A lease given back because its grant could not be told to anybody.
+    TakeBack(LockToken),
 }
 
 /// What a command did.
@@ -110,6 +112,7 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
                 Some(lost) => Applied::GivenUp(lost, released.freed),
             })
         }
+        Command::TakeBack(token) => Ok(Applied::Done(Receipt::Released, lock::release(tx, None, token, by)?.freed)),
         Command::Renew { id, token, expire_ms } => {
             let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
             Ok(Applied::Done(Receipt::Renewed(renewed), ids))
@@ -158,7 +161,11 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
         Command::NameBatch(_) => Ok(Receipt::Named),
-        Command::Acquire(_) | Command::Renew { .. } | Command::Release { .. } | Command::Revoke(_) => {
+        Command::Acquire(_)
+        | Command::Renew { .. }
+        | Command::Release { .. }
+        | Command::Revoke(_)
+        | Command::TakeBack(_) => {
             unreachable!("what changes a lock is applied above and is no batch item")
         }
     }
@@ -189,7 +196,7 @@ pub fn locks_needed(tx: &ReadTx<'_>, command: &Command) -> Result<Vec<LockId>, E
 }
 
 impl Command {
-    /// Whether its answer carries a secret: such an answer is never stored.
+    /// Whether its answer carries a secret, or it repeats by one: such an answer is never stored.
     pub fn answers_with_a_secret(&self) -> bool {
         matches!(
             self,
@@ -198,7 +205,7 @@ impl Command {
                 | Command::Acquire(_)
                 | Command::Renew { .. }
                 | Command::Release { .. }
-                | Command::Revoke(_)
+                | Command::TakeBack(_)
         )
     }
 
@@ -263,13 +270,16 @@ impl Command {
                 items.iter().for_each(|item| item.write(text));
                 text
             }
+            Command::Revoke(Revoke { id, fence, delay_ms, reason }) => {
+                text.verb("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref())
+            }
             Command::NameBatch(items) => text.verb("name-batch").field(secret::hex(items)),
             Command::MintToken(_)
             | Command::AdoptToken(_)
             | Command::Acquire(_)
             | Command::Renew { .. }
             | Command::Release { .. }
-            | Command::Revoke(_) => unreachable!("an answer with a secret is never stored, so nothing is compared"),
+            | Command::TakeBack(_) => unreachable!("an answer with a secret is never stored, so nothing is compared"),
         };
     }
 }

@@ -201,7 +201,8 @@ fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
         Taken::By(server) => return Ok(Here::Server(server)),
         Taken::Ours(possession) => possession,
     };
-    let store = Store::open(db, &Options::default()).map_err(cannot_open)?;
+    let options = Options { only_looks: !call.changes, ..Options::default() };
+    let store = Store::open(db, &options).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
     let call = call.saying(Duration::ZERO); // who waited here would keep the file from whoever has the lock
     let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();

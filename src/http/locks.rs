@@ -121,13 +121,11 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
     });
     let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), &rest);
     answer.headers.push(("Lock-Token", grant.token.to_string()));
-    if grant.how != How::Replayed {
-        // Nobody knows of a grant whose answer was never delivered: it is given back at once.
-        let (store, by, token) = (Arc::clone(&call.app.store), call.caller.by.clone(), grant.token);
-        answer.undelivered = Some(Box::new(move || {
-            store.submit(Envelope { by, ..Envelope::local() }, Command::Release { id: None, token });
-        }));
-    }
+    // Nobody knows of a grant whose answer was delivered to nobody: it is given back at once.
+    let (store, by, token) = (Arc::clone(&call.app.store), call.caller.by.clone(), grant.token);
+    answer.undelivered = Some(Box::new(move || {
+        store.submit(Envelope { by, ..Envelope::local() }, Command::TakeBack(token));
+    }));
     answer
 }
 
@@ -180,10 +178,10 @@ pub fn revoke(call: &mut Call<'_>) -> Handled {
         .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
-    let submitted = call.submit_bare(Command::Revoke(Revoke { id, fence: Fence(fence), delay_ms, reason }))?;
-    let Receipt::Revoked(lock) = submitted.receipt else { unreachable!("revoking answers with the lock") };
-    let shown = shown(call, &lock.id, Some(&lock));
-    Ok(Reply::ok(call.language.pick("已撤销", "revoked"), &shown))
+    let submitted = call.submit(Command::Revoke(Revoke { id, fence: Fence(fence), delay_ms, reason }))?;
+    let Receipt::Revoked(lock) = &submitted.receipt else { unreachable!("revoking answers with the lock") };
+    let shown = shown_at(lock.renew_time, &lock.id, Some(lock)); // as it was left, however late this is told again
+    Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), &shown)))
 }
 
 /// `GET /v1/locks/{id}`
@@ -268,7 +266,12 @@ fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
 /// A lock as it is now. One that is stale, or was revoked long enough ago, is still there until somebody takes it.
 fn shown(call: &Call<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
     let store = call.app.store();
-    let now = store.lease_ms();
+    let mut shown = shown_at(store.lease_ms(), id, lock);
+    shown["queue"] = json!(store.queue(id));
+    shown
+}
+
+fn shown_at(now: i64, id: &LockId, lock: Option<&Lock>) -> Value {
     let state = lock.map_or(State::Free, |lock| lock.state(now));
     json!({
         "id": id.as_str(),
@@ -280,7 +283,6 @@ fn shown(call: &Call<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
         "expires_in_ms": lock.map(|lock| (lock.expires() - now).max(0)),
         "free_in_ms": lock.map(|lock| (lock.stale_from() - now).max(0)),
         "renewals": lock.map(|lock| lock.renewals),
-        "queue": store.queue(id),
     })
 }
 

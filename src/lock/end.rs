@@ -79,7 +79,10 @@ pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error
         return Ok(lock); // the answer was lost: it is the same once more
     }
     if lock.fence != revoke.fence || lock.secret_hash.is_none() {
-        let detail = format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0);
+        let detail = match lock.secret_hash {
+            None => format!("lock {id} is revoked already, and nobody holds it"),
+            Some(_) => format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0),
+        };
         return Err(Error::new(Name::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
     }
     let delay_ms = revoke.delay_ms.unwrap_or(lock.grace_ms.max(REVOKE_DELAY_MS));

@@ -7,6 +7,7 @@ use crate::error::{Error, Name};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::secret::{Hash, sha256};
 use crate::tx::{ReadTx, WriteTx, params};
+use std::collections::BTreeSet;
 
 /// What somebody wants who asks for a lock.
 #[derive(Clone, Debug, PartialEq)]
@@ -123,20 +124,34 @@ fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Res
 }
 
 /// The same secret once more: the same grant if the lease is still there, a loss if it has ended, and nothing if the
-/// secret is new here.
+/// secret is new to all of these locks. What was granted apart, or not at all, cannot be had with it together.
 fn repeat(tx: &WriteTx<'_>, ask: &Ask) -> Result<Option<Grant>, Error> {
-    let Some(first) = ask.ids.first() else { return Err(Error::invalid("name at least one lock")) };
-    let Some(fence) = event::granted_with(tx, first, &ask.secret)? else { return Ok(None) };
-    let token = LockToken { incarnation: incarnation(tx)?, fence, secret: ask.secret.clone() };
-    let mut expires = i64::MAX;
+    if ask.ids.is_empty() {
+        return Err(Error::invalid("name at least one lock"));
+    }
+    let incarnation = incarnation(tx)?;
+    let (mut expires, mut fences) = (i64::MAX, BTreeSet::new());
     for id in &ask.ids {
+        let fence = event::granted_with(tx, id, &ask.secret)?;
+        fences.insert(fence);
+        let Some(fence) = fence else { continue };
+        let token = LockToken { incarnation: incarnation.clone(), fence, secret: ask.secret.clone() };
         match find(tx, id)? {
             Some(lock) if lock.is_held_by(&token) => expires = expires.min(lock.expires()),
             _ => return Err(lost(tx, Some(id), &token)?),
         }
     }
-    let expires_in_ms = (expires - tx.now().lease_ms).max(0);
-    Ok(Some(Grant { ids: ask.ids.clone(), token, how: How::Replayed, expires_in_ms, previous: None }))
+    match (fences.pop_first().flatten(), fences.is_empty()) {
+        (None, true) => Ok(None),
+        (Some(fence), true) => Ok(Some(Grant {
+            ids: ask.ids.clone(),
+            token: LockToken { incarnation, fence, secret: ask.secret.clone() },
+            how: How::Replayed,
+            expires_in_ms: (expires - tx.now().lease_ms).max(0),
+            previous: None,
+        })),
+        (_, false) => Err(Error::invalid("this secret was used for other locks: choose a new one")),
+    }
 }
 
 /// What renewing brought.

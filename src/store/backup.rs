@@ -3,10 +3,11 @@
 
 use super::audit::Report;
 use super::partial::{Failed, Partial, Progress, beside, failed_at};
-use super::{OpenError, connect, open_read_only, schema};
+use super::{LOCAL, OpenError, connect, open_read_only, schema};
+use crate::clock::Clock;
 use crate::secret;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -104,9 +105,30 @@ fn bring_up(copy: &Path) -> Result<(), OpenError> {
 fn begin_another_history(copy: &Path, db: &Path) -> Result<(), OpenError> {
     let fence_of = |conn: &Connection| conn.query_row("SELECT fence FROM lock_seq", [], |row| row.get::<_, i64>(0));
     let before = open_read_only(db).ok().and_then(|conn| fence_of(&conn).ok()); // if it still tells
-    let conn = connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let fence = fence_of(&conn)?.max(before.unwrap_or(0)).saturating_add(FENCES_SKIPPED);
+    let mut conn = connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let fence = fence_of(&tx)?.max(before.unwrap_or(0)).saturating_add(FENCES_SKIPPED);
     let sql = "UPDATE lock_seq SET incarnation = $1, fence = $2";
-    conn.execute(sql, (secret::random_hex::<8>(), fence))?;
+    tx.execute(sql, (secret::random_hex::<8>(), fence))?;
+    revoke_leases(&tx)?;
+    Ok(tx.commit()?)
+}
+
+/// The leases of the history that ends here run out by themselves, and nobody can go on with one: their holders may have
+/// given them back since, and others may have had the locks.
+fn revoke_leases(tx: &Transaction<'_>) -> rusqlite::Result<()> {
+    let mut leases = tx.prepare("SELECT id, fence FROM lock WHERE secret_hash IS NOT NULL ORDER BY id")?;
+    let leases: Vec<(String, i64)> =
+        leases.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    for (id, fence) in leases {
+        tx.execute("UPDATE lock_seq SET fence = fence + 1", [])?;
+        let revoked = "UPDATE lock SET secret_hash = NULL, fence = (SELECT fence FROM lock_seq) WHERE id = ?1";
+        tx.execute(revoked, [&id])?;
+        tx.execute(
+            "INSERT INTO lock_event (lock_id, what, fence, previous_fence, holder, made_by, reason, lease_ms, at) \
+             SELECT id, 'revoked', lock.fence, ?2, holder, ?3, 'restored from a backup', clock_ms, ?4 FROM lock, lock_seq WHERE id = ?1",
+            (&id, fence, LOCAL, Clock::Machine.wall_ms()),
+        )?;
+    }
     Ok(())
 }

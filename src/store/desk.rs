@@ -7,10 +7,11 @@ use super::parking::LOOK_AGAIN_MS;
 use super::space::Space;
 use super::stats::{self, Stats};
 use super::sweep::Sweep;
+use super::told::Told;
 use super::waiting::{Board, Waiting, Wish};
-use super::work::{Client, Outcome, Work, send, stopped};
+use super::work::{Client, Outcome, Work, gone, send, stopped};
 use crate::clock::Clock;
-use crate::command::{self, Applied, Receipt};
+use crate::command::{self, Applied, Command, Receipt};
 use crate::error::{Error, Name};
 use crate::id::LockId;
 use crate::ledger::entry;
@@ -40,6 +41,7 @@ pub struct Desk {
     board: Arc<Board>,
     /// Whether the batch in hand changes locks.
     locks_changed: bool,
+    told: Told,
     space: Space,
     pub(super) sweep: Sweep,
     pub(super) refuses_waiting: bool,
@@ -85,7 +87,7 @@ impl Desk {
         stats: &Arc<Stats>,
         board: &Arc<Board>,
     ) -> Result<Desk, Error> {
-        let desk = Desk {
+        let mut desk = Desk {
             clock: options.clock.clone(),
             lease,
             head: entry::head(&ReadTx::new(conn))?,
@@ -93,6 +95,7 @@ impl Desk {
             waiting: Waiting::new(options.room, Arc::clone(board)),
             board: Arc::clone(board),
             locks_changed: false,
+            told: Told::default(),
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             refuses_waiting: false,
@@ -101,7 +104,11 @@ impl Desk {
             doubt: None,
             stats: Arc::clone(stats),
         };
-        desk.begin_with_locks(conn, options.restart_leases)?;
+        if options.only_looks {
+            desk.sweep.never();
+        } else {
+            desk.begin_with_locks(conn, options.restart_leases)?;
+        }
         Ok(desk)
     }
 
@@ -208,7 +215,13 @@ impl Desk {
         });
         stats::set(&self.stats.parked, self.waiting.len() as u64); // whoever is answered finds it so
         for (clients, outcome) in answers {
-            send(clients, lost.clone().map_or(outcome, Outcome::from));
+            let outcome = lost.clone().map_or(outcome, Outcome::from);
+            let granted =
+                if let Ok(Receipt::Granted(grant)) = &outcome.result { Some(grant.token.fence) } else { None };
+            let clients = send(clients, outcome);
+            if let Some(fence) = granted {
+                self.told.tell(fence, clients);
+            }
         }
         if std::mem::take(&mut self.locks_changed) {
             self.board.ring();
@@ -275,8 +288,9 @@ impl Desk {
         stats::add(&self.stats.commands, 1);
         match self.consider(conn, tx, &work) {
             Ok(Considered::Joins(first)) => {
-                if let Some(first) = self.waiting.with_wish(&first) {
-                    first.work.clients.extend(work.clients);
+                if let Err(clients) = self.waiting.join(&first, work.clients) {
+                    let busy = Error::new(Name::Busy, "too many have asked for the same and wait; try again shortly");
+                    answers.push((clients, Outcome::from(busy)));
                 }
                 Ok(())
             }
@@ -305,6 +319,15 @@ impl Desk {
             }
             Some(Err(error)) => return answered(own_failure(conn, error)?),
             Some(Ok(None)) | None => {}
+        }
+        match &work.command {
+            // Somebody knows of the lease: it stays.
+            Command::TakeBack(token) if !self.told.is_known_to_nobody(token.fence) => {
+                return answered(Outcome { result: Ok(Receipt::Released), replayed: false });
+            }
+            // Who has gone in the meantime would hold what nobody can give back.
+            Command::Acquire(_) if !work.has_a_client() => return answered(Outcome::from(gone())),
+            _ => {}
         }
         match self.first_of(work) {
             Some(Ok(wish)) => Ok(Considered::Joins(wish)),

@@ -5,8 +5,9 @@
 
 use crate::command::{Command, Receipt};
 use crate::error::{self, Error};
-use crate::id::{CouponCode, EntryId, IdempotencyKey};
+use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId};
 use crate::ledger::{Moved, coupon, entry};
+use crate::lock::Lock;
 use crate::token;
 use crate::tx::{ReadTx, Row, WriteTx, params};
 use serde_json::{Map, Value, json};
@@ -111,6 +112,7 @@ fn memo(receipt: &Receipt) -> Value {
         },
         Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
         Receipt::Batch(receipts) => receipts.iter().map(memo).collect(),
+        Receipt::Revoked(lock) => json!({ "revoked": revoked_row(lock) }),
         _ => json!("done"),
     }
 }
@@ -129,6 +131,9 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         (Command::SetTiers(tiers), _) => Receipt::Tiers(tiers.clone()),
         (Command::SetCouponKinds(kinds), _) => Receipt::CouponKinds(kinds.clone()),
         (Command::NameBatch(_), _) => Receipt::Named,
+        (Command::Revoke(revoke), _) => {
+            Receipt::Revoked(Box::new(revoked(&revoke.id, &memo["revoked"]).ok_or_else(unknown)?))
+        }
         (Command::RevokeToken(id), _) => Receipt::TokenRevoked(token::get(tx, id)?),
         (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
         _ => {
@@ -138,6 +143,39 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
             let told = memo.get("told").map(told).transpose()?;
             Receipt::Moved(Box::new(Moved { entry, coupon, told }))
         }
+    })
+}
+
+/// The row of a revoked lock as it was left, but for its name. It has no secret.
+fn revoked_row(lock: &Lock) -> Value {
+    json!([
+        lock.fence.0,
+        lock.holder,
+        lock.create_time,
+        lock.renew_time,
+        lock.grace_ms,
+        lock.max_hold_ms,
+        lock.ids,
+        lock.renewals,
+        lock.created_at,
+    ])
+}
+
+fn revoked(id: &LockId, row: &Value) -> Option<Lock> {
+    let number = |place: usize| row[place].as_i64();
+    Some(Lock {
+        id: id.clone(),
+        fence: Fence(number(0)?),
+        secret_hash: None,
+        holder: row[1].as_str()?.to_owned(),
+        create_time: number(2)?,
+        renew_time: number(3)?,
+        expire_ms: 0,
+        grace_ms: number(4)?,
+        max_hold_ms: number(5),
+        ids: number(6)?,
+        renewals: number(7)?,
+        created_at: number(8)?,
     })
 }
 

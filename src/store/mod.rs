@@ -22,6 +22,7 @@ mod space;
 pub mod stats;
 mod sweep;
 mod ticket;
+mod told;
 mod waiting;
 mod work;
 mod writer;
@@ -133,6 +134,8 @@ pub struct Options {
     pub max_pages: Option<u32>,
     /// Whether this is a server's start, after which every lease is whole again.
     pub restart_leases: bool,
+    /// Whether nothing will be changed: then nothing is, not even what is old swept away.
+    pub only_looks: bool,
 }
 
 impl Default for Options {
@@ -145,6 +148,7 @@ impl Default for Options {
             keep_keys_days: 30,
             max_pages: None,
             restart_leases: false,
+            only_looks: false,
         }
     }
 }
@@ -261,6 +265,7 @@ impl Store {
 
     /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
+        let too_many = || Error::new(Name::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
         let mut place = None;
         loop {
@@ -274,9 +279,11 @@ impl Store {
             if !still || left <= 0 || alive.as_ref().is_some_and(|alive| !alive()) {
                 return Ok(());
             }
-            place.get_or_insert_with(|| self.board.place());
-            if self.board.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
-                return Err(Error::new(Name::Busy, "too many requests wait for locks; try again shortly"));
+            if place.is_none() {
+                place = Some(self.board.place(id).ok_or_else(too_many)?);
+                if self.board.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+                    return Err(too_many());
+                }
             }
             self.board.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
         }

@@ -3,7 +3,7 @@
 use super::desk::{Answers, Desk, Lost, Tried};
 use super::stats;
 use super::waiting::Parked;
-use super::work::{Outcome, Work, send, stopped};
+use super::work::{Outcome, Work, gone, send, stopped};
 use crate::command;
 use crate::error::{Error, Name};
 use crate::id::LockId;
@@ -35,7 +35,8 @@ impl Desk {
             let ids = command::locks_needed(tx, &work.command)?;
             if !self.waiting.has_room(&ids) && now - self.dropped_gone_ms >= DROP_GONE_EVERY_MS {
                 self.dropped_gone_ms = now;
-                self.waiting.drop_gone();
+                let left = self.waiting.take_gone().into_iter();
+                answers.extend(left.map(|parked| (parked.work.clients, Outcome::from(gone()))));
             }
             if self.waiting.has_room(&ids) {
                 stats::add(&self.stats.lock_waits, 1);
@@ -72,6 +73,7 @@ impl Desk {
                 last = Some(seq);
                 let Some(parked) = self.waiting.take(seq) else { continue };
                 if !parked.work.has_a_client() {
+                    answers.push((parked.work.clients, Outcome::from(gone())));
                     continue;
                 }
                 if parked.deadline_ms <= now {

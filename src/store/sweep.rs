@@ -41,6 +41,11 @@ impl Sweep {
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
+    /// Leaves it for good: nothing is to be changed.
+    pub fn never(&mut self) {
+        self.rest(i64::MAX / 2);
+    }
+
     /// Leaves it for a while: it did not work.
     pub fn rest(&mut self, now: i64) {
         self.keys.next_ms = now + SWEEP_REST_MS;

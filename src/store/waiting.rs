@@ -5,12 +5,15 @@
 //! holds nothing while it waits and blocks nobody.
 
 use super::idempotency::Name;
-use super::work::Work;
+use super::work::{Client, Work};
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+/// So many at most wait for the answer to one request.
+const JOINED_MAX: usize = 16;
 
 /// What tells a repeat from another request while both wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -48,16 +51,29 @@ pub struct Board {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     bell: Condvar,
-    watching: AtomicUsize,
+    /// How many watch each lock.
+    watches: Mutex<HashMap<LockId, usize>>,
     closed: AtomicBool,
 }
 
+/// So many at most watch one lock: whoever may only watch it takes no place from those who wait for others.
+const WATCHES_OF_ONE_MAX: usize = 64;
+
 /// The place of one who watches a lock; dropping it gives it back.
-pub struct Place<'a>(&'a Board);
+pub struct Place<'a> {
+    board: &'a Board,
+    id: LockId,
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.watching.fetch_sub(1, SeqCst);
+        let mut watches = self.board.watches.lock().expect("nobody panics holding this");
+        if let Some(count) = watches.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                watches.remove(&self.id);
+            }
+        }
     }
 }
 
@@ -76,15 +92,20 @@ impl Board {
         }
     }
 
-    /// A place to watch from: a watch keeps its connection, so it counts among those who wait.
-    pub fn place(&self) -> Place<'_> {
-        self.watching.fetch_add(1, SeqCst);
-        Place(self)
+    /// A place to watch that lock from, if there is one: a watch keeps its connection, so it counts among those who wait.
+    pub fn place(&self, id: &LockId) -> Option<Place<'_>> {
+        let mut watches = self.watches.lock().expect("nobody panics holding this");
+        let count = watches.entry(id.clone()).or_default();
+        if *count == WATCHES_OF_ONE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Place { board: self, id: id.clone() })
     }
 
     /// How many watch.
     pub fn watching(&self) -> usize {
-        self.watching.load(SeqCst)
+        self.watches.lock().expect("nobody panics holding this").values().sum()
     }
 
     /// Ends every watch, now and from now on.
@@ -122,6 +143,8 @@ pub struct Waiting {
     board: Arc<Board>,
     next: u64,
     parked: BTreeMap<u64, Parked>,
+    /// How many clients wait: a request that was repeated has several, each on a connection of its own.
+    clients: usize,
     queues: HashMap<LockId, BTreeSet<u64>>,
     wishes: HashMap<Wish, u64>,
     deadlines: BTreeSet<(i64, u64)>,
@@ -138,6 +161,7 @@ impl Waiting {
             board,
             next: 0,
             parked: BTreeMap::new(),
+            clients: 0,
             queues: HashMap::new(),
             wishes: HashMap::new(),
             deadlines: BTreeSet::new(),
@@ -146,7 +170,7 @@ impl Waiting {
         }
     }
 
-    /// How many wait.
+    /// How many requests wait.
     pub fn len(&self) -> usize {
         self.parked.len()
     }
@@ -158,8 +182,26 @@ impl Waiting {
 
     /// Whether another may wait for these locks.
     pub fn has_room(&self, ids: &[LockId]) -> bool {
-        self.parked.len() + self.board.watching() < self.room.total
-            && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
+        self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
+    }
+
+    fn has_room_for_another(&self) -> bool {
+        self.clients + self.board.watching() < self.room.total
+    }
+
+    /// Has clients wait with the request that they repeat, in the place of those of its clients who have gone; or gives them
+    /// back, if there is no room.
+    pub fn join(&mut self, first: &Wish, clients: Vec<Client>) -> Result<(), Vec<Client>> {
+        let has_room = self.has_room_for_another();
+        let Some(seq) = self.wishes.get(first) else { return Err(clients) };
+        let Some(parked) = self.parked.get_mut(seq) else { return Err(clients) };
+        let before = parked.work.clients.len();
+        parked.work.clients.retain(Client::is_here);
+        let joins = parked.work.clients.len() < before || has_room && before < JOINED_MAX;
+        let (added, refused) = if joins { (clients, Vec::new()) } else { (Vec::new(), clients) };
+        parked.work.clients.extend(added);
+        self.clients = self.clients + parked.work.clients.len() - before;
+        if refused.is_empty() { Ok(()) } else { Err(refused) }
     }
 
     /// Puts a request at the end of its queues.
@@ -179,12 +221,14 @@ impl Waiting {
             self.wishes.insert(wish, seq);
         }
         self.deadlines.insert((parked.deadline_ms, seq));
+        self.clients += parked.work.clients.len();
         self.parked.insert(seq, parked);
     }
 
     /// Takes a request out of its queues.
     pub fn take(&mut self, seq: u64) -> Option<Parked> {
         let parked = self.parked.remove(&seq)?;
+        self.clients -= parked.work.clients.len();
         for id in &parked.ids {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.remove(&seq);
@@ -229,12 +273,10 @@ impl Waiting {
         ids.iter().for_each(|id| self.set_stale_from(id, moment));
     }
 
-    /// Drops the requests that nobody wants an answer to any more.
-    pub fn drop_gone(&mut self) {
+    /// Takes the requests out that nobody wants an answer to any more.
+    pub fn take_gone(&mut self) -> Vec<Parked> {
         let gone = self.parked.iter().filter(|(_, parked)| !parked.work.has_a_client()).map(|(seq, _)| *seq);
-        for seq in gone.collect::<Vec<_>>() {
-            self.take(seq);
-        }
+        gone.collect::<Vec<_>>().into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
     fn forget_stale(&mut self, id: &LockId) {

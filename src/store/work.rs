@@ -60,7 +60,7 @@ pub struct Client {
 }
 
 impl Client {
-    fn is_here(&self) -> bool {
+    pub(super) fn is_here(&self) -> bool {
         self.alive.as_ref().is_none_or(|alive| alive())
     }
 }
@@ -96,16 +96,23 @@ pub(super) fn stopped() -> Error {
     Error::new(Name::Busy, "shutting down")
 }
 
-/// Answers everyone who waits: all but the first asked again under the same key. Of several, those who have gone are
-/// told nothing: a lease that cannot be told of is given back, and here somebody else is told of the same lease.
-pub(super) fn send(mut clients: Vec<Client>, outcome: Outcome) {
+/// What is said to whoever has closed the connection, or the half of it that we listen to.
+pub(super) fn gone() -> Error {
+    Error::new(Name::Busy, "this connection was closed while its request waited, so nothing was done; ask again")
+}
+
+/// Answers everyone who waits, and says how many: all but the first asked again under the same key. Of several, those who
+/// have gone are told nothing.
+pub(super) fn send(mut clients: Vec<Client>, outcome: Outcome) -> u32 {
     if clients.len() > 1 && clients.iter().any(Client::is_here) {
         clients.retain(Client::is_here);
     }
+    let told = clients.len() as u32;
     for client in clients.drain(1..) {
         client.promise.keep(Outcome { replayed: true, ..outcome.clone() });
     }
     if let Some(first) = clients.pop() {
         first.promise.keep(outcome);
     }
+    told
 }

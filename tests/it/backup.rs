@@ -96,6 +96,13 @@ fn what_was_restored_is_another_history_of_locks() {
     assert_eq!(book.balance("alice"), "100.00");
     let late = book.submit(under(&before.token), withdraw("alice", "1")).result.unwrap_err();
     assert_eq!(late.name.as_str(), "lock_lost", "{late}");
+    let again = book.acquire("job", "ann").unwrap_err();
+    assert_eq!(
+        (again.name.as_str(), fact(&again, "ended")),
+        ("lock_lost", &"revoked".into()),
+        "its secret is no good either"
+    );
+    assert_eq!(name(&book.acquire("job", "ben")), cashbox::error::Name::Locked, "and its lease runs out by itself");
     assert!(book.acquire("another", "cid").unwrap().token.fence > given_since);
     book.assert_sound();
     let kept = Store::open(&kept.expect("the file that was there"), &book.options).unwrap();

@@ -32,10 +32,16 @@ fn each_op_has_a_figure_and_a_check() {
         for op in ["withdraw", "recharge", "pay", "transfer", "balance", "batch", "lock"] {
             scope.spawn(move || {
                 let place = Place::new();
-                let said = place.say(&format!("bench --op {op} {SHORT} --connections 3 --wallets 2 --items 20 --json"));
-                assert_eq!(said.exit, 0, "{op}: {}{}", said.out, said.err);
-                let told = json(&said);
-                assert!(told["count"].as_u64() > Some(0) && told["per_second"].as_u64() > Some(0), "{op}: {told}");
+                let measured = |duration| {
+                    let line = format!("bench --op {op} {SHORT} --connections 3 --wallets 2 --items 20 --json");
+                    let said = place.say(&line.replace("200ms", duration));
+                    assert_eq!(said.exit, 0, "{op}: {}{}", said.out, said.err);
+                    json(&said)
+                };
+                // However busy the machine is: sometime something is done within what is measured.
+                let mut tries = ["200ms", "2s", "10s"].into_iter().map(measured);
+                let told = tries.find(|told| told["count"].as_u64() > Some(0)).expect("something was done");
+                assert!(told["per_second"].as_u64() > Some(0), "{op}: {told}");
                 assert!(told["latency_us"]["p99"].as_u64() >= told["latency_us"]["p50"].as_u64(), "{op}: {told}");
                 assert_eq!((&told["right"], &told["audit"]), (&true.into(), &"audit clean".into()), "{op}");
                 let counted: u64 =

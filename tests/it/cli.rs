@@ -228,6 +228,39 @@ fn a_companion_is_its_owners_alone_and_leads_nowhere_else() {
 }
 
 #[test]
+fn looking_changes_not_one_byte_not_even_after_a_reboot() {
+    let place = Place::new();
+    place.json("recharge alice 100 --key k");
+    place.json("lock acquire job --ttl 1h");
+    let conn = rusqlite::Connection::open(place.db()).unwrap();
+    conn.execute("UPDATE lock_seq SET boot_id = 'another machine'", []).unwrap();
+    drop(conn);
+    let before = fs::read(place.db()).unwrap();
+    for line in ["wallet alice", "wallets", "history", "lock show job", "lock list", "tiers", "token list"] {
+        place.json(line);
+        assert_eq!(fs::metadata(place.path("cashbox.db-wal")).map_or(0, |log| log.len()), 0, "{line}");
+        assert!(fs::read(place.db()).unwrap() == before, "{line}");
+    }
+    fs::write(place.path("empty.db"), "").unwrap();
+    let said = place.say("wallets --db empty.db");
+    assert!(said.exit == 3 && said.err.contains("it is empty"), "{} {}", said.exit, said.err);
+    assert_eq!(fs::read(place.path("empty.db")).unwrap(), b"");
+}
+
+#[test]
+fn an_option_of_a_dash_is_a_line_of_standard_input() {
+    let place = Place::new();
+    for (key, balance) in [("k1", "1.00"), ("k2", "2.00"), ("k1", "1.00")] {
+        let said = place.say_with("recharge alice 1 --key - --json", &format!("{key}\n"));
+        let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(answer["balance"], balance, "{key}");
+    }
+    let said = place.say_with("recharge - 5 --reference - --json", "till 7\nbob\n");
+    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!((&answer["entry"]["to"], &answer["entry"]["reference"]), (&"bob".into(), &"till 7".into()));
+}
+
+#[test]
 fn an_answer_that_cannot_be_written_is_no_success() {
     let place = Place::new();
     place.json("recharge alice 100");

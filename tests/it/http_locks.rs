@@ -381,3 +381,26 @@ fn the_locks_of_the_systems_wallets_cannot_be_had() {
     teller.post("/v1/locks", json!({ "ids": ["job", "wallet/@sales"] })).refuses(400, "invalid_request");
     admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
 }
+
+#[test]
+fn a_secret_names_one_grant_and_a_revoke_is_told_again_under_its_key() {
+    let server = Server::start();
+    let admin = server.admin();
+    let ask = |ids: &[&str], secret: &str| admin.post("/v1/locks", json!({ "ids": ids, "secret": secret }));
+    let (spent, held) = ("a-secret-that-ended", "a-secret-that-lives");
+    let b = ask(&["b"], spent).is(201);
+    admin.ask("DELETE", "/v1/locks/b").header("Lock-Token", &b.text("token")).send().is(204);
+    ask(&["a", "b"], spent).refuses(412, "lock_lost");
+    assert_eq!(admin.get("/v1/locks/a").is(200)["state"], "free");
+    ask(&["c"], held).is(201);
+    ask(&["c", "d"], held).refuses(400, "invalid_request");
+    assert_eq!(ask(&["c"], held).is(200)["outcome"], "replayed");
+
+    let wish = json!({ "fence": 2, "delay_ms": 0, "reason": "stuck" });
+    let first = admin.post_once("r", "/v1/locks/c/revoke", wish.clone()).is(200);
+    admin.post("/v1/locks/c", json!({})).is(201);
+    let again = admin.post_once("r", "/v1/locks/c/revoke", wish.clone()).is(200);
+    assert_eq!((first.was_replayed(), again.was_replayed()), (false, true));
+    assert_eq!(first.json, again.json);
+    admin.post("/v1/locks/c/revoke", wish).refuses(409, "lock_changed");
+}

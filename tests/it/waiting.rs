@@ -313,6 +313,51 @@ fn at_shutdown_everyone_who_waits_is_told_and_nobody_is_granted() {
     assert!(book.lock("job").is_none());
 }
 
+/// A client who has gone, or comes to have.
+fn client(here: &Arc<AtomicBool>) -> Envelope {
+    let here = Arc::clone(here);
+    Envelope { alive: Some(Arc::new(move || here.load(SeqCst))), ..waiting(10_000) }
+}
+
+#[test]
+fn who_has_gone_before_its_turn_comes_is_granted_nothing() {
+    let book = book();
+    let gone = Arc::new(AtomicBool::new(false));
+    let outcome = book.submit(client(&gone), acquire("job", "ann"));
+    assert_eq!(name(&outcome.result), Name::Busy);
+    assert!(book.lock("job").is_none());
+}
+
+#[test]
+fn a_grant_that_one_was_told_of_is_not_taken_back_because_another_was_not() {
+    let book = book();
+    let grant = book.acquire("job", "ann").unwrap();
+    assert_eq!(book.acquire("job", "ann").unwrap().how, How::Replayed);
+    let take_back = || book.must(Command::TakeBack(grant.token.clone()));
+    take_back();
+    assert!(book.lock("job").is_some(), "the repeat was told of it");
+    take_back();
+    assert!(book.lock("job").is_none(), "nobody was");
+    book.assert_sound();
+}
+
+#[test]
+fn who_asks_again_takes_a_place_like_everybody_else() {
+    let book = book_with(|options| options.room = Room { total: 20, per_lock: 20 });
+    book.acquire("job", "ann").unwrap();
+    let here = Arc::new(AtomicBool::new(true));
+    let again = |count: usize| (0..count).map(|_| (client(&here), acquire("job", "ben"))).collect::<Vec<_>>();
+    std::thread::scope(|scope| {
+        let _nobody_hangs = Dismissed(&book);
+        let all = scope.spawn(|| book.submit_all(again(30)));
+        book.until_parked(1);
+        book.advance(10_000);
+        let names: Vec<Name> = all.join().unwrap().iter().map(|one| name(&one.result)).collect();
+        assert_eq!(names.iter().filter(|name| **name == Name::Busy).count(), 14, "sixteen wait for one answer at most");
+        assert_eq!(names.iter().filter(|name| **name == Name::Locked).count(), 16);
+    });
+}
+
 #[test]
 fn a_full_queue_is_busy_at_once() {
     let book = book_with(|options| options.queue = 1);
@@ -323,7 +368,7 @@ fn a_full_queue_is_busy_at_once() {
     // The writer asks whether the client is still there, and the client takes its time to say so.
     let slow = move || {
         asked.send(()).unwrap();
-        answered.lock().unwrap().recv().is_ok()
+        answered.lock().unwrap().recv().is_err() // once nobody will send anything
     };
     let slow = Envelope { alive: Some(Arc::new(slow)), ..waiting(10_000) };
     std::thread::scope(|scope| {
@@ -337,7 +382,7 @@ fn a_full_queue_is_busy_at_once() {
         for _ in 0..2 {
             assert_eq!(name(&outcomes.recv().unwrap().result), Name::Busy);
         }
-        answer.send(()).unwrap();
+        drop(answer);
         outcomes.recv().unwrap().result.unwrap();
         assert!(both.join().unwrap().iter().all(|answer| answer.result.is_ok()));
     });

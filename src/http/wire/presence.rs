@@ -3,14 +3,14 @@
 use std::net::TcpStream;
 use std::sync::{Arc, Weak};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv};
 
 /// Tells whether the client of a request is still there.
 ///
-/// It is gone when its socket reads end-of-file (it closed, or half of it) or an error, and when the connection has
-/// ended here. Asking never blocks and consumes nothing. A client that sent more requests behind this one counts as
-/// there until they are read, because the end-of-file stands behind them.
+/// It is gone when its socket has seen the end of what it sends (it closed, or half of it) or an error, and when the
+/// connection has ended here; whatever it sent before that and nobody has read changes nothing. Asking never blocks and
+/// consumes nothing.
 ///
 /// It holds no descriptor: keeping one does not keep a connection open.
 #[derive(Clone)]
@@ -30,10 +30,11 @@ impl Presence {
     pub fn is_here(&self) -> bool {
         let Some(stream) = &self.0 else { return true };
         let Some(stream) = stream.upgrade() else { return false };
-        let mut byte = [0u8; 1];
-        match recv(&*stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, count)) => count > 0,
-            Err(error) => matches!(error, Errno::AGAIN | Errno::INTR),
+        let ended = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL;
+        let mut socket = [PollFd::new(&*stream, PollFlags::RDHUP)];
+        match poll(&mut socket, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(_) => !socket[0].revents().intersects(ended),
+            Err(error) => error == Errno::INTR,
         }
     }
 }

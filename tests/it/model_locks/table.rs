@@ -55,9 +55,16 @@ impl Model {
 
     pub fn acquire(&mut self, ask: &Ask, secret: &str, now: i64) -> Result<How, Name> {
         let ids: Vec<String> = ask.ids.iter().map(|id| id.to_string()).collect();
-        if let Some(fence) = self.granted.get(&(ids[0].clone(), secret.to_owned())) {
-            let token = Token { fence: *fence, secret: secret.to_owned(), ids };
-            return if self.holds_all(&token) { Ok(How::Replayed) } else { Err(Name::LockLost) };
+        let granted = |id: &String| self.granted.get(&(id.clone(), secret.to_owned())).copied();
+        let fences: BTreeSet<Option<i64>> = ids.iter().map(granted).collect();
+        let held = |id: &String| {
+            granted(id).is_none_or(|fence| self.holds(id, &Token { fence, secret: secret.to_owned(), ids: Vec::new() }))
+        };
+        match fences.len() {
+            _ if !ids.iter().all(held) => return Err(Name::LockLost),
+            1 if fences.contains(&None) => {}
+            1 => return Ok(How::Replayed),
+            _ => return Err(Name::InvalidRequest),
         }
         if ids.iter().any(|id| self.rows.get(id).is_some_and(|lease| !lease.is_stale(now))) {
             return Err(Name::Locked);

@@ -34,6 +34,17 @@ fn a_client_that_closed_its_half_counts_as_gone() {
 }
 
 #[test]
+fn what_a_client_sent_before_it_left_does_not_keep_it_here() {
+    let scene = Scene::new();
+    let mut client = scene.waiting_client();
+    client.send("\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
+    let presence = presence(&scene);
+    assert!(presence.is_here());
+    drop(client);
+    until(|| !presence.is_here());
+}
+
+#[test]
 fn asking_for_presence_consumes_nothing() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
