@@ -24,11 +24,8 @@ impl Money {
     /// Reads 1 to 13 digits, optionally a point and one or two more: 0.01 … 1000000000000.00.
     /// Takes only what it can hold exactly; rounding is the caller's decision.
     pub fn parse(text: &str) -> Result<Money, Error> {
-        let amount = plain_decimal(text)
-            .ok_or_else(|| invalid("an amount is 1 to 13 digits, optionally a point and one or two more"))?;
-        whole_cents(amount)
-            .and_then(Money::from_cents)
-            .ok_or_else(|| invalid("an amount is between 0.01 and 1000000000000.00"))
+        let cents = plain_decimal(text).and_then(whole_cents);
+        cents.and_then(Money::from_cents).ok_or_else(|| invalid(text))
     }
 
     /// The amount of that many cents, if it is one a request may name.
@@ -135,7 +132,14 @@ fn whole_cents(mut amount: Decimal) -> Option<i64> {
     i64::try_from(amount.mantissa()).ok()
 }
 
-fn invalid(detail: &str) -> Error {
+/// How much is shown of what is no amount.
+const SHOWN_MAX: usize = 40;
+
+fn invalid(text: &str) -> Error {
+    let shown: String = text.chars().take(SHOWN_MAX).collect();
+    let detail = format!(
+        "{shown:?} is no amount: 1 to 13 digits, optionally a point and one or two more, from 0.01 to 1000000000000.00"
+    );
     Error::new(crate::error::Name::InvalidAmount, detail)
 }
 

@@ -7,6 +7,7 @@ use super::progress::Bar;
 use super::serve::take;
 use super::verify::text;
 use super::{Common, Desk, show};
+use crate::clock::{Clock, rfc3339};
 use crate::http::file::report_json;
 use crate::store::audit::Report;
 use crate::store::{Failed, Progress, backup};
@@ -63,6 +64,8 @@ impl Backup {
         body["code"] = json!(200);
         body["msg"] = json!(format!("backed up to {}", self.file.display()));
         body["bytes"] = json!(bytes);
+        body["file"] = json!(self.file);
+        body["at"] = json!(rfc3339(Clock::Machine.wall_ms()));
         tell(desk.json, &body)
     }
 

@@ -104,7 +104,7 @@ impl Door {
     fn to(url: &str, token: Option<String>) -> Result<Door, Trouble> {
         if !url.starts_with("http://") {
             return Err(Trouble::usage(format!(
-                "{url} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
+                "{url:?} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
             )));
         }
         Ok(Door::Url { base: url.trim_end_matches('/').to_owned(), token })

@@ -54,8 +54,21 @@ pub fn json(argument: &str) -> Result<serde_json::Value, Trouble> {
 fn line() -> Result<String, Trouble> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
-    read.map_err(|error| Trouble::unreachable(format!("cannot read standard input: {error}")))?;
-    Ok(line.trim().to_owned())
+    match read.map_err(|error| Trouble::unreachable(format!("cannot read standard input: {error}")))? {
+        0 => Err(Trouble::usage("standard input ended before every `-` had its line")),
+        _ => Ok(line.trim().to_owned()),
+    }
+}
+
+/// The longest a request waits for a lock, in seconds.
+const WAIT_S_MAX: u32 = 30;
+
+/// `5` or `5s`: whole seconds, for clap.
+pub fn wait(text: &str) -> Result<u32, String> {
+    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    seconds
+        .filter(|seconds| *seconds <= WAIT_S_MAX)
+        .ok_or_else(|| format!("write it as whole seconds, {WAIT_S_MAX} at most"))
 }
 
 /// What an option says, for clap; `-` says the next line of standard input.

@@ -97,6 +97,9 @@ pub struct History {
     /// Up to that time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
+    /// desc (newest first) or asc [default: desc]
+    #[arg(long)]
+    order: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
@@ -110,7 +113,7 @@ impl History {
             None => Call::get(&["v1", "entries"]),
         };
         let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
-        let list = list.query("until", self.until.as_ref());
+        let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
         self.paging.run(desk, &list, |rows| entries(rows, user.as_deref()))
     }
 }

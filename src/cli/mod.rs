@@ -70,13 +70,13 @@ pub struct Common {
 }
 
 /// What every command that changes something takes.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct Changing {
     /// Your name for this intention: the same key again gives the same answer and does nothing twice
     #[arg(long, value_name = "KEY", value_parser = input::key)]
     key: Option<String>,
-    /// How long to wait for somebody else's lock, at most 30 [default: 10]
-    #[arg(long, value_name = "SECONDS")]
+    /// How long to wait for somebody else's lock, such as 5 or 5s, at most 30 [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = input::wait)]
     wait: Option<u32>,
     /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Others on this machine can see a token
     /// that stands here itself
@@ -210,9 +210,22 @@ impl Desk {
         } else if answer.is_good() {
             show::print(&text(&answer.body))?;
         } else {
-            show::complain(&show::problem(&answer.body));
+            show::complain(&(show::problem(&answer.body) + advice(answer)));
         }
         Ok(exit)
+    }
+}
+
+/// What would help at the shell.
+fn advice(answer: &Answer) -> &'static str {
+    let own_lock =
+        || door::environment("CASHBOX_LOCK_ID").is_some_and(|id| id.to_str() == answer.body["lock"].as_str());
+    if answer.refuses_as("unauthenticated") {
+        " (give it with --token-file FILE, or in CASHBOX_TOKEN)"
+    } else if answer.refuses_as("locked") && own_lock() {
+        " (that is the lock this command runs under: prove it with --lock-token @$CASHBOX_LOCK_TOKEN_FILE)"
+    } else {
+        ""
     }
 }
 
@@ -239,9 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_dash_is_an_argument_and_a_negative_amount_is_none() {
+    fn a_lone_dash_is_an_argument_and_a_negative_number_gets_to_hear_why_not() {
         assert!(parse("cashbox recharge - -").is_ok());
-        assert!(parse("cashbox recharge alice -5").is_err());
+        assert!(parse("cashbox recharge alice -5").is_ok());
+        assert!(parse("cashbox recharge alice -x").is_err());
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub struct Recharge {
     /// Whose wallet
     user: String,
     /// How much, such as 120 or 99.50
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     note: Note,
@@ -64,6 +65,7 @@ pub struct Withdraw {
     /// Whose wallet
     user: String,
     /// How much
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     note: Note,
@@ -83,6 +85,7 @@ pub struct Pay {
     /// Who pays
     user: String,
     /// The price, before the coupon
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     /// A coupon of the payer's
     #[arg(long, value_name = "CODE", value_parser = input::option)]
@@ -111,6 +114,7 @@ pub struct Transfer {
     /// Who receives; the wallet must exist
     to: String,
     /// How much
+    #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
     note: Note,
@@ -131,6 +135,7 @@ pub struct Refund {
     /// The entry to give back
     entry: String,
     /// How much of it [default: all that is left]
+    #[arg(allow_negative_numbers = true)]
     amount: Option<String>,
     #[command(flatten)]
     note: Note,

@@ -43,7 +43,7 @@ pub struct Serve {
     #[arg(long)]
     open: bool,
     /// A name this host goes by; may be repeated
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
     /// Users may not recharge their own wallets
     #[arg(long)]
@@ -74,6 +74,14 @@ pub struct Serve {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let found = text.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
     found.ok_or_else(|| "write it as ADDR:PORT, such as 127.0.0.1:8866".to_owned())
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+    let is_name = !text.is_empty() && text.bytes().all(plain);
+    is_name
+        .then(|| text.to_owned())
+        .ok_or_else(|| "write a name alone, such as shop.example: no http://, no port".to_owned())
 }
 
 /// Where it listens if nobody says.

@@ -28,6 +28,11 @@ pub fn complain(sentence: &str) {
 
 /// What a refusal says: the message, and the detail if it adds something.
 pub fn problem(body: &Value) -> String {
+    let item = body["index"].as_u64().map_or(String::new(), |index| format!("item {index}: "));
+    item + &sentence(body)
+}
+
+fn sentence(body: &Value) -> String {
     match (body["msg"].as_str(), body["detail"].as_str()) {
         (Some(msg), Some(detail)) if msg != detail => format!("{msg}: {detail}"),
         (Some(one), _) | (None, Some(one)) => one.to_owned(),

@@ -28,6 +28,9 @@ pub fn ask(db: &Path, question: &str) -> Result<Result<Answer, String>, OpenErro
 }
 
 fn answer(conn: &Connection, question: &str) -> Result<Answer, String> {
+    if question.trim().is_empty() {
+        return Err("there is no question".to_owned());
+    }
     let mut statement = conn.prepare(question).map_err(|error| error.to_string())?;
     if !statement.readonly() {
         return Err("it would change something, and this only looks".to_owned());
