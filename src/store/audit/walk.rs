@@ -14,8 +14,6 @@ use rusqlite::Connection;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// How many wallets are kept in mind at a time: some tens of megabytes.
-pub const WALLETS_AT_ONCE: i64 = 250_000;
 /// How often is told how far it is, in entries.
 const TELL_EVERY: i64 = 10_000;
 
@@ -27,8 +25,10 @@ struct Running {
 }
 
 /// Where the walk ended.
+#[derive(Default)]
 pub struct Walked {
     pub entries: i64,
+    pub wallets: i64,
     pub last_hash: Hash,
 }
 
@@ -69,7 +69,7 @@ pub fn walk(
         let sentence = format!("no entry has the hash {}: one up to there was rewritten or taken away", hex(&hash));
         findings.add("what was there before is there still", sentence);
     }
-    Ok(Walked { entries: chain.id, last_hash: chain.hash })
+    Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
 }
 
 /// Which wallets belong together.
@@ -187,6 +187,7 @@ impl Balances {
 
 #[cfg(test)]
 mod tests {
+    use super::super::WALLETS_AT_ONCE;
     use super::*;
     use crate::command::Command;
     use crate::ledger::Note;

@@ -1,0 +1,157 @@
+//! What the audit finds when a hand that can do anything has been in the file: each kind of damage is planted with the
+//! triggers out of the way, they are put back, and it is named.
+
+use crate::attacks::lived_in;
+use crate::harness::*;
+use cashbox::command::Command;
+use cashbox::store::audit::audit;
+use cashbox::token::{Role, Wanted};
+use rusqlite::Connection;
+use std::path::Path;
+
+/// Takes all triggers away, does the damage, and puts them back.
+pub fn spoil(file: &Path, damage: impl FnOnce(&Connection)) {
+    let conn = Connection::open(file).unwrap();
+    conn.pragma_update(None, "synchronous", "OFF").unwrap();
+    conn.pragma_update(None, "foreign_keys", false).unwrap();
+    conn.pragma_update(None, "ignore_check_constraints", true).unwrap();
+    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let triggers: Vec<(String, String)> = rows.map(Result::unwrap).collect();
+    assert!(triggers.len() > 10);
+    for (name, _) in &triggers {
+        conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap();
+    }
+    damage(&conn);
+    for (_, sql) in &triggers {
+        conn.execute_batch(sql).unwrap();
+    }
+}
+
+/// Some SQL, which must change something.
+fn change(conn: &Connection, sql: &str) {
+    conn.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let changes: i64 = conn.query_row("SELECT total_changes()", [], |row| row.get(0)).unwrap();
+    assert!(changes > 0, "{sql}: changed nothing");
+}
+
+/// A lived-in book whose records say all that records can say, and an access token. It is closed.
+fn full() -> Book {
+    let mut book = lived_in();
+    let together = vec![recharge("carol", "99"), withdraw("carol", "1"), transfer("@sales", "@bank", "1")];
+    book.submit(keyed("batch"), Command::Batch(together)).result.unwrap();
+    book.submit(keyed("gift"), grant("carol", "2")).result.unwrap();
+    book.submit(keyed("tiers"), Command::SetTiers(Vec::new())).result.unwrap();
+    book.submit(keyed("too-much"), withdraw("carol", "1000")).result.unwrap_err();
+    let wanted = Wanted { role: Role::User, user: Some(user_id("bob")), expires_in_s: None, note: None };
+    book.must(Command::MintToken(wanted));
+    book.close();
+    book
+}
+
+/// What the audit finds in a copy of the book that was spoilt.
+fn found(book: &Book, damage: impl FnOnce(&Connection)) -> Vec<String> {
+    let copy = book.path().with_file_name("copy.db");
+    std::fs::copy(book.path(), &copy).unwrap();
+    spoil(&copy, damage);
+    let report = audit(&copy, None, &mut |_, _| {}).expect("the audit goes on to its end");
+    report.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.sentence)).collect()
+}
+
+fn assert_named(found: &[String], check: &str, sql: &str) {
+    let named = found.iter().any(|finding| finding.strip_prefix(check).is_some_and(|rest| rest.starts_with(": ")));
+    assert!(named, "{sql}\nshould break: {check}\nfound: {found:#?}");
+}
+
+fn assert_all_named(damages: &[(&str, &str)]) {
+    let book = full();
+    for (check, sql) in damages {
+        assert_named(&found(&book, |conn| change(conn, sql)), check, sql);
+    }
+}
+
+const FIND: &str = "SQLite finds its own structures sound";
+
+#[test]
+fn a_file_that_was_only_touched_is_sound() {
+    let book = full();
+    assert_eq!(
+        found(&book, |conn| change(conn, "UPDATE entry SET amount = amount WHERE id = 1")),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn the_audit_names_damage_to_balances_and_to_the_chain() {
+    assert_all_named(&[
+        ("each hash covers its entry and the hash before", "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
+        ("an entry states both balances after it", "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
+        ("a balance is the sum of its entries", "UPDATE wallet SET balance = balance + 1 WHERE id = 'bob'"),
+        ("the sum over all wallets is zero", "UPDATE wallet SET balance = balance + 1 WHERE id = 'bob'"),
+        ("a balance is the sum of its entries", "UPDATE wallet SET entries = entries + 1 WHERE id = 'bob'"),
+        ("a balance is the sum of its entries", "DELETE FROM wallet WHERE id = 'bob'"),
+        ("what is referred to is there", "DELETE FROM wallet WHERE id = 'bob'"),
+        ("only system wallets go below zero", "UPDATE wallet SET balance = -5 WHERE id = 'bob'"),
+        ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 2"),
+        ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 1"),
+        ("a balance is the sum of its entries", "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)"),
+        ("time never decreases along the entries", "UPDATE entry SET at = at - 1 WHERE id = 4"),
+        ("each hash covers its entry and the hash before", "UPDATE entry SET reference = 'eve' WHERE id = 4"),
+        ("each hash covers its entry and the hash before", "UPDATE entry SET made_by = 'eve' WHERE id = 9"),
+        (
+            "each hash covers its entry and the hash before",
+            "UPDATE entry SET hash = (SELECT hash FROM entry o WHERE o.id = 7 - entry.id) WHERE id IN (3, 4)",
+        ),
+        ("an entry can be read", "UPDATE entry SET kind = 'gift' WHERE id = 3"),
+        ("refunds stay within their originals", "UPDATE entry SET amount = 1999 WHERE id = 5"),
+        ("a refund goes back the way its original came", "UPDATE entry SET refunds = 3 WHERE id = 6"),
+        ("only refunds refund, and only payments are priced", "UPDATE entry SET kind = 'transfer' WHERE id = 6"),
+    ]);
+}
+
+#[test]
+fn the_audit_names_damage_to_coupons() {
+    assert_all_named(&[
+        ("a coupon counts the payments that use it", "UPDATE coupon SET uses = 0 WHERE kind = '1'"),
+        ("a coupon counts the payments that use it", "UPDATE coupon SET uses = 1 WHERE kind = '2'"),
+        (
+            "a payment's coupon is the payer's, and its terms make the price",
+            "UPDATE coupon SET amount_off = 6000 WHERE kind = '1'",
+        ),
+        ("a recharge's coupon is the one it earned", "UPDATE coupon SET user = 'bob' WHERE kind = '2'"),
+        ("a recharge's coupon is the one it earned", "UPDATE coupon SET earned_by = 3 WHERE kind = '2'"),
+        (
+            "a coupon taken back was earned by a recharge that is refunded",
+            "UPDATE coupon SET taken_by = 6 WHERE kind = '2'",
+        ),
+        ("a refunded recharge's coupon is taken back", "UPDATE coupon SET taken_by = NULL WHERE kind = '3'"),
+        ("codes of each length are counted", "DELETE FROM coupon WHERE kind = '2'"),
+        (FIND, "UPDATE coupon SET uses = 2 WHERE kind = '1'"),
+        (FIND, "UPDATE coupon_kind SET percent_off = 500 WHERE kind = '2'"),
+        (FIND, "UPDATE coupon_kind SET threshold = -5"),
+    ]);
+}
+
+#[test]
+fn the_audit_names_damage_to_idempotency_records() {
+    assert_all_named(&[
+        (FIND, "UPDATE idempotency SET request = x'00' WHERE key = 'line-0'"),
+        ("an idempotency record names an entry that is there", "UPDATE idempotency SET entry = 999 WHERE entry = 3"),
+    ]);
+}
+
+#[test]
+fn the_audit_names_damage_to_locks_and_access_tokens() {
+    assert_all_named(&[
+        (FIND, "UPDATE access_token SET role = 'king'"),
+        ("no fence is beyond the counter", "UPDATE lock_seq SET fence = 0"),
+        ("no fence is beyond the counter", "UPDATE lock SET fence = 99 WHERE id = 'job'"),
+        ("no fence is beyond the counter", "UPDATE lock_event SET fence = 99 WHERE seq = 1"),
+        (
+            "grants grow in fence",
+            "INSERT INTO lock_event (lock_id, what, fence, holder, made_by, lease_ms, at) VALUES ('job', 'created', 0, '', '', 0, 0)",
+        ),
+        ("a lease ends when it must", "UPDATE lock SET max_hold_ms = 1 WHERE id = 'job'"),
+        ("no lease is from the future", "UPDATE lock SET renew_time = renew_time + 1 WHERE id = 'job'"),
+    ]);
+}
