@@ -4,9 +4,11 @@
 use crate::attacks::lived_in;
 use crate::harness::*;
 use cashbox::command::Command;
+use cashbox::ledger::Entry;
 use cashbox::store::audit::audit;
 use cashbox::token::{Role, Wanted};
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::path::Path;
 
 /// Takes all triggers away, does the damage, and puts them back.
@@ -33,6 +35,35 @@ fn change(conn: &Connection, sql: &str) {
     conn.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     let changes: i64 = conn.query_row("SELECT total_changes()", [], |row| row.get(0)).unwrap();
     assert!(changes > 0, "{sql}: changed nothing");
+}
+
+/// Makes balances and hashes what they would be if all entries had been written as they are now.
+fn forge(conn: &Connection) {
+    let columns = "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, gross, discount, \
+                   refunds, reference, metadata, fence, hash";
+    let mut statement = conn.prepare(&format!("SELECT {columns} FROM entry ORDER BY id")).unwrap();
+    let entries: Vec<Entry> = statement.query_map([], Entry::read).unwrap().map(Result::unwrap).collect();
+    let mut wallets: HashMap<String, (i64, i64)> = HashMap::new();
+    let mut hash = [0; 32];
+    for mut entry in entries {
+        let mut moved = |wallet: &str, cents: i64| {
+            let (balance, entries) = wallets.entry(wallet.to_owned()).or_default();
+            (*balance, *entries) = (*balance + cents, *entries + 1);
+            cashbox::money::Balance::from_cents(*balance)
+        };
+        entry.from_balance = moved(entry.from.as_str(), -entry.amount.cents());
+        entry.to_balance = moved(entry.to.as_str(), entry.amount.cents());
+        entry = entry.chained_to(&hash);
+        hash = entry.hash;
+        let sql = "UPDATE entry SET from_balance = $1, to_balance = $2, hash = $3 WHERE id = $4";
+        let balances = (entry.from_balance.cents(), entry.to_balance.cents());
+        conn.execute(sql, (balances.0, balances.1, hash, entry.id.0)).unwrap();
+    }
+    conn.execute("UPDATE wallet SET balance = 0, entries = 0", []).unwrap();
+    for (wallet, (balance, entries)) in wallets {
+        let sql = "UPDATE wallet SET balance = $1, entries = $2 WHERE id = $3";
+        conn.execute(sql, (balance, entries, wallet)).unwrap();
+    }
 }
 
 /// A lived-in book whose records say all that records can say, and an access token. It is closed.
@@ -71,6 +102,8 @@ fn assert_all_named(damages: &[(&str, &str)]) {
 }
 
 const FIND: &str = "SQLite finds its own structures sound";
+const WAY: &str = "money goes the way of its kind";
+const NOTE: &str = "a note fits";
 
 #[test]
 fn a_file_that_was_only_touched_is_sound() {
@@ -79,6 +112,7 @@ fn a_file_that_was_only_touched_is_sound() {
         found(&book, |conn| change(conn, "UPDATE entry SET amount = amount WHERE id = 1")),
         Vec::<String>::new()
     );
+    assert_eq!(found(&book, forge), Vec::<String>::new());
 }
 
 #[test]
@@ -91,7 +125,13 @@ fn the_audit_names_damage_to_balances_and_to_the_chain() {
         ("a balance is the sum of its entries", "UPDATE wallet SET entries = entries + 1 WHERE id = 'bob'"),
         ("a balance is the sum of its entries", "DELETE FROM wallet WHERE id = 'bob'"),
         ("what is referred to is there", "DELETE FROM wallet WHERE id = 'bob'"),
+        ("what is referred to is there", "UPDATE coupon SET user = 'nobody' WHERE kind = '2'"),
+        ("what is referred to is there", "INSERT INTO recharge_tier VALUES (1, '9')"),
         ("only system wallets go below zero", "UPDATE wallet SET balance = -5 WHERE id = 'bob'"),
+        ("the system's wallets are there", "DELETE FROM wallet WHERE id = '@holds'"),
+        ("a wallet has a name", "INSERT INTO wallet VALUES ('@evil', 0, 0, 0)"),
+        ("a wallet has a name", "INSERT INTO wallet VALUES ('a/b', 0, 0, 0)"),
+        ("a wallet has a name", "INSERT INTO wallet VALUES (CAST(x'ff' AS TEXT), 0, 0, 0)"),
         ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 2"),
         ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 1"),
         ("a balance is the sum of its entries", "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)"),
@@ -107,6 +147,98 @@ fn the_audit_names_damage_to_balances_and_to_the_chain() {
         ("a refund goes back the way its original came", "UPDATE entry SET refunds = 3 WHERE id = 6"),
         ("only refunds refund, and only payments are priced", "UPDATE entry SET kind = 'transfer' WHERE id = 6"),
     ]);
+}
+
+#[test]
+fn the_audit_names_numbers_beyond_all_bounds() {
+    assert_all_named(&[
+        ("an entry states both balances after it", "UPDATE entry SET to_balance = 9223372036854775807 WHERE id = 1"),
+        ("an entry states both balances after it", "UPDATE entry SET from_balance = -9223372036854775808 WHERE id = 1"),
+        ("a balance is the sum of its entries", "UPDATE wallet SET balance = 9223372036854775807"),
+        ("the sum over all wallets is zero", "UPDATE wallet SET balance = 9223372036854775807"),
+        ("entries are numbered without gaps", "UPDATE entry SET id = 9223372036854775807 WHERE id = 12"),
+        ("entries are numbered without gaps", "UPDATE entry SET id = -9223372036854775808 WHERE id = 12"),
+        (
+            "refunds stay within their originals",
+            "UPDATE entry SET amount = 9223372036854775807, refunds = 5, kind = 'refund' WHERE id IN (6, 8)",
+        ),
+        ("a price is what is paid and the discount", "UPDATE entry SET discount = 9223372036854775807 WHERE id = 4"),
+        (
+            "a payment's coupon is the payer's, and its terms make the price",
+            "UPDATE coupon SET amount_off = NULL, percent_off = 9223372036854775807 WHERE kind = '1'",
+        ),
+        ("a lease ends when it must", "UPDATE lock SET expire_ms = 9223372036854775807, max_hold_ms = 1"),
+    ]);
+}
+
+#[test]
+fn the_audit_names_an_entry_that_nobody_can_have_made_though_every_hash_is_right() {
+    let book = full();
+    let forgeries: &[(&str, &str)] = &[
+        (WAY, "UPDATE entry SET from_wallet = '@holds' WHERE id = 3"),
+        (WAY, "UPDATE entry SET from_wallet = 'alice' WHERE id = 3"),
+        (WAY, "UPDATE entry SET to_wallet = 'alice' WHERE id = 9"),
+        (WAY, "UPDATE entry SET to_wallet = '@holds' WHERE id = 9"),
+        (WAY, "UPDATE entry SET to_wallet = '@bank' WHERE id = 4"),
+        (WAY, "UPDATE entry SET to_wallet = from_wallet WHERE id = 5"),
+        (WAY, "UPDATE entry SET to_wallet = '@bank' WHERE id = 5; UPDATE entry SET from_wallet = '@bank' WHERE id = 6"),
+        (WAY, "UPDATE entry SET from_wallet = '@bank' WHERE id = 5; UPDATE entry SET to_wallet = '@bank' WHERE id = 6"),
+        (
+            "a wallet has a name",
+            "INSERT INTO wallet VALUES ('@Bank', 0, 0, 0); UPDATE entry SET from_wallet = '@Bank' WHERE id = 3",
+        ),
+        (
+            "only system wallets go below zero",
+            "UPDATE entry SET kind = 'withdraw', from_wallet = 'carol', to_wallet = '@bank', amount = 1 WHERE id = 3",
+        ),
+        (
+            "only refunds refund, and only payments are priced",
+            "UPDATE entry SET gross = amount, discount = 0 WHERE id = 3",
+        ),
+        ("a coupon is used by a payment or earned by a recharge", "UPDATE entry SET coupon = 'ABCD' WHERE id = 9"),
+        ("a price is what is paid and the discount", "UPDATE entry SET discount = 9999 WHERE id = 4"),
+        ("a price is what is paid and the discount", "UPDATE entry SET gross = 1, discount = 2 WHERE id = 4"),
+        ("a payment without a coupon has no discount", "UPDATE entry SET coupon = NULL WHERE id = 4"),
+        ("a payment without a coupon has no discount", "UPDATE entry SET discount = -9999 WHERE id = 4"),
+        (FIND, "UPDATE entry SET discount = -9999, gross = amount - 9999 WHERE id = 4"),
+        ("a refund comes after its original", "UPDATE entry SET refunds = 6 WHERE id = 6"),
+        ("no fence is beyond the counter", "UPDATE entry SET fence = 99 WHERE id = 9"),
+        ("fences are numbered from 1", "UPDATE entry SET fence = 0 WHERE id = 9"),
+        ("fences are numbered from 1", "UPDATE entry SET fence = -7 WHERE id = 9"),
+        ("an entry is made at some time", "UPDATE entry SET at = -1 WHERE id = 1"),
+        ("an entry is made at some time", "UPDATE entry SET at = 253402300800000 WHERE id = 12"),
+        ("somebody makes an entry", "UPDATE entry SET made_by = '' WHERE id = 9"),
+        ("somebody makes an entry", "UPDATE entry SET made_by = char(27) || '[31m' WHERE id = 9"),
+        (NOTE, "UPDATE entry SET reference = hex(zeroblob(128)) WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = '{oops' WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = 'null' WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = '[]' WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = '{\"a\":{\"b\":1}}' WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = json_object('a', hex(zeroblob(251))) WHERE id = 1"),
+        (NOTE, "UPDATE entry SET metadata = json_object(hex(zeroblob(21)), 'a') WHERE id = 1"),
+        (
+            NOTE,
+            "UPDATE entry SET metadata = (SELECT json_group_object('n' || value, 'a') FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21]')) WHERE id = 1",
+        ),
+        (
+            "a coupon is used after it was earned and before it is taken back",
+            "UPDATE coupon SET uses = 1 WHERE kind = '3'; \
+             UPDATE entry SET kind = 'pay', to_wallet = '@sales', discount = 1000, gross = amount + 1000, \
+             coupon = (SELECT code FROM coupon WHERE kind = '3') WHERE id = 9",
+        ),
+        (
+            "a coupon is used after it was earned and before it is taken back",
+            "UPDATE coupon SET earned_by = 7 WHERE kind = '1'",
+        ),
+    ];
+    for (check, sql) in forgeries {
+        let found = found(&book, |conn| {
+            change(conn, sql);
+            forge(conn);
+        });
+        assert_named(&found, check, sql);
+        assert!(!found.iter().any(|finding| finding.contains("hash")), "{sql}: {found:#?}");
+    }
 }
 
 #[test]
