@@ -102,6 +102,8 @@ fn assert_all_named(damages: &[(&str, &str)]) {
 }
 
 const FIND: &str = "SQLite finds its own structures sound";
+const MADE: &str = "an idempotency record names the entry that its request made";
+const SAYS: &str = "an idempotency record says what was answered";
 const WAY: &str = "money goes the way of its kind";
 const NOTE: &str = "a note fits";
 
@@ -230,6 +232,9 @@ fn the_audit_names_an_entry_that_nobody_can_have_made_though_every_hash_is_right
             "a coupon is used after it was earned and before it is taken back",
             "UPDATE coupon SET earned_by = 7 WHERE kind = '1'",
         ),
+        (MADE, "UPDATE entry SET reference = 'eve' WHERE id = 3"),
+        (MADE, "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
+        (MADE, "UPDATE entry SET made_by = 'eve' WHERE id = 3"),
     ];
     for (check, sql) in forgeries {
         let found = found(&book, |conn| {
@@ -268,7 +273,38 @@ fn the_audit_names_damage_to_coupons() {
 fn the_audit_names_damage_to_idempotency_records() {
     assert_all_named(&[
         (FIND, "UPDATE idempotency SET request = x'00' WHERE key = 'line-0'"),
-        ("an idempotency record names an entry that is there", "UPDATE idempotency SET entry = 999 WHERE entry = 3"),
+        (MADE, "UPDATE idempotency SET request = zeroblob(16) WHERE key = 'line-2'"),
+        (MADE, "UPDATE idempotency SET entry = 999 WHERE entry = 3"),
+        (MADE, "UPDATE idempotency SET entry = -1 WHERE entry = 3"),
+        (MADE, "UPDATE idempotency SET entry = 3 WHERE entry = 5"),
+        (MADE, "UPDATE idempotency SET caller = 'bob' WHERE entry = 3"),
+        (
+            MADE,
+            "INSERT INTO idempotency SELECT caller, 'again', request, at, entry, outcome FROM idempotency WHERE entry = 3",
+        ),
+        (MADE, "UPDATE idempotency SET outcome = '{\"entry\":3,\"told\":[\"a\",\"b\"]}' WHERE entry = 3"),
+        (SAYS, "UPDATE idempotency SET request = x'00' WHERE key = 'gift'"),
+        (SAYS, "UPDATE idempotency SET outcome = '{\"entry\":4,\"told\":[\"a\",\"b\"]}' WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = '{\"entry\":1,\"told\":[\"a\"]}' WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = '{garb' WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = '1' WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = 'null', entry = NULL WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = NULL, entry = NULL WHERE key = 'line-0'"),
+        (SAYS, "UPDATE idempotency SET outcome = '[10,11,999]' WHERE key = 'batch'"),
+        (SAYS, "UPDATE idempotency SET outcome = '[10,11,0]' WHERE key = 'batch'"),
+        (SAYS, "UPDATE idempotency SET outcome = '[10,11,true]' WHERE key = 'batch'"),
+        (SAYS, "UPDATE idempotency SET outcome = '{\"coupon\":\"NONE\"}' WHERE key = 'gift'"),
+        (SAYS, "UPDATE idempotency SET outcome = '{\"coupon\":1}' WHERE key = 'gift'"),
+        (SAYS, "UPDATE idempotency SET outcome = '\"don\"' WHERE key = 'tiers'"),
+        (
+            SAYS,
+            "UPDATE idempotency SET outcome = replace(outcome, 'insufficient_funds', 'nonsense') WHERE key = 'too-much'",
+        ),
+        (
+            SAYS,
+            "UPDATE idempotency SET outcome = replace(outcome, 'insufficient_funds', 'busy') WHERE key = 'too-much'",
+        ),
+        (SAYS, "UPDATE idempotency SET outcome = replace(outcome, '\"facts\"', '\"fact\"') WHERE key = 'too-much'"),
     ]);
 }
 

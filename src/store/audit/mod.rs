@@ -3,6 +3,7 @@
 
 mod balances;
 mod entries;
+mod keys;
 mod questions;
 mod schema;
 mod state;
@@ -135,6 +136,7 @@ fn ask_everything(
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<(Walked, Hash), Error> {
     let walked = walk(view, since, WALLETS_AT_ONCE, findings, progress)?;
+    keys::check_outcomes(view, walked.entries, findings)?;
     for (check, sql) in QUESTIONS {
         findings.ask(view, check, sql)?;
     }

@@ -69,11 +69,6 @@ pub const QUESTIONS: &[(&str, &str)] = &[
          FROM code_supply s WHERE s.given <> (SELECT count(*) FROM coupon WHERE length(code) = s.length)",
     ),
     (
-        "an idempotency record names an entry that is there",
-        "SELECT 'idempotency record ' || i.key || ' of ' || i.caller || ' names entry ' || i.entry || ', which is not there'
-         FROM idempotency i LEFT JOIN entry e ON e.id = i.entry WHERE i.entry IS NOT NULL AND e.id IS NULL",
-    ),
-    (
         "no fence is beyond the counter",
         "SELECT 'fence ' || fence || ' of lock ' || id || ' is beyond the counter' FROM lock WHERE fence > (SELECT fence FROM lock_seq)
          UNION ALL SELECT 'fence ' || fence || ' of lock event ' || seq || ' is beyond the counter' FROM lock_event WHERE fence > (SELECT fence FROM lock_seq)",

@@ -2,6 +2,7 @@
 //! then the wallets against it.
 
 use super::balances::{Balances, Shares};
+use super::keys::Records;
 use super::{Findings, entries};
 use crate::error::Error;
 use crate::id::Fence;
@@ -36,6 +37,8 @@ pub fn walk(
     let last_fence = Fence(number("SELECT fence FROM lock_seq")?.unwrap_or(i64::MAX)); // that none is there is named once
     let shares = Shares::of(wallets, wallets_at_once);
     let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
+    let mut records = conn.prepare(Records::IN_ORDER)?;
+    let mut records = Records::new(records.query([])?);
     for share in 0..shares.count {
         let mut balances = Balances::of_share(share, &shares);
         let mut statement = conn.prepare(ALL_IN_ORDER)?;
@@ -52,11 +55,13 @@ pub fn walk(
             if share == 0 {
                 chain.follow(&entry, findings);
                 entries::check(&entry, last_fence, findings);
+                records.check(&entry, findings)?;
             }
             balances.move_money(&entry, findings);
         }
         sum += balances.compare(conn, findings)?;
     }
+    records.finish(findings)?;
     if sum != 0 {
         findings.add("the sum over all wallets is zero", format!("the wallets add up to {sum} cents"));
     }
