@@ -107,6 +107,9 @@ impl CouponCode {
     /// The longest there can be: of more, the number would not fit into the file.
     pub const LENGTH_MAX: usize = 12;
 
+    /// The shortest that is ever drawn.
+    pub const LENGTH_MIN: usize = 4;
+
     /// Takes a code as somebody typed it.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
         let valid =
@@ -116,6 +119,12 @@ impl CouponCode {
         } else {
             Err(Error::invalid("a coupon is named by its code, such as 7K2Q"))
         }
+    }
+
+    /// Whether it is one that can have been drawn: what was typed, or read back from a damaged file, may be any text.
+    pub(crate) fn can_be_drawn(text: &str) -> bool {
+        (CouponCode::LENGTH_MIN..=CouponCode::LENGTH_MAX).contains(&text.len())
+            && text.bytes().all(|symbol| CouponCode::ALPHABET.contains(&symbol))
     }
 
     /// A code of random `bytes`, one symbol each.

@@ -102,8 +102,11 @@ fn assert_all_named(damages: &[(&str, &str)]) {
 }
 
 const FIND: &str = "SQLite finds its own structures sound";
+const TERMS: &str = "a coupon has the terms of a coupon";
 const MADE: &str = "an idempotency record names the entry that its request made";
 const SAYS: &str = "an idempotency record says what was answered";
+const COUNTER: &str = "there is one counter of fences and one clock of leases";
+const TOKEN: &str = "an access token has a role, and a user if that is its role";
 const WAY: &str = "money goes the way of its kind";
 const NOTE: &str = "a note fits";
 
@@ -165,10 +168,12 @@ fn the_audit_names_numbers_beyond_all_bounds() {
             "UPDATE entry SET amount = 9223372036854775807, refunds = 5, kind = 'refund' WHERE id IN (6, 8)",
         ),
         ("a price is what is paid and the discount", "UPDATE entry SET discount = 9223372036854775807 WHERE id = 4"),
+        (TERMS, "UPDATE coupon SET amount_off = -9223372036854775808 WHERE kind = '1'"),
         (
             "a payment's coupon is the payer's, and its terms make the price",
             "UPDATE coupon SET amount_off = NULL, percent_off = 9223372036854775807 WHERE kind = '1'",
         ),
+        ("a lease lasts as long as one can", "UPDATE lock SET expire_ms = 9223372036854775807"),
         ("a lease ends when it must", "UPDATE lock SET expire_ms = 9223372036854775807, max_hold_ms = 1"),
     ]);
 }
@@ -248,6 +253,12 @@ fn the_audit_names_an_entry_that_nobody_can_have_made_though_every_hash_is_right
 
 #[test]
 fn the_audit_names_damage_to_coupons() {
+    let coupon = |code: &str, user: &str| {
+        format!(
+            "INSERT INTO coupon VALUES ('{code}', '{user}', '2', NULL, 20, 0, 0, 0, NULL, 0, NULL); \
+             UPDATE code_supply SET given = given + 1"
+        )
+    };
     assert_all_named(&[
         ("a coupon counts the payments that use it", "UPDATE coupon SET uses = 0 WHERE kind = '1'"),
         ("a coupon counts the payments that use it", "UPDATE coupon SET uses = 1 WHERE kind = '2'"),
@@ -263,9 +274,28 @@ fn the_audit_names_damage_to_coupons() {
         ),
         ("a refunded recharge's coupon is taken back", "UPDATE coupon SET taken_by = NULL WHERE kind = '3'"),
         ("codes of each length are counted", "DELETE FROM coupon WHERE kind = '2'"),
+        ("codes of each length are counted", "DELETE FROM code_supply"),
+        ("codes of each length are counted", "UPDATE code_supply SET length = 5"),
+        ("codes of each length are counted", "DELETE FROM coupon; DELETE FROM code_supply"),
         (FIND, "UPDATE coupon SET uses = 2 WHERE kind = '1'"),
         (FIND, "UPDATE coupon_kind SET percent_off = 500 WHERE kind = '2'"),
         (FIND, "UPDATE coupon_kind SET threshold = -5"),
+        ("a tier begins above nothing", "INSERT INTO recharge_tier VALUES (0, '3')"),
+        (TERMS, "UPDATE coupon_kind SET percent_off = 500 WHERE kind = '2'"),
+        (TERMS, "UPDATE coupon_kind SET threshold = -5"),
+        (TERMS, "UPDATE coupon SET uses = 2 WHERE kind = '1'"),
+        (TERMS, "UPDATE coupon SET percent_off = 50 WHERE kind = '1'"),
+        (TERMS, "UPDATE coupon SET amount_off = NULL WHERE kind = '1'"),
+        (TERMS, "UPDATE coupon SET amount_off = 0 WHERE kind = '1'"),
+        (TERMS, "UPDATE coupon SET percent_off = 101 WHERE kind = '2'"),
+        (TERMS, "UPDATE coupon SET percent_off = 0 WHERE kind = '2'"),
+        (TERMS, "UPDATE coupon SET threshold = -1 WHERE kind = '1'"),
+        (TERMS, "UPDATE coupon SET single_use = 7 WHERE kind = '1'"),
+        ("a coupon is a user's", &coupon("FREE", "@bank")),
+        ("a coupon has a code", &coupon("free", "alice")),
+        ("a coupon has a code", &coupon("FR1E", "alice")),
+        ("a coupon has a code", &coupon("FRE", "alice")),
+        ("a coupon has a code", &coupon("FREEFREEFREEE", "alice")),
     ]);
 }
 
@@ -312,14 +342,71 @@ fn the_audit_names_damage_to_idempotency_records() {
 fn the_audit_names_damage_to_locks_and_access_tokens() {
     assert_all_named(&[
         (FIND, "UPDATE access_token SET role = 'king'"),
+        (TOKEN, "UPDATE access_token SET role = 'king'"),
+        (TOKEN, "UPDATE access_token SET role = 'admin'"),
+        (TOKEN, "UPDATE access_token SET user = 'a/b'"),
+        ("a history of locks has a name", "UPDATE lock_seq SET incarnation = 'a.b c'"),
         ("no fence is beyond the counter", "UPDATE lock_seq SET fence = 0"),
         ("no fence is beyond the counter", "UPDATE lock SET fence = 99 WHERE id = 'job'"),
         ("no fence is beyond the counter", "UPDATE lock_event SET fence = 99 WHERE seq = 1"),
+        (COUNTER, "DELETE FROM lock_seq"),
+        (COUNTER, "INSERT INTO lock_seq SELECT 2, fence, clock_ms, incarnation, boot_id, boot_offset_ms FROM lock_seq"),
+        (COUNTER, "UPDATE lock_seq SET one = 2"),
+        (COUNTER, "UPDATE lock_seq SET fence = -1"),
+        (COUNTER, "UPDATE lock_seq SET fence = (1 << 62) + 1"),
+        (COUNTER, "UPDATE lock_seq SET clock_ms = -1"),
+        (COUNTER, "UPDATE lock_seq SET clock_ms = (1 << 53) + 1"),
         (
             "grants grow in fence",
             "INSERT INTO lock_event (lock_id, what, fence, holder, made_by, lease_ms, at) VALUES ('job', 'created', 0, '', '', 0, 0)",
         ),
+        ("fences are numbered from 1", "UPDATE lock SET fence = 0 WHERE id = 'job'"),
+        ("fences are numbered from 1", "UPDATE lock_event SET fence = -5 WHERE seq = 1"),
+        ("lock events are numbered from 1 and of a kind", "UPDATE lock_event SET seq = 0 WHERE seq = 1"),
+        ("lock events are numbered from 1 and of a kind", "UPDATE lock_event SET what = 'eaten' WHERE seq = 1"),
+        ("what is revoked is over", "UPDATE lock SET secret_hash = NULL WHERE id = 'job'"),
+        ("a lease was granted", "UPDATE lock SET secret_hash = NULL, expire_ms = 0 WHERE id = 'job'"),
         ("a lease ends when it must", "UPDATE lock SET max_hold_ms = 1 WHERE id = 'job'"),
         ("no lease is from the future", "UPDATE lock SET renew_time = renew_time + 1 WHERE id = 'job'"),
+        ("a lease lasts as long as one can", "UPDATE lock SET expire_ms = 86400001 WHERE id = 'job'"),
+        ("a lease lasts as long as one can", "UPDATE lock SET grace_ms = 86400001 WHERE id = 'job'"),
+        ("a lease lasts as long as one can", "UPDATE lock SET grace_ms = -1 WHERE id = 'job'"),
+        ("a lease lasts as long as one can", "UPDATE lock SET max_hold_ms = 0 WHERE id = 'job'"),
+        ("a lease has no more locks than were granted together", "UPDATE lock SET ids = 0 WHERE id = 'job'"),
+        (
+            "a lease has no more locks than were granted together",
+            "UPDATE lock SET fence = (SELECT max(fence) FROM lock)",
+        ),
+        ("a lock has a name", "UPDATE lock SET id = 'wallet/@bank' WHERE id = 'job'"),
+        ("a lock has a name", "UPDATE lock SET id = char(10) WHERE id = 'job'"),
+        ("a lock has a name", "UPDATE lock SET id = '' WHERE id = 'job'"),
+        ("a lock has a name", "UPDATE lock SET id = hex(zeroblob(128)) WHERE id = 'job'"),
+        ("a lease was granted", "UPDATE lock SET secret_hash = zeroblob(32) WHERE id = 'job'"),
+        ("a lease was granted", "UPDATE lock SET secret_hash = substr(secret_hash, 1, 16) WHERE id = 'job'"),
+        ("a lease was granted", "UPDATE lock SET id = 'another' WHERE id = 'job'"),
+        ("a lease was granted", "DELETE FROM lock_event WHERE lock_id = 'job'"),
+        ("a lease was granted", "UPDATE lock_event SET what = 'released' WHERE lock_id = 'job'"),
     ]);
+}
+
+#[test]
+fn whatever_a_column_holds_the_audit_comes_to_its_end() {
+    let book = full();
+    let conn = Connection::open(book.path()).unwrap();
+    let sql = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'";
+    let mut statement = conn.prepare(sql).unwrap();
+    let columns = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let columns: Vec<(String, String)> = columns.map(Result::unwrap).collect();
+    assert!(columns.len() > 70, "every table was found");
+    let mut planted = 0;
+    for (table, column) in columns {
+        for value in ["NULL", "-9223372036854775808", "9223372036854775807", "''", "CAST(x'00ff' AS TEXT)", "x'ff'"] {
+            let copy = book.path().with_file_name("copy.db");
+            std::fs::copy(book.path(), &copy).unwrap();
+            let sql = format!("UPDATE OR IGNORE {table} SET {column} = {value}");
+            spoil(&copy, |conn| planted += conn.execute(&sql, []).unwrap_or(0).min(1)); // or such a thing cannot stand there
+            audit(&copy, None, &mut |_, _| {}).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    }
+    assert!(planted > 150, "{planted} values were planted");
 }

@@ -2,8 +2,10 @@
 //! has the file, in memory that does not grow with it.
 
 mod balances;
+mod coupons;
 mod entries;
 mod keys;
+mod locks;
 mod questions;
 mod schema;
 mod state;
@@ -137,6 +139,8 @@ fn ask_everything(
 ) -> Result<(Walked, Hash), Error> {
     let walked = walk(view, since, WALLETS_AT_ONCE, findings, progress)?;
     keys::check_outcomes(view, walked.entries, findings)?;
+    coupons::check(view, findings)?;
+    locks::check(view, findings)?;
     for (check, sql) in QUESTIONS {
         findings.ask(view, check, sql)?;
     }

@@ -63,10 +63,45 @@ pub const QUESTIONS: &[(&str, &str)] = &[
         "SELECT DISTINCT 'coupon ' || c.code || ' was earned by entry ' || c.earned_by || ', which is refunded, and was not taken back'
          FROM coupon c JOIN entry r ON r.refunds = c.earned_by WHERE c.taken_by IS NULL",
     ),
+    ("a tier begins above nothing", "SELECT 'a tier begins at ' || from_amount FROM recharge_tier WHERE from_amount < 1"),
     (
         "codes of each length are counted",
-        "SELECT 'codes of length ' || s.length || ' were given ' || s.given || ' times; there are ' || (SELECT count(*) FROM coupon WHERE length(code) = s.length)
-         FROM code_supply s WHERE s.given <> (SELECT count(*) FROM coupon WHERE length(code) = s.length)",
+        "SELECT 'codes of length ' || length || ' were given ' || coalesce(s.given, 'no') || ' times; there are ' || coalesce(t.codes, 0)
+         FROM code_supply s FULL JOIN (SELECT length(code) AS length, count(*) AS codes FROM coupon GROUP BY 1) t USING (length)
+         WHERE s.given IS NOT coalesce(t.codes, 0)
+         UNION ALL SELECT 'codes of no length are counted' WHERE NOT EXISTS (SELECT 1 FROM code_supply)",
+    ),
+    (
+        "there is one counter of fences and one clock of leases",
+        "SELECT 'there are ' || count(*) || ' of them' FROM lock_seq HAVING count(*) <> 1
+         UNION ALL SELECT 'it is row ' || one FROM lock_seq WHERE one <> 1
+         UNION ALL SELECT 'the counter says ' || fence FROM lock_seq WHERE fence NOT BETWEEN 0 AND 1 << 62
+         UNION ALL SELECT 'the clock says ' || clock_ms FROM lock_seq WHERE clock_ms NOT BETWEEN 0 AND 1 << 53",
+    ),
+    (
+        "a history of locks has a name",
+        "SELECT 'it is called ' || incarnation FROM lock_seq WHERE length(incarnation) <> 16 OR incarnation GLOB '*[^0-9a-f]*'",
+    ),
+    (
+        "an access token has a role, and a user if that is its role",
+        "SELECT 'access token ' || id || ' has the role ' || role || ' of ' || coalesce(user, 'nobody') FROM access_token
+         WHERE role NOT IN ('user', 'teller', 'auditor', 'admin') OR (user IS NOT NULL) <> (role = 'user') OR length(secret_hash) <> 32
+           OR length(user) NOT BETWEEN 1 AND 64 OR user GLOB '*[^-A-Za-z0-9._]*' OR user IN ('.', '..')",
+    ),
+    (
+        "fences are numbered from 1",
+        "SELECT 'lock ' || id || ' has fence ' || fence FROM lock WHERE fence < 1
+         UNION ALL SELECT 'lock event ' || seq || ' has fence ' || fence FROM lock_event WHERE fence < 1",
+    ),
+    (
+        "lock events are numbered from 1 and of a kind",
+        "SELECT 'there is a lock event ' || seq || ', ' || what FROM lock_event
+         WHERE seq < 1 OR what NOT IN ('created', 'taken_over', 'released', 'revoked')",
+    ),
+    (
+        "a lease has no more locks than were granted together",
+        "SELECT 'fence ' || fence || ' has ' || count(*) || ' locks, of ' || min(ids) || ' granted' FROM lock
+         GROUP BY fence HAVING count(*) > min(ids)",
     ),
     (
         "no fence is beyond the counter",
