@@ -11,12 +11,15 @@ pub struct UserId(String);
 impl UserId {
     /// Takes a user as a client wrote it.
     pub fn parse(text: &str) -> Result<UserId, Error> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
-        let valid = (1..=64).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != "..";
-        if valid {
+        if UserId::is_valid(text) {
             return Ok(UserId(text.to_owned()));
         }
         Err(Error::new(Name::InvalidUser, "a user is 1 to 64 characters of A-Z a-z 0-9 . _ - (and not . or ..)"))
+    }
+
+    fn is_valid(text: &str) -> bool {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        (1..=64).contains(&text.len()) && text.bytes().all(plain) && text != "." && text != ".."
     }
 
     /// The user as text.
@@ -41,16 +44,23 @@ impl WalletId {
     pub const SALES: WalletId = WalletId(Cow::Borrowed("@sales"));
     /// What is reserved.
     pub const HOLDS: WalletId = WalletId(Cow::Borrowed("@holds"));
+    /// Every wallet of the system's.
+    pub const SYSTEM: [WalletId; 3] = [WalletId::BANK, WalletId::HOLDS, WalletId::SALES];
 
     /// A user's wallet or one of the system's, as a client wrote it.
     pub fn parse(text: &str) -> Result<WalletId, Error> {
-        let system = [WalletId::BANK, WalletId::SALES, WalletId::HOLDS].into_iter().find(|id| id.0 == text);
+        let system = WalletId::SYSTEM.into_iter().find(|id| id.0 == text);
         system.map_or_else(|| UserId::parse(text).map(|user| user.wallet()), Ok)
     }
 
     /// A wallet id that was read back from the file.
     pub(crate) fn stored(text: String) -> WalletId {
         WalletId(Cow::Owned(text))
+    }
+
+    /// Whether there can be such a wallet: what was read back from a damaged file may be any text.
+    pub(crate) fn is_real(&self) -> bool {
+        UserId::is_valid(&self.0) || WalletId::SYSTEM.contains(self)
     }
 
     /// Whether it belongs to the system. Only such a wallet may go below zero.
@@ -97,6 +107,9 @@ impl CouponCode {
     /// The longest there can be: of more, the number would not fit into the file.
     pub const LENGTH_MAX: usize = 12;
 
+    /// The shortest that is ever drawn.
+    pub const LENGTH_MIN: usize = 4;
+
     /// Takes a code as somebody typed it.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
         let valid =
@@ -106,6 +119,12 @@ impl CouponCode {
         } else {
             Err(Error::invalid("a coupon is named by its code, such as 7K2Q"))
         }
+    }
+
+    /// Whether it is one that can have been drawn: what was typed, or read back from a damaged file, may be any text.
+    pub(crate) fn can_be_drawn(text: &str) -> bool {
+        (CouponCode::LENGTH_MIN..=CouponCode::LENGTH_MAX).contains(&text.len())
+            && text.bytes().all(|symbol| CouponCode::ALPHABET.contains(&symbol))
     }
 
     /// A code of random `bytes`, one symbol each.

@@ -158,7 +158,7 @@ impl From<rusqlite::Error> for Error {
 /// Whether a column holds what no program of ours puts there.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::*;
-    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
 }
 
 /// Ids are stored as the text they are.

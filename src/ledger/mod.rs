@@ -62,6 +62,17 @@ pub struct Note {
     pub metadata: Option<String>,
 }
 
+impl Note {
+    /// The longest reference, in characters.
+    pub const REFERENCE_CHARS_MAX: usize = 255;
+    /// The most pairs of metadata.
+    pub const METADATA_PAIRS_MAX: usize = 20;
+    /// The longest name of a pair, in characters.
+    pub const METADATA_NAME_MAX: usize = 40;
+    /// The longest value of a pair, in characters.
+    pub const METADATA_VALUE_MAX: usize = 500;
+}
+
 /// On whose behalf a command is carried out.
 #[derive(Clone, Debug)]
 pub struct Act {

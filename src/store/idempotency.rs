@@ -121,6 +121,46 @@ fn entry_of(memo: &Value) -> Option<i64> {
     memo.as_i64().or_else(|| memo.get("entry")?.as_i64())
 }
 
+/// What a record names that has to be there.
+#[derive(Default)]
+pub(super) struct Named {
+    pub entries: Vec<i64>,
+    pub coupons: Vec<String>,
+}
+
+/// What a record with that entry and outcome names; nothing if it is none that [`record`] writes.
+pub(super) fn named_by(entry: Option<i64>, outcome: Option<&[u8]>) -> Option<Named> {
+    let Some(outcome) = outcome else {
+        return entry.map(|entry| Named { entries: vec![entry], ..Named::default() });
+    };
+    let memo: Value = serde_json::from_slice(outcome).ok()?;
+    let mut named = Named::default();
+    let is_known = !memo.is_number() && (is_refusal(&memo) || is_memo(&memo, &mut named));
+    (is_known && entry_of(&memo) == entry).then_some(named)
+}
+
+/// Whether it is what [`memo`] makes of a receipt; what it names is added.
+fn is_memo(memo: &Value, named: &mut Named) -> bool {
+    match memo {
+        Value::Number(entry) => entry.as_i64().map(|entry| named.entries.push(entry)).is_some(),
+        Value::String(word) => word == "done",
+        Value::Array(memos) => memos.iter().all(|memo| is_memo(memo, named)),
+        Value::Object(fields) => match (fields.len(), &memo["entry"], &memo["coupon"]) {
+            (2, Value::Number(_), _) => told(&memo["told"]).is_ok() && is_memo(&memo["entry"], named),
+            (1, _, Value::String(code)) => {
+                named.coupons.push(code.clone());
+                true
+            }
+            _ => false,
+        },
+        Value::Null | Value::Bool(_) => false,
+    }
+}
+
+fn is_refusal(memo: &Value) -> bool {
+    memo.as_object().is_some_and(|fields| fields.len() == 3) && refusal(memo).is_some_and(|no| no.name.is_refusal())
+}
+
 fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
     let unknown = || Error::internal(format!("an idempotency record says {memo}"));
     Ok(match (command, memo) {

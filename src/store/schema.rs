@@ -9,7 +9,7 @@ use std::path::Path;
 pub const APPLICATION_ID: i32 = 0x6361_7368;
 
 /// The whole current schema.
-const SCHEMA: &str = include_str!("../../schema.sql");
+pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// What makes each earlier version the next one: step 0 leads from version 1 to version 2.
 const UPGRADES: [&str; 1] = ["CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT"];

@@ -2,11 +2,13 @@
 //! [`server`] what those of the real program share, and [`shell`] those of its command line.
 
 mod attacks;
+mod audit;
 mod backup;
 mod bench;
 mod cli;
 mod crash;
 mod crash_locks;
+mod damage;
 mod dice;
 mod doubt;
 mod export;

@@ -3,12 +3,14 @@
 /// Each of these finds nothing in a sound file; each row of an unsound one is a sentence.
 pub const QUESTIONS: &[(&str, &str)] = &[
     (
-        "the sum over all wallets is zero",
-        "SELECT 'the wallets add up to ' || sum(balance) || ' cents' FROM wallet HAVING sum(balance) <> 0",
+        "the system's wallets are there",
+        "SELECT 'wallet ' || column1 || ' is missing' FROM (VALUES ('@bank'), ('@holds'), ('@sales'))
+         WHERE column1 NOT IN (SELECT id FROM wallet)",
     ),
     (
-        "only system wallets go below zero",
-        "SELECT 'wallet ' || id || ' has ' || balance || ' cents' FROM wallet WHERE balance < 0 AND substr(id, 1, 1) <> '@'",
+        "what is referred to is there",
+        "SELECT 'a row of table ' || \"table\" || ' refers to a row of table ' || parent || ' that is not there'
+         FROM (SELECT * FROM pragma_foreign_key_check('coupon') UNION ALL SELECT * FROM pragma_foreign_key_check('recharge_tier'))",
     ),
     (
         "refunds stay within their originals",
@@ -22,11 +24,6 @@ pub const QUESTIONS: &[(&str, &str)] = &[
          WHERE r.refunds IS NOT NULL AND (o.id IS NULL OR o.kind = 'refund' OR r.from_wallet <> o.to_wallet OR r.to_wallet <> o.from_wallet)",
     ),
     (
-        "only refunds refund, and only payments are priced",
-        "SELECT 'entry ' || id || ' is a ' || kind || ' with the fields of another kind' FROM entry
-         WHERE (kind = 'refund') <> (refunds IS NOT NULL) OR (kind = 'pay') <> (gross IS NOT NULL) OR (gross IS NULL) <> (discount IS NULL)",
-    ),
-    (
         "a payment's coupon is the payer's, and its terms make the price",
         "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
          FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
@@ -34,8 +31,9 @@ pub const QUESTIONS: &[(&str, &str)] = &[
            OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
     ),
     (
-        "a payment without a coupon has no discount",
-        "SELECT 'entry ' || id || ' has a discount and no coupon' FROM entry WHERE kind = 'pay' AND coupon IS NULL AND discount <> 0",
+        "a coupon is used after it was earned and before it is taken back",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' before it was earned, or after it was taken back'
+         FROM entry e JOIN coupon c ON c.code = e.coupon WHERE e.kind = 'pay' AND (c.earned_by > e.id OR c.taken_by < e.id)",
     ),
     (
         "a recharge's coupon is the one it earned",
@@ -65,20 +63,49 @@ pub const QUESTIONS: &[(&str, &str)] = &[
         "SELECT DISTINCT 'coupon ' || c.code || ' was earned by entry ' || c.earned_by || ', which is refunded, and was not taken back'
          FROM coupon c JOIN entry r ON r.refunds = c.earned_by WHERE c.taken_by IS NULL",
     ),
+    ("a tier begins above nothing", "SELECT 'a tier begins at ' || from_amount FROM recharge_tier WHERE from_amount < 1"),
     (
         "codes of each length are counted",
-        "SELECT 'codes of length ' || s.length || ' were given ' || s.given || ' times; there are ' || (SELECT count(*) FROM coupon WHERE length(code) = s.length)
-         FROM code_supply s WHERE s.given <> (SELECT count(*) FROM coupon WHERE length(code) = s.length)",
+        "SELECT 'codes of length ' || length || ' were given ' || coalesce(s.given, 'no') || ' times; there are ' || coalesce(t.codes, 0)
+         FROM code_supply s FULL JOIN (SELECT length(code) AS length, count(*) AS codes FROM coupon GROUP BY 1) t USING (length)
+         WHERE s.given IS NOT coalesce(t.codes, 0)
+         UNION ALL SELECT 'codes of no length are counted' WHERE NOT EXISTS (SELECT 1 FROM code_supply)",
     ),
     (
-        "an idempotency record names an entry that is there",
-        "SELECT 'idempotency record ' || i.key || ' of ' || i.caller || ' names entry ' || i.entry || ', which is not there'
-         FROM idempotency i LEFT JOIN entry e ON e.id = i.entry WHERE i.entry IS NOT NULL AND e.id IS NULL",
+        "there is one counter of fences and one clock of leases",
+        "SELECT 'there are ' || count(*) || ' of them' FROM lock_seq HAVING count(*) <> 1
+         UNION ALL SELECT 'it is row ' || one FROM lock_seq WHERE one <> 1
+         UNION ALL SELECT 'the counter says ' || fence FROM lock_seq WHERE fence NOT BETWEEN 0 AND 1 << 62
+         UNION ALL SELECT 'the clock says ' || clock_ms FROM lock_seq WHERE clock_ms NOT BETWEEN 0 AND 1 << 53",
+    ),
+    (
+        "a history of locks has a name",
+        "SELECT 'it is called ' || incarnation FROM lock_seq WHERE length(incarnation) <> 16 OR incarnation GLOB '*[^0-9a-f]*'",
+    ),
+    (
+        "an access token has a role, and a user if that is its role",
+        "SELECT 'access token ' || id || ' has the role ' || role || ' of ' || coalesce(user, 'nobody') FROM access_token
+         WHERE role NOT IN ('user', 'teller', 'auditor', 'admin') OR (user IS NOT NULL) <> (role = 'user') OR length(secret_hash) <> 32
+           OR length(user) NOT BETWEEN 1 AND 64 OR user GLOB '*[^-A-Za-z0-9._]*' OR user IN ('.', '..')",
+    ),
+    (
+        "fences are numbered from 1",
+        "SELECT 'lock ' || id || ' has fence ' || fence FROM lock WHERE fence < 1
+         UNION ALL SELECT 'lock event ' || seq || ' has fence ' || fence FROM lock_event WHERE fence < 1",
+    ),
+    (
+        "lock events are numbered from 1 and of a kind",
+        "SELECT 'there is a lock event ' || seq || ', ' || what FROM lock_event
+         WHERE seq < 1 OR what NOT IN ('created', 'taken_over', 'released', 'revoked')",
+    ),
+    (
+        "a lease has no more locks than were granted together",
+        "SELECT 'fence ' || fence || ' has ' || count(*) || ' locks, of ' || min(ids) || ' granted' FROM lock
+         GROUP BY fence HAVING count(*) > min(ids)",
     ),
     (
         "no fence is beyond the counter",
         "SELECT 'fence ' || fence || ' of lock ' || id || ' is beyond the counter' FROM lock WHERE fence > (SELECT fence FROM lock_seq)
-         UNION ALL SELECT 'fence ' || fence || ' of entry ' || id || ' is beyond the counter' FROM entry WHERE fence > (SELECT fence FROM lock_seq)
          UNION ALL SELECT 'fence ' || fence || ' of lock event ' || seq || ' is beyond the counter' FROM lock_event WHERE fence > (SELECT fence FROM lock_seq)",
     ),
     (

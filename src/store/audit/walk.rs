@@ -1,34 +1,25 @@
-//! The walk along the entries: numbers, times, both balances and the hash of each; then the wallets against it.
-//!
-//! What a wallet has so far is kept in memory for so many wallets at a time; a file with more of them is walked again for
-//! the others, so that the size of the file is not the size of the audit.
+//! The walk along the entries: numbers, times and the hash of each, with all that can be seen of an entry on the way;
+//! then the wallets against it.
 
-use super::Findings;
+use super::balances::{Balances, Shares};
+use super::keys::Records;
+use super::{Findings, entries};
 use crate::error::Error;
-use crate::id::WalletId;
+use crate::id::Fence;
 use crate::ledger::Entry;
 use crate::ledger::entry::ALL_IN_ORDER;
 use crate::secret::{Hash, hex};
 use crate::tx::ReadTx;
 use rusqlite::Connection;
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 
-/// How many wallets are kept in mind at a time: some tens of megabytes.
-pub const WALLETS_AT_ONCE: i64 = 250_000;
 /// How often is told how far it is, in entries.
 const TELL_EVERY: i64 = 10_000;
 
-/// What a wallet has after the entries seen so far.
-#[derive(Default, PartialEq)]
-struct Running {
-    balance: i64,
-    entries: i64,
-}
-
 /// Where the walk ended.
+#[derive(Default)]
 pub struct Walked {
     pub entries: i64,
+    pub wallets: i64,
     pub last_hash: Hash,
 }
 
@@ -40,19 +31,22 @@ pub fn walk(
     findings: &mut Findings,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<Walked, Error> {
-    let count = |sql| Ok::<i64, Error>(ReadTx::new(conn).one(sql, [], |row| row.get(0))?.unwrap_or(0));
-    let wallets = count("SELECT count(*) FROM wallet")?;
-    let entries = count("SELECT coalesce(max(id), 0) FROM entry")?;
-    let mut shares = Shares { count: (wallets / wallets_at_once + 1) as u64, hasher: RandomState::new() };
-    let (mut chain, mut seen) = (Chain::starting(since), 0);
+    let number = |sql| ReadTx::new(conn).one(sql, [], |row| row.get::<_, i64>(0));
+    let wallets = number("SELECT count(*) FROM wallet")?.unwrap_or(0);
+    let entries = number("SELECT coalesce(max(id), 0) FROM entry")?.unwrap_or(0);
+    let last_fence = Fence(number("SELECT fence FROM lock_seq")?.unwrap_or(i64::MAX)); // that none is there is named once
+    let shares = Shares::of(wallets, wallets_at_once);
+    let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
+    let mut records = conn.prepare(Records::IN_ORDER)?;
+    let mut records = Records::new(records.query([])?);
     for share in 0..shares.count {
-        let mut balances = Balances::default();
+        let mut balances = Balances::of_share(share, &shares);
         let mut statement = conn.prepare(ALL_IN_ORDER)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             seen += 1;
             if seen % TELL_EVERY == 0 {
-                progress(seen, entries * shares.count as i64);
+                progress(seen, entries.saturating_mul(shares.count as i64));
             }
             let Ok(entry) = Entry::read(row) else {
                 chain.skip(row.get(0)?, share, findings);
@@ -60,28 +54,22 @@ pub fn walk(
             };
             if share == 0 {
                 chain.follow(&entry, findings);
+                entries::check(&entry, last_fence, findings);
+                records.check(&entry, findings)?;
             }
-            balances.move_money(&entry, |wallet| shares.of(wallet) == share, findings);
+            balances.move_money(&entry, findings);
         }
-        balances.compare(conn, |wallet| shares.of(wallet) == share, findings)?;
+        sum += balances.compare(conn, findings)?;
+    }
+    records.finish(findings)?;
+    if sum != 0 {
+        findings.add("the sum over all wallets is zero", format!("the wallets add up to {sum} cents"));
     }
     if let Some(hash) = chain.sought {
         let sentence = format!("no entry has the hash {}: one up to there was rewritten or taken away", hex(&hash));
         findings.add("what was there before is there still", sentence);
     }
-    Ok(Walked { entries: chain.id, last_hash: chain.hash })
-}
-
-/// Which wallets belong together.
-struct Shares {
-    count: u64,
-    hasher: RandomState,
-}
-
-impl Shares {
-    fn of(&mut self, wallet: &WalletId) -> u64 {
-        if self.count == 1 { 0 } else { self.hasher.hash_one(wallet) % self.count }
-    }
+    Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
 }
 
 /// How far the chain is followed.
@@ -109,7 +97,7 @@ impl Chain {
 
     fn follow(&mut self, entry: &Entry, findings: &mut Findings) {
         let id = entry.id.0;
-        if id != self.id + 1 {
+        if Some(id) != self.id.checked_add(1) {
             findings.add("entries are numbered without gaps", format!("after entry {} comes entry {id}", self.id));
         }
         if entry.at < self.at {
@@ -126,67 +114,9 @@ impl Chain {
     }
 }
 
-/// What the wallets of one share have.
-#[derive(Default)]
-struct Balances(HashMap<WalletId, Running>);
-
-impl Balances {
-    fn move_money(&mut self, entry: &Entry, mut is_ours: impl FnMut(&WalletId) -> bool, findings: &mut Findings) {
-        let amount = entry.amount.cents();
-        let sides = [(&entry.from, -amount, entry.from_balance), (&entry.to, amount, entry.to_balance)];
-        for (wallet, change, stated) in sides {
-            if !is_ours(wallet) {
-                continue;
-            }
-            if !self.0.contains_key(wallet) {
-                self.0.insert(wallet.clone(), Running::default());
-            }
-            let Some(running) = self.0.get_mut(wallet) else { continue };
-            running.balance += change;
-            running.entries += 1;
-            if running.balance != stated.cents() {
-                let (id, has) = (entry.id.0, running.balance);
-                let sentence = format!("entry {id} says {wallet} has {stated} after it; the entries say {has} cents");
-                findings.add("an entry states both balances after it", sentence);
-                running.balance = stated.cents();
-            }
-        }
-    }
-
-    fn compare(
-        mut self,
-        conn: &Connection,
-        mut is_ours: impl FnMut(&WalletId) -> bool,
-        findings: &mut Findings,
-    ) -> Result<(), Error> {
-        const CHECK: &str = "a balance is the sum of its entries";
-        let mut statement = conn.prepare("SELECT id, balance, entries FROM wallet")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let Ok(wallet) = row.get::<_, WalletId>(0) else {
-                let name: String = row.get(0)?;
-                findings.add("a wallet has a name", format!("{name:?} is no name of a wallet"));
-                continue;
-            };
-            let stated = Running { balance: row.get(1)?, entries: row.get(2)? };
-            let running = if is_ours(&wallet) { self.0.remove(&wallet).unwrap_or_default() } else { continue };
-            if running != stated {
-                let sentence = format!(
-                    "wallet {wallet} says {} cents after {} entries; its entries say {} after {}",
-                    stated.balance, stated.entries, running.balance, running.entries
-                );
-                findings.add(CHECK, sentence);
-            }
-        }
-        for wallet in self.0.keys() {
-            findings.add(CHECK, format!("wallet {wallet} has entries and is not there"));
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::WALLETS_AT_ONCE;
     use super::*;
     use crate::command::Command;
     use crate::ledger::Note;
@@ -220,8 +150,9 @@ mod tests {
             (findings.0, hex(&walked.last_hash))
         };
         let (all, hash) = found(WALLETS_AT_ONCE);
-        assert_eq!(all.len(), 1, "{all:?}");
+        assert_eq!(all.len(), 2, "{all:?}");
         assert!(all[0].sentence.starts_with("wallet k says 7 cents after 2 entries"), "{all:?}");
+        assert_eq!(all[1].sentence, "the wallets add up to -193 cents");
         assert_eq!(found(5), (all, hash));
     }
 }
