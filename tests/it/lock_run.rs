@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use crate::server::until;
-use crate::shell::{Place, Running};
-use rustix::process::{Pid, Signal, test_kill_process};
+use crate::shell::{Place, Running, lives};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// `lock run ID OPTIONS -- sh -c SCRIPT`.
@@ -19,13 +19,6 @@ fn run(place: &Place, line: &str, script: &str) -> Running {
 
 fn exit_of(place: &Place, line: &str, script: &str) -> i32 {
     run(place, line, script).said().exit
-}
-
-/// Whether a process is there; one that has ended and was not waited for by its parent is not.
-fn lives(pid: &str) -> bool {
-    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
 fn state(place: &Place, id: &str) -> Value {
@@ -186,6 +179,18 @@ fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
     stopped.signal(Signal::CONT);
     let said = stopped.said();
     assert_eq!(said.exit, 123, "{}", said.err);
+}
+
+#[test]
+fn a_lease_without_grace_is_over_when_its_command_is() {
+    let place = Place::new();
+    let stopped = run(&place, "a --ttl 900ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let child = place.line_of("one");
+    stopped.signal(Signal::STOP);
+    let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true")).said();
+    assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
+    stopped.signal(Signal::CONT);
+    assert_eq!(stopped.said().exit, 123);
 }
 
 #[test]

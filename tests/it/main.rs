@@ -26,6 +26,7 @@ mod http_wallet;
 mod keys;
 mod lab;
 mod lock_events;
+mod lock_guard;
 mod lock_hand;
 mod lock_run;
 mod locks;

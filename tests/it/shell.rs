@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::server::until;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,6 +111,13 @@ impl Running {
         std::fs::read_dir(format!("/proc/{}/task", self.0.as_ref().unwrap().id())).unwrap().count()
     }
 
+    /// Its children.
+    pub fn children(&self) -> Vec<String> {
+        let id = self.0.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect()
+    }
+
     /// Whether it still runs.
     pub fn runs(&mut self) -> bool {
         self.0.as_mut().unwrap().try_wait().unwrap().is_none()
@@ -179,4 +186,11 @@ impl Drop for Serving {
         let _ = self.child.kill(); // it may have ended
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process is there; one that has ended and was not waited for by its parent is not.
+pub fn lives(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }

@@ -34,6 +34,13 @@ pub struct Terms {
     pub holder: Option<String>,
 }
 
+impl Terms {
+    /// How long a lease lasts, in milliseconds: no longer than it may be held.
+    pub fn lease_ms(&self) -> i64 {
+        self.max_hold.map_or(self.ttl, |most| self.ttl.min(most))
+    }
+}
+
 /// How long somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patience {

@@ -4,9 +4,11 @@
 
 mod acquire;
 mod control;
+mod group;
 mod guard;
 mod hand;
 mod lease;
+mod pace;
 mod run;
 
 use super::exit::{Exit, Trouble};

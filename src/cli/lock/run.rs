@@ -4,8 +4,9 @@
 //! the lock's keeper does. What the guard knows of the lease is what the wrapper last told it.
 
 use super::acquire::{Patience, Terms, acquire};
-use super::control::{Folder, News, Order, SIGNALS, Until, listen};
+use super::control::{Folder, News, Order, SIGNALLED, SIGNALS, listen};
 use super::lease::{Lease, Renewed};
+use super::pace::Pace;
 use crate::cli::door::Door;
 use crate::cli::exit::Trouble;
 use crate::cli::{Common, input, show};
@@ -34,10 +35,7 @@ pub const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by si
 const NOT_ACQUIRED: u8 = 124;
 const LOST: u8 = 123;
 const FAILED: u8 = 125;
-const SIGNALLED: i32 = 128;
 
-/// Between KILL and the moment somebody else may take over, at least, in milliseconds.
-const MARGIN_MS: i64 = 250;
 /// The longest label a lock takes.
 const LABEL_CHARS_MAX: usize = 255;
 /// How long the guard has to come up.
@@ -82,7 +80,11 @@ impl Run {
         let Some((lease, until_ms)) = self.acquire(common)? else { return Ok(NOT_ACQUIRED) };
         waiting.store(false, SeqCst);
         let lease = Arc::new(lease);
-        let ended = self.guarded(&lease, until_ms, events, &inbox);
+        let ended = if Clock::Machine.boot_ms() < self.pace().until(until_ms).term_ms {
+            self.guarded(&lease, until_ms, events, &inbox)
+        } else {
+            Ok(Ended::too_late()) // we were stopped, and another may have the lock
+        };
         lease.release();
         let ended = ended?;
         Ok(if ended.lost { LOST } else { ended.code })
@@ -109,7 +111,7 @@ impl Run {
                 id: ids[0].clone(),
                 token: token.to_owned(),
                 fence,
-                ttl_ms: terms.max_hold.map_or(terms.ttl, |most| terms.ttl.min(most)),
+                ttl_ms: terms.lease_ms(),
             };
             let until = sent + lease.ttl_ms;
             if Clock::Machine.boot_ms() - sent <= lease.ttl_ms / 10 {
@@ -144,7 +146,7 @@ impl Run {
         let folder = Folder::new().map_err(cannot("make a temporary folder"))?;
         let mut guard = Guard::start(self, lease, &folder).map_err(cannot("start the guard"))?;
         listen(&guard.line, events.clone(), Event::Guard).map_err(cannot("hear the guard"))?;
-        Order::Until(self.until(until_ms)).tell(&guard.line);
+        Order::Until(self.pace().until(until_ms)).tell(&guard.line);
         let (stop, stopped) = mpsc::channel();
         let (keeper, watcher) = (Arc::clone(lease), Arc::clone(lease));
         let (kept, watched) = (events.clone(), events);
@@ -158,15 +160,14 @@ impl Run {
             });
         });
         spawn(move || watched.send(Event::Lost(watcher.watch())));
-        let ended = guard.attend(inbox, |until_ms| self.until(until_ms));
+        let ended = guard.attend(inbox, &self.pace());
         drop(stop);
         let _ = guard.process.wait();
         ended
     }
 
-    fn until(&self, until_ms: i64) -> Until {
-        let pause_ms = self.kill_after.min(self.terms.grace - MARGIN_MS).max(0);
-        Until { term_ms: until_ms, kill_ms: until_ms + pause_ms }
+    fn pace(&self) -> Pace {
+        Pace { ttl_ms: self.terms.lease_ms(), grace_ms: self.terms.grace, kill_after_ms: self.kill_after }
     }
 }
 
@@ -175,6 +176,13 @@ struct Ended {
     code: u8,
     /// Whether the lease ended before it did.
     lost: bool,
+}
+
+impl Ended {
+    fn too_late() -> Ended {
+        show::complain("the lease ran out before the command could start, so it was not started");
+        Ended { code: NOT_ACQUIRED, lost: false }
+    }
 }
 
 /// The guard as the wrapper sees it.
@@ -219,19 +227,19 @@ impl Guard {
     }
 
     /// Tells the guard what happens until the command has ended.
-    fn attend(&mut self, inbox: &Receiver<Event>, until: impl Fn(i64) -> Until) -> Result<Ended, Trouble> {
+    fn attend(&mut self, inbox: &Receiver<Event>, pace: &Pace) -> Result<Ended, Trouble> {
         let mut lost = false;
         let mut terminal = Terminal::default();
         for event in inbox {
             match event {
-                Event::Renewed(until_ms) => Order::Until(until(until_ms)).tell(&self.line),
+                Event::Renewed(until_ms) => Order::Until(pace.until(until_ms)).tell(&self.line),
                 Event::Signal(signal) => Order::Signal(signal).tell(&self.line),
                 Event::Lost(why) => {
                     if !lost {
                         show::complain(&why);
                     }
                     lost = true;
-                    Order::End.tell(&self.line);
+                    Order::End(Clock::Machine.boot_ms() + pace.pause_ms()).tell(&self.line);
                 }
                 Event::Guard(line) => match line.as_deref().and_then(News::read) {
                     Some(News::Started(group)) => {
@@ -242,6 +250,7 @@ impl Guard {
                         show::complain(&why);
                         return Ok(Ended { code, lost });
                     }
+                    Some(News::TooLate) => return Ok(Ended::too_late()),
                     Some(News::Late) => {
                         lost = true;
                         show::complain("the lease ran out, so the command is ended");
