@@ -68,8 +68,8 @@ impl Place {
     /// A command with its words apart, which goes on in the background.
     pub fn begin(&self, words: &[&str]) -> Running {
         let mut command = self.command("");
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running(Some(command.spawn().unwrap()))
+        command.args(words);
+        Running::of(command)
     }
 
     /// Says it with `--json`, expects it done, and reads the answer.
@@ -101,6 +101,12 @@ impl From<Output> for Said {
 pub struct Running(Option<Child>);
 
 impl Running {
+    /// Begins it.
+    pub fn of(mut command: Command) -> Running {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();

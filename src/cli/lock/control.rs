@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
@@ -189,11 +189,13 @@ impl Heard {
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A new one, among temporary files.
-    pub fn new() -> io::Result<Folder> {
+    /// A new one, among temporary files, and the socket in it.
+    pub fn new() -> io::Result<(Folder, UnixListener)> {
         let path = std::env::temp_dir().join(format!("cashbox-lock-{}", secret::random_hex::<8>()));
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder(path))
+        let folder = Folder(path);
+        let listener = UnixListener::bind(Folder::socket(folder.path()))?;
+        Ok((folder, listener))
     }
 
     /// The one that the other side has made.
