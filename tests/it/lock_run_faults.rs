@@ -1,6 +1,7 @@
 //! `cashbox lock run` where something fails it: the network, the server, its guard, or whoever started it.
 
 use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::proxy::{Fate, Proxy};
@@ -162,6 +163,21 @@ fn a_server_that_hangs_keeps_nobody() {
     kill_process(hangs, Signal::CONT).unwrap();
     until(|| state(&place, "b") == "free" && state(&place, "c") == "free");
     server.stop();
+}
+
+#[test]
+fn what_is_ignored_at_the_start_stays_ignored() {
+    let place = Place::new();
+    let words = [env!("CARGO_BIN_EXE_cashbox"), "lock", "run", "a", "--", "sh", "-c"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).args(words);
+    command.arg(format!("kill -HUP $$; {PATIENT}; exit 6")).current_dir(place.0.path());
+    let running = Running::of(command);
+    place.line_of("in");
+    running.signal(Signal::HUP);
+    fs::write(place.path("go"), "").unwrap();
+    let said = running.said();
+    assert_eq!(said.exit, 6, "{}", said.err);
 }
 
 #[test]
