@@ -114,6 +114,19 @@ fn a_guard_that_is_stopped_keeps_no_revoked_command_alive() {
 }
 
 #[test]
+fn who_loses_a_lease_says_how() {
+    let place = Place::new();
+    let server = place.serve("");
+    let first = run(&place, "a --ttl 1h", PATIENT);
+    place.line_of("in");
+    let fence = &place.json("lock show a")["fence"];
+    place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
+    let said = first.said();
+    assert_eq!((said.exit, said.err.trim_end()), (123, "the lock a was lost: revoked"));
+    server.stop();
+}
+
+#[test]
 fn a_lease_that_was_waited_for_is_renewed_until_that_is_answered_and_then_used() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Broken; 4]));

@@ -136,16 +136,21 @@ impl Lease {
         let how = match (fence, state) {
             (_, "revoked") => "revoked",
             (Some(fence), _) if fence == self.fence => return None,
-            (Some(_), _) => "taken over",
+            (Some(_), _) => "ended", // and somebody else may have it now
             (None, _) => "released",
         };
         let free = answer.body["free_in_ms"].as_i64().filter(|_| how == "revoked");
         Some(Loss { why: self.lost(how), free_ms: free.map(|ms| sent + ms) })
     }
 
-    /// What is known of a loss that was seen. A watch's answer counts from before the watch began, so it is looked again.
+    /// What is known of a loss that was seen. A watch's answer counts from before the watch began, so it is looked again;
+    /// and how the lease ended, its keeper tells whoever renews it.
     fn told(&self, seen: Loss) -> Loss {
-        self.look(Duration::ZERO).unwrap_or(seen)
+        let loss = self.look(Duration::ZERO).unwrap_or(seen);
+        match self.renew(Clock::Machine.boot_ms() + LOOK_TIME.as_millis() as i64) {
+            Renewed::Lost(told) => Loss { why: told.why, ..loss },
+            Renewed::Until(_) | Renewed::NoMore | Renewed::Unknown => loss,
+        }
     }
 
     fn lost(&self, how: &str) -> String {
