@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -216,7 +217,17 @@ enum Here {
     Server(Server),
 }
 
+/// Held while this process has the file in hand.
+static IN_HAND: Mutex<()> = Mutex::new(());
+
+/// Waits until this process does not have the file in hand, and keeps it from taking it: whoever stops now is in nobody's
+/// way.
+pub fn hands_off() -> MutexGuard<'static, ()> {
+    IN_HAND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
+    let _in_hand = hands_off();
     let cannot_open = |why: OpenError| Trouble::cannot_open(db, &why);
     if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
         let why = if db.exists() { "it is empty" } else { "there is no such file" };

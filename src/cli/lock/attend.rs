@@ -3,7 +3,7 @@
 
 use super::control::{Folder, News, Order, listen};
 use super::grant::Granted;
-use super::lease::{Lease, Loss};
+use super::lease::{Lease, Loss, Renewed};
 use super::pace::Pace;
 use super::terminal::Terminal;
 use super::{LOST, NOT_ACQUIRED};
@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -47,6 +48,7 @@ pub enum Event {
 pub struct Guard {
     process: Child,
     line: UnixStream,
+    lease: Arc<Lease>,
     group: Option<Pid>,
     pace: Pace,
     /// When nothing of the command may be left.
@@ -58,7 +60,7 @@ impl Guard {
     /// Has it started, to run the command under that lease.
     pub fn start(
         command: &[OsString],
-        lease: &Lease,
+        lease: &Arc<Lease>,
         pace: Pace,
         folder: &Folder,
         listener: &UnixListener,
@@ -83,7 +85,8 @@ impl Guard {
                 Ok((line, _)) => {
                     line.set_nonblocking(false)?;
                     line.set_write_timeout(Some(TELL_TIME))?;
-                    return Ok(Guard { process, line, group: None, pace, kill_ms: 0, lost: false });
+                    let lease = Arc::clone(lease);
+                    return Ok(Guard { process, line, lease, group: None, pace, kill_ms: 0, lost: false });
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 Err(_) if process.try_wait()?.is_some() || begun.elapsed() > GUARD_COMES => {
@@ -129,6 +132,9 @@ impl Guard {
                 let _ = self.process.wait();
                 return Ok(code);
             }
+            if let Some(group) = self.group {
+                terminal.give(group); // we may have been brought to the front meanwhile
+            }
         }
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL); // nobody else would end it
@@ -157,12 +163,36 @@ impl Guard {
         Order::End(self.kill_ms).tell(&self.line);
     }
 
+    /// Continues a command that was stopped together with us, unless its lease was lost meanwhile: nobody has watched it.
+    fn go_on(&mut self, terminal: &mut Terminal) {
+        let now = Clock::Machine.boot_ms();
+        match self.lease.renew(now + SLEEP_MAX_MS) {
+            Renewed::Until(until_ms) => self.pass_on(Event::Renewed(until_ms)),
+            // Another may have the lock already, so it is not continued even to end.
+            Renewed::Lost(loss) => return self.lose(&Loss { free_ms: Some(now), ..loss }),
+            Renewed::NoMore | Renewed::Unknown => {}
+        }
+        if let Some(group) = self.group {
+            terminal.give(group);
+            let _ = kill_process_group(group, Signal::CONT);
+        }
+    }
+
     /// The exit code, if the news is the end.
     fn hear(&mut self, news: News, terminal: &mut Terminal) -> Option<u8> {
         match news {
             News::Started(group) => {
                 self.group = Pid::from_raw(group);
-                self.group.into_iter().for_each(|group| terminal.give(group));
+                None
+            }
+            News::WantsTerminal => {
+                terminal.is_wanted();
+                None
+            }
+            News::Stopped => {
+                if terminal.stop() {
+                    self.go_on(terminal);
+                }
                 None
             }
             News::Failed(code, why) => {

@@ -39,6 +39,10 @@ pub enum News {
     Failed(u8, String),
     /// The lease was over, or about to be lost, before it was started, so it was not.
     TooLate,
+    /// It was stopped with Ctrl-Z.
+    Stopped,
+    /// It was stopped for using the terminal while it did not have it.
+    WantsTerminal,
     /// The lease ran out under it.
     Late,
     /// It ended, and nothing of its group is left: its exit code.
@@ -88,6 +92,8 @@ impl News {
             News::Started(group) => format!("started {group}"),
             News::Failed(code, why) => format!("failed {code} {}", why.replace('\n', " ")),
             News::TooLate => "too-late".to_owned(),
+            News::Stopped => "stopped".to_owned(),
+            News::WantsTerminal => "wants-terminal".to_owned(),
             News::Late => "late".to_owned(),
             News::Exited(code) => format!("exited {code}"),
         }
@@ -102,6 +108,8 @@ impl News {
                 Some(News::Failed(code.parse().ok()?, why.to_owned()))
             }
             ("too-late", _) => Some(News::TooLate),
+            ("stopped", _) => Some(News::Stopped),
+            ("wants-terminal", _) => Some(News::WantsTerminal),
             ("late", _) => Some(News::Late),
             ("exited", code) => code.parse().ok().map(News::Exited),
             _ => None,
@@ -246,7 +254,15 @@ mod tests {
             assert_eq!(Order::read(&order.line()), Some(order));
         }
         let failed = News::Failed(127, "no such file: x y".to_owned());
-        for news in [News::Started(12), failed, News::TooLate, News::Late, News::signalled(Signal::TERM)] {
+        for news in [
+            News::Started(12),
+            failed,
+            News::TooLate,
+            News::Stopped,
+            News::WantsTerminal,
+            News::Late,
+            News::signalled(Signal::TERM),
+        ] {
             assert_eq!(News::read(&news.line()), Some(news));
         }
         for nonsense in ["", "until 1", "until a b", "signal 9", "end", "started", "exited 256"] {

@@ -1,6 +1,6 @@
 //! The command's process group as its guard sees it: how long it may live, and how it ends.
 
-use super::control::{Order, SIGNALLED, Until};
+use super::control::{News, Order, SIGNALLED, Until};
 use crate::clock::Clock;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, test_kill_process_group, wait};
 
@@ -49,8 +49,8 @@ impl Group {
     }
 
     fn end_by(&mut self, kill_ms: i64) {
-        if self.end_ms.is_none() {
-            self.tell(Signal::TERM);
+        if self.end_ms.is_none() && kill_ms > Clock::Machine.boot_ms() {
+            self.tell(Signal::TERM); // or it is killed at once, and if it was stopped, does nothing more
         }
         self.end_ms = Some(self.end_ms.map_or(kill_ms, |sooner| sooner.min(kill_ms)));
     }
@@ -61,14 +61,23 @@ impl Group {
         let _ = kill_process_group(self.id, Signal::CONT);
     }
 
-    /// Takes note of who has ended. When the leader has, what it leaves in its group is asked to follow.
-    pub fn reap(&mut self) {
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid == self.id {
-                self.ended = Some(status);
-                self.end();
+    /// Takes note of who has ended. When the leader has, what it leaves in its group is asked to follow. Returns what is
+    /// to be told if the leader was stopped.
+    pub fn reap(&mut self) -> Option<News> {
+        let mut news = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+            match status.stopping_signal().map(Signal::from_named_raw) {
+                _ if pid != self.id => {}
+                Some(Some(Signal::TSTP)) => news = Some(News::Stopped),
+                Some(Some(Signal::TTIN | Signal::TTOU)) => news = Some(News::WantsTerminal),
+                Some(_) => {} // by somebody who will know when to continue it
+                None => {
+                    self.ended = Some(status);
+                    self.end();
+                }
             }
         }
+        news
     }
 
     /// Whether nothing is left of it, or nothing that could be ended.

@@ -121,7 +121,9 @@ impl Ear {
             if self.orders.is_over() {
                 group.end(); // the wrapper is gone
             }
-            group.reap();
+            if let Some(news) = group.reap() {
+                news.tell(wrapper);
+            }
             if group.is_gone() {
                 return group;
             }
