@@ -36,6 +36,8 @@ pub struct Call {
     pub said: Said,
     /// How long a server has for the answer.
     pub patience: Duration,
+    /// How long all of it may take, connecting and asking again included, where that is bounded.
+    pub within: Option<Duration>,
 }
 
 /// Where a call says how long it waits.
@@ -62,6 +64,7 @@ impl Call {
             wait: Duration::ZERO,
             said: Said::Header,
             patience: PATIENCE,
+            within: None,
         }
     }
 
@@ -79,6 +82,11 @@ impl Call {
     pub fn waiting(mut self, wait: Duration, said: Said) -> Call {
         self.patience += wait;
         Call { wait, said, ..self }
+    }
+
+    /// Has its answer within that time, or none.
+    pub fn within(self, time: Duration) -> Call {
+        Call { within: Some(time), ..self }
     }
 
     /// The same call, saying that it waits so long.

@@ -13,6 +13,7 @@ use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ const ANSWER_MAX: u64 = 256 * 1024 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// Where answers come from.
+#[derive(Clone)]
 pub enum Door {
     /// A server elsewhere.
     Url {
@@ -122,9 +124,12 @@ impl Door {
     pub fn answer(&self, call: &Call) -> Result<Answer, Trouble> {
         match self {
             Door::Url { base, token } => {
-                let first = ask(base, token.as_deref(), call, call.wait);
+                let time = Time::of(call);
+                let first = ask(base, token.as_deref(), call, call.wait, &time);
                 let answer = match first {
-                    Err(Silence::Lost(_)) if call.repeatable => ask(base, token.as_deref(), call, call.wait),
+                    Err(Silence::Lost(_)) if call.repeatable && time.is_left() => {
+                        ask(base, token.as_deref(), call, call.wait, &time)
+                    }
                     other => other,
                 };
                 answer.map_err(|silence| silence.of(base))
@@ -158,8 +163,29 @@ pub fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
+/// How long a call has taken, and how long it may.
+struct Time {
+    begun: Instant,
+    within: Option<Duration>,
+}
+
+impl Time {
+    fn of(call: &Call) -> Time {
+        Time { begun: Instant::now(), within: call.within }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.within.map(|within| within.saturating_sub(self.begun.elapsed()))
+    }
+
+    fn is_left(&self) -> bool {
+        self.left().is_none_or(|left| !left.is_zero())
+    }
+}
+
 fn through_file(db: &Path, token: Option<&str>, call: &Call) -> Result<Answer, Trouble> {
-    let begun = Instant::now();
+    let time = Time::of(call);
+    let begun = time.begun;
     let mut lost = false;
     loop {
         let wait = call.wait.saturating_sub(begun.elapsed());
@@ -174,10 +200,10 @@ fn through_file(db: &Path, token: Option<&str>, call: &Call) -> Result<Answer, T
                 }
             },
         };
-        match ask(&server.url, token.or(Some(&server.token)), call, wait) {
+        match ask(&server.url, token.or(Some(&server.token)), call, wait, &time) {
             Ok(answer) => return Ok(answer),
-            Err(Silence::NotReached(_)) if begun.elapsed() < SERVER_GOES => sleep(LOOK_EVERY),
-            Err(Silence::Lost(_)) if call.repeatable && !lost => lost = true,
+            Err(Silence::NotReached(_)) if begun.elapsed() < SERVER_GOES && time.is_left() => sleep(LOOK_EVERY),
+            Err(Silence::Lost(_)) if call.repeatable && !lost && time.is_left() => lost = true,
             Err(silence) => return Err(silence.of(&server.url)),
         }
     }
@@ -191,7 +217,17 @@ enum Here {
     Server(Server),
 }
 
+/// Held while this process has the file in hand.
+static IN_HAND: Mutex<()> = Mutex::new(());
+
+/// Waits until this process does not have the file in hand, and keeps it from taking it: whoever stops now is in nobody's
+/// way.
+pub fn hands_off() -> MutexGuard<'static, ()> {
+    IN_HAND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
+    let _in_hand = hands_off();
     let cannot_open = |why: OpenError| Trouble::cannot_open(db, &why);
     if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
         let why = if db.exists() { "it is empty" } else { "there is no such file" };
@@ -215,8 +251,9 @@ fn read(body: &[u8]) -> Value {
     serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(Value::Null)
 }
 
-fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration) -> Result<Answer, Silence> {
-    words(send(base, token, &call.saying(wait))?)
+fn ask(base: &str, token: Option<&str>, call: &Call, wait: Duration, time: &Time) -> Result<Answer, Silence> {
+    let call = Call { within: time.left(), ..call.saying(wait) };
+    words(send(base, token, &call)?)
 }
 
 /// An answer in our words, read to its end.
@@ -242,6 +279,7 @@ fn send(base: &str, token: Option<&str>, call: &Call) -> Result<Response, Silenc
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT_TIME))
         .timeout_recv_response(Some(call.patience))
+        .timeout_global(call.within)
         .build()
         .new_agent();
     let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.target));

@@ -11,8 +11,16 @@ pub const APPLICATION_ID: i32 = 0x6361_7368;
 /// The whole current schema.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// What makes each earlier version the next one: step 0 leads from version 1 to version 2.
+/// What makes each earlier version the next one, in the words of the schema: step 0 leads from version 1 to version 2.
 const UPGRADES: [&str; 1] = ["CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT"];
+
+/// The tables, indexes and triggers that each step makes.
+const MADE: [&[&str]; UPGRADES.len()] = [&["wall_note"]];
+
+/// What a file of that version does not have yet.
+pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
+    MADE.iter().skip((version - 1).max(0) as usize).flat_map(|names| names.iter().copied())
+}
 
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;

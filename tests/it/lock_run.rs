@@ -1,12 +1,15 @@
 //! `cashbox lock run`, as a shell would use it: the real program, its guard, real signals.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::server::until;
-use crate::shell::{Place, Running};
-use rustix::process::{Pid, Signal, test_kill_process};
+use crate::shell::{Place, Running, lives};
+use rustix::process::Signal;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
 /// `lock run ID OPTIONS -- sh -c SCRIPT`.
@@ -19,13 +22,6 @@ fn run(place: &Place, line: &str, script: &str) -> Running {
 
 fn exit_of(place: &Place, line: &str, script: &str) -> i32 {
     run(place, line, script).said().exit
-}
-
-/// Whether a process is there; one that has ended and was not waited for by its parent is not.
-fn lives(pid: &str) -> bool {
-    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
-    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }
 
 fn state(place: &Place, id: &str) -> Value {
@@ -130,11 +126,90 @@ fn signals_reach_the_command_and_the_lock_is_free_after_it() {
     let token = place.say("lock acquire a").out;
     let waiting = run(&place, "a --wait forever", "true");
     until(|| place.json("lock show a")["queue"] == 1);
-    waiting.signal(Signal::INT);
-    assert_eq!(waiting.said().exit, 130, "who only waits has nothing to pass it on to");
+    waiting.signal(Signal::TERM);
+    assert_eq!(waiting.said().exit, 143, "who only waits has nothing to pass it on to");
     assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
     assert_eq!(state(&place, "a"), "free", "and what was granted to nobody is given back");
     server.stop();
+}
+
+/// A shell at a terminal of its own.
+struct Desk {
+    shell: Child,
+    keys: File,
+}
+
+impl Desk {
+    fn new(place: &Place) -> Desk {
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keys).unwrap();
+        unlockpt(&keys).unwrap();
+        let name = ptsname(&keys, Vec::new()).unwrap().into_string().unwrap();
+        let end = || File::options().read(true).write(true).open(&name).unwrap();
+        let mut setsid = Command::new("setsid");
+        setsid.args(["--ctty", "sh", "-i"]).current_dir(place.0.path()).env("PS1", "");
+        let shell = setsid.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
+        let keys = File::from(keys);
+        let mut screen = keys.try_clone().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut screen, &mut std::io::sink())); // somebody looks at it
+        Desk { shell, keys }
+    }
+
+    fn types(&mut self, keys: &str) {
+        self.keys.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Presses Ctrl-Z, which stops that process, and waits for the shell's prompt.
+    fn stops(&mut self, place: &Place, pid: &str) {
+        self.types("\x1a");
+        until(|| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") T "));
+        self.types("echo back > prompt\n");
+        place.line_of("prompt");
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        let _ = self.shell.kill(); // it may have ended
+        let _ = self.shell.wait();
+    }
+}
+
+/// Whether the terminal of that process is its own.
+fn is_in_front(pid: &str) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().split(' ').nth(7) == Some(pid)
+}
+
+#[test]
+fn at_a_terminal_a_command_can_be_stopped_and_brought_to_the_front_again() {
+    let place = Place::new();
+    let mut desk = Desk::new(&place);
+    let script = "read ready; echo $$ > in; read word; echo $word > read; exit 4";
+    desk.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
+    let child = place.line_of("in");
+    desk.stops(&place, &child);
+    desk.types("fg\n");
+    until(|| is_in_front(&child));
+    desk.types("hello\n");
+    assert_eq!(place.line_of("read"), "hello");
+    desk.types("echo $? > over\n");
+    assert_eq!(place.line_of("over"), "4");
+    assert_eq!(state(&place, "a"), "free");
+}
+
+#[test]
+fn a_command_whose_lease_was_revoked_while_it_was_stopped_does_not_go_on() {
+    let place = Place::new();
+    let mut desk = Desk::new(&place);
+    let script = "read ready; echo $$ > in; read word; echo > ran";
+    desk.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
+    let child = place.line_of("in");
+    desk.stops(&place, &child);
+    let fence = &place.json("lock show a")["fence"]; // the file is in nobody's hand
+    place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
+    desk.types("fg\necho $? > over\n");
+    assert_eq!(place.line_of("over"), "123");
+    assert!(!place.path("ran").exists());
 }
 
 #[test]
@@ -177,7 +252,7 @@ fn who_comes_after_a_wrapper_killed_on_the_spot_waits_for_the_lease_to_end() {
 #[test]
 fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
     let place = Place::new();
-    let stopped = run(&place, "a --ttl 300ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let stopped = run(&place, "a --ttl 900ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
     stopped.signal(Signal::STOP);
     let next = place.say("lock run a --wait forever -- sh -c true");
@@ -186,6 +261,18 @@ fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
     stopped.signal(Signal::CONT);
     let said = stopped.said();
     assert_eq!(said.exit, 123, "{}", said.err);
+}
+
+#[test]
+fn a_lease_without_grace_is_over_when_its_command_is() {
+    let place = Place::new();
+    let stopped = run(&place, "a --ttl 1500ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let child = place.line_of("one");
+    stopped.signal(Signal::STOP);
+    let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true")).said();
+    assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
+    stopped.signal(Signal::CONT);
+    assert_eq!(stopped.said().exit, 123);
 }
 
 #[test]
@@ -217,14 +304,14 @@ fn a_revoked_lease_ends_its_command_before_the_next_starts() {
 #[test]
 fn nobody_holds_it_longer_than_the_longest_hold() {
     let place = Place::new();
-    let said = run(&place, "a --ttl 200ms --max-hold 300ms --grace 300ms", "sleep 1000").said();
+    let said = run(&place, "a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").said();
     assert_eq!(said.exit, 123, "{}", said.err);
 }
 
 #[test]
 fn a_lease_outlives_servers_that_come_and_go() {
     let place = Place::new();
-    let running = run(&place, "a --ttl 900ms --grace 2s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+    let running = run(&place, "a --ttl 1500ms --grace 2s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
     place.line_of("in");
     let renewed = |least: i64| until(|| place.json("lock show a")["renewals"].as_i64() >= Some(least));
     renewed(3);

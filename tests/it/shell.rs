@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::server::until;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,8 +68,8 @@ impl Place {
     /// A command with its words apart, which goes on in the background.
     pub fn begin(&self, words: &[&str]) -> Running {
         let mut command = self.command("");
-        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        Running(Some(command.spawn().unwrap()))
+        command.args(words);
+        Running::of(command)
     }
 
     /// Says it with `--json`, expects it done, and reads the answer.
@@ -101,6 +101,12 @@ impl From<Output> for Said {
 pub struct Running(Option<Child>);
 
 impl Running {
+    /// Begins it.
+    pub fn of(mut command: Command) -> Running {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
@@ -114,6 +120,13 @@ impl Running {
     /// How many threads it has.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.0.as_ref().unwrap().id())).unwrap().count()
+    }
+
+    /// Its children.
+    pub fn children(&self) -> Vec<String> {
+        let id = self.0.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect()
     }
 
     /// Whether it still runs.
@@ -184,4 +197,11 @@ impl Drop for Serving {
         let _ = self.child.kill(); // it may have ended
         let _ = self.child.wait();
     }
+}
+
+/// Whether a process is there; one that has ended and was not waited for by its parent is not.
+pub fn lives(pid: &str) -> bool {
+    let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    test_kill_process(pid).is_ok() && !stat.contains(") Z ")
 }

@@ -38,6 +38,7 @@ fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
         let file = folder.path().join(name);
         std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept").join(name), &file).unwrap();
         let before = std::fs::read(&file).unwrap();
+        assert_eq!(audit(&file, None, &mut |_, _| {}).unwrap().findings, [], "{name}, before it is upgraded");
         let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
         let store = Store::open(&file, &options).expect(name);
         let as_it_was = file.with_file_name(format!("{name}.{}", name.trim_end_matches(".db")));

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 const ASK_MAX: Duration = Duration::from_secs(3_600);
 /// A no that came back sooner than this is not asked about again before.
 const PAUSE: Duration = Duration::from_millis(200);
+/// How long a server has for its answer when the wait is over.
+pub const ANSWER_TIME: Duration = Duration::from_secs(1);
+/// How long it has where nothing waits.
+const ANSWER_TIME_AT_ONCE: Duration = Duration::from_secs(10);
 
 /// On what terms a lock is asked for.
 #[derive(Clone, Debug, Args)]
@@ -32,6 +36,22 @@ pub struct Terms {
     /// A label for people
     #[arg(long, value_name = "TEXT")]
     pub holder: Option<String>,
+}
+
+impl Terms {
+    /// How long a lease lasts, in milliseconds: no longer than it may be held.
+    pub fn lease_ms(&self) -> i64 {
+        self.max_hold.map_or(self.ttl, |most| self.ttl.min(most))
+    }
+
+    /// The same, when a part of the wait is over.
+    pub fn after(&self, waited: Duration) -> Terms {
+        let wait = match self.wait {
+            Some(Patience::For(wait)) => Some(Patience::For(wait.saturating_sub(waited))),
+            other => other,
+        };
+        Terms { wait, ..self.clone() }
+    }
 }
 
 /// How long somebody waits.
@@ -65,10 +85,11 @@ pub fn acquire(
         Some(Patience::Forever) => None,
     };
     let left = || deadline.map_or(ASK_MAX, |deadline| deadline.saturating_duration_since(Instant::now()).min(ASK_MAX));
+    let answer_time = terms.wait.map_or(ANSWER_TIME_AT_ONCE, |_| ANSWER_TIME);
     loop {
         let begun = Instant::now();
         asked();
-        let answer = door.answer(&call.clone().waiting(left(), Said::Body));
+        let answer = door.answer(&call.clone().waiting(left(), Said::Body).within(left() + answer_time));
         let may_change = match &answer {
             Ok(answer) => answer.refuses_as("locked") || answer.refuses_as("busy"),
             Err(trouble) => trouble.exit == Exit::Unreachable, // a server may come back
@@ -80,7 +101,8 @@ pub fn acquire(
     }
 }
 
-fn request(ids: &[String], terms: &Terms, secret: &str) -> Call {
+/// The request for the locks under that secret.
+pub fn request(ids: &[String], terms: &Terms, secret: &str) -> Call {
     let fields = [
         ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
         ("ttl_ms", json!(terms.ttl)),

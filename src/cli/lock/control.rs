@@ -4,9 +4,9 @@
 use crate::secret;
 use rustix::process::Signal;
 use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
@@ -26,8 +26,8 @@ pub enum Order {
     Until(Until),
     /// Pass this on to the command.
     Signal(Signal),
-    /// The lease is lost: end the command now.
-    End,
+    /// The lease is lost: end the command, and be done with it at that moment at the latest.
+    End(i64),
 }
 
 /// What the guard tells the wrapper.
@@ -37,11 +37,20 @@ pub enum News {
     Started(i32),
     /// It could not be started: the exit code for that, and why.
     Failed(u8, String),
+    /// The lease was over, or about to be lost, before it was started, so it was not.
+    TooLate,
+    /// It was stopped with Ctrl-Z.
+    Stopped,
+    /// It was stopped for using the terminal while it did not have it.
+    WantsTerminal,
     /// The lease ran out under it.
     Late,
     /// It ended, and nothing of its group is left: its exit code.
     Exited(u8),
 }
+
+/// What a shell adds to the number of the signal that ended a command.
+pub const SIGNALLED: i32 = 128;
 
 /// The signals that are passed on.
 pub const SIGNALS: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
@@ -51,7 +60,7 @@ impl Order {
         match self {
             Order::Until(until) => format!("until {} {}", until.term_ms, until.kill_ms),
             Order::Signal(signal) => format!("signal {}", signal.as_raw()),
-            Order::End => "end".to_owned(),
+            Order::End(kill_ms) => format!("end {kill_ms}"),
         }
     }
 
@@ -66,7 +75,7 @@ impl Order {
                 let number: i32 = number.parse().ok()?;
                 SIGNALS.into_iter().find(|signal| signal.as_raw() == number).map(Order::Signal)
             }
-            ["end"] => Some(Order::End),
+            ["end", kill] => Some(Order::End(kill.parse().ok()?)),
             _ => None,
         }
     }
@@ -82,6 +91,9 @@ impl News {
         match self {
             News::Started(group) => format!("started {group}"),
             News::Failed(code, why) => format!("failed {code} {}", why.replace('\n', " ")),
+            News::TooLate => "too-late".to_owned(),
+            News::Stopped => "stopped".to_owned(),
+            News::WantsTerminal => "wants-terminal".to_owned(),
             News::Late => "late".to_owned(),
             News::Exited(code) => format!("exited {code}"),
         }
@@ -95,10 +107,18 @@ impl News {
                 let (code, why) = rest.split_once(' ')?;
                 Some(News::Failed(code.parse().ok()?, why.to_owned()))
             }
+            ("too-late", _) => Some(News::TooLate),
+            ("stopped", _) => Some(News::Stopped),
+            ("wants-terminal", _) => Some(News::WantsTerminal),
             ("late", _) => Some(News::Late),
             ("exited", code) => code.parse().ok().map(News::Exited),
             _ => None,
         }
+    }
+
+    /// What is told of a command that a signal ended before it began.
+    pub fn signalled(signal: Signal) -> News {
+        News::Exited((SIGNALLED + signal.as_raw()) as u8)
     }
 
     /// Tells the wrapper, if it is there.
@@ -129,15 +149,66 @@ pub fn listen<T: Send + 'static>(
     Ok(())
 }
 
-/// A folder that only its owner may enter, removed at the end.
+/// What the other side has said, read without waiting for more.
+pub struct Heard {
+    stream: UnixStream,
+    bytes: Vec<u8>,
+    over: bool,
+}
+
+impl Heard {
+    /// Hears what comes over that stream, which never waits from now on.
+    pub fn new(stream: &UnixStream) -> io::Result<Heard> {
+        stream.set_nonblocking(true)?;
+        Ok(Heard { stream: stream.try_clone()?, bytes: Vec::new(), over: false })
+    }
+
+    /// Every whole line that has come by now and was not yet given.
+    pub fn lines(&mut self) -> Vec<String> {
+        let mut piece = [0; 4096];
+        while !self.over {
+            match self.stream.read(&mut piece) {
+                Ok(count) => {
+                    self.bytes.extend_from_slice(&piece[..count]);
+                    self.over = count == 0;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => self.over = true,
+            }
+        }
+        let whole = self.bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let said: Vec<u8> = self.bytes.drain(..whole).collect();
+        String::from_utf8_lossy(&said).lines().map(str::to_owned).collect()
+    }
+
+    /// Whether the other side is gone.
+    pub fn is_over(&self) -> bool {
+        self.over
+    }
+
+    /// What to wait at.
+    pub fn stream(&self) -> &UnixStream {
+        &self.stream
+    }
+}
+
+/// A folder that only its owner may enter. Wrapper and guard both remove it at their end, as one may be killed.
 pub struct Folder(PathBuf);
 
 impl Folder {
-    /// A new one, among temporary files.
-    pub fn new() -> io::Result<Folder> {
+    /// A new one, among temporary files, and the socket in it.
+    pub fn new() -> io::Result<(Folder, UnixListener)> {
         let path = std::env::temp_dir().join(format!("cashbox-lock-{}", secret::random_hex::<8>()));
         DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Folder(path))
+        let folder = Folder(path);
+        let listener = UnixListener::bind(Folder::socket(folder.path()))?;
+        Ok((folder, listener))
+    }
+
+    /// The one that the other side has made.
+    pub fn shared(path: &Path) -> Folder {
+        Folder(path.to_owned())
     }
 
     /// Where it is.
@@ -152,16 +223,23 @@ impl Folder {
 
     /// Writes the lock token for the command to read; where.
     pub fn write_token(&self, token: &str) -> io::Result<PathBuf> {
-        let path = self.0.join("token");
+        let path = self.token();
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         writeln!(file, "{token}")?;
         Ok(path)
+    }
+
+    fn token(&self) -> PathBuf {
+        self.0.join("token")
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0); // what is left is a few bytes that only the owner can read
+        // Nothing but what was put there: the other one may have removed it, and a folder that is not ours stays.
+        let _ = fs::remove_file(self.token());
+        let _ = fs::remove_file(Folder::socket(&self.0));
+        let _ = fs::remove_dir(&self.0);
     }
 }
 
@@ -172,15 +250,35 @@ mod tests {
     #[test]
     fn what_is_said_is_heard() {
         let until = Until { term_ms: 7, kill_ms: 9 };
-        for order in [Order::Until(until), Order::Signal(Signal::HUP), Order::End] {
+        for order in [Order::Until(until), Order::Signal(Signal::HUP), Order::End(-3)] {
             assert_eq!(Order::read(&order.line()), Some(order));
         }
         let failed = News::Failed(127, "no such file: x y".to_owned());
-        for news in [News::Started(12), failed, News::Late, News::Exited(143)] {
+        for news in [
+            News::Started(12),
+            failed,
+            News::TooLate,
+            News::Stopped,
+            News::WantsTerminal,
+            News::Late,
+            News::signalled(Signal::TERM),
+        ] {
             assert_eq!(News::read(&news.line()), Some(news));
         }
-        for nonsense in ["", "until 1", "until a b", "signal 9", "started", "exited 256"] {
+        for nonsense in ["", "until 1", "until a b", "signal 9", "end", "started", "exited 256"] {
             assert_eq!((Order::read(nonsense), News::read(nonsense)), (None, None), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn what_has_come_is_heard_at_once_and_half_a_line_when_it_is_whole() {
+        let (mut here, there) = UnixStream::pair().unwrap();
+        let mut heard = Heard::new(&there).unwrap();
+        assert_eq!(heard.lines(), Vec::<String>::new());
+        here.write_all(b"end 1\nend 2\nen").unwrap();
+        assert_eq!(heard.lines(), ["end 1", "end 2"]);
+        here.write_all(b"d 3\n").unwrap();
+        drop(here);
+        assert_eq!((heard.lines(), heard.is_over()), (vec!["end 3".to_owned()], true));
     }
 }

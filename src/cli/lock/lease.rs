@@ -4,17 +4,23 @@ use crate::cli::call::{Call, Said};
 use crate::cli::door::{Answer, Door};
 use crate::cli::show;
 use crate::clock::Clock;
-use serde_json::Value;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long one request watches a lease at a server.
-const WATCH: Duration = Duration::from_secs(20);
+/// How long one request watches a lease at a server. A connection that died without a word hides a revoke for so long,
+/// and the answer time: together well below the 10 s that a revoke gives a holder to end its work.
+const WATCH: Duration = Duration::from_secs(3);
+/// How long the answer to a look may take.
+const LOOK_TIME: Duration = Duration::from_secs(1);
 /// How often a lease is looked at where nobody serves the file.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How soon a renewal that had no answer is tried again, at the latest.
 const RETRY_MAX_MS: i64 = 1_000;
+/// How long a renewal has for its answer at least: less is not enough for a server that is well.
+const ANSWER_MIN_MS: i64 = 100;
+/// How long giving it back may take: whoever waits for the command's end does not wait for a server that hangs.
+const RELEASE_TIME: Duration = Duration::from_secs(3);
 
 /// A lease and the way to its keeper.
 pub struct Lease {
@@ -34,35 +40,56 @@ pub struct Lease {
 pub enum Renewed {
     /// It lasts until then, in boot time, counted from before the request was sent.
     Until(i64),
-    /// Somebody ended it: what to say.
-    Lost(String),
+    /// Somebody ended it.
+    Lost(Loss),
     /// It cannot be renewed any more, and lasts as long as it lasts.
     NoMore,
     /// There was no answer, or none that says.
     Unknown,
 }
 
+/// The end of a lease before its time.
+pub struct Loss {
+    /// What to say.
+    pub why: String,
+    /// Before when nobody else has the lock, in boot time, if that is known.
+    pub free_ms: Option<i64>,
+}
+
 impl Lease {
-    /// Renews it once; the answer may take until it ends.
+    /// Renews it once. The answer may take a third of its length, so that one that never comes does not cost the lease;
+    /// and no longer than it lasts.
     pub fn renew(&self, until_ms: i64) -> Renewed {
         let sent = Clock::Machine.boot_ms();
-        let mut call = self.call("PATCH");
-        call.patience = Duration::from_millis((until_ms - sent).max(RETRY_MAX_MS) as u64);
+        let time_ms = self.every_ms().min(until_ms - sent).max(ANSWER_MIN_MS);
+        let call = self.call("PATCH").within(Duration::from_millis(time_ms as u64));
         match self.door.answer(&call) {
             Ok(answer) if answer.is_good() => {
                 answer.body["expires_in_ms"].as_i64().map_or(Renewed::Unknown, |left| Renewed::Until(sent + left))
             }
-            Ok(answer) if answer.refuses_as("lock_lost") => Renewed::Lost(self.lost(&answer.body["ended"])),
+            Ok(answer) if answer.refuses_as("lock_lost") => {
+                let how = show::text(&answer.body["ended"]).replace('_', " ");
+                Renewed::Lost(Loss { why: self.lost(&how), free_ms: None })
+            }
             Ok(answer) if answer.refuses_as("max_hold") => Renewed::NoMore,
             _ => Renewed::Unknown,
         }
     }
 
+    /// It is renewed three times in its length.
+    fn every_ms(&self) -> i64 {
+        (self.ttl_ms / 3).max(1)
+    }
+
+    /// How long after a renewal that had no answer the next one is sent, if the answer was not waited for that long.
+    pub fn retry_ms(&self) -> i64 {
+        (self.every_ms() / 3).clamp(1, RETRY_MAX_MS)
+    }
+
     /// Renews it three times in its length until told to stop (the sender of `stop` is gone), it is lost, or cannot be
     /// renewed. Tells each time what came of it.
     pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, tell: impl Fn(Renewed)) {
-        let every = (self.ttl_ms / 3).max(1);
-        let mut next = until_ms - self.ttl_ms + every;
+        let mut next = until_ms - self.ttl_ms + self.every_ms();
         loop {
             let pause = (next - Clock::Machine.boot_ms()).max(0);
             if stop.recv_timeout(Duration::from_millis(pause as u64)) != Err(RecvTimeoutError::Timeout) {
@@ -73,9 +100,9 @@ impl Lease {
             match renewed {
                 Renewed::Until(later) => {
                     until_ms = later;
-                    next = sent + every;
+                    next = sent + self.every_ms();
                 }
-                Renewed::Unknown => next = Clock::Machine.boot_ms() + (every / 3).clamp(1, RETRY_MAX_MS),
+                Renewed::Unknown => next = sent + self.retry_ms(),
                 Renewed::Lost(_) | Renewed::NoMore => {
                     tell(renewed);
                     return;
@@ -85,37 +112,54 @@ impl Lease {
         }
     }
 
-    /// Returns what to say when somebody else has ended it.
-    pub fn watch(&self) -> String {
-        let call = Call::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence)).waiting(WATCH, Said::Query);
+    /// Returns when somebody else has ended it.
+    pub fn watch(&self) -> Loss {
         loop {
             let begun = Instant::now();
-            if let Ok(answer) = self.door.answer(&call)
-                && let Some(ended) = self.ended(&answer)
-            {
-                return self.lost(&Value::from(ended));
+            if let Some(loss) = self.look(WATCH) {
+                return self.told(loss);
             }
             sleep(LOOK_EVERY.saturating_sub(begun.elapsed()));
         }
     }
 
-    fn ended(&self, answer: &Answer) -> Option<&'static str> {
-        let (now, state) = (answer.body["fence"].as_i64(), answer.body["state"].as_str()?);
-        match (now, state) {
-            (_, "revoked") => Some("revoked"),
-            (Some(fence), _) if fence == self.fence => None,
-            (Some(_), _) => Some("taken over"),
-            (None, _) => Some("released"),
+    /// Looks whether somebody has ended it, for so long.
+    fn look(&self, wait: Duration) -> Option<Loss> {
+        let sent = Clock::Machine.boot_ms();
+        let call = Call::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
+        let answer = self.door.answer(&call.waiting(wait, Said::Query).within(wait + LOOK_TIME)).ok()?;
+        self.ended(&answer, sent)
+    }
+
+    fn ended(&self, answer: &Answer, sent: i64) -> Option<Loss> {
+        let (fence, state) = (answer.body["fence"].as_i64(), answer.body["state"].as_str()?);
+        let how = match (fence, state) {
+            (_, "revoked") => "revoked",
+            (Some(fence), _) if fence == self.fence => return None,
+            (Some(_), _) => "ended", // and somebody else may have it now
+            (None, _) => "released",
+        };
+        let free = answer.body["free_in_ms"].as_i64().filter(|_| how == "revoked");
+        Some(Loss { why: self.lost(how), free_ms: free.map(|ms| sent + ms) })
+    }
+
+    /// What is known of a loss that was seen. A watch's answer counts from before the watch began, so it is looked again;
+    /// and how the lease ended, its keeper tells whoever renews it.
+    fn told(&self, seen: Loss) -> Loss {
+        let loss = self.look(Duration::ZERO).unwrap_or(seen);
+        match self.renew(Clock::Machine.boot_ms() + LOOK_TIME.as_millis() as i64) {
+            Renewed::Lost(told) => Loss { why: told.why, ..loss },
+            Renewed::Until(_) | Renewed::NoMore | Renewed::Unknown => loss,
         }
     }
 
-    fn lost(&self, ended: &Value) -> String {
-        format!("the lock {} was lost: {}", self.id, show::text(ended).replace('_', " "))
+    fn lost(&self, how: &str) -> String {
+        format!("the lock {} was lost: {how}", self.id)
     }
 
     /// Gives it back.
     pub fn release(&self) {
-        match self.door.answer(&self.call("DELETE")) {
+        match self.door.answer(&self.call("DELETE").within(RELEASE_TIME)) {
             Ok(answer) if answer.is_good() || answer.refuses_as("lock_lost") => {}
             Ok(answer) => show::complain(&format!("{} is not released: {}", self.id, show::problem(&answer.body))),
             Err(trouble) => show::complain(&format!("{} is not released: {}", self.id, trouble.sentence)),

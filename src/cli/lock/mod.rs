@@ -3,16 +3,27 @@
 //! The same requests as over HTTP, through the same door: a server's, or the file itself where nobody serves it.
 
 mod acquire;
+mod attend;
 mod control;
+mod grant;
+mod group;
 mod guard;
 mod hand;
 mod lease;
+mod pace;
 mod run;
+mod signals;
+mod terminal;
 
 use super::exit::{Exit, Trouble};
 use super::{Common, Desk};
 use clap::Subcommand;
 use std::process::ExitCode;
+
+/// Exit codes of `lock run` that are not the command's own.
+const NOT_ACQUIRED: u8 = 124;
+const LOST: u8 = 123;
+const FAILED: u8 = 125;
 
 /// `cashbox lock`
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 
 use super::Findings;
 use crate::error::Error;
-use crate::store::schema::SCHEMA;
+use crate::store::schema::{self, SCHEMA};
 use crate::tx::{ReadTx, Row};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -22,9 +22,11 @@ pub fn compare(conn: &Connection, findings: &mut Findings) -> Result<(), Error> 
     let pattern = Connection::open_in_memory()?;
     pattern.execute_batch(SCHEMA)?;
     let (own, mut found) = (parts(&pattern)?, parts(conn)?);
+    let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (part, own) in own {
         let (kind, name) = &part;
         match found.remove(&part) {
+            None if schema::made_since(version).any(|later| later == name) => {}
             None => findings.add(CHECK, format!("{kind} {name} is missing")),
             Some(found) if found != own => findings.add(CHECK, format!("{kind} {name} is another one")),
             Some(_) => {}

@@ -1,0 +1,227 @@
+//! The wrapper while its guard runs the command: what happens is passed on to the guard, and where the guard does
+//! nothing (it may have been stopped), the wrapper ends the command itself.
+
+use super::control::{Folder, News, Order, listen};
+use super::grant::Granted;
+use super::lease::{Lease, Loss, Renewed};
+use super::pace::Pace;
+use super::terminal::Terminal;
+use super::{LOST, NOT_ACQUIRED};
+use crate::cli::exit::Trouble;
+use crate::cli::show;
+use crate::clock::Clock;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the guard has to come up.
+const GUARD_COMES: Duration = Duration::from_secs(10);
+/// How long an order may wait for room on the line: a guard that was stopped does not read, and must not stop us.
+const TELL_TIME: Duration = Duration::from_millis(50);
+/// The longest sleep, in milliseconds: after the machine was suspended, the clock is looked at this soon.
+const SLEEP_MAX_MS: i64 = 500;
+/// How often a command that should have been dead by now is killed, in milliseconds.
+const KILL_EVERY_MS: i64 = 20;
+
+/// What happens to the wrapper.
+pub enum Event {
+    /// The guard said something, or, with none, is gone.
+    Guard(Option<String>),
+    /// We were sent a signal.
+    Signal(Signal),
+    /// The lease lasts until then.
+    Renewed(i64),
+    /// It is lost.
+    Lost(Loss),
+    /// The lock was asked for.
+    Asked(Box<Result<Granted, Trouble>>),
+}
+
+/// The guard as the wrapper sees it.
+pub struct Guard {
+    process: Child,
+    line: UnixStream,
+    lease: Arc<Lease>,
+    group: Option<Pid>,
+    pace: Pace,
+    /// When nothing of the command may be left.
+    kill_ms: i64,
+    lost: bool,
+}
+
+impl Guard {
+    /// Has it started, to run the command under that lease.
+    pub fn start(
+        command: &[OsString],
+        lease: &Arc<Lease>,
+        pace: Pace,
+        folder: &Folder,
+        listener: &UnixListener,
+    ) -> io::Result<Guard> {
+        let token_file = folder.write_token(&lease.token)?;
+        listener.set_nonblocking(true)?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["lock", "guard"])
+            .arg(folder.path())
+            .arg("--")
+            .args(command)
+            .process_group(0)
+            .env("CASHBOX_LOCK_ID", &lease.id)
+            .env("CASHBOX_LOCK_FENCE", lease.fence.to_string())
+            .env("CASHBOX_LOCK_TOKEN_FILE", token_file)
+            .env_remove("CASHBOX_TOKEN") // the command is not everything the caller is
+            .env_remove("CASHBOX_LOCK_TOKEN")
+            .spawn()?;
+        let begun = Instant::now();
+        loop {
+            match listener.accept() {
+                Ok((line, _)) => {
+                    line.set_nonblocking(false)?;
+                    line.set_write_timeout(Some(TELL_TIME))?;
+                    let lease = Arc::clone(lease);
+                    return Ok(Guard { process, line, lease, group: None, pace, kill_ms: 0, lost: false });
+                }
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                Err(_) if process.try_wait()?.is_some() || begun.elapsed() > GUARD_COMES => {
+                    let _ = process.kill();
+                    return Err(io::Error::other("it ended before it began"));
+                }
+                Err(_) => sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    /// Has it start the command, whose lease lasts until then; what it says comes as events.
+    pub fn begin(&mut self, until_ms: i64, events: &Sender<Event>) -> io::Result<()> {
+        listen(&self.line, events.clone(), Event::Guard)?;
+        self.lasts(until_ms);
+        Ok(())
+    }
+
+    fn lasts(&mut self, until_ms: i64) {
+        let until = self.pace.until(until_ms);
+        self.kill_ms = until.kill_ms;
+        Order::Until(until).tell(&self.line);
+    }
+
+    /// Tells it what happens until the command has ended; the exit code.
+    pub fn attend(&mut self, inbox: &Receiver<Event>) -> Result<u8, Trouble> {
+        let mut terminal = Terminal::default();
+        loop {
+            let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
+            let ended = match inbox.recv_timeout(Duration::from_millis(left_ms as u64)) {
+                Ok(Event::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(Event::Guard(Some(line))) => News::read(&line).and_then(|news| self.hear(news, &mut terminal)),
+                Ok(event) => {
+                    self.pass_on(event);
+                    None
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.see_to_it();
+                    None
+                }
+            };
+            if let Some(code) = ended {
+                let _ = self.process.wait();
+                return Ok(code);
+            }
+            if let Some(group) = self.group {
+                terminal.give(group); // we may have been brought to the front meanwhile
+            }
+        }
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL); // nobody else would end it
+        }
+        let _ = self.process.wait();
+        Err(Trouble::usage("the guard was killed, so the command was, too"))
+    }
+
+    fn pass_on(&mut self, event: Event) {
+        match event {
+            Event::Renewed(until_ms) if !self.lost => self.lasts(until_ms),
+            Event::Signal(signal) => Order::Signal(signal).tell(&self.line),
+            Event::Lost(loss) => self.lose(&loss),
+            Event::Renewed(_) | Event::Guard(_) | Event::Asked(_) => {}
+        }
+    }
+
+    fn lose(&mut self, loss: &Loss) {
+        if !self.lost {
+            show::complain(&loss.why);
+        }
+        self.lost = true;
+        let paused_ms = Clock::Machine.boot_ms() + self.pace.pause_ms();
+        let free_ms = loss.free_ms.map_or(i64::MAX, |free_ms| self.pace.before(free_ms));
+        self.kill_ms = self.kill_ms.min(paused_ms).min(free_ms);
+        Order::End(self.kill_ms).tell(&self.line);
+    }
+
+    /// Continues a command that was stopped together with us, unless its lease was lost meanwhile: nobody has watched it.
+    fn go_on(&mut self, terminal: &mut Terminal) {
+        let now = Clock::Machine.boot_ms();
+        match self.lease.renew(now + SLEEP_MAX_MS) {
+            Renewed::Until(until_ms) => self.pass_on(Event::Renewed(until_ms)),
+            // Another may have the lock already, so it is not continued even to end.
+            Renewed::Lost(loss) => return self.lose(&Loss { free_ms: Some(now), ..loss }),
+            Renewed::NoMore | Renewed::Unknown => {}
+        }
+        if let Some(group) = self.group {
+            terminal.give(group);
+            let _ = kill_process_group(group, Signal::CONT);
+        }
+    }
+
+    /// The exit code, if the news is the end.
+    fn hear(&mut self, news: News, terminal: &mut Terminal) -> Option<u8> {
+        match news {
+            News::Started(group) => {
+                self.group = Pid::from_raw(group);
+                None
+            }
+            News::WantsTerminal => {
+                terminal.is_wanted();
+                None
+            }
+            News::Stopped => {
+                if terminal.stop() {
+                    self.go_on(terminal);
+                }
+                None
+            }
+            News::Failed(code, why) => {
+                show::complain(&why);
+                Some(if self.lost { LOST } else { code })
+            }
+            News::TooLate => {
+                show::complain("the lease was over before the command could start, so it was not started");
+                Some(NOT_ACQUIRED)
+            }
+            News::Late => {
+                self.lost = true;
+                show::complain("the lease ran out, so the command is ended");
+                None
+            }
+            News::Exited(code) => Some(if self.lost { LOST } else { code }),
+        }
+    }
+
+    /// The second line: when nothing of the command may be left and the guard has not said so, it is killed from here,
+    /// and a guard that was stopped is woken. A guard that has ended has seen to it, and the number of the group may be
+    /// another's by now.
+    fn see_to_it(&mut self) {
+        let guarded = matches!(self.process.try_wait(), Ok(None));
+        if guarded && Clock::Machine.boot_ms() >= self.kill_ms {
+            if let Some(group) = self.group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = kill_process(Pid::from_child(&self.process), Signal::CONT);
+        }
+    }
+}

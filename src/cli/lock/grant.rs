@@ -1,0 +1,139 @@
+//! How `lock run` comes by its lease, and how it gives up so that nothing stays behind that nobody knows of.
+
+use super::acquire::{ANSWER_TIME, Terms, acquire, request};
+use super::attend::Event;
+use super::lease::{Lease, Renewed};
+use crate::cli::call::Said;
+use crate::cli::door::{Answer, Door};
+use crate::cli::exit::Trouble;
+use crate::cli::show;
+use crate::clock::Clock;
+use rustix::process::Signal;
+use std::slice;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::thread::{sleep, spawn};
+use std::time::Duration;
+
+/// How long somebody who gives up waits for word of whether he had the lock after all.
+const GIVE_UP_TIME: Duration = Duration::from_secs(1);
+
+/// A lock that is wanted.
+pub struct Wish {
+    /// Where.
+    pub door: Door,
+    /// Its name.
+    pub id: String,
+    /// How.
+    pub terms: Terms,
+    /// What makes it this wish, however often it is asked for.
+    pub secret: String,
+}
+
+/// What came of it.
+pub enum Granted {
+    /// A lease, and until when it lasts, in boot time.
+    Lease(Lease, i64),
+    /// A lease that was lost again before anything was done with it.
+    Lost,
+    /// Nothing in time, which has been said.
+    Nothing,
+    /// A signal came first, and nothing is held.
+    Signalled(Signal),
+}
+
+impl Wish {
+    /// Asks and waits for it, until there is a signal.
+    pub fn have(self, events: &Sender<Event>, inbox: &Receiver<Event>) -> Result<Granted, Trouble> {
+        let wish = Arc::new(self);
+        let (asking, events) = (Arc::clone(&wish), events.clone());
+        spawn(move || events.send(Event::Asked(Box::new(asking.ask()))));
+        for event in inbox {
+            match event {
+                Event::Asked(answer) => return *answer,
+                Event::Signal(signal) => {
+                    wish.give_up();
+                    return Ok(Granted::Signalled(signal)); // what was asked is cut off with the process
+                }
+                Event::Guard(_) | Event::Renewed(_) | Event::Lost(_) => {}
+            }
+        }
+        unreachable!("we hold a sender ourselves")
+    }
+
+    fn ask(&self) -> Result<Granted, Trouble> {
+        let waits = self.terms.wait.is_some();
+        let mut sent = 0;
+        let asked = || sent = Clock::Machine.boot_ms();
+        let answer = match acquire(&self.door, slice::from_ref(&self.id), &self.terms, &self.secret, asked) {
+            Ok(answer) => answer,
+            Err(trouble) => {
+                self.give_up();
+                let silent = Clock::Machine.boot_ms() - sent >= ANSWER_TIME.as_millis() as i64;
+                if !(waits && silent) {
+                    return Err(trouble);
+                }
+                show::complain(&trouble.sentence);
+                return Ok(Granted::Nothing);
+            }
+        };
+        if !answer.is_good() {
+            show::complain(&show::problem(&answer.body));
+            let later = answer.refuses_as("locked") || waits && answer.refuses_as("busy");
+            return if later { Ok(Granted::Nothing) } else { Err(self.not_had()) };
+        }
+        let lease = self.lease(&answer).ok_or_else(|| self.not_had())?;
+        // A repeat may have been granted a while ago, so what is left of it counts, and not its length.
+        let left_ms = answer.body["expires_in_ms"].as_i64().map_or(0, |left_ms| left_ms.min(lease.ttl_ms));
+        self.make_sure(lease, sent + left_ms)
+    }
+
+    fn lease(&self, answer: &Answer) -> Option<Lease> {
+        Some(Lease {
+            door: self.door.clone(),
+            id: self.id.clone(),
+            token: answer.body["token"].as_str()?.to_owned(),
+            fence: answer.body["fence"].as_i64()?,
+            ttl_ms: self.terms.lease_ms(),
+        })
+    }
+
+    /// Of a lease that was waited for nobody here knows when it began. One renewal tells: without its answer nothing is
+    /// started, and none is sent when the lease and its grace are over for certain.
+    fn make_sure(&self, lease: Lease, until_ms: i64) -> Result<Granted, Trouble> {
+        let answered = Clock::Machine.boot_ms();
+        if until_ms - answered >= lease.ttl_ms - lease.ttl_ms / 10 {
+            return Ok(Granted::Lease(lease, until_ms));
+        }
+        let last_ms = answered + lease.ttl_ms;
+        loop {
+            let sent = Clock::Machine.boot_ms();
+            match lease.renew(last_ms) {
+                Renewed::Until(until_ms) => return Ok(Granted::Lease(lease, until_ms)),
+                Renewed::NoMore => return Ok(Granted::Lease(lease, until_ms)),
+                Renewed::Lost(_) => return Ok(Granted::Lost),
+                Renewed::Unknown if sent >= last_ms + self.terms.grace => {
+                    self.give_up();
+                    return Err(Trouble::unreachable(format!("{} was had and could not be kept", self.id)));
+                }
+                Renewed::Unknown => {
+                    let pause_ms = (sent + lease.retry_ms() - Clock::Machine.boot_ms()).max(0);
+                    sleep(Duration::from_millis(pause_ms as u64));
+                }
+            }
+        }
+    }
+
+    /// Gives back what may have been granted: the answer may be lost or on its way, and a repeat of the same wish is the
+    /// same grant, or one that is given back at once.
+    fn give_up(&self) {
+        let call = request(slice::from_ref(&self.id), &self.terms, &self.secret);
+        let answer = self.door.answer(&call.waiting(Duration::ZERO, Said::Body).within(GIVE_UP_TIME));
+        let had = answer.ok().filter(Answer::is_good).and_then(|answer| self.lease(&answer));
+        had.iter().for_each(Lease::release);
+    }
+
+    fn not_had(&self) -> Trouble {
+        Trouble::usage(format!("the lock {} cannot be had", self.id))
+    }
+}

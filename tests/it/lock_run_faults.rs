@@ -1,0 +1,207 @@
+//! `cashbox lock run` where something fails it: the network, the server, its guard, or whoever started it.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::proxy::{Fate, Proxy};
+use crate::server::until;
+use crate::shell::{Place, Running, Serving, lives};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+/// Lives on though it is told TERM, and says its number in the file `deaf`.
+const DEAF: &str = "trap '' TERM; echo $$ > deaf; while :; do sleep 0.1; done";
+
+/// Lives until there is a file `go`.
+const PATIENT: &str = "echo in > in; until [ -e go ]; do sleep 0.01; done";
+
+fn run(place: &Place, line: &str, script: &str) -> Running {
+    let mut words = vec!["lock", "run"];
+    words.extend(line.split_whitespace());
+    words.extend(["--", "sh", "-c", script]);
+    place.begin(&words)
+}
+
+/// A server, and a bad network in front of it.
+fn behind(place: &Place, fate: impl FnMut(&str) -> Fate + Send + 'static) -> (Serving, String) {
+    fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
+    let server = place.serve("--token-file token");
+    let proxy = Proxy::to(&server.url, fate);
+    (server, format!("--url {} --token-file token", proxy.url))
+}
+
+/// The first requests of a kind, each with its fate; all others are answered.
+fn first(kind: &'static str, fates: &'static [Fate]) -> impl FnMut(&str) -> Fate + Send {
+    let mut fates = fates.iter();
+    move |line| if line.starts_with(kind) { *fates.next().unwrap_or(&Fate::Answered) } else { Fate::Answered }
+}
+
+fn state(place: &Place, id: &str) -> Value {
+    place.json(&format!("lock show {id}"))["state"].clone()
+}
+
+/// Whoever has the lock next says so if that process is still there.
+fn next_finds(place: &Place, child: &str) -> String {
+    let said = run(place, "a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).said();
+    assert_eq!(said.exit, 0, "{}", said.err);
+    said.out
+}
+
+#[test]
+fn a_renewal_that_is_never_answered_does_not_cost_the_lease() {
+    let place = Place::new();
+    let (server, through) = behind(&place, first("PATCH", &[Fate::Unanswered, Fate::Answered, Fate::Swallowed]));
+    let running = run(&place, &format!("a --ttl 2s --grace 1s {through}"), PATIENT);
+    place.line_of("in");
+    until(|| place.json("lock show a")["renewals"].as_i64() >= Some(3));
+    fs::write(place.path("go"), "").unwrap();
+    let said = running.said();
+    assert_eq!(said.exit, 0, "{}", said.err);
+    server.stop();
+}
+
+#[test]
+fn a_grant_that_is_heard_of_late_is_not_taken_for_a_new_one() {
+    let place = Place::new();
+    let begun = Instant::now();
+    let mut granted = false;
+    let (server, through) = behind(&place, move |line| match line.split(' ').next() {
+        Some("POST") if !std::mem::replace(&mut granted, true) => Fate::BrokenOff,
+        Some("POST") if begun.elapsed() < Duration::from_millis(1_200) => Fate::Broken,
+        Some("POST") => Fate::Answered,
+        _ => Fate::Swallowed,
+    });
+    let first = run(&place, &format!("a --ttl 1500ms --grace 500ms --wait 20s {through}"), DEAF);
+    until(|| place.db().exists() && state(&place, "a") == "held");
+    let next =
+        run(&place, "a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").said();
+    assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
+    assert_eq!(first.said().exit, 125);
+    assert!(!place.path("deaf").exists(), "nobody knew how long the lease would last");
+    server.stop();
+}
+
+#[test]
+fn a_watch_whose_connection_died_without_a_word_hides_no_revoke() {
+    let place = Place::new();
+    let (server, through) = behind(&place, first("GET", &[Fate::Swallowed]));
+    let first = run(&place, &format!("a --ttl 1h --kill-after 1s {through}"), DEAF);
+    let child = place.line_of("deaf");
+    let fence = &place.json("lock show a")["fence"];
+    place.json(&format!("lock revoke a --fence {fence}"));
+    until(|| !lives(&child));
+    assert_eq!(state(&place, "a"), "revoked", "nobody else has it yet");
+    let said = first.said();
+    assert_eq!(said.exit, 123, "{}", said.err);
+    server.stop();
+}
+
+#[test]
+fn a_guard_that_is_stopped_keeps_no_revoked_command_alive() {
+    let place = Place::new();
+    let server = place.serve("");
+    let first = run(&place, "a --ttl 1h", DEAF);
+    let child = place.line_of("deaf");
+    let guard = first.children().pop().unwrap().parse().unwrap();
+    kill_process(Pid::from_raw(guard).unwrap(), Signal::STOP).unwrap();
+    let fence = &place.json("lock show a")["fence"];
+    place.json(&format!("lock revoke a --fence {fence} --delay 1500ms"));
+    assert_eq!(next_finds(&place, &child), "");
+    let said = first.said();
+    assert_eq!(said.exit, 123, "{}", said.err);
+    server.stop();
+}
+
+#[test]
+fn who_loses_a_lease_says_how() {
+    let place = Place::new();
+    let server = place.serve("");
+    let first = run(&place, "a --ttl 1h", PATIENT);
+    place.line_of("in");
+    let fence = &place.json("lock show a")["fence"];
+    place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
+    let said = first.said();
+    assert_eq!((said.exit, said.err.trim_end()), (123, "the lock a was lost: revoked"));
+    server.stop();
+}
+
+#[test]
+fn a_lease_that_was_waited_for_is_renewed_until_that_is_answered_and_then_used() {
+    let place = Place::new();
+    let (server, through) = behind(&place, first("PATCH", &[Fate::Broken; 4]));
+    let holder = place.say("lock acquire a").out;
+    let waiting = run(&place, &format!("a --ttl 600ms --grace 1s --wait 1m {through}"), "exit 7");
+    let begun = Instant::now();
+    until(|| place.json("lock show a")["queue"] == 1 && begun.elapsed() > Duration::from_millis(700));
+    assert_eq!(place.say(&format!("lock release a --lock-token {holder}")).exit, 0);
+    let said = waiting.said();
+    assert_eq!((said.exit, said.err.as_str()), (7, ""));
+    assert_eq!(state(&place, "a"), "free");
+    server.stop();
+}
+
+#[test]
+fn who_is_told_to_stop_while_asking_leaves_nothing_held() {
+    let place = Place::new();
+    let (server, through) = behind(&place, first("POST", &[Fate::Unanswered]));
+    let asking = run(&place, &format!("a --ttl 1h {through}"), "echo ran");
+    until(|| state(&place, "a") == "held");
+    asking.signal(Signal::TERM);
+    let said = asking.said();
+    assert_eq!((said.exit, said.out.as_str()), (143, ""), "{}", said.err);
+    assert_eq!(state(&place, "a"), "free");
+    server.stop();
+}
+
+#[test]
+fn a_server_that_hangs_keeps_nobody() {
+    let place = Place::new();
+    let server = place.serve("");
+    let mut running = run(&place, "a --ttl 1h", PATIENT);
+    place.line_of("in");
+    let hangs = Pid::from_child(&server.child);
+    kill_process(hangs, Signal::STOP).unwrap();
+    let in_time = run(&place, "b --wait 200ms", "true");
+    let for_ever = run(&place, "c --wait forever", "true");
+    running.signal(Signal::TERM);
+    until(|| for_ever.threads() > 2); // it hears signals, and asks
+    for_ever.signal(Signal::TERM);
+    assert_eq!(for_ever.said().exit, 143);
+    until(|| !running.runs());
+    assert_eq!(running.said().exit, 143);
+    assert_eq!(in_time.said().exit, 124);
+    kill_process(hangs, Signal::CONT).unwrap();
+    until(|| state(&place, "b") == "free" && state(&place, "c") == "free");
+    server.stop();
+}
+
+#[test]
+fn what_is_ignored_at_the_start_stays_ignored() {
+    let place = Place::new();
+    let words = [env!("CARGO_BIN_EXE_cashbox"), "lock", "run", "a", "--", "sh", "-c"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).args(words);
+    command.arg(format!("kill -HUP $$; {PATIENT}; exit 6")).current_dir(place.0.path());
+    let running = Running::of(command);
+    place.line_of("in");
+    running.signal(Signal::HUP);
+    fs::write(place.path("go"), "").unwrap();
+    let said = running.said();
+    assert_eq!(said.exit, 6, "{}", said.err);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_found_out_before_the_lock_is_taken() {
+    let place = Place::new();
+    let long = "d".repeat(100);
+    fs::create_dir(place.path(&long)).unwrap();
+    for folder in [long.as_str(), "no-such-folder"] {
+        let mut command = place.command("lock run a -- true");
+        let output = command.env("TMPDIR", place.path(folder)).output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(125) && err.contains("TMPDIR"), "{err}");
+    }
+    assert!(!place.db().exists(), "nothing was asked for");
+    assert_eq!(fs::read_dir(place.path(&long)).unwrap().count(), 0, "nothing stays");
+}
