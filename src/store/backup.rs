@@ -5,6 +5,7 @@ use super::audit::Report;
 use super::partial::{Failed, Partial, Progress, beside, failed_at};
 use super::{LOCAL, OpenError, connect, open_read_only, schema};
 use crate::clock::Clock;
+use crate::lock::DURATION_MS;
 use crate::secret;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -122,8 +123,9 @@ fn revoke_leases(tx: &Transaction<'_>) -> rusqlite::Result<()> {
         leases.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
     for (id, fence) in leases {
         tx.execute("UPDATE lock_seq SET fence = fence + 1", [])?;
-        let revoked = "UPDATE lock SET secret_hash = NULL, fence = (SELECT fence FROM lock_seq) WHERE id = ?1";
-        tx.execute(revoked, [&id])?;
+        let revoked = "UPDATE lock SET secret_hash = NULL, fence = (SELECT fence FROM lock_seq), \
+                       expire_ms = 0, grace_ms = min(expire_ms + grace_ms, ?2) WHERE id = ?1";
+        tx.execute(revoked, (&id, DURATION_MS.end()))?;
         tx.execute(
             "INSERT INTO lock_event (lock_id, what, fence, previous_fence, holder, made_by, reason, lease_ms, at) \
              SELECT id, 'revoked', lock.fence, ?2, holder, ?3, 'restored from a backup', clock_ms, ?4 FROM lock, lock_seq WHERE id = ?1",

@@ -181,7 +181,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>) -> Result<(), 
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
-        let fence = "UPDATE lock_seq SET fence = (SELECT min(coalesce(max(fence), 0), $2) FROM entry) + $1";
+        let fence = "UPDATE lock_seq SET fence = (SELECT min(coalesce(max(fence), 0), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED])?; // the audit tells of one that is beyond reason
         tx.execute_batch(&triggers)
     };
