@@ -243,8 +243,9 @@ impl Fields {
     /// `reference` and `metadata`.
     pub fn note(&mut self) -> Result<Note, Error> {
         let reference = self.text("reference")?.filter(|text| !text.is_empty()); // an empty name is none
-        if reference.as_ref().is_some_and(|text| text.chars().count() > REFERENCE_CHARS_MAX) {
-            return Err(Error::invalid(format!("reference has at most {REFERENCE_CHARS_MAX} characters")));
+        if reference.as_ref().is_some_and(|text| text.chars().count() > Note::REFERENCE_CHARS_MAX) {
+            let most = Note::REFERENCE_CHARS_MAX;
+            return Err(Error::invalid(format!("reference has at most {most} characters")));
         }
         Ok(Note { reference, metadata: self.metadata()? })
     }
@@ -263,11 +264,12 @@ impl Fields {
         let pairs = Fields::from_json(text.as_bytes()).map_err(|_| wrong())?.0;
         let fits = |(name, value): (&String, &Value)| match value {
             Value::Text(text) => {
-                (1..=METADATA_NAME_MAX).contains(&name.chars().count()) && text.chars().count() <= METADATA_VALUE_MAX
+                (1..=Note::METADATA_NAME_MAX).contains(&name.chars().count())
+                    && text.chars().count() <= Note::METADATA_VALUE_MAX
             }
             Value::Json(_) => false,
         };
-        if pairs.len() > METADATA_PAIRS_MAX || !pairs.iter().all(fits) {
+        if pairs.len() > Note::METADATA_PAIRS_MAX || !pairs.iter().all(fits) {
             return Err(wrong());
         }
         let canonical: serde_json::Map<_, _> = pairs
@@ -280,11 +282,6 @@ impl Fields {
         Ok((!canonical.is_empty()).then(|| serde_json::Value::Object(canonical).to_string()))
     }
 }
-
-const REFERENCE_CHARS_MAX: usize = 255;
-const METADATA_PAIRS_MAX: usize = 20;
-const METADATA_NAME_MAX: usize = 40;
-const METADATA_VALUE_MAX: usize = 500;
 
 fn sent_twice(name: &str) -> Error {
     let name: String = name.chars().take(64).collect();
