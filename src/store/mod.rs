@@ -4,13 +4,16 @@
 //! their own and never touch the writer. Knows nothing of HTTP.
 
 mod age;
+mod attempt;
 pub mod audit;
 pub mod backup;
 mod checkpoint;
+mod connection;
 mod desk;
 pub mod export;
 pub mod idempotency;
 pub mod import;
+mod open_error;
 mod parking;
 mod partial;
 mod private;
@@ -27,6 +30,8 @@ mod waiting;
 mod work;
 mod writer;
 
+pub use connection::open_read_only;
+pub use open_error::OpenError;
 pub use partial::{Failed, Progress};
 pub use waiting::Room;
 pub use work::{Alive, Envelope, LOCAL, Outcome};
@@ -37,15 +42,14 @@ use crate::error::{Error, Name};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
+use connection::{connect, prepare_writer, readers};
 use export::Export;
 use private::create_private;
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use space::Space;
 use stats::Stats;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -53,69 +57,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use waiting::Board;
 use writer::Writer;
-
-/// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
-#[derive(Debug)]
-pub struct OpenError(String);
-
-impl OpenError {
-    fn new(sentence: impl Into<String>) -> OpenError {
-        OpenError(sentence.into())
-    }
-
-    /// Whether the file is there and broken.
-    pub fn is_damage(&self) -> bool {
-        self.0 == DAMAGED
-    }
-
-    /// Whether there is no space left to write it.
-    pub fn is_want_of_space(&self) -> bool {
-        self.0 == NO_SPACE
-    }
-}
-
-const DAMAGED: &str = "it is damaged; restore a backup";
-const NO_SPACE: &str = "there is no space left";
-
-impl std::fmt::Display for OpenError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for OpenError {}
-
-impl From<rusqlite::Error> for OpenError {
-    fn from(error: rusqlite::Error) -> OpenError {
-        use rusqlite::ErrorCode::*;
-        let sentence = match error.sqlite_error_code() {
-            Some(NotADatabase) => "it is not an SQLite database".to_owned(),
-            Some(ReadOnly) => "it may not be written".to_owned(),
-            Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
-            Some(DiskFull) => NO_SPACE.to_owned(),
-            Some(DatabaseCorrupt) => DAMAGED.to_owned(),
-            Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
-            _ => error.to_string(),
-        };
-        OpenError(sentence)
-    }
-}
-
-impl From<Error> for OpenError {
-    fn from(error: Error) -> OpenError {
-        if error.name == Name::Damaged {
-            OpenError(DAMAGED.to_owned())
-        } else {
-            OpenError(error.cause.unwrap_or(error.detail))
-        }
-    }
-}
-
-impl From<std::io::Error> for OpenError {
-    fn from(error: std::io::Error) -> OpenError {
-        OpenError(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
-    }
-}
 
 /// How a store is opened.
 #[derive(Clone, Debug)]
@@ -153,17 +94,8 @@ impl Default for Options {
     }
 }
 
-const READERS: u32 = 4;
-const READER_WAIT: Duration = Duration::from_secs(5);
-const READER_CACHE_KIB: i64 = 2 * 1024;
-const WRITER_CACHE_KIB: i64 = 16 * 1024;
-/// How much work one question may make, in steps of SQLite's machine: some seconds.
-const READ_STEPS_MAX: i32 = 300_000_000;
-/// How long another program's hand on the file is waited for.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a watch looks whether its client has gone and whether time has ended the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
-const STATEMENTS_KEPT: usize = 128;
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
 pub struct Store {
@@ -345,79 +277,4 @@ impl Drop for View<'_> {
             crate::log::error("a view of the file did not end", &error);
         }
     }
-}
-
-/// Opens a file that must be there, for reading alone: for commands beside a server, and with none.
-pub fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
-    if !path.is_file() {
-        return Err(OpenError::new(if path.is_dir() { "it is a folder" } else { "there is no such file" }));
-    }
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if schema::check(&conn)? == 0 {
-        return Err(OpenError::new("it is empty"));
-    }
-    Ok(conn)
-}
-
-fn cannot_open(error: std::io::Error) -> OpenError {
-    use std::io::ErrorKind::*;
-    OpenError(match error.kind() {
-        NotFound => "there is no such folder".to_owned(),
-        PermissionDenied => "no permission to write there".to_owned(),
-        ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),
-        StorageFull => NO_SPACE.to_owned(),
-        _ => error.to_string(),
-    })
-}
-
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
-    // One thread at a time uses a connection, so SQLite needs no locks of its own.
-    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-    prepare_any(&conn)?;
-    Ok(conn)
-}
-
-fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY_TIMEOUT)?;
-    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
-    // Plans do not depend on parameters. Otherwise a kept statement with a `LIMIT $1` is prepared anew at every use.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-    conn.pragma_update(None, "trusted_schema", false)?;
-    conn.pragma_update(None, "cell_size_check", true)?;
-    conn.pragma_update(None, "mmap_size", 0)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")
-}
-
-/// Above this the write-ahead log file is cut back when it starts anew, whoever waits: only after a long look at the file
-/// kept it from starting anew.
-const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
-
-fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
-    conn.pragma_update(None, "synchronous", "FULL")?; // an answer is a promise that survives the power going out
-    conn.pragma_update(None, "foreign_keys", true)?;
-    conn.pragma_update(None, "recursive_triggers", true)?; // REPLACE cannot go around what forbids DELETE
-    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    conn.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 0) // the writer says when: see `writer`
-}
-
-fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
-    let manager = SqliteConnectionManager::file(path)
-        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .with_init(|conn| {
-            prepare_any(conn)?;
-            conn.pragma_update(None, "query_only", true)?;
-            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-            conn.progress_handler(READ_STEPS_MAX, Some(|| true))
-        });
-    let pool = r2d2::Pool::builder()
-        .max_size(READERS)
-        .min_idle(Some(0)) // opened when first needed, so that starting does not wait for them
-        .test_on_check_out(false)
-        .idle_timeout(None) // kept while the file is open; and no timer that outlives it
-        .max_lifetime(None)
-        .connection_timeout(READER_WAIT)
-        .build(manager);
-    pool.map_err(|error| OpenError::new(error.to_string()))
 }

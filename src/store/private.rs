@@ -1,6 +1,6 @@
 //! Files that only their owner can read, and whose they are.
 
-use super::{OpenError, cannot_open};
+use super::open_error::{OpenError, cannot_open};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::ffi::OsString;

@@ -113,7 +113,7 @@ fn companion_of(db: &Path) -> Result<PathBuf, OpenError> {
     let real = match db.canonicalize() {
         Ok(real) => real,
         Err(_) => {
-            let folder = folder_of(db).canonicalize().map_err(super::cannot_open)?;
+            let folder = folder_of(db).canonicalize().map_err(super::open_error::cannot_open)?;
             folder.join(db.file_name().ok_or_else(|| OpenError::new("it has no file name"))?)
         }
     };

@@ -1,0 +1,83 @@
+//! Connections to the file: every one with the same pragmas, the writer's and the readers' with their own.
+
+use super::open_error::OpenError;
+use super::schema;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+use std::path::Path;
+use std::time::Duration;
+
+const READERS: u32 = 4;
+const READER_WAIT: Duration = Duration::from_secs(5);
+const READER_CACHE_KIB: i64 = 2 * 1024;
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
+/// How much work one question may make, in steps of SQLite's machine: some seconds.
+const READ_STEPS_MAX: i32 = 300_000_000;
+/// How long another program's hand on the file is waited for.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENTS_KEPT: usize = 128;
+
+/// Opens a file that must be there, for reading alone: for commands beside a server, and with none.
+pub fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
+    if !path.is_file() {
+        return Err(OpenError::new(if path.is_dir() { "it is a folder" } else { "there is no such file" }));
+    }
+    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    if schema::check(&conn)? == 0 {
+        return Err(OpenError::new("it is empty"));
+    }
+    Ok(conn)
+}
+
+pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+    // One thread at a time uses a connection, so SQLite needs no locks of its own.
+    let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    prepare_any(&conn)?;
+    Ok(conn)
+}
+
+fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    // Plans do not depend on parameters. Otherwise a kept statement with a `LIMIT $1` is prepared anew at every use.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    conn.pragma_update(None, "mmap_size", 0)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")
+}
+
+/// Above this the write-ahead log file is cut back when it starts anew, whoever waits: only after a long look at the file
+/// kept it from starting anew.
+const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
+
+pub(super) fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "synchronous", "FULL")?; // an answer is a promise that survives the power going out
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "recursive_triggers", true)?; // REPLACE cannot go around what forbids DELETE
+    conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    conn.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
+    conn.pragma_update(None, "wal_autocheckpoint", 0) // the writer says when: see `writer`
+}
+
+pub(super) fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(|conn| {
+            prepare_any(conn)?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+            conn.progress_handler(READ_STEPS_MAX, Some(|| true))
+        });
+    let pool = r2d2::Pool::builder()
+        .max_size(READERS)
+        .min_idle(Some(0)) // opened when first needed, so that starting does not wait for them
+        .test_on_check_out(false)
+        .idle_timeout(None) // kept while the file is open; and no timer that outlives it
+        .max_lifetime(None)
+        .connection_timeout(READER_WAIT)
+        .build(manager);
+    pool.map_err(|error| OpenError::new(error.to_string()))
+}

@@ -1,0 +1,78 @@
+//! Why a file does not open, for people.
+
+use crate::error::{Error, Name};
+use std::io::ErrorKind;
+
+/// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
+#[derive(Debug)]
+pub struct OpenError(String);
+
+impl OpenError {
+    pub(super) fn new(sentence: impl Into<String>) -> OpenError {
+        OpenError(sentence.into())
+    }
+
+    /// Whether the file is there and broken.
+    pub fn is_damage(&self) -> bool {
+        self.0 == DAMAGED
+    }
+
+    /// Whether there is no space left to write it.
+    pub fn is_want_of_space(&self) -> bool {
+        self.0 == NO_SPACE
+    }
+}
+
+const DAMAGED: &str = "it is damaged; restore a backup";
+const NO_SPACE: &str = "there is no space left";
+
+impl std::fmt::Display for OpenError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(error: rusqlite::Error) -> OpenError {
+        use rusqlite::ErrorCode::*;
+        let sentence = match error.sqlite_error_code() {
+            Some(NotADatabase) => "it is not an SQLite database".to_owned(),
+            Some(ReadOnly) => "it may not be written".to_owned(),
+            Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
+            Some(DiskFull) => NO_SPACE.to_owned(),
+            Some(DatabaseCorrupt) => DAMAGED.to_owned(),
+            Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
+            _ => error.to_string(),
+        };
+        OpenError(sentence)
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> OpenError {
+        if error.name == Name::Damaged {
+            OpenError(DAMAGED.to_owned())
+        } else {
+            OpenError(error.cause.unwrap_or(error.detail))
+        }
+    }
+}
+
+impl From<std::io::Error> for OpenError {
+    fn from(error: std::io::Error) -> OpenError {
+        OpenError(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
+    }
+}
+
+pub(super) fn cannot_open(error: std::io::Error) -> OpenError {
+    use std::io::ErrorKind::*;
+    OpenError(match error.kind() {
+        NotFound => "there is no such folder".to_owned(),
+        PermissionDenied => "no permission to write there".to_owned(),
+        ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),
+        StorageFull => NO_SPACE.to_owned(),
+        _ => error.to_string(),
+    })
+}
