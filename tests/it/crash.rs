@@ -42,12 +42,17 @@ pub fn agent() -> ureq::Agent {
     config.build().into()
 }
 
-/// A client's `n`th request: mostly money that moves around, and now and then a refund or a batch.
-fn request(round: usize, client: usize, n: usize) -> (String, String, String) {
+/// A client's `n`th request: mostly money that moves around, and now and then a refund, a coupon or a batch. Each entry has
+/// a reference of its own.
+fn request(coupons: &[String], round: usize, client: usize, n: usize) -> (String, String, String) {
     let key = format!("r{round}-c{client}-{n}");
-    let (user, other) = (format!("u{}", (client + n) % USERS), format!("u{}", (client + n + 1) % USERS));
+    let (one, two) = ((client + n) % USERS, (client + n + 1) % USERS);
+    let (user, other, coupon) = (format!("u{one}"), format!("u{two}"), &coupons[one]);
     let reference = format!("\"reference\":\"{key}\"");
-    let (path, body) = match n % 7 {
+    let item = |i: usize| {
+        format!("{{\"op\":\"withdraw\",\"user\":\"{user}\",\"amount\":\"0.05\",\"reference\":\"{key}/{i}\"}}")
+    };
+    let (path, body) = match n % 9 {
         0 => (format!("/v1/wallets/{user}/recharge"), format!("{{\"amount\":\"150.00\",{reference}}}")),
         1 => (format!("/v1/wallets/{user}/withdraw"), format!("{{\"amount\":\"0.37\",{reference}}}")),
         2 => {
@@ -59,20 +64,21 @@ fn request(round: usize, client: usize, n: usize) -> (String, String, String) {
             format!("{{\"amount\":\"0.01\",{reference}}}"),
         ),
         5 => (format!("/v1/wallets/{user}/withdraw"), format!("{{\"amount\":\"999999.00\",{reference}}}")),
-        _ => {
-            let item = format!("{{\"op\":\"withdraw\",\"user\":\"{user}\",\"amount\":\"0.05\",{reference}}}");
-            ("/v1/batch?atomic=true".to_owned(), format!("[{item}]"))
+        6 => {
+            (format!("/v1/wallets/{user}/pay"), format!("{{\"amount\":\"3.00\",\"coupon\":\"{coupon}\",{reference}}}"))
         }
+        7 => ("/v1/batch?atomic=true".to_owned(), format!("[{},{}]", item(0), item(1))),
+        _ => ("/v1/batch".to_owned(), format!("[{},{},{}]", item(0), item(1), item(2))),
     };
     (key, path, body)
 }
 
 /// Hammers the server until it is gone; the last request of each client has no answer.
-fn hammer(address: SocketAddr, round: usize, client: usize, answered: &AtomicUsize) -> Vec<Asked> {
+fn hammer(address: SocketAddr, coupons: &[String], round: usize, client: usize, answered: &AtomicUsize) -> Vec<Asked> {
     let agent = agent();
     let mut all = Vec::new();
     for n in 0.. {
-        let (key, path, body) = request(round, client, n);
+        let (key, path, body) = request(coupons, round, client, n);
         let answer = ask(&agent, address, &path, &key, &body);
         let lost = answer.is_none();
         all.push(Asked { key, path, body, answer });
@@ -84,10 +90,11 @@ fn hammer(address: SocketAddr, round: usize, client: usize, answered: &AtomicUsi
     all
 }
 
-/// The number of the entry that an answer speaks of, if it moved money.
-fn entry_of(answer: &(u16, Value)) -> Option<i64> {
-    let body = answer.1.get("results").and_then(|results| results.get(0)).unwrap_or(&answer.1);
-    body["entry"]["id"].as_i64()
+/// The references and numbers of the entries that an answer speaks of.
+fn entries_of(answer: &(u16, Value)) -> Vec<(String, i64)> {
+    let results = answer.1["results"].as_array().cloned().unwrap_or_else(|| vec![answer.1.clone()]);
+    let entry = |body: &Value| Some((body["entry"]["reference"].as_str()?.to_owned(), body["entry"]["id"].as_i64()?));
+    results.iter().filter_map(entry).collect()
 }
 
 #[test]
@@ -95,14 +102,13 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
     let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
     let address_of = |running: &Option<Server>| running.as_ref().unwrap().nobody().address;
-    for user in 0..USERS {
-        running
-            .as_ref()
-            .unwrap()
-            .admin()
-            .post(&format!("/v1/wallets/u{user}/recharge"), serde_json::json!({ "amount": "5000" }))
-            .is(200);
-    }
+    let coupon = |user: usize| {
+        let recharge = serde_json::json!({ "amount": "5000" });
+        let admin = running.as_ref().unwrap().admin();
+        let earned = admin.post(&format!("/v1/wallets/u{user}/recharge"), recharge).is(200);
+        earned["coupon"]["code"].as_str().unwrap().to_owned()
+    };
+    let coupons: Vec<String> = (0..USERS).map(coupon).collect();
     let mut made: HashMap<String, i64> = HashMap::new();
     for round in 0..rounds {
         let (address, answered) = (address_of(&running), AtomicUsize::new(0));
@@ -110,8 +116,8 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
         let (told, hammered) = channel();
         thread::scope(|scope| {
             for client in 0..CLIENTS {
-                let (told, answered) = (told.clone(), &answered);
-                scope.spawn(move || told.send(hammer(address, round, client, answered)).unwrap());
+                let (told, answered, coupons) = (told.clone(), &answered, &coupons);
+                scope.spawn(move || told.send(hammer(address, coupons, round, client, answered)).unwrap());
             }
             crate::server::until(|| {
                 thread::yield_now();
@@ -120,6 +126,7 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
             running = running.take().map(Server::killed_and_started_again);
         });
         drop(told);
+        audit_finds_nothing(running.as_ref().unwrap());
         let agent = agent();
         for asked in hammered.iter().flatten() {
             let again =
@@ -128,9 +135,7 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
             if let Some(answer) = &asked.answer {
                 assert_eq!(&again, answer, "{} was answered otherwise before the crash", asked.key);
             }
-            if let Some(entry) = entry_of(&again) {
-                made.insert(asked.key.clone(), entry);
-            }
+            made.extend(entries_of(&again));
         }
     }
     let server = running.expect("it is always started again");
