@@ -133,8 +133,10 @@ impl Serve {
         let app = Arc::new(App::new(store, self.settings(&run_token)));
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
         let url = format!("http://{}", reachable(server.address()));
-        let announced = possession.announce(&served::Server { url, token: run_token, pid: std::process::id() });
-        announced.map_err(|error| Trouble::unreachable(format!("cannot write beside {}: {error}", db.display())))?;
+        // On a full disk: what is there can be read all the same, only commands on this machine do not find us.
+        if let Err(error) = possession.announce(&served::Server { url, token: run_token, pid: std::process::id() }) {
+            log::warn("commands on this machine will not find this server", &error);
+        }
         self.warn(server.address());
         if let Err(trouble) = show::print(&format!("listening on http://{}", server.address())) {
             log::warn("listening", &trouble.sentence);
