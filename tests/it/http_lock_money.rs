@@ -30,6 +30,47 @@ fn money_under_a_lock_names_its_fence_and_stops_when_it_is_lost() {
 }
 
 #[test]
+fn a_user_is_not_told_who_has_the_lock_of_anothers_wallet() {
+    let server = Server::start();
+    let (admin, alice) = (server.admin(), server.user_with("alice", "50"));
+    server.user_with("bob", "50");
+    admin.post("/v1/locks/wallet/bob", json!({ "holder": "the auditor's visit" })).is(201);
+    let item = json!({ "op": "transfer", "user": "alice", "to": "bob", "amount": 1 });
+    let single = alice.ask("POST", "/v1/wallets/alice/transfer").header("Prefer", "wait=0;x=y");
+    let refused = single.json(json!({ "to": "bob", "amount": 1 })).send().refuses(423, "locked");
+    let atomic =
+        alice.ask("POST", "/v1/batch?atomic=true").header("Prefer", "wait=0").json(json!([item.clone()])).send();
+    let each = alice.post("/v1/batch", json!([item])).is(200);
+    for told in [&refused.json, &atomic.refuses(423, "locked").json, &each["results"][0]] {
+        assert_eq!(
+            (&told["error"], &told["state"], &told["holder"], &told["fence"]),
+            (&json!("locked"), &json!("held"), &json!(null), &json!(null))
+        );
+        assert!(!told.to_string().contains("visit"), "{told}");
+    }
+    admin.post("/v1/locks/wallet/alice", json!({ "holder": "me" })).is(201);
+    let own = alice.ask("POST", "/v1/wallets/alice/withdraw").header("Prefer", "wait=0").form("amount=1").send();
+    assert_eq!(own.refuses(423, "locked")["holder"], "me");
+}
+
+#[test]
+fn a_lock_token_that_cannot_be_read_stands_in_the_way_of_no_repeat() {
+    let server = Server::start();
+    let admin = server.admin();
+    server.user_with("alice", "50");
+    let grant = admin.post("/v1/locks/job", json!({})).is(201).text("token");
+    let ask = |token: &str, key: &str| {
+        let asking = admin.ask("POST", "/v1/wallets/alice/withdraw").header("Idempotency-Key", key);
+        asking.header("Lock-Token", token).form("amount=1").send()
+    };
+    ask(&format!("{grant}, "), "k").is(200);
+    assert!(ask("junk", "k").is(200).was_replayed());
+    ask("junk", "other").refuses(412, "lock_lost");
+    ask(&format!("{grant},junk"), "other").refuses(412, "lock_lost");
+    assert_eq!(admin.balance("alice"), "49.00");
+}
+
+#[test]
 fn money_waits_its_turn_behind_a_lock() {
     let server = Server::start();
     let (admin, alice) = (server.admin(), server.user_with("alice", "50"));

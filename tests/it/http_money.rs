@@ -305,6 +305,13 @@ fn money_goes_neither_to_oneself_nor_to_nobody_nor_around_the_system() {
     assert_eq!((&cashed_up["balance"], &cashed_up["entry"]["to_balance"]), (&json!("0.00"), &json!("-60.00")));
     let teller = server.role("teller");
     verb(&teller, "@sales", "transfer", json!({ "to": "@bank", "amount": 1 })).refuses(403, "forbidden");
+    let back = format!("/v1/entries/{}/refund", cashed_up["entry"]["id"]);
+    teller.post(&back, json!({ "amount": 5 })).refuses(403, "forbidden");
+    let item = json!([{ "op": "refund", "entry": cashed_up["entry"]["id"], "amount": 5 }]);
+    assert_eq!(teller.post("/v1/batch", item).is(200)["results"][0]["code"], 403);
+    let refunded = admin.post(&back, json!({ "amount": 5 })).is(200);
+    assert_eq!(refunded["balance"], refunded["entry"]["to_balance"], "the payer was @sales");
+    verb(&admin, "@sales", "transfer", json!({ "to": "@bank", "amount": 5 })).is(200);
     assert_eq!(admin.balance("alice"), "60.00");
 }
 

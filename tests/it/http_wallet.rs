@@ -117,6 +117,13 @@ fn what_is_no_amount_is_a_wrong_recharge_or_a_wrong_withdrawal() {
         let raw = alice.ask(method, "/wallet").json(r#"{"money": 1e2}"#).send().refuses(400, "invalid_amount");
         assert_eq!(raw["msg"], msg);
     }
+    for body in [r#"{"money":NaN}"#, r#"{"money":01}"#, r#"{"money":.5}"#, r#"{"money":1,"money":2}"#, "[]", "{"] {
+        let refused = alice.ask("POST", "/wallet").json(body).send().refuses(400, "invalid_request");
+        assert_eq!(refused["msg"], "充值错误", "{body}");
+    }
+    let long = format!("money=1&reference={}", "x".repeat(70_000));
+    let refused = alice.ask("PUT", "/wallet").form(&long).send().refuses(413, "body_too_large");
+    assert_eq!(refused["msg"], "请求体过大");
     assert_eq!(server.admin().balance("alice"), "120.00");
 }
 
