@@ -95,7 +95,7 @@ pub fn export(call: &mut Call<'_>) -> Handled {
     let writing = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
     let writing = Some(writing.map_err(Error::internal)?);
     let content_type = if matches!(form, Form::Ndjson) { "application/x-ndjson" } else { "text/csv" };
-    Ok(file(content_type, Sent { from: Written { from, writing }, _turn: turn }))
+    Ok(file(content_type, Sent { from: Written { from: Some(from), writing }, _turn: turn }))
 }
 
 fn file(content_type: &str, body: impl Read + Send + 'static) -> Answer {
@@ -116,13 +116,21 @@ impl<From: Read> Read for Sent<From> {
 
 /// What a thread of its own writes. Its end is the end only if the thread came to its own.
 struct Written {
-    from: PipeReader,
+    /// None once nobody reads any more.
+    from: Option<PipeReader>,
     writing: Option<JoinHandle<Result<(), Stopped>>>,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        self.from = None; // the thread finds out, and lets its copy go before anybody else has a turn
+        let _ = self.writing.take().map(JoinHandle::join);
+    }
 }
 
 impl Read for Written {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(buffer)?;
+        let count = self.from.as_mut().map_or(Ok(0), |from| from.read(buffer))?;
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
