@@ -151,6 +151,7 @@ fn is_memo(memo: &Value, named: &mut Named) -> bool {
                 named.coupons.push(code.clone());
                 true
             }
+            (1, _, _) => LockId::parse("any").is_ok_and(|any| revoked(&any, &memo["revoked"]).is_some()),
             _ => false,
         },
         Value::Null | Value::Bool(_) => false,

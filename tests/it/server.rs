@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// The admin's access token, chosen by the operator.
 pub const ADMIN: &str = "cbx_the-admin-of-these-tests";
 
-/// A running `cashbox serve`, ended when dropped.
+/// A running `cashbox serve`, ended when dropped; and what it leaves is audited, whatever a test was about.
 pub struct Server {
     process: Child,
     address: SocketAddr,
@@ -151,6 +151,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+        let file = self.folder.path().join("cashbox.db");
+        if file.exists() && !std::thread::panicking() {
+            let report = cashbox::store::audit::audit(&file, None, &mut |_, _| {}).expect("the audit runs");
+            assert_eq!(report.findings, [], "what the server leaves is sound");
+        }
     }
 }
 
