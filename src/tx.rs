@@ -121,6 +121,11 @@ impl<'conn> WriteTx<'conn> {
         self.now
     }
 
+    /// Wall time that does not go back behind the newest entry, in milliseconds: what is written down to tell age by.
+    pub fn steady_wall_ms(&self) -> i64 {
+        self.now.wall_ms.max(self.head.get().at)
+    }
+
     /// The newest entry.
     pub fn head(&self) -> Head {
         self.head.get()

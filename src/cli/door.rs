@@ -89,9 +89,10 @@ impl Door {
             (None, Some(_)) => None,
             (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
         };
-        let token = given_token(common)?.or_else(environments_token);
+        let token = given_token(common)?;
         match url {
-            Some(url) => Door::to(&url.to_string_lossy(), token),
+            Some(url) => Door::to(&url.to_string_lossy(), token.or_else(environments_token)),
+            // Whoever has the file is `@local`, with a server or without, unless the arguments say otherwise.
             None => Ok(Door::File { db: file(common), token }),
         }
     }
@@ -191,7 +192,7 @@ fn through_file(db: &Path, token: Option<&str>, call: &Call) -> Result<Answer, T
         let wait = call.wait.saturating_sub(begun.elapsed());
         let server = match served::server(db) {
             Some(server) => server,
-            None => match in_process(db, call)? {
+            None => match in_process(db, token, call)? {
                 Here::Server(server) => server,
                 Here::Answer(answer) if answer.status != 423 || wait.is_zero() => return Ok(answer),
                 Here::Answer(_) => {
@@ -226,7 +227,8 @@ pub fn hands_off() -> MutexGuard<'static, ()> {
     IN_HAND.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
+/// Who asks is who an access token says, as at a server: a key is its caller's, and a repeat has to be of the same one.
+fn in_process(db: &Path, token: Option<&str>, call: &Call) -> Result<Here, Trouble> {
     let _in_hand = hands_off();
     let cannot_open = |why: OpenError| Trouble::cannot_open(db, &why);
     if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
@@ -240,7 +242,8 @@ fn in_process(db: &Path, call: &Call) -> Result<Here, Trouble> {
     let options = Options { only_looks: !call.changes, ..Options::default() };
     let store = Store::open(db, &options).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
-    let call = call.saying(Duration::ZERO); // who waited here would keep the file from whoever has the lock
+    let mut call = call.saying(Duration::ZERO); // who waited here would keep the file from whoever has the lock
+    call.headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
     let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = app.answer_local(call.method, &call.target, &headers, call.body.clone());
     app.store().close();
@@ -279,6 +282,7 @@ fn send(base: &str, token: Option<&str>, call: &Call) -> Result<Response, Silenc
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT_TIME))
         .timeout_recv_response(Some(call.patience))
+        .timeout_recv_body(Some(call.patience))
         .timeout_global(call.within)
         .build()
         .new_agent();

@@ -43,7 +43,7 @@ struct Cli {
     verb: Verb,
 }
 
-const EXIT_CODES: &str = "An argument `-` is read from standard input: one line each.\n\
+const EXIT_CODES: &str = "An argument `-` is read from standard input: one line each, those of options first.\n\
     Exit codes: 0 done · 1 refused by a rule · 2 used wrongly · 3 could not reach or open · 4 damage found · 5 storage cannot be trusted";
 
 /// The heading of what every subcommand takes.

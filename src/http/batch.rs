@@ -117,7 +117,8 @@ fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, E
 /// it cannot come back with other items, and gives each item a key of its own.
 fn each_alone(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
     let shared = call.envelope()?;
-    if shared.key.is_some() {
+    if let Some(key) = &shared.key {
+        own_keys_apart(key, &items)?;
         let name = Envelope { tokens: Vec::new(), ..shared.clone() };
         call::submitted(call.app.store().submit(name, Command::NameBatch(meaning(&items))))?;
     }
@@ -147,6 +148,18 @@ fn each_alone(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
         answer.headers.push(call::replayed());
     }
     Ok(answer)
+}
+
+/// The batch's key, and those made of it, are no item's own: one name would mean two things.
+fn own_keys_apart(key: &IdempotencyKey, items: &[Item<'_>]) -> Result<(), Error> {
+    let taken = |own: &IdempotencyKey| {
+        own.as_str().strip_prefix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    match items.iter().position(|item| item.key.as_ref().is_some_and(taken)) {
+        None => Ok(()),
+        Some(index) => Err(Error::invalid("an item's own key is not the batch's Idempotency-Key, nor one made of it")
+            .with("index", index)),
+    }
 }
 
 /// What tells these items from others: what each asks for, or its text if that cannot be read, and its own key.

@@ -108,13 +108,16 @@ impl App {
         &self.settings
     }
 
-    /// Answers as `@local`, an admin, without a socket. `target` is path and query, percent-encoded.
+    /// Answers without a socket whoever an `Authorization` among the headers says, else `@local`, an admin. `target` is path
+    /// and query, percent-encoded.
     pub fn answer_local(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> LocalAnswer {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
         let mut head = Head::new(method, path, query);
         headers.iter().for_each(|(name, value)| head.push_header(name, value));
         let request = Request { head, body, presence: Presence::always() };
-        let answer = self.handle(&request, |_| Ok(Caller::local()));
+        let caller =
+            |head: &Head| if head.header("authorization").is_some() { self.enter(head) } else { Ok(Caller::local()) };
+        let answer = self.handle(&request, caller);
         let body = match answer.body {
             wire::Body::Bytes(bytes) => bytes,
             wire::Body::Stream(mut stream) => {

@@ -123,7 +123,7 @@ fn post(tx: &WriteTx<'_>, from: &Wallet, to: &Wallet, amount: Money, why: Why<'_
     let head = tx.head();
     let entry = Entry {
         id: EntryId(head.id + 1),
-        at: tx.now().wall_ms.max(head.at),
+        at: tx.steady_wall_ms(),
         kind: why.kind,
         from: from.id.clone(),
         to: to.id.clone(),

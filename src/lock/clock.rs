@@ -15,6 +15,9 @@ pub struct LeaseClock {
     is_new: bool,
 }
 
+/// What lease time and its offset can be, in milliseconds: some hundred thousand years either way.
+const REASONABLE_MS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
+
 impl LeaseClock {
     /// Reads the offset of this boot, or works out a new one with which time goes on from the highest ever used.
     pub fn load(tx: &ReadTx<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
@@ -22,6 +25,9 @@ impl LeaseClock {
         let (highest, boot_id, offset): (i64, String, i64) = tx
             .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .ok_or_else(|| Error::internal("the file has no lease clock"))?;
+        if !REASONABLE_MS.contains(&highest) || !REASONABLE_MS.contains(&offset) {
+            return Err(Error::damaged(format!("the lease clock says {highest} ms, with an offset of {offset} ms")));
+        }
         let now = clock.boot_ms();
         let goes_on = boot_id == clock.boot_id() && now + offset >= highest;
         let offset_ms = if goes_on { offset } else { highest - now };

@@ -57,7 +57,7 @@ pub fn receive<E: From<Failed>>(
 
 /// An audited copy that has no name: it is gone when whoever has it lets it go.
 pub fn nameless(db: &Path) -> Result<File, Failed> {
-    let partial = Partial::begin(&beside(db, "backup"))?;
+    let partial = Partial::begin_passing(db, "backup")?;
     copy(db, &partial.path, &mut |_, _| {})?;
     partial.check(db, &mut |_, _| {})?;
     File::open(&partial.path).map_err(failed_at(&partial.path))
@@ -100,19 +100,27 @@ fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
 
 /// A backup may be older than this program.
 fn bring_up(copy: &Path) -> Result<(), OpenError> {
-    schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, copy)
+    schema::prepare_copy(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?)
 }
 
 fn begin_another_history(copy: &Path, db: &Path) -> Result<(), OpenError> {
-    let fence_of = |conn: &Connection| conn.query_row("SELECT fence FROM lock_seq", [], |row| row.get::<_, i64>(0));
-    let before = open_read_only(db).ok().and_then(|conn| fence_of(&conn).ok()); // if it still tells
+    let before = fence_before(db);
     let mut conn = connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let fence = fence_of(&tx)?.max(before.unwrap_or(0)).saturating_add(FENCES_SKIPPED);
+    let fence = fence_of(&tx)?.max(before).saturating_add(FENCES_SKIPPED);
     let sql = "UPDATE lock_seq SET incarnation = $1, fence = $2";
     tx.execute(sql, (secret::random_hex::<8>(), fence))?;
     revoke_leases(&tx)?;
     Ok(tx.commit()?)
+}
+
+fn fence_of(conn: &Connection) -> rusqlite::Result<i64> {
+    conn.query_row("SELECT fence FROM lock_seq", [], |row| row.get(0))
+}
+
+/// The highest fence of the file that is to be replaced, if there is one and it still tells.
+pub(super) fn fence_before(db: &Path) -> i64 {
+    open_read_only(db).ok().and_then(|conn| fence_of(&conn).ok()).unwrap_or(0)
 }
 
 /// The leases of the history that ends here run out by themselves, and nobody can go on with one: their holders may have

@@ -2,7 +2,7 @@
 //! idempotency keys stay behind: they belong to one file.
 
 use super::backup::copy;
-use super::partial::{Failed, Partial, beside, failed_at};
+use super::partial::{Failed, Partial, failed_at};
 use super::record::{RECORDS, Record, VERSION};
 use super::{open_read_only, served};
 use serde_json::{Map, Value, json};
@@ -45,7 +45,7 @@ impl Export {
         if served::server(db).is_none() {
             return Ok(Export { file: db.to_owned(), _copy: None });
         }
-        let partial = Partial::begin(&beside(db, "export"))?;
+        let partial = Partial::begin_passing(db, "export")?;
         copy(db, &partial.path, &mut |_, _| {})?;
         Ok(Export { file: partial.path.clone(), _copy: Some(partial) })
     }

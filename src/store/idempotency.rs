@@ -77,7 +77,7 @@ pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, 
     let outcome = (!memo.is_number()).then(|| memo.to_string());
     tx.execute_one(
         "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
-        params![intention.name.caller, intention.name.key, intention.request, tx.now().wall_ms, entry, outcome],
+        params![intention.name.caller, intention.name.key, intention.request, tx.steady_wall_ms(), entry, outcome],
     )
 }
 

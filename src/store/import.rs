@@ -2,9 +2,9 @@
 //! same hashes, or it is refused.
 
 use super::audit::Report;
-use super::backup::FENCES_SKIPPED;
+use super::backup::{FENCES_SKIPPED, fence_before};
 use super::export::{END, HEAD};
-use super::partial::{Failed, Partial, Progress, beside, failed_at};
+use super::partial::{Failed, Partial, Progress, failed_at};
 use super::record::{RECORDS, Record, VERSION, find, find_by_fields};
 use super::{connect, schema};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -141,12 +141,12 @@ pub fn import(
     progress: Progress<'_>,
 ) -> Result<(Report, Option<PathBuf>), Refused> {
     let partial = match wish.dry_run {
-        true => Partial::begin(&beside(db, "dry-run"))?, // who has the file, and whether there is one, does not matter
+        true => Partial::begin_passing(db, "dry-run")?, // who has the file, and whether there is one, does not matter
         false => Partial::begin_unless_there(db, wish.replace)?,
     };
     let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
     schema::prepare(&mut conn, &partial.path).map_err(failed_at(&partial.path))?;
-    fill(&mut conn, &partial.path, in_order(sources)?)?;
+    fill(&mut conn, &partial.path, in_order(sources)?, fence_before(db))?;
     drop(conn);
     let report = partial.check(db, progress)?;
     if wish.dry_run {
@@ -164,6 +164,7 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, Refused> {
     let why = match twice {
         _ if whole > 1 || whole == 1 && sources.len() > 1 => "a file of JSON lines is all of a ledger: import it alone",
         Some(_) => "two of these are the same table",
+        None if has("entry") && !(has("wallet") && has("coupon")) => "entries come with their wallets and coupons",
         None if has("coupon_kind") && !has("tier") => "coupon kinds come with their tiers, which say what earns them",
         None => return Ok(sources),
     };
@@ -171,7 +172,7 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, Refused> {
 }
 
 /// One transaction, in which the file takes what it is given: the audit is to find what its triggers would refuse.
-fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>) -> Result<(), Refused> {
+fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: i64) -> Result<(), Refused> {
     let wrong = |error: rusqlite::Error| Refused::File(failed_at(file)(error));
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
@@ -181,8 +182,9 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>) -> Result<(), 
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
-        let fence = "UPDATE lock_seq SET fence = (SELECT min(coalesce(max(fence), 0), ?2) FROM entry) + ?1";
-        tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED])?; // the audit tells of one that is beyond reason
+        // The audit tells of one that is beyond reason.
+        let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
+        tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
         tx.execute_batch(&triggers)
     };
     finish().map_err(wrong)?;

@@ -5,14 +5,17 @@
 
 use super::audit::{self, Report};
 use super::private::{create_private, folder_of, with_ending};
-use super::{OpenError, connect, served};
+use super::{OpenError, served};
 use crate::clock::Clock;
 use crate::error::{Error, Name};
-use rusqlite::{Connection, OpenFlags};
+use crate::secret;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,12 +99,25 @@ impl Partial {
 
     pub fn begin(target: &Path) -> Result<Partial, Failed> {
         let path = beside(target, "partial");
-        let file = create_private(&path, target).map_err(|why| Failed::Open(path.clone(), why))?;
-        let alone = file.try_lock().map_err(|_| OpenError::new("another command is making it"));
-        alone.map_err(|why| Failed::Open(path.clone(), why))?;
-        let partial = Partial { path, file, named: false };
-        partial.file.set_len(0).map_err(failed_at(&partial.path))?; // what stood there was a dead process's
-        Ok(partial)
+        loop {
+            let file = create_private(&path, target).map_err(|why| Failed::Open(path.clone(), why))?;
+            let alone = file.try_lock().map_err(|_| OpenError::new("another command is making it"));
+            alone.map_err(|why| Failed::Open(path.clone(), why))?;
+            // Whoever made it before us may have given it its name in between: then it is not ours to empty.
+            if has_that_name(&file, &path) {
+                let partial = Partial { path, file, named: false };
+                partial.file.set_len(0).map_err(failed_at(&partial.path))?; // what stood there was a dead process's
+                remove_logs(&partial.path).map_err(failed_at(&partial.path))?;
+                return Ok(partial);
+            }
+        }
+    }
+
+    /// Begins a file that will never have a name of its own, for `what`, beside the database: others may make one for the
+    /// same at the same time. Those of dead processes go.
+    pub fn begin_passing(db: &Path, what: &str) -> Result<Partial, Failed> {
+        remove_dead(db, what);
+        Partial::begin(&beside(db, &format!("{what}-{}", secret::random_hex::<4>())))
     }
 
     /// Whether the copy is sound. If not, neither is what it was copied from.
@@ -129,9 +145,7 @@ impl Partial {
             let nobody_has_it = served::is_had(target).then(|| OpenError::new("a server or another command has it"));
             nobody_has_it.map_or(Ok(()), |why| Err(failed_at(target)(why)))?;
             settle(target)?;
-            for ending in LOGS {
-                fs::remove_file(with_ending(target, ending)).or_else(if_there).map_err(&failed)?;
-            }
+            remove_logs(target).map_err(&failed)?;
         }
         let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
         match renameat_with(CWD, &self.path, CWD, target, flags) {
@@ -148,11 +162,12 @@ impl Partial {
         let failed = failed_at(db);
         self.file.sync_all().map_err(&failed)?;
         settle(db)?;
-        let kept = beside(db, &format!("replaced-{}", Clock::Machine.wall_ms()));
-        fs::rename(&self.path, &kept).map_err(&failed)?; // until the two change places
-        self.path.clone_from(&kept);
+        let now = Clock::Machine.wall_ms();
+        let (kept, replacing) = (beside(db, &format!("replaced-{now}")), beside(db, &format!("replacing-{now}")));
         let aside = LogsAside::put(db, &kept).map_err(&failed)?;
-        let there = exchange(&kept, db).map_err(&failed)?;
+        fs::rename(&self.path, &replacing).map_err(&failed)?;
+        self.path.clone_from(&replacing);
+        let there = exchange(&replacing, db, &kept).map_err(&failed)?;
         self.named = true;
         aside.stay();
         sync_folder_of(db).map_err(failed)?;
@@ -176,19 +191,24 @@ fn settle(db: &Path) -> Result<(), Failed> {
     if !db.exists() {
         return Ok(());
     }
-    let settled = connect(db, OpenFlags::SQLITE_OPEN_READ_WRITE).map_or(Ok(false), |conn| is_read(&conn));
-    match settled {
+    match is_read(db) {
+        Ok(false) => Ok(()),
         Ok(true) => {
-            let why =
-                OpenError::new("another program is reading it, and part of it is in its log; end that program first");
-            Err(failed_at(db)(why))
+            let why = "another program is reading it, and part of it is in its log; end that program first";
+            Err(failed_at(db)(OpenError::new(why)))
         }
-        Ok(false) | Err(_) => Ok(()), // what is damaged is kept, or goes, as it is
+        Err(error) if is_damage(&error) => Ok(()), // it is kept, or goes, as it is
+        Err(error) => Err(failed_at(db)(error)),
     }
 }
 
+fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// Whether a reader keeps the log from being moved.
-fn is_read(conn: &Connection) -> rusqlite::Result<bool> {
+fn is_read(db: &Path) -> rusqlite::Result<bool> {
+    let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(READER_WAIT)?;
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // plays back what a crash left
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
@@ -226,19 +246,44 @@ impl Drop for LogsAside {
     }
 }
 
-/// Has the two change names, or gives `new` the name of what is not there; whether it was there.
-fn exchange(new: &Path, db: &Path) -> io::Result<bool> {
+/// Gives `new` the name, and what has it the name `kept`; whether there was any. `new` has a name of its own, that says that
+/// something is being replaced, and nobody ever empties what has it: for a moment that is the old file.
+fn exchange(new: &Path, db: &Path, kept: &Path) -> io::Result<bool> {
     match renameat_with(CWD, new, CWD, db, RenameFlags::EXCHANGE) {
-        Ok(()) => Ok(true),
+        Ok(()) => fs::rename(new, kept).map(|()| true),
         Err(Errno::NOENT) => fs::rename(new, db).map(|()| false),
-        // A file system that cannot: for a moment there is none of that name.
+        // A file system that cannot: the old file has two names for a moment or, where it cannot have two, none.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            let old = beside(db, "old.partial");
-            fs::rename(db, &old)?;
-            fs::rename(new, db).inspect_err(|_| drop(fs::rename(&old, db)))?;
-            fs::rename(&old, new).map(|()| true)
+            fs::hard_link(db, kept).or_else(|_| fs::rename(db, kept))?;
+            fs::rename(new, db).map(|()| true)
         }
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the open file is the one that has that name now.
+fn has_that_name(file: &File, name: &Path) -> bool {
+    let identity = |data: io::Result<fs::Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
+    identity(file.metadata()) == identity(name.symlink_metadata())
+}
+
+fn remove_logs(file: &Path) -> io::Result<()> {
+    LOGS.iter().try_for_each(|ending| fs::remove_file(with_ending(file, ending)).or_else(if_there))
+}
+
+/// Removes what dead processes have left of the same making.
+fn remove_dead(db: &Path, what: &str) {
+    let begins = beside(db, &format!("{what}-"));
+    let begins = begins.file_name().unwrap_or_default().as_bytes();
+    let Ok(files) = fs::read_dir(folder_of(db)) else { return };
+    for name in files.flatten().map(|file| file.file_name()) {
+        let path = folder_of(db).join(&name);
+        if !(name.as_bytes().starts_with(begins) && name.as_bytes().ends_with(b".partial")) {
+            continue;
+        }
+        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(&path).and_then(|()| remove_logs(&path)); // it is in nobody's way
+        }
     }
 }
 

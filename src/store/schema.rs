@@ -30,7 +30,18 @@ pub fn prepare(conn: &mut Connection, file: &Path) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
         0 => create(conn),
-        older => upgrade(conn, file, older, &UPGRADES[(older - 1) as usize..]),
+        older => {
+            keep(file, older)?;
+            upgrade(conn, older, &UPGRADES[(older - 1) as usize..])
+        }
+    }
+}
+
+/// The same for a copy, which nobody needs as it was.
+pub(super) fn prepare_copy(conn: &mut Connection) -> Result<(), OpenError> {
+    match check(conn)? {
+        older @ 1..VERSION => upgrade(conn, older, &UPGRADES[(older - 1) as usize..]),
+        _ => Ok(()),
     }
 }
 
@@ -49,18 +60,22 @@ fn create(conn: &mut Connection) -> Result<(), OpenError> {
     Ok(tx.commit()?)
 }
 
-/// Takes the steps from that version on, all of them or none. The file as it was is kept beside it.
-fn upgrade(conn: &mut Connection, file: &Path, version: i32, steps: &[&str]) -> Result<(), OpenError> {
+/// Keeps the file beside as it is before its upgrade.
+fn keep(file: &Path, version: i32) -> Result<(), OpenError> {
     let kept = backup::keep_beside(file, &format!("version-{version}"));
     let kept = kept.map_err(|why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}")))?;
+    log::info("the file is upgraded; as it was before it is kept as", &kept.display());
+    Ok(())
+}
+
+/// Takes the steps from that version on, all of them or none.
+fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in steps {
         tx.execute_batch(step)?;
     }
     tx.pragma_update(None, "user_version", version + steps.len() as i32)?;
-    tx.commit()?;
-    log::info("the file was upgraded; as it was before it is kept as", &kept.display());
-    Ok(())
+    Ok(tx.commit()?)
 }
 
 /// The version of the file, 0 for an empty one; or why it cannot be used.
@@ -116,7 +131,8 @@ mod tests {
             "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
         ];
         let mut conn = Connection::open(&file).unwrap();
-        upgrade(&mut conn, &file, VERSION, &steps).unwrap();
+        keep(&file, VERSION).unwrap();
+        upgrade(&mut conn, VERSION, &steps).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
         assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);
         assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox"), "this program does not know it");
@@ -128,7 +144,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = new_file(folder.path());
         let mut conn = Connection::open(&file).unwrap();
-        upgrade(&mut conn, &file, VERSION, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
+        upgrade(&mut conn, VERSION, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
         let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
         assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
         assert_eq!(version(&file), VERSION);

@@ -255,6 +255,34 @@ fn a_file_that_is_being_read_is_not_replaced_before_all_of_it_is_in_it() {
 }
 
 #[test]
+fn a_file_that_somebody_has_locked_is_not_replaced() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    place.json("backup copy.db");
+    killed(&place, "cashbox.db");
+    let other = rusqlite::Connection::open(place.db()).unwrap();
+    other.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
+    other.query_row("SELECT count(*) FROM entry", [], |_| Ok(())).unwrap();
+    let said = place.say("restore copy.db --replace");
+    assert!(said.exit == 3 && said.err.contains("locked"), "{} {}", said.exit, said.err);
+    drop(other);
+    assert_eq!(place.json("wallet mallory")["balance"], "6.00");
+}
+
+#[test]
+fn what_a_killed_backup_left_beside_its_copy_is_in_nobodys_way() {
+    let place = Place::new();
+    place.json("recharge alice 60");
+    for left in ["copy.db.partial", "copy.db.partial-journal", "copy.db.partial-wal"] {
+        fs::write(place.path(left), [7; 600]).unwrap();
+    }
+    let live = place.json("backup copy.db")["state_hash"].clone();
+    assert_eq!(place.json("verify --db copy.db")["state_hash"], live);
+    let beside = names(place.0.path());
+    assert!(!beside.iter().any(|name| name.contains("partial")), "{beside:?}");
+}
+
+#[test]
 fn a_backup_that_breaks_off_on_its_way_is_none() {
     let place = Place::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -248,6 +248,21 @@ fn looking_changes_not_one_byte_not_even_after_a_reboot() {
 }
 
 #[test]
+fn a_repeat_is_of_the_same_caller_whether_a_server_has_the_file_or_nobody() {
+    let place = Place::new();
+    place.json("recharge alice 100");
+    fs::write(place.path("tok"), "cbx_the-admin-of-these-tests").unwrap();
+    let server = place.serve("--token-file tok");
+    let pay = || place.json("withdraw alice 10 --key pay-7 --token-file tok");
+    let first = pay();
+    server.stop();
+    assert_eq!(pay(), first, "a repeat without the server");
+    assert_eq!(place.json("wallet alice")["balance"], "90.00");
+    let said = place.say("withdraw alice 10 --token cbx_nobody-has-this-one");
+    assert!(said.exit == 1 && said.err.contains("unknown"), "{} {}", said.exit, said.err);
+}
+
+#[test]
 fn an_option_of_a_dash_is_a_line_of_standard_input() {
     let place = Place::new();
     for (key, balance) in [("k1", "1.00"), ("k2", "2.00"), ("k1", "1.00")] {

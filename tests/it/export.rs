@@ -49,6 +49,22 @@ fn what_comes_out_goes_in_again_with_the_same_hashes() {
     let (old, new) = (place.say("lock acquire x --json"), place.say("lock acquire x --json --db new.db"));
     let fence = |said: &str| serde_json::from_str::<serde_json::Value>(said).unwrap()["fence"].as_i64().unwrap();
     assert!(fence(&new.out) > fence(&old.out), "fences go on above all that were given");
+    place.json("import all.ndjson --db new.db --replace");
+    let newer = place.say("lock acquire x --json --db new.db");
+    assert!(fence(&newer.out) > fence(&new.out), "in the file that is replaced, too");
+}
+
+#[test]
+fn two_exports_at_a_time_are_in_nobodys_way_and_what_the_dead_left_goes() {
+    let place = lived_in();
+    let server = place.serve("--open");
+    let left = place.path("cashbox.db.export-0123abcd.partial");
+    fs::write(&left, "of a process that was killed").unwrap();
+    let alone = place.say("export").out;
+    assert!(!left.exists());
+    let both = [place.begin(&["export"]), place.begin(&["export"])].map(|export| export.said());
+    assert!(both.iter().all(|said| said.exit == 0 && said.out == alone), "{} {}", both[0].err, both[1].err);
+    server.stop();
 }
 
 #[test]
@@ -124,13 +140,13 @@ fn tables_that_are_wrong_or_do_not_belong_together_are_not_imported() {
         ("wallets.csv wallets.csv", 2, "two of these are the same table"),
         ("all.ndjson wallets.csv", 2, "all of a ledger: import it alone"),
         ("coupon-kinds.csv", 2, "coupon kinds come with their tiers"),
-        ("wallets.csv short.csv", 2, "short.csv, row 2: it has 16 cells, and there are 17 columns"),
-        ("wallets.csv number.csv", 2, "number.csv, row 2: \"3.2e2\" is no amount"),
+        ("coupons.csv wallets.csv short.csv", 2, "short.csv, row 2: it has 16 cells, and there are 17 columns"),
+        ("coupons.csv wallets.csv number.csv", 2, "number.csv, row 2: \"3.2e2\" is no amount"),
         ("columns.csv", 2, "columns.csv, line 1: it begins neither with"),
         ("empty.csv", 2, "empty.csv, line 1: there is nothing to import"),
-        ("entries.csv", 2, "it cannot stand here"),
+        ("entries.csv", 2, "entries come with their wallets and coupons"),
+        ("wallets.csv entries.csv", 2, "entries come with their wallets and coupons"),
         ("wallets.csv", 4, "a balance is the sum of its entries"),
-        ("wallets.csv entries.csv", 4, "a recharge's coupon is the one it earned"),
         ("wallets.csv none.csv", 3, "cannot read none.csv"),
     ] {
         let said = place.say(&format!("import {files} --db new.db"));

@@ -165,6 +165,10 @@ fn a_key_is_of_one_batch_in_one_manner_and_of_nothing_else() {
         admin.post_once(key, each, two.clone()).refuses(422, "idempotency_key_reused");
     }
     assert_eq!(admin.balance("alice"), "20.00", "each of the three was done once");
+    for own in ["each", "each/7"] {
+        let item = json!([{ "op": "withdraw", "user": "alice", "amount": 1, "key": own }]);
+        admin.post_once("each", each, item).refuses(400, "invalid_request");
+    }
     let unreadable = json!([{ "op": "withdraw", "user": "alice", "amount": "x" }]);
     admin.post_once("x", each, unreadable.clone()).is(200);
     assert_eq!(codes(&admin.post_once("x", each, unreadable).is(200)), [400], "what cannot be read is the same again");

@@ -171,6 +171,22 @@ fn a_wall_clock_that_was_a_month_ahead_for_a_while_makes_no_key_old() {
 }
 
 #[test]
+fn a_wall_clock_that_was_behind_for_a_while_makes_no_key_old() {
+    let mut book = book();
+    for _ in 0..32 {
+        book.must(recharge("bob", "1"));
+        book.advance(DAY_MS);
+    }
+    book.clock.step_wall_ms(-400 * DAY_MS);
+    book.submit(keyed("mine"), recharge("alice", "10")).result.unwrap();
+    book.clock.step_wall_ms(400 * DAY_MS);
+    book.reopen(); // sweeps at once
+    book.must(recharge("bob", "1"));
+    assert!(book.submit(keyed("mine"), recharge("alice", "10")).replayed);
+    book.assert_sound();
+}
+
+#[test]
 fn many_old_records_are_swept_in_bounded_steps() {
     let book = book_with(|options| options.keep_keys_days = 1);
     book.submit_all((0..600).map(|i| (keyed(&format!("k{i}")), recharge("alice", "1"))).collect());

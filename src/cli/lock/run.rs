@@ -73,7 +73,9 @@ impl Run {
             show::complain("the lease was over before the command could start, so it was not started");
             Ok(NOT_ACQUIRED) // we were stopped, and another may have the lock
         };
-        lease.release();
+        if code.is_ok() {
+            lease.release();
+        } // or nobody has seen the command end, and the lease runs out by itself
         code
     }
 

@@ -113,8 +113,9 @@ fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
 fn sound_money(conn: &Connection, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<Report, Error> {
     let view = conn.unchecked_transaction()?;
     let mut findings = Findings::default();
-    schema::compare(&view, &mut findings)?;
-    let (walked, state_hash) = match ask_everything(&view, since, &mut findings, progress) {
+    let has_tables = schema::compare(&view, &mut findings)?;
+    let asked = has_tables.then(|| ask_everything(&view, since, &mut findings, progress));
+    let (walked, state_hash) = match asked.unwrap_or_else(|| Ok(Default::default())) {
         // What was found says more than where it ended.
         Err(error) if !findings.0.is_empty() => {
             findings.add("every rule can be asked after", error.cause.unwrap_or(error.detail));

@@ -76,7 +76,9 @@ pub const QUESTIONS: &[(&str, &str)] = &[
         "SELECT 'there are ' || count(*) || ' of them' FROM lock_seq HAVING count(*) <> 1
          UNION ALL SELECT 'it is row ' || one FROM lock_seq WHERE one <> 1
          UNION ALL SELECT 'the counter says ' || fence FROM lock_seq WHERE fence NOT BETWEEN 0 AND 1 << 62
-         UNION ALL SELECT 'the clock says ' || clock_ms FROM lock_seq WHERE clock_ms NOT BETWEEN 0 AND 1 << 53",
+         UNION ALL SELECT 'the clock says ' || clock_ms FROM lock_seq WHERE clock_ms NOT BETWEEN 0 AND 1 << 53
+         UNION ALL SELECT 'the clock is ' || boot_offset_ms || ' ms ahead of the machine' FROM lock_seq
+         WHERE boot_offset_ms NOT BETWEEN -(1 << 53) AND 1 << 53",
     ),
     (
         "a history of locks has a name",

@@ -17,17 +17,25 @@ const PARTS: &str = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_
 /// By kind and name: the table it belongs to, and its words.
 type Parts = BTreeMap<(String, String), (String, String)>;
 
-/// Names every table, index and trigger that is missing, of another making, or not the program's.
-pub fn compare(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
+/// Names every table, index and trigger that is missing, of another making, or not the program's. False if a table is not
+/// there: what has its name then may be anything, and no question is safe.
+pub fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool, Error> {
     let pattern = Connection::open_in_memory()?;
     pattern.execute_batch(SCHEMA)?;
     let (own, mut found) = (parts(&pattern)?, parts(conn)?);
+    let mut has_tables = true;
     let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     for (part, own) in own {
         let (kind, name) = &part;
         match found.remove(&part) {
             None if schema::made_since(version).any(|later| later == name) => {}
-            None => findings.add(CHECK, format!("{kind} {name} is missing")),
+            None => {
+                has_tables &= kind != "table";
+                findings.add(CHECK, format!("{kind} {name} is missing"));
+            }
+            Some(_) if schema::made_since(version).any(|later| later == name) => {
+                findings.add(CHECK, format!("{kind} {name} is of a later version than the file says it is of"));
+            }
             Some(found) if found != own => findings.add(CHECK, format!("{kind} {name} is another one")),
             Some(_) => {}
         }
@@ -35,7 +43,7 @@ pub fn compare(conn: &Connection, findings: &mut Findings) -> Result<(), Error> 
     for (kind, name) in found.keys() {
         findings.add(CHECK, format!("{kind} {name} is not of this program"));
     }
-    Ok(())
+    Ok(has_tables)
 }
 
 fn parts(conn: &Connection) -> Result<Parts, Error> {
