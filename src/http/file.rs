@@ -1,5 +1,5 @@
-//! The file as a whole: audited, copied, written out as records. Each of these reads all of it, so they go one at a time;
-//! and no reader connection is held while anything is sent, so a slow client costs nobody anything.
+//! The file as a whole: audited, copied, written out as records. Each of these reads all of it, so they go one at a time.
+//! What is sent is a copy, so a slow client keeps nothing from the writer: only the next of these has to ask again.
 
 use super::call::{Call, Handled};
 use super::fields::{Field, Kind as Is, may};
