@@ -263,6 +263,19 @@ fn a_repeat_is_of_the_same_caller_whether_a_server_has_the_file_or_nobody() {
 }
 
 #[test]
+fn a_clock_that_cannot_be_is_damage_and_no_panic() {
+    let place = Place::new();
+    place.json("recharge alice 100");
+    let conn = rusqlite::Connection::open(place.db()).unwrap();
+    conn.execute("UPDATE lock_seq SET boot_offset_ms = 9223372036854775807, boot_id = ''", []).unwrap();
+    drop(conn);
+    for line in ["serve --listen 127.0.0.1:0", "recharge alice 1", "wallet alice", "lock acquire x", "verify"] {
+        let said = place.say(line);
+        assert_eq!(said.exit, 4, "{line}: {}{}", said.out, said.err);
+    }
+}
+
+#[test]
 fn an_option_of_a_dash_is_a_line_of_standard_input() {
     let place = Place::new();
     for (key, balance) in [("k1", "1.00"), ("k2", "2.00"), ("k1", "1.00")] {

@@ -356,6 +356,8 @@ fn the_audit_names_damage_to_locks_and_access_tokens() {
         (COUNTER, "UPDATE lock_seq SET fence = (1 << 62) + 1"),
         (COUNTER, "UPDATE lock_seq SET clock_ms = -1"),
         (COUNTER, "UPDATE lock_seq SET clock_ms = (1 << 53) + 1"),
+        (COUNTER, "UPDATE lock_seq SET boot_offset_ms = 9223372036854775807"),
+        (COUNTER, "UPDATE lock_seq SET boot_offset_ms = -(1 << 53) - 1"),
         (
             "grants grow in fence",
             "INSERT INTO lock_event (lock_id, what, fence, holder, made_by, lease_ms, at) VALUES ('job', 'created', 0, '', '', 0, 0)",
