@@ -157,7 +157,8 @@ impl Partial {
     }
 
     /// In the place of the file that is there, which gets another name, with whatever was beside it; says which. Whoever
-    /// calls has the file, so that nobody else does. At every moment one of the two is there, whole.
+    /// calls has the file, so that nobody else does. At every moment one of the two has the name, whole; until the old one
+    /// has its other name, it has one that says that something is being replaced, and nobody ever empties what has that.
     pub fn replace(mut self, db: &Path) -> Result<Option<PathBuf>, Failed> {
         let failed = failed_at(db);
         self.file.sync_all().map_err(&failed)?;
@@ -167,11 +168,16 @@ impl Partial {
         let aside = LogsAside::put(db, &kept).map_err(&failed)?;
         fs::rename(&self.path, &replacing).map_err(&failed)?;
         self.path.clone_from(&replacing);
-        let there = exchange(&replacing, db, &kept).map_err(&failed)?;
-        self.named = true;
+        let swapped = swap(&replacing, db, &kept).map_err(&failed)?;
+        self.named = true; // from here on what has our name is the old file, if anything
         aside.stay();
+        let kept = match swapped {
+            Swapped::WithNothing => None,
+            Swapped::AndKept => Some(kept),
+            Swapped::InOneStep => Some(fs::rename(&replacing, &kept).map_or(replacing, |()| kept)),
+        };
         sync_folder_of(db).map_err(failed)?;
-        Ok(there.then_some(kept))
+        Ok(kept)
     }
 }
 
@@ -246,16 +252,29 @@ impl Drop for LogsAside {
     }
 }
 
-/// Gives `new` the name, and what has it the name `kept`; whether there was any. `new` has a name of its own, that says that
-/// something is being replaced, and nobody ever empties what has it: for a moment that is the old file.
-fn exchange(new: &Path, db: &Path, kept: &Path) -> io::Result<bool> {
+/// How a file got the name of another.
+enum Swapped {
+    /// There was none.
+    WithNothing,
+    /// They have changed names.
+    InOneStep,
+    /// The other has the name under which it is kept.
+    AndKept,
+}
+
+/// Gives `new` the name, and what has it another; or fails, and all is as it was.
+fn swap(new: &Path, db: &Path, kept: &Path) -> io::Result<Swapped> {
     match renameat_with(CWD, new, CWD, db, RenameFlags::EXCHANGE) {
-        Ok(()) => fs::rename(new, kept).map(|()| true),
-        Err(Errno::NOENT) => fs::rename(new, db).map(|()| false),
+        Ok(()) => Ok(Swapped::InOneStep),
+        Err(Errno::NOENT) => fs::rename(new, db).map(|()| Swapped::WithNothing),
         // A file system that cannot: the old file has two names for a moment or, where it cannot have two, none.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::hard_link(db, kept).or_else(|_| fs::rename(db, kept))?;
-            fs::rename(new, db).map(|()| true)
+            let linked = fs::hard_link(db, kept).is_ok();
+            if !linked {
+                fs::rename(db, kept)?;
+            }
+            let back = |_: &io::Error| drop(if linked { fs::remove_file(kept) } else { fs::rename(kept, db) });
+            fs::rename(new, db).map(|()| Swapped::AndKept).inspect_err(back)
         }
         Err(error) => Err(error.into()),
     }
