@@ -51,7 +51,10 @@ pub fn call(since: Option<&String>) -> Call {
 
 /// What the audit of a file says.
 pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::Report, Trouble> {
-    store::open_read_only(db).map_err(|why| Trouble::cannot_open(db, &why))?;
+    store::open_read_only(db).map_err(|why| match Trouble::cannot_open(db, &why) {
+        trouble if why.is_no_database() => Trouble { exit: Exit::Damage, ..trouble }, // who audits it takes it for one
+        trouble => trouble,
+    })?;
     let mut bar = Bar::new();
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {

@@ -65,10 +65,11 @@ pub fn nameless(db: &Path) -> Result<File, Failed> {
 
 /// A copy of the file as it is, with a name of its own beside it: before an upgrade.
 pub fn keep_beside(db: &Path, ending: &str) -> Result<PathBuf, Failed> {
-    let kept = beside(db, ending);
+    let usual = beside(db, ending);
+    let kept = if usual.exists() { beside(db, &format!("{ending}-{}", Clock::Machine.wall_ms())) } else { usual };
     let partial = Partial::begin(&kept)?;
     copy(db, &partial.path, &mut |_, _| {})?;
-    partial.name(&kept, true)?;
+    partial.name(&kept, false)?;
     Ok(kept)
 }
 

@@ -75,8 +75,10 @@ pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, 
     };
     let entry = entry_of(&memo);
     let outcome = (!memo.is_number()).then(|| memo.to_string());
+    // Never behind the newest note of what time it is (`age`): a clock that is behind makes nothing old.
     tx.execute_one(
-        "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, \
+         max($4, coalesce((SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1), 0)), $5, $6)",
         params![intention.name.caller, intention.name.key, intention.request, tx.steady_wall_ms(), entry, outcome],
     )
 }

@@ -17,6 +17,11 @@ impl OpenError {
         self.0 == DAMAGED
     }
 
+    /// Whether it is no database at all, any more or ever.
+    pub fn is_no_database(&self) -> bool {
+        self.0 == NO_DATABASE
+    }
+
     /// Whether there is no space left to write it.
     pub fn is_want_of_space(&self) -> bool {
         self.0 == NO_SPACE
@@ -24,6 +29,7 @@ impl OpenError {
 }
 
 const DAMAGED: &str = "it is damaged; restore a backup";
+const NO_DATABASE: &str = "it is not an SQLite database";
 const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {
@@ -38,7 +44,7 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> OpenError {
         use rusqlite::ErrorCode::*;
         let sentence = match error.sqlite_error_code() {
-            Some(NotADatabase) => "it is not an SQLite database".to_owned(),
+            Some(NotADatabase) => NO_DATABASE.to_owned(),
             Some(ReadOnly) => "it may not be written".to_owned(),
             Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
             Some(DiskFull) => NO_SPACE.to_owned(),

@@ -4,7 +4,7 @@
 //! which a log lies, and nothing loses its log as long as it may be needed.
 
 use super::audit::{self, Report};
-use super::private::{create_private, folder_of, with_ending};
+use super::private::{create_private, folder_of, has_that_name, with_ending};
 use super::{OpenError, served};
 use crate::clock::Clock;
 use crate::error::{Error, Name};
@@ -15,7 +15,6 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,8 +100,9 @@ impl Partial {
         let path = beside(target, "partial");
         loop {
             let file = create_private(&path, target).map_err(|why| Failed::Open(path.clone(), why))?;
-            let alone = file.try_lock().map_err(|_| OpenError::new("another command is making it"));
-            alone.map_err(|why| Failed::Open(path.clone(), why))?;
+            if !is_soon_ours(&file) {
+                return Err(failed_at(&path)(OpenError::new("another command is making it")));
+            }
             // Whoever made it before us may have given it its name in between: then it is not ours to empty.
             if has_that_name(&file, &path) {
                 let partial = Partial { path, file, named: false };
@@ -141,17 +141,18 @@ impl Partial {
     pub fn name(mut self, target: &Path, replace: bool) -> Result<(), Failed> {
         let failed = failed_at(target);
         self.file.sync_all().map_err(&failed)?;
+        let _ours = match replace {
+            true => Some(served::take_passing(target).map_err(failed_at(target))?),
+            false => None,
+        };
         if replace {
-            let nobody_has_it = served::is_had(target).then(|| OpenError::new("a server or another command has it"));
-            nobody_has_it.map_or(Ok(()), |why| Err(failed_at(target)(why)))?;
             settle(target)?;
             remove_logs(target).map_err(&failed)?;
         }
-        let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-        match renameat_with(CWD, &self.path, CWD, target, flags) {
+        match give_name(&self.path, target, replace) {
             Ok(()) => self.named = true,
-            Err(Errno::EXIST) => return Err(Failed::InTheWay(target.to_owned())),
-            Err(error) => return Err(failed(error.into())),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(Failed::InTheWay(target.to_owned())),
+            Err(error) => return Err(failed(error)),
         }
         sync_folder_of(target).map_err(failed)
     }
@@ -252,6 +253,21 @@ impl Drop for LogsAside {
     }
 }
 
+/// Gives the file its name, in the place of what has it only if that may be.
+fn give_name(file: &Path, name: &Path, replace: bool) -> io::Result<()> {
+    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+    match renameat_with(CWD, file, CWD, name, flags) {
+        // A file system that cannot ask: a second name for the file is refused as well if there is one like it.
+        Err(error) if !replace && cannot(error) => fs::hard_link(file, name).and_then(|()| fs::remove_file(file)),
+        given => Ok(given?),
+    }
+}
+
+/// Whether the file system knows no such way of renaming.
+fn cannot(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
+}
+
 /// How a file got the name of another.
 enum Swapped {
     /// There was none.
@@ -268,7 +284,8 @@ fn swap(new: &Path, db: &Path, kept: &Path) -> io::Result<Swapped> {
         Ok(()) => Ok(Swapped::InOneStep),
         Err(Errno::NOENT) => fs::rename(new, db).map(|()| Swapped::WithNothing),
         // A file system that cannot: the old file has two names for a moment or, where it cannot have two, none.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+        Err(error) if cannot(error) && !db.exists() => fs::rename(new, db).map(|()| Swapped::WithNothing),
+        Err(error) if cannot(error) => {
             let linked = fs::hard_link(db, kept).is_ok();
             if !linked {
                 fs::rename(db, kept)?;
@@ -280,10 +297,15 @@ fn swap(new: &Path, db: &Path, kept: &Path) -> io::Result<Swapped> {
     }
 }
 
-/// Whether the open file is the one that has that name now.
-fn has_that_name(file: &File, name: &Path) -> bool {
-    let identity = |data: io::Result<fs::Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
-    identity(file.metadata()) == identity(name.symlink_metadata())
+/// How often, and how far apart, a lock is tried: somebody may just be looking whether we are dead.
+const TRIES: u32 = 5;
+const TRY_EVERY: Duration = Duration::from_millis(10);
+
+fn is_soon_ours(file: &File) -> bool {
+    (0..TRIES).any(|tried| {
+        std::thread::sleep(TRY_EVERY * tried.min(1));
+        file.try_lock().is_ok()
+    })
 }
 
 fn remove_logs(file: &Path) -> io::Result<()> {
@@ -300,7 +322,9 @@ fn remove_dead(db: &Path, what: &str) {
         if !(name.as_bytes().starts_with(begins) && name.as_bytes().ends_with(b".partial")) {
             continue;
         }
-        if File::open(&path).is_ok_and(|file| file.try_lock().is_ok()) {
+        if let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
             let _ = fs::remove_file(&path).and_then(|()| remove_logs(&path)); // it is in nobody's way
         }
     }

@@ -4,7 +4,8 @@ use super::open_error::{OpenError, cannot_open};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
+use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,9 @@ pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
     if !data.is_file() {
         return Err(OpenError::new("it is no ordinary file"));
     }
+    if data.nlink() > 1 {
+        return Err(OpenError::new("it has another name too (a hard link), and cashbox would write into that file"));
+    }
     if data.mode() & 0o777 != OWNER_ALONE {
         opened.set_permissions(Permissions::from_mode(OWNER_ALONE))?;
     }
@@ -38,6 +42,12 @@ pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
 fn owner_for(of: &Path) -> Option<(u32, u32)> {
     let data = of.metadata().or_else(|_| folder_of(of).metadata()).ok()?;
     rustix::process::geteuid().is_root().then(|| (data.uid(), data.gid()))
+}
+
+/// Whether the open file is the one that has that name now.
+pub fn has_that_name(file: &File, name: &Path) -> bool {
+    let identity = |data: io::Result<Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
+    identity(file.metadata()) == identity(name.symlink_metadata())
 }
 
 /// The folder a file is in.

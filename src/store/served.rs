@@ -4,7 +4,7 @@
 //! this run, so that commands find the server. They count only while the lock is held.
 
 use super::OpenError;
-use super::private::{create_private, folder_of, with_ending};
+use super::private::{create_private, folder_of, has_that_name, with_ending};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,11 @@ pub struct Server {
 #[derive(Debug)]
 pub struct Possession {
     companion: File,
+    path: PathBuf,
+    /// The file itself. Without it nobody needs the companion.
+    db: PathBuf,
+    /// Whether the companion is there only for this.
+    passing: bool,
 }
 
 /// What came of trying to have the file.
@@ -41,15 +46,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Takes the file, waiting for a command that has it for one operation, or says which server has it.
 pub fn take(db: &Path) -> Result<Taken, OpenError> {
-    let beside = companion_of(db)?;
-    let mut companion =
-        create_private(&beside, db).map_err(|why| OpenError::new(format!("{}: {why}", beside.display())))?;
+    let path = companion_of(db)?;
+    let open = || create_private(&path, db).map_err(|why| OpenError::new(format!("{}: {why}", path.display())));
+    let mut companion = open()?;
     let begun = Instant::now();
     loop {
         match companion.try_lock() {
+            Ok(()) if !has_that_name(&companion, &path) => {
+                companion = open()?; // whoever had it has taken it away
+                continue;
+            }
             Ok(()) => {
                 companion.set_len(0)?; // whatever stood there was a dead process's
-                return Ok(Taken::Ours(Possession { companion }));
+                return Ok(Taken::Ours(Possession { companion, path, db: db.to_owned(), passing: false }));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
@@ -78,10 +87,16 @@ pub fn server(db: &Path) -> Option<Server> {
     }
 }
 
-/// Whether anybody has the file, a server or a command.
-pub fn is_had(db: &Path) -> bool {
-    let companion = companion_of(db).ok().and_then(|companion| File::open(companion).ok());
-    companion.is_some_and(|companion| matches!(companion.try_lock_shared(), Err(TryLockError::WouldBlock)))
+/// Takes a file that is about to be another's, and leaves no companion that was not there before.
+pub fn take_passing(db: &Path) -> Result<Possession, OpenError> {
+    let passing = !companion_of(db)?.exists();
+    match take(db)? {
+        Taken::Ours(mut possession) => {
+            possession.passing = passing;
+            Ok(possession)
+        }
+        Taken::By(_) => Err(OpenError::new("a server has it")),
+    }
 }
 
 impl Possession {
@@ -96,6 +111,9 @@ impl Possession {
 impl Drop for Possession {
     fn drop(&mut self) {
         let _ = self.companion.set_len(0); // the lock ends with the descriptor
+        if self.passing || !self.db.exists() {
+            let _ = std::fs::remove_file(&self.path); // whoever waits for it finds out that it has lost its name
+        }
     }
 }
 

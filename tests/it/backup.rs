@@ -206,6 +206,16 @@ fn a_log_that_lies_where_a_backup_goes_is_not_played_into_it() {
         let beside = names(place.0.path());
         assert!(!beside.iter().any(|name| name.starts_with("copy.db-w")), "{beside:?}");
     }
+    place.json("backup fresh.db");
+    place.json("backup fresh.db --replace");
+    assert!(place.say("import none.ndjson --db new.db").exit == 3);
+    let beside = names(place.0.path());
+    assert!(!beside.iter().any(|name| name.starts_with("fresh.db-") || name.starts_with("new.db")), "{beside:?}");
+    fs::write(place.path("treasure"), "gold").unwrap();
+    fs::hard_link(place.path("treasure"), place.path("copy.db.partial")).unwrap();
+    let said = place.say("backup copy.db --replace");
+    assert!(said.exit == 3 && said.err.contains("another name too"), "{} {}", said.exit, said.err);
+    assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
 }
 
 #[test]
@@ -215,7 +225,7 @@ fn a_file_that_somebody_serves_is_no_place_for_a_backup() {
     place.json("recharge bob 1 --db other.db");
     let server = place.serve("--open --db other.db");
     let said = place.say("backup other.db --replace");
-    assert!(said.exit == 3 && said.err.contains("a server or another command has it"), "{} {}", said.exit, said.err);
+    assert!(said.exit == 3 && said.err.contains("a server has it"), "{} {}", said.exit, said.err);
     assert_eq!(place.json("recharge bob 1 --db other.db")["balance"], "2.00");
     server.stop();
     assert_eq!(place.json("wallet bob --db other.db")["balance"], "2.00");

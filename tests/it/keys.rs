@@ -187,6 +187,23 @@ fn a_wall_clock_that_was_behind_for_a_while_makes_no_key_old() {
 }
 
 #[test]
+fn no_key_is_written_down_as_older_than_the_newest_note_of_the_time() {
+    let mut book = book_with(|options| options.keep_keys_days = 1);
+    book.must(recharge("alice", "1"));
+    for _ in 0..40 {
+        book.advance(DAY_MS);
+        book.must(grant("alice", "1")); // no entry, so only the notes tell what time it is
+    }
+    book.clock.step_wall_ms(-20 * DAY_MS);
+    book.submit(keyed("mine"), grant("alice", "2")).result.unwrap();
+    book.clock.step_wall_ms(20 * DAY_MS);
+    book.reopen();
+    book.must(grant("alice", "1"));
+    assert!(book.submit(keyed("mine"), grant("alice", "2")).replayed);
+    book.assert_sound();
+}
+
+#[test]
 fn many_old_records_are_swept_in_bounded_steps() {
     let book = book_with(|options| options.keep_keys_days = 1);
     book.submit_all((0..600).map(|i| (keyed(&format!("k{i}")), recharge("alice", "1"))).collect());

@@ -32,6 +32,21 @@ fn there_is_a_kept_file_of_every_version() {
 }
 
 #[test]
+fn an_upgrade_overwrites_nothing_that_an_earlier_one_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cashbox.db");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db");
+    let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
+    std::fs::write(folder.path().join("cashbox.db.version-1"), "of an earlier upgrade").unwrap();
+    std::fs::copy(&kept, &file).unwrap();
+    drop(Store::open(&file, &options).unwrap());
+    let first = std::fs::read_to_string(folder.path().join("cashbox.db.version-1")).unwrap();
+    assert_eq!(first, "of an earlier upgrade");
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("cashbox.db.version-1-")).count(), 1);
+}
+
+#[test]
 fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
     for (name, balances, last_hash, state_hash) in KEPT {
         let folder = tempfile::tempdir().unwrap();
