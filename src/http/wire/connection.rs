@@ -28,8 +28,8 @@ pub(super) struct Connection {
 enum End {
     /// Nobody is there to be told anything.
     Silent,
-    /// The last answer is sent; `polite` if more from the client may be on its way.
-    Answered { polite: bool },
+    /// The last answer is sent. More from the client may be on its way, also from one who asked us to close.
+    Answered,
     /// This has to be said first.
     Refused(Box<Answer>, Manner),
 }
@@ -55,7 +55,7 @@ impl Connection {
         };
         let polite = match end {
             End::Silent => false,
-            End::Answered { polite } => polite,
+            End::Answered => true,
             End::Refused(answer, manner) => deliver(&mut self.socket, *answer, manner, true, &self.limits).is_ok(),
         };
         if polite && self.permit.turn(Phase::Closing) {
@@ -191,16 +191,18 @@ impl Connection {
 
     /// Sends an answer; Ok if the connection stays.
     fn reply(&mut self, answer: Answer, manner: Manner, body_is_unread: bool) -> Result<(), End> {
-        let unasked = answer.close || body_is_unread || self.permit.permits().is_stopping();
-        let closes = unasked || !manner.stays || must_close(&answer.body, manner);
+        let closes = answer.close
+            || body_is_unread
+            || self.permit.permits().is_stopping()
+            || !manner.stays
+            || must_close(&answer.body, manner);
         deliver(&mut self.socket, answer, manner, closes, &self.limits)?;
         if closes {
-            // A client that asked us to close sends nothing more that could be in the way.
-            return Err(End::Answered { polite: unasked || !self.input.is_empty() });
+            return Err(End::Answered);
         }
         // Stopping may have begun, and looked for the idle, while this answer was on its way.
         if !self.permit.turn(Phase::Idle) || self.permit.permits().is_stopping() {
-            return Err(End::Answered { polite: true });
+            return Err(End::Answered);
         }
         Ok(())
     }

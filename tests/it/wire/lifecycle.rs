@@ -45,6 +45,20 @@ fn what_a_client_sent_before_it_left_does_not_keep_it_here() {
 }
 
 #[test]
+fn who_asked_to_close_and_went_on_sending_reads_every_answer() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    let large = "GET /large?3000000 HTTP/1.1\r\nHost: h\r\n\r\n";
+    let last = |pad: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(pad));
+    // What is read at a time ends where the last request does, and what follows is still with the system.
+    let pad = 4_096 - large.len() - last(0).len();
+    client.send(large.to_owned() + &last(pad) + &"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2_000));
+    assert_eq!(client.reply().body.len(), 3_000_000);
+    assert_eq!(client.reply().status, 200);
+    assert_eq!(client.ending(), super::client::Ending::Closed(Vec::new()));
+}
+
+#[test]
 fn asking_for_presence_consumes_nothing() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
