@@ -5,6 +5,7 @@ mod attacks;
 mod audit;
 mod backup;
 mod bench;
+mod beside;
 mod cli;
 mod crash;
 mod crash_locks;
