@@ -12,27 +12,28 @@ const REMEMBERED: usize = 16_384;
 pub struct Told(VecDeque<(Fence, u32, u32)>);
 
 impl Told {
-    /// So many more are told of that grant.
+    /// So many more are told of that grant. One that is forgotten stays so.
     pub fn tell(&mut self, fence: Fence, clients: u32) {
-        if let Some((_, told, _)) = self.find(fence) {
-            *told += clients;
-            return;
+        match self.place(fence) {
+            Ok(place) => self.0[place].1 += clients,
+            Err(place) => self.0.insert(place, (fence, clients, 0)),
         }
-        if self.0.len() == REMEMBERED {
+        if self.0.len() > REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back((fence, clients, 0));
     }
 
     /// One of the answers did not arrive; whether none has. Of a grant that is forgotten, one may have.
     pub fn is_known_to_nobody(&mut self, fence: Fence) -> bool {
-        let Some((_, told, lost)) = self.find(fence) else { return false };
+        let Ok(place) = self.place(fence) else { return false };
+        let (_, told, lost) = &mut self.0[place];
         *lost += 1;
         lost == told
     }
 
-    fn find(&mut self, fence: Fence) -> Option<&mut (Fence, u32, u32)> {
-        self.0.iter_mut().rev().find(|(own, _, _)| *own == fence)
+    /// Where it stands, or would: they stand by fence, and a new grant has the highest, so it goes to the end.
+    fn place(&self, fence: Fence) -> Result<usize, usize> {
+        self.0.binary_search_by_key(&fence, |(own, _, _)| *own)
     }
 }
 
@@ -57,6 +58,7 @@ mod tests {
     fn only_the_newest_are_remembered() {
         let mut told = Told::default();
         (0..=REMEMBERED as i64).for_each(|fence| told.tell(Fence(fence), 1));
+        told.tell(Fence(0), 1);
         assert!(!told.is_known_to_nobody(Fence(0)));
         assert!(told.is_known_to_nobody(Fence(1)));
     }
