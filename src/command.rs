@@ -88,42 +88,36 @@ pub enum Receipt {
 }
 
 /// What came of trying a command.
-pub enum Applied {
-    /// It is done. These locks are free now, or are held for another time than before: somebody may be waiting for
-    /// them and must look again.
-    Done(Receipt, Vec<LockId>),
-    /// One of several locks was lost, and the rest was given back. The answer is a no, and what was done stays.
-    GivenUp(Error, Vec<LockId>),
-    /// Somebody has this lock. Whatever was written must be rolled back.
+pub enum Verdict {
+    /// The answer, and the locks whose waiters must look again. What was written stays, even if the answer is an error.
+    Done(Result<Receipt, Error>, Vec<LockId>),
+    /// Somebody holds this lock. Whatever was written must be rolled back.
     Held(LockId),
 }
 
 /// Carries the command out for `by`, under the lock tokens presented with it.
-pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Applied, Error> {
+pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Verdict, Error> {
     match command {
         Command::Acquire(ask) => Ok(match lock::acquire(tx, ask, by)? {
-            Ok(grant) => Applied::Done(Receipt::Granted(grant), Vec::new()),
-            Err(id) => Applied::Held(id),
+            Ok(grant) => Verdict::Done(Ok(Receipt::Granted(grant)), Vec::new()),
+            Err(id) => Verdict::Held(id),
         }),
         Command::Release { id, token } => {
             let released = lock::release(tx, id.as_ref(), token, by)?;
-            Ok(match released.lost {
-                None => Applied::Done(Receipt::Released, released.freed),
-                Some(lost) => Applied::GivenUp(lost, released.freed),
-            })
+            Ok(Verdict::Done(released.lost.map_or(Ok(Receipt::Released), Err), released.freed))
         }
-        Command::TakeBack(token) => Ok(Applied::Done(Receipt::Released, lock::release(tx, None, token, by)?.freed)),
+        Command::TakeBack(token) => Ok(Verdict::Done(Ok(Receipt::Released), lock::release(tx, None, token, by)?.freed)),
         Command::Renew { id, token, expire_ms } => {
             let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
-            Ok(Applied::Done(Receipt::Renewed(renewed), ids))
+            Ok(Verdict::Done(Ok(Receipt::Renewed(renewed)), ids))
         }
         Command::Revoke(revoke) => {
             let lock = lock::revoke(tx, revoke, by)?;
-            Ok(Applied::Done(Receipt::Revoked(Box::new(lock)), vec![revoke.id.clone()]))
+            Ok(Verdict::Done(Ok(Receipt::Revoked(Box::new(lock))), vec![revoke.id.clone()]))
         }
         _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
-            Ok(guarded) => Ok(Applied::Done(carry_out(tx, command, by, &guarded)?, guarded.freed)),
-            Err(id) => Ok(Applied::Held(id)),
+            Ok(guarded) => Ok(Verdict::Done(Ok(carry_out(tx, command, by, &guarded)?), guarded.freed)),
+            Err(id) => Ok(Verdict::Held(id)),
         },
     }
 }

@@ -18,7 +18,6 @@ use serde_json::value::RawValue;
 /// What the query takes.
 pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
 /// The largest body, in bytes.
-pub const BODY_MAX: u64 = 8 * 1024 * 1024;
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
 /// One item: what it asks for, or why it cannot be read; its own key, if it has one; and its text.

@@ -1,7 +1,7 @@
 //! Counting requests, and `GET /metrics` in Prometheus text.
 
 use super::App;
-use super::route::ROUTES;
+use super::endpoint::Route;
 use crate::store::stats::{DURATIONS_US, Histogram};
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -15,24 +15,31 @@ const STATUSES: [u16; 26] = [
 
 /// Requests by route and status, and how long they took by route. The last place is for those that no route took.
 pub struct Metrics {
+    pub routes: &'static [Route],
     requests: Vec<[AtomicU64; STATUSES.len()]>,
     took_us: Vec<Histogram>,
 }
 
-impl Default for Metrics {
-    fn default() -> Metrics {
-        let places = 0..=ROUTES.len();
+impl Metrics {
+    /// Nothing has been counted.
+    pub fn new(routes: &'static [Route]) -> Metrics {
+        let places = 0..=routes.len();
         Metrics {
+            routes,
             requests: places.clone().map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect(),
             took_us: places.map(|_| Histogram::new(DURATIONS_US)).collect(),
         }
     }
-}
 
-impl Metrics {
+    /// The labels that name a route; those of what no route took are empty.
+    fn labels(&self, route: usize) -> String {
+        let (method, path) = self.routes.get(route).map_or(("", ""), |route| (route.method, route.path));
+        format!("method=\"{method}\",route=\"{path}\"")
+    }
+
     /// Counts a request: the number of its route (none if there was no such route), its status and how long it took.
     pub fn count(&self, route: Option<usize>, status: u16, took: Duration) {
-        let route = route.unwrap_or(ROUTES.len());
+        let route = route.unwrap_or(self.routes.len());
         if let Some(place) = STATUSES.iter().position(|known| *known == status) {
             self.requests[route][place].fetch_add(1, Relaxed);
         }
@@ -81,19 +88,14 @@ fn one(out: &mut String, name: &str, kind: &str, about: &str, value: u64) {
     let _ = writeln!(out, "cashbox_{name} {value}");
 }
 
-/// The labels that name a route; those of what no route took are empty.
-fn labels(route: usize) -> String {
-    let (method, path) = ROUTES.get(route).map_or(("", ""), |route| (route.method, route.path));
-    format!("method=\"{method}\",route=\"{path}\"")
-}
-
 fn requests(metrics: &Metrics, out: &mut String) {
     describe(out, "requests_total", "counter", "Requests by route and status.");
     for (route, counts) in metrics.requests.iter().enumerate() {
         for (status, count) in STATUSES.iter().zip(counts) {
             let count = count.load(Relaxed);
             if count > 0 {
-                let _ = writeln!(out, "cashbox_requests_total{{{},status=\"{status}\"}} {count}", labels(route));
+                let _ =
+                    writeln!(out, "cashbox_requests_total{{{},status=\"{status}\"}} {count}", metrics.labels(route));
             }
         }
     }
@@ -104,7 +106,7 @@ fn latency(metrics: &Metrics, out: &mut String) {
     describe(out, NAME, "histogram", "How long requests took, from whole request to answer.");
     for (route, took) in metrics.took_us.iter().enumerate() {
         if took.cumulated().last() != Some(&0) {
-            histogram(out, NAME, &labels(route), took, seconds);
+            histogram(out, NAME, &metrics.labels(route), took, seconds);
         }
     }
 }

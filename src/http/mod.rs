@@ -8,6 +8,7 @@ pub mod auth;
 mod batch;
 mod call;
 mod coupons;
+mod endpoint;
 mod fields;
 pub mod file;
 #[cfg(any(test, fuzzing))]
@@ -92,7 +93,7 @@ impl App {
             store: Arc::new(store),
             settings,
             tokens,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(ROUTES),
             large_bodies: LargeBodies::default(),
             reading: Reading::default(),
         }

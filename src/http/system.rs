@@ -4,7 +4,7 @@ use super::call::{Call, Handled};
 use super::reply::Reply;
 use super::{metrics, openapi};
 use serde_json::json;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A write-ahead log above this is not cut back for want of a moment without readers.
@@ -60,7 +60,8 @@ pub fn metrics(call: &mut Call<'_>) -> Handled {
 }
 
 /// `GET /openapi.json`: always the same, so it is written once.
-pub fn openapi(_: &mut Call<'_>) -> Handled {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document().to_string());
-    Ok(Reply::bytes(200, "application/json", DOCUMENT.as_bytes().to_vec()))
+pub fn openapi(call: &mut Call<'_>) -> Handled {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    let document = DOCUMENT.get_or_init(|| openapi::document(call.app.metrics.routes).to_string());
+    Ok(Reply::bytes(200, "application/json", document.as_bytes().to_vec()))
 }

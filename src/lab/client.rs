@@ -1,11 +1,69 @@
 //! One client: what it does between reading and writing, and how it passes the time.
 
-use super::load::Run;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
 /// How soon whoever sleeps hears that it is over.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Who asks for what.
+#[derive(Clone, Copy)]
+pub(super) struct Load<'a> {
+    pub clients: u32,
+    pub requests: u32,
+    pub work: Duration,
+    /// How long the first holder is frozen, if it is.
+    pub stall: Option<Duration>,
+    pub seed: u64,
+    /// Set when it is over before its end.
+    pub stop: &'a AtomicBool,
+}
+
+/// What the clients of one run share.
+pub(super) struct Run<'a> {
+    load: &'a Load<'a>,
+    taken: AtomicU64,
+    done: AtomicU64,
+    stalled: AtomicBool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(load: &'a Load<'a>) -> Run<'a> {
+        Run { load, taken: AtomicU64::new(0), done: AtomicU64::new(0), stalled: AtomicBool::new(false) }
+    }
+
+    /// Leaves nothing to do.
+    pub(super) fn take_all(&self) {
+        self.taken.store(self.load.requests.into(), Relaxed);
+    }
+
+    pub(super) fn count_one(&self) {
+        self.done.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Relaxed)
+    }
+
+    /// The next withdrawal, if there is one left.
+    pub(super) fn take(&self) -> bool {
+        !self.is_stopped() && self.taken.fetch_add(1, Relaxed) < self.load.requests.into()
+    }
+
+    pub(super) fn work(&self) -> Duration {
+        self.load.work
+    }
+
+    /// How long whoever asks is frozen: the first alone.
+    pub(super) fn stall_once(&self) -> Option<Duration> {
+        self.load.stall.filter(|_| !self.stalled.swap(true, Relaxed))
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.load.stop.load(Relaxed)
+    }
+}
 
 /// Somebody who withdraws again and again.
 pub struct Client<'a> {

@@ -1,8 +1,7 @@
 //! The load: clients, each a thread, and the queue of withdrawals they share.
 
-use super::client::Client;
+use super::client::{Client, Load, Run};
 use super::{Answer, Got, Guard};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{PoisonError, RwLock};
 use std::thread::{Builder, scope};
@@ -14,19 +13,6 @@ const STACK: usize = 512 * 1024;
 const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// How often one withdrawal is tried anew before it counts as failed.
 const TRIES_MAX: u32 = 100_000;
-
-/// Who asks for what.
-#[derive(Clone, Copy)]
-pub struct Load<'a> {
-    pub clients: u32,
-    pub requests: u32,
-    pub work: Duration,
-    /// How long the first holder is frozen, if it is.
-    pub stall: Option<Duration>,
-    pub seed: u64,
-    /// Set when it is over before its end.
-    pub stop: &'a AtomicBool,
-}
 
 /// What the clients were told.
 #[derive(Default)]
@@ -60,37 +46,9 @@ impl Tally {
     }
 }
 
-/// What the clients of one run share.
-pub struct Run<'a> {
-    load: &'a Load<'a>,
-    taken: AtomicU64,
-    done: AtomicU64,
-    stalled: AtomicBool,
-}
-
-impl Run<'_> {
-    /// The next withdrawal, if there is one left.
-    fn take(&self) -> bool {
-        !self.is_stopped() && self.taken.fetch_add(1, Relaxed) < self.load.requests.into()
-    }
-
-    pub(super) fn work(&self) -> Duration {
-        self.load.work
-    }
-
-    /// How long whoever asks is frozen: the first alone.
-    pub(super) fn stall_once(&self) -> Option<Duration> {
-        self.load.stall.filter(|_| !self.stalled.swap(true, Relaxed))
-    }
-
-    pub(super) fn is_stopped(&self) -> bool {
-        self.load.stop.load(Relaxed)
-    }
-}
-
 /// Has all clients withdraw until the queue is empty.
 pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tally> {
-    let run = &Run { load, taken: AtomicU64::new(0), done: AtomicU64::new(0), stalled: AtomicBool::new(false) };
+    let run = &Run::new(load);
     let gate = &RwLock::new(());
     scope(|scope| {
         let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -104,7 +62,7 @@ pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tal
                 withdraw_all(guard, Client::new(number, load.seed, run), run)
             };
             let client = Builder::new().stack_size(STACK).spawn_scoped(scope, begin).inspect_err(|_| {
-                run.taken.store(load.requests.into(), Relaxed); // those who are here already have nothing to do
+                run.take_all(); // those who are here already have nothing to do
             });
             clients.push(client.map_err(|error| format!("the machine has no thread for client {number}: {error}"))?);
         }
@@ -112,7 +70,7 @@ pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tal
         let begun = Instant::now();
         drop(closed);
         while let Err(RecvTimeoutError::Timeout) = gone.recv_timeout(WATCH_EVERY) {
-            watch(run.done.load(Relaxed));
+            watch(run.done());
         }
         let mut tally = Tally { wall: begun.elapsed(), ..Tally::default() };
         for client in clients {
@@ -135,7 +93,7 @@ fn withdraw_all(guard: &dyn Guard, mut client: Client<'_>, run: &Run<'_>) -> Tal
                 tally.error.get_or_insert_with(|| why.to_string());
             }
         }
-        run.done.fetch_add(1, Relaxed);
+        run.count_one();
     }
     tally
 }

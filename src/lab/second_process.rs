@@ -3,7 +3,8 @@
 //! They talk over its standard input and output: it says that it is ready, is told to begin, and says as one line of
 //! JSON what its clients were told. When its input ends it stops: whoever started it has gone.
 
-use super::load::{self, Load, Tally};
+use super::client::Load;
+use super::load::{self, Tally};
 use super::naive::Thread;
 use super::plain_file::PlainFile;
 use super::{Got, Guard};
@@ -21,7 +22,7 @@ pub const OPTION: &str = "--second-process";
 const READY: &str = "ready";
 
 /// Has both processes withdraw, half each; `guard` is this one's.
-pub fn drive_both(guard: &dyn Guard, load: &Load<'_>, file: &Path, watch: &dyn Fn(u64)) -> Got<Tally> {
+pub(super) fn drive_both(guard: &dyn Guard, load: &Load<'_>, file: &Path, watch: &dyn Fn(u64)) -> Got<Tally> {
     let theirs = Load { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
     let ours = Load { clients: load.clients.div_ceil(2), requests: load.requests.div_ceil(2), ..*load };
     let mut second = Second::start(file, &theirs)?;

@@ -1,7 +1,8 @@
 //! One guard, tried: a new file, the load on it, and what is left.
 
+use super::client::Load;
 use super::figures::{Figures, Row};
-use super::load::{self, Load, Tally};
+use super::load::{self, Tally};
 use super::naive::{Nothing, Optimistic, Thread};
 use super::ours::{Lease, Plain, PlainHttp};
 use super::plain_file::PlainFile;

@@ -2,11 +2,14 @@
 //! putting one back.
 
 use super::audit::Report;
+use super::connection::{connect, open_read_only};
+use super::open_error::OpenError;
 use super::partial::{Failed, Partial, Progress, beside, failed_at};
-use super::{LOCAL, OpenError, connect, open_read_only, schema};
+use super::request::LOCAL;
+use super::schema;
 use crate::clock::Clock;
 use crate::lock::DURATION_MS;
-use crate::secret;
+use crate::{log, secret};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::fs::File;
@@ -63,8 +66,15 @@ pub fn nameless(db: &Path) -> Result<File, Failed> {
     File::open(&partial.path).map_err(failed_at(&partial.path))
 }
 
-/// A copy of the file as it is, with a name of its own beside it: before an upgrade.
-pub fn keep_beside(db: &Path, ending: &str) -> Result<PathBuf, Failed> {
+/// Keeps the file as it is before its upgrade, under a name of its own beside it.
+pub fn keep_version(db: &Path, version: i32) -> Result<(), OpenError> {
+    let failed = |why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}"));
+    let kept = keep_beside(db, &format!("version-{version}")).map_err(failed)?;
+    log::info("the file is upgraded; as it was before it is kept as", &kept.display());
+    Ok(())
+}
+
+fn keep_beside(db: &Path, ending: &str) -> Result<PathBuf, Failed> {
     let usual = beside(db, ending);
     let kept = if usual.exists() { beside(db, &format!("{ending}-{}", Clock::Machine.wall_ms())) } else { usual };
     let partial = Partial::begin(&kept)?;
@@ -101,7 +111,10 @@ fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
 
 /// A backup may be older than this program.
 fn bring_up(copy: &Path) -> Result<(), OpenError> {
-    schema::prepare_copy(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?)
+    if schema::check(&open_read_only(copy)?)? == 0 {
+        return Ok(()); // an empty file stays one
+    }
+    schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, |_| Ok(()))
 }
 
 fn begin_another_history(copy: &Path, db: &Path) -> Result<(), OpenError> {

@@ -2,7 +2,7 @@
 //! idle, and by a connection of its own when the log has grown. The writer then finishes the little that is left, so
 //! that the log can start anew.
 
-use super::OpenError;
+use super::open_error::OpenError;
 use super::stats::{self, Stats};
 use rusqlite::Connection;
 use std::cell::Cell;

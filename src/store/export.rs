@@ -2,9 +2,10 @@
 //! idempotency keys stay behind: they belong to one file.
 
 use super::backup::copy;
+use super::connection::open_read_only;
 use super::partial::{Failed, Partial, failed_at};
 use super::record::{RECORDS, Record, VERSION};
-use super::{open_read_only, served};
+use super::served;
 use serde_json::{Map, Value, json};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

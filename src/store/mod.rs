@@ -4,37 +4,33 @@
 //! their own and never touch the writer. Knows nothing of HTTP.
 
 mod age;
-mod attempt;
 pub mod audit;
 pub mod backup;
 mod checkpoint;
 mod connection;
-mod desk;
+mod execute;
 pub mod export;
 pub mod idempotency;
 pub mod import;
 mod open_error;
-mod parking;
 mod partial;
 mod private;
 pub mod query;
 pub mod record;
+mod request;
 pub mod schema;
 pub mod served;
 mod space;
 pub mod stats;
 mod sweep;
-mod ticket;
-mod told;
-mod waiting;
-mod work;
+mod waiters;
 mod writer;
 
 pub use connection::open_read_only;
 pub use open_error::OpenError;
 pub use partial::{Failed, Progress};
-pub use waiting::Room;
-pub use work::{Alive, Envelope, LOCAL, Outcome};
+pub use request::{Alive, Envelope, LOCAL, Outcome};
+pub use waiters::Room;
 
 use crate::clock::Clock;
 use crate::command::Command;
@@ -55,7 +51,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use waiting::Board;
+use waiters::Board;
 use writer::Writer;
 
 /// How a store is opened.
@@ -136,7 +132,7 @@ impl Store {
         if mode != "wal" {
             return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
         }
-        schema::prepare(&mut conn, &path)?;
+        schema::prepare(&mut conn, |version| backup::keep_version(&path, version))?;
         prepare_writer(&conn)?;
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;

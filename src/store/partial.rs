@@ -4,8 +4,9 @@
 //! which a log lies, and nothing loses its log as long as it may be needed.
 
 use super::audit::{self, Report};
+use super::open_error::OpenError;
 use super::private::{create_private, folder_of, has_that_name, with_ending};
-use super::{OpenError, served};
+use super::served;
 use crate::clock::Clock;
 use crate::error::{Error, Name};
 use crate::secret;

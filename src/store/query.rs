@@ -1,6 +1,7 @@
 //! Questions in SQL from whoever has the file: nothing in them can change it.
 
-use super::{OpenError, open_read_only};
+use super::connection::open_read_only;
+use super::open_error::OpenError;
 use crate::secret::hex;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};

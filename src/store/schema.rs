@@ -1,9 +1,8 @@
 //! Whose file this is and which version: checked before anything else is done with it.
 
-use super::{OpenError, backup};
-use crate::{log, secret};
+use super::open_error::OpenError;
+use crate::secret;
 use rusqlite::{Connection, TransactionBehavior};
-use std::path::Path;
 
 /// `cash`, in the file's header: says that the file is ours.
 pub const APPLICATION_ID: i32 = 0x6361_7368;
@@ -25,23 +24,15 @@ pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
-/// Makes a new file ours, upgrades an older one of ours in one transaction, and refuses everything else.
-pub fn prepare(conn: &mut Connection, file: &Path) -> Result<(), OpenError> {
+/// Makes a new file ours, upgrades an older one of ours in one transaction after `keep`, and refuses everything else.
+pub fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenError>) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
         0 => create(conn),
         older => {
-            keep(file, older)?;
+            keep(older)?;
             upgrade(conn, older, &UPGRADES[(older - 1) as usize..])
         }
-    }
-}
-
-/// The same for a copy, which nobody needs as it was.
-pub(super) fn prepare_copy(conn: &mut Connection) -> Result<(), OpenError> {
-    match check(conn)? {
-        older @ 1..VERSION => upgrade(conn, older, &UPGRADES[(older - 1) as usize..]),
-        _ => Ok(()),
     }
 }
 
@@ -58,14 +49,6 @@ fn create(conn: &mut Connection) -> Result<(), OpenError> {
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     Ok(tx.commit()?)
-}
-
-/// Keeps the file beside as it is before its upgrade.
-fn keep(file: &Path, version: i32) -> Result<(), OpenError> {
-    let kept = backup::keep_beside(file, &format!("version-{version}"));
-    let kept = kept.map_err(|why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}")))?;
-    log::info("the file is upgraded; as it was before it is kept as", &kept.display());
-    Ok(())
 }
 
 /// Takes the steps from that version on, all of them or none.
@@ -96,6 +79,7 @@ pub fn check(conn: &Connection) -> Result<i32, OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn an_upgraded_file_has_the_schema_of_a_new_one() {
@@ -108,13 +92,13 @@ mod tests {
         };
         let kept = folder.path().join("kept.db");
         std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db"), &kept).unwrap();
-        prepare(&mut Connection::open(&kept).unwrap(), &kept).unwrap();
+        prepare(&mut Connection::open(&kept).unwrap(), |_| Ok(())).unwrap();
         assert_eq!(schema(&kept), schema(&new_file(folder.path())));
     }
 
     fn new_file(folder: &Path) -> std::path::PathBuf {
         let file = folder.join("cashbox.db");
-        prepare(&mut Connection::open(&file).unwrap(), &file).unwrap();
+        prepare(&mut Connection::open(&file).unwrap(), |_| Ok(())).unwrap();
         file
     }
 
@@ -131,7 +115,7 @@ mod tests {
             "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
         ];
         let mut conn = Connection::open(&file).unwrap();
-        keep(&file, VERSION).unwrap();
+        crate::store::backup::keep_version(&file, VERSION).unwrap();
         upgrade(&mut conn, VERSION, &steps).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
         assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);

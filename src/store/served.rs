@@ -3,7 +3,7 @@
 //! The companion (`FILE-serve`, readable by its owner alone) also holds a server's address and an access token for
 //! this run, so that commands find the server. They count only while the lock is held.
 
-use super::OpenError;
+use super::open_error::OpenError;
 use super::private::{create_private, folder_of, has_that_name, with_ending};
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -1,33 +1,45 @@
-//! The one writer's thread and the way to it: a bounded queue, and batch after batch (`desk`) of what has come in.
+//! The one writer: a bounded queue, and a thread that takes what has come and commits it as one batch.
 //!
-//! A batch forms while the previous one syncs; there is no timer. Only what the desk commits is in the file.
+//! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
+//! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
+use super::Options;
 use super::checkpoint::Checkpoint;
-use super::desk::{BATCH_MAX, Desk};
+use super::execute::{Answers, BatchLost, Executor, failed, guarded};
+use super::open_error::OpenError;
+use super::request::{Envelope, Outcome, Request, collect, send, shutting_down};
+use super::space::Space;
 use super::stats::{self, Stats};
-use super::ticket::Ticket;
-use super::waiting::Board;
-use super::work::{Envelope, Outcome, Work, stopped};
-use super::{OpenError, Options};
-use crate::command::Command;
+use super::sweep::Sweep;
+use super::waiters::{Board, Waiters};
+use crate::clock::Clock;
+use crate::command::{Command, Receipt};
 use crate::error::{Error, Name};
-use crate::lock::clock::LeaseClock;
-use rusqlite::Connection;
+use crate::ledger::entry;
+use crate::lock::{self, clock::LeaseClock};
+use crate::tx::{Head, Now, ReadTx, WriteTx};
+use rusqlite::{Connection, ErrorCode};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+/// The most commands in one commit: more would only lengthen the wait of the first.
+const BATCH_MAX: usize = 256;
+/// How long the writer is idle before it checkpoints, and pauses when nothing can be written.
+const IDLE: Duration = Duration::from_millis(200);
 
 enum Message {
-    Work(Vec<Work>),
+    Requests(Vec<Request>),
     Poke,
     RefuseWaiting,
     Stop,
 }
 
-/// The way to the writer's thread.
+/// The handle of the writer's thread.
 pub struct Writer {
     queue: SyncSender<Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -35,7 +47,6 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the writer's thread on its connection.
     pub(super) fn start(
         conn: Connection,
         path: &Path,
@@ -45,35 +56,37 @@ impl Writer {
         board: &Arc<Board>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
-        let desk = Desk::open(&conn, path, options, lease, &stats, board)?;
+        let mut state = State::open(&conn, path, options, lease, &stats, board)?;
         let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
-        let thread = std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || run_or_say_so(&conn, desk, checkpoint, &messages))?;
+        let run = move || {
+            // A server without its writer would only look alive: whatever is not expected here ends the process.
+            let stats = Arc::clone(&state.stats);
+            if catch_unwind(AssertUnwindSafe(|| state.run(&conn, checkpoint, &messages))).is_err() {
+                crate::log::error("the writer cannot go on", &"what it was doing was not committed");
+                stats.outcome_unknown.store(true, Relaxed);
+            }
+        };
+        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run)?;
         Ok(Writer { queue, thread: Mutex::new(Some(thread)), stats })
     }
 
     pub(super) fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
-        let mut outcomes = self.submit_all(vec![(envelope, command)]);
-        outcomes.pop().unwrap_or_else(|| Outcome::from(stopped()))
+        self.submit_all(vec![(envelope, command)]).pop().unwrap_or_else(|| Outcome::from(shutting_down()))
     }
 
     pub(super) fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
         let count = commands.len();
-        let (ticket, promises) = Ticket::new(count);
-        let work = commands.into_iter().zip(promises);
-        let work = work.map(|((envelope, command), promise)| Work::new(envelope, command, promise)).collect();
+        let (requests, arriving) = Request::all(commands);
         stats::add(&self.stats.queued, count as u64);
-        if let Err(error) = self.queue.try_send(Message::Work(work)) {
+        if let Err(error) = self.queue.try_send(Message::Requests(requests)) {
             self.stats.queued.fetch_sub(count as u64, Relaxed);
             let error = match error {
                 TrySendError::Full(_) => Error::new(Name::Busy, "too many commands are waiting; try again shortly"),
-                TrySendError::Disconnected(_) => stopped(),
+                TrySendError::Disconnected(_) => shutting_down(),
             };
             return vec![Outcome::from(error); count];
         }
-        let outcomes = ticket.wait().into_iter();
-        outcomes.map(|outcome| outcome.unwrap_or_else(|| Outcome::from(stopped()))).collect()
+        collect(count, arriving)
     }
 
     pub(super) fn poke(&self) {
@@ -86,8 +99,7 @@ impl Writer {
 
     pub(super) fn stop(&self) {
         let _ = self.queue.send(Message::Stop);
-        let thread = self.thread.lock().expect("nobody panics holding this").take();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.thread.lock().expect("mutex poisoned").take() {
             let _ = thread.join();
         }
     }
@@ -99,41 +111,233 @@ impl Drop for Writer {
     }
 }
 
-/// Whatever the desk does not expect ends the process: a server without its writer would only look alive.
-fn run_or_say_so(conn: &Connection, desk: Desk, checkpoint: Checkpoint, messages: &Receiver<Message>) {
-    let stats = Arc::clone(&desk.stats);
-    if catch_unwind(AssertUnwindSafe(|| run(conn, desk, checkpoint, messages))).is_err() {
-        crate::log::error("the writer cannot go on", &"what it was doing was not committed");
-        stats.outcome_unknown.store(true, Relaxed);
+/// What the writer's thread owns besides its connection.
+struct State {
+    clock: Clock,
+    lease: LeaseClock,
+    /// The newest committed entry.
+    head: Head,
+    backlog: VecDeque<Request>,
+    executor: Executor,
+    board: Arc<Board>,
+    space: Space,
+    sweep: Sweep,
+    /// Whether the last batch failed for want of space.
+    disk_is_full: bool,
+    /// Set once the outcome of a commit is unknown: nothing is written any more.
+    doubt: Option<Error>,
+    stats: Arc<Stats>,
+}
+
+impl State {
+    fn open(
+        conn: &Connection,
+        path: &Path,
+        options: &Options,
+        lease: LeaseClock,
+        stats: &Arc<Stats>,
+        board: &Arc<Board>,
+    ) -> Result<State, Error> {
+        let mut state = State {
+            clock: options.clock.clone(),
+            lease,
+            head: entry::head(&ReadTx::new(conn))?,
+            backlog: VecDeque::new(),
+            executor: Executor::new(Waiters::new(options.room, Arc::clone(board)), Arc::clone(stats)),
+            board: Arc::clone(board),
+            space: Space::new(path, options.min_free),
+            sweep: Sweep::new(options.keep_keys_days),
+            disk_is_full: false,
+            doubt: None,
+            stats: Arc::clone(stats),
+        };
+        if options.only_looks {
+            state.sweep.never();
+        } else if state.lease.is_new() || options.restart_leases {
+            conn.execute_batch("BEGIN IMMEDIATE")?;
+            let tx = WriteTx::new(conn, state.now(), state.head);
+            state.lease.store(&tx)?;
+            if options.restart_leases {
+                lock::clock::restart_leases(&tx)?;
+            }
+            conn.execute_batch("COMMIT")?;
+        }
+        Ok(state)
+    }
+
+    fn now(&self) -> Now {
+        Now { wall_ms: self.clock.wall_ms(), lease_ms: self.lease.now_ms() }
+    }
+
+    fn run(&mut self, conn: &Connection, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
+        let mut stopping = false;
+        while !(stopping && self.backlog.is_empty()) {
+            let message = match self.timeout(checkpoint.is_due()) {
+                Some(timeout) => messages.recv_timeout(timeout),
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let idle = matches!(message, Err(RecvTimeoutError::Timeout));
+            let mut next = message.ok();
+            while let Some(message) = next {
+                match message {
+                    Message::Requests(requests) => {
+                        self.stats.queued.fetch_sub(requests.len() as u64, Relaxed);
+                        self.backlog.extend(requests);
+                    }
+                    Message::Poke => {}
+                    Message::RefuseWaiting => self.dismiss_waiters(),
+                    Message::Stop => stopping = true,
+                }
+                next = if self.backlog.len() < BATCH_MAX { messages.try_recv().ok() } else { None };
+            }
+            stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
+            self.batch(conn);
+            checkpoint.after_commit(conn, idle && self.backlog.is_empty());
+            stats::set(&self.stats.busy_since_ms, 0);
+        }
+        self.dismiss_waiters();
+        if self.doubt.is_none() {
+            checkpoint.last(conn);
+        }
+    }
+
+    /// How long to wait for a message; None: as long as it takes.
+    fn timeout(&self, checkpoint_is_due: bool) -> Option<Duration> {
+        if !self.backlog.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms())];
+        let left_ms = timers.into_iter().flatten().min().map(|at| (at - self.lease.now_ms()).max(0) as u64);
+        let refused = self.stats.storage_full.load(Relaxed) || self.stats.file_is_gone.load(Relaxed);
+        let at_least = if self.doubt.is_some() || refused { IDLE } else { Duration::ZERO };
+        let timer = left_ms.map(|ms| Duration::from_millis(ms).max(at_least));
+        timer.into_iter().chain(checkpoint_is_due.then_some(IDLE)).min()
+    }
+
+    /// Answers `busy` to every waiter, and from now on to whoever would have to wait.
+    fn dismiss_waiters(&mut self) {
+        self.executor.refuses_waiting = true;
+        let waiters = self.executor.waiters.drain();
+        stats::set(&self.stats.parked, 0);
+        waiters.into_iter().for_each(|waiter| _ = send(waiter.request.replies, shutting_down().into()));
+    }
+
+    /// One transaction: all of it committed and then answered, or none of it.
+    fn batch(&mut self, conn: &Connection) {
+        let now = self.lease.now_ms();
+        let timer_is_due =
+            self.executor.waiters.next_timer().is_some_and(|at| at <= now) || self.sweep.next_ms() <= now;
+        if self.backlog.is_empty() && !timer_is_due {
+            return;
+        }
+        if let Err(error) = self.check_writable() {
+            self.backlog.drain(..).for_each(|request| _ = send(request.replies, error.clone().into()));
+            return self.expire(now);
+        }
+        let mut answers = Vec::with_capacity(self.backlog.len().min(BATCH_MAX));
+        let lost = self.transact(conn, &mut answers).err().map(|BatchLost(error)| error);
+        let errors = answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
+        let full = lost.iter().chain(errors).find(|error| error.name == Name::StorageFull).cloned();
+        self.note_space(full.as_ref());
+        if let Some(error) = &lost {
+            if !conn.is_autocommit() {
+                let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
+            }
+            if error.name != Name::StorageFull {
+                crate::log::error("the batch is lost", error);
+            }
+            self.executor.retry(now);
+            self.expire(now);
+        }
+        stats::set(&self.stats.parked, self.executor.waiters.len() as u64); // before anybody is answered
+        for (replies, outcome) in answers {
+            let outcome = lost.clone().map_or(outcome, Outcome::from);
+            let fence = match &outcome.result {
+                Ok(Receipt::Granted(grant)) => Some(grant.token.fence),
+                _ => None,
+            };
+            let answered = send(replies, outcome);
+            fence.into_iter().for_each(|fence| self.executor.deliveries.sent(fence, answered));
+        }
+        if std::mem::take(&mut self.executor.locks_changed) {
+            self.board.notify();
+        }
+    }
+
+    fn expire(&mut self, now: i64) {
+        self.executor.expire(now);
+        self.sweep.put_off(now);
+    }
+
+    /// Refuses to write after a commit of unknown outcome, without space, or into a file that is not there any more.
+    fn check_writable(&mut self) -> Result<(), Error> {
+        let space = self.space.check(self.clock.boot_ms());
+        stats::set(&self.stats.free_bytes, self.space.free);
+        self.stats.file_is_gone.store(self.space.file_is_gone, Relaxed);
+        let too_little = matches!(&space, Err(error) if error.name == Name::StorageFull);
+        self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
+        self.doubt.clone().or(space.err()).map_or(Ok(()), Err)
+    }
+
+    /// Logs that the disk is full, and that it is not any more: once each.
+    fn note_space(&mut self, full: Option<&Error>) {
+        match (full, std::mem::replace(&mut self.disk_is_full, full.is_some())) {
+            (Some(error), false) => crate::log::error("nothing can be written", error),
+            (None, true) => crate::log::info("writing goes on", &"there is space again"),
+            _ => {}
+        }
+        self.stats.storage_full.store(full.is_some(), Relaxed);
+    }
+
+    fn transact(&mut self, conn: &Connection, answers: &mut Answers) -> Result<(), BatchLost> {
+        if let Err(error) = begin(conn) {
+            answers.extend(self.backlog.drain(..).map(|request| (request.replies, shutting_down().into())));
+            return Err(BatchLost(error));
+        }
+        let tx = WriteTx::new(conn, self.now(), self.head); // the clock is read after the transaction has begun
+        self.stats.clock_behind_ms.store((self.head.at - tx.now().wall_ms).max(0), Relaxed);
+        for id in self.executor.waiters.stale_by(tx.now().lease_ms) {
+            self.executor.wake(conn, &tx, vec![id], answers)?; // waiters before newcomers
+        }
+        let commands_before = self.stats.commands.load(Relaxed);
+        for _ in 0..BATCH_MAX {
+            let Some(request) = self.backlog.pop_front() else { break };
+            self.executor.handle(conn, &tx, request, answers)?;
+        }
+        self.executor.answer_expired(&tx, answers)?;
+        if let Err(error) = guarded(|| self.sweep.step(&tx)) {
+            failed(conn, error)?;
+            self.sweep.rest(tx.now().lease_ms);
+        }
+        let started = Instant::now();
+        self.commit(conn)?;
+        self.head = tx.head();
+        stats::add(&self.stats.commits, 1);
+        self.stats.commit_us.add(started.elapsed().as_micros() as u64);
+        self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
+        Ok(())
+    }
+
+    /// A full disk is a definite failure. After any other error of COMMIT nobody can know what is on disk.
+    fn commit(&mut self, conn: &Connection) -> Result<(), BatchLost> {
+        let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else { return Ok(()) };
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+            return Err(BatchLost(error.into()));
+        }
+        let detail = "the commit failed and nobody knows what is on disk; ask again with the same idempotency key";
+        let unknown = Error::new(Name::OutcomeUnknown, detail).caused_by(&error);
+        self.doubt = Some(unknown.clone());
+        self.stats.outcome_unknown.store(true, Relaxed);
+        Err(BatchLost(unknown))
     }
 }
 
-fn run(conn: &Connection, mut desk: Desk, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
-    let mut stopping = false;
-    while !(stopping && desk.backlog() == 0) {
-        let patience = if desk.backlog() == 0 { desk.patience(checkpoint.is_due()) } else { Some(Duration::ZERO) };
-        let message = match patience {
-            Some(patience) => messages.recv_timeout(patience),
-            None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-        };
-        let idle = matches!(message, Err(RecvTimeoutError::Timeout));
-        let mut next = message.ok();
-        while let Some(message) = next {
-            match message {
-                Message::Work(work) => desk.take_in(work),
-                Message::Poke => {}
-                Message::RefuseWaiting => desk.dismiss_waiting(),
-                Message::Stop => stopping = true,
-            }
-            next = if desk.backlog() < BATCH_MAX { messages.try_recv().ok() } else { None };
+fn begin(conn: &Connection) -> Result<(), Error> {
+    match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            Err(Error::new(Name::Busy, "another program is writing to the file").caused_by(error))
         }
-        desk.take_up_work();
-        desk.batch(conn);
-        checkpoint.after_commit(conn, idle && desk.backlog() == 0);
-        desk.lay_down_work();
-    }
-    desk.dismiss_waiting();
-    if !desk.is_in_doubt() {
-        checkpoint.last(conn);
+        Err(error) => Err(error.into()),
     }
 }

@@ -46,8 +46,8 @@ fn sqlite_is_named_in_the_store_and_its_door_only() {
 
 #[test]
 fn only_the_writer_commits() {
-    assert_eq!(strangers("\"COMMIT\"", &["store/desk.rs"]), Vec::<String>::new());
-    assert_eq!(strangers("WriteTx::new", &["store/desk.rs"]), Vec::<String>::new());
+    assert_eq!(strangers("\"COMMIT\"", &["store/writer.rs"]), Vec::<String>::new());
+    assert_eq!(strangers("WriteTx::new", &["store/writer.rs"]), Vec::<String>::new());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! nothing (it may have been stopped), the wrapper ends the command itself.
 
 use super::control::{Folder, News, Order, listen};
-use super::grant::Granted;
+use super::event::Event;
 use super::lease::{Lease, Loss, Renewed};
 use super::pace::Pace;
 use super::terminal::Terminal;
@@ -29,20 +29,6 @@ const TELL_TIME: Duration = Duration::from_millis(50);
 const SLEEP_MAX_MS: i64 = 500;
 /// How often a command that should have been dead by now is killed, in milliseconds.
 const KILL_EVERY_MS: i64 = 20;
-
-/// What happens to the wrapper.
-pub enum Event {
-    /// The guard said something, or, with none, is gone.
-    Guard(Option<String>),
-    /// We were sent a signal.
-    Signal(Signal),
-    /// The lease lasts until then.
-    Renewed(i64),
-    /// It is lost.
-    Lost(Loss),
-    /// The lock was asked for.
-    Asked(Box<Result<Granted, Trouble>>),
-}
 
 /// The guard as the wrapper sees it.
 pub struct Guard {

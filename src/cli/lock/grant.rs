@@ -1,14 +1,13 @@
 //! How `lock run` comes by its lease, and how it gives up so that nothing stays behind that nobody knows of.
 
 use super::acquire::{ANSWER_TIME, Terms, acquire, request};
-use super::attend::Event;
+use super::event::{Event, Granted};
 use super::lease::{Lease, Renewed};
 use crate::cli::call::Said;
 use crate::cli::door::{Answer, Door};
 use crate::cli::exit::Trouble;
 use crate::cli::show;
 use crate::clock::Clock;
-use rustix::process::Signal;
 use std::slice;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
@@ -28,18 +27,6 @@ pub struct Wish {
     pub terms: Terms,
     /// What makes it this wish, however often it is asked for.
     pub secret: String,
-}
-
-/// What came of it.
-pub enum Granted {
-    /// A lease, and until when it lasts, in boot time.
-    Lease(Lease, i64),
-    /// A lease that was lost again before anything was done with it.
-    Lost,
-    /// Nothing in time, which has been said.
-    Nothing,
-    /// A signal came first, and nothing is held.
-    Signalled(Signal),
 }
 
 impl Wish {

@@ -5,6 +5,7 @@
 mod acquire;
 mod attend;
 mod control;
+mod event;
 mod grant;
 mod group;
 mod guard;

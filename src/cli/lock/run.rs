@@ -4,9 +4,10 @@
 //! the lock's keeper does. What the guard knows of the lease is what the wrapper last told it.
 
 use super::acquire::Terms;
-use super::attend::{Event, Guard};
+use super::attend::Guard;
 use super::control::{Folder, SIGNALLED};
-use super::grant::{Granted, Wish};
+use super::event::{Event, Granted};
+use super::grant::Wish;
 use super::lease::{Lease, Renewed};
 use super::pace::Pace;
 use super::{FAILED, NOT_ACQUIRED, signals};

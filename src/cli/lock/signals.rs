@@ -1,7 +1,7 @@
 //! The signals that `lock run` passes on to its command.
 
-use super::attend::Event;
 use super::control::SIGNALS;
+use super::event::Event;
 use rustix::process::Signal;
 use signal_hook::iterator::Signals;
 use std::io;

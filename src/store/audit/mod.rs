@@ -11,7 +11,7 @@ mod schema;
 mod state;
 mod walk;
 
-use super::{connect, open_read_only};
+use super::connection::{connect, open_read_only};
 use crate::error::Error;
 use crate::secret::{Hash, hex};
 use crate::tx::{ReadTx, Row};

@@ -1,11 +1,7 @@
-//! Who waits for which lock, and until when. In memory, beside the writer: a parked request costs its own connection
-//! and nothing else, and nobody polls.
-//!
-//! One queue per lock, first come first served. A request that waits for several locks stands in each of their queues,
-//! holds nothing while it waits and blocks nobody.
+//! The requests that wait for locks: one queue per lock, first come first served, in memory. A request that needs
+//! several locks is in each of their queues and holds none of them.
 
-use super::idempotency::Name;
-use super::work::{Client, Work};
+use super::request::{Reply, Request, RequestKey};
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -15,19 +11,10 @@ use std::time::Duration;
 /// So many at most wait for the answer to one request.
 const JOINED_MAX: usize = 16;
 
-/// What tells a repeat from another request while both wait.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Wish {
-    /// The client's name for its intention.
-    Intention(Name),
-    /// The secret it asks for locks with, and which.
-    Lock([u8; 16]),
-}
-
 /// A request that waits. Times are lease time, in milliseconds.
-pub struct Parked {
-    /// What is to be done, and whom to tell.
-    pub work: Work,
+pub struct Waiter {
+    /// What it asks for, and where to answer.
+    pub request: Request,
     /// The locks it needs.
     pub ids: Vec<LockId>,
     /// When it was parked.
@@ -45,12 +32,12 @@ pub struct Room {
     pub per_lock: usize,
 }
 
-/// How many wait for each lock, for whoever asks, and a bell that rings when locks have changed.
+/// How many wait for each lock, for whoever asks, and a changed that rings when locks have changed.
 #[derive(Debug, Default)]
 pub struct Board {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
-    bell: Condvar,
+    changed: Condvar,
     /// How many watch each lock.
     watches: Mutex<HashMap<LockId, usize>>,
     closed: AtomicBool,
@@ -67,7 +54,7 @@ pub struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let mut watches = self.board.watches.lock().expect("nobody panics holding this");
+        let mut watches = self.board.watches.lock().expect("mutex poisoned");
         if let Some(count) = watches.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
@@ -80,11 +67,11 @@ impl Drop for Place<'_> {
 impl Board {
     /// How many wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
-        self.queues.lock().expect("nobody panics holding this").get(id).copied().unwrap_or(0)
+        self.queues.lock().expect("mutex poisoned").get(id).copied().unwrap_or(0)
     }
 
     fn set_queue(&self, id: &LockId, length: usize) {
-        let mut queues = self.queues.lock().expect("nobody panics holding this");
+        let mut queues = self.queues.lock().expect("mutex poisoned");
         if length == 0 {
             queues.remove(id);
         } else {
@@ -94,7 +81,7 @@ impl Board {
 
     /// A place to watch that lock from, if there is one: a watch keeps its connection, so it counts among those who wait.
     pub fn place(&self, id: &LockId) -> Option<Place<'_>> {
-        let mut watches = self.watches.lock().expect("nobody panics holding this");
+        let mut watches = self.watches.lock().expect("mutex poisoned");
         let count = watches.entry(id.clone()).or_default();
         if *count == WATCHES_OF_ONE_MAX {
             return None;
@@ -105,13 +92,13 @@ impl Board {
 
     /// How many watch.
     pub fn watching(&self) -> usize {
-        self.watches.lock().expect("nobody panics holding this").values().sum()
+        self.watches.lock().expect("mutex poisoned").values().sum()
     }
 
     /// Ends every watch, now and from now on.
     pub fn close(&self) {
         self.closed.store(true, SeqCst);
-        self.ring();
+        self.notify();
     }
 
     /// Whether nobody may watch any more.
@@ -121,49 +108,49 @@ impl Board {
 
     /// How often locks have changed: to be asked before looking.
     pub fn changes(&self) -> u64 {
-        *self.changes.lock().expect("nobody panics holding this")
+        *self.changes.lock().expect("mutex poisoned")
     }
 
     /// Says that locks have changed, after the commit.
-    pub fn ring(&self) {
-        *self.changes.lock().expect("nobody panics holding this") += 1;
-        self.bell.notify_all();
+    pub fn notify(&self) {
+        *self.changes.lock().expect("mutex poisoned") += 1;
+        self.changed.notify_all();
     }
 
     /// Sleeps until locks have changed since `seen`, at most this long.
     pub fn sleep(&self, seen: u64, at_most: Duration) {
-        let changes = self.changes.lock().expect("nobody panics holding this");
-        let _ = self.bell.wait_timeout_while(changes, at_most, |changes| *changes == seen);
+        let changes = self.changes.lock().expect("mutex poisoned");
+        let _ = self.changed.wait_timeout_while(changes, at_most, |changes| *changes == seen);
     }
 }
 
 /// Everyone who waits.
-pub struct Waiting {
+pub struct Waiters {
     room: Room,
     board: Arc<Board>,
     next: u64,
-    parked: BTreeMap<u64, Parked>,
+    waiters: BTreeMap<u64, Waiter>,
     /// How many clients wait: a request that was repeated has several, each on a connection of its own.
     clients: usize,
     queues: HashMap<LockId, BTreeSet<u64>>,
-    wishes: HashMap<Wish, u64>,
+    by_key: HashMap<RequestKey, u64>,
     deadlines: BTreeSet<(i64, u64)>,
     /// When each waited-for lock turns stale, if nothing happens to it before.
     turns_stale: BTreeSet<(i64, LockId)>,
     stale_from: HashMap<LockId, i64>,
 }
 
-impl Waiting {
+impl Waiters {
     /// Nobody waits, and there is this much room.
-    pub fn new(room: Room, board: Arc<Board>) -> Waiting {
-        Waiting {
+    pub fn new(room: Room, board: Arc<Board>) -> Waiters {
+        Waiters {
             room,
             board,
             next: 0,
-            parked: BTreeMap::new(),
+            waiters: BTreeMap::new(),
             clients: 0,
             queues: HashMap::new(),
-            wishes: HashMap::new(),
+            by_key: HashMap::new(),
             deadlines: BTreeSet::new(),
             turns_stale: BTreeSet::new(),
             stale_from: HashMap::new(),
@@ -172,7 +159,7 @@ impl Waiting {
 
     /// How many requests wait.
     pub fn len(&self) -> usize {
-        self.parked.len()
+        self.waiters.len()
     }
 
     /// How many wait for that lock.
@@ -191,45 +178,45 @@ impl Waiting {
 
     /// Has clients wait with the request that they repeat, in the place of those of its clients who have gone; or gives them
     /// back, if there is no room.
-    pub fn join(&mut self, first: &Wish, clients: Vec<Client>) -> Result<(), Vec<Client>> {
+    pub fn join(&mut self, first: &RequestKey, clients: Vec<Reply>) -> Result<(), Vec<Reply>> {
         let has_room = self.has_room_for_another();
-        let Some(seq) = self.wishes.get(first) else { return Err(clients) };
-        let Some(parked) = self.parked.get_mut(seq) else { return Err(clients) };
-        let before = parked.work.clients.len();
-        parked.work.clients.retain(Client::is_here);
-        let joins = parked.work.clients.len() < before || has_room && before < JOINED_MAX;
+        let Some(seq) = self.by_key.get(first) else { return Err(clients) };
+        let Some(waiter) = self.waiters.get_mut(seq) else { return Err(clients) };
+        let before = waiter.request.replies.len();
+        waiter.request.replies.retain(Reply::is_connected);
+        let joins = waiter.request.replies.len() < before || has_room && before < JOINED_MAX;
         let (added, refused) = if joins { (clients, Vec::new()) } else { (Vec::new(), clients) };
-        parked.work.clients.extend(added);
-        self.clients = self.clients + parked.work.clients.len() - before;
+        waiter.request.replies.extend(added);
+        self.clients = self.clients + waiter.request.replies.len() - before;
         if refused.is_empty() { Ok(()) } else { Err(refused) }
     }
 
     /// Puts a request at the end of its queues.
-    pub fn park(&mut self, parked: Parked) {
+    pub fn park(&mut self, waiter: Waiter) {
         self.next += 1;
-        self.put_back(self.next, parked);
+        self.put_back(self.next, waiter);
     }
 
     /// Puts a request back where it was.
-    pub fn put_back(&mut self, seq: u64, parked: Parked) {
-        for id in &parked.ids {
+    pub fn put_back(&mut self, seq: u64, waiter: Waiter) {
+        for id in &waiter.ids {
             let queue = self.queues.entry(id.clone()).or_default();
             queue.insert(seq);
             self.board.set_queue(id, queue.len());
         }
-        if let Some(wish) = parked.work.wish() {
-            self.wishes.insert(wish, seq);
+        if let Some(key) = waiter.request.key() {
+            self.by_key.insert(key, seq);
         }
-        self.deadlines.insert((parked.deadline_ms, seq));
-        self.clients += parked.work.clients.len();
-        self.parked.insert(seq, parked);
+        self.deadlines.insert((waiter.deadline_ms, seq));
+        self.clients += waiter.request.replies.len();
+        self.waiters.insert(seq, waiter);
     }
 
     /// Takes a request out of its queues.
-    pub fn take(&mut self, seq: u64) -> Option<Parked> {
-        let parked = self.parked.remove(&seq)?;
-        self.clients -= parked.work.clients.len();
-        for id in &parked.ids {
+    pub fn take(&mut self, seq: u64) -> Option<Waiter> {
+        let waiter = self.waiters.remove(&seq)?;
+        self.clients -= waiter.request.replies.len();
+        for id in &waiter.ids {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.remove(&seq);
                 self.board.set_queue(id, queue.len());
@@ -239,11 +226,11 @@ impl Waiting {
                 }
             }
         }
-        if let Some(wish) = parked.work.wish() {
-            self.wishes.remove(&wish);
+        if let Some(key) = waiter.request.key() {
+            self.by_key.remove(&key);
         }
-        self.deadlines.remove(&(parked.deadline_ms, seq));
-        Some(parked)
+        self.deadlines.remove(&(waiter.deadline_ms, seq));
+        Some(waiter)
     }
 
     /// The first request behind `after` in the queue of that lock.
@@ -253,9 +240,9 @@ impl Waiting {
     }
 
     /// The waiting request with that wish, which a repeat joins.
-    pub fn with_wish(&mut self, wish: &Wish) -> Option<&mut Parked> {
-        let seq = self.wishes.get(wish)?;
-        self.parked.get_mut(seq)
+    pub fn with_key(&mut self, key: &RequestKey) -> Option<&mut Waiter> {
+        let seq = self.by_key.get(key)?;
+        self.waiters.get_mut(seq)
     }
 
     /// Remembers when a waited-for lock turns stale if nothing happens to it before.
@@ -268,14 +255,14 @@ impl Waiting {
     }
 
     /// Has every waited-for lock looked at again then: what was noted of it may never have been written.
-    pub fn look_again_at(&mut self, moment: i64) {
+    pub fn retry_at(&mut self, at: i64) {
         let ids: Vec<LockId> = self.queues.keys().cloned().collect();
-        ids.iter().for_each(|id| self.set_stale_from(id, moment));
+        ids.iter().for_each(|id| self.set_stale_from(id, at));
     }
 
     /// Takes the requests out that nobody wants an answer to any more.
-    pub fn take_gone(&mut self) -> Vec<Parked> {
-        let gone = self.parked.iter().filter(|(_, parked)| !parked.work.has_a_client()).map(|(seq, _)| *seq);
+    pub fn take_gone(&mut self) -> Vec<Waiter> {
+        let gone = self.waiters.iter().filter(|(_, waiter)| !waiter.request.is_wanted()).map(|(seq, _)| *seq);
         gone.collect::<Vec<_>>().into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
@@ -293,21 +280,22 @@ impl Waiting {
         due
     }
 
-    /// The requests whose deadline has come by `now`.
-    pub fn expired_by(&self, now: i64) -> Vec<u64> {
-        self.deadlines.iter().take_while(|(deadline, _)| *deadline <= now).map(|(_, seq)| *seq).collect()
+    /// Takes out the requests whose deadline has come.
+    pub fn take_expired(&mut self, now: i64) -> Vec<Waiter> {
+        let due: Vec<u64> = self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).collect();
+        due.into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
     /// When something has to be looked at next.
-    pub fn next_moment(&self) -> Option<i64> {
+    pub fn next_timer(&self) -> Option<i64> {
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         let stale = self.turns_stale.first().map(|(from, _)| *from);
         deadline.into_iter().chain(stale).min()
     }
 
     /// Takes everyone out.
-    pub fn drain(&mut self) -> Vec<Parked> {
-        let all: Vec<u64> = self.parked.keys().copied().collect();
+    pub fn drain(&mut self) -> Vec<Waiter> {
+        let all: Vec<u64> = self.waiters.keys().copied().collect();
         all.into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 }

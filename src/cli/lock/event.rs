@@ -1,0 +1,31 @@
+//! What happens to the wrapper of `lock run`.
+
+use super::lease::{Lease, Loss};
+use crate::cli::exit::Trouble;
+use rustix::process::Signal;
+
+/// What happens to the wrapper.
+pub enum Event {
+    /// The guard said something, or, with none, is gone.
+    Guard(Option<String>),
+    /// We were sent a signal.
+    Signal(Signal),
+    /// The lease lasts until then.
+    Renewed(i64),
+    /// It is lost.
+    Lost(Loss),
+    /// The lock was asked for.
+    Asked(Box<Result<Granted, Trouble>>),
+}
+
+/// What came of asking for the lock.
+pub enum Granted {
+    /// A lease, and until when it lasts, in boot time.
+    Lease(Lease, i64),
+    /// A lease that was lost again before anything was done with it.
+    Lost,
+    /// Nothing in time, which has been said.
+    Nothing,
+    /// A signal came first, and nothing is held.
+    Signalled(Signal),
+}
