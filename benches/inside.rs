@@ -3,13 +3,13 @@
 //!
 //! `CASHBOX_BENCH_ENTRIES=10000000` makes the file whose history is read as large as that; making it takes a while.
 
-use cashbox::command::Command;
-use cashbox::http::wire::{Limits, parse_head};
-use cashbox::id::{IdempotencyKey, UserId, WalletId};
-use cashbox::ledger::query::{Filter, entries};
-use cashbox::ledger::{Entry, Note};
-use cashbox::money::Money;
-use cashbox::store::{Envelope, Options, Store};
+use cashbox::internals::command::Command;
+use cashbox::internals::http::wire::{Limits, parse_head};
+use cashbox::internals::id::{IdempotencyKey, UserId, WalletId};
+use cashbox::internals::ledger::query::{Filter, entries};
+use cashbox::internals::ledger::{Entry, Note};
+use cashbox::internals::money::Money;
+use cashbox::internals::store::{Envelope, Options, Store};
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use std::path::Path;

@@ -5,20 +5,20 @@
 //!
 //! # The map, in reading order
 //!
-//! *Base, which knows nothing below it:* [`money`] (exact text, integer cents) · [`id`] (names that can only be valid) ·
-//! [`clock`] (the only reader of clocks) · [`error`] (what can go wrong, by name) · [`secret`] (randomness, SHA-256) ·
-//! [`log`] (lines for the operator) · [`tx`] (the thin door to SQL).
+//! *Base, which knows nothing below it:* `money` (exact text, integer cents) · `id` (names that can only be valid) ·
+//! `clock` (the only reader of clocks) · `error` (what can go wrong, by name) · `secret` (randomness, SHA-256) ·
+//! `log` (lines for the operator) · `tx` (the thin door to SQL).
 //!
-//! *Features, a rule and its SQL together:* [`ledger`] (wallets, entries, coupons) · [`lock`] (leases, fences, the guard) ·
-//! [`token`] (who may do what). They do not know each other.
+//! *Features, a rule and its SQL together:* `ledger` (wallets, entries, coupons) · `lock` (leases, fences, the guard) ·
+//! `token` (who may do what). They do not know each other.
 //!
-//! *The waist:* [`command`] — every change is a command, what it did is a receipt.
+//! *The waist:* `command` — every change is a command, what it did is a receipt.
 //!
-//! *The store:* [`store`] — one file, one writer with group commit, a few readers, the audit.
+//! *The store:* `store` — one file, one writer with group commit, a few readers, the audit.
 //!
-//! *Faces:* [`http`] and [`cli`]. They have no opinion about money: they build a command, submit it, show the receipt.
-//! [`lab`] tries them beside other ways to guard a balance.
-//! [`bench`](mod@bench) is none of them: it is a client, who measures a server and then checks it.
+//! *Faces:* `http` and `cli`. They have no opinion about money: they build a command, submit it, show the receipt.
+//! `lab` tries them beside other ways to guard a balance.
+//! `bench` is none of them: it is a client, who measures a server and then checks it.
 //!
 //! # What always holds
 //!
@@ -26,7 +26,7 @@
 //! - A yes is on disk before it is said. A repeat under the same idempotency key is one effect and one answer.
 //! - Time decides who may take a lock, never who may write: a write under a lock checks, inside its own transaction,
 //!   that the row still names the writer. Fences only grow.
-//! - [`store::audit`] asks after all of it and finds nothing, after anything.
+//! - `store::audit` asks after all of it and finds nothing, after anything.
 //!
 //! # Words
 //!
@@ -39,8 +39,8 @@
 //! # An example
 //!
 //! ```
-//! use cashbox::command::{Command, Receipt};
-//! use cashbox::{id::UserId, ledger::Note, money::Money, store};
+//! use cashbox::internals::command::{Command, Receipt};
+//! use cashbox::internals::{id::UserId, ledger::Note, money::Money, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
@@ -53,19 +53,73 @@
 //! # }
 //! ```
 
-pub mod bench;
-pub mod cli;
-pub mod clock;
-pub mod command;
-pub mod error;
-pub mod http;
-pub mod id;
-pub mod lab;
-pub mod ledger;
-pub mod lock;
-pub mod log;
-pub mod money;
-pub mod secret;
-pub mod store;
-pub mod token;
-pub mod tx;
+mod bench;
+mod cli;
+mod clock;
+mod command;
+mod error;
+mod http;
+mod id;
+mod lab;
+mod ledger;
+mod lock;
+mod log;
+mod money;
+mod secret;
+mod store;
+mod token;
+mod tx;
+
+/// The one place that lists what the binary, the tests, the benches and the fuzz targets reach inside. Not part of the
+/// library's interface: any of it may change with any version.
+#[doc(hidden)]
+pub mod internals {
+    pub mod bench {
+        pub use crate::bench::*;
+    }
+    pub mod cli {
+        pub use crate::cli::*;
+    }
+    pub mod clock {
+        pub use crate::clock::*;
+    }
+    pub mod command {
+        pub use crate::command::*;
+    }
+    pub mod error {
+        pub use crate::error::*;
+    }
+    pub mod http {
+        pub use crate::http::*;
+    }
+    pub mod id {
+        pub use crate::id::*;
+    }
+    pub mod lab {
+        pub use crate::lab::*;
+    }
+    pub mod ledger {
+        pub use crate::ledger::*;
+    }
+    pub mod lock {
+        pub use crate::lock::*;
+    }
+    pub mod log {
+        pub use crate::log::*;
+    }
+    pub mod money {
+        pub use crate::money::*;
+    }
+    pub mod secret {
+        pub use crate::secret::*;
+    }
+    pub mod store {
+        pub use crate::store::*;
+    }
+    pub mod token {
+        pub use crate::token::*;
+    }
+    pub mod tx {
+        pub use crate::tx::*;
+    }
+}

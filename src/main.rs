@@ -2,5 +2,5 @@
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    cashbox::cli::main()
+    cashbox::internals::cli::main()
 }

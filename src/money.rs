@@ -7,7 +7,7 @@ use std::fmt;
 /// A positive amount of cents. Direction belongs to the entry, never to the amount.
 ///
 /// ```
-/// use cashbox::money::Money;
+/// use cashbox::internals::money::Money;
 /// assert_eq!(Money::parse("120").unwrap().to_string(), "120.00");
 /// assert_eq!(Money::parse("0.1").unwrap().cents(), 10);
 /// assert!(Money::parse("1e3").is_err());

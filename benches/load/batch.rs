@@ -5,7 +5,7 @@ use crate::report::{Outcome, figure};
 use crate::run::{drive, ms, plan};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
-use cashbox::bench::script::Batch;
+use cashbox::internals::bench::script::Batch;
 
 const ITEMS: usize = 1_000;
 const CONNECTIONS: usize = 4;

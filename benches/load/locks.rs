@@ -4,11 +4,11 @@ use crate::report::{Outcome, figure};
 use crate::run::{drive, ms, plan};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
-use cashbox::bench::client::Client;
-use cashbox::bench::latencies::Latencies;
-use cashbox::bench::pairs::{self, Held, Pairs, acquire, release};
-use cashbox::bench::report::count;
-use cashbox::bench::script::Work;
+use cashbox::internals::bench::client::Client;
+use cashbox::internals::bench::latencies::Latencies;
+use cashbox::internals::bench::pairs::{self, Held, Pairs, acquire, release};
+use cashbox::internals::bench::report::count;
+use cashbox::internals::bench::script::Work;
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
 //! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; below them
-//! [`run`], [`server`], [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::bench`, the same that
+//! [`run`], [`server`], [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::internals::bench`, the same that
 //! `cashbox bench` has.
 
 mod batch;

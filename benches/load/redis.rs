@@ -5,8 +5,8 @@
 use crate::report::{Figure, Outcome, figure};
 use crate::run::{ms, plan};
 use crate::{Got, Settings};
-use cashbox::bench::latencies::Latencies;
-use cashbox::bench::report::count;
+use cashbox::internals::bench::latencies::Latencies;
+use cashbox::internals::bench::report::count;
 use redis::{Client, Connection, Script, SetExpiry, SetOptions};
 use std::net::TcpListener;
 use std::path::Path;

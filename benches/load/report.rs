@@ -1,6 +1,6 @@
 //! Figures, each beside the check without which it would mean nothing.
 
-use cashbox::bench::report::grouped;
+use cashbox::internals::bench::report::grouped;
 use serde_json::json;
 
 /// One figure.

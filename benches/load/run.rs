@@ -3,13 +3,13 @@
 use crate::server::Server;
 use crate::usage::{self, Spent};
 use crate::{Got, Settings};
-use cashbox::bench::fleet::{self, Script};
-use cashbox::bench::latencies::Latencies;
+use cashbox::internals::bench::fleet::{self, Script};
+use cashbox::internals::bench::latencies::Latencies;
 use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use cashbox::bench::fleet::Plan;
+pub use cashbox::internals::bench::fleet::Plan;
 
 /// How often the server's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -1,9 +1,9 @@
 //! The program as it was built, on a file of its own in a folder of its own; and what of it is only looked at here.
 
 use crate::Got;
-use cashbox::bench::client::Client;
-use cashbox::bench::server::{Server as Child, clean_command};
-use cashbox::bench::wallet::Wallet;
+use cashbox::internals::bench::client::Client;
+use cashbox::internals::bench::server::{Server as Child, clean_command};
+use cashbox::internals::bench::wallet::Wallet;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};

@@ -5,11 +5,11 @@ use crate::report::{Outcome, figure};
 use crate::run::ms;
 use crate::server::{Folder, Server};
 use crate::{Got, Settings, usage};
-use cashbox::bench::fleet::Script;
-use cashbox::bench::latencies::Latencies;
-use cashbox::bench::report::count;
-use cashbox::bench::script::Batch;
-use cashbox::bench::wallet::Wallet;
+use cashbox::internals::bench::fleet::Script;
+use cashbox::internals::bench::latencies::Latencies;
+use cashbox::internals::bench::report::count;
+use cashbox::internals::bench::script::Batch;
+use cashbox::internals::bench::wallet::Wallet;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 

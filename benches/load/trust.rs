@@ -6,7 +6,7 @@ use crate::run::ms;
 use crate::server::{Folder, Server, command};
 use crate::start::fill;
 use crate::{Got, Settings, usage};
-use cashbox::bench::report::count;
+use cashbox::internals::bench::report::count;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};

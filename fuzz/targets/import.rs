@@ -1,7 +1,7 @@
 //! Records or a table: imported whole and sound, or refused without a trace.
 #![no_main]
 
-use cashbox::store::import::{Source, Wish, import};
+use cashbox::internals::store::import::{Source, Wish, import};
 use libfuzzer_sys::fuzz_target;
 use std::io::Cursor;
 

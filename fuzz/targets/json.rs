@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cashbox::http::fuzz::json(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| cashbox::internals::http::fuzz::json(data));

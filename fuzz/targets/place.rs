@@ -1,8 +1,8 @@
 //! The program without sockets, on a file of its own that goes with the process.
 
-use cashbox::http::route::{ROUTES, Route};
-use cashbox::http::{App, Settings};
-use cashbox::store::{Options, Store};
+use cashbox::internals::http::route::{ROUTES, Route};
+use cashbox::internals::http::{App, Settings};
+use cashbox::internals::store::{Options, Store};
 use std::sync::LazyLock;
 
 static APP: LazyLock<App> = LazyLock::new(|| {

@@ -125,7 +125,7 @@ pub(super) fn append(
 /// How many of the newest events of each lock are kept however old they are. (The schema refuses less.)
 const KEPT_MIN: i64 = 1_000;
 
-/// Removes the events from before wall time `before` that are not among the newest [`KEPT_MIN`] of their lock, looking
+/// Removes the events from before wall time `before` that are not among the newest `KEPT_MIN` of their lock, looking
 /// at no more than `steps` behind number `from`; where to go on, if any of them was old. (One alone that is young may
 /// have been written under a wrong clock.) A live lease's grant is always its lock's newest event.
 pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {

@@ -3,7 +3,7 @@
 use crate::attacks::lived_in;
 use crate::damage::spoil;
 use crate::harness::*;
-use cashbox::store::{self, audit::audit};
+use cashbox::internals::store::{self, audit::audit};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -116,7 +116,7 @@ fn a_file_that_may_not_be_written_is_audited_too() {
 fn a_hash_that_was_noted_proves_that_nothing_before_it_was_rewritten() {
     let mut book = lived_in();
     let since = |book: &Book, hash: &str| {
-        let hash = cashbox::secret::parse_hash(hash).expect("a hash");
+        let hash = cashbox::internals::secret::parse_hash(hash).expect("a hash");
         audit(&book.path(), Some(&hash), &mut |_, _| {}).unwrap()
     };
     let noted = since(&book, &"0".repeat(64)).last_hash;
@@ -134,7 +134,7 @@ fn a_hash_that_was_noted_proves_that_nothing_before_it_was_rewritten() {
          DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)";
     spoil(&copy, |conn| conn.execute_batch(take_away).unwrap());
     let noted = since(&book, &noted).last_hash;
-    let hash = cashbox::secret::parse_hash(&noted).unwrap();
+    let hash = cashbox::internals::secret::parse_hash(&noted).unwrap();
     let report = audit(&copy, Some(&hash), &mut |_, _| {}).unwrap();
     let checks: Vec<_> = report.findings.iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["what was there before is there still"], "{:?}", report.findings);

@@ -2,8 +2,8 @@
 
 use crate::harness::*;
 use crate::shell::Place;
-use cashbox::store::backup::{back_up, restore};
-use cashbox::store::{Envelope, Failed, Store};
+use cashbox::internals::store::backup::{back_up, restore};
+use cashbox::internals::store::{Envelope, Failed, Store};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -102,11 +102,15 @@ fn what_was_restored_is_another_history_of_locks() {
         ("lock_lost", &"revoked".into()),
         "its secret is no good either"
     );
-    assert_eq!(name(&book.acquire("job", "ben")), cashbox::error::Name::Locked, "and its lease runs out by itself");
+    assert_eq!(
+        name(&book.acquire("job", "ben")),
+        cashbox::internals::error::Name::Locked,
+        "and its lease runs out by itself"
+    );
     assert!(book.acquire("another", "cid").unwrap().token.fence > given_since);
     book.assert_sound();
     let kept = Store::open(&kept.expect("the file that was there"), &book.options).unwrap();
-    let alice = kept.read(|tx| cashbox::ledger::find_wallet(tx, &wallet_id("alice"))).unwrap().unwrap();
+    let alice = kept.read(|tx| cashbox::internals::ledger::find_wallet(tx, &wallet_id("alice"))).unwrap().unwrap();
     assert_eq!(alice.balance.to_string(), "70.00");
 }
 

@@ -3,10 +3,10 @@
 
 use crate::attacks::lived_in;
 use crate::harness::*;
-use cashbox::command::Command;
-use cashbox::ledger::Entry;
-use cashbox::store::audit::audit;
-use cashbox::token::{Role, Wanted};
+use cashbox::internals::command::Command;
+use cashbox::internals::ledger::Entry;
+use cashbox::internals::store::audit::audit;
+use cashbox::internals::token::{Role, Wanted};
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
@@ -49,7 +49,7 @@ fn forge(conn: &Connection) {
         let mut moved = |wallet: &str, cents: i64| {
             let (balance, entries) = wallets.entry(wallet.to_owned()).or_default();
             (*balance, *entries) = (*balance + cents, *entries + 1);
-            cashbox::money::Balance::from_cents(*balance)
+            cashbox::internals::money::Balance::from_cents(*balance)
         };
         entry.from_balance = moved(entry.from.as_str(), -entry.amount.cents());
         entry.to_balance = moved(entry.to.as_str(), entry.amount.cents());

@@ -14,7 +14,7 @@ use crate::dice::Dice;
 use crate::http_openapi::hold_against_its_description;
 use crate::server::{ADMIN, Answer, PATIENCE, Server, until};
 use answers::Answers;
-use cashbox::http::route;
+use cashbox::internals::http::route;
 use grammar::Request;
 use serde_json::{Value, json};
 use std::io::Write;

@@ -3,15 +3,17 @@
 
 pub use crate::statement::{check, check_on};
 
-use cashbox::clock::Clock;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::{Error, Name};
-use cashbox::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
-use cashbox::ledger::coupon::Coupon;
-use cashbox::ledger::{self, Entry, Moved, Note};
-use cashbox::lock::{Ask, Grant, Lock};
-use cashbox::money::Money;
-use cashbox::store::{self, Envelope, LOCAL, Options, Outcome, Store};
+use cashbox::internals::clock::Clock;
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::{Error, Name};
+use cashbox::internals::id::{
+    CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
+};
+use cashbox::internals::ledger::coupon::Coupon;
+use cashbox::internals::ledger::{self, Entry, Moved, Note};
+use cashbox::internals::lock::{Ask, Grant, Lock};
+use cashbox::internals::money::Money;
+use cashbox::internals::store::{self, Envelope, LOCAL, Options, Outcome, Store};
 use rusqlite::Connection;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -124,7 +126,7 @@ impl Book {
     }
 
     pub fn lock(&self, id: &str) -> Option<Lock> {
-        self.read(|tx| cashbox::lock::find(tx, &lock_id(id))).unwrap()
+        self.read(|tx| cashbox::internals::lock::find(tx, &lock_id(id))).unwrap()
     }
 
     /// What the audit finds wrong: `check: sentence`, each.

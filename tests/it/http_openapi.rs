@@ -1,7 +1,7 @@
 //! `/openapi.json` is true: to the table of routes, and to every answer that any test here has read.
 
 use super::server::{Answer, Server, described_path, description, fields};
-use cashbox::http::route::{self, ROUTES};
+use cashbox::internals::http::route::{self, ROUTES};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,10 +1,10 @@
 //! Idempotency keys: one intention, one effect, one answer. (`check` repeats every line of every other test as well.)
 
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::store::Envelope;
-use cashbox::token::{Role, Wanted};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::store::Envelope;
+use cashbox::internals::token::{Role, Wanted};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -260,8 +260,8 @@ fn an_atomic_batch_is_one_intention() {
 #[test]
 fn what_an_admin_sets_is_repeated_as_it_was_set() {
     let book = book();
-    let tiers = book.read(cashbox::ledger::coupon::tiers).unwrap();
-    let kinds = book.read(cashbox::ledger::coupon::kinds).unwrap();
+    let tiers = book.read(cashbox::internals::ledger::coupon::tiers).unwrap();
+    let kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     for (key, command) in [("t", Command::SetTiers(tiers)), ("c", Command::SetCouponKinds(kinds))] {
         let first = book.submit(keyed(key), command.clone());
         let again = book.submit(keyed(key), command);

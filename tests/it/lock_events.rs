@@ -1,8 +1,8 @@
 //! The events of a lock are kept for thirty days or to the newest thousand, whichever is more.
 
 use crate::harness::*;
-use cashbox::command::Command;
-use cashbox::lock::How;
+use cashbox::internals::command::Command;
+use cashbox::internals::lock::How;
 
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -15,7 +15,8 @@ fn used(book: &Book, id: &str, times: usize) {
         let token = book.token(fence, &name);
         [acquire(id, &name), Command::Release { id: Some(lock_id(id)), token }]
     });
-    let answers = book.submit_all(pairs.map(|command| (cashbox::store::Envelope::local(), command)).collect());
+    let answers =
+        book.submit_all(pairs.map(|command| (cashbox::internals::store::Envelope::local(), command)).collect());
     assert!(answers.iter().all(|answer| answer.result.is_ok()));
 }
 

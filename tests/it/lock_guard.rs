@@ -6,7 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 
 use crate::server::until;
 use crate::shell::{Place, Running, lives};
-use cashbox::clock::Clock;
+use cashbox::internals::clock::Clock;
 use rustix::process::Signal;
 
 /// A guard and its wrapper's end of the line.

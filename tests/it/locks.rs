@@ -1,11 +1,11 @@
 //! The lock table: who gets a lock, who keeps it, who may write under it. Time is moved by hand.
 
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::{Error, Name};
-use cashbox::id::{Fence, LockToken};
-use cashbox::lock::query::{Event, What, events};
-use cashbox::lock::{Ask, How, Renewed, Revoke, State};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::{Error, Name};
+use cashbox::internals::id::{Fence, LockToken};
+use cashbox::internals::lock::query::{Event, What, events};
+use cashbox::internals::lock::{Ask, How, Renewed, Revoke, State};
 
 pub const EXPIRE: i64 = 60_000;
 pub const GRACE: i64 = 5_000;
@@ -200,7 +200,7 @@ fn giving_back_what_was_given_back_is_a_repeat() {
 #[test]
 fn who_lost_a_lock_is_told_how_and_when() {
     let book = book();
-    let at = |book: &Book| cashbox::clock::rfc3339(book.clock.wall_ms());
+    let at = |book: &Book| cashbox::internals::clock::rfc3339(book.clock.wall_ms());
     let ann = book.acquire("job", "ann").unwrap().token;
     book.advance(EXPIRE + GRACE);
     let ben = book.acquire("job", "ben").unwrap().token;
@@ -270,7 +270,7 @@ fn looking_changes_nothing() {
     book.clock.advance_ms(EXPIRE + GRACE);
     assert_eq!(state(&book, "job"), State::Stale);
     history(&book, "job");
-    book.read(|tx| cashbox::lock::query::locks(tx, "", None, 0, "", 10)).unwrap();
+    book.read(|tx| cashbox::internals::lock::query::locks(tx, "", None, 0, "", 10)).unwrap();
     assert_eq!(version(), before);
 }
 

@@ -2,11 +2,11 @@
 
 use crate::harness::*;
 use crate::locks::{EXPIRE, GRACE, history, renew, revoke, state};
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::lock::State;
-use cashbox::lock::query::What;
-use cashbox::store::Envelope;
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::lock::State;
+use cashbox::internals::lock::query::What;
+use cashbox::internals::store::Envelope;
 
 #[test]
 fn money_moves_under_its_lock_and_the_entry_says_so() {

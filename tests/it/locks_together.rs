@@ -2,10 +2,10 @@
 
 use crate::harness::*;
 use crate::locks::{EXPIRE, history, renew, revoke, state};
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::lock::query::What;
-use cashbox::lock::{How, State};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::lock::query::What;
+use cashbox::internals::lock::{How, State};
 
 #[test]
 fn several_locks_are_granted_together_or_not_at_all() {

@@ -26,12 +26,12 @@ mod table;
 
 use crate::dice::Dice;
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Error;
-use cashbox::id::{Fence, LockToken};
-use cashbox::lock::query::{What, events, locks};
-use cashbox::lock::{Grant, How, Lock, Revoke};
-use cashbox::store::Envelope;
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Error;
+use cashbox::internals::id::{Fence, LockToken};
+use cashbox::internals::lock::query::{What, events, locks};
+use cashbox::internals::lock::{Grant, How, Lock, Revoke};
+use cashbox::internals::store::Envelope;
 use table::{Lease, Model, Token};
 
 const IDS: [&str; 4] = ["a", "b", "wallet/ann", "wallet/ben"];

@@ -2,12 +2,12 @@
 
 use crate::dice::Dice;
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::{Error, Name};
-use cashbox::id::{CouponCode, EntryId, WalletId};
-use cashbox::ledger::{Moved, Note};
-use cashbox::money::Money;
-use cashbox::store::{Envelope, Outcome};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::{Error, Name};
+use cashbox::internals::id::{CouponCode, EntryId, WalletId};
+use cashbox::internals::ledger::{Moved, Note};
+use cashbox::internals::money::Money;
+use cashbox::internals::store::{Envelope, Outcome};
 use std::collections::BTreeMap;
 
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
@@ -328,7 +328,7 @@ fn assert_line(model: &Model, moved: &Moved, number: usize) {
 }
 
 fn assert_agrees(book: &Book, model: &Model) {
-    let wallets = book.read(|tx| cashbox::ledger::query::wallets(tx, None, 100)).unwrap().rows;
+    let wallets = book.read(|tx| cashbox::internals::ledger::query::wallets(tx, None, 100)).unwrap().rows;
     let held: BTreeMap<String, i64> = wallets.into_iter().map(|w| (w.id.to_string(), w.balance.cents())).collect();
     assert_eq!(held, model.balances);
     let mut real: Vec<_> = USERS.iter().flat_map(|user| book.coupons(user)).collect();

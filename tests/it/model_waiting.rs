@@ -5,11 +5,11 @@
 use crate::dice::Dice;
 use crate::harness::*;
 use crate::waiting::Dismissed;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::id::Fence;
-use cashbox::lock::{Ask, Revoke};
-use cashbox::store::{Envelope, Outcome};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::id::Fence;
+use cashbox::internals::lock::{Ask, Revoke};
+use cashbox::internals::store::{Envelope, Outcome};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

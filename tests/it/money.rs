@@ -1,11 +1,11 @@
 //! Money: every verb, every tier, every coupon, and every no.
 
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::ledger::coupon::{CouponKind, Off, Terms, Tier};
-use cashbox::money::{Balance, Cents, Money};
-use cashbox::store::Envelope;
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::ledger::coupon::{CouponKind, Off, Terms, Tier};
+use cashbox::internals::money::{Balance, Cents, Money};
+use cashbox::internals::store::Envelope;
 
 #[test]
 fn each_tier_earns_its_coupon_from_its_first_cent_on() {
@@ -317,7 +317,7 @@ fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
     let gone = book.do_it(Command::SetCouponKinds(vec![kind("x", Off::Amount(money("7")), "0.00")])).result;
     assert_eq!(name(&gone), Name::CouponKindInUse);
 
-    let old = book.read(cashbox::ledger::coupon::kinds).unwrap();
+    let old = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     let both: Vec<_> = old.into_iter().chain([kind("x", Off::Amount(money("7")), "9.00")]).collect();
     book.must(Command::SetCouponKinds(both));
     assert_eq!(book.must(Command::SetTiers(tiers.clone())), Receipt::Tiers(tiers));
@@ -382,7 +382,7 @@ fn kind(name: &str, off: Off, threshold: &str) -> CouponKind {
 
 /// Adds (or changes) the coupon kind `x`.
 fn set_kind(book: &Book, off: Off, threshold: &str) {
-    let mut kinds = book.read(cashbox::ledger::coupon::kinds).unwrap();
+    let mut kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     kinds.retain(|kind| kind.kind != "x");
     kinds.push(kind("x", off, threshold));
     book.must(Command::SetCouponKinds(kinds));

@@ -3,7 +3,7 @@
 
 use crate::dice::Dice;
 use crate::harness::*;
-use cashbox::store::Store;
+use cashbox::internals::store::Store;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ fn log_of(file: &Path) -> PathBuf {
 }
 
 /// The `n`th request: money in, out, and about, a coupon now and then.
-fn request(n: usize) -> cashbox::command::Command {
+fn request(n: usize) -> cashbox::internals::command::Command {
     match n % 4 {
         0 => recharge("alice", "150"),
         1 => recharge("bob", "1.11"),
@@ -72,7 +72,7 @@ fn whatever_was_on_disk_before_the_power_went_is_there_after() {
             let file = folder.path().join("cashbox.db");
             let answered = written.iter().filter(|length| **length <= at).count();
             let store = Store::open(&file, &book.options).unwrap_or_else(|why| panic!("cut at {at}: {why}"));
-            let audit = || cashbox::store::audit::audit(&file, None, &mut |_, _| {}).unwrap();
+            let audit = || cashbox::internals::store::audit::audit(&file, None, &mut |_, _| {}).unwrap();
             let (entries, findings) = (audit().entries, audit().findings);
             assert_eq!(findings, [], "cut at {at}");
             assert!(entries >= answered as i64, "cut at {at}: {entries} entries, and {answered} were answered");

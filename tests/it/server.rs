@@ -1,7 +1,7 @@
 //! The real program on a temporary file and a free port, and a client that forgives nothing: every answer it reads is
 //! held against `/openapi.json` as well.
 
-use cashbox::http::route;
+use cashbox::internals::http::route;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -153,7 +153,7 @@ impl Drop for Server {
         self.end();
         let file = self.folder.path().join("cashbox.db");
         if file.exists() && !std::thread::panicking() {
-            let report = cashbox::store::audit::audit(&file, None, &mut |_, _| {}).expect("the audit runs");
+            let report = cashbox::internals::store::audit::audit(&file, None, &mut |_, _| {}).expect("the audit runs");
             assert_eq!(report.findings, [], "what the server leaves is sound");
         }
     }

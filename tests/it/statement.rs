@@ -1,11 +1,11 @@
 //! `check`: a statement of account, line by line.
 
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Error;
-use cashbox::id::{CouponCode, WalletId};
-use cashbox::ledger::coupon::Coupon;
-use cashbox::ledger::{self, Note};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Error;
+use cashbox::internals::id::{CouponCode, WalletId};
+use cashbox::internals::ledger::coupon::Coupon;
+use cashbox::internals::ledger::{self, Note};
 
 /// Carries out a statement of account in a new book. Each line is `what to do | what must be true after it`:
 ///

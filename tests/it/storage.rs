@@ -1,9 +1,9 @@
 //! The file and the disk under it: a full disk is a no and not an end, and a wrong file is refused in a sentence.
 
 use crate::harness::*;
-use cashbox::clock::Clock;
-use cashbox::error::Name;
-use cashbox::store::{self, Envelope, Options, Store};
+use cashbox::internals::clock::Clock;
+use cashbox::internals::error::Name;
+use cashbox::internals::store::{self, Envelope, Options, Store};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -2,10 +2,10 @@
 //! `kept`; a new version of the schema adds the last file of the version before.
 
 use crate::harness::*;
-use cashbox::clock::Clock;
-use cashbox::store::audit::audit;
-use cashbox::store::schema::VERSION;
-use cashbox::store::{Options, Store};
+use cashbox::internals::clock::Clock;
+use cashbox::internals::store::audit::audit;
+use cashbox::internals::store::schema::VERSION;
+use cashbox::internals::store::{Options, Store};
 use std::path::Path;
 
 /// A kept file; its balances; the hash of its last entry, and the hash of its state, as they were told when it was made.
@@ -66,7 +66,8 @@ fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
         let report = audit(&file, None, &mut |_, _| {}).unwrap();
         assert_eq!(report.findings, [], "{name}");
         assert_eq!((report.last_hash.as_str(), report.state_hash.as_str()), (*last_hash, *state_hash), "{name}");
-        let balance = |wallet: &str| store.read(|tx| cashbox::ledger::wallet(tx, &wallet_id(wallet))).unwrap().balance;
+        let balance =
+            |wallet: &str| store.read(|tx| cashbox::internals::ledger::wallet(tx, &wallet_id(wallet))).unwrap().balance;
         for (wallet, expected) in *balances {
             assert_eq!(balance(wallet).to_string(), *expected, "{wallet} of {name}");
         }

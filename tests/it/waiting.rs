@@ -2,11 +2,11 @@
 //! deadline, never to somebody who has gone.
 
 use crate::harness::*;
-use cashbox::command::{Command, Receipt};
-use cashbox::error::Name;
-use cashbox::id::LockToken;
-use cashbox::lock::{Ask, How, Revoke};
-use cashbox::store::{Envelope, Outcome, Room};
+use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::error::Name;
+use cashbox::internals::id::LockToken;
+use cashbox::internals::lock::{Ask, How, Revoke};
+use cashbox::internals::store::{Envelope, Outcome, Room};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use cashbox::http::wire::{Admission, Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen};
+use cashbox::internals::http::wire::{
+    Admission, Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen,
+};
 
 use client::Client;
 

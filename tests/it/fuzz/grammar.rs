@@ -2,7 +2,7 @@
 
 use super::Known;
 use crate::dice::Dice;
-use cashbox::http::route::{Body, ROUTES, Route};
+use cashbox::internals::http::route::{Body, ROUTES, Route};
 
 /// A request before it is bytes.
 #[derive(Clone)]

@@ -1,7 +1,7 @@
 //! The table of locks, without a database.
 
-use cashbox::error::Name;
-use cashbox::lock::{Ask, How, Renewed};
+use cashbox::internals::error::Name;
+use cashbox::internals::lock::{Ask, How, Renewed};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq)]
