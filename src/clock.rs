@@ -11,12 +11,12 @@ pub enum Clock {
     #[default]
     Machine,
     /// A clock that moves only when told to.
-    Manual(Arc<Manual>),
+    Manual(Arc<ManualClock>),
 }
 
 /// The hands of a manual clock, in milliseconds.
 #[derive(Debug)]
-pub struct Manual {
+pub struct ManualClock {
     wall_ms: AtomicI64,
     boot_ms: AtomicI64,
     boots: AtomicI64,
@@ -25,7 +25,7 @@ pub struct Manual {
 impl Clock {
     /// A manual clock that shows 2026-01-01T00:00:00Z, a second after its boot.
     pub fn manual() -> Clock {
-        Clock::Manual(Arc::new(Manual {
+        Clock::Manual(Arc::new(ManualClock {
             wall_ms: AtomicI64::new(1_767_225_600_000),
             boot_ms: AtomicI64::new(1_000),
             boots: AtomicI64::new(0),
@@ -80,7 +80,7 @@ impl Clock {
         hands.boot_ms.store(0, SeqCst);
     }
 
-    fn hands(&self) -> &Manual {
+    fn hands(&self) -> &ManualClock {
         match self {
             Clock::Manual(hands) => hands,
             Clock::Machine => panic!("only a manual clock is moved by hand"),

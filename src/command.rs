@@ -5,12 +5,12 @@
 
 use crate::error::Error;
 use crate::id::{CouponCode, EntryId, LockId, LockToken, UserId, WalletId};
-use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
-use crate::ledger::{self, Act, Moved, Note};
-use crate::lock::{self, Ask, Grant, Guarded, Lock, Renewed, Revoke};
+use crate::ledger::coupon::{Coupon, CouponKind, Discount, Tier};
+use crate::ledger::{self, Attribution, Moved, Note};
+use crate::lock::{self, AcquireRequest, Authority, Grant, Lock, Renewed, RevokeRequest};
 use crate::money::Money;
 use crate::secret::{self, Hash};
-use crate::token::{self, AccessToken, Minted, Wanted};
+use crate::token::{self, AccessToken, MintedToken, NewToken};
 use crate::tx::{ReadTx, WriteTx};
 use std::collections::BTreeSet;
 
@@ -35,7 +35,7 @@ pub enum Command {
     /// Other coupon kinds.
     SetCouponKinds(Vec<CouponKind>),
     /// A new access token.
-    MintToken(Wanted),
+    MintToken(NewToken),
     /// An admin's access token whose secret the operator chose: its hash. Taken once; a repeat changes nothing.
     AdoptToken(Hash),
     /// An access token's end.
@@ -45,15 +45,15 @@ pub enum Command {
     /// The name of a batch whose items follow, each for itself: what tells it from other batches. Does nothing more.
     NameBatch([u8; 16]),
     /// A lock, or several together.
-    Acquire(Ask),
+    Acquire(AcquireRequest),
     /// A lease made whole again; without an id, all that were granted together.
     Renew { id: Option<LockId>, token: LockToken, expire_ms: Option<i64> },
     /// A lease given back.
     Release { id: Option<LockId>, token: LockToken },
     /// A lease taken away.
-    Revoke(Revoke),
+    Revoke(RevokeRequest),
     /// A lease given back because its grant could not be told to anybody.
-    TakeBack(LockToken),
+    ReleaseUndelivered(LockToken),
 }
 
 /// What a command did.
@@ -68,7 +68,7 @@ pub enum Receipt {
     /// The coupon kinds are these now.
     CouponKinds(Vec<CouponKind>),
     /// An access token was minted.
-    Minted(Box<Minted>),
+    Minted(Box<MintedToken>),
     /// An access token was taken as the operator chose it.
     Adopted(AccessToken),
     /// An access token was revoked.
@@ -106,7 +106,9 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
             let released = lock::release(tx, id.as_ref(), token, by)?;
             Ok(Verdict::Done(released.lost.map_or(Ok(Receipt::Released), Err), released.freed))
         }
-        Command::TakeBack(token) => Ok(Verdict::Done(Ok(Receipt::Released), lock::release(tx, None, token, by)?.freed)),
+        Command::ReleaseUndelivered(token) => {
+            Ok(Verdict::Done(Ok(Receipt::Released), lock::release(tx, None, token, by)?.freed))
+        }
         Command::Renew { id, token, expire_ms } => {
             let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
             Ok(Verdict::Done(Ok(Receipt::Renewed(renewed)), ids))
@@ -115,18 +117,18 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
             let lock = lock::revoke(tx, revoke, by)?;
             Ok(Verdict::Done(Ok(Receipt::Revoked(Box::new(lock))), vec![revoke.id.clone()]))
         }
-        _ => match lock::guard(tx, tokens, &locks_needed(tx, command)?, by)? {
-            Ok(guarded) => Ok(Verdict::Done(Ok(carry_out(tx, command, by, &guarded)?), guarded.freed)),
+        _ => match lock::check(tx, tokens, &locks_needed(tx, command)?, by)? {
+            Ok(authority) => Ok(Verdict::Done(Ok(carry_out(tx, command, by, &authority)?), authority.freed)),
             Err(id) => Ok(Verdict::Held(id)),
         },
     }
 }
 
-fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -> Result<Receipt, Error> {
+fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, authority: &Authority) -> Result<Receipt, Error> {
     let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
-    let no_lease = guarded.leases.is_empty();
-    let fence = if no_lease { None } else { guarded.fence_for(&locks_needed(tx, command)?) };
-    let act = &Act { by: by.to_owned(), fence };
+    let no_lease = authority.leases.is_empty();
+    let fence = if no_lease { None } else { authority.fence_for(&locks_needed(tx, command)?) };
+    let act = &Attribution { by: by.to_owned(), fence };
     match command {
         Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
         Command::Withdraw { user, amount, note } => ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved),
@@ -151,7 +153,7 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -
             let done = items
                 .iter()
                 .enumerate()
-                .map(|(index, item)| carry_out(tx, item, by, guarded).map_err(|error| error.with("index", index)));
+                .map(|(index, item)| carry_out(tx, item, by, authority).map_err(|error| error.with("index", index)));
             done.collect::<Result<_, _>>().map(Receipt::Batch)
         }
         Command::NameBatch(_) => Ok(Receipt::Named),
@@ -159,7 +161,7 @@ fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, guarded: &Guarded) -
         | Command::Renew { .. }
         | Command::Release { .. }
         | Command::Revoke(_)
-        | Command::TakeBack(_) => {
+        | Command::ReleaseUndelivered(_) => {
             unreachable!("what changes a lock is applied above and is no batch item")
         }
     }
@@ -199,12 +201,12 @@ impl Command {
                 | Command::Acquire(_)
                 | Command::Renew { .. }
                 | Command::Release { .. }
-                | Command::TakeBack(_)
+                | Command::ReleaseUndelivered(_)
         )
     }
 
     /// Names the wish for a lock: asking again with the same secret is the same wish.
-    pub fn lock_wish(&self) -> Option<[u8; 16]> {
+    pub fn acquire_key(&self) -> Option<[u8; 16]> {
         let Command::Acquire(ask) = self else { return None };
         let mut text = Canonical(Vec::new());
         text.verb("acquire").field(ask.secret.as_str());
@@ -251,8 +253,8 @@ impl Command {
                 text.verb("coupon-kinds");
                 for CouponKind { kind, terms, earned_zh, earned_en } in kinds {
                     match terms.off {
-                        Off::Amount(amount) => text.field(kind).field("amount").field(amount),
-                        Off::Percent(percent) => text.field(kind).field("percent").field(percent),
+                        Discount::Amount(amount) => text.field(kind).field("amount").field(amount),
+                        Discount::Percent(percent) => text.field(kind).field("percent").field(percent),
                     };
                     text.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
                 }
@@ -264,7 +266,7 @@ impl Command {
                 items.iter().for_each(|item| item.write(text));
                 text
             }
-            Command::Revoke(Revoke { id, fence, delay_ms, reason }) => {
+            Command::Revoke(RevokeRequest { id, fence, delay_ms, reason }) => {
                 text.verb("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref())
             }
             Command::NameBatch(items) => text.verb("name-batch").field(secret::hex(items)),
@@ -273,7 +275,9 @@ impl Command {
             | Command::Acquire(_)
             | Command::Renew { .. }
             | Command::Release { .. }
-            | Command::TakeBack(_) => unreachable!("an answer with a secret is never stored, so nothing is compared"),
+            | Command::ReleaseUndelivered(_) => {
+                unreachable!("an answer with a secret is never stored, so nothing is compared")
+            }
         };
     }
 }

@@ -12,20 +12,20 @@ macro_rules! names {
     ($($variant:ident $text:literal $doc:literal,)*) => {
         /// The stable name of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Name { $(#[doc = $doc] $variant,)* }
+        pub enum ErrorName { $(#[doc = $doc] $variant,)* }
 
-        impl Name {
+        impl ErrorName {
             /// Every name there is.
-            pub const ALL: &[Name] = &[$(Name::$variant,)*];
+            pub const ALL: &[ErrorName] = &[$(ErrorName::$variant,)*];
 
             /// The name as programs see it.
             pub fn as_str(self) -> &'static str {
-                match self { $(Name::$variant => $text,)* }
+                match self { $(ErrorName::$variant => $text,)* }
             }
 
             /// What it means, in a few words for people.
             pub fn title(self) -> &'static str {
-                match self { $(Name::$variant => $doc,)* }
+                match self { $(ErrorName::$variant => $doc,)* }
             }
         }
     };
@@ -73,10 +73,10 @@ names! {
     HttpVersion "http_version" "HTTP version not supported",
 }
 
-impl Name {
+impl ErrorName {
     /// Whether a no of this name is a rule's, and so remembered under the idempotency key.
     pub fn is_refusal(self) -> bool {
-        use Name::*;
+        use ErrorName::*;
         matches!(
             self,
             InsufficientFunds
@@ -99,8 +99,8 @@ impl Name {
     }
 
     /// The name with that text.
-    pub fn from_text(text: &str) -> Option<Name> {
-        Name::ALL.iter().copied().find(|name| name.as_str() == text)
+    pub fn from_text(text: &str) -> Option<ErrorName> {
+        ErrorName::ALL.iter().copied().find(|name| name.as_str() == text)
     }
 }
 
@@ -108,7 +108,7 @@ impl Name {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Error {
     /// Its stable name.
-    pub name: Name,
+    pub name: ErrorName,
     /// What was wrong and what would be right, in one sentence.
     pub detail: String,
     /// What helps a program, under stable names.
@@ -119,29 +119,29 @@ pub struct Error {
 
 impl Error {
     /// An error with its sentence.
-    pub fn new(name: Name, detail: impl Into<String>) -> Error {
+    pub fn new(name: ErrorName, detail: impl Into<String>) -> Error {
         Error { name, detail: detail.into(), facts: Vec::new(), cause: None }
     }
 
     /// The form of the request is wrong.
     pub fn invalid(detail: impl Into<String>) -> Error {
-        Error::new(Name::InvalidRequest, detail)
+        Error::new(ErrorName::InvalidRequest, detail)
     }
 
     /// Something that only we can have caused. The cause goes to the log.
     pub fn internal(cause: impl fmt::Display) -> Error {
-        Error::new(Name::Internal, "something went wrong here; the log says what").caused_by(cause)
+        Error::new(ErrorName::Internal, "something went wrong here; the log says what").caused_by(cause)
     }
 
     /// The file holds what it never should. The cause goes to the log.
     pub fn damaged(cause: impl fmt::Display) -> Error {
-        Error::new(Name::Damaged, "the file is damaged: cashbox verify says how, and a backup can be restored")
+        Error::new(ErrorName::Damaged, "the file is damaged: cashbox verify says how, and a backup can be restored")
             .caused_by(cause)
     }
 
     /// Whether only we, or the machine, can have caused it: the operator has to know.
     pub fn is_ours(&self) -> bool {
-        matches!(self.name, Name::Internal | Name::Damaged)
+        matches!(self.name, ErrorName::Internal | ErrorName::Damaged)
     }
 
     /// The same error with one more fact.

@@ -1,6 +1,6 @@
 //! Names and numbers that identify things. Each can only be made valid, and knows nothing of SQL or HTTP.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -14,7 +14,7 @@ impl UserId {
         if UserId::is_valid(text) {
             return Ok(UserId(text.to_owned()));
         }
-        Err(Error::new(Name::InvalidUser, "a user is 1 to 64 characters of A-Z a-z 0-9 . _ - (and not . or ..)"))
+        Err(Error::new(ErrorName::InvalidUser, "a user is 1 to 64 characters of A-Z a-z 0-9 . _ - (and not . or ..)"))
     }
 
     fn is_valid(text: &str) -> bool {

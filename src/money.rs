@@ -140,7 +140,7 @@ fn invalid(text: &str) -> Error {
     let detail = format!(
         "{shown:?} is no amount: 1 to 13 digits, optionally a point and one or two more, from 0.01 to 1000000000000.00"
     );
-    Error::new(crate::error::Name::InvalidAmount, detail)
+    Error::new(crate::error::ErrorName::InvalidAmount, detail)
 }
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 //!
 //! Knows nothing of: money, HTTP.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::secret::{self, Hash};
-use crate::tx::{Got, ReadTx, Row, WriteTx, params, unreadable};
+use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -68,7 +68,7 @@ impl AccessToken {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| wall_ms < end)
     }
 
-    fn read(row: &Row<'_>) -> Got<AccessToken> {
+    fn read(row: &Row<'_>) -> RowResult<AccessToken> {
         let role: String = row.get(1)?;
         Ok(AccessToken {
             id: row.get(0)?,
@@ -84,7 +84,7 @@ impl AccessToken {
 
 /// What to mint.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct NewToken {
     /// What it shall allow.
     pub role: Role,
     /// Whose wallet: for the role `user`, and only for it.
@@ -97,7 +97,7 @@ pub struct Wanted {
 
 /// A new access token, with the one sight of its secret there is.
 #[derive(Clone, PartialEq)]
-pub struct Minted {
+pub struct MintedToken {
     /// What is listed.
     pub token: AccessToken,
     /// The secret: `cbx_…`.
@@ -105,9 +105,9 @@ pub struct Minted {
 }
 
 /// The secret is shown once, to its owner, and never by debugging.
-impl std::fmt::Debug for Minted {
+impl std::fmt::Debug for MintedToken {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "Minted({})", self.token.id)
+        write!(out, "MintedToken({})", self.token.id)
     }
 }
 
@@ -134,10 +134,10 @@ macro_rules! token_columns {
 }
 
 /// Mints an access token with that secret.
-pub fn mint(tx: &WriteTx<'_>, wanted: &Wanted, secret: String) -> Result<Minted, Error> {
+pub fn mint(tx: &WriteTx<'_>, wanted: &NewToken, secret: String) -> Result<MintedToken, Error> {
     let token = new(wanted, tx.now().wall_ms);
     insert(tx, &token, &hash(&secret))?;
-    Ok(Minted { token, secret })
+    Ok(MintedToken { token, secret })
 }
 
 /// Takes the secret with that hash, which the operator chose, as an admin's. Taking it again changes nothing.
@@ -145,13 +145,14 @@ pub fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error>
     if let Some(token) = find(tx, secret_hash)? {
         return Ok(token);
     }
-    let wanted = Wanted { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
+    let wanted =
+        NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
     let token = new(&wanted, tx.now().wall_ms);
     insert(tx, &token, secret_hash)?;
     Ok(token)
 }
 
-fn new(wanted: &Wanted, now: i64) -> AccessToken {
+fn new(wanted: &NewToken, now: i64) -> AccessToken {
     AccessToken {
         id: format!("tok:{}", secret::random_hex::<8>()), // no user can be called so
         role: wanted.role,
@@ -183,7 +184,7 @@ pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
 pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
     tx.one(sql, params![id], AccessToken::read)?
-        .ok_or_else(|| Error::new(Name::TokenNotFound, format!("there is no access token {id}")))
+        .ok_or_else(|| Error::new(ErrorName::TokenNotFound, format!("there is no access token {id}")))
 }
 
 /// The access token with that secret's hash, usable or not.

@@ -4,7 +4,7 @@
 //! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here; and
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
@@ -16,7 +16,7 @@ use std::ops::Deref;
 pub use rusqlite::{Row, params};
 
 /// What a row mapper returns.
-pub type Got<T> = rusqlite::Result<T>;
+pub type RowResult<T> = rusqlite::Result<T>;
 
 /// What a mapper says of a column that holds what it never should: the file is damaged.
 pub fn unreadable(column: usize) -> rusqlite::Error {
@@ -39,7 +39,7 @@ impl<'conn> ReadTx<'conn> {
         &self,
         sql: &str,
         params: impl rusqlite::Params,
-        map: impl FnOnce(&Row<'_>) -> Got<T>,
+        map: impl FnOnce(&Row<'_>) -> RowResult<T>,
     ) -> Result<Option<T>, Error> {
         let mut statement = prepare(self.conn, sql)?;
         let mut rows = statement.query(params)?;
@@ -51,7 +51,7 @@ impl<'conn> ReadTx<'conn> {
         &self,
         sql: &str,
         params: impl rusqlite::Params,
-        map: impl FnMut(&Row<'_>) -> Got<T>,
+        map: impl FnMut(&Row<'_>) -> RowResult<T>,
     ) -> Result<Vec<T>, Error> {
         let mut statement = prepare(self.conn, sql)?;
         let rows = statement.query_map(params, map)?;
@@ -59,7 +59,7 @@ impl<'conn> ReadTx<'conn> {
     }
 }
 
-fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> Got<CachedStatement<'conn>> {
+fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> RowResult<CachedStatement<'conn>> {
     let statement = conn.prepare_cached(sql)?;
     debug_assert!(
         (1..=statement.parameter_count()).all(|n| statement.parameter_name(n) == Some(&format!("${n}"))),
@@ -79,7 +79,7 @@ pub struct Now {
 
 /// The newest entry: what the next one is chained to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Head {
+pub struct ChainHead {
     /// Its number, 0 before the first.
     pub id: i64,
     /// Its time.
@@ -92,12 +92,12 @@ pub struct Head {
 pub struct WriteTx<'conn> {
     read: ReadTx<'conn>,
     now: Now,
-    head: Cell<Head>,
+    head: Cell<ChainHead>,
 }
 
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
-    pub(crate) fn new(conn: &'conn Connection, now: Now, head: Head) -> Self {
+    pub(crate) fn new(conn: &'conn Connection, now: Now, head: ChainHead) -> Self {
         WriteTx { read: ReadTx::new(conn), now, head: Cell::new(head) }
     }
 
@@ -127,12 +127,12 @@ impl<'conn> WriteTx<'conn> {
     }
 
     /// The newest entry.
-    pub fn head(&self) -> Head {
+    pub fn head(&self) -> ChainHead {
         self.head.get()
     }
 
     /// Remembers the newest entry, after writing it.
-    pub fn set_head(&self, head: Head) {
+    pub fn set_head(&self, head: ChainHead) {
         self.head.set(head);
     }
 }
@@ -148,10 +148,10 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => {
-                Error::new(Name::StorageFull, "there is no space left to write; reading goes on").caused_by(error)
+                Error::new(ErrorName::StorageFull, "there is no space left to write; reading goes on").caused_by(error)
             }
             Some(ErrorCode::OperationInterrupted) => {
-                Error::new(Name::Busy, "this would read too much at once; narrow it down").caused_by(error)
+                Error::new(ErrorName::Busy, "this would read too much at once; narrow it down").caused_by(error)
             }
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::damaged(error),
             None if is_unreadable(&error) => Error::damaged(error),

@@ -9,7 +9,7 @@ use crate::http::wire::{Limits, Server, listen, raise_descriptor_limit};
 use crate::http::{App, Settings};
 use crate::store::served::{self, Possession, Taken};
 use crate::store::{Envelope, Options, Room, Store};
-use crate::token::{self, Role, Wanted};
+use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
@@ -275,7 +275,8 @@ fn minted(store: &Store) -> Result<Option<String>, Error> {
     if store.read(|tx| token::has_usable_admin(tx, now))? {
         return Ok(None);
     }
-    let wanted = Wanted { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
+    let wanted =
+        NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
     match store.submit(Envelope::local(), Command::MintToken(wanted)).result? {
         Receipt::Minted(minted) => Ok(Some(minted.secret)),
         other => unreachable!("minting gives a token and not {other:?}"),

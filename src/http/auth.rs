@@ -1,7 +1,7 @@
 //! Who may come in, and as whom: the `Host` and `Origin` rules, access tokens, roles.
 
 use super::wire::Head;
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{UserId, WalletId};
 use crate::secret::Hash;
 use crate::store::{LOCAL, Store};
@@ -58,7 +58,7 @@ impl Caller {
         let about = error.facts.iter().find(|(fact, _)| fact == "lock").and_then(|(_, lock)| lock.as_str());
         let own = self.user.as_ref().and_then(|user| user.wallet().lock());
         match (error.name, about, own) {
-            (Name::Locked, Some(lock), Some(own)) if lock != own.as_str() => {
+            (ErrorName::Locked, Some(lock), Some(own)) if lock != own.as_str() => {
                 let detail = format!("somebody has the lock {lock}");
                 let facts = error.facts.into_iter().filter(|(fact, _)| !ABOUT_A_HOLDER.contains(&fact.as_ref()));
                 Error { detail, facts: facts.collect(), ..error }
@@ -234,11 +234,11 @@ fn is_own_origin(origin: &str, host: &str) -> bool {
 
 /// A refusal for who the caller is.
 pub fn forbidden(detail: impl Into<String>) -> Error {
-    Error::new(Name::Forbidden, detail)
+    Error::new(ErrorName::Forbidden, detail)
 }
 
 fn unauthenticated(detail: &str) -> Error {
-    Error::new(Name::Unauthenticated, detail)
+    Error::new(ErrorName::Unauthenticated, detail)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::reply::Reply;
 use super::wire::Head;
 use super::{App, problem};
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::IdempotencyKey;
 use crate::secret::Hasher;
 use crate::store::Envelope;
@@ -215,7 +215,7 @@ fn one_intention() -> Error {
 /// What each item of a batch that was not done would be told: the first refused one why, the others that.
 fn not_done(call: &Call<'_>, count: usize, index: usize, refused: &Error) -> Vec<Value> {
     let detail = format!("item {index} was refused, so nothing of this batch was done");
-    let other = Value::Object(problem::body(&Error::new(Name::NotDone, detail), call.language));
+    let other = Value::Object(problem::body(&Error::new(ErrorName::NotDone, detail), call.language));
     let mut results = vec![other; count];
     results[index] = Value::Object(problem::body(refused, call.language));
     results

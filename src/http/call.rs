@@ -5,7 +5,7 @@ use super::auth::Caller;
 use super::fields::Fields;
 use super::words::{self, Language};
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::store::{Alive, Envelope, Outcome};
 
@@ -179,5 +179,5 @@ pub fn media_type(head: &Head) -> Result<String, Error> {
 /// What is said of a body of another type.
 pub fn unsupported(sent: &str, wanted: &str) -> Error {
     let sent = if sent.is_empty() { "no Content-Type" } else { sent };
-    Error::new(Name::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
+    Error::new(ErrorName::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
 }

@@ -5,9 +5,9 @@ use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
 use super::{list, show};
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, UserId};
-use crate::ledger::coupon::{self, Coupon, CouponKind, Off, Terms, Tier};
+use crate::ledger::coupon::{self, Coupon, CouponKind, CouponTerms, Discount, Tier};
 use crate::ledger::query;
 use crate::money::{Cents, Money};
 use serde_json::{Value, json};
@@ -68,8 +68,8 @@ pub fn quote(call: &mut Call<'_>) -> Handled {
 
 /// The coupon in the path; somebody else's is as good as none.
 fn visible(call: &Call<'_>) -> Result<Coupon, Error> {
-    let code =
-        CouponCode::parse(&call.params[0]).map_err(|_| Error::new(Name::CouponNotFound, "there is no such coupon"))?;
+    let code = CouponCode::parse(&call.params[0])
+        .map_err(|_| Error::new(ErrorName::CouponNotFound, "there is no such coupon"))?;
     call.app.store().read(|tx| match &call.caller.user {
         Some(user) => coupon::of_user(tx, &code, user),
         None => coupon::coupon(tx, &code),
@@ -152,12 +152,12 @@ fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {
         return Err(Error::invalid("a coupon kind has a name of 1 to 16 characters of A-Z a-z 0-9 . _ -"));
     }
     let off = match (row.amount("amount_off")?, row.integer("percent_off", 1..=100)?) {
-        (Some(amount), None) => Off::Amount(amount),
-        (None, Some(percent)) => Off::Percent(percent),
+        (Some(amount), None) => Discount::Amount(amount),
+        (None, Some(percent)) => Discount::Percent(percent),
         _ => return Err(Error::invalid("a coupon kind has either an amount_off or a percent_off")),
     };
     let single_use = if row.has("single_use") { row.flag("single_use")? } else { true };
-    let terms = Terms { off, threshold: threshold(&mut row)?, single_use };
+    let terms = CouponTerms { off, threshold: threshold(&mut row)?, single_use };
     let mut told = |name: &str, usual: &str| -> Result<String, Error> {
         let text = row.text(name)?.unwrap_or_else(|| usual.to_owned());
         if text.chars().count() > TOLD_CHARS_MAX {

@@ -1,7 +1,7 @@
 //! The fields of a body or a query, whether they came as JSON or as a form. What a route takes stands in the route
 //! table; anything else is refused by name, before a handler sees it.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::ledger::Note;
 use crate::money::Money;
@@ -161,7 +161,7 @@ impl Fields {
 
     /// An amount that must be there.
     pub fn the_amount(&mut self) -> Result<Money, Error> {
-        self.amount("amount")?.ok_or_else(|| Error::new(Name::InvalidAmount, "amount is missing"))
+        self.amount("amount")?.ok_or_else(|| Error::new(ErrorName::InvalidAmount, "amount is missing"))
     }
 
     /// Text, if it is there.

@@ -5,7 +5,7 @@ use super::call::{Call, Handled};
 use super::fields::{Field, Kind as Is, may};
 use super::reply::Reply;
 use super::wire::{Answer, Body};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::secret::parse_hash;
 use crate::store::audit::{self, Report};
 use crate::store::export::{Form, Stopped};
@@ -28,7 +28,7 @@ impl Reading {
         if self.0.swap(true, SeqCst) {
             let detail =
                 "the whole file is being read for another audit, backup or export; ask again when it is through";
-            return Err(Error::new(Name::Busy, detail));
+            return Err(Error::new(ErrorName::Busy, detail));
         }
         Ok(Turn(Arc::clone(&self.0)))
     }

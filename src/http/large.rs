@@ -1,6 +1,6 @@
 //! Large bodies: counted while they come and are worked on, so that nobody takes the machine's memory with them.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ impl LargeBodies {
         let all: u64 = taken.values().sum();
         let own = taken.get(caller).copied().unwrap_or(0);
         if all + bytes > BYTES_MAX || own + bytes > BYTES_OF_ONE_MAX {
-            return Err(Error::new(Name::Busy, "too many large bodies at once; try again shortly"));
+            return Err(Error::new(ErrorName::Busy, "too many large bodies at once; try again shortly"));
         }
         taken.insert(caller.to_owned(), own + bytes);
         Ok(Place { bodies: self.clone(), caller: caller.to_owned(), bytes })

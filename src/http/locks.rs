@@ -8,10 +8,10 @@ use super::wire::Answer;
 use super::{list, look};
 use crate::clock::rfc3339;
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
-use crate::lock::query::Event;
-use crate::lock::{self, Ask, DURATION_MS, Grant, How, Lock, Revoke, State};
+use crate::lock::query::LockEvent;
+use crate::lock::{self, AcquireRequest, DURATION_MS, Grant, GrantOrigin, Lock, LockState, RevokeRequest};
 use crate::secret;
 use crate::store::Envelope;
 use crate::token::Role;
@@ -88,7 +88,7 @@ fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
     let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
     let max_hold_ms = fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX));
     let ttl_ms = fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS);
-    let ask = Ask {
+    let ask = AcquireRequest {
         ids,
         secret: LockSecret::parse(&secret)?,
         holder: label(fields, "holder")?.unwrap_or_else(|| call.caller.by.clone()),
@@ -104,9 +104,9 @@ fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
 
 fn granted(call: &Call<'_>, grant: Grant) -> Answer {
     let (status, outcome) = match grant.how {
-        How::Created => (201, "created"),
-        How::TakenOver => (201, "taken_over"),
-        How::Replayed => (200, "replayed"),
+        GrantOrigin::Created => (201, "created"),
+        GrantOrigin::TakenOver => (201, "taken_over"),
+        GrantOrigin::Replayed => (200, "replayed"),
     };
     let previous = grant.previous.as_ref();
     let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
@@ -124,7 +124,7 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
     // Nobody knows of a grant whose answer was delivered to nobody: it is given back at once.
     let (store, by, token) = (Arc::clone(&call.app.store), call.caller.by.clone(), grant.token);
     answer.undelivered = Some(Box::new(move || {
-        store.submit(Envelope { by, ..Envelope::local() }, Command::TakeBack(token));
+        store.submit(Envelope { by, ..Envelope::local() }, Command::ReleaseUndelivered(token));
     }));
     answer
 }
@@ -178,7 +178,7 @@ pub fn revoke(call: &mut Call<'_>) -> Handled {
         .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
-    let submitted = call.submit(Command::Revoke(Revoke { id, fence: Fence(fence), delay_ms, reason }))?;
+    let submitted = call.submit(Command::Revoke(RevokeRequest { id, fence: Fence(fence), delay_ms, reason }))?;
     let Receipt::Revoked(lock) = &submitted.receipt else { unreachable!("revoking answers with the lock") };
     let shown = shown_at(lock.renew_time, &lock.id, Some(lock)); // as it was left, however late this is told again
     Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), &shown)))
@@ -248,7 +248,7 @@ fn the_token(call: &Call<'_>) -> Result<LockToken, Error> {
     match (tokens.pop(), tokens.is_empty()) {
         (Some(token), true) => Ok(token),
         (Some(_), false) => Err(Error::invalid("send one lock token here")),
-        (None, _) => Err(Error::new(Name::LockTokenMissing, "send the token of the lease: Lock-Token: lk1.…")),
+        (None, _) => Err(Error::new(ErrorName::LockTokenMissing, "send the token of the lease: Lock-Token: lk1.…")),
     }
 }
 
@@ -272,7 +272,7 @@ fn shown(call: &Call<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
 }
 
 fn shown_at(now: i64, id: &LockId, lock: Option<&Lock>) -> Value {
-    let state = lock.map_or(State::Free, |lock| lock.state(now));
+    let state = lock.map_or(LockState::Free, |lock| lock.state(now));
     json!({
         "id": id.as_str(),
         "state": state.as_str(),
@@ -286,7 +286,7 @@ fn shown_at(now: i64, id: &LockId, lock: Option<&Lock>) -> Value {
     })
 }
 
-fn event(event: &Event) -> Value {
+fn event(event: &LockEvent) -> Value {
     json!({
         "seq": event.seq,
         "what": event.what.as_str(),

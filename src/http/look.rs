@@ -6,7 +6,7 @@ use super::reply::Reply;
 use super::{list, show, stream};
 use crate::error::Error;
 use crate::id::{EntryId, WalletId};
-use crate::ledger::entry::{self, Kind};
+use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query::{self, Filter};
 use serde::Serialize;
 use serde_json::json;
@@ -98,7 +98,7 @@ fn filter(call: &mut Call<'_>, wallet: Option<WalletId>) -> Result<Filter, Error
     };
     Ok(Filter {
         wallet,
-        kind: query.text("kind")?.map(|kind| Kind::parse(&kind)).transpose()?,
+        kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
         since: query.time("since")?,
         until: query.time("until")?,
         ascending,

@@ -31,7 +31,7 @@ mod wallet;
 pub mod wire;
 mod words;
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::store::Store;
 use auth::{Caller, Tokens};
 use call::{Call, Failure};
@@ -244,19 +244,19 @@ impl Service for App {
 fn fault_error(fault: Fault) -> Error {
     match fault {
         Fault::BadRequest(sentence) => Error::invalid(sentence),
-        Fault::HeadTimeout => Error::new(Name::RequestTimeout, "the request head did not come whole in time"),
-        Fault::BodyTimeout => Error::new(Name::RequestTimeout, "the body did not come whole in time"),
-        Fault::HeadTooLarge(sentence) => Error::new(Name::HeadersTooLarge, sentence),
+        Fault::HeadTimeout => Error::new(ErrorName::RequestTimeout, "the request head did not come whole in time"),
+        Fault::BodyTimeout => Error::new(ErrorName::RequestTimeout, "the body did not come whole in time"),
+        Fault::HeadTooLarge(sentence) => Error::new(ErrorName::HeadersTooLarge, sentence),
         Fault::BodyTooLarge { limit } => {
-            Error::new(Name::BodyTooLarge, format!("a body here has at most {limit} bytes")).with("limit", limit)
+            Error::new(ErrorName::BodyTooLarge, format!("a body here has at most {limit} bytes")).with("limit", limit)
         }
         Fault::TransferEncoding => Error::new(
-            Name::NotImplemented,
+            ErrorName::NotImplemented,
             "a request body is sent with a Content-Length, not with a Transfer-Encoding",
         ),
-        Fault::Version => Error::new(Name::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
-        Fault::TooManyConnections => Error::new(Name::Busy, "too many connections; try again shortly"),
-        Fault::ShuttingDown => Error::new(Name::Busy, "shutting down"),
+        Fault::Version => Error::new(ErrorName::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
+        Fault::TooManyConnections => Error::new(ErrorName::Busy, "too many connections; try again shortly"),
+        Fault::ShuttingDown => Error::new(ErrorName::Busy, "shutting down"),
         Fault::Panic => Error::internal("a handler panicked"),
     }
 }

@@ -8,10 +8,10 @@ use super::show::{CouponShown, EntryShown, Text};
 use super::words::{self, Language};
 use super::{App, auth, show};
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::ledger::Moved;
-use crate::ledger::entry::{self, Kind};
+use crate::ledger::entry::{self, EntryKind};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use auth::Caller;
@@ -136,7 +136,10 @@ pub fn refund_command(app: &App, caller: &Caller, entry: &str, fields: &mut Fiel
 fn cash_up(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<Command, Error> {
     let (from, to) = (WalletId::parse(wallet)?, WalletId::parse(&the_receiver(fields)?)?);
     if (&from, &to) != (&WalletId::SALES, &WalletId::BANK) {
-        return Err(Error::new(Name::InvalidUser, "of the system's wallets, only @sales gives, and only to @bank"));
+        return Err(Error::new(
+            ErrorName::InvalidUser,
+            "of the system's wallets, only @sales gives, and only to @bank",
+        ));
     }
     if caller.role != Role::Admin {
         return Err(auth::forbidden("only an admin takes money out of @sales"));
@@ -154,7 +157,7 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
         return Err(Error::invalid("payer and receiver are the same wallet").with("field", "to"));
     }
     if to.is_system() && to != WalletId::SALES {
-        return Err(Error::new(Name::InvalidUser, "of the system's wallets, only @sales receives"));
+        return Err(Error::new(ErrorName::InvalidUser, "of the system's wallets, only @sales receives"));
     }
     Ok(to)
 }
@@ -200,23 +203,23 @@ struct PriceShown {
 fn shown<'a>(moved: &'a Moved, caller: &Caller) -> MovedShown<'a> {
     let entry = &moved.entry;
     let takes = match entry.kind {
-        Kind::Recharge => true,
-        Kind::Withdraw | Kind::Pay | Kind::Transfer => false,
-        Kind::Refund => !entry.to.is_system() || entry.from.is_system(), // the payer's; of a recharge, which the bank paid, the user's
+        EntryKind::Recharge => true,
+        EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer => false,
+        EntryKind::Refund => !entry.to.is_system() || entry.from.is_system(), // the payer's; of a recharge, which the bank paid, the user's
     };
     let price =
         || PriceShown { gross: entry.gross.map(Text), discount: entry.discount.map(Text), amount: Text(entry.amount) };
     MovedShown {
         balance: Text(if takes { entry.to_balance } else { entry.from_balance }),
         entry: show::entry(entry, caller),
-        coupon: (entry.kind == Kind::Recharge).then(|| moved.coupon.as_ref().map(show::coupon)),
-        price: (entry.kind == Kind::Pay).then(price),
+        coupon: (entry.kind == EntryKind::Recharge).then(|| moved.coupon.as_ref().map(show::coupon)),
+        price: (entry.kind == EntryKind::Pay).then(price),
     }
 }
 
 /// What people are told: what happened, and what it earned them.
 fn sentence(moved: &Moved, language: Language) -> Cow<'static, str> {
     let msg = words::moved(moved.entry.kind, language);
-    let told = moved.told.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|told| !told.is_empty());
+    let told = moved.message.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|told| !told.is_empty());
     told.map_or(msg.into(), |told| format!("{msg}{}{told}", language.pick(",", ", ")).into())
 }

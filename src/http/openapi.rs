@@ -4,7 +4,7 @@ use super::auth::Access;
 use super::endpoint::{Body, Route};
 use super::fields::{Field, Kind};
 use super::{money, problem};
-use crate::error::Name;
+use crate::error::ErrorName;
 use serde_json::{Map, Value, json};
 
 /// The whole document.
@@ -206,8 +206,8 @@ fn answer_schema() -> Value {
 }
 
 fn problem_schema() -> Value {
-    let names: Vec<_> = Name::ALL.iter().map(|name| name.as_str()).collect();
-    let mut statuses: Vec<_> = Name::ALL.iter().map(|name| problem::status(*name)).collect();
+    let names: Vec<_> = ErrorName::ALL.iter().map(|name| name.as_str()).collect();
+    let mut statuses: Vec<_> = ErrorName::ALL.iter().map(|name| problem::status(*name)).collect();
     statuses.sort_unstable();
     statuses.dedup();
     json!({

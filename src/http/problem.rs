@@ -3,13 +3,13 @@
 use super::reply::Reply;
 use super::wire::Answer;
 use super::words::{self, Language};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
 
 /// The status of an error.
-pub fn status(name: Name) -> u16 {
-    use Name::*;
+pub fn status(name: ErrorName) -> u16 {
+    use ErrorName::*;
     match name {
         InvalidRequest | InvalidAmount | InvalidUser => 400,
         Unauthenticated => 401,
@@ -64,16 +64,16 @@ pub fn answer(error: &Error, language: Language) -> Answer {
     reply.headers[0].1 = "application/problem+json".to_owned();
     let fact = |name: &str| error.facts.iter().find(|(fact, _)| fact == name).map(|(_, value)| value);
     match error.name {
-        Name::Unauthenticated => reply.headers.push(("WWW-Authenticate", "Bearer".to_owned())),
-        Name::MethodNotAllowed => {
+        ErrorName::Unauthenticated => reply.headers.push(("WWW-Authenticate", "Bearer".to_owned())),
+        ErrorName::MethodNotAllowed => {
             let allowed = fact("allow").and_then(Value::as_str).unwrap_or_default();
             reply.headers.push(("Allow", allowed.to_owned()));
         }
-        Name::Locked => {
+        ErrorName::Locked => {
             let ms = fact("free_in_ms").and_then(Value::as_i64).unwrap_or(0);
             reply.headers.push(("Retry-After", (ms.max(0) as u64).div_ceil(1_000).max(1).to_string()));
         }
-        Name::Busy | Name::StorageFull => reply.headers.push(("Retry-After", "1".to_owned())),
+        ErrorName::Busy | ErrorName::StorageFull => reply.headers.push(("Retry-After", "1".to_owned())),
         _ => {}
     }
     reply

@@ -6,7 +6,7 @@ use super::call::{Call, Handled};
 pub use super::endpoint::{BODY_MAX, Body, Route};
 use super::fields::Field;
 use super::{batch, coupons, file, locks, look, money, system, tokens, wallet};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use std::sync::LazyLock;
 
 const fn get(
@@ -108,7 +108,7 @@ pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
 }
 
 fn nothing() -> Error {
-    Error::new(Name::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
+    Error::new(ErrorName::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
 }
 
 fn not_allowed(mut methods: Vec<&str>) -> Error {
@@ -117,7 +117,7 @@ fn not_allowed(mut methods: Vec<&str>) -> Error {
     }
     methods.sort_unstable();
     let allow = methods.join(", ");
-    Error::new(Name::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow)
+    Error::new(ErrorName::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow)
 }
 
 /// Whether the path has the pattern's form. The raw path is matched: `%2F` is no `/`.
@@ -170,19 +170,19 @@ mod tests {
     fn a_lock_id_may_have_slashes_and_end_in_a_verb_when_escaped() {
         assert_eq!(at("POST", "/v1/locks/wallet/alice").1, ["wallet/alice"]);
         assert_eq!(at("POST", "/v1/locks/a/b/revoke"), ("/v1/locks/{id...}/revoke", vec!["a/b".to_owned()]));
-        assert_eq!(find("POST", "/v1/locks/a/events").unwrap_err().name, Name::MethodNotAllowed);
-        assert_eq!(find("DELETE", "/v1/locks/a/revoke").unwrap_err().name, Name::MethodNotAllowed);
+        assert_eq!(find("POST", "/v1/locks/a/events").unwrap_err().name, ErrorName::MethodNotAllowed);
+        assert_eq!(find("DELETE", "/v1/locks/a/revoke").unwrap_err().name, ErrorName::MethodNotAllowed);
         assert_eq!(at("POST", "/v1/locks/a%2Frevoke"), ("/v1/locks/{id...}", vec!["a/revoke".to_owned()]));
     }
 
     #[test]
     fn what_is_not_there_is_said() {
-        assert_eq!(find("GET", "/nothing").unwrap_err().name, Name::NotFound);
+        assert_eq!(find("GET", "/nothing").unwrap_err().name, ErrorName::NotFound);
         for nameless in ["/v1/wallets/", "/v1/locks/", "/v1/locks//events"] {
-            assert_eq!(find("GET", nameless).unwrap_err().name, Name::NotFound, "{nameless}");
+            assert_eq!(find("GET", nameless).unwrap_err().name, ErrorName::NotFound, "{nameless}");
         }
         let wrong = find("PATCH", "/wallet").unwrap_err();
-        assert_eq!(wrong.name, Name::MethodNotAllowed);
+        assert_eq!(wrong.name, ErrorName::MethodNotAllowed);
         assert!(wrong.detail.contains("GET, HEAD, POST, PUT"), "{}", wrong.detail);
     }
 }

@@ -3,7 +3,7 @@
 use super::auth::Caller;
 use crate::clock::rfc3339;
 use crate::id::WalletId;
-use crate::ledger::coupon::{Coupon, CouponKind, Off, Tier};
+use crate::ledger::coupon::{Coupon, CouponKind, Discount, Tier};
 use crate::ledger::{Entry, Wallet};
 use crate::money::{Balance, Cents, Money};
 use crate::secret::hex;
@@ -152,10 +152,10 @@ pub fn coupon_kind(kind: &CouponKind) -> Value {
     })
 }
 
-fn off(off: Off) -> (Option<Text<Money>>, Option<i64>) {
+fn off(off: Discount) -> (Option<Text<Money>>, Option<i64>) {
     match off {
-        Off::Amount(amount) => (Some(Text(amount)), None),
-        Off::Percent(percent) => (None, Some(percent)),
+        Discount::Amount(amount) => (Some(Text(amount)), None),
+        Discount::Percent(percent) => (None, Some(percent)),
     }
 }
 

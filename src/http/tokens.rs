@@ -6,7 +6,7 @@ use super::reply::Reply;
 use super::{list, show};
 use crate::command::{Command, Receipt};
 use crate::error::Error;
-use crate::token::{self, Role, Wanted};
+use crate::token::{self, NewToken, Role};
 use serde_json::json;
 
 /// What minting takes.
@@ -46,7 +46,7 @@ pub fn mint(call: &mut Call<'_>) -> Handled {
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")).into());
     }
-    let submitted = call.submit(Command::MintToken(Wanted { role, user, expires_in_s, note }))?;
+    let submitted = call.submit(Command::MintToken(NewToken { role, user, expires_in_s, note }))?;
     let Receipt::Minted(minted) = &submitted.receipt else { unreachable!("minting answers with a token") };
     let mut rest = show::token(&minted.token);
     rest["token"] = json!(minted.secret);

@@ -7,7 +7,7 @@ use super::reply::Reply;
 use super::show::{self, CouponShown, Text};
 use super::wire::Head;
 use super::words::Language;
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::ledger::{find_wallet, query};
 use crate::money::Balance;
@@ -70,7 +70,8 @@ fn move_money(call: &mut Call<'_>, verb: Verb) -> Handled {
 
 /// What is said here of a recharge or a withdrawal that cannot be read, wherever that was found out.
 pub fn unreadable(head: &Head, error: &Error, language: Language) -> Option<&'static str> {
-    let unreadable = matches!(error.name, Name::InvalidRequest | Name::InvalidAmount | Name::InvalidUser);
+    let unreadable =
+        matches!(error.name, ErrorName::InvalidRequest | ErrorName::InvalidAmount | ErrorName::InvalidUser);
     match head.method.as_str() {
         "POST" if unreadable && head.path == PATH => Some(language.pick("充值错误", "cannot recharge")),
         "PUT" if unreadable && head.path == PATH => Some(language.pick("提现错误", "cannot withdraw")),
@@ -89,7 +90,7 @@ fn whose(call: &mut Call<'_>) -> Result<UserId, Error> {
         (one, other, own) => one.or(other).or(own),
     };
     let user = user.ok_or_else(|| {
-        Error::new(Name::InvalidUser, "whose wallet? This access token is no user's, so send user_id")
+        Error::new(ErrorName::InvalidUser, "whose wallet? This access token is no user's, so send user_id")
     })?;
     call.caller.may_touch(&user)?;
     Ok(user)

@@ -1,7 +1,7 @@
 //! What is said to people, in Chinese and English. Programs match on `code` and `error`, never on these.
 
-use crate::error::Name;
-use crate::ledger::entry::Kind;
+use crate::error::ErrorName;
+use crate::ledger::entry::EntryKind;
 
 /// The languages there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,19 +60,19 @@ fn thousandths(weight: &str) -> u32 {
 }
 
 /// What is said when money has moved.
-pub fn moved(kind: Kind, language: Language) -> &'static str {
+pub fn moved(kind: EntryKind, language: Language) -> &'static str {
     match kind {
-        Kind::Recharge => language.pick("充值成功", "recharged"),
-        Kind::Withdraw => language.pick("提现成功", "withdrawn"),
-        Kind::Pay => language.pick("支付成功", "paid"),
-        Kind::Transfer => language.pick("转账成功", "transferred"),
-        Kind::Refund => language.pick("退款成功", "refunded"),
+        EntryKind::Recharge => language.pick("充值成功", "recharged"),
+        EntryKind::Withdraw => language.pick("提现成功", "withdrawn"),
+        EntryKind::Pay => language.pick("支付成功", "paid"),
+        EntryKind::Transfer => language.pick("转账成功", "transferred"),
+        EntryKind::Refund => language.pick("退款成功", "refunded"),
     }
 }
 
 /// What is said of an error.
-pub fn error(name: Name, language: Language) -> &'static str {
-    use Name::*;
+pub fn error(name: ErrorName, language: Language) -> &'static str {
+    use ErrorName::*;
     let zh = match name {
         InvalidRequest => "请求有误",
         InvalidAmount => "金额有误",

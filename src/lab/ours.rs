@@ -3,12 +3,12 @@
 use super::client::Client;
 use super::{AMOUNT_CENTS, Answer, Got, Guard, Plan, WALLET};
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::http::wire::{Limits, Server, listen};
 use crate::http::{App, Settings};
 use crate::id::{LockSecret, UserId};
 use crate::ledger::{self, Note};
-use crate::lock::Ask;
+use crate::lock::AcquireRequest;
 use crate::money::{Balance, Money};
 use crate::secret;
 use crate::store::{Envelope, Options, Room, Store, audit};
@@ -53,7 +53,7 @@ impl Book {
         let withdraw = Command::Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
         match self.submit(Envelope { wait_ms: WAIT_MS, ..envelope }, withdraw) {
             Ok(_) => Ok(Answer::Yes),
-            Err(error) if error.name == Name::LockLost => Ok(Answer::Again),
+            Err(error) if error.name == ErrorName::LockLost => Ok(Answer::Again),
             Err(error) => Err(error.into()),
         }
     }
@@ -86,7 +86,7 @@ impl Lease {
 impl Guard for Lease {
     fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
         let lock = self.book.user.wallet().lock().ok_or("a user's wallet has a lock")?;
-        let ask = Ask {
+        let ask = AcquireRequest {
             ids: vec![lock],
             secret: LockSecret::parse(&secret::random_hex::<16>())?,
             holder: format!("client {}", client.number),
@@ -102,7 +102,7 @@ impl Guard for Lease {
         client.work();
         let answer = self.book.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
         match self.book.submit(Envelope::local(), Command::Release { id: None, token: grant.token }) {
-            Err(error) if error.name != Name::LockLost => Err(error.into()),
+            Err(error) if error.name != ErrorName::LockLost => Err(error.into()),
             _ => Ok(answer), // a lease that was lost needs no release
         }
     }

@@ -2,17 +2,17 @@
 //!
 //! The tiers and the kinds are rows that an admin can change; a coupon keeps the terms it was granted under.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId};
 use crate::money::{Cents, Money};
 use crate::secret;
-use crate::tx::{Got, ReadTx, Row, WriteTx, params};
+use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
 
 /// What a coupon does to a price.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct CouponTerms {
     /// What it takes off.
-    pub off: Off,
+    pub off: Discount,
     /// The smallest price it is good for, in cents; 0 for any.
     pub threshold: Cents,
     /// Once, or for life.
@@ -21,7 +21,7 @@ pub struct Terms {
 
 /// A discount: an amount or a percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Off {
+pub enum Discount {
     /// A fixed amount.
     Amount(Money),
     /// 1 to 100 per cent.
@@ -34,7 +34,7 @@ pub struct CouponKind {
     /// Its name, 1–16 characters.
     pub kind: String,
     /// What it does.
-    pub terms: Terms,
+    pub terms: CouponTerms,
     /// The sentence for its earner, in Chinese.
     pub earned_zh: String,
     /// The sentence for its earner, in English.
@@ -60,7 +60,7 @@ pub struct Coupon {
     /// The kind it was granted as.
     pub kind: String,
     /// The terms it was granted under.
-    pub terms: Terms,
+    pub terms: CouponTerms,
     /// When, in milliseconds since 1970.
     pub granted_at: i64,
     /// The recharge that earned it, if one did.
@@ -80,12 +80,12 @@ pub struct Price {
     pub discount: Cents,
 }
 
-impl Terms {
+impl CouponTerms {
     /// The price of something of `gross`: the discount is rounded half-up to the cent, and one cent is always paid.
     fn price(&self, gross: Money) -> Price {
         let off = match self.off {
-            Off::Amount(off) => off.cents(),
-            Off::Percent(percent) => gross.percent(percent),
+            Discount::Amount(off) => off.cents(),
+            Discount::Percent(percent) => gross.percent(percent),
         };
         let amount = Money::from_cents(gross.cents() - off).unwrap_or(Money::MIN);
         Price { amount, discount: Cents(gross.cents() - amount.cents()) }
@@ -106,17 +106,17 @@ impl Coupon {
     pub fn price(&self, gross: Money) -> Result<Price, Error> {
         let code = &self.code;
         match self.state() {
-            "used" => return Err(Error::new(Name::CouponUsed, format!("coupon {code} has been used"))),
+            "used" => return Err(Error::new(ErrorName::CouponUsed, format!("coupon {code} has been used"))),
             "taken_back" => {
                 let detail = format!("coupon {code} was taken back when the recharge that earned it was refunded");
-                return Err(Error::new(Name::CouponNotApplicable, detail));
+                return Err(Error::new(ErrorName::CouponNotApplicable, detail));
             }
             _ => {}
         }
         if gross.cents() < self.terms.threshold.0 {
             let threshold = self.terms.threshold.to_string();
             let detail = format!("coupon {code} is for payments of at least {threshold}, not {gross}");
-            return Err(Error::new(Name::CouponNotApplicable, detail).with("threshold", threshold));
+            return Err(Error::new(ErrorName::CouponNotApplicable, detail).with("threshold", threshold));
         }
         Ok(self.terms.price(gross))
     }
@@ -126,7 +126,7 @@ impl Coupon {
         Coupon { uses: 0, taken_by: None, ..self }
     }
 
-    pub(super) fn read(row: &Row<'_>) -> Got<Coupon> {
+    pub(super) fn read(row: &Row<'_>) -> RowResult<Coupon> {
         Ok(Coupon {
             code: row.get(0)?,
             user: row.get(1)?,
@@ -147,19 +147,19 @@ macro_rules! coupon_columns {
 }
 pub(super) use coupon_columns;
 
-fn read_terms(row: &Row<'_>, column: usize) -> Got<Terms> {
+fn read_terms(row: &Row<'_>, column: usize) -> RowResult<CouponTerms> {
     let off = match row.get::<_, Option<Money>>(column)? {
-        Some(amount) => Off::Amount(amount),
-        None => Off::Percent(row.get(column + 1)?),
+        Some(amount) => Discount::Amount(amount),
+        None => Discount::Percent(row.get(column + 1)?),
     };
-    Ok(Terms { off, threshold: Cents(row.get(column + 2)?), single_use: row.get(column + 3)? })
+    Ok(CouponTerms { off, threshold: Cents(row.get(column + 2)?), single_use: row.get(column + 3)? })
 }
 
-impl Off {
+impl Discount {
     fn columns(self) -> (Option<Money>, Option<i64>) {
         match self {
-            Off::Amount(amount) => (Some(amount), None),
-            Off::Percent(percent) => (None, Some(percent)),
+            Discount::Amount(amount) => (Some(amount), None),
+            Discount::Percent(percent) => (None, Some(percent)),
         }
     }
 }
@@ -178,14 +178,17 @@ pub fn of_user(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coup
 
 /// What is said of a coupon that is not there, or not the caller's.
 pub fn not_found(code: &CouponCode) -> Error {
-    Error::new(Name::CouponNotFound, format!("there is no coupon {code} for this user"))
+    Error::new(ErrorName::CouponNotFound, format!("there is no coupon {code} for this user"))
 }
 
 /// Grants the user, who must have a wallet, a coupon of that kind.
 pub fn grant_kind(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
     super::wallet(tx, &user.wallet())?;
     let kind = find_kind(tx, kind)?.ok_or_else(|| {
-        Error::new(Name::CouponKindNotFound, format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"))
+        Error::new(
+            ErrorName::CouponKindNotFound,
+            format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"),
+        )
     })?;
     let code = draw_code(tx)?;
     grant(tx, code, user, &kind, None)
@@ -225,7 +228,7 @@ pub(super) fn must_not_be_used(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> 
     match earned.map(|code| coupon(tx, code)).transpose()? {
         Some(coupon) if coupon.uses > 0 => {
             let detail = format!("coupon {}, which this recharge earned, has been used", coupon.code);
-            Err(Error::new(Name::CouponUsed, detail).with("coupon", coupon.code.as_str()))
+            Err(Error::new(ErrorName::CouponUsed, detail).with("coupon", coupon.code.as_str()))
         }
         _ => Ok(()),
     }
@@ -274,7 +277,7 @@ macro_rules! kind_columns {
     };
 }
 
-fn read_kind(row: &Row<'_>) -> Got<CouponKind> {
+fn read_kind(row: &Row<'_>) -> RowResult<CouponKind> {
     Ok(CouponKind { kind: row.get(0)?, terms: read_terms(row, 1)?, earned_zh: row.get(5)?, earned_en: row.get(6)? })
 }
 
@@ -293,7 +296,7 @@ pub fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
     for tier in tiers(tx)? {
         if let Some(kind) = tier.kind.filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
             let detail = format!("recharge tier {} gives coupon kind {kind}; change the tiers first", tier.from);
-            return Err(Error::new(Name::CouponKindInUse, detail).with("kind", kind));
+            return Err(Error::new(ErrorName::CouponKindInUse, detail).with("kind", kind));
         }
     }
     let replaced = "INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) \
@@ -329,7 +332,7 @@ pub fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
         if let Some(kind) = &tier.kind
             && find_kind(tx, kind)?.is_none()
         {
-            return Err(Error::new(Name::CouponKindNotFound, format!("there is no coupon kind {kind}")));
+            return Err(Error::new(ErrorName::CouponKindNotFound, format!("there is no coupon kind {kind}")));
         }
         tx.execute_one("INSERT INTO recharge_tier VALUES ($1, $2)", params![tier.from, tier.kind])?;
     }

@@ -1,14 +1,14 @@
 //! An entry, its place in the file, and the bytes its hash covers.
 
 use super::{Balance, Cents, Money};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, WalletId};
 use crate::secret::{Hash, sha256};
-use crate::tx::{Got, Head, ReadTx, Row, WriteTx, params, unreadable};
+use crate::tx::{ChainHead, ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
 /// What kind of movement an entry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum EntryKind {
     /// From the outside world into a wallet.
     Recharge,
     /// From a wallet to the outside world.
@@ -21,23 +21,24 @@ pub enum Kind {
     Refund,
 }
 
-impl Kind {
-    const ALL: [Kind; 5] = [Kind::Recharge, Kind::Withdraw, Kind::Pay, Kind::Transfer, Kind::Refund];
+impl EntryKind {
+    const ALL: [EntryKind; 5] =
+        [EntryKind::Recharge, EntryKind::Withdraw, EntryKind::Pay, EntryKind::Transfer, EntryKind::Refund];
 
     /// The kind as text.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Recharge => "recharge",
-            Kind::Withdraw => "withdraw",
-            Kind::Pay => "pay",
-            Kind::Transfer => "transfer",
-            Kind::Refund => "refund",
+            EntryKind::Recharge => "recharge",
+            EntryKind::Withdraw => "withdraw",
+            EntryKind::Pay => "pay",
+            EntryKind::Transfer => "transfer",
+            EntryKind::Refund => "refund",
         }
     }
 
     /// The kind of that name.
-    pub fn parse(text: &str) -> Result<Kind, Error> {
-        let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+    pub fn parse(text: &str) -> Result<EntryKind, Error> {
+        let kind = EntryKind::ALL.into_iter().find(|kind| kind.as_str() == text);
         kind.ok_or_else(|| Error::invalid("kind is one of recharge, withdraw, pay, transfer, refund"))
     }
 }
@@ -50,7 +51,7 @@ pub struct Entry {
     /// When, in milliseconds since 1970.
     pub at: i64,
     /// What kind of movement.
-    pub kind: Kind,
+    pub kind: EntryKind,
     /// The wallet that gave.
     pub from: WalletId,
     /// The wallet that received.
@@ -126,12 +127,12 @@ impl Entry {
     }
 
     /// Reads a row of `entry_columns!`.
-    pub fn read(row: &Row<'_>) -> Got<Entry> {
+    pub fn read(row: &Row<'_>) -> RowResult<Entry> {
         let kind: String = row.get(2)?;
         Ok(Entry {
             id: row.get(0)?,
             at: row.get(1)?,
-            kind: Kind::parse(&kind).map_err(|_| unreadable(2))?,
+            kind: EntryKind::parse(&kind).map_err(|_| unreadable(2))?,
             from: row.get(3)?,
             to: row.get(4)?,
             amount: row.get(5)?,
@@ -189,7 +190,7 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
             entry.hash,
         ],
     )?;
-    tx.set_head(Head { id: entry.id.0, at: entry.at, hash: entry.hash });
+    tx.set_head(ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash });
     Ok(())
 }
 
@@ -201,12 +202,12 @@ pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
 
 /// What is said of an entry that is not there, or not the caller's to see.
 pub fn not_found(id: EntryId) -> Error {
-    Error::new(Name::EntryNotFound, format!("there is no entry {}", id.0))
+    Error::new(ErrorName::EntryNotFound, format!("there is no entry {}", id.0))
 }
 
 /// The newest entry; number 0 and a hash of zeros before the first.
-pub fn head(tx: &ReadTx<'_>) -> Result<Head, Error> {
+pub fn head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
     let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
-    let head = tx.one(newest, [], |row| Ok(Head { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
-    Ok(head.unwrap_or(Head { id: 0, at: 0, hash: [0; 32] }))
+    let head = tx.one(newest, [], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
+    Ok(head.unwrap_or(ChainHead { id: 0, at: 0, hash: [0; 32] }))
 }

@@ -17,12 +17,12 @@ pub mod refund;
 pub mod transfer;
 pub mod withdraw;
 
-pub use entry::{Entry, Kind};
+pub use entry::{Entry, EntryKind};
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{EntryId, Fence, UserId, WalletId};
 use crate::money::{Balance, Cents, Money};
-use crate::tx::{Got, ReadTx, Row, WriteTx, params};
+use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
 
 /// One wallet as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Wallet {
 }
 
 impl Wallet {
-    fn read(row: &Row<'_>) -> Got<Wallet> {
+    fn read(row: &Row<'_>) -> RowResult<Wallet> {
         Ok(Wallet { id: row.get(0)?, balance: row.get(1)?, entries: row.get(2)? })
     }
 
@@ -75,7 +75,7 @@ impl Note {
 
 /// On whose behalf a command is carried out.
 #[derive(Clone, Debug)]
-pub struct Act {
+pub struct Attribution {
     /// The caller: a user, an access token's id, or `@local`.
     pub by: String,
     /// The lease it is made under, if a lock token was presented.
@@ -90,19 +90,19 @@ pub struct Moved {
     /// The coupon a recharge earned, as granted.
     pub coupon: Option<coupon::Coupon>,
     /// What its earner is told, in Chinese and English.
-    pub told: Option<(String, String)>,
+    pub message: Option<(String, String)>,
 }
 
 impl Moved {
     fn plain(entry: Entry) -> Moved {
-        Moved { entry, coupon: None, told: None }
+        Moved { entry, coupon: None, message: None }
     }
 }
 
 /// Why an amount moves: everything an entry says beyond from, to and how much.
-struct Why<'a> {
-    kind: Kind,
-    act: &'a Act,
+struct EntryDetails<'a> {
+    kind: EntryKind,
+    act: &'a Attribution,
     note: &'a Note,
     coupon: Option<&'a crate::id::CouponCode>,
     /// Gross and discount of a payment.
@@ -110,14 +110,14 @@ struct Why<'a> {
     refunds: Option<EntryId>,
 }
 
-impl<'a> Why<'a> {
-    fn new(kind: Kind, act: &'a Act, note: &'a Note) -> Why<'a> {
-        Why { kind, act, note, coupon: None, price: None, refunds: None }
+impl<'a> EntryDetails<'a> {
+    fn new(kind: EntryKind, act: &'a Attribution, note: &'a Note) -> EntryDetails<'a> {
+        EntryDetails { kind, act, note, coupon: None, price: None, refunds: None }
     }
 }
 
 /// Moves `amount`, or nothing at all. The entry comes first, then the balances it explains.
-fn post(tx: &WriteTx<'_>, from: &Wallet, to: &Wallet, amount: Money, why: Why<'_>) -> Result<Entry, Error> {
+fn post(tx: &WriteTx<'_>, from: &Wallet, to: &Wallet, amount: Money, why: EntryDetails<'_>) -> Result<Entry, Error> {
     let from_balance = from.after_giving(amount)?;
     let to_balance = to.after_receiving(amount)?;
     let head = tx.head();
@@ -154,7 +154,7 @@ fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<()
 /// The wallet, which must be there.
 pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
     find_wallet(tx, id)?.ok_or_else(|| {
-        Error::new(Name::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
+        Error::new(ErrorName::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
             .with("user", id.as_str())
     })
 }
@@ -176,9 +176,9 @@ fn wallet_or_new(tx: &WriteTx<'_>, user: &UserId) -> Result<Wallet, Error> {
 fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
     let balance = wallet.balance.to_string();
     let detail = format!("{} has {balance} and needs {needed}", wallet.id);
-    Error::new(Name::InsufficientFunds, detail).with("balance", balance).with("needed", needed.to_string())
+    Error::new(ErrorName::InsufficientFunds, detail).with("balance", balance).with("needed", needed.to_string())
 }
 
 fn balance_limit(wallet: &Wallet) -> Error {
-    Error::new(Name::BalanceLimit, format!("the balance of {} would pass {}", wallet.id, Balance::LIMIT))
+    Error::new(ErrorName::BalanceLimit, format!("the balance of {} would pass {}", wallet.id, Balance::LIMIT))
 }

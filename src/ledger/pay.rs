@@ -1,6 +1,6 @@
 //! Pay: money from a wallet for something bought, less what a coupon takes off.
 
-use super::{Act, Kind, Moved, Note, Why, coupon, post, wallet};
+use super::{Attribution, EntryDetails, EntryKind, Moved, Note, coupon, post, wallet};
 use crate::error::Error;
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::{Cents, Money};
@@ -14,7 +14,7 @@ pub fn pay(
     gross: Money,
     code: Option<&CouponCode>,
     note: &Note,
-    act: &Act,
+    act: &Attribution,
 ) -> Result<Moved, Error> {
     let from = wallet(tx, &user.wallet())?;
     let to = wallet(tx, to)?;
@@ -23,10 +23,10 @@ pub fn pay(
         Some(coupon) => coupon.price(gross)?,
         None => coupon::Price { amount: gross, discount: Cents(0) },
     };
-    let why = Why {
+    let why = EntryDetails {
         coupon: coupon.as_ref().map(|coupon| &coupon.code),
         price: Some((gross, price.discount)),
-        ..Why::new(Kind::Pay, act, note)
+        ..EntryDetails::new(EntryKind::Pay, act, note)
     };
     let entry = post(tx, &from, &to, price.amount, why)?;
     if let Some(coupon) = &coupon {

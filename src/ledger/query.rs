@@ -2,7 +2,7 @@
 
 use super::coupon::{Coupon, coupon_columns};
 use super::entry::entry_columns;
-use super::{Entry, Kind, Wallet};
+use super::{Entry, EntryKind, Wallet};
 use crate::error::Error;
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Balance;
@@ -36,7 +36,7 @@ pub struct Filter {
     /// Those that moved this wallet.
     pub wallet: Option<WalletId>,
     /// Those of one kind.
-    pub kind: Option<Kind>,
+    pub kind: Option<EntryKind>,
     /// Made at this time (milliseconds since 1970) or later.
     pub since: Option<i64>,
     /// Made at this time or earlier.
@@ -54,7 +54,7 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
         Some(after) => last = last.min(after - 1),
         None => {}
     }
-    let kind = filter.kind.map(Kind::as_str);
+    let kind = filter.kind.map(EntryKind::as_str);
     let wallet = filter.wallet.as_ref();
     let rows = tx.all(
         statement(wallet.is_some(), filter.ascending),

@@ -1,18 +1,24 @@
 //! Refund: an earlier entry's amount back, whole or in parts, never more than is left of it.
 
 use super::entry::entry;
-use super::{Act, Entry, Kind, Moved, Note, Why, coupon, post, wallet};
-use crate::error::{Error, Name};
+use super::{Attribution, Entry, EntryDetails, EntryKind, Moved, Note, coupon, post, wallet};
+use crate::error::{Error, ErrorName};
 use crate::id::EntryId;
 use crate::money::{Cents, Money};
 use crate::tx::{ReadTx, WriteTx, params};
 
 /// Refunds `amount` of the entry, or all that is left of it.
-pub fn refund(tx: &WriteTx<'_>, id: EntryId, amount: Option<Money>, note: &Note, act: &Act) -> Result<Moved, Error> {
+pub fn refund(
+    tx: &WriteTx<'_>,
+    id: EntryId,
+    amount: Option<Money>,
+    note: &Note,
+    act: &Attribution,
+) -> Result<Moved, Error> {
     let original = entry(tx, id)?;
-    if original.kind == Kind::Refund {
+    if original.kind == EntryKind::Refund {
         let detail = format!("entry {} is a refund itself, and a refund is final", id.0);
-        return Err(Error::new(Name::NotRefundable, detail));
+        return Err(Error::new(ErrorName::NotRefundable, detail));
     }
     let left = left_of(tx, &original)?.ok_or_else(|| already_refunded(id))?;
     let amount = amount.unwrap_or(left);
@@ -21,13 +27,19 @@ pub fn refund(tx: &WriteTx<'_>, id: EntryId, amount: Option<Money>, note: &Note,
     }
     let from = wallet(tx, &original.to)?;
     let to = wallet(tx, &original.from)?;
-    if original.kind == Kind::Recharge {
+    if original.kind == EntryKind::Recharge {
         coupon::must_not_be_used(tx, original.coupon.as_ref())?;
     }
-    let entry = post(tx, &from, &to, amount, Why { refunds: Some(id), ..Why::new(Kind::Refund, act, note) })?;
+    let entry = post(
+        tx,
+        &from,
+        &to,
+        amount,
+        EntryDetails { refunds: Some(id), ..EntryDetails::new(EntryKind::Refund, act, note) },
+    )?;
     match (original.kind, &original.coupon) {
-        (Kind::Recharge, Some(code)) => coupon::take_away(tx, code, entry.id)?,
-        (Kind::Pay, Some(code)) if amount == left => coupon::give_back(tx, code)?,
+        (EntryKind::Recharge, Some(code)) => coupon::take_away(tx, code, entry.id)?,
+        (EntryKind::Pay, Some(code)) if amount == left => coupon::give_back(tx, code)?,
         _ => {}
     }
     Ok(Moved::plain(entry))
@@ -41,10 +53,10 @@ pub fn left_of(tx: &ReadTx<'_>, original: &Entry) -> Result<Option<Money>, Error
 }
 
 fn already_refunded(id: EntryId) -> Error {
-    Error::new(Name::AlreadyRefunded, format!("entry {} has been refunded in full", id.0))
+    Error::new(ErrorName::AlreadyRefunded, format!("entry {} has been refunded in full", id.0))
 }
 
 fn refund_exceeds(id: EntryId, left: Money, amount: Money) -> Error {
     let detail = format!("{} of entry {} is left to refund, not {amount}", Cents(left.cents()), id.0);
-    Error::new(Name::RefundExceeds, detail).with("left", left.to_string()).with("needed", amount.to_string())
+    Error::new(ErrorName::RefundExceeds, detail).with("left", left.to_string()).with("needed", amount.to_string())
 }

@@ -1,6 +1,6 @@
 //! Transfer: money from one wallet to another. Both must be there.
 
-use super::{Act, Kind, Moved, Note, Why, post, wallet};
+use super::{Attribution, EntryDetails, EntryKind, Moved, Note, post, wallet};
 use crate::error::Error;
 use crate::id::WalletId;
 use crate::money::Money;
@@ -13,9 +13,9 @@ pub fn transfer(
     to: &WalletId,
     amount: Money,
     note: &Note,
-    act: &Act,
+    act: &Attribution,
 ) -> Result<Moved, Error> {
     let from = wallet(tx, from)?;
     let to = wallet(tx, to)?;
-    Ok(Moved::plain(post(tx, &from, &to, amount, Why::new(Kind::Transfer, act, note))?))
+    Ok(Moved::plain(post(tx, &from, &to, amount, EntryDetails::new(EntryKind::Transfer, act, note))?))
 }

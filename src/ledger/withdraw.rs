@@ -1,14 +1,20 @@
 //! Withdraw: money from a wallet to the outside world.
 
-use super::{Act, Kind, Moved, Note, Why, post, wallet};
+use super::{Attribution, EntryDetails, EntryKind, Moved, Note, post, wallet};
 use crate::error::Error;
 use crate::id::{UserId, WalletId};
 use crate::money::Money;
 use crate::tx::WriteTx;
 
 /// Withdraws from the user's wallet what it has, and never more.
-pub fn withdraw(tx: &WriteTx<'_>, user: &UserId, amount: Money, note: &Note, act: &Act) -> Result<Moved, Error> {
+pub fn withdraw(
+    tx: &WriteTx<'_>,
+    user: &UserId,
+    amount: Money,
+    note: &Note,
+    act: &Attribution,
+) -> Result<Moved, Error> {
     let from = wallet(tx, &user.wallet())?;
     let to = wallet(tx, &WalletId::BANK)?;
-    Ok(Moved::plain(post(tx, &from, &to, amount, Why::new(Kind::Withdraw, act, note))?))
+    Ok(Moved::plain(post(tx, &from, &to, amount, EntryDetails::new(EntryKind::Withdraw, act, note))?))
 }

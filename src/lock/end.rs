@@ -1,10 +1,10 @@
 //! Release and revoke: how a lease ends before it runs out, by its holder or by an admin.
 
 use super::clock::touch;
-use super::event::{self, Happened, What};
+use super::event::{self, LockEventKind, NewLockEvent};
 use super::grant::{draw_fence, hash, held, incarnation};
 use super::{Lock, find, lost};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockToken};
 use crate::tx::{WriteTx, params};
 
@@ -47,13 +47,13 @@ pub fn release(tx: &WriteTx<'_>, id: Option<&LockId>, token: &LockToken, by: &st
 
 fn let_go(tx: &WriteTx<'_>, lock: &Lock, token: &LockToken, by: &str) -> Result<(), Error> {
     tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![lock.id, lock.fence])?;
-    let happened = Happened { what: What::Released, previous_fence: None, by, reason: None };
+    let happened = NewLockEvent { what: LockEventKind::Released, previous_fence: None, by, reason: None };
     event::append(tx, lock, Some(hash(&token.secret)), &happened)
 }
 
 /// What an admin says who takes a lock away.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Revoke {
+pub struct RevokeRequest {
     /// The lock.
     pub id: LockId,
     /// The fence that was seen, so that it cannot hit a newer holder.
@@ -68,12 +68,13 @@ pub struct Revoke {
 pub const REVOKE_DELAY_MS: i64 = 10_000;
 
 /// Takes the lock from its holder: from this commit on the old holder's writes, renewals and release all fail.
-pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error> {
+pub fn revoke(tx: &WriteTx<'_>, revoke: &RevokeRequest, by: &str) -> Result<Lock, Error> {
     let id = &revoke.id;
-    let lock = find(tx, id)?.ok_or_else(|| Error::new(Name::LockNotFound, format!("nobody holds the lock {id}")))?;
-    let is_repeat = |lost: event::Event| {
+    let lock =
+        find(tx, id)?.ok_or_else(|| Error::new(ErrorName::LockNotFound, format!("nobody holds the lock {id}")))?;
+    let is_repeat = |lost: event::LockEvent| {
         let same_delay = revoke.delay_ms.map_or(lock.grace_ms >= REVOKE_DELAY_MS, |delay| delay == lock.grace_ms);
-        lost.what == What::Revoked && lost.fence == lock.fence && lost.reason == revoke.reason && same_delay
+        lost.what == LockEventKind::Revoked && lost.fence == lock.fence && lost.reason == revoke.reason && same_delay
     };
     if lock.secret_hash.is_none() && event::end_of(tx, id, revoke.fence)?.is_some_and(is_repeat) {
         return Ok(lock); // the answer was lost: it is the same once more
@@ -83,7 +84,7 @@ pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error
             None => format!("lock {id} is revoked already, and nobody holds it"),
             Some(_) => format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, revoke.fence.0),
         };
-        return Err(Error::new(Name::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
+        return Err(Error::new(ErrorName::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
     }
     let delay_ms = revoke.delay_ms.unwrap_or(lock.grace_ms.max(REVOKE_DELAY_MS));
     let fence = draw_fence(tx)?;
@@ -92,8 +93,12 @@ pub fn revoke(tx: &WriteTx<'_>, revoke: &Revoke, by: &str) -> Result<Lock, Error
         params![fence, tx.now().lease_ms, delay_ms, id],
     )?;
     let revoked = find(tx, id)?.ok_or_else(|| Error::internal("a lock just revoked is gone"))?;
-    let happened =
-        Happened { what: What::Revoked, previous_fence: Some(lock.fence), by, reason: revoke.reason.as_deref() };
+    let happened = NewLockEvent {
+        what: LockEventKind::Revoked,
+        previous_fence: Some(lock.fence),
+        by,
+        reason: revoke.reason.as_deref(),
+    };
     event::append(tx, &revoked, None, &happened)?;
     Ok(revoked)
 }

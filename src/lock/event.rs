@@ -4,11 +4,11 @@ use super::Lock;
 use crate::error::Error;
 use crate::id::{Fence, LockId, LockSecret};
 use crate::secret::{Hash, sha256_short};
-use crate::tx::{Got, ReadTx, Row, WriteTx, params, unreadable};
+use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
 /// What can happen to a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum What {
+pub enum LockEventKind {
     /// A free lock was granted.
     Created,
     /// A stale lock was granted.
@@ -19,38 +19,39 @@ pub enum What {
     Revoked,
 }
 
-impl What {
-    const ALL: [What; 4] = [What::Created, What::TakenOver, What::Released, What::Revoked];
+impl LockEventKind {
+    const ALL: [LockEventKind; 4] =
+        [LockEventKind::Created, LockEventKind::TakenOver, LockEventKind::Released, LockEventKind::Revoked];
 
     /// The event as text.
     pub fn as_str(self) -> &'static str {
         match self {
-            What::Created => "created",
-            What::TakenOver => "taken_over",
-            What::Released => "released",
-            What::Revoked => "revoked",
+            LockEventKind::Created => "created",
+            LockEventKind::TakenOver => "taken_over",
+            LockEventKind::Released => "released",
+            LockEventKind::Revoked => "revoked",
         }
     }
 
     pub(super) fn as_past(self) -> &'static str {
         match self {
-            What::Created => "was granted",
-            What::TakenOver => "ran out and the lock was taken over",
-            What::Released => "was released",
-            What::Revoked => "was revoked",
+            LockEventKind::Created => "was granted",
+            LockEventKind::TakenOver => "ran out and the lock was taken over",
+            LockEventKind::Released => "was released",
+            LockEventKind::Revoked => "was revoked",
         }
     }
 }
 
 /// One event.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Event {
+pub struct LockEvent {
     /// Its number.
     pub seq: i64,
     /// The lock.
     pub lock: LockId,
     /// What happened.
-    pub what: What,
+    pub what: LockEventKind,
     /// The fence from then on.
     pub fence: Fence,
     /// The fence before.
@@ -71,13 +72,13 @@ macro_rules! event_columns {
     };
 }
 
-impl Event {
-    fn read(row: &Row<'_>) -> Got<Event> {
+impl LockEvent {
+    fn read(row: &Row<'_>) -> RowResult<LockEvent> {
         let what: String = row.get(2)?;
-        Ok(Event {
+        Ok(LockEvent {
             seq: row.get(0)?,
             lock: row.get(1)?,
-            what: What::ALL.into_iter().find(|known| known.as_str() == what).ok_or_else(|| unreadable(2))?,
+            what: LockEventKind::ALL.into_iter().find(|known| known.as_str() == what).ok_or_else(|| unreadable(2))?,
             fence: row.get(3)?,
             previous_fence: row.get(4)?,
             holder: row.get(5)?,
@@ -89,8 +90,8 @@ impl Event {
 }
 
 /// What to write down about an event beyond what the lock's row says.
-pub(super) struct Happened<'a> {
-    pub what: What,
+pub(super) struct NewLockEvent<'a> {
+    pub what: LockEventKind,
     pub previous_fence: Option<Fence>,
     pub by: &'a str,
     pub reason: Option<&'a str>,
@@ -100,7 +101,7 @@ pub(super) fn append(
     tx: &WriteTx<'_>,
     lock: &Lock,
     secret_hash: Option<Hash>,
-    event: &Happened<'_>,
+    event: &NewLockEvent<'_>,
 ) -> Result<(), Error> {
     let now = tx.now();
     let short = secret_hash.map(|hash| hash[..16].to_vec());
@@ -144,14 +145,14 @@ pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<O
 }
 
 /// How the lease of that fence ended, if it did.
-pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Option<Event>, Error> {
+pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Option<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
         event_columns!(),
         " FROM lock_event WHERE lock_id = $1 AND fence >= $2 \
          AND (fence = $2 AND what = 'released' OR previous_fence = $2) ORDER BY fence LIMIT 1"
     );
-    tx.one(sql, params![id, fence], Event::read)
+    tx.one(sql, params![id, fence], LockEvent::read)
 }
 
 /// Whether the lease of that fence was given back with this secret: then giving it back again is a repeat.
@@ -175,11 +176,11 @@ pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) ->
 }
 
 /// The events of a lock, newest first, older than number `before`.
-pub(super) fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<Event>, Error> {
+pub(super) fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
         event_columns!(),
         " FROM lock_event WHERE lock_id = $1 AND seq < $2 ORDER BY fence DESC, seq DESC LIMIT $3"
     );
-    tx.all(sql, params![id, before, limit], Event::read)
+    tx.all(sql, params![id, before, limit], LockEvent::read)
 }

@@ -1,9 +1,9 @@
 //! Acquire and renew: how a lease begins, and begins anew.
 
 use super::clock::touch;
-use super::event::{self, Happened, What};
+use super::event::{self, LockEventKind, NewLockEvent};
 use super::{Lock, find, lost, lost_entirely, under};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::secret::{Hash, sha256};
 use crate::tx::{ReadTx, WriteTx, params};
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 /// What somebody wants who asks for a lock.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ask {
+pub struct AcquireRequest {
     /// The locks, sorted and each once: all or nothing.
     pub ids: Vec<LockId>,
     /// What will prove the lease. Asking again with the same secret is the same grant.
@@ -34,16 +34,16 @@ pub struct Grant {
     /// The proof.
     pub token: LockToken,
     /// How it came about.
-    pub how: How,
+    pub how: GrantOrigin,
     /// How long it lasts from now.
     pub expires_in_ms: i64,
     /// Whose dead lease it replaced.
-    pub previous: Option<Previous>,
+    pub previous: Option<PreviousLease>,
 }
 
 /// How a grant came about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
+pub enum GrantOrigin {
     /// The lock was free.
     Created,
     /// The lock was stale (for several: at least one of them).
@@ -54,7 +54,7 @@ pub enum How {
 
 /// The dead lease that a takeover replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Previous {
+pub struct PreviousLease {
     /// Its number.
     pub fence: Fence,
     /// Its holder's label.
@@ -63,7 +63,7 @@ pub struct Previous {
 
 /// Grants all the locks, or says which one somebody has. Nothing is kept of a grant that stopped half-way: the
 /// caller rolls back, and a gap in the fences is fine.
-pub fn acquire(tx: &WriteTx<'_>, ask: &Ask, by: &str) -> Result<Result<Grant, LockId>, Error> {
+pub fn acquire(tx: &WriteTx<'_>, ask: &AcquireRequest, by: &str) -> Result<Result<Grant, LockId>, Error> {
     if let Some(grant) = repeat(tx, ask)? {
         return Ok(Ok(grant));
     }
@@ -71,28 +71,28 @@ pub fn acquire(tx: &WriteTx<'_>, ask: &Ask, by: &str) -> Result<Result<Grant, Lo
     let mut previous = None;
     for id in &ask.ids {
         match take(tx, ask, id, fence, by)? {
-            Taken::Free => {}
-            Taken::Over(dead) => previous = previous.or(Some(dead)),
-            Taken::Not => return Ok(Err(id.clone())),
+            TakeResult::Free => {}
+            TakeResult::Over(dead) => previous = previous.or(Some(dead)),
+            TakeResult::Not => return Ok(Err(id.clone())),
         }
     }
     Ok(Ok(Grant {
         ids: ask.ids.clone(),
         token: LockToken { incarnation: incarnation(tx)?, fence, secret: ask.secret.clone() },
-        how: if previous.is_some() { How::TakenOver } else { How::Created },
+        how: if previous.is_some() { GrantOrigin::TakenOver } else { GrantOrigin::Created },
         expires_in_ms: ask.expire_ms,
         previous,
     }))
 }
 
-enum Taken {
+enum TakeResult {
     Free,
-    Over(Previous),
+    Over(PreviousLease),
     Not,
 }
 
 /// The heart: one conditional statement creates the row, takes a stale one over in place, or does nothing.
-fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Result<Taken, Error> {
+fn take(tx: &WriteTx<'_>, ask: &AcquireRequest, id: &LockId, fence: Fence, by: &str) -> Result<TakeResult, Error> {
     let dead = find(tx, id)?;
     let now = tx.now();
     let secret_hash = hash(&ask.secret);
@@ -116,16 +116,16 @@ fn take(tx: &WriteTx<'_>, ask: &Ask, id: &LockId, fence: Fence, by: &str) -> Res
             now.wall_ms
         ],
     )?;
-    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(Taken::Not) };
-    let what = if dead.is_some() { What::TakenOver } else { What::Created };
+    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(TakeResult::Not) };
+    let what = if dead.is_some() { LockEventKind::TakenOver } else { LockEventKind::Created };
     let previous_fence = dead.as_ref().map(|dead| dead.fence);
-    event::append(tx, &lock, Some(secret_hash), &Happened { what, previous_fence, by, reason: None })?;
-    Ok(dead.map_or(Taken::Free, |dead| Taken::Over(Previous { fence: dead.fence, holder: dead.holder })))
+    event::append(tx, &lock, Some(secret_hash), &NewLockEvent { what, previous_fence, by, reason: None })?;
+    Ok(dead.map_or(TakeResult::Free, |dead| TakeResult::Over(PreviousLease { fence: dead.fence, holder: dead.holder })))
 }
 
 /// The same secret once more: the same grant if the lease is still there, a loss if it has ended, and nothing if the
 /// secret is new to all of these locks. What was granted apart, or not at all, cannot be had with it together.
-fn repeat(tx: &WriteTx<'_>, ask: &Ask) -> Result<Option<Grant>, Error> {
+fn repeat(tx: &WriteTx<'_>, ask: &AcquireRequest) -> Result<Option<Grant>, Error> {
     if ask.ids.is_empty() {
         return Err(Error::invalid("name at least one lock"));
     }
@@ -146,7 +146,7 @@ fn repeat(tx: &WriteTx<'_>, ask: &Ask) -> Result<Option<Grant>, Error> {
         (Some(fence), true) => Ok(Some(Grant {
             ids: ask.ids.clone(),
             token: LockToken { incarnation, fence, secret: ask.secret.clone() },
-            how: How::Replayed,
+            how: GrantOrigin::Replayed,
             expires_in_ms: (expires - tx.now().lease_ms).max(0),
             previous: None,
         })),
@@ -179,7 +179,7 @@ pub fn renew(
         let ceiling = lock.max_hold_ms.map(|max| lock.create_time + max);
         if ceiling.is_some_and(|ceiling| now >= ceiling) {
             let detail = format!("lock {} may not be held longer: release it and ask again", lock.id);
-            return Err(Error::new(Name::MaxHold, detail).with("max_hold_ms", lock.max_hold_ms));
+            return Err(Error::new(ErrorName::MaxHold, detail).with("max_hold_ms", lock.max_hold_ms));
         }
         let expire_ms = ceiling.map_or(expire_ms, |ceiling| expire_ms.min(ceiling - now));
         tx.execute_one(

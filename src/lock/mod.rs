@@ -2,7 +2,7 @@
 //!
 //! What always holds:
 //! - Time decides only who may take a lock, never who may write: a write is allowed because, inside its own
-//!   transaction, the row still names the writer ([`guard`]).
+//!   transaction, the row still names the writer ([`check`]).
 //! - A dead row is taken over in place by one conditional statement, with a fence from a counter that outlives it.
 //! - Fences grow with every grant of any lock and never repeat; neither they nor lease time ever go back.
 //! - A row disappears or changes hands only by its holder's release, by a revoke that quoted its fence, or by a
@@ -17,15 +17,15 @@ mod grant;
 mod guard;
 pub mod query;
 
-pub use end::{REVOKE_DELAY_MS, Released, Revoke, release, revoke};
+pub use end::{REVOKE_DELAY_MS, Released, RevokeRequest, release, revoke};
 pub use event::prune as prune_events;
-pub use grant::{Ask, Grant, How, Previous, Renewed, acquire, renew};
-pub use guard::{Guarded, guard};
+pub use grant::{AcquireRequest, Grant, GrantOrigin, PreviousLease, Renewed, acquire, renew};
+pub use guard::{Authority, check};
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockToken};
 use crate::secret::{Hash, sha256};
-use crate::tx::{Got, ReadTx, Row, params};
+use crate::tx::{ReadTx, Row, RowResult, params};
 
 /// The shortest and the longest lease, in milliseconds.
 pub const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
@@ -61,7 +61,7 @@ pub struct Lock {
 
 /// What a lock is at some lease time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum LockState {
     /// There is no row.
     Free,
     /// Its holder has it.
@@ -74,15 +74,15 @@ pub enum State {
     Revoked,
 }
 
-impl State {
+impl LockState {
     /// The state as text.
     pub fn as_str(self) -> &'static str {
         match self {
-            State::Free => "free",
-            State::Held => "held",
-            State::Grace => "grace",
-            State::Stale => "stale",
-            State::Revoked => "revoked",
+            LockState::Free => "free",
+            LockState::Held => "held",
+            LockState::Grace => "grace",
+            LockState::Stale => "stale",
+            LockState::Revoked => "revoked",
         }
     }
 }
@@ -99,12 +99,12 @@ impl Lock {
     }
 
     /// What it is at lease time `now`.
-    pub fn state(&self, now: i64) -> State {
+    pub fn state(&self, now: i64) -> LockState {
         match self.secret_hash {
-            _ if now >= self.stale_from() => State::Stale,
-            None => State::Revoked,
-            Some(_) if now < self.expires() => State::Held,
-            Some(_) => State::Grace,
+            _ if now >= self.stale_from() => LockState::Stale,
+            None => LockState::Revoked,
+            Some(_) if now < self.expires() => LockState::Held,
+            Some(_) => LockState::Grace,
         }
     }
 
@@ -112,7 +112,7 @@ impl Lock {
         self.fence == token.fence && self.secret_hash == Some(sha256(token.secret.as_str().as_bytes()))
     }
 
-    fn read(row: &Row<'_>) -> Got<Lock> {
+    fn read(row: &Row<'_>) -> RowResult<Lock> {
         Ok(Lock {
             id: row.get(0)?,
             fence: row.get(1)?,
@@ -150,7 +150,7 @@ fn under(tx: &ReadTx<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
 /// What is said to somebody who finds the lock held: by whom, and for how long at most.
 pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
     let error =
-        |holder: &str| Error::new(Name::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
+        |holder: &str| Error::new(ErrorName::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
     Ok(match find(tx, id)? {
         None => error("somebody"), // it was let go a moment ago
         Some(lock) => error(if lock.holder.is_empty() { "somebody" } else { &lock.holder })
@@ -172,7 +172,7 @@ fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error
     let how = end.as_ref().map_or("is not there", |end| end.what.as_past());
     let named = id.map_or(String::new(), |id| format!(" of lock {id}"));
     let detail = format!("the lease {}{named} {how}; start over", token.fence.0);
-    Ok(Error::new(Name::LockLost, detail)
+    Ok(Error::new(ErrorName::LockLost, detail)
         .with("lock", id.map(LockId::as_str))
         .with("fence_given", token.fence.0)
         .with("fence_now", fence_now)
@@ -192,5 +192,5 @@ fn first_not_held(tx: &ReadTx<'_>, token: &LockToken) -> Result<Option<LockId>, 
 
 /// What is said of a token that proves nothing: unreadable, or of another history of the file.
 fn lost_entirely(detail: &str) -> Error {
-    Error::new(Name::LockLost, detail)
+    Error::new(ErrorName::LockLost, detail)
 }

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::id::LockId;
 use crate::tx::{ReadTx, params};
 
-pub use super::event::{Event, What};
+pub use super::event::{LockEvent, LockEventKind};
 
 /// Locks in the order of their ids, after `after`, whose ids begin with `prefix`, in that state at lease time `now`.
 pub fn locks(
@@ -29,6 +29,6 @@ pub fn locks(
 }
 
 /// The events of a lock, newest first, with numbers below `before`.
-pub fn events(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<Event>, Error> {
+pub fn events(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
     event::of_lock(tx, id, before, limit)
 }

@@ -6,9 +6,9 @@ use super::request::{Deliveries, Outcome, Reply, Request, RequestKey, disconnect
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
 use crate::command::{self, Command, Receipt, Verdict};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::LockId;
-use crate::lock::{self, How};
+use crate::lock::{self, GrantOrigin};
 use crate::tx::{ReadTx, WriteTx};
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -71,7 +71,7 @@ impl Executor {
                 Some(Ok(first)) => {
                     if let Err(replies) = self.waiters.join(&first, request.replies) {
                         let detail = "too many have asked for the same and wait; try again shortly";
-                        answers.push((replies, Error::new(Name::Busy, detail).into()));
+                        answers.push((replies, Error::new(ErrorName::Busy, detail).into()));
                     }
                     return Ok(());
                 }
@@ -105,7 +105,7 @@ impl Executor {
                 Ok(None) => {}
                 Ok(Some(result)) => {
                     stats::add(&self.stats.replays, 1);
-                    let replayed = !matches!(&result, Err(error) if error.name == Name::IdempotencyKeyReused);
+                    let replayed = !matches!(&result, Err(error) if error.name == ErrorName::IdempotencyKeyReused);
                     return Ok(Some(Outcome { result, replayed }));
                 }
                 Err(error) => return failed(conn, error).map(|error| Some(error.into())),
@@ -113,7 +113,7 @@ impl Executor {
         }
         Ok(match &request.command {
             // An answer that announced the grant was delivered: the lease stays.
-            Command::TakeBack(token) if !self.deliveries.none_left_after_failure(token.fence) => {
+            Command::ReleaseUndelivered(token) if !self.deliveries.none_left_after_failure(token.fence) => {
                 Some(Outcome { result: Ok(Receipt::Released), replayed: false })
             }
             // Nobody could release a lock that is granted to a closed connection.
@@ -174,7 +174,7 @@ impl Executor {
 
     fn note(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
         let (about_locks, taken_over) = match receipt {
-            Some(Receipt::Granted(grant)) => (true, u64::from(grant.how == How::TakenOver)),
+            Some(Receipt::Granted(grant)) => (true, u64::from(grant.how == GrantOrigin::TakenOver)),
             Some(Receipt::Renewed(_) | Receipt::Released | Receipt::Revoked(_)) => (true, 0),
             Some(_) => (!freed.is_empty(), freed.len() as u64),
             None => (!freed.is_empty(), 0),
@@ -209,7 +209,7 @@ impl Executor {
                 self.waiters.park(Waiter { request, ids, since_ms: now, deadline_ms });
                 return self.note_stale_from(tx, id);
             }
-            Error::new(Name::Busy, format!("too many requests wait for the lock {id}")).with("lock", id.as_str())
+            Error::new(ErrorName::Busy, format!("too many requests wait for the lock {id}")).with("lock", id.as_str())
         };
         answers.push((request.replies, refusal.into()));
         Ok(())
@@ -281,7 +281,7 @@ impl Executor {
     /// The same when no transaction can be begun.
     pub fn expire(&mut self, now: i64) {
         for waiter in self.waiters.take_expired(now) {
-            send(waiter.request.replies, Error::new(Name::Locked, "somebody else has the lock").into());
+            send(waiter.request.replies, Error::new(ErrorName::Locked, "somebody else has the lock").into());
         }
         if self.waiters.next_timer().is_some_and(|at| at <= now) {
             self.retry(now);

@@ -39,7 +39,10 @@ impl Intention {
 
 /// What is said when a key comes back with another request.
 pub fn reused() -> Error {
-    Error::new(error::Name::IdempotencyKeyReused, "this Idempotency-Key was used for another request; choose a new one")
+    Error::new(
+        error::ErrorName::IdempotencyKeyReused,
+        "this Idempotency-Key was used for another request; choose a new one",
+    )
 }
 
 /// What was answered before, if the intention is known.
@@ -108,7 +111,7 @@ pub fn sweep(tx: &WriteTx<'_>, from: &Place, before: i64, steps: usize) -> Resul
 /// An entry's number says it all but the sentence that told of a coupon: an admin may have changed it since.
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
-        Receipt::Moved(moved) => match &moved.told {
+        Receipt::Moved(moved) => match &moved.message {
             None => json!(moved.entry.id.0),
             Some(told) => json!({ "entry": moved.entry.id.0, "told": told }),
         },
@@ -181,10 +184,10 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
         _ => {
             let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(unknown)?))?;
-            let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::Kind::Recharge);
+            let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
             let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
             let told = memo.get("told").map(told).transpose()?;
-            Receipt::Moved(Box::new(Moved { entry, coupon, told }))
+            Receipt::Moved(Box::new(Moved { entry, coupon, message: told }))
         }
     })
 }
@@ -235,7 +238,7 @@ fn facts(error: &Error) -> Map<String, Value> {
 }
 
 fn refusal(memo: &Value) -> Option<Error> {
-    let name = error::Name::from_text(memo.get("error")?.as_str()?)?;
+    let name = error::ErrorName::from_text(memo.get("error")?.as_str()?)?;
     let mut error = Error::new(name, memo["detail"].as_str()?);
     let facts = memo["facts"].as_object()?;
     error.facts = facts.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())).collect();

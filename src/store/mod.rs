@@ -34,7 +34,7 @@ pub use waiters::Room;
 
 use crate::clock::Clock;
 use crate::command::Command;
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
@@ -164,7 +164,7 @@ impl Store {
 
     /// Reads from one consistent view of the file. Not while anything is sent to a client.
     pub fn read<T>(&self, question: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let conn = self.readers.get().map_err(|_| Error::new(Name::Busy, "too much is being read; try again"))?;
+        let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
         let view = View::begin(&conn)?;
         question(&ReadTx::new(view.conn))
     }
@@ -193,12 +193,12 @@ impl Store {
 
     /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
-        let too_many = || Error::new(Name::Busy, "too many requests wait for locks; try again shortly");
+        let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
         let mut place = None;
         loop {
             if self.board.is_closed() {
-                return Err(Error::new(Name::Busy, "shutting down"));
+                return Err(Error::new(ErrorName::Busy, "shutting down"));
             }
             let seen = self.board.changes();
             let lock = self.read(|tx| crate::lock::find(tx, id))?;

@@ -1,6 +1,6 @@
 //! Why a file does not open, for people.
 
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use std::io::ErrorKind;
 
 /// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
@@ -58,7 +58,7 @@ impl From<rusqlite::Error> for OpenError {
 
 impl From<Error> for OpenError {
     fn from(error: Error) -> OpenError {
-        if error.name == Name::Damaged {
+        if error.name == ErrorName::Damaged {
             OpenError(DAMAGED.to_owned())
         } else {
             OpenError(error.cause.unwrap_or(error.detail))

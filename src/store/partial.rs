@@ -8,7 +8,7 @@ use super::open_error::OpenError;
 use super::private::{create_private, folder_of, has_that_name, with_ending};
 use super::served;
 use crate::clock::Clock;
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::secret;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -54,9 +54,9 @@ impl std::error::Error for Failed {}
 impl From<Failed> for Error {
     fn from(failed: Failed) -> Error {
         match &failed {
-            Failed::Damaged(_, what) => Error::new(Name::Damaged, what.as_str()),
+            Failed::Damaged(_, what) => Error::new(ErrorName::Damaged, what.as_str()),
             Failed::Open(_, why) if why.is_want_of_space() => {
-                Error::new(Name::StorageFull, "there is no space left for a copy")
+                Error::new(ErrorName::StorageFull, "there is no space left for a copy")
             }
             Failed::Open(..) | Failed::InTheWay(_) | Failed::NoPlace(..) => Error::internal(failed),
         }

@@ -101,7 +101,7 @@ impl Request {
     /// What a repeat of it would have as well.
     pub fn key(&self) -> Option<RequestKey> {
         let named = self.intention.as_ref().map(|intention| RequestKey::Idempotency(intention.name.clone()));
-        named.or_else(|| self.command.lock_wish().map(RequestKey::LockSecret))
+        named.or_else(|| self.command.acquire_key().map(RequestKey::LockSecret))
     }
 
     /// Whether any caller is still connected.
@@ -134,12 +134,12 @@ pub(super) fn collect(count: usize, arriving: Receiver<(usize, Outcome)>) -> Vec
 }
 
 pub(super) fn shutting_down() -> Error {
-    Error::new(error::Name::Busy, "shutting down")
+    Error::new(error::ErrorName::Busy, "shutting down")
 }
 
 pub(super) fn disconnected() -> Error {
     let detail = "this connection was closed while its request waited, so nothing was done; ask again";
-    Error::new(error::Name::Busy, detail)
+    Error::new(error::ErrorName::Busy, detail)
 }
 
 /// How many grants [`Deliveries`] remembers. An answer is delivered or not within seconds.

@@ -2,7 +2,7 @@
 //! nobody would find it again. Reading goes on.
 
 use super::private::folder_of;
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -40,13 +40,13 @@ impl Space {
         }
         if self.file_is_gone {
             let detail = "the file was moved, replaced or deleted while it is served: put it back, or start again";
-            return Err(Error::new(Name::Damaged, detail));
+            return Err(Error::new(ErrorName::Damaged, detail));
         }
         if self.free >= self.floor {
             return Ok(());
         }
         let detail = format!("{} bytes are free and {} must stay so; reading goes on", self.free, self.floor);
-        Err(Error::new(Name::StorageFull, detail))
+        Err(Error::new(ErrorName::StorageFull, detail))
     }
 
     /// Refuses to write that many bytes more if less than the floor would be free then.
@@ -56,7 +56,7 @@ impl Space {
             return Ok(());
         }
         let detail = format!("a copy takes {bytes} bytes; {} are free and {} must stay so", self.free, self.floor);
-        Err(Error::new(Name::StorageFull, detail))
+        Err(Error::new(ErrorName::StorageFull, detail))
     }
 
     fn look(&mut self) {

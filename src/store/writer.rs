@@ -14,10 +14,10 @@ use super::sweep::Sweep;
 use super::waiters::{Board, Waiters};
 use crate::clock::Clock;
 use crate::command::{Command, Receipt};
-use crate::error::{Error, Name};
+use crate::error::{Error, ErrorName};
 use crate::ledger::entry;
 use crate::lock::{self, clock::LeaseClock};
-use crate::tx::{Head, Now, ReadTx, WriteTx};
+use crate::tx::{ChainHead, Now, ReadTx, WriteTx};
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,7 +81,9 @@ impl Writer {
         if let Err(error) = self.queue.try_send(Message::Requests(requests)) {
             self.stats.queued.fetch_sub(count as u64, Relaxed);
             let error = match error {
-                TrySendError::Full(_) => Error::new(Name::Busy, "too many commands are waiting; try again shortly"),
+                TrySendError::Full(_) => {
+                    Error::new(ErrorName::Busy, "too many commands are waiting; try again shortly")
+                }
                 TrySendError::Disconnected(_) => shutting_down(),
             };
             return vec![Outcome::from(error); count];
@@ -116,7 +118,7 @@ struct State {
     clock: Clock,
     lease: LeaseClock,
     /// The newest committed entry.
-    head: Head,
+    head: ChainHead,
     backlog: VecDeque<Request>,
     executor: Executor,
     board: Arc<Board>,
@@ -237,13 +239,13 @@ impl State {
         let mut answers = Vec::with_capacity(self.backlog.len().min(BATCH_MAX));
         let lost = self.transact(conn, &mut answers).err().map(|BatchLost(error)| error);
         let errors = answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
-        let full = lost.iter().chain(errors).find(|error| error.name == Name::StorageFull).cloned();
+        let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
         self.note_space(full.as_ref());
         if let Some(error) = &lost {
             if !conn.is_autocommit() {
                 let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
             }
-            if error.name != Name::StorageFull {
+            if error.name != ErrorName::StorageFull {
                 crate::log::error("the batch is lost", error);
             }
             self.executor.retry(now);
@@ -274,7 +276,7 @@ impl State {
         let space = self.space.check(self.clock.boot_ms());
         stats::set(&self.stats.free_bytes, self.space.free);
         self.stats.file_is_gone.store(self.space.file_is_gone, Relaxed);
-        let too_little = matches!(&space, Err(error) if error.name == Name::StorageFull);
+        let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
         self.doubt.clone().or(space.err()).map_or(Ok(()), Err)
     }
@@ -325,7 +327,7 @@ impl State {
             return Err(BatchLost(error.into()));
         }
         let detail = "the commit failed and nobody knows what is on disk; ask again with the same idempotency key";
-        let unknown = Error::new(Name::OutcomeUnknown, detail).caused_by(&error);
+        let unknown = Error::new(ErrorName::OutcomeUnknown, detail).caused_by(&error);
         self.doubt = Some(unknown.clone());
         self.stats.outcome_unknown.store(true, Relaxed);
         Err(BatchLost(unknown))
@@ -336,7 +338,7 @@ fn begin(conn: &Connection) -> Result<(), Error> {
     match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
         Ok(_) => Ok(()),
         Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            Err(Error::new(Name::Busy, "another program is writing to the file").caused_by(error))
+            Err(Error::new(ErrorName::Busy, "another program is writing to the file").caused_by(error))
         }
         Err(error) => Err(error.into()),
     }

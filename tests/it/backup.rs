@@ -104,7 +104,7 @@ fn what_was_restored_is_another_history_of_locks() {
     );
     assert_eq!(
         name(&book.acquire("job", "ben")),
-        cashbox::internals::error::Name::Locked,
+        cashbox::internals::error::ErrorName::Locked,
         "and its lease runs out by itself"
     );
     assert!(book.acquire("another", "cid").unwrap().token.fence > given_since);

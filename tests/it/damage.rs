@@ -6,7 +6,7 @@ use crate::harness::*;
 use cashbox::internals::command::Command;
 use cashbox::internals::ledger::Entry;
 use cashbox::internals::store::audit::audit;
-use cashbox::internals::token::{Role, Wanted};
+use cashbox::internals::token::{NewToken, Role};
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::path::Path;
@@ -74,7 +74,7 @@ fn full() -> Book {
     book.submit(keyed("gift"), grant("carol", "2")).result.unwrap();
     book.submit(keyed("tiers"), Command::SetTiers(Vec::new())).result.unwrap();
     book.submit(keyed("too-much"), withdraw("carol", "1000")).result.unwrap_err();
-    let wanted = Wanted { role: Role::User, user: Some(user_id("bob")), expires_in_s: None, note: None };
+    let wanted = NewToken { role: Role::User, user: Some(user_id("bob")), expires_in_s: None, note: None };
     book.must(Command::MintToken(wanted));
     book.close();
     book

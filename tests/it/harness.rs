@@ -5,13 +5,13 @@ pub use crate::statement::{check, check_on};
 
 use cashbox::internals::clock::Clock;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::{Error, Name};
+use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{
     CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
 };
 use cashbox::internals::ledger::coupon::Coupon;
 use cashbox::internals::ledger::{self, Entry, Moved, Note};
-use cashbox::internals::lock::{Ask, Grant, Lock};
+use cashbox::internals::lock::{AcquireRequest, Grant, Lock};
 use cashbox::internals::money::Money;
 use cashbox::internals::store::{self, Envelope, LOCAL, Options, Outcome, Store};
 use rusqlite::Connection;
@@ -159,7 +159,7 @@ impl Book {
         self.acquire_as(ask(id, secret))
     }
 
-    pub fn acquire_as(&self, ask: Ask) -> Result<Grant, Error> {
+    pub fn acquire_as(&self, ask: AcquireRequest) -> Result<Grant, Error> {
         match self.do_it(Command::Acquire(ask)).result? {
             Receipt::Granted(grant) => Ok(grant),
             other => panic!("a grant, not {other:?}"),
@@ -193,10 +193,17 @@ pub fn secret(name: &str) -> LockSecret {
 }
 
 /// The usual wish for a lock: a minute, five seconds of grace, held by whoever the secret is named after.
-pub fn ask(id: &str, secret: &str) -> Ask {
+pub fn ask(id: &str, secret: &str) -> AcquireRequest {
     let ids = id.split(' ').map(lock_id).collect();
     let (expire_ms, grace_ms) = (60_000, 5_000);
-    Ask { ids, secret: self::secret(secret), holder: secret.to_owned(), expire_ms, grace_ms, max_hold_ms: None }
+    AcquireRequest {
+        ids,
+        secret: self::secret(secret),
+        holder: secret.to_owned(),
+        expire_ms,
+        grace_ms,
+        max_hold_ms: None,
+    }
 }
 
 pub fn keyed(key: &str) -> Envelope {
@@ -249,7 +256,7 @@ pub fn moved(receipt: Receipt) -> Moved {
 
 /// The name of a no; a yes has none.
 #[track_caller]
-pub fn name<T: std::fmt::Debug>(result: &Result<T, Error>) -> Name {
+pub fn name<T: std::fmt::Debug>(result: &Result<T, Error>) -> ErrorName {
     result.as_ref().expect_err("this must be refused").name
 }
 

@@ -2,9 +2,9 @@
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
+use cashbox::internals::error::ErrorName;
 use cashbox::internals::store::Envelope;
-use cashbox::internals::token::{Role, Wanted};
+use cashbox::internals::token::{NewToken, Role};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -13,7 +13,7 @@ fn a_repeat_gets_the_answer_it_got_whatever_has_happened_since() {
     let mut book = book();
     let yes = book.submit(keyed("yes"), recharge("alice", "10"));
     let no = book.submit(keyed("no"), withdraw("alice", "20"));
-    assert_eq!((name(&no.result), no.replayed), (Name::InsufficientFunds, false));
+    assert_eq!((name(&no.result), no.replayed), (ErrorName::InsufficientFunds, false));
     book.must(recharge("alice", "1000"));
     for _ in 0..2 {
         let again = book.submit(keyed("yes"), recharge("alice", "10"));
@@ -32,7 +32,7 @@ fn a_key_belongs_to_one_request_of_one_caller() {
     book.submit(keyed("k"), recharge("alice", "10")).result.unwrap();
     for other in [recharge("alice", "11"), recharge("bob", "10"), withdraw("alice", "10"), grant("alice", "1")] {
         let answer = book.submit(keyed("k"), other);
-        assert_eq!((name(&answer.result), answer.replayed), (Name::IdempotencyKeyReused, false));
+        assert_eq!((name(&answer.result), answer.replayed), (ErrorName::IdempotencyKeyReused, false));
     }
     let another = book.submit(by("tok-1", keyed("k")), recharge("alice", "10"));
     assert!(another.result.is_ok() && !another.replayed);
@@ -87,7 +87,7 @@ fn a_repeat_of_a_parked_request_joins_it() {
     ]);
     assert!(answers[0].result.is_ok() && !answers[0].replayed);
     assert_eq!((answers[1].result.clone(), answers[1].replayed), (answers[0].result.clone(), true));
-    assert_eq!(name(&answers[2].result), Name::IdempotencyKeyReused);
+    assert_eq!(name(&answers[2].result), ErrorName::IdempotencyKeyReused);
     assert_eq!((answers[3].result.clone(), answers[3].replayed), (answers[0].result.clone(), true));
     assert_eq!(book.balance("alice"), "30.00");
     book.assert_sound();
@@ -98,18 +98,18 @@ fn who_waited_in_vain_may_ask_again_under_the_same_key() {
     let book = check("recharge alice 50 |");
     let holder = book.acquire("wallet/alice", "holder").unwrap();
     let at_once = book.submit(keyed("k"), withdraw("alice", "20"));
-    assert_eq!((name(&at_once.result), at_once.replayed), (Name::Locked, false));
+    assert_eq!((name(&at_once.result), at_once.replayed), (ErrorName::Locked, false));
     std::thread::scope(|scope| {
         let parked = (Envelope { wait_ms: 10_000, ..keyed("k") }, withdraw("alice", "20"));
         let both = scope.spawn(|| book.submit_all(vec![parked.clone(), parked]));
         book.until_parked(1);
         book.advance(10_000);
         for answer in both.join().unwrap() {
-            assert_eq!(name(&answer.result), Name::Locked);
+            assert_eq!(name(&answer.result), ErrorName::Locked);
         }
     });
     let lost = Envelope { tokens: vec![book.token(99, "nobody")], ..keyed("k") };
-    assert_eq!(name(&book.submit(lost, withdraw("alice", "20")).result), Name::LockLost);
+    assert_eq!(name(&book.submit(lost, withdraw("alice", "20")).result), ErrorName::LockLost);
     book.release("wallet/alice", &holder.token).unwrap();
     let answer = book.submit(keyed("k"), withdraw("alice", "20"));
     assert!(answer.result.is_ok() && !answer.replayed, "none of the earlier answers was kept: {answer:?}");
@@ -220,7 +220,7 @@ fn many_old_records_are_swept_in_bounded_steps() {
 #[test]
 fn an_answer_with_a_secret_is_never_kept() {
     let book = book();
-    let wanted = Wanted { role: Role::Teller, user: None, expires_in_s: None, note: None };
+    let wanted = NewToken { role: Role::Teller, user: None, expires_in_s: None, note: None };
     let mint = || match book.submit(keyed("k"), Command::MintToken(wanted.clone())).result.unwrap() {
         Receipt::Minted(minted) => minted.secret,
         other => panic!("{other:?}"),
@@ -247,7 +247,7 @@ fn an_atomic_batch_is_one_intention() {
 
     let none = Command::Batch(vec![recharge("carol", "300"), withdraw("alice", "60"), withdraw("alice", "0.01")]);
     let first = book.submit(keyed("none"), none.clone());
-    assert_eq!(name(&first.result), Name::InsufficientFunds);
+    assert_eq!(name(&first.result), ErrorName::InsufficientFunds);
     assert_eq!(fact(first.result.as_ref().unwrap_err(), "index"), 2);
     book.must(recharge("alice", "1"));
     let again = book.submit(keyed("none"), none);
@@ -268,7 +268,7 @@ fn what_an_admin_sets_is_repeated_as_it_was_set() {
         assert_eq!((again.result, again.replayed), (first.result, true));
     }
     let unknown = Command::RevokeToken("tok-none".to_owned());
-    assert_eq!(name(&book.submit(keyed("r"), unknown.clone()).result), Name::TokenNotFound);
+    assert_eq!(name(&book.submit(keyed("r"), unknown.clone()).result), ErrorName::TokenNotFound);
     assert!(book.submit(keyed("r"), unknown).replayed);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use cashbox::internals::command::Command;
-use cashbox::internals::lock::How;
+use cashbox::internals::lock::GrantOrigin;
 
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -67,7 +67,7 @@ fn young_events_stay_however_many_they_are_and_a_live_lease_is_never_forgotten()
     }
     assert_eq!(count(&book, "busy"), 1_040, "the older half is gone, the younger is all there");
     let again = book.acquire("job", "ann").unwrap();
-    assert_eq!((again.how, again.token), (How::Replayed, ann));
+    assert_eq!((again.how, again.token), (GrantOrigin::Replayed, ann));
     book.assert_sound();
 }
 

@@ -2,10 +2,10 @@
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::{Error, Name};
+use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{Fence, LockToken};
-use cashbox::internals::lock::query::{Event, What, events};
-use cashbox::internals::lock::{Ask, How, Renewed, Revoke, State};
+use cashbox::internals::lock::query::{LockEvent, LockEventKind, events};
+use cashbox::internals::lock::{AcquireRequest, GrantOrigin, LockState, Renewed, RevokeRequest};
 
 pub const EXPIRE: i64 = 60_000;
 pub const GRACE: i64 = 5_000;
@@ -20,35 +20,35 @@ pub fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -
 
 pub fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Receipt, Error> {
     let reason = Some("because".to_owned());
-    book.do_it(Command::Revoke(Revoke { id: lock_id(id), fence: Fence(fence), delay_ms, reason })).result
+    book.do_it(Command::Revoke(RevokeRequest { id: lock_id(id), fence: Fence(fence), delay_ms, reason })).result
 }
 
-pub fn history(book: &Book, id: &str) -> Vec<Event> {
+pub fn history(book: &Book, id: &str) -> Vec<LockEvent> {
     let mut events = book.read(|tx| events(tx, &lock_id(id), i64::MAX, 100)).unwrap();
     events.reverse();
     events
 }
 
-pub fn state(book: &Book, id: &str) -> State {
-    book.lock(id).map_or(State::Free, |lock| lock.state(book.lease_ms()))
+pub fn state(book: &Book, id: &str) -> LockState {
+    book.lock(id).map_or(LockState::Free, |lock| lock.state(book.lease_ms()))
 }
 
 #[test]
 fn one_holder_at_a_time_and_the_others_are_told_who() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
-    assert_eq!((grant.how, grant.expires_in_ms, grant.previous), (How::Created, EXPIRE, None));
+    assert_eq!((grant.how, grant.expires_in_ms, grant.previous), (GrantOrigin::Created, EXPIRE, None));
     book.advance(1_000);
     let refused = book.acquire("job", "ben").unwrap_err();
-    assert_eq!(refused.name, Name::Locked);
+    assert_eq!(refused.name, ErrorName::Locked);
     assert_eq!(fact(&refused, "holder"), "ann");
     assert_eq!(fact(&refused, "fence"), 1);
     assert_eq!(fact(&refused, "state"), "held");
     assert_eq!(fact(&refused, "queue"), 0);
     assert!(book.acquire("Job", "ben").is_ok(), "ids are case-sensitive");
     book.release("job", &grant.token).unwrap();
-    assert_eq!(state(&book, "job"), State::Free);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, How::Created);
+    assert_eq!(state(&book, "job"), LockState::Free);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::Created);
     book.assert_sound();
 }
 
@@ -57,16 +57,16 @@ fn an_expired_lease_is_in_grace_and_then_stale_and_equality_is_stale() {
     let book = book();
     book.acquire("job", "ann").unwrap();
     book.advance(EXPIRE - 1);
-    assert_eq!(state(&book, "job"), State::Held);
+    assert_eq!(state(&book, "job"), LockState::Held);
     book.advance(1);
-    assert_eq!(state(&book, "job"), State::Grace);
+    assert_eq!(state(&book, "job"), LockState::Grace);
     assert_eq!(fact(&book.acquire("job", "ben").unwrap_err(), "state"), "grace");
     book.advance(GRACE - 1);
-    assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+    assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
     book.advance(1);
-    assert_eq!(state(&book, "job"), State::Stale);
+    assert_eq!(state(&book, "job"), LockState::Stale);
     let grant = book.acquire("job", "ben").unwrap();
-    assert_eq!((grant.how, grant.expires_in_ms), (How::TakenOver, EXPIRE));
+    assert_eq!((grant.how, grant.expires_in_ms), (GrantOrigin::TakenOver, EXPIRE));
     let previous = grant.previous.unwrap();
     assert_eq!((previous.fence, previous.holder.as_str()), (Fence(1), "ann"));
     book.assert_sound();
@@ -75,10 +75,10 @@ fn an_expired_lease_is_in_grace_and_then_stale_and_equality_is_stale() {
 #[test]
 fn without_grace_an_expired_lease_is_stale_at_once() {
     let book = book();
-    book.acquire_as(Ask { grace_ms: 0, expire_ms: 1, ..ask("job", "ann") }).unwrap();
+    book.acquire_as(AcquireRequest { grace_ms: 0, expire_ms: 1, ..ask("job", "ann") }).unwrap();
     assert!(book.acquire("job", "ben").is_err());
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn fences_grow_across_release_takeover_revoke_and_reopening() {
     let fences = [first.token.fence, second.token.fence, third.token.fence, revoked, fifth.token.fence];
     assert!(fences.is_sorted_by(|a, b| a < b) && other.token.fence > fifth.token.fence, "{fences:?}");
     let told: Vec<_> = history(&book, "job").iter().map(|event| (event.what, event.fence.0)).collect();
-    use What::*;
+    use LockEventKind::*;
     let expected = [(Created, 1), (Released, 1), (Created, 2), (TakenOver, 3), (Revoked, 4), (TakenOver, 5)];
     assert_eq!(told, expected);
     book.assert_sound();
@@ -116,18 +116,18 @@ fn a_late_renewal_counts_while_nobody_has_taken_over() {
     assert_eq!(book.lock("job").unwrap().renewals, 3);
     book.advance(5 + GRACE);
     book.acquire("job", "ben").unwrap();
-    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, Name::LockLost);
+    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, ErrorName::LockLost);
     book.assert_sound();
 }
 
 #[test]
 fn two_answers_of_three_are_enough_to_keep_a_lock() {
     let book = book();
-    let ann = book.acquire_as(Ask { grace_ms: 0, ..ask("job", "ann") }).unwrap().token;
+    let ann = book.acquire_as(AcquireRequest { grace_ms: 0, ..ask("job", "ann") }).unwrap().token;
     for third in 1..=60 {
         for _ in 0..10 {
             book.advance(EXPIRE / 30);
-            assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+            assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
         }
         if third % 3 != 0 {
             assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
@@ -138,13 +138,13 @@ fn two_answers_of_three_are_enough_to_keep_a_lock() {
 #[test]
 fn a_lease_is_not_renewed_beyond_what_it_may_be_held() {
     let book = book();
-    let ann = book.acquire_as(Ask { max_hold_ms: Some(100_000), ..ask("job", "ann") }).unwrap().token;
+    let ann = book.acquire_as(AcquireRequest { max_hold_ms: Some(100_000), ..ask("job", "ann") }).unwrap().token;
     book.advance(50_000);
     assert_eq!(renew(&book, "job", &ann, None).unwrap().expires_in_ms, 50_000);
     book.advance(49_999);
     assert_eq!(renew(&book, "job", &ann, None).unwrap().expires_in_ms, 1);
     book.advance(1);
-    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, Name::MaxHold);
+    assert_eq!(renew(&book, "job", &ann, None).unwrap_err().name, ErrorName::MaxHold);
     assert!(book.acquire("job", "ben").is_err(), "the grace is still the holder's");
     book.release("job", &ann).unwrap();
 }
@@ -157,7 +157,7 @@ fn the_same_secret_asked_again_is_the_same_grant() {
     book.reopen();
     let before = book.lock("job");
     let again = book.acquire("job", "ann").unwrap();
-    assert_eq!((again.how, &again.token, again.expires_in_ms), (How::Replayed, &first.token, EXPIRE - 10_000));
+    assert_eq!((again.how, &again.token, again.expires_in_ms), (GrantOrigin::Replayed, &first.token, EXPIRE - 10_000));
     assert_eq!(book.lock("job"), before, "a repeat changes nothing");
     assert_eq!(history(&book, "job").len(), 1);
     book.advance(2 * EXPIRE);
@@ -170,11 +170,11 @@ fn the_secret_of_an_ended_lease_is_never_a_new_grant() {
     let ann = book.acquire("job", "ann").unwrap().token;
     book.release("job", &ann).unwrap();
     let lost = book.acquire("job", "ann").unwrap_err();
-    assert_eq!(lost.name, Name::LockLost);
+    assert_eq!(lost.name, ErrorName::LockLost);
     assert_eq!(fact(&lost, "ended"), "released");
-    assert_eq!(state(&book, "job"), State::Free);
+    assert_eq!(state(&book, "job"), LockState::Free);
     book.acquire("job", "ben").unwrap();
-    assert_eq!(book.acquire("job", "ann").unwrap_err().name, Name::LockLost);
+    assert_eq!(book.acquire("job", "ann").unwrap_err().name, ErrorName::LockLost);
     assert!(book.acquire("other", "ann").is_ok(), "of another lock it is a new secret");
 }
 
@@ -192,8 +192,8 @@ fn giving_back_what_was_given_back_is_a_repeat() {
     let older = LockToken { fence: Fence(1), ..ben.clone() };
     let elsewhere = LockToken { incarnation: "other".to_owned(), ..ben };
     for wrong in [forged, older, elsewhere] {
-        assert_eq!(book.release("job", &wrong).unwrap_err().name, Name::LockLost);
-        assert_eq!(renew(&book, "job", &wrong, None).unwrap_err().name, Name::LockLost);
+        assert_eq!(book.release("job", &wrong).unwrap_err().name, ErrorName::LockLost);
+        assert_eq!(renew(&book, "job", &wrong, None).unwrap_err().name, ErrorName::LockLost);
     }
 }
 
@@ -226,19 +226,19 @@ fn who_lost_a_lock_is_told_how_and_when() {
 #[test]
 fn a_revoke_hits_only_the_lease_that_was_seen() {
     let book = book();
-    assert_eq!(revoke(&book, "job", 1, None).unwrap_err().name, Name::LockNotFound);
+    assert_eq!(revoke(&book, "job", 1, None).unwrap_err().name, ErrorName::LockNotFound);
     book.acquire("job", "ann").unwrap();
     let changed = revoke(&book, "job", 7, None).unwrap_err();
-    assert_eq!((changed.name, fact(&changed, "fence")), (Name::LockChanged, &1.into()));
+    assert_eq!((changed.name, fact(&changed, "fence")), (ErrorName::LockChanged, &1.into()));
     revoke(&book, "job", 1, Some(20)).unwrap();
     let revoked = book.lock("job");
     assert!(revoke(&book, "job", 1, Some(20)).is_ok() && book.lock("job") == revoked, "a repeat changes nothing");
-    assert_eq!(revoke(&book, "job", 1, Some(0)).unwrap_err().name, Name::LockChanged);
-    assert_eq!(revoke(&book, "job", 2, Some(0)).unwrap_err().name, Name::LockChanged, "it is nobody's any more");
+    assert_eq!(revoke(&book, "job", 1, Some(0)).unwrap_err().name, ErrorName::LockChanged);
+    assert_eq!(revoke(&book, "job", 2, Some(0)).unwrap_err().name, ErrorName::LockChanged, "it is nobody's any more");
     let event = history(&book, "job").pop().unwrap();
     assert_eq!(
         (event.what, event.previous_fence, event.reason.as_deref()),
-        (What::Revoked, Some(Fence(1)), Some("because"))
+        (LockEventKind::Revoked, Some(Fence(1)), Some("because"))
     );
 }
 
@@ -248,15 +248,15 @@ fn a_revoked_lock_stays_away_for_its_delay() {
         [(Some(0), GRACE, 0), (Some(7), GRACE, 7), (None, GRACE, 10_000), (None, 30_000, 30_000)]
     {
         let book = book();
-        book.acquire_as(Ask { grace_ms: grace, ..ask("job", "ann") }).unwrap();
+        book.acquire_as(AcquireRequest { grace_ms: grace, ..ask("job", "ann") }).unwrap();
         revoke(&book, "job", 1, delay).unwrap();
         if expected > 0 {
             book.advance(expected - 1);
-            assert_eq!(state(&book, "job"), State::Revoked);
+            assert_eq!(state(&book, "job"), LockState::Revoked);
             assert_eq!(fact(&book.acquire("job", "ben").unwrap_err(), "state"), "revoked");
             book.advance(1);
         }
-        assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver, "after {delay:?}");
+        assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver, "after {delay:?}");
     }
 }
 
@@ -268,7 +268,7 @@ fn looking_changes_nothing() {
     let version = || eye.query_row("PRAGMA data_version", [], |row| row.get::<_, i64>(0)).unwrap();
     let before = version();
     book.clock.advance_ms(EXPIRE + GRACE);
-    assert_eq!(state(&book, "job"), State::Stale);
+    assert_eq!(state(&book, "job"), LockState::Stale);
     history(&book, "job");
     book.read(|tx| cashbox::internals::lock::query::locks(tx, "", None, 0, "", 10)).unwrap();
     assert_eq!(version(), before);
@@ -281,10 +281,10 @@ fn no_step_of_the_wall_clock_touches_a_lease() {
         let ann = book.acquire("job", "ann").unwrap().token;
         book.clock.step_wall_ms(step);
         book.poke();
-        assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+        assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
         assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
         book.advance(EXPIRE + GRACE);
-        assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+        assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
         book.assert_sound();
     }
 }
@@ -301,11 +301,11 @@ fn after_a_reboot_lease_time_goes_on_from_where_it_was() {
     book.clock.reboot();
     book.open();
     assert_eq!(book.lease_ms(), before);
-    assert_eq!(book.acquire("job", "ben").unwrap_err().name, Name::Locked);
+    assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
     book.advance(EXPIRE + GRACE - 1);
     assert!(book.acquire("job", "ben").is_err());
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
     book.assert_sound();
 }
 
@@ -319,7 +319,7 @@ fn a_file_from_the_future_of_this_boot_goes_on_at_once() {
     book.open();
     assert_eq!(book.lease_ms(), stored);
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, How::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
     assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), stored + 1);
 }
 
@@ -328,18 +328,18 @@ fn a_server_that_starts_makes_each_lease_whole_once_per_renewal() {
     let mut book = book_with(|options| options.restart_leases = true);
     let left = |book: &Book, id: &str| book.lock(id).unwrap().expires() - book.lease_ms();
     let ann = book.acquire("plain", "ann").unwrap().token;
-    book.acquire_as(Ask { max_hold_ms: Some(70_000), ..ask("bounded", "ben") }).unwrap();
+    book.acquire_as(AcquireRequest { max_hold_ms: Some(70_000), ..ask("bounded", "ben") }).unwrap();
     book.acquire("revoked", "cat").unwrap();
     revoke(&book, "revoked", 3, Some(60_000)).unwrap();
-    book.acquire_as(Ask { expire_ms: 1_000, grace_ms: 0, ..ask("stale", "dan") }).unwrap();
+    book.acquire_as(AcquireRequest { expire_ms: 1_000, grace_ms: 0, ..ask("stale", "dan") }).unwrap();
     book.advance(50_000);
     book.reopen();
     assert_eq!((left(&book, "plain"), left(&book, "bounded")), (EXPIRE, 20_000));
-    assert_eq!(state(&book, "stale"), State::Stale);
+    assert_eq!(state(&book, "stale"), LockState::Stale);
     book.advance(10_000);
     book.reopen();
     assert_eq!((left(&book, "plain"), left(&book, "bounded")), (EXPIRE - 10_000, 10_000));
-    assert_eq!(state(&book, "revoked"), State::Stale);
+    assert_eq!(state(&book, "revoked"), LockState::Stale);
     renew(&book, "plain", &ann, None).unwrap();
     book.advance(10_000);
     book.reopen();

@@ -3,9 +3,9 @@
 use crate::harness::*;
 use crate::locks::{EXPIRE, GRACE, history, renew, revoke, state};
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
-use cashbox::internals::lock::State;
-use cashbox::internals::lock::query::What;
+use cashbox::internals::error::ErrorName;
+use cashbox::internals::lock::LockState;
+use cashbox::internals::lock::query::LockEventKind;
 use cashbox::internals::store::Envelope;
 
 #[test]
@@ -22,19 +22,19 @@ fn money_moves_under_its_lock_and_the_entry_says_so() {
     let entry = moved(book.submit(under(&ann), transfer("bob", "alice", "1")).result.unwrap()).entry;
     assert_eq!(entry.fence, Some(ann.fence));
     let refused = book.do_it(withdraw("alice", "1")).result.unwrap_err();
-    assert_eq!((refused.name, fact(&refused, "holder")), (Name::Locked, &"ann".into()));
-    assert_eq!(name(&book.do_it(transfer("bob", "alice", "1")).result), Name::Locked);
-    assert_eq!(name(&book.do_it(refund(1, None)).result), Name::Locked);
+    assert_eq!((refused.name, fact(&refused, "holder")), (ErrorName::Locked, &"ann".into()));
+    assert_eq!(name(&book.do_it(transfer("bob", "alice", "1")).result), ErrorName::Locked);
+    assert_eq!(name(&book.do_it(refund(1, None)).result), ErrorName::Locked);
     assert_eq!(
         name(&book.do_it(Command::Batch(vec![withdraw("bob", "1"), withdraw("alice", "1")])).result),
-        Name::Locked
+        ErrorName::Locked
     );
     assert!(moved(book.must(withdraw("bob", "1"))).entry.fence.is_none());
     book.advance(EXPIRE + GRACE + 1);
     let late = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
     assert_eq!(late.fence, Some(ann.fence), "time never decides who may write");
     book.release("wallet/alice", &ann).unwrap();
-    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
+    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), ErrorName::LockLost);
     assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("9.00", "8.00"));
     book.assert_sound();
 }
@@ -83,15 +83,15 @@ fn a_stale_lock_in_the_way_of_money_is_cleared_away_and_that_is_on_record() {
     let book = check("recharge alice 10 |");
     let ann = book.acquire("wallet/alice", "ann").unwrap().token;
     book.advance(EXPIRE + GRACE - 1);
-    assert_eq!(name(&book.do_it(withdraw("alice", "1")).result), Name::Locked);
+    assert_eq!(name(&book.do_it(withdraw("alice", "1")).result), ErrorName::Locked);
     book.advance(1);
-    assert_eq!(name(&book.do_it(withdraw("alice", "99")).result), Name::InsufficientFunds);
+    assert_eq!(name(&book.do_it(withdraw("alice", "99")).result), ErrorName::InsufficientFunds);
     assert!(book.lock("wallet/alice").is_some(), "what is refused changes nothing");
     book.submit(by("tok-7", Envelope::local()), withdraw("alice", "1")).result.unwrap();
-    assert_eq!(state(&book, "wallet/alice"), State::Free);
+    assert_eq!(state(&book, "wallet/alice"), LockState::Free);
     let told: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
     let by = "tok-7".to_owned();
-    assert_eq!(told[1..], [(What::TakenOver, 2, by.clone()), (What::Released, 2, by)]);
+    assert_eq!(told[1..], [(LockEventKind::TakenOver, 2, by.clone()), (LockEventKind::Released, 2, by)]);
     let lost = renew(&book, "wallet/alice", &ann, None).unwrap_err();
     assert_eq!(fact(&lost, "ended"), "taken_over");
     book.assert_sound();
@@ -103,6 +103,6 @@ fn money_under_a_lost_token_says_how_it_was_lost() {
     let ann = book.acquire("wallet/alice", "ann").unwrap().token;
     revoke(&book, "wallet/alice", 1, Some(0)).unwrap();
     let lost = book.submit(under(&ann), withdraw("alice", "1")).result.unwrap_err();
-    assert_eq!((lost.name, fact(&lost, "ended")), (Name::LockLost, &"revoked".into()));
+    assert_eq!((lost.name, fact(&lost, "ended")), (ErrorName::LockLost, &"revoked".into()));
     assert_eq!(book.balance("alice"), "10.00");
 }

@@ -3,27 +3,27 @@
 use crate::harness::*;
 use crate::locks::{EXPIRE, history, renew, revoke, state};
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
-use cashbox::internals::lock::query::What;
-use cashbox::internals::lock::{How, State};
+use cashbox::internals::error::ErrorName;
+use cashbox::internals::lock::query::LockEventKind;
+use cashbox::internals::lock::{GrantOrigin, LockState};
 
 #[test]
 fn several_locks_are_granted_together_or_not_at_all() {
     let book = book();
     let ben = book.acquire("b", "ben").unwrap().token;
-    assert_eq!(book.acquire("a b c", "ann").unwrap_err().name, Name::Locked);
-    assert_eq!((state(&book, "a"), state(&book, "c")), (State::Free, State::Free));
+    assert_eq!(book.acquire("a b c", "ann").unwrap_err().name, ErrorName::Locked);
+    assert_eq!((state(&book, "a"), state(&book, "c")), (LockState::Free, LockState::Free));
     book.release("b", &ben).unwrap();
     let ann = book.acquire("a b c", "ann").unwrap().token;
     let fences: Vec<_> = ["a", "b", "c"].iter().map(|id| book.lock(id).unwrap().fence).collect();
     assert_eq!(fences, [ann.fence; 3]);
-    assert_eq!(book.acquire("a b c", "ann").unwrap().how, How::Replayed);
+    assert_eq!(book.acquire("a b c", "ann").unwrap().how, GrantOrigin::Replayed);
     book.advance(10);
     assert_eq!(renew(&book, "", &ann, None).unwrap().expires_in_ms, EXPIRE);
     assert!(["a", "b", "c"].iter().all(|id| book.lock(id).unwrap().renewals == 1));
     for _ in 0..2 {
         book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
-        assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == State::Free));
+        assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == LockState::Free));
     }
     book.assert_sound();
 }
@@ -34,7 +34,7 @@ fn what_is_left_of_several_locks_is_given_back_together() {
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.release("a", &ann).unwrap();
     book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
-    assert_eq!(state(&book, "b"), State::Free, "a release that succeeds has given everything back");
+    assert_eq!(state(&book, "b"), LockState::Free, "a release that succeeds has given everything back");
 }
 
 #[test]
@@ -47,10 +47,10 @@ fn when_one_of_several_is_lost_giving_back_gives_back_the_rest_and_names_the_los
     let lost = give_up();
     assert_eq!(
         (lost.name, fact(&lost, "ended"), fact(&lost, "lock")),
-        (Name::LockLost, &"revoked".into(), &"b".into())
+        (ErrorName::LockLost, &"revoked".into(), &"b".into())
     );
-    assert_eq!(["a", "b", "c"].map(|id| state(&book, id)), [State::Free, State::Revoked, State::Free]);
-    assert_eq!(history(&book, "a").pop().unwrap().what, What::Released);
+    assert_eq!(["a", "b", "c"].map(|id| state(&book, id)), [LockState::Free, LockState::Revoked, LockState::Free]);
+    assert_eq!(history(&book, "a").pop().unwrap().what, LockEventKind::Released);
     let ben = book.acquire("a", "ben").unwrap().token;
     book.advance(1);
     assert_eq!(give_up(), lost, "a repeat is told the same");
@@ -67,7 +67,7 @@ fn when_one_of_several_is_taken_away_the_token_proves_nothing_any_more() {
     let ann = book.acquire("other wallet/alice", "ann").unwrap().token;
     book.submit(under(&ann), withdraw("alice", "1")).result.unwrap();
     revoke(&book, "other", 1, None).unwrap();
-    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), Name::LockLost);
-    assert_eq!(renew(&book, "", &ann, None).unwrap_err().name, Name::LockLost);
+    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), ErrorName::LockLost);
+    assert_eq!(renew(&book, "", &ann, None).unwrap_err().name, ErrorName::LockLost);
     assert_eq!(book.balance("alice"), "9.00");
 }

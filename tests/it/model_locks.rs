@@ -29,8 +29,8 @@ use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
 use cashbox::internals::error::Error;
 use cashbox::internals::id::{Fence, LockToken};
-use cashbox::internals::lock::query::{What, events, locks};
-use cashbox::internals::lock::{Grant, How, Lock, Revoke};
+use cashbox::internals::lock::query::{LockEventKind, events, locks};
+use cashbox::internals::lock::{Grant, GrantOrigin, Lock, RevokeRequest};
 use cashbox::internals::store::Envelope;
 use table::{Lease, Model, Token};
 
@@ -98,11 +98,11 @@ impl Run {
         let said = self.model.acquire(&wish, &name, self.now);
         let answer = self.book.acquire_as(wish.clone());
         assert_eq!(answer.as_ref().map(|grant| grant.how).map_err(|error| error.name), said, "{wish:?}");
-        if let Some(grant) = answer.ok().filter(|grant| grant.how != How::Replayed) {
+        if let Some(grant) = answer.ok().filter(|grant| grant.how != GrantOrigin::Replayed) {
             let (fence, whole) = (self.model.fence, wish.expire_ms);
             assert_eq!((grant.token.fence.0, grant.expires_in_ms), (fence, whole), "whole, and newest");
             let again = self.and_again(Command::Acquire(wish.clone()));
-            let replayed = Grant { how: How::Replayed, previous: None, ..grant };
+            let replayed = Grant { how: GrantOrigin::Replayed, previous: None, ..grant };
             assert_eq!(again, Ok(Receipt::Granted(replayed)));
         }
         format!("{name} asks for {:?}", wish.ids)
@@ -139,7 +139,7 @@ impl Run {
         let fence = if self.dice.one_in(4) { seen - 1 } else { seen };
         let delay_ms = *self.dice.pick(&[None, Some(0), Some(40)]);
         let said = self.model.revoke(id, fence, delay_ms, self.now);
-        let revoke = Revoke { id: lock_id(id), fence: Fence(fence), delay_ms, reason: None };
+        let revoke = RevokeRequest { id: lock_id(id), fence: Fence(fence), delay_ms, reason: None };
         let answer = self.book.do_it(Command::Revoke(revoke.clone())).result;
         assert_eq!(self.and_again(Command::Revoke(revoke)), answer);
         assert_eq!(answer.map(drop).map_err(|error| error.name), said, "{id} {fence}");
@@ -237,13 +237,13 @@ impl Run {
             let mut last = 0;
             for event in all {
                 match event.what {
-                    What::Created => assert_eq!((holder, event.previous_fence), (None, None)),
-                    What::TakenOver | What::Revoked => {
+                    LockEventKind::Created => assert_eq!((holder, event.previous_fence), (None, None)),
+                    LockEventKind::TakenOver | LockEventKind::Revoked => {
                         assert_eq!(event.previous_fence.map(|f| f.0), holder, "{event:?}")
                     }
-                    What::Released => assert_eq!(Some(event.fence.0), holder, "{event:?}"),
+                    LockEventKind::Released => assert_eq!(Some(event.fence.0), holder, "{event:?}"),
                 }
-                let released = event.what == What::Released;
+                let released = event.what == LockEventKind::Released;
                 assert!(if released { event.fence.0 == last } else { event.fence.0 > last }, "{event:?} after {last}");
                 last = event.fence.0;
                 holder = (!released).then_some(last);

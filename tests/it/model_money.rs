@@ -3,7 +3,7 @@
 use crate::dice::Dice;
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::{Error, Name};
+use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{CouponCode, EntryId, WalletId};
 use cashbox::internals::ledger::{Moved, Note};
 use cashbox::internals::money::Money;
@@ -46,7 +46,7 @@ struct Model {
 }
 
 /// What the model says of a command: the numbers of the lines it writes and of the tickets it grants.
-type Said = Result<(), Name>;
+type Said = Result<(), ErrorName>;
 
 impl Model {
     fn new() -> Model {
@@ -90,7 +90,8 @@ impl Model {
             Command::Refund { entry, amount, .. } => self.refund(entry.0 as usize, amount.map(Money::cents)),
             Command::GrantCoupon { user, kind } => {
                 self.wallet(user.as_str())?;
-                let kind = kind.chars().next().filter(|kind| "123".contains(*kind)).ok_or(Name::CouponKindNotFound)?;
+                let kind =
+                    kind.chars().next().filter(|kind| "123".contains(*kind)).ok_or(ErrorName::CouponKindNotFound)?;
                 self.grant(user.as_str(), kind, None);
                 Ok(())
             }
@@ -104,17 +105,17 @@ impl Model {
         self.wallet(to.as_str())?;
         let gross = gross.cents();
         let number = code.map(|code| self.tickets.iter().position(|ticket| ticket.code.as_ref() == Some(code)));
-        let number = number.map(|found| found.ok_or(Name::CouponNotFound)).transpose()?;
+        let number = number.map(|found| found.ok_or(ErrorName::CouponNotFound)).transpose()?;
         let mut discount = 0;
         if let Some(ticket) = number.map(|number| &self.tickets[number]) {
             if ticket.user != user {
-                return Err(Name::CouponNotFound);
+                return Err(ErrorName::CouponNotFound);
             }
             if ticket.taken || (ticket.kind != '2' && ticket.uses > 0) {
-                return Err(if ticket.taken { Name::CouponNotApplicable } else { Name::CouponUsed });
+                return Err(if ticket.taken { ErrorName::CouponNotApplicable } else { ErrorName::CouponUsed });
             }
             if ticket.kind == '1' && gross < 30_000 {
-                return Err(Name::CouponNotApplicable);
+                return Err(ErrorName::CouponNotApplicable);
             }
             let off = match ticket.kind {
                 '1' => 5_000,
@@ -132,22 +133,22 @@ impl Model {
     }
 
     fn refund(&mut self, entry: usize, amount: Option<i64>) -> Said {
-        let original = self.lines.get(entry.wrapping_sub(1)).cloned().ok_or(Name::EntryNotFound)?;
+        let original = self.lines.get(entry.wrapping_sub(1)).cloned().ok_or(ErrorName::EntryNotFound)?;
         if original.kind == "refund" {
-            return Err(Name::NotRefundable);
+            return Err(ErrorName::NotRefundable);
         }
         let parts = self.lines.iter().filter(|line| line.refunds == Some(entry));
         let left = original.amount - parts.map(|line| line.amount).sum::<i64>();
         if left == 0 {
-            return Err(Name::AlreadyRefunded);
+            return Err(ErrorName::AlreadyRefunded);
         }
         let amount = amount.unwrap_or(left);
         if amount > left {
-            return Err(Name::RefundExceeds);
+            return Err(ErrorName::RefundExceeds);
         }
         let ticket = original.coupon.map(|number| &self.tickets[number]);
         if original.kind == "recharge" && ticket.is_some_and(|ticket| ticket.uses > 0) {
-            return Err(Name::CouponUsed);
+            return Err(ErrorName::CouponUsed);
         }
         self.post("refund", &original.to, &original.from, amount)?.refunds = Some(entry);
         match (original.kind, original.coupon) {
@@ -163,14 +164,14 @@ impl Model {
         self.tickets.len() - 1
     }
 
-    fn wallet(&self, id: &str) -> Result<i64, Name> {
-        self.balances.get(id).copied().ok_or(Name::WalletNotFound)
+    fn wallet(&self, id: &str) -> Result<i64, ErrorName> {
+        self.balances.get(id).copied().ok_or(ErrorName::WalletNotFound)
     }
 
-    fn post(&mut self, kind: &'static str, from: &str, to: &str, amount: i64) -> Result<&mut Line, Name> {
+    fn post(&mut self, kind: &'static str, from: &str, to: &str, amount: i64) -> Result<&mut Line, ErrorName> {
         let rest = self.balances[from] - amount;
         if rest < 0 && !from.starts_with('@') {
-            return Err(Name::InsufficientFunds);
+            return Err(ErrorName::InsufficientFunds);
         }
         self.balances.insert(from.to_owned(), rest);
         *self.balances.get_mut(to).expect("looked up before") += amount;

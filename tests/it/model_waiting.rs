@@ -6,9 +6,9 @@ use crate::dice::Dice;
 use crate::harness::*;
 use crate::waiting::Dismissed;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
+use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::Fence;
-use cashbox::internals::lock::{Ask, Revoke};
+use cashbox::internals::lock::{AcquireRequest, RevokeRequest};
 use cashbox::internals::store::{Envelope, Outcome};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 struct Waiter {
     name: String,
     deadline: i64,
-    wish: Ask,
+    wish: AcquireRequest,
     is_here: Arc<AtomicBool>,
 }
 
@@ -36,7 +36,7 @@ struct Holder {
 }
 
 /// What one who asked is answered: a fence, or no.
-type Told = (String, Result<i64, Name>);
+type Told = (String, Result<i64, ErrorName>);
 
 /// What somebody heard.
 type Answer = (String, Outcome);
@@ -55,7 +55,7 @@ impl Model {
         self.holder.as_ref().is_none_or(|holder| now >= holder.stale_from)
     }
 
-    fn grant(&mut self, name: String, wish: &Ask, now: i64) {
+    fn grant(&mut self, name: String, wish: &AcquireRequest, now: i64) {
         self.fence += 1;
         let stale_from = now + wish.expire_ms + wish.grace_ms;
         self.told.push((name.clone(), Ok(self.fence)));
@@ -74,14 +74,14 @@ impl Model {
                 let first = self.queue.remove(0);
                 match (is_here, in_time) {
                     (false, _) => {}
-                    (true, false) => self.told.push((first.name, Err(Name::Locked))),
+                    (true, false) => self.told.push((first.name, Err(ErrorName::Locked))),
                     (true, true) => self.grant(first.name, &first.wish, now),
                 }
             }
         }
         for late in self.queue.extract_if(.., |waiter| waiter.deadline <= now) {
             if late.is_here.load(SeqCst) {
-                self.told.push((late.name, Err(Name::Locked)));
+                self.told.push((late.name, Err(ErrorName::Locked)));
             }
         }
     }
@@ -117,7 +117,7 @@ impl Run<'_, '_> {
     fn somebody_asks(&mut self, number: usize, now: i64) {
         let name = format!("w{number}");
         let expire_ms = *self.dice.pick(&[1, 10, 30]);
-        let wish = Ask { expire_ms, grace_ms: *self.dice.pick(&[0, 5]), ..ask("job", &name) };
+        let wish = AcquireRequest { expire_ms, grace_ms: *self.dice.pick(&[0, 5]), ..ask("job", &name) };
         let wait_ms = *self.dice.pick(&[1, 20, 50]);
         let is_here = Arc::new(AtomicBool::new(true));
         let alive = Arc::clone(&is_here);
@@ -142,7 +142,7 @@ impl Run<'_, '_> {
     fn the_holder_is_revoked(&mut self, now: i64) {
         let Some(Holder { name: Some(_), fence, .. }) = self.model.holder else { return };
         let delay_ms = *self.dice.pick(&[0, 15]);
-        let revoke = Revoke { id: lock_id("job"), fence: Fence(fence), delay_ms: Some(delay_ms), reason: None };
+        let revoke = RevokeRequest { id: lock_id("job"), fence: Fence(fence), delay_ms: Some(delay_ms), reason: None };
         self.book.must(Command::Revoke(revoke));
         self.model.fence += 1;
         self.model.holder = Some(Holder { name: None, fence: self.model.fence, stale_from: now + delay_ms });

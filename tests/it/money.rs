@@ -2,8 +2,8 @@
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
-use cashbox::internals::ledger::coupon::{CouponKind, Off, Terms, Tier};
+use cashbox::internals::error::ErrorName;
+use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
 use cashbox::internals::money::{Balance, Cents, Money};
 use cashbox::internals::store::Envelope;
 
@@ -71,7 +71,7 @@ fn twenty_per_cent_off_is_for_life_and_rounds_half_up() {
         ",
     );
     let book = check("recharge bob 99 | balance 99.00");
-    set_kind(&book, Off::Percent(50), "0.00");
+    set_kind(&book, Discount::Percent(50), "0.00");
     check_on(
         &book,
         "
@@ -81,7 +81,7 @@ fn twenty_per_cent_off_is_for_life_and_rounds_half_up() {
         pay   bob 0.05 coupon x              | discount 0.03 amount 0.02
         ",
     );
-    set_kind(&book, Off::Percent(100), "0.00");
+    set_kind(&book, Discount::Percent(100), "0.00");
     check_on(
         &book,
         "
@@ -278,7 +278,7 @@ fn more_threads_than_money_take_out_exactly_what_is_there() {
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 50);
-    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(|e| e.name == Name::InsufficientFunds));
+    assert!(answers.iter().filter_map(|answer| answer.as_ref().err()).all(|e| e.name == ErrorName::InsufficientFunds));
     assert_eq!(book.balance("alice"), "0.00");
     book.assert_sound();
 }
@@ -312,16 +312,16 @@ fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
         Tier { from: money("1000"), kind: None },
     ];
     let unknown = book.do_it(Command::SetTiers(tiers.clone())).result;
-    assert_eq!(name(&unknown), Name::CouponKindNotFound);
+    assert_eq!(name(&unknown), ErrorName::CouponKindNotFound);
     assert_eq!(book.number("SELECT count(*) FROM recharge_tier"), 3, "a refusal leaves the tiers as they were");
-    let gone = book.do_it(Command::SetCouponKinds(vec![kind("x", Off::Amount(money("7")), "0.00")])).result;
-    assert_eq!(name(&gone), Name::CouponKindInUse);
+    let gone = book.do_it(Command::SetCouponKinds(vec![kind("x", Discount::Amount(money("7")), "0.00")])).result;
+    assert_eq!(name(&gone), ErrorName::CouponKindInUse);
 
     let old = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
-    let both: Vec<_> = old.into_iter().chain([kind("x", Off::Amount(money("7")), "9.00")]).collect();
+    let both: Vec<_> = old.into_iter().chain([kind("x", Discount::Amount(money("7")), "9.00")]).collect();
     book.must(Command::SetCouponKinds(both));
     assert_eq!(book.must(Command::SetTiers(tiers.clone())), Receipt::Tiers(tiers));
-    book.must(Command::SetCouponKinds(vec![kind("x", Off::Percent(10), "8.00")]));
+    book.must(Command::SetCouponKinds(vec![kind("x", Discount::Percent(10), "8.00")]));
     check_on(
         &book,
         "
@@ -333,7 +333,7 @@ fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
         grant    alice 1                     | refused coupon_kind_not_found
         ",
     );
-    book.must(Command::SetCouponKinds(vec![kind("x", Off::Amount(money("1")), "0.00")]));
+    book.must(Command::SetCouponKinds(vec![kind("x", Discount::Amount(money("1")), "0.00")]));
     check_on(
         &book,
         "
@@ -374,14 +374,14 @@ fn time_never_decreases_along_the_entries_though_the_clock_is_set_back() {
     assert_eq!((at[1] - at[0], at[2] - at[1]), (0, 3_600_000));
 }
 
-fn kind(name: &str, off: Off, threshold: &str) -> CouponKind {
+fn kind(name: &str, off: Discount, threshold: &str) -> CouponKind {
     let threshold = Money::parse(threshold).map_or(Cents(0), |threshold| Cents(threshold.cents()));
-    let terms = Terms { off, threshold, single_use: matches!(off, Off::Amount(_)) };
+    let terms = CouponTerms { off, threshold, single_use: matches!(off, Discount::Amount(_)) };
     CouponKind { kind: name.to_owned(), terms, earned_zh: "好".to_owned(), earned_en: "good".to_owned() }
 }
 
 /// Adds (or changes) the coupon kind `x`.
-fn set_kind(book: &Book, off: Off, threshold: &str) {
+fn set_kind(book: &Book, off: Discount, threshold: &str) {
     let mut kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     kinds.retain(|kind| kind.kind != "x");
     kinds.push(kind("x", off, threshold));

@@ -106,7 +106,7 @@ impl Line<'_> {
         if word != "last" {
             return word.parse().unwrap_or_else(|_| panic!("{}: which entry?", self.line));
         }
-        let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind != ledger::Kind::Refund);
+        let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind != ledger::EntryKind::Refund);
         newest.unwrap_or_else(|| panic!("{}: there is no entry", self.line)).id.0
     }
 

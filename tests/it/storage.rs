@@ -2,7 +2,7 @@
 
 use crate::harness::*;
 use cashbox::internals::clock::Clock;
-use cashbox::internals::error::Name;
+use cashbox::internals::error::ErrorName;
 use cashbox::internals::store::{self, Envelope, Options, Store};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,13 +27,13 @@ fn a_full_disk_refuses_writing_goes_on_reading_and_recovers() {
         }
         assert!(done < 10_000, "eight pages are never full");
     };
-    assert_eq!(full.name, Name::StorageFull);
+    assert_eq!(full.name, ErrorName::StorageFull);
     let says_full = |book: &Book| book.stats().storage_full.load(std::sync::atomic::Ordering::Relaxed);
     assert!(says_full(&book), "to whoever asks for its health");
     assert!(done > 0);
     let all = (0..50).map(|i| (keyed(&format!("b{i}")), recharge("bob", "100"))).collect();
     let answers = book.submit_all(all);
-    assert!(answers.iter().all(|answer| answer.result.is_ok() || name(&answer.result) == Name::StorageFull));
+    assert!(answers.iter().all(|answer| answer.result.is_ok() || name(&answer.result) == ErrorName::StorageFull));
     let bobs = answers.iter().filter(|answer| answer.result.is_ok()).count();
     assert_eq!(book.balance("alice"), format!("{done}.00"), "reading goes on, and nothing was half done");
     assert_eq!(book.balance("bob"), if bobs == 0 { "0.00".to_owned() } else { format!("{bobs}00.00") });
@@ -63,7 +63,7 @@ fn what_waits_survives_a_full_disk() {
         book.until_parked(1);
         while book.do_it(recharge("alice", "100")).result.is_ok() {}
         book.advance(30_000);
-        assert_eq!(name(&waiter.join().unwrap().result), Name::Locked);
+        assert_eq!(name(&waiter.join().unwrap().result), ErrorName::Locked);
     });
     book.assert_sound();
 }
@@ -75,7 +75,7 @@ fn below_the_floor_of_free_space_nothing_is_written_and_everything_is_read() {
     book.options.min_free = Some(u64::MAX);
     book.open();
     let refused = book.submit(keyed("k"), recharge("alice", "1"));
-    assert_eq!(name(&refused.result), Name::StorageFull);
+    assert_eq!(name(&refused.result), ErrorName::StorageFull);
     assert_eq!(book.balance("alice"), "1.00");
     book.close();
     book.options.min_free = Some(0);
@@ -90,11 +90,11 @@ fn nothing_is_written_into_a_file_that_has_lost_its_name() {
     let elsewhere = book.path().with_file_name("elsewhere.db");
     std::fs::rename(book.path(), &elsewhere).unwrap();
     book.advance(1_000);
-    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), Name::Damaged);
+    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), ErrorName::Damaged);
     assert!(book.stats().file_is_gone.load(Relaxed));
     std::fs::write(book.path(), "another file").unwrap();
     book.advance(1_000);
-    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), Name::Damaged);
+    assert_eq!(name(&book.do_it(recharge("alice", "1")).result), ErrorName::Damaged);
     assert_eq!(book.balance("alice"), "10.00", "reading goes on");
     std::fs::rename(&elsewhere, book.path()).unwrap();
     book.advance(1_000);
@@ -190,7 +190,7 @@ fn a_record_that_cannot_be_read_or_written_costs_its_own_command_and_nothing_els
     let ask = |key: &str| (keyed(key), recharge("alice", "1"));
     let answers = book.submit_all(vec![ask("before"), ask("bad"), ask("after")]);
     assert!(answers[0].result.is_ok() && answers[2].result.is_ok(), "{answers:?}");
-    assert_eq!(name(&answers[1].result), Name::Internal);
+    assert_eq!(name(&answers[1].result), ErrorName::Internal);
 
     // A trigger of somebody else's swallows every record.
     book.raw()
@@ -199,7 +199,7 @@ fn a_record_that_cannot_be_read_or_written_costs_its_own_command_and_nothing_els
     let plain = (Envelope::local(), recharge("alice", "1"));
     let answers = book.submit_all(vec![plain.clone(), ask("swallowed"), plain]);
     assert!(answers[0].result.is_ok() && answers[2].result.is_ok(), "{answers:?}");
-    assert_eq!(name(&answers[1].result), Name::Internal);
+    assert_eq!(name(&answers[1].result), ErrorName::Internal);
     assert_eq!(book.balance("alice"), "15.00", "what could not be recorded was not done");
     book.raw().execute_batch("DROP TRIGGER mine").unwrap();
     assert!(!book.submit(keyed("swallowed"), recharge("alice", "1")).replayed);

@@ -3,9 +3,9 @@
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::Name;
+use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::LockToken;
-use cashbox::internals::lock::{Ask, How, Revoke};
+use cashbox::internals::lock::{AcquireRequest, GrantOrigin, RevokeRequest};
 use cashbox::internals::store::{Envelope, Outcome, Room};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -25,7 +25,7 @@ fn wait_for(id: &str, secret: &str) -> (Envelope, Command) {
     (waiting(10_000), acquire(id, secret))
 }
 
-fn how(outcome: &Outcome) -> How {
+fn how(outcome: &Outcome) -> GrantOrigin {
     match &outcome.result {
         Ok(Receipt::Granted(grant)) => grant.how,
         other => panic!("a grant, not {other:?}"),
@@ -74,9 +74,9 @@ fn a_released_lock_goes_to_the_first_in_the_queue_in_the_same_commit() {
         give_back("job", book.token(3, "cat")),
         local(acquire("job", "newcomer")),
     ]);
-    assert_eq!((how(&answers[0]), how(&answers[1])), (How::Created, How::Created));
-    assert_eq!((name(&answers[3].result), name(&answers[5].result)), (Name::Locked, Name::Locked));
-    assert_eq!(how(&answers[7]), How::Created);
+    assert_eq!((how(&answers[0]), how(&answers[1])), (GrantOrigin::Created, GrantOrigin::Created));
+    assert_eq!((name(&answers[3].result), name(&answers[5].result)), (ErrorName::Locked, ErrorName::Locked));
+    assert_eq!(how(&answers[7]), GrantOrigin::Created);
     assert_eq!(commits() - before, 1);
     book.assert_sound();
 }
@@ -89,7 +89,7 @@ fn a_grant_that_was_waited_for_is_whole() {
         book.advance(9_000);
         book.release("job", &ann).unwrap();
     });
-    assert_eq!(how(&answers[0]), How::Created);
+    assert_eq!(how(&answers[0]), GrantOrigin::Created);
     let lock = book.lock("job").unwrap();
     assert_eq!((lock.create_time, lock.expires() - book.lease_ms()), (book.lease_ms(), 60_000));
 }
@@ -100,12 +100,12 @@ fn a_waiter_is_told_at_its_deadline_and_gets_nothing_after_it() {
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
         book.advance(9_999);
-        assert_eq!(name(&book.acquire("job", "cat")), Name::Locked);
+        assert_eq!(name(&book.acquire("job", "cat")), ErrorName::Locked);
         book.until_parked(1);
         book.advance(1);
     });
     let refused = answers[0].result.as_ref().unwrap_err();
-    assert_eq!((refused.name, fact(refused, "waited_ms")), (Name::Locked, &10_000.into()));
+    assert_eq!((refused.name, fact(refused, "waited_ms")), (ErrorName::Locked, &10_000.into()));
     assert_eq!(fact(refused, "holder"), "ann");
 
     // The release comes at the very moment of the deadline: too late.
@@ -113,7 +113,7 @@ fn a_waiter_is_told_at_its_deadline_and_gets_nothing_after_it() {
         book.clock.advance_ms(10_000);
         book.release("job", &ann).unwrap();
     });
-    assert_eq!(name(&answers[0].result), Name::Locked);
+    assert_eq!(name(&answers[0].result), ErrorName::Locked);
     assert!(book.lock("job").is_none());
 }
 
@@ -124,14 +124,14 @@ fn a_waiter_gets_a_lock_the_moment_it_turns_stale_before_any_newcomer() {
     book.advance(STALE - 5_000);
     let answers = while_parked(&book, 2, vec![wait_for("job", "ben"), wait_for("job", "cat")], || {
         book.advance(4_999);
-        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked);
+        assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked);
         book.clock.advance_ms(1);
-        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked, "the queue comes first");
+        assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked, "the queue comes first");
         book.until_parked(1);
         book.advance(5_000);
     });
-    assert_eq!(how(&answers[0]), How::TakenOver);
-    assert_eq!(name(&answers[1].result), Name::Locked);
+    assert_eq!(how(&answers[0]), GrantOrigin::TakenOver);
+    assert_eq!(name(&answers[1].result), ErrorName::Locked);
     book.assert_sound();
 }
 
@@ -142,10 +142,10 @@ fn a_lease_renewed_for_less_is_handed_on_when_it_ends() {
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
         book.must(Command::Renew { id: Some(lock_id("job")), token: ann.clone(), expire_ms: Some(1_000) });
         book.clock.advance_ms(6_000); // stale now, long before the moment the waiter first looked at
-        assert_eq!(name(&book.acquire("job", "newcomer")), Name::Locked, "nobody overtakes the queue");
+        assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked, "nobody overtakes the queue");
         book.advance(4_000);
     });
-    assert_eq!(how(&answers[0]), How::TakenOver);
+    assert_eq!(how(&answers[0]), GrantOrigin::TakenOver);
 }
 
 #[test]
@@ -154,10 +154,15 @@ fn a_revoked_lock_is_handed_on_after_its_delay() {
         let book = book();
         let fence = book.acquire("job", "ann").unwrap().token.fence;
         let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
-            book.must(Command::Revoke(Revoke { id: lock_id("job"), fence, delay_ms: Some(delay), reason: None }));
+            book.must(Command::Revoke(RevokeRequest {
+                id: lock_id("job"),
+                fence,
+                delay_ms: Some(delay),
+                reason: None,
+            }));
             book.advance(delay);
         });
-        assert_eq!(how(&answers[0]), How::TakenOver);
+        assert_eq!(how(&answers[0]), GrantOrigin::TakenOver);
     }
 }
 
@@ -168,7 +173,7 @@ fn who_has_gone_is_skipped() {
     let gone = Envelope { alive: Some(Arc::new(|| false)), ..waiting(10_000) };
     let answers = book.submit_all(vec![(gone, acquire("job", "ghost")), wait_for("job", "ben"), give_back("job", ann)]);
     assert!(answers[0].result.is_err());
-    assert_eq!(how(&answers[1]), How::Created);
+    assert_eq!(how(&answers[1]), GrantOrigin::Created);
     assert_eq!(book.number("SELECT count(*) FROM lock_event WHERE holder = 'ghost'"), 0);
 }
 
@@ -180,11 +185,11 @@ fn who_has_gone_takes_no_room() {
     let alive = Arc::clone(&here);
     let leaves = Envelope { alive: Some(Arc::new(move || alive.load(SeqCst))), ..waiting(60_000) };
     while_parked(&book, 1, vec![(leaves, acquire("job", "ghost"))], || {
-        assert_eq!(name(&book.submit(waiting(1), acquire("job", "ben")).result), Name::Busy);
+        assert_eq!(name(&book.submit(waiting(1), acquire("job", "ben")).result), ErrorName::Busy);
         here.store(false, SeqCst);
         book.advance(100);
         let answers = book.submit_all(vec![wait_for("job", "ben"), give_back("job", ann.clone())]);
-        assert_eq!(how(&answers[0]), How::Created);
+        assert_eq!(how(&answers[0]), GrantOrigin::Created);
     });
 }
 
@@ -215,7 +220,7 @@ fn the_same_secret_sent_again_while_the_first_waits_is_one_wish() {
     let sent = vec![wait_for("job", "ben"), wait_for("job", "cat"), wait_for("job", "ben"), give_back("job", ann)];
     let answers = while_parked(&book, 1, sent, || book.advance(10_000));
     assert!(answers[0].result.is_ok());
-    assert_eq!(name(&answers[1].result), Name::Locked);
+    assert_eq!(name(&answers[1].result), ErrorName::Locked);
     let (Ok(Receipt::Granted(first)), Ok(Receipt::Granted(again))) = (&answers[0].result, &answers[2].result) else {
         panic!("both are the same grant: {answers:?}");
     };
@@ -259,7 +264,11 @@ fn money_waits_its_turn_for_every_wallet_it_touches() {
         give_back("wallet/bob", bob),
         give_back("wallet/alice", book.token(3, "cat")),
     ]);
-    assert_eq!(name(&answers[0].result), Name::InsufficientFunds, "the withdrawal came first: both were free for it");
+    assert_eq!(
+        name(&answers[0].result),
+        ErrorName::InsufficientFunds,
+        "the withdrawal came first: both were free for it"
+    );
     assert!(answers[1..].iter().all(|answer| answer.result.is_ok()), "{answers:?}");
     assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("0.50", "10.00"));
     book.assert_sound();
@@ -276,7 +285,7 @@ fn somebody_elses_lock_on_the_other_wallet_means_waiting_even_with_a_token() {
     let alice = book.acquire("wallet/alice", "ann").unwrap().token;
     let bob = book.acquire("wallet/bob", "ben").unwrap().token;
     let pay = Envelope { wait_ms: 5_000, ..under(&alice) };
-    assert_eq!(name(&book.submit(under(&alice), transfer("alice", "bob", "1")).result), Name::Locked);
+    assert_eq!(name(&book.submit(under(&alice), transfer("alice", "bob", "1")).result), ErrorName::Locked);
     let answers = book.submit_all(vec![(pay, transfer("alice", "bob", "1")), give_back("wallet/bob", bob)]);
     assert_eq!(moved(answers[0].result.clone().unwrap()).entry.fence, Some(alice.fence));
 }
@@ -297,7 +306,7 @@ fn a_token_that_is_lost_while_waiting_does_nothing() {
         give_back("wallet/alice", alice),
         give_back("wallet/bob", bob),
     ]);
-    assert_eq!(name(&answers[0].result), Name::LockLost);
+    assert_eq!(name(&answers[0].result), ErrorName::LockLost);
     assert_eq!(book.balance("bob"), "10.00");
 }
 
@@ -307,8 +316,8 @@ fn at_shutdown_everyone_who_waits_is_told_and_nobody_is_granted() {
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers =
         while_parked(&book, 2, vec![wait_for("job", "ben"), wait_for("job", "cat")], || book.refuse_waiting());
-    assert!(answers.iter().all(|answer| name(&answer.result) == Name::Busy));
-    assert_eq!(name(&book.submit(waiting(1_000), acquire("job", "dan")).result), Name::Busy);
+    assert!(answers.iter().all(|answer| name(&answer.result) == ErrorName::Busy));
+    assert_eq!(name(&book.submit(waiting(1_000), acquire("job", "dan")).result), ErrorName::Busy);
     book.release("job", &ann).unwrap();
     assert!(book.lock("job").is_none());
 }
@@ -324,7 +333,7 @@ fn who_has_gone_before_its_turn_comes_is_granted_nothing() {
     let book = book();
     let gone = Arc::new(AtomicBool::new(false));
     let outcome = book.submit(client(&gone), acquire("job", "ann"));
-    assert_eq!(name(&outcome.result), Name::Busy);
+    assert_eq!(name(&outcome.result), ErrorName::Busy);
     assert!(book.lock("job").is_none());
 }
 
@@ -332,8 +341,8 @@ fn who_has_gone_before_its_turn_comes_is_granted_nothing() {
 fn a_grant_that_one_was_told_of_is_not_taken_back_because_another_was_not() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
-    assert_eq!(book.acquire("job", "ann").unwrap().how, How::Replayed);
-    let take_back = || book.must(Command::TakeBack(grant.token.clone()));
+    assert_eq!(book.acquire("job", "ann").unwrap().how, GrantOrigin::Replayed);
+    let take_back = || book.must(Command::ReleaseUndelivered(grant.token.clone()));
     take_back();
     assert!(book.lock("job").is_some(), "the repeat was told of it");
     take_back();
@@ -352,9 +361,13 @@ fn who_asks_again_takes_a_place_like_everybody_else() {
         let all = scope.spawn(|| book.submit_all(again(30)));
         book.until_parked(1);
         book.advance(10_000);
-        let names: Vec<Name> = all.join().unwrap().iter().map(|one| name(&one.result)).collect();
-        assert_eq!(names.iter().filter(|name| **name == Name::Busy).count(), 14, "sixteen wait for one answer at most");
-        assert_eq!(names.iter().filter(|name| **name == Name::Locked).count(), 16);
+        let names: Vec<ErrorName> = all.join().unwrap().iter().map(|one| name(&one.result)).collect();
+        assert_eq!(
+            names.iter().filter(|name| **name == ErrorName::Busy).count(),
+            14,
+            "sixteen wait for one answer at most"
+        );
+        assert_eq!(names.iter().filter(|name| **name == ErrorName::Locked).count(), 16);
     });
 }
 
@@ -380,7 +393,7 @@ fn a_full_queue_is_busy_at_once() {
             scope.spawn(move || done.send(book.do_it(recharge("alice", "1"))).is_ok());
         }
         for _ in 0..2 {
-            assert_eq!(name(&outcomes.recv().unwrap().result), Name::Busy);
+            assert_eq!(name(&outcomes.recv().unwrap().result), ErrorName::Busy);
         }
         drop(answer);
         outcomes.recv().unwrap().result.unwrap();
@@ -393,19 +406,19 @@ fn a_full_queue_is_busy_at_once() {
 fn what_is_left_of_a_lost_group_is_handed_on_at_once() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
-    book.must(Command::Revoke(Revoke { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None }));
+    book.must(Command::Revoke(RevokeRequest { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None }));
     let release = Command::Release { id: None, token: ann };
     let answers = book.submit_all(vec![wait_for("b", "ben"), local(release)]);
-    assert_eq!(how(&answers[0]), How::Created);
-    assert_eq!(name(&answers[1].result), Name::LockLost);
+    assert_eq!(how(&answers[0]), GrantOrigin::Created);
+    assert_eq!(name(&answers[1].result), ErrorName::LockLost);
     book.assert_sound();
 }
 
 #[test]
 fn a_short_lease_in_a_long_queue_serves_everyone_in_order() {
     let book = book();
-    book.acquire_as(Ask { expire_ms: 10, grace_ms: 0, ..ask("job", "first") }).unwrap();
-    let short = |name: String| Command::Acquire(Ask { expire_ms: 10, grace_ms: 0, ..ask("job", &name) });
+    book.acquire_as(AcquireRequest { expire_ms: 10, grace_ms: 0, ..ask("job", "first") }).unwrap();
+    let short = |name: String| Command::Acquire(AcquireRequest { expire_ms: 10, grace_ms: 0, ..ask("job", &name) });
     let sent = (0..20).map(|i| (waiting(10_000), short(format!("w{i}")))).collect();
     while_parked(&book, 20, sent, || {
         for left in (0..20).rev() {

@@ -2,7 +2,7 @@
 
 use super::Findings;
 use crate::id::{Fence, WalletId};
-use crate::ledger::{Entry, Kind, Note};
+use crate::ledger::{Entry, EntryKind, Note};
 use crate::money::Balance;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -14,7 +14,7 @@ const TIMES_MS: RangeInclusive<i64> = 0..=253_402_300_799_999;
 pub fn check(entry: &Entry, last_fence: Fence, findings: &mut Findings) {
     let sides = [(&entry.from, entry.from_balance), (&entry.to, entry.to_balance)];
     let (pays, recharges, refunds) =
-        (entry.kind == Kind::Pay, entry.kind == Kind::Recharge, entry.kind == Kind::Refund);
+        (entry.kind == EntryKind::Pay, entry.kind == EntryKind::Recharge, entry.kind == EntryKind::Refund);
     let discount = entry.discount.map_or(0, |discount| discount.0);
     let broken = [
         (!goes_its_way(entry), "money goes the way of its kind", "goes another way than its kind"),
@@ -76,11 +76,11 @@ fn goes_its_way(entry: &Entry) -> bool {
     let by_a_user = !from.is_system() && (!to.is_system() || *to == WalletId::SALES);
     from != to
         && match entry.kind {
-            Kind::Recharge => *from == WalletId::BANK && !to.is_system(),
-            Kind::Withdraw => !from.is_system() && *to == WalletId::BANK,
-            Kind::Pay => by_a_user,
-            Kind::Transfer => by_a_user || *from == WalletId::SALES && *to == WalletId::BANK,
-            Kind::Refund => true,
+            EntryKind::Recharge => *from == WalletId::BANK && !to.is_system(),
+            EntryKind::Withdraw => !from.is_system() && *to == WalletId::BANK,
+            EntryKind::Pay => by_a_user,
+            EntryKind::Transfer => by_a_user || *from == WalletId::SALES && *to == WalletId::BANK,
+            EntryKind::Refund => true,
         }
 }
 

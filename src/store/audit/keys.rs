@@ -4,7 +4,7 @@ use super::{Findings, text};
 use crate::command::Command;
 use crate::error::Error;
 use crate::id::{UserId, WalletId};
-use crate::ledger::{Entry, Kind, Note};
+use crate::ledger::{Entry, EntryKind, Note};
 use crate::store::idempotency;
 use crate::tx::{ReadTx, params};
 use rusqlite::{Connection, Row, Rows};
@@ -42,7 +42,7 @@ impl<'s> Records<'s> {
     /// Holds the entry against the records that name it, and names those of entries that should have come before.
     pub fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(entry.id.0)? {
-            let tells_of_none = record.tells && (entry.kind != Kind::Recharge || entry.coupon.is_none());
+            let tells_of_none = record.tells && (entry.kind != EntryKind::Recharge || entry.coupon.is_none());
             let what = if record.entry != entry.id.0 {
                 "is not there to be read"
             } else if record.caller != entry.by {
@@ -100,13 +100,13 @@ fn is_request_of(entry: &Entry, request: &[u8]) -> bool {
     let (amount, note) = (entry.amount, note_of(entry));
     let user = |wallet: &WalletId| UserId::parse(wallet.as_str()).ok();
     match entry.kind {
-        Kind::Recharge => user(&entry.to).is_some_and(|user| is(Command::Recharge { user, amount, note })),
-        Kind::Withdraw => user(&entry.from).is_some_and(|user| is(Command::Withdraw { user, amount, note })),
-        Kind::Pay => user(&entry.from).zip(entry.gross).is_some_and(|(user, amount)| {
+        EntryKind::Recharge => user(&entry.to).is_some_and(|user| is(Command::Recharge { user, amount, note })),
+        EntryKind::Withdraw => user(&entry.from).is_some_and(|user| is(Command::Withdraw { user, amount, note })),
+        EntryKind::Pay => user(&entry.from).zip(entry.gross).is_some_and(|(user, amount)| {
             is(Command::Pay { user, to: entry.to.clone(), amount, coupon: entry.coupon.clone(), note })
         }),
-        Kind::Transfer => is(Command::Transfer { from: entry.from.clone(), to: entry.to.clone(), amount, note }),
-        Kind::Refund => entry.refunds.is_some_and(|original| {
+        EntryKind::Transfer => is(Command::Transfer { from: entry.from.clone(), to: entry.to.clone(), amount, note }),
+        EntryKind::Refund => entry.refunds.is_some_and(|original| {
             let refund = |amount| Command::Refund { entry: original, amount, note: note_of(entry) };
             is(refund(None)) || is(refund(Some(amount)))
         }),

@@ -1,7 +1,7 @@
 //! The table of locks, without a database.
 
-use cashbox::internals::error::Name;
-use cashbox::internals::lock::{Ask, How, Renewed};
+use cashbox::internals::error::ErrorName;
+use cashbox::internals::lock::{AcquireRequest, GrantOrigin, Renewed};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq)]
@@ -53,7 +53,7 @@ impl Model {
         token.ids.iter().all(|id| self.holds(id, token))
     }
 
-    pub fn acquire(&mut self, ask: &Ask, secret: &str, now: i64) -> Result<How, Name> {
+    pub fn acquire(&mut self, ask: &AcquireRequest, secret: &str, now: i64) -> Result<GrantOrigin, ErrorName> {
         let ids: Vec<String> = ask.ids.iter().map(|id| id.to_string()).collect();
         let granted = |id: &String| self.granted.get(&(id.clone(), secret.to_owned())).copied();
         let fences: BTreeSet<Option<i64>> = ids.iter().map(granted).collect();
@@ -61,13 +61,13 @@ impl Model {
             granted(id).is_none_or(|fence| self.holds(id, &Token { fence, secret: secret.to_owned(), ids: Vec::new() }))
         };
         match fences.len() {
-            _ if !ids.iter().all(held) => return Err(Name::LockLost),
+            _ if !ids.iter().all(held) => return Err(ErrorName::LockLost),
             1 if fences.contains(&None) => {}
-            1 => return Ok(How::Replayed),
-            _ => return Err(Name::InvalidRequest),
+            1 => return Ok(GrantOrigin::Replayed),
+            _ => return Err(ErrorName::InvalidRequest),
         }
         if ids.iter().any(|id| self.rows.get(id).is_some_and(|lease| !lease.is_stale(now))) {
-            return Err(Name::Locked);
+            return Err(ErrorName::Locked);
         }
         self.fence += 1;
         let over = ids.iter().any(|id| self.rows.contains_key(id));
@@ -86,20 +86,26 @@ impl Model {
             self.granted.insert((id.clone(), secret.to_owned()), self.fence);
         }
         self.tokens.push(Token { fence: self.fence, secret: secret.to_owned(), ids });
-        Ok(if over { How::TakenOver } else { How::Created })
+        Ok(if over { GrantOrigin::TakenOver } else { GrantOrigin::Created })
     }
 
-    pub fn renew(&mut self, id: Option<&str>, token: &Token, expire: Option<i64>, now: i64) -> Result<Renewed, Name> {
+    pub fn renew(
+        &mut self,
+        id: Option<&str>,
+        token: &Token,
+        expire: Option<i64>,
+        now: i64,
+    ) -> Result<Renewed, ErrorName> {
         let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
         if !ids.iter().all(|id| self.holds(id, token)) {
-            return Err(Name::LockLost);
+            return Err(ErrorName::LockLost);
         }
         let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
         for id in ids {
             let lease = self.rows.get_mut(&id).unwrap();
             let ceiling = lease.max_hold.map_or(i64::MAX, |max| lease.create + max);
             if now >= ceiling {
-                return Err(Name::MaxHold);
+                return Err(ErrorName::MaxHold);
             }
             renewed.late |= now >= lease.renew + lease.expire;
             lease.expire = expire.unwrap_or(lease.expire).min(ceiling - now);
@@ -109,7 +115,7 @@ impl Model {
         Ok(renewed)
     }
 
-    pub fn release(&mut self, id: Option<&str>, token: &Token) -> Result<(), Name> {
+    pub fn release(&mut self, id: Option<&str>, token: &Token) -> Result<(), ErrorName> {
         let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
         for id in ids.iter().filter(|id| token.ids.contains(id)) {
             if self.holds(id, token) {
@@ -118,17 +124,17 @@ impl Model {
             }
         }
         let was_released = |id| self.released.contains(&(id, token.fence));
-        if ids.into_iter().all(was_released) { Ok(()) } else { Err(Name::LockLost) }
+        if ids.into_iter().all(was_released) { Ok(()) } else { Err(ErrorName::LockLost) }
     }
 
-    pub fn revoke(&mut self, id: &str, fence: i64, delay: Option<i64>, now: i64) -> Result<(), Name> {
+    pub fn revoke(&mut self, id: &str, fence: i64, delay: Option<i64>, now: i64) -> Result<(), ErrorName> {
         let next = self.fence + 1;
-        let lease = self.rows.get_mut(id).ok_or(Name::LockNotFound)?;
+        let lease = self.rows.get_mut(id).ok_or(ErrorName::LockNotFound)?;
         if lease.secret.is_none() && self.revoked.get(id) == Some(&(fence, delay)) {
             return Ok(());
         }
         if lease.fence != fence || lease.secret.is_none() {
-            return Err(Name::LockChanged);
+            return Err(ErrorName::LockChanged);
         }
         let grace = delay.unwrap_or(lease.grace.max(10_000));
         *lease = Lease { fence: next, secret: None, renew: now, expire: 0, grace, ..lease.clone() };
@@ -138,15 +144,15 @@ impl Model {
     }
 
     /// The fence that the entry of a withdrawal from ann's wallet carries.
-    pub fn withdraw(&mut self, tokens: &[Token], now: i64) -> Result<Option<i64>, Name> {
+    pub fn withdraw(&mut self, tokens: &[Token], now: i64) -> Result<Option<i64>, ErrorName> {
         if !tokens.iter().all(|token| self.holds_all(token)) {
-            return Err(Name::LockLost);
+            return Err(ErrorName::LockLost);
         }
         if let Some(own) = tokens.iter().find(|token| token.ids.iter().any(|id| id == "wallet/ann")) {
             return Ok(Some(own.fence));
         }
         match self.rows.get("wallet/ann") {
-            Some(lease) if !lease.is_stale(now) => return Err(Name::Locked),
+            Some(lease) if !lease.is_stale(now) => return Err(ErrorName::Locked),
             Some(_) => {
                 self.fence += 1;
                 self.rows.remove("wallet/ann");
