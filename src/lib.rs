@@ -53,13 +53,16 @@
 //! # }
 //! ```
 
+#[cfg(feature = "cli")]
 mod bench;
+#[cfg(feature = "cli")]
 mod cli;
 mod clock;
 mod command;
 mod error;
 mod http;
 mod id;
+#[cfg(feature = "cli")]
 mod lab;
 mod ledger;
 mod lock;
@@ -74,9 +77,11 @@ mod tx;
 /// library's interface: any of it may change with any version.
 #[doc(hidden)]
 pub mod internals {
+    #[cfg(feature = "cli")]
     pub mod bench {
         pub use crate::bench::*;
     }
+    #[cfg(feature = "cli")]
     pub mod cli {
         pub use crate::cli::*;
     }
@@ -95,6 +100,7 @@ pub mod internals {
     pub mod id {
         pub use crate::id::*;
     }
+    #[cfg(feature = "cli")]
     pub mod lab {
         pub use crate::lab::*;
     }

@@ -38,10 +38,9 @@ use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
-use connection::{connect, prepare_writer, readers};
+use connection::{ReaderFactory, connect, prepare_writer, readers};
 use export::Export;
 use private::create_private;
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use space::Space;
 use stats::Stats;
@@ -98,7 +97,7 @@ pub struct Store {
     path: PathBuf,
     clock: Clock,
     lease: LeaseClock,
-    readers: r2d2::Pool<SqliteConnectionManager>,
+    readers: r2d2::Pool<ReaderFactory>,
     writer: Writer,
     stats: Arc<Stats>,
     board: Arc<Board>,
