@@ -5,7 +5,7 @@ use crate::report::{Outcome, figure};
 use crate::run::{drive, ms, plan};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
-use cashbox::internals::bench::script::Batch;
+use cashbox::internals::bench::script::BatchWithdraw;
 
 const ITEMS: usize = 1_000;
 const CONNECTIONS: usize = 4;
@@ -16,7 +16,7 @@ pub fn batch(settings: &Settings) -> Got<Outcome> {
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, USERS)?;
     let by_admin: Vec<_> = wallets.iter().map(|wallet| server.of_admin(wallet)).collect();
-    let mut batches: Vec<Batch> = (0..CONNECTIONS).map(|_| Batch::new(&by_admin, ITEMS)).collect();
+    let mut batches: Vec<BatchWithdraw> = (0..CONNECTIONS).map(|_| BatchWithdraw::new(&by_admin, ITEMS)).collect();
     let run = drive(&server, &mut batches, plan(settings))?;
     let done = settled(&batches, &mut wallets);
     let (checked, wrong) = settle(server, &wallets, done)?;

@@ -4,9 +4,9 @@ use crate::report::{Outcome, figure};
 use crate::run::{drive, ms, plan};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
-use cashbox::internals::bench::client::Client;
+use cashbox::internals::bench::client::BenchClient;
 use cashbox::internals::bench::latencies::Latencies;
-use cashbox::internals::bench::pairs::{self, Held, Pairs, acquire, release};
+use cashbox::internals::bench::pairs::{self, HeldFlag, LockPairs, acquire, release};
 use cashbox::internals::bench::report::count;
 use cashbox::internals::bench::script::Work;
 use std::thread::{scope, sleep};
@@ -18,13 +18,13 @@ const ROUNDS: usize = 10;
 /// How often is looked whether all of them wait.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// Pairs of acquire and release, and hand-offs in a queue.
+/// LockPairs of acquire and release, and hand-offs in a queue.
 pub fn locks(settings: &Settings) -> Got<Outcome> {
     let folder = Folder::new()?;
     let server = Server::start(&folder)?;
     let caller = &server.site.caller;
-    let own = |number| Pairs::new(caller, &format!("own-{number}"), &Held::default());
-    let mut pairs: Vec<Pairs> = (0..CONNECTIONS).map(own).collect();
+    let own = |number| LockPairs::new(caller, &format!("own-{number}"), &HeldFlag::default());
+    let mut pairs: Vec<LockPairs> = (0..CONNECTIONS).map(own).collect();
     let run = drive(&server, &mut pairs, plan(settings))?;
     let done = pairs.iter().map(Work::done).sum();
     let mut wrong: Vec<_> = pairs.iter().filter_map(Work::wrong).map(str::to_owned).take(1).collect();
@@ -67,7 +67,7 @@ struct Lease {
 
 /// Holds the lock until all wait for it, lets go, and each who gets it lets go at once; the leases in the order in which
 /// they were granted.
-fn queue(server: &Server, client: &mut Client, target: &str) -> Got<Vec<Lease>> {
+fn queue(server: &Server, client: &mut BenchClient, target: &str) -> Got<Vec<Lease>> {
     let caller = &server.site.caller;
     let first = client.ask(&acquire(caller, target, 0))?;
     let (fence, let_go) = (first.number("fence").ok_or("a grant without a fence")?, release(caller, target, &first)?);

@@ -4,11 +4,11 @@ use crate::report::{Figure, Outcome, figure};
 use crate::run::{Run, drive, ms, plan};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
-use cashbox::internals::bench::client::Caller;
+use cashbox::internals::bench::client::BenchCaller;
 use cashbox::internals::bench::latencies::Latencies;
 use cashbox::internals::bench::report::count;
-use cashbox::internals::bench::script::{Look, Move, Work};
-use cashbox::internals::bench::wallet::{self, Wallet};
+use cashbox::internals::bench::script::{ReadBalance, MoveCents, Work};
+use cashbox::internals::bench::wallet::{self, BenchWallet};
 use std::sync::Barrier;
 use std::thread::scope;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 pub const USERS: usize = 100;
 
 /// Opens that many wallets, each with an access token of its user's.
-pub fn wallets(server: &Server, count: usize) -> Got<Vec<Wallet>> {
+pub fn wallets(server: &Server, count: usize) -> Got<Vec<BenchWallet>> {
     let mut client = server.client()?;
     let users = (0..count).map(|number| format!("user-{number:03}"));
     let mut wallets = wallet::open(&mut client, &server.site.caller, users)?;
@@ -28,7 +28,7 @@ pub fn wallets(server: &Server, count: usize) -> Got<Vec<Wallet>> {
 }
 
 /// A user, by an access token of the user's own.
-fn mint(server: &Server, user: &str) -> Got<Caller> {
+fn mint(server: &Server, user: &str) -> Got<BenchCaller> {
     let mut client = server.client()?;
     let mint = server.request("POST", "/v1/tokens", "", &format!(r#"{{"role":"user","user":"{user}"}}"#));
     let answer = client.ask(&mint)?;
@@ -37,21 +37,21 @@ fn mint(server: &Server, user: &str) -> Got<Caller> {
 }
 
 /// Notes what the wallets must hold after that work; how much it was.
-pub fn settled<W: Work>(works: &[W], wallets: &mut [Wallet]) -> u64 {
+pub fn settled<W: Work>(works: &[W], wallets: &mut [BenchWallet]) -> u64 {
     works.iter().for_each(|work| work.settle(wallets));
     works.iter().map(Work::done).sum()
 }
 
 /// The check at the end of every scenario that withdraws cents.
-pub fn settle(server: Server, wallets: &[Wallet], withdrawn: u64) -> Got<(String, Vec<String>)> {
+pub fn settle(server: Server, wallets: &[BenchWallet], withdrawn: u64) -> Got<(String, Vec<String>)> {
     let mut wrong = wallet::check(&mut server.client()?, wallets)?;
     wrong.extend(server.stop_and_audit()?);
     Ok((format!("{} yes, no other answer; balances as answered, lost updates 0; audit clean", count(withdrawn)), wrong))
 }
 
 /// Has every connection withdraw from its wallet, and notes what the balances must then be.
-pub fn drive_withdrawals(server: &Server, wallets: &mut [Wallet], settings: &Settings) -> Got<(Run, u64)> {
-    let of = |place| Move::withdraw(wallets, place % wallets.len(), settings.counted_keys);
+pub fn drive_withdrawals(server: &Server, wallets: &mut [BenchWallet], settings: &Settings) -> Got<(Run, u64)> {
+    let of = |place| MoveCents::withdraw(wallets, place % wallets.len(), settings.counted_keys);
     let mut scripts: Vec<_> = (0..usize::from(settings.connections)).map(of).collect();
     let run = drive(server, &mut scripts, plan(settings))?;
     Ok((run, settled(&scripts, wallets)))
@@ -119,7 +119,7 @@ pub fn tutorial(_: &Settings) -> Got<Outcome> {
         let (time, said_yes) = empty(&server, &caller)?;
         took.push(time);
         let mut client = server.client()?;
-        let left = wallet::check(&mut client, &[Wallet { user, caller: caller.clone(), expected: 0 }])?;
+        let left = wallet::check(&mut client, &[BenchWallet { user, caller: caller.clone(), expected: 0 }])?;
         let one_more = client.ask(&one_yuan(&caller, "one-more"))?.status;
         if (said_yes, one_more) != (CLIENTS * EACH, 402) {
             wrong.push(format!("{said_yes} yes, one more was answered {one_more}"));
@@ -139,7 +139,7 @@ pub fn tutorial(_: &Settings) -> Got<Outcome> {
 }
 
 /// The time from the instant they all connect to the last answer, and how many said yes.
-fn empty(server: &Server, caller: &Caller) -> Got<(Duration, usize)> {
+fn empty(server: &Server, caller: &BenchCaller) -> Got<(Duration, usize)> {
     let start = Barrier::new(CLIENTS + 1);
     let one_client = |number: usize| {
         let requests: Vec<_> = (0..EACH).map(|place| one_yuan(caller, &format!("{number}-{place}"))).collect();
@@ -165,7 +165,7 @@ fn empty(server: &Server, caller: &Caller) -> Got<(Duration, usize)> {
     })
 }
 
-fn one_yuan(caller: &Caller, key: &str) -> Vec<u8> {
+fn one_yuan(caller: &BenchCaller, key: &str) -> Vec<u8> {
     caller.request("PUT", "/wallet", &format!("Idempotency-Key: {key}\r\n"), r#"{"money":"1.00"}"#)
 }
 
@@ -174,8 +174,8 @@ pub fn read(settings: &Settings) -> Got<Outcome> {
     let folder = Folder::new()?;
     let server = Server::start(&folder)?;
     let wallets = wallets(&server, USERS)?;
-    let of = |place| Look::new(&wallets[place % USERS], "/wallet");
-    let mut looks: Vec<Look> = (0..usize::from(settings.connections)).map(of).collect();
+    let of = |place| ReadBalance::new(&wallets[place % USERS], "/wallet");
+    let mut looks: Vec<ReadBalance> = (0..usize::from(settings.connections)).map(of).collect();
     let run = drive(&server, &mut looks, plan(settings))?;
     let seen = looks.iter().map(Work::done).sum();
     let mut wrong: Vec<_> = looks.iter().filter_map(Work::wrong).map(str::to_owned).take(1).collect();

@@ -4,7 +4,7 @@ use crate::report::{Outcome, figure};
 use crate::run::ms;
 use crate::server::{Folder, Server};
 use crate::{Got, Settings, usage};
-use cashbox::internals::bench::client::{Caller, Client};
+use cashbox::internals::bench::client::{BenchCaller, BenchClient};
 use cashbox::internals::bench::latencies::Latencies;
 use cashbox::internals::bench::pairs::{acquire, release};
 use cashbox::internals::bench::report::count;
@@ -67,7 +67,7 @@ pub fn parked(_: &Settings) -> Got<Outcome> {
 }
 
 /// The times of some pairs on a lock that nobody else wants.
-fn pairs(caller: &Caller, client: &mut Client) -> Got<Latencies> {
+fn pairs(caller: &BenchCaller, client: &mut BenchClient) -> Got<Latencies> {
     let mut took = Vec::with_capacity(PAIRS);
     for _ in 0..PAIRS {
         let begun = Instant::now();

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-pub use cashbox::internals::bench::fleet::Plan;
+pub use cashbox::internals::bench::fleet::BenchPlan;
 
 /// How often the server's memory is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -31,7 +31,7 @@ pub struct Run {
 }
 
 /// Has a connection for each script ask until the time is over and every answer is in.
-pub fn drive<S: Script>(server: &Server, scripts: &mut [S], plan: Plan) -> Got<Run> {
+pub fn drive<S: Script>(server: &Server, scripts: &mut [S], plan: BenchPlan) -> Got<Run> {
     let never = AtomicBool::new(false);
     let (run, watched) = fleet::drive(server.site.address, scripts, plan, &never, || watch(server, plan))?;
     let (spent, memory) = watched?;
@@ -53,8 +53,8 @@ pub fn ms(latencies: &Latencies, per_mille: u64) -> f64 {
 }
 
 /// As the settings have it.
-pub fn plan(settings: &Settings) -> Plan {
-    Plan {
+pub fn plan(settings: &Settings) -> BenchPlan {
+    BenchPlan {
         warm_up: Duration::from_secs(settings.warm_up),
         measured: Duration::from_secs(settings.seconds),
         rate: None,
@@ -63,7 +63,7 @@ pub fn plan(settings: &Settings) -> Plan {
 }
 
 /// The processor time between the two ends of the window, and the most memory the server had.
-fn watch(server: &Server, plan: Plan) -> Got<(Spent, u64)> {
+fn watch(server: &Server, plan: BenchPlan) -> Got<(Spent, u64)> {
     sleep(plan.warm_up);
     let before = Spent::by_now(server.process())?;
     let mut memory = usage::memory(server.process())?;

@@ -1,9 +1,9 @@
 //! The program as it was built, on a file of its own in a folder of its own; and what of it is only looked at here.
 
 use crate::Got;
-use cashbox::internals::bench::client::Client;
-use cashbox::internals::bench::server::{Server as Child, clean_command};
-use cashbox::internals::bench::wallet::Wallet;
+use cashbox::internals::bench::client::BenchClient;
+use cashbox::internals::bench::server::{BenchServer as Child, clean_command};
+use cashbox::internals::bench::wallet::BenchWallet;
 use std::fs;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -68,12 +68,12 @@ impl Server {
     }
 
     /// The same wallet, worked with by the admin.
-    pub fn of_admin(&self, wallet: &Wallet) -> Wallet {
-        Wallet { caller: self.site.caller.clone(), ..wallet.clone() }
+    pub fn of_admin(&self, wallet: &BenchWallet) -> BenchWallet {
+        BenchWallet { caller: self.site.caller.clone(), ..wallet.clone() }
     }
 
     /// One of the server's own counters.
-    pub fn counter(&self, client: &mut Client, name: &str) -> Got<f64> {
+    pub fn counter(&self, client: &mut BenchClient, name: &str) -> Got<f64> {
         let answer = client.ask(&self.request("GET", "/metrics", "", ""))?;
         answer.must_be(200)?;
         let line = answer.body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));

@@ -3,11 +3,11 @@
 
 use crate::money::{settle, settled, wallets};
 use crate::report::{Outcome, figure};
-use crate::run::{Plan, drive, ms};
+use crate::run::{BenchPlan, drive, ms};
 use crate::server::{Folder, Server};
 use crate::{Got, Settings};
 use cashbox::internals::bench::latencies::Latencies;
-use cashbox::internals::bench::script::Move;
+use cashbox::internals::bench::script::MoveCents;
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ pub fn single(settings: &Settings) -> Got<Outcome> {
     let folder = Folder::new()?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, 1)?;
-    let mut script = [Move::withdraw(&wallets, 0, settings.counted_keys)];
+    let mut script = [MoveCents::withdraw(&wallets, 0, settings.counted_keys)];
     let mut alone = Alone::open(&folder.file("alone.db"))?;
-    let turn = Plan { warm_up: TURN / 5, measured: TURN, rate: None, drivers: 1 };
+    let turn = BenchPlan { warm_up: TURN / 5, measured: TURN, rate: None, drivers: 1 };
     let (mut with, mut without, mut median) = (Vec::new(), Vec::new(), Latencies::default());
     for _ in 0..settings.seconds.max(3) {
         let run = drive(&server, &mut script, turn)?;

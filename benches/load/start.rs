@@ -8,8 +8,8 @@ use crate::{Got, Settings, usage};
 use cashbox::internals::bench::fleet::Script;
 use cashbox::internals::bench::latencies::Latencies;
 use cashbox::internals::bench::report::count;
-use cashbox::internals::bench::script::Batch;
-use cashbox::internals::bench::wallet::Wallet;
+use cashbox::internals::bench::script::BatchWithdraw;
+use cashbox::internals::bench::wallet::BenchWallet;
 use std::thread::{scope, sleep};
 use std::time::Duration;
 
@@ -66,11 +66,11 @@ pub fn start(settings: &Settings) -> Got<Outcome> {
 }
 
 /// Withdraws at least `entries` cents in batches; how many it were.
-pub fn fill(server: &Server, wallets: &mut [Wallet], entries: u64) -> Got<u64> {
+pub fn fill(server: &Server, wallets: &mut [BenchWallet], entries: u64) -> Got<u64> {
     let each = entries.div_ceil(STEP * AT_ONCE);
     let by_admin: Vec<_> = wallets.iter().map(|wallet| server.of_admin(wallet)).collect();
     let send = || {
-        let (mut client, mut batch) = (server.client()?, Batch::new(&by_admin, STEP as usize));
+        let (mut client, mut batch) = (server.client()?, BatchWithdraw::new(&by_admin, STEP as usize));
         for _ in 0..each {
             let answer = client.ask(batch.next())?;
             batch.heard(&answer)?;

@@ -14,16 +14,16 @@ const BUFFER: usize = 8 * 1024;
 
 /// A server, and who we are there.
 #[derive(Clone, Debug)]
-pub struct Site {
+pub struct BenchTarget {
     /// Where it listens.
     pub address: SocketAddr,
     /// Who asks.
-    pub caller: Caller,
+    pub caller: BenchCaller,
 }
 
 /// Who asks, and under which name of the server.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct BenchCaller {
     host: String,
     path: String,
     token: Option<String>,
@@ -31,14 +31,14 @@ pub struct Caller {
 
 /// A keep-alive connection, one request at a time.
 #[derive(Debug)]
-pub struct Client {
+pub struct BenchClient {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// An answer, as it lies in the connection's buffer.
 #[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
+pub struct BenchResponse<'a> {
     /// The status.
     pub status: u16,
     /// Status line and headers.
@@ -49,29 +49,29 @@ pub struct Answer<'a> {
 
 /// The server said no where only a yes makes sense.
 #[derive(Debug)]
-pub struct Refused {
+pub struct UnexpectedStatus {
     /// The status.
     pub status: u16,
     /// The body.
     pub body: String,
 }
 
-impl Site {
+impl BenchTarget {
     /// Connects.
-    pub fn client(&self) -> io::Result<Client> {
-        Client::connect(self.address)
+    pub fn client(&self) -> io::Result<BenchClient> {
+        BenchClient::connect(self.address)
     }
 }
 
-impl Caller {
+impl BenchCaller {
     /// Who has that access token, or none, at the server of that name; `path` stands before every target.
-    pub fn new(host: &str, path: &str, token: Option<&str>) -> Caller {
-        Caller { host: host.to_owned(), path: path.to_owned(), token: token.map(str::to_owned) }
+    pub fn new(host: &str, path: &str, token: Option<&str>) -> BenchCaller {
+        BenchCaller { host: host.to_owned(), path: path.to_owned(), token: token.map(str::to_owned) }
     }
 
     /// Somebody else at the same server.
-    pub fn with_token(&self, token: &str) -> Caller {
-        Caller { token: Some(token.to_owned()), ..self.clone() }
+    pub fn with_token(&self, token: &str) -> BenchCaller {
+        BenchCaller { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// Renders a request. `headers` are whole lines, each with its line end.
@@ -90,13 +90,13 @@ impl Caller {
     }
 }
 
-impl Client {
+impl BenchClient {
     /// Connects.
-    pub fn connect(address: SocketAddr) -> io::Result<Client> {
+    pub fn connect(address: SocketAddr) -> io::Result<BenchClient> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIME)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Client { stream, buffer: vec![0; BUFFER] })
+        Ok(BenchClient { stream, buffer: vec![0; BUFFER] })
     }
 
     /// The socket, to be waited for.
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Reads the whole answer to the request that was sent last.
-    pub fn receive(&mut self) -> io::Result<Answer<'_>> {
+    pub fn receive(&mut self) -> io::Result<BenchResponse<'_>> {
         let (mut filled, mut looked_at) = (0, 0);
         let head = loop {
             filled += self.read_more(filled)?;
@@ -127,11 +127,11 @@ impl Client {
         while filled < end {
             filled += self.read_more(filled)?;
         }
-        Ok(Answer { status, head: text(&self.buffer[..head])?, body: text(&self.buffer[head..end])? })
+        Ok(BenchResponse { status, head: text(&self.buffer[..head])?, body: text(&self.buffer[head..end])? })
     }
 
     /// Sends and receives.
-    pub fn ask(&mut self, request: &[u8]) -> io::Result<Answer<'_>> {
+    pub fn ask(&mut self, request: &[u8]) -> io::Result<BenchResponse<'_>> {
         self.send(request)?;
         self.receive()
     }
@@ -150,7 +150,7 @@ impl Client {
     }
 }
 
-impl Answer<'_> {
+impl BenchResponse<'_> {
     /// The value of a string field: the first of that name, which in our answers is the outermost.
     pub fn field(&self, name: &str) -> Option<&str> {
         let (_, rest) = self.body.split_once(&format!("\"{name}\":\""))?;
@@ -173,17 +173,17 @@ impl Answer<'_> {
         if self.status == status {
             return Ok(());
         }
-        Err(io::Error::other(Refused { status: self.status, body: self.body.to_owned() }))
+        Err(io::Error::other(UnexpectedStatus { status: self.status, body: self.body.to_owned() }))
     }
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for UnexpectedStatus {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "an answer was {}: {}", self.status, self.body)
     }
 }
 
-impl std::error::Error for Refused {}
+impl std::error::Error for UnexpectedStatus {}
 
 fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     let mut lines = head.split("\r\n").filter_map(|line| line.split_once(':'));

@@ -8,7 +8,7 @@
 //! takes its turn: a request waits until its connection is free, is never skipped, and its latency counts from when it
 //! was due. So a server that stalls for a moment shows in all that were due meanwhile, and not in the few it had.
 
-use super::client::{Answer, Client};
+use super::client::{BenchResponse, BenchClient};
 use super::latencies::Latencies;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
@@ -36,7 +36,7 @@ pub trait Script: Send {
     fn next(&mut self) -> &[u8];
 
     /// How much the answer counts: 1 where the request was the unit, 0 where it only led to it.
-    fn heard(&mut self, answer: &Answer<'_>) -> io::Result<u64>;
+    fn heard(&mut self, answer: &BenchResponse<'_>) -> io::Result<u64>;
 
     /// What has to follow at once, even when the time is over: a release after its grant.
     fn follow_up(&mut self) -> Option<&[u8]> {
@@ -46,7 +46,7 @@ pub trait Script: Send {
 
 /// How long, how often, and with how many threads.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct BenchPlan {
     /// How long before anything counts.
     pub warm_up: Duration,
     /// How long is measured.
@@ -59,7 +59,7 @@ pub struct Plan {
 
 /// What was seen in the time that was measured.
 #[derive(Clone, Debug, Default)]
-pub struct Run {
+pub struct BenchRun {
     /// Units that were answered.
     pub units: u64,
     /// How long was measured: as planned, unless it was stopped.
@@ -71,7 +71,7 @@ pub struct Run {
     pub unsent: u64,
 }
 
-impl Run {
+impl BenchRun {
     /// Units a second; nothing if no time was measured.
     pub fn per_second(&self) -> Option<u64> {
         let rate = (u128::from(self.units) * 1_000_000).checked_div(self.measured.as_micros())?;
@@ -84,10 +84,10 @@ impl Run {
 pub fn drive<S: Script, W>(
     address: SocketAddr,
     scripts: &mut [S],
-    plan: Plan,
+    plan: BenchPlan,
     stop: &AtomicBool,
     watch: impl FnOnce() -> W,
-) -> io::Result<(Run, W)> {
+) -> io::Result<(BenchRun, W)> {
     let count = scripts.len();
     let each = count.div_ceil(plan.drivers.clamp(1, count.max(1))).max(1);
     let mut fleets = Vec::new();
@@ -97,7 +97,7 @@ pub fn drive<S: Script, W>(
     let broken = AtomicBool::new(false);
     let begun = Instant::now();
     let from = begun + plan.warm_up;
-    let day = Day { begun, from, until: from + plan.measured, rate: plan.rate, count: count as u64 };
+    let day = Schedule { begun, from, until: from + plan.measured, rate: plan.rate, count: count as u64 };
     let (runs, watched) = scope(|scope| {
         let drivers: Vec<_> = fleets
             .into_iter()
@@ -114,7 +114,7 @@ pub fn drive<S: Script, W>(
         let runs: Vec<_> = drivers.into_iter().map(|driver| driver.join().expect("a driver does not panic")).collect();
         (runs, watched)
     });
-    let mut all = Run::default();
+    let mut all = BenchRun::default();
     for run in runs {
         let run = run?;
         all.units += run.units;
@@ -125,16 +125,16 @@ pub fn drive<S: Script, W>(
     Ok((all, watched))
 }
 
-fn connect<S>(address: SocketAddr, scripts: &mut [S], first: usize) -> io::Result<Vec<Connection<'_, S>>> {
+fn connect<S>(address: SocketAddr, scripts: &mut [S], first: usize) -> io::Result<Vec<BenchConnection<'_, S>>> {
     let connection = |(place, script)| {
         let (number, since) = ((first + place) as u64, Instant::now());
-        Ok(Connection { client: Client::connect(address)?, script, number, since, asks: false })
+        Ok(BenchConnection { client: BenchClient::connect(address)?, script, number, since, asks: false })
     };
     scripts.iter_mut().enumerate().map(connection).collect()
 }
 
-struct Connection<'a, S> {
-    client: Client,
+struct BenchConnection<'a, S> {
+    client: BenchClient,
     script: &'a mut S,
     /// Of its next request among all of the run.
     number: u64,
@@ -146,7 +146,7 @@ struct Connection<'a, S> {
 
 /// When what is due, and when it counts.
 #[derive(Clone, Copy)]
-struct Day {
+struct Schedule {
     begun: Instant,
     from: Instant,
     until: Instant,
@@ -154,7 +154,7 @@ struct Day {
     count: u64,
 }
 
-impl Day {
+impl Schedule {
     /// When that request of the run is due, if there is a timetable.
     fn due(&self, number: u64) -> Option<Instant> {
         let rate = u64::from(self.rate?);
@@ -170,8 +170,8 @@ impl Day {
 /// A thread and its connections.
 struct Driver<'a, S> {
     address: SocketAddr,
-    fleet: Vec<Connection<'a, S>>,
-    day: Day,
+    fleet: Vec<BenchConnection<'a, S>>,
+    day: Schedule,
     stops: [&'a AtomicBool; 2],
     /// Connections that have an answer to come, or wait there for their timer.
     wakes: OwnedFd,
@@ -181,14 +181,14 @@ struct Driver<'a, S> {
     idle: BinaryHeap<Reverse<(Instant, usize)>>,
     on_their_way: usize,
     ended: Option<Instant>,
-    run: Run,
+    run: BenchRun,
 }
 
 impl<'a, S: Script> Driver<'a, S> {
     fn new(
         address: SocketAddr,
-        fleet: Vec<Connection<'a, S>>,
-        day: Day,
+        fleet: Vec<BenchConnection<'a, S>>,
+        day: Schedule,
         stops: [&'a AtomicBool; 2],
     ) -> io::Result<Driver<'a, S>> {
         let wakes = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -197,11 +197,11 @@ impl<'a, S: Script> Driver<'a, S> {
         for (place, connection) in fleet.iter().enumerate() {
             listen(&wakes, &connection.client, place)?;
         }
-        let (idle, run) = (BinaryHeap::new(), Run::default());
+        let (idle, run) = (BinaryHeap::new(), BenchRun::default());
         Ok(Driver { address, fleet, day, stops, wakes, timer, set_for: None, idle, on_their_way: 0, ended: None, run })
     }
 
-    fn run(mut self) -> io::Result<Run> {
+    fn run(mut self) -> io::Result<BenchRun> {
         for place in 0..self.fleet.len() {
             self.go_on(place, Instant::now())?;
         }
@@ -304,7 +304,7 @@ impl<'a, S: Script> Driver<'a, S> {
 
     /// A server may close a connection that has been idle for long.
     fn connect_again(&mut self, place: usize) -> io::Result<()> {
-        self.fleet[place].client = Client::connect(self.address)?;
+        self.fleet[place].client = BenchClient::connect(self.address)?;
         listen(&self.wakes, &self.fleet[place].client, place)
     }
 
@@ -316,7 +316,7 @@ impl<'a, S: Script> Driver<'a, S> {
     }
 
     /// What was seen, and of what was due and never sent how long it had waited.
-    fn sum(mut self) -> Run {
+    fn sum(mut self) -> BenchRun {
         let ended = self.ended.unwrap_or(self.day.until);
         for connection in &self.fleet {
             let numbers = (connection.number..).step_by(self.day.count as usize);
@@ -327,11 +327,11 @@ impl<'a, S: Script> Driver<'a, S> {
                 }
             }
         }
-        Run { measured: ended.saturating_duration_since(self.day.from), ..self.run }
+        BenchRun { measured: ended.saturating_duration_since(self.day.from), ..self.run }
     }
 }
 
-fn listen(wakes: &OwnedFd, client: &Client, place: usize) -> io::Result<()> {
+fn listen(wakes: &OwnedFd, client: &BenchClient, place: usize) -> io::Result<()> {
     Ok(epoll::add(wakes, client.stream(), epoll::EventData::new_u64(place as u64), epoll::EventFlags::IN)?)
 }
 

@@ -1,6 +1,6 @@
 //! A load generator, and then an auditor: a client of the public HTTP API like any other.
 //!
-//! - It asks nobody but the [`Site`] it is given, and there it touches nothing but the wallets and locks it has made for
+//! - It asks nobody but the [`BenchTarget`] it is given, and there it touches nothing but the wallets and locks it has made for
 //!   the run, named `bench-…`. It leaves the wallets empty.
 //! - A figure without a check means nothing: each wallet must hold what the answers said, down to the cent, or there is
 //!   no figure.
@@ -22,20 +22,20 @@ pub mod script;
 pub mod server;
 pub mod wallet;
 
-pub use client::{Caller, Refused, Site};
+pub use client::{BenchCaller, UnexpectedStatus, BenchTarget};
 
 use crate::secret;
-use fleet::{Plan, Run, Script, drive};
-use pairs::{Held, Pairs};
+use fleet::{BenchPlan, BenchRun, Script, drive};
+use pairs::{HeldFlag, LockPairs};
 use report::count;
-use script::{Batch, Look, Move, Work};
+use script::{BatchWithdraw, ReadBalance, MoveCents, Work};
 use std::io;
 use std::sync::atomic::AtomicBool;
-use wallet::Wallet;
+use wallet::BenchWallet;
 
 /// What is asked again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Op {
+pub enum BenchOp {
     /// A cent out of a wallet
     Withdraw,
     /// A cent into a wallet
@@ -52,38 +52,38 @@ pub enum Op {
     Lock,
 }
 
-impl Op {
+impl BenchOp {
     /// As it is given on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Op::Withdraw => "withdraw",
-            Op::Recharge => "recharge",
-            Op::Pay => "pay",
-            Op::Transfer => "transfer",
-            Op::Balance => "balance",
-            Op::Batch => "batch",
-            Op::Lock => "lock",
+            BenchOp::Withdraw => "withdraw",
+            BenchOp::Recharge => "recharge",
+            BenchOp::Pay => "pay",
+            BenchOp::Transfer => "transfer",
+            BenchOp::Balance => "balance",
+            BenchOp::Batch => "batch",
+            BenchOp::Lock => "lock",
         }
     }
 
     /// What is counted.
     pub fn units(self) -> &'static str {
         match self {
-            Op::Withdraw | Op::Batch => "withdrawals",
-            Op::Recharge => "recharges",
-            Op::Pay => "payments",
-            Op::Transfer => "transfers",
-            Op::Balance => "balances",
-            Op::Lock => "pairs of acquire and release",
+            BenchOp::Withdraw | BenchOp::Batch => "withdrawals",
+            BenchOp::Recharge => "recharges",
+            BenchOp::Pay => "payments",
+            BenchOp::Transfer => "transfers",
+            BenchOp::Balance => "balances",
+            BenchOp::Lock => "pairs of acquire and release",
         }
     }
 }
 
 /// What a run is to be.
 #[derive(Clone, Copy, Debug)]
-pub struct Wanted {
+pub struct BenchOptions {
     /// What is asked.
-    pub op: Op,
+    pub op: BenchOp,
     /// By how many connections.
     pub connections: usize,
     /// On how many wallets, or locks.
@@ -91,16 +91,16 @@ pub struct Wanted {
     /// Items of a batch.
     pub items: usize,
     /// How long, and how often.
-    pub plan: Plan,
+    pub plan: BenchPlan,
 }
 
 /// What a run brought.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct BenchOutcome {
     /// What it was to be.
-    pub wanted: Wanted,
+    pub wanted: BenchOptions,
     /// What was measured.
-    pub run: Run,
+    pub run: BenchRun,
     /// What was checked and holds, in words.
     pub checked: String,
     /// Why the figures do not count; empty if they do.
@@ -110,15 +110,15 @@ pub struct Outcome {
 /// Makes what is worked on, works until the time is over or `stop` is set, and checks what is left.
 ///
 /// # Errors
-/// If the server cannot be reached, or says no ([`Refused`], inside) where only a yes makes sense.
-pub fn run(site: &Site, wanted: Wanted, stop: &AtomicBool) -> io::Result<Outcome> {
+/// If the server cannot be reached, or says no ([`UnexpectedStatus`], inside) where only a yes makes sense.
+pub fn run(site: &BenchTarget, wanted: BenchOptions, stop: &AtomicBool) -> io::Result<BenchOutcome> {
     let mut client = site.client()?;
     let prefix = format!("bench-{}-", secret::random_hex::<4>());
     let names = (0..wanted.wallets).map(|number| format!("{prefix}{number}"));
-    let (mut wallets, mut works) = if wanted.op == Op::Lock {
-        let locks: Vec<_> = names.map(|name| (name, Held::default())).collect();
+    let (mut wallets, mut works) = if wanted.op == BenchOp::Lock {
+        let locks: Vec<_> = names.map(|name| (name, HeldFlag::default())).collect();
         let of = |place: usize| &locks[place % locks.len()];
-        let pairs = |place| Box::new(Pairs::new(&site.caller, &of(place).0, &of(place).1)) as Box<dyn Work>;
+        let pairs = |place| Box::new(LockPairs::new(&site.caller, &of(place).0, &of(place).1)) as Box<dyn Work>;
         (Vec::new(), (0..wanted.connections).map(pairs).collect())
     } else {
         let wallets = wallet::open(&mut client, &site.caller, names)?;
@@ -129,7 +129,7 @@ pub fn run(site: &Site, wanted: Wanted, stop: &AtomicBool) -> io::Result<Outcome
     works.iter().for_each(|work| work.settle(&mut wallets));
     let mut wrong: Vec<_> = works.iter().filter_map(|work| work.wrong().map(str::to_owned)).take(1).collect();
     let mut client = site.client()?; // the first may have been idle for too long
-    if wanted.op == Op::Lock {
+    if wanted.op == BenchOp::Lock {
         wrong.extend(pairs::check(&mut client, &site.caller, &prefix)?);
     } else {
         wrong.extend(wallet::check(&mut client, &wallets)?);
@@ -138,27 +138,27 @@ pub fn run(site: &Site, wanted: Wanted, stop: &AtomicBool) -> io::Result<Outcome
         wallet::empty(&mut client, &wallets)?; // what is wrong stays to be looked at
     }
     let done = works.iter().map(|work| work.done()).sum();
-    Ok(Outcome { wanted, run, checked: checked(wanted.op, done), wrong })
+    Ok(BenchOutcome { wanted, run, checked: checked(wanted.op, done), wrong })
 }
 
-fn work(wallets: &[Wallet], connection: usize, wanted: &Wanted) -> Box<dyn Work> {
+fn work(wallets: &[BenchWallet], connection: usize, wanted: &BenchOptions) -> Box<dyn Work> {
     let place = connection % wallets.len();
     match wanted.op {
-        Op::Withdraw => Box::new(Move::withdraw(wallets, place, false)),
-        Op::Recharge => Box::new(Move::recharge(wallets, place)),
-        Op::Pay => Box::new(Move::pay(wallets, place)),
-        Op::Transfer => Box::new(Move::transfer(wallets, place)),
-        Op::Balance => Box::new(Look::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user))),
-        Op::Batch => Box::new(Batch::new(wallets, wanted.items)),
-        Op::Lock => unreachable!("locks are no wallets"),
+        BenchOp::Withdraw => Box::new(MoveCents::withdraw(wallets, place, false)),
+        BenchOp::Recharge => Box::new(MoveCents::recharge(wallets, place)),
+        BenchOp::Pay => Box::new(MoveCents::pay(wallets, place)),
+        BenchOp::Transfer => Box::new(MoveCents::transfer(wallets, place)),
+        BenchOp::Balance => Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user))),
+        BenchOp::Batch => Box::new(BatchWithdraw::new(wallets, wanted.items)),
+        BenchOp::Lock => unreachable!("locks are no wallets"),
     }
 }
 
-fn checked(op: Op, done: u64) -> String {
+fn checked(op: BenchOp, done: u64) -> String {
     let done = count(done);
     match op {
-        Op::Lock => format!("{done} pairs: never two holders, fences grow, nothing left behind"),
-        Op::Balance => format!("{done} answers, each with the right balance"),
+        BenchOp::Lock => format!("{done} pairs: never two holders, fences grow, nothing left behind"),
+        BenchOp::Balance => format!("{done} answers, each with the right balance"),
         _ => format!("{done} yes, no other answer; balances as answered, lost updates 0"),
     }
 }
@@ -168,7 +168,7 @@ impl Script for Box<dyn Work> {
         (**self).next()
     }
 
-    fn heard(&mut self, answer: &client::Answer<'_>) -> io::Result<u64> {
+    fn heard(&mut self, answer: &client::BenchResponse<'_>) -> io::Result<u64> {
         (**self).heard(answer)
     }
 

@@ -1,7 +1,7 @@
 //! What a run brought, for people and for programs. If anything is wrong, WRONG stands where the figures would.
 
-use super::Outcome;
-use super::fleet::Plan;
+use super::BenchOutcome;
+use super::fleet::BenchPlan;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ const BAR: u64 = 40;
 
 /// What the audit said.
 #[derive(Clone, Debug)]
-pub enum Audit {
+pub enum BenchAudit {
     /// Nothing is wrong.
     Clean,
     /// It found this.
@@ -23,27 +23,27 @@ pub enum Audit {
 
 /// A run and the audit after it.
 #[derive(Debug)]
-pub struct Report {
+pub struct BenchReport {
     /// The run.
-    pub outcome: Outcome,
+    pub outcome: BenchOutcome,
     /// The audit.
-    pub audit: Audit,
+    pub audit: BenchAudit,
     /// What makes the figures mean less than they seem to.
     pub note: Option<String>,
 }
 
-impl Report {
+impl BenchReport {
     /// Why the figures do not count; empty if they do.
     pub fn wrong(&self) -> Vec<&str> {
-        let found: &[String] = if let Audit::Found(found) = &self.audit { found } else { &[] };
+        let found: &[String] = if let BenchAudit::Found(found) = &self.audit { found } else { &[] };
         self.outcome.wrong.iter().chain(found).map(String::as_str).collect()
     }
 
     fn audit(&self) -> &str {
         match &self.audit {
-            Audit::Clean => "audit clean",
-            Audit::Found(_) => "audit not clean",
-            Audit::NotAsked(why) => why,
+            BenchAudit::Clean => "audit clean",
+            BenchAudit::Found(_) => "audit not clean",
+            BenchAudit::NotAsked(why) => why,
         }
     }
 
@@ -85,11 +85,11 @@ impl Report {
 
     fn head(&self) -> String {
         let wanted = &self.outcome.wanted;
-        let Plan { warm_up, measured, rate, .. } = wanted.plan;
+        let BenchPlan { warm_up, measured, rate, .. } = wanted.plan;
         let pace = rate.map_or(String::new(), |rate| format!(", {} due a second", count(rate.into())));
         let items =
-            if wanted.op == super::Op::Batch { format!(" of {}", count(wanted.items as u64)) } else { String::new() };
-        let things = if wanted.op == super::Op::Lock { "lock" } else { "wallet" };
+            if wanted.op == super::BenchOp::Batch { format!(" of {}", count(wanted.items as u64)) } else { String::new() };
+        let things = if wanted.op == super::BenchOp::Lock { "lock" } else { "wallet" };
         format!(
             "{}{items}, {}, {}{pace}; {} after {} of warm-up",
             wanted.op.name(),

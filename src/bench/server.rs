@@ -1,6 +1,6 @@
 //! The program itself, as it is shipped, on a file of its own; and what of it is checked from outside.
 
-use super::client::{Caller, Client, Site};
+use super::client::{BenchCaller, BenchClient, BenchTarget};
 use crate::token;
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Write};
@@ -11,21 +11,21 @@ use std::time::{Duration, Instant};
 
 /// A running server, which stops when this process ends, however it ends.
 #[derive(Debug)]
-pub struct Server {
+pub struct BenchServer {
     program: PathBuf,
     child: Child,
     /// It stops when this ends; waiting for the child would end what is still the child's.
     _input: ChildStdin,
     db: PathBuf,
     /// Where it listens, and its admin.
-    pub site: Site,
+    pub site: BenchTarget,
     /// From starting the process to its `listening on`.
     pub started_in: Duration,
 }
 
-impl Server {
+impl BenchServer {
     /// Starts `program serve` on the file, on a free port of this machine alone, with more options.
-    pub fn start(program: &Path, db: &Path, options: &[&str]) -> io::Result<Server> {
+    pub fn start(program: &Path, db: &Path, options: &[&str]) -> io::Result<BenchServer> {
         let mut command = clean_command(program);
         command.args(["serve", "--listen", "127.0.0.1:0", "--while-input", "--token-file", "-", "--db"]).arg(db);
         // A group of its own: Ctrl-C is for who measures, who then stops the server when the last answer is in.
@@ -43,12 +43,12 @@ impl Server {
             let _ = child.kill(); // it may have ended
             return Err(io::Error::other(format!("the server did not start, it said {line:?} and {}", child.wait()?)));
         };
-        let site = Site { address, caller: Caller::new(&address.to_string(), "", Some(&admin)) };
-        Ok(Server { program: program.to_owned(), child, _input: input, db: db.to_owned(), site, started_in })
+        let site = BenchTarget { address, caller: BenchCaller::new(&address.to_string(), "", Some(&admin)) };
+        Ok(BenchServer { program: program.to_owned(), child, _input: input, db: db.to_owned(), site, started_in })
     }
 
     /// A client, for what is not measured.
-    pub fn client(&self) -> io::Result<Client> {
+    pub fn client(&self) -> io::Result<BenchClient> {
         self.site.client()
     }
 
@@ -78,7 +78,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for BenchServer {
     /// Where a run broke off. A server that was stopped is gone already, and this says nothing to it.
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -1,6 +1,6 @@
 //! The wallets a run works on: made by it, used by nobody else, and held against what the answers said.
 
-use super::client::{Answer, Caller, Client, Refused};
+use super::client::{BenchResponse, BenchCaller, BenchClient, UnexpectedStatus};
 use crate::money::Balance;
 use serde_json::{Value, json};
 use std::io;
@@ -14,16 +14,16 @@ const NAMED: usize = 3;
 
 /// A wallet with money in it, who works with it, and what its balance must be.
 #[derive(Clone, Debug)]
-pub struct Wallet {
+pub struct BenchWallet {
     /// Whose it is.
     pub user: String,
     /// Who asks.
-    pub caller: Caller,
+    pub caller: BenchCaller,
     /// What it must hold by now, in cents.
     pub expected: i64,
 }
 
-impl Wallet {
+impl BenchWallet {
     /// What it must hold, as an answer says it.
     pub fn expected_text(&self) -> String {
         Balance::from_cents(self.expected).to_string()
@@ -35,21 +35,21 @@ impl Wallet {
 }
 
 /// Makes full wallets of those names.
-pub fn open(client: &mut Client, caller: &Caller, users: impl Iterator<Item = String>) -> io::Result<Vec<Wallet>> {
-    let wallets: Vec<_> = users.map(|user| Wallet { user, caller: caller.clone(), expected: FULL }).collect();
+pub fn open(client: &mut BenchClient, caller: &BenchCaller, users: impl Iterator<Item = String>) -> io::Result<Vec<BenchWallet>> {
+    let wallets: Vec<_> = users.map(|user| BenchWallet { user, caller: caller.clone(), expected: FULL }).collect();
     move_all(client, "recharge", &wallets)?;
     Ok(wallets)
 }
 
 /// Takes out what must still be in them.
-pub fn empty(client: &mut Client, wallets: &[Wallet]) -> io::Result<()> {
+pub fn empty(client: &mut BenchClient, wallets: &[BenchWallet]) -> io::Result<()> {
     move_all(client, "withdraw", wallets)
 }
 
 /// Moves what each must hold.
-fn move_all(client: &mut Client, op: &str, wallets: &[Wallet]) -> io::Result<()> {
+fn move_all(client: &mut BenchClient, op: &str, wallets: &[BenchWallet]) -> io::Result<()> {
     for share in wallets.chunks(ITEMS) {
-        let item = |wallet: &Wallet| json!({ "op": op, "user": wallet.user, "amount": wallet.expected_text() });
+        let item = |wallet: &BenchWallet| json!({ "op": op, "user": wallet.user, "amount": wallet.expected_text() });
         let items: Vec<_> = share.iter().map(item).collect();
         let request = share[0].caller.request("POST", "/v1/batch", "", &Value::from(items).to_string());
         all_done(&client.ask(&request)?, share.len())?;
@@ -58,7 +58,7 @@ fn move_all(client: &mut Client, op: &str, wallets: &[Wallet]) -> io::Result<()>
 }
 
 /// Refuses the answer to a batch of which not all was done.
-pub fn all_done(answer: &Answer<'_>, items: usize) -> io::Result<()> {
+pub fn all_done(answer: &BenchResponse<'_>, items: usize) -> io::Result<()> {
     answer.must_be(200)?;
     let yes = answer.body.matches(r#""code":200"#).count().saturating_sub(1); // the batch's own
     if yes == items {
@@ -69,11 +69,11 @@ pub fn all_done(answer: &Answer<'_>, items: usize) -> io::Result<()> {
     let results = body["results"].as_array().into_iter().flatten();
     let no = results.map(|result| (code(result), result)).find(|(code, _)| *code != 200);
     let (status, body) = no.map_or((200, answer.body.to_owned()), |(code, result)| (code, result.to_string()));
-    Err(io::Error::other(Refused { status, body }))
+    Err(io::Error::other(UnexpectedStatus { status, body }))
 }
 
 /// Looks at each of them. What is wrong, in words.
-pub fn check(client: &mut Client, wallets: &[Wallet]) -> io::Result<Vec<String>> {
+pub fn check(client: &mut BenchClient, wallets: &[BenchWallet]) -> io::Result<Vec<String>> {
     let mut wrong = Vec::new();
     for wallet in wallets {
         let answer = client.ask(&wallet.look())?;

@@ -6,10 +6,10 @@ use super::exit::{Exit, Trouble};
 use super::memory::{Folder, is_in_memory};
 use super::serve::stop_signal;
 use super::{Common, input, show, verify};
-use crate::bench::fleet::Plan;
-use crate::bench::report::{Audit, Report};
-use crate::bench::server::Server;
-use crate::bench::{self, Caller, Op, Outcome, Refused, Site, Wanted};
+use crate::bench::fleet::BenchPlan;
+use crate::bench::report::{BenchAudit, BenchReport};
+use crate::bench::server::BenchServer;
+use crate::bench::{self, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchTarget, UnexpectedStatus};
 use crate::http::wire::raise_descriptor_limit;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -24,7 +24,7 @@ use std::time::Duration;
 pub struct Bench {
     /// What to ask for, again and again
     #[arg(long, value_enum, default_value = "withdraw")]
-    op: Op,
+    op: BenchOp,
     /// Connections, each with one request on its way [default: 100; batch: 4; lock: 64]
     #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     connections: Option<usize>,
@@ -79,25 +79,25 @@ impl Bench {
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }
 
-    fn wanted(&self) -> Result<Wanted, Trouble> {
+    fn wanted(&self) -> Result<BenchOptions, Trouble> {
         let connections = self.connections.unwrap_or(match self.op {
-            Op::Batch => 4,
-            Op::Lock => 64,
+            BenchOp::Batch => 4,
+            BenchOp::Lock => 64,
             _ => 100,
         });
-        let wallets = self.wallets.unwrap_or(if self.op == Op::Lock { connections } else { 100 });
-        if self.op == Op::Transfer && wallets < 2 {
+        let wallets = self.wallets.unwrap_or(if self.op == BenchOp::Lock { connections } else { 100 });
+        if self.op == BenchOp::Transfer && wallets < 2 {
             return Err(Trouble::usage("a transfer needs two wallets"));
         }
         let span = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         let plan =
-            Plan { warm_up: span(self.warm_up), measured: span(self.duration), rate: self.rate, drivers: DRIVERS };
-        Ok(Wanted { op: self.op, connections, wallets, items: self.items, plan })
+            BenchPlan { warm_up: span(self.warm_up), measured: span(self.duration), rate: self.rate, drivers: DRIVERS };
+        Ok(BenchOptions { op: self.op, connections, wallets, items: self.items, plan })
     }
 }
 
 /// At the server behind the door, and nowhere else.
-fn elsewhere(door: &Door, wanted: Wanted, stop: &AtomicBool) -> Result<Report, Trouble> {
+fn elsewhere(door: &Door, wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Trouble> {
     let (url, token) = door.url().expect("bench never opens a file");
     let site = site(url, token)?;
     let healthy = door.answer(&Call::get(&["healthz"]))?; // says best what is no server, or no cashbox
@@ -106,11 +106,11 @@ fn elsewhere(door: &Door, wanted: Wanted, stop: &AtomicBool) -> Result<Report, T
     }
     let outcome = bench::run(&site, wanted, stop).map_err(|error| trouble(url, &error))?;
     let audit = audit_at(door)?;
-    Ok(Report { outcome, audit, note: None })
+    Ok(BenchReport { outcome, audit, note: None })
 }
 
 /// Where a URL leads to.
-fn site(url: &str, token: Option<&str>) -> Result<Site, Trouble> {
+fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, Trouble> {
     let unsendable = || Trouble::usage(format!("{url} is no address of a server: http://HOST:PORT"));
     let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable())?;
     let authority = uri.authority().ok_or_else(unsendable)?;
@@ -124,41 +124,41 @@ fn site(url: &str, token: Option<&str>) -> Result<Site, Trouble> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let address = (host, authority.port_u16().unwrap_or(80)).to_socket_addrs().ok().and_then(|mut found| found.next());
     let address = address.ok_or_else(|| Trouble::unreachable(format!("cannot reach {url}: nobody knows {host}")))?;
-    Ok(Site { address, caller: Caller::new(authority.as_str(), uri.path().trim_end_matches('/'), token) })
+    Ok(BenchTarget { address, caller: BenchCaller::new(authority.as_str(), uri.path().trim_end_matches('/'), token) })
 }
 
 /// The audit of a server, if this token may ask for it.
-fn audit_at(door: &Door) -> Result<Audit, Trouble> {
+fn audit_at(door: &Door) -> Result<BenchAudit, Trouble> {
     let Answer { status, body } = door.answer(&verify::call(None))?;
     let found =
         || body["findings"].as_array().into_iter().flatten().map(|found| show::text(&found["finding"])).collect();
     match status {
-        200 if body["ok"] == true => Ok(Audit::Clean),
-        200 => Ok(Audit::Found(found())),
-        403 => Ok(Audit::NotAsked("audit not asked: this token may not".to_owned())),
+        200 if body["ok"] == true => Ok(BenchAudit::Clean),
+        200 => Ok(BenchAudit::Found(found())),
+        403 => Ok(BenchAudit::NotAsked("audit not asked: this token may not".to_owned())),
         _ => Err(Trouble { exit: Exit::of(status, &body), sentence: format!("no audit: {}", show::problem(&body)) }),
     }
 }
 
 /// On a server that is started for it, on a file that goes with it.
-fn on_its_own(wanted: Wanted, stop: &AtomicBool) -> Result<Report, Trouble> {
+fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Trouble> {
     let failed = |error: io::Error| trouble("the server that bench started", &error);
     let folder = Folder::for_bench().map_err(|error| Trouble::unreachable(format!("no place for a file: {error}")))?;
     let program = std::env::current_exe().map_err(failed)?;
     let (parked, room) = ((wanted.connections + BESIDE).to_string(), (wanted.connections + 2 * BESIDE).to_string());
     let options = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
-    let server = Server::start(&program, &folder.database(), &options).map_err(failed)?;
-    let outcome: Outcome = bench::run(&server.site, wanted, stop).map_err(failed)?;
+    let server = BenchServer::start(&program, &folder.database(), &options).map_err(failed)?;
+    let outcome: BenchOutcome = bench::run(&server.site, wanted, stop).map_err(failed)?;
     let found = server.stop_and_audit().map_err(failed)?;
-    let audit = if found.is_empty() { Audit::Clean } else { Audit::Found(found) };
+    let audit = if found.is_empty() { BenchAudit::Clean } else { BenchAudit::Found(found) };
     let in_memory =
         "the file was in memory, where a commit costs nothing: name a folder on a disk with TMPDIR".to_owned();
-    Ok(Report { outcome, audit, note: is_in_memory(folder.path()).then_some(in_memory) })
+    Ok(BenchReport { outcome, audit, note: is_in_memory(folder.path()).then_some(in_memory) })
 }
 
 /// Why there are no figures.
 fn trouble(whom: &str, error: &io::Error) -> Trouble {
-    let Some(Refused { status, body }) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
+    let Some(UnexpectedStatus { status, body }) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
         return Trouble::unreachable(format!("no figures from {whom}: {error}"));
     };
     let body: Value = serde_json::from_str(body).unwrap_or_default();

@@ -13,7 +13,7 @@ mod exit;
 mod export;
 mod input;
 mod lab;
-mod lock;
+mod lock_run;
 mod look;
 mod memory;
 mod money;
@@ -123,7 +123,7 @@ enum Verb {
     Token(admin::Token),
     /// Locks: hold one while a command runs, or by hand
     #[command(subcommand)]
-    Lock(lock::Lock),
+    Lock(lock_run::LockCommand),
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify(verify::Verify),
     /// Copy the file, also while it is served: one moment of it, checked and on disk
@@ -137,7 +137,7 @@ enum Verb {
     /// Ask the file a question in SQL that changes nothing
     Sql(sql::Sql),
     /// Try ways to guard a balance side by side, ours and others, and see which lose money
-    Lab(lab::Lab),
+    Lab(lab::LabArgs),
     /// Measure a server under load, one of its own or the one at --url, and audit it; exit code 4 if a cent is missing
     Bench(bench::Bench),
 }

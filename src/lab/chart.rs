@@ -1,7 +1,7 @@
 //! The lab as a picture, in SVG written by hand: a bar of time per guard, struck out where the money is wrong.
 
-use super::figures::{Figures, Row, Verdict};
-use super::{Kind, Plan};
+use super::figures::{Figures, TrialRow, LabVerdict};
+use super::{StrategyKind, LabPlan};
 use std::fmt::Write;
 
 const WIDTH: u64 = 960;
@@ -22,7 +22,7 @@ const STYLE: &str = "text { font: 14px system-ui, 'DejaVu Sans', sans-serif; fil
     .none { font-style: italic; fill: #777 }";
 
 /// The whole picture.
-pub fn svg(plan: &Plan, rows: &[Row]) -> String {
+pub fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
     let longest =
         rows.iter().filter_map(|row| row.figures.as_ref().ok()).map(Figures::wall_us).max().unwrap_or(1).max(1);
     let mut body = String::new();
@@ -56,12 +56,12 @@ pub fn svg(plan: &Plan, rows: &[Row]) -> String {
     )
 }
 
-fn subtitle(plan: &Plan) -> String {
-    let Plan { clients, requests, work, .. } = plan;
+fn subtitle(plan: &LabPlan) -> String {
+    let LabPlan { clients, requests, work, .. } = plan;
     format!("{clients} clients, {requests} withdrawals from one wallet, {} ms of work each", work.as_millis())
 }
 
-fn part_title(plan: &Plan, stalled: bool) -> String {
+fn part_title(plan: &LabPlan, stalled: bool) -> String {
     if stalled {
         let (stall, expire) = (plan.stall().as_millis(), plan.expire.as_millis());
         format!("One holder frozen for {stall} ms, its lease being {expire} ms")
@@ -70,17 +70,17 @@ fn part_title(plan: &Plan, stalled: bool) -> String {
     }
 }
 
-fn draw(out: &mut String, y: u64, row: &Row, longest: u64) {
+fn draw(out: &mut String, y: u64, row: &TrialRow, longest: u64) {
     let baseline = y + BASELINE;
     text(out, LEFT, baseline, "", row.kind.name());
     let Ok(figures) = &row.figures else {
         return text(out, BARS, baseline, "none", &said(row));
     };
     let width = (figures.wall_us() * BAR_MAX / longest).max(2);
-    let wrong = row.verdict() == Verdict::Wrong;
+    let wrong = row.verdict() == LabVerdict::Wrong;
     let class = match row.kind {
         _ if wrong => "wrong",
-        Kind::Lease | Kind::Plain | Kind::PlainHttp => "ours",
+        StrategyKind::Lease | StrategyKind::Plain | StrategyKind::PlainHttp => "ours",
         _ => "right",
     };
     let _ = writeln!(out, r#"<rect class="{class}" x="{BARS}" y="{y}" width="{width}" height="{BAR_HEIGHT}" rx="2"/>"#);
@@ -92,10 +92,10 @@ fn draw(out: &mut String, y: u64, row: &Row, longest: u64) {
 }
 
 /// What stands beside a bar.
-fn said(row: &Row) -> String {
+fn said(row: &TrialRow) -> String {
     match &row.figures {
         Err(why) => format!("not run: {}", why.chars().take(REASON_CHARS_MAX).collect::<String>()),
-        Ok(figures) if row.verdict() == Verdict::Wrong => {
+        Ok(figures) if row.verdict() == LabVerdict::Wrong => {
             format!("WRONG: {} of {} lost", figures.lost_updates(), figures.yes())
         }
         Ok(figures) => {
@@ -106,7 +106,7 @@ fn said(row: &Row) -> String {
 }
 
 /// The picture for those who do not see it.
-fn in_words(plan: &Plan, rows: &[Row]) -> String {
+fn in_words(plan: &LabPlan, rows: &[TrialRow]) -> String {
     let mut words = subtitle(plan);
     for row in rows {
         let stalled = if row.stalled { ", one holder frozen" } else { "" };
@@ -144,8 +144,8 @@ mod tests {
     fn what_others_say_is_text_and_never_a_tag() {
         let none = Duration::ZERO;
         let (expire, grace, redis) = (none, none, Err(String::new()));
-        let plan = Plan { clients: 1, requests: 1, work: none, retry: none, expire, grace, seed: 1, redis };
-        let row = Row { kind: Kind::Redis, stalled: true, figures: Err("<b> & \"\u{1}".to_owned()) };
+        let plan = LabPlan { clients: 1, requests: 1, work: none, retry: none, expire, grace, seed: 1, redis };
+        let row = TrialRow { kind: StrategyKind::Redis, stalled: true, figures: Err("<b> & \"\u{1}".to_owned()) };
         let picture = svg(&plan, &[row]);
         assert!(picture.contains("not run: &lt;b&gt; &amp; &quot; </text>"), "{picture}");
     }

@@ -9,7 +9,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Who asks for what.
 #[derive(Clone, Copy)]
-pub(super) struct Load<'a> {
+pub(super) struct LabLoad<'a> {
     pub clients: u32,
     pub requests: u32,
     pub work: Duration,
@@ -21,16 +21,16 @@ pub(super) struct Load<'a> {
 }
 
 /// What the clients of one run share.
-pub(super) struct Run<'a> {
-    load: &'a Load<'a>,
+pub(super) struct LabRun<'a> {
+    load: &'a LabLoad<'a>,
     taken: AtomicU64,
     done: AtomicU64,
     stalled: AtomicBool,
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn new(load: &'a Load<'a>) -> Run<'a> {
-        Run { load, taken: AtomicU64::new(0), done: AtomicU64::new(0), stalled: AtomicBool::new(false) }
+impl<'a> LabRun<'a> {
+    pub(super) fn new(load: &'a LabLoad<'a>) -> LabRun<'a> {
+        LabRun { load, taken: AtomicU64::new(0), done: AtomicU64::new(0), stalled: AtomicBool::new(false) }
     }
 
     /// Leaves nothing to do.
@@ -66,16 +66,16 @@ impl<'a> Run<'a> {
 }
 
 /// Somebody who withdraws again and again.
-pub struct Client<'a> {
+pub struct LabClient<'a> {
     /// Its number, from 0 on.
     pub number: usize,
     dice: u64,
-    run: &'a Run<'a>,
+    run: &'a LabRun<'a>,
 }
 
-impl<'a> Client<'a> {
-    pub(super) fn new(number: usize, seed: u64, run: &'a Run<'a>) -> Client<'a> {
-        let mut client = Client { number, dice: seed ^ (number as u64) << 32, run };
+impl<'a> LabClient<'a> {
+    pub(super) fn new(number: usize, seed: u64, run: &'a LabRun<'a>) -> LabClient<'a> {
+        let mut client = LabClient { number, dice: seed ^ (number as u64) << 32, run };
         client.roll(); // seeds that are close to each other have nothing in common from here on
         client
     }

@@ -1,14 +1,14 @@
 //! What came of a guard: its figures, and the verdict without which they mean nothing.
 
 use super::load::Tally;
-use super::{AMOUNT_CENTS, Kind, Plan};
+use super::{AMOUNT_CENTS, StrategyKind, LabPlan};
 use crate::money::Balance;
 use serde_json::{Value, json};
 
 /// One guard, tried once.
-pub struct Row {
+pub struct TrialRow {
     /// The guard.
-    pub kind: Kind,
+    pub kind: StrategyKind,
     /// Whether one holder stalled past its lease.
     pub stalled: bool,
     /// What came of it, or why it was not run.
@@ -25,7 +25,7 @@ pub struct Figures {
 
 /// Whether the money is what it should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LabVerdict {
     /// To the cent.
     Right,
     /// It is not.
@@ -34,29 +34,29 @@ pub enum Verdict {
     NotRun,
 }
 
-impl Verdict {
+impl LabVerdict {
     /// As it is printed.
     pub fn as_str(self) -> &'static str {
         match self {
-            Verdict::Right => "right",
-            Verdict::Wrong => "wrong",
-            Verdict::NotRun => "not run",
+            LabVerdict::Right => "right",
+            LabVerdict::Wrong => "wrong",
+            LabVerdict::NotRun => "not run",
         }
     }
 }
 
-impl Row {
+impl TrialRow {
     /// Whether the money is what it should be.
-    pub fn verdict(&self) -> Verdict {
+    pub fn verdict(&self) -> LabVerdict {
         match &self.figures {
-            Err(_) => Verdict::NotRun,
-            Ok(figures) if figures.is_right() => Verdict::Right,
-            Ok(_) => Verdict::Wrong,
+            Err(_) => LabVerdict::NotRun,
+            Ok(figures) if figures.is_right() => LabVerdict::Right,
+            Ok(_) => LabVerdict::Wrong,
         }
     }
 
     /// As a program reads it.
-    pub fn json(&self, plan: &Plan) -> Value {
+    pub fn json(&self, plan: &LabPlan) -> Value {
         let mut row = json!({
             "guard": self.kind.name(),
             "about": self.kind.about(),

@@ -1,7 +1,7 @@
 //! The load: clients, each a thread, and the queue of withdrawals they share.
 
-use super::client::{Client, Load, Run};
-use super::{Answer, Got, Guard};
+use super::client::{LabClient, LabLoad, LabRun};
+use super::{Attempt, LabResult, LockStrategy};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{PoisonError, RwLock};
 use std::thread::{Builder, scope};
@@ -47,8 +47,8 @@ impl Tally {
 }
 
 /// Has all clients withdraw until the queue is empty.
-pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tally> {
-    let run = &Run::new(load);
+pub fn drive(guard: &dyn LockStrategy, load: &LabLoad<'_>, watch: &dyn Fn(u64)) -> LabResult<Tally> {
+    let run = &LabRun::new(load);
     let gate = &RwLock::new(());
     scope(|scope| {
         let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
@@ -59,7 +59,7 @@ pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tal
             let begin = move || {
                 let _here = here; // dropped by the last one, it ends the watch
                 drop(gate.read());
-                withdraw_all(guard, Client::new(number, load.seed, run), run)
+                withdraw_all(guard, LabClient::new(number, load.seed, run), run)
             };
             let client = Builder::new().stack_size(STACK).spawn_scoped(scope, begin).inspect_err(|_| {
                 run.take_all(); // those who are here already have nothing to do
@@ -80,14 +80,14 @@ pub fn drive(guard: &dyn Guard, load: &Load<'_>, watch: &dyn Fn(u64)) -> Got<Tal
     })
 }
 
-fn withdraw_all(guard: &dyn Guard, mut client: Client<'_>, run: &Run<'_>) -> Tally {
+fn withdraw_all(guard: &dyn LockStrategy, mut client: LabClient<'_>, run: &LabRun<'_>) -> Tally {
     let mut tally = Tally::default();
     client.jitter(run.work()); // nobody walks in step
     while run.take() {
         let begun = Instant::now();
         match withdraw(guard, &mut client, &mut tally.refusals) {
-            Ok(Answer::Yes) => tally.took.push(begun.elapsed().as_micros() as u64),
-            Ok(Answer::Again | Answer::Stopped) => break,
+            Ok(Attempt::Yes) => tally.took.push(begun.elapsed().as_micros() as u64),
+            Ok(Attempt::Again | Attempt::Stopped) => break,
             Err(why) => {
                 tally.errors += 1;
                 tally.error.get_or_insert_with(|| why.to_string());
@@ -99,11 +99,11 @@ fn withdraw_all(guard: &dyn Guard, mut client: Client<'_>, run: &Run<'_>) -> Tal
 }
 
 /// One withdrawal, tried anew until it is done.
-fn withdraw(guard: &dyn Guard, client: &mut Client<'_>, refusals: &mut u64) -> Got<Answer> {
+fn withdraw(guard: &dyn LockStrategy, client: &mut LabClient<'_>, refusals: &mut u64) -> LabResult<Attempt> {
     for _ in 0..TRIES_MAX {
         match guard.withdraw(client)? {
-            Answer::Again if client.is_stopped() => return Ok(Answer::Stopped),
-            Answer::Again => *refusals += 1,
+            Attempt::Again if client.is_stopped() => return Ok(Attempt::Stopped),
+            Attempt::Again => *refusals += 1,
             answer => return Ok(answer),
         }
     }

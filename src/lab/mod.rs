@@ -1,6 +1,6 @@
 //! The lab: the same load under each way to guard a withdrawal, and what is left of the money.
 //!
-//! Clients share a queue of withdrawals from one wallet. A [`Guard`] carries out one of them: it reads, works and
+//! Clients share a queue of withdrawals from one wallet. A [`LockStrategy`] carries out one of them: it reads, works and
 //! writes, in its own way. When all are through, the wallet must hold what it held at first less every yes; a guard
 //! under which it holds anything else is wrong, however fast it was.
 //!
@@ -28,10 +28,10 @@ pub mod second_process;
 pub mod trial;
 
 pub use redis::Redis;
-pub use trial::{Plan, try_guard};
+pub use trial::{LabPlan, try_strategy};
 
 use crate::money::Balance;
-use client::Client;
+use client::LabClient;
 
 /// Whose wallet it is.
 pub const WALLET: &str = "3";
@@ -39,11 +39,11 @@ pub const WALLET: &str = "3";
 pub const AMOUNT_CENTS: i64 = 100;
 
 /// What went as it should, or why not, for people.
-pub type Got<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub type LabResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// What came of one try at a withdrawal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Attempt {
     /// It is done, says the guard.
     Yes,
     /// Somebody was in between, says the guard, and nothing was written: it is tried anew.
@@ -53,15 +53,15 @@ pub enum Answer {
 }
 
 /// One way to guard a withdrawal, with its file.
-pub trait Guard: Sync {
+pub trait LockStrategy: Sync {
     /// Takes the amount out of the wallet: reads, works, writes.
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer>;
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt>;
 
     /// What the wallet holds.
-    fn balance(&self) -> Got<Balance>;
+    fn balance(&self) -> LabResult<Balance>;
 
     /// What the ledger audit finds; none where there is no ledger.
-    fn audit(&self) -> Option<Got<Vec<String>>> {
+    fn audit(&self) -> Option<LabResult<Vec<String>>> {
         None
     }
 }
@@ -70,20 +70,20 @@ macro_rules! kinds {
     ($($variant:ident $name:literal $doc:literal,)*) => {
         /// The guards, in the order in which they are shown.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Kind { $(#[doc = $doc] $variant,)* }
+        pub enum StrategyKind { $(#[doc = $doc] $variant,)* }
 
-        impl Kind {
+        impl StrategyKind {
             /// Every guard.
-            pub const ALL: &[Kind] = &[$(Kind::$variant,)*];
+            pub const ALL: &[StrategyKind] = &[$(StrategyKind::$variant,)*];
 
             /// The guard's name.
             pub fn name(self) -> &'static str {
-                match self { $(Kind::$variant => $name,)* }
+                match self { $(StrategyKind::$variant => $name,)* }
             }
 
             /// What it does, in a few words.
             pub fn about(self) -> &'static str {
-                match self { $(Kind::$variant => $doc,)* }
+                match self { $(StrategyKind::$variant => $doc,)* }
             }
         }
     };
@@ -102,24 +102,24 @@ kinds! {
     PlainHttp "plain-http" "the same over HTTP",
 }
 
-impl Kind {
+impl StrategyKind {
     /// The guard of that name.
-    pub fn parse(name: &str) -> Option<Kind> {
-        Kind::ALL.iter().copied().find(|kind| kind.name() == name)
+    pub fn parse(name: &str) -> Option<StrategyKind> {
+        StrategyKind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
     /// Whether it is a guard of this program's own: never wrong, or something is broken here.
     pub fn is_ours(self) -> bool {
-        matches!(self, Kind::Lease | Kind::Plain | Kind::PlainHttp)
+        matches!(self, StrategyKind::Lease | StrategyKind::Plain | StrategyKind::PlainHttp)
     }
 
     /// Whether it needs a Redis.
     pub fn needs_redis(self) -> bool {
-        matches!(self, Kind::Redis | Kind::RedisTextbook)
+        matches!(self, StrategyKind::Redis | StrategyKind::RedisTextbook)
     }
 
     /// Whether there is something to see with a holder that stalls. Two processes lose without.
     pub fn can_stall(self) -> bool {
-        self != Kind::TwoProcesses
+        self != StrategyKind::TwoProcesses
     }
 }

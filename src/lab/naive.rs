@@ -1,8 +1,8 @@
 //! What everybody writes first: nothing at all, a lock in the process, a version in the row.
 
-use super::client::Client;
+use super::client::LabClient;
 use super::plain_file::PlainFile;
-use super::{Answer, Got, Guard};
+use super::{Attempt, LabResult, LockStrategy};
 use crate::money::Balance;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,22 +11,22 @@ use std::time::Duration;
 const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Reads, works, and writes over whatever was written meanwhile.
-pub fn read_work_write(file: &PlainFile, client: &Client<'_>) -> Got<Answer> {
+pub fn read_work_write(file: &PlainFile, client: &LabClient<'_>) -> LabResult<Attempt> {
     let seen = file.read()?;
     client.work();
     file.write(seen.less())?;
-    Ok(Answer::Yes)
+    Ok(Attempt::Yes)
 }
 
 /// No guard.
 pub struct Nothing(pub PlainFile);
 
-impl Guard for Nothing {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for Nothing {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         read_work_write(&self.0, client)
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.0.read()?.balance)
     }
 }
@@ -43,13 +43,13 @@ impl Thread {
     }
 }
 
-impl Guard for Thread {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for Thread {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         let _held = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         read_work_write(&self.file, client)
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.file.read()?.balance)
     }
 }
@@ -57,18 +57,18 @@ impl Guard for Thread {
 /// No lock: the write happens only if nobody has written since the read.
 pub struct Optimistic(pub PlainFile);
 
-impl Guard for Optimistic {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for Optimistic {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         let seen = self.0.read()?;
         client.work();
         if self.0.write_after(seen.version, seen.less())? {
-            return Ok(Answer::Yes);
+            return Ok(Attempt::Yes);
         }
         client.jitter(BACK_OFF);
-        Ok(Answer::Again)
+        Ok(Attempt::Again)
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.0.read()?.balance)
     }
 }

@@ -1,7 +1,7 @@
 //! Our guards: the lock in the money path, held explicitly or not at all, in process and over HTTP.
 
-use super::client::Client;
-use super::{AMOUNT_CENTS, Answer, Got, Guard, Plan, WALLET};
+use super::client::LabClient;
+use super::{AMOUNT_CENTS, Attempt, LabResult, LockStrategy, LabPlan, WALLET};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::http::wire::{Limits, Server, listen};
@@ -25,14 +25,14 @@ const CONNECTIONS_SPARE: usize = 16;
 const IDLE: Duration = Duration::from_secs(3_600);
 
 /// A wallet file of our own, with money in it.
-struct Book {
+struct CashboxFile {
     app: Arc<App>,
     user: UserId,
     amount: Money,
 }
 
-impl Book {
-    fn open(path: &Path, plan: &Plan) -> Got<Book> {
+impl CashboxFile {
+    fn open(path: &Path, plan: &LabPlan) -> LabResult<CashboxFile> {
         let clients = plan.clients as usize;
         let room = Room { total: clients, per_lock: clients };
         let options = Options { room, queue: clients.max(Options::default().queue), ..Options::default() };
@@ -42,49 +42,49 @@ impl Book {
         let recharge = Command::Recharge { user: user.clone(), amount, note: Note::default() };
         store.submit(Envelope::local(), recharge).result?;
         let app = Arc::new(App::new(store, Settings { open: true, ..Settings::default() }));
-        Ok(Book { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("an amount")? })
+        Ok(CashboxFile { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("an amount")? })
     }
 
     fn submit(&self, envelope: Envelope, command: Command) -> Result<Receipt, Error> {
         self.app.store().submit(envelope, command).result
     }
 
-    fn withdraw(&self, envelope: Envelope) -> Got<Answer> {
+    fn withdraw(&self, envelope: Envelope) -> LabResult<Attempt> {
         let withdraw = Command::Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
         match self.submit(Envelope { wait_ms: WAIT_MS, ..envelope }, withdraw) {
-            Ok(_) => Ok(Answer::Yes),
-            Err(error) if error.name == ErrorName::LockLost => Ok(Answer::Again),
+            Ok(_) => Ok(Attempt::Yes),
+            Err(error) if error.name == ErrorName::LockLost => Ok(Attempt::Again),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         let wallet = self.app.store().read(|tx| ledger::find_wallet(tx, &self.user.wallet()))?;
         Ok(wallet.ok_or("the wallet is gone")?.balance)
     }
 
-    fn audit(&self) -> Got<Vec<String>> {
+    fn audit(&self) -> LabResult<Vec<String>> {
         let report = audit::audit(self.app.store().path(), None, &mut |_, _| {})?;
         Ok(report.findings.into_iter().map(|found| format!("{}: {}", found.check, found.sentence)).collect())
     }
 }
 
 /// The lock of the wallet, held from before the read until after the write.
-pub struct Lease {
-    book: Book,
+pub struct LeaseStrategy {
+    book: CashboxFile,
     expire_ms: i64,
     grace_ms: i64,
 }
 
-impl Lease {
-    pub fn open(path: &Path, plan: &Plan) -> Got<Lease> {
+impl LeaseStrategy {
+    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<LeaseStrategy> {
         let (expire_ms, grace_ms) = (plan.expire.as_millis() as i64, plan.grace.as_millis() as i64);
-        Ok(Lease { book: Book::open(path, plan)?, expire_ms, grace_ms })
+        Ok(LeaseStrategy { book: CashboxFile::open(path, plan)?, expire_ms, grace_ms })
     }
 }
 
-impl Guard for Lease {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for LeaseStrategy {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         let lock = self.book.user.wallet().lock().ok_or("a user's wallet has a lock")?;
         let ask = AcquireRequest {
             ids: vec![lock],
@@ -107,51 +107,51 @@ impl Guard for Lease {
         }
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         self.book.balance()
     }
 
-    fn audit(&self) -> Option<Got<Vec<String>>> {
+    fn audit(&self) -> Option<LabResult<Vec<String>>> {
         Some(self.book.audit())
     }
 }
 
 /// Our withdraw: reading, deciding and writing happen inside, so the client does its work before it asks.
-pub struct Plain(Book);
+pub struct PlainStrategy(CashboxFile);
 
-impl Plain {
-    pub fn open(path: &Path, plan: &Plan) -> Got<Plain> {
-        Book::open(path, plan).map(Plain)
+impl PlainStrategy {
+    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainStrategy> {
+        CashboxFile::open(path, plan).map(PlainStrategy)
     }
 }
 
-impl Guard for Plain {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for PlainStrategy {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         client.work();
         self.0.withdraw(Envelope::local())
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         self.0.balance()
     }
 
-    fn audit(&self) -> Option<Got<Vec<String>>> {
+    fn audit(&self) -> Option<LabResult<Vec<String>>> {
         Some(self.0.audit())
     }
 }
 
 /// Our withdraw through a server of the lab's own, on a free port of this machine.
-pub struct PlainHttp {
-    book: Book,
+pub struct PlainHttpStrategy {
+    book: CashboxFile,
     agent: ureq::Agent,
     url: String,
     /// Stops when dropped.
     _server: Server,
 }
 
-impl PlainHttp {
-    pub fn open(path: &Path, plan: &Plan) -> Got<PlainHttp> {
-        let book = Book::open(path, plan)?;
+impl PlainHttpStrategy {
+    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainHttpStrategy> {
+        let book = CashboxFile::open(path, plan)?;
         let clients = plan.clients as usize;
         let limits = Limits { connections: clients + CONNECTIONS_SPARE, idle: IDLE, ..Limits::default() };
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
@@ -164,23 +164,23 @@ impl PlainHttp {
             .max_idle_connections_per_host(clients)
             .build()
             .new_agent();
-        Ok(PlainHttp { book, agent, url, _server: server })
+        Ok(PlainHttpStrategy { book, agent, url, _server: server })
     }
 }
 
-impl Guard for PlainHttp {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for PlainHttpStrategy {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         client.work();
         let mut answer = self.agent.post(&self.url).send_form([("amount", self.book.amount.to_string())])?;
         let said = answer.body_mut().read_to_string()?; // to its end: then the connection can be used again
-        if answer.status().is_success() { Ok(Answer::Yes) } else { Err(said.into()) }
+        if answer.status().is_success() { Ok(Attempt::Yes) } else { Err(said.into()) }
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         self.book.balance()
     }
 
-    fn audit(&self) -> Option<Got<Vec<String>>> {
+    fn audit(&self) -> Option<LabResult<Vec<String>>> {
         Some(self.book.audit())
     }
 }

@@ -3,7 +3,7 @@
 //! Synced like ours. Every statement is a transaction of its own; the clients of a process hand one connection around,
 //! which is no more than SQLite's own lock on the file would make them do.
 
-use super::{AMOUNT_CENTS, Got};
+use super::{AMOUNT_CENTS, LabResult};
 use crate::money::Balance;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use std::path::Path;
@@ -23,12 +23,12 @@ pub struct PlainFile(Mutex<Connection>);
 
 /// A wallet as it was read.
 #[derive(Clone, Copy)]
-pub struct Seen {
+pub struct WalletRow {
     pub balance: Balance,
     pub version: i64,
 }
 
-impl Seen {
+impl WalletRow {
     /// The balance to write: the one that was read, less the amount.
     pub fn less(self) -> Balance {
         Balance::from_cents(self.balance.cents() - AMOUNT_CENTS)
@@ -37,7 +37,7 @@ impl Seen {
 
 impl PlainFile {
     /// A new file whose wallet holds `start`.
-    pub fn create(path: &Path, start: Balance) -> Got<PlainFile> {
+    pub fn create(path: &Path, start: Balance) -> LabResult<PlainFile> {
         let file = PlainFile::open(path)?;
         file.conn().execute_batch(SCHEMA)?;
         file.run("INSERT INTO wallet VALUES ($1, $2, 0)", (super::WALLET, start))?;
@@ -45,7 +45,7 @@ impl PlainFile {
     }
 
     /// A file that another process has made.
-    pub fn open(path: &Path) -> Got<PlainFile> {
+    pub fn open(path: &Path) -> LabResult<PlainFile> {
         let conn = Connection::open(path)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -54,42 +54,42 @@ impl PlainFile {
     }
 
     /// What the wallet holds now.
-    pub fn read(&self) -> Got<Seen> {
-        let seen = |row: &Row<'_>| Ok(Seen { balance: row.get(0)?, version: row.get(1)? });
+    pub fn read(&self) -> LabResult<WalletRow> {
+        let seen = |row: &Row<'_>| Ok(WalletRow { balance: row.get(0)?, version: row.get(1)? });
         let found = self.row("SELECT balance_cents, version FROM wallet WHERE id = $1", [super::WALLET], seen)?;
         found.ok_or_else(|| "the wallet is gone".into())
     }
 
     /// Writes a balance over whatever is there.
-    pub fn write(&self, balance: Balance) -> Got<()> {
+    pub fn write(&self, balance: Balance) -> LabResult<()> {
         let params = (balance, super::WALLET);
         self.run("UPDATE wallet SET balance_cents = $1, version = version + 1 WHERE id = $2", params).map(drop)
     }
 
     /// Writes a balance if nobody has written since that version.
-    pub fn write_after(&self, version: i64, balance: Balance) -> Got<bool> {
+    pub fn write_after(&self, version: i64, balance: Balance) -> LabResult<bool> {
         let params = (balance, super::WALLET, version);
         let sql = "UPDATE wallet SET balance_cents = $1, version = version + 1 WHERE id = $2 AND version = $3";
         Ok(self.run(sql, params)? == 1)
     }
 
     /// Makes the lock row, if there is none.
-    pub fn insert_lock(&self, create_time: i64) -> Got<bool> {
+    pub fn insert_lock(&self, create_time: i64) -> LabResult<bool> {
         let params = (super::WALLET, create_time);
         Ok(self.run("INSERT INTO textbook_lock VALUES ($1, $2) ON CONFLICT DO NOTHING", params)? == 1)
     }
 
     /// When the lock row was made, if there is one.
-    pub fn lock_create_time(&self) -> Got<Option<i64>> {
+    pub fn lock_create_time(&self) -> LabResult<Option<i64>> {
         self.row("SELECT create_time FROM textbook_lock WHERE id = $1", [super::WALLET], |row| row.get(0))
     }
 
     /// Deletes the lock row, whosever it is.
-    pub fn delete_lock(&self) -> Got<()> {
+    pub fn delete_lock(&self) -> LabResult<()> {
         self.run("DELETE FROM textbook_lock WHERE id = $1", [super::WALLET]).map(drop)
     }
 
-    fn run(&self, sql: &str, params: impl Params) -> Got<usize> {
+    fn run(&self, sql: &str, params: impl Params) -> LabResult<usize> {
         Ok(self.conn().prepare_cached(sql)?.execute(params)?)
     }
 
@@ -98,7 +98,7 @@ impl PlainFile {
         sql: &str,
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> Got<Option<T>> {
+    ) -> LabResult<Option<T>> {
         Ok(self.conn().prepare_cached(sql)?.query_row(params, read).optional()?)
     }
 

@@ -4,10 +4,10 @@
 //! of two who saw it dead the second deletes the first one's new row; it is released by its name, so that a holder who
 //! comes late deletes somebody else's; and the write asks nobody whether the lock is still held.
 
-use super::client::Client;
+use super::client::LabClient;
 use super::naive::read_work_write;
 use super::plain_file::PlainFile;
-use super::{Answer, Got, Guard, Plan};
+use super::{Attempt, LabResult, LockStrategy, LabPlan};
 use crate::clock::Clock;
 use crate::money::Balance;
 use std::time::Duration;
@@ -21,12 +21,12 @@ pub struct RowTextbook {
 }
 
 impl RowTextbook {
-    pub fn new(file: PlainFile, plan: &Plan) -> RowTextbook {
+    pub fn new(file: PlainFile, plan: &LabPlan) -> RowTextbook {
         RowTextbook { file, retry: plan.retry, expire_ms: plan.expire.as_millis() as i64, grace: plan.grace }
     }
 
     /// Whether the lock was had, and not everybody told to stop.
-    fn acquire(&self, client: &Client<'_>) -> Got<bool> {
+    fn acquire(&self, client: &LabClient<'_>) -> LabResult<bool> {
         while !client.is_stopped() {
             let now = Clock::Machine.wall_ms();
             if self.file.insert_lock(now)? {
@@ -44,17 +44,17 @@ impl RowTextbook {
     }
 }
 
-impl Guard for RowTextbook {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for RowTextbook {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         if !self.acquire(client)? {
-            return Ok(Answer::Stopped);
+            return Ok(Attempt::Stopped);
         }
         let answer = read_work_write(&self.file, client);
         self.file.delete_lock()?;
         answer
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.file.read()?.balance)
     }
 }

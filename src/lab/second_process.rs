@@ -3,11 +3,11 @@
 //! They talk over its standard input and output: it says that it is ready, is told to begin, and says as one line of
 //! JSON what its clients were told. When its input ends it stops: whoever started it has gone.
 
-use super::client::Load;
+use super::client::LabLoad;
 use super::load::{self, Tally};
 use super::naive::Thread;
 use super::plain_file::PlainFile;
-use super::{Got, Guard};
+use super::{LabResult, LockStrategy};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
 use std::path::Path;
@@ -22,10 +22,10 @@ pub const OPTION: &str = "--second-process";
 const READY: &str = "ready";
 
 /// Has both processes withdraw, half each; `guard` is this one's.
-pub(super) fn drive_both(guard: &dyn Guard, load: &Load<'_>, file: &Path, watch: &dyn Fn(u64)) -> Got<Tally> {
-    let theirs = Load { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
-    let ours = Load { clients: load.clients.div_ceil(2), requests: load.requests.div_ceil(2), ..*load };
-    let mut second = Second::start(file, &theirs)?;
+pub(super) fn drive_both(guard: &dyn LockStrategy, load: &LabLoad<'_>, file: &Path, watch: &dyn Fn(u64)) -> LabResult<Tally> {
+    let theirs = LabLoad { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
+    let ours = LabLoad { clients: load.clients.div_ceil(2), requests: load.requests.div_ceil(2), ..*load };
+    let mut second = SecondProcess::start(file, &theirs)?;
     second.begin()?;
     let mut tally = load::drive(guard, &ours, watch)?;
     tally.add(second.tally(load.stop.load(Relaxed))?);
@@ -33,48 +33,48 @@ pub(super) fn drive_both(guard: &dyn Guard, load: &Load<'_>, file: &Path, watch:
 }
 
 /// The second process, seen from the first. Ended when dropped.
-struct Second {
+struct SecondProcess {
     child: Child,
     line: Option<ChildStdin>,
     said: BufReader<ChildStdout>,
 }
 
-impl Second {
-    fn start(file: &Path, load: &Load<'_>) -> Got<Second> {
+impl SecondProcess {
+    fn start(file: &Path, load: &LabLoad<'_>) -> LabResult<SecondProcess> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("lab").arg(OPTION).arg(file);
         command.args(["--clients", &load.clients.to_string(), "--requests", &load.requests.to_string()]);
         command.args(["--work", &load.work.as_millis().to_string(), "--seed", &load.seed.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let (line, said) = (child.stdin.take(), child.stdout.take().ok_or("a process with nothing to say")?);
-        let mut second = Second { child, line, said: BufReader::new(said) };
+        let mut second = SecondProcess { child, line, said: BufReader::new(said) };
         if second.heard()?.trim_end() != READY {
             return Err("the second process did not come up".into());
         }
         Ok(second)
     }
 
-    fn begin(&mut self) -> Got<()> {
+    fn begin(&mut self) -> LabResult<()> {
         let line = self.line.as_mut().ok_or("the second process was told to stop")?;
         Ok(writeln!(line)?)
     }
 
     /// What its clients were told, once they are through; at once if everybody is to stop.
-    fn tally(&mut self, stop: bool) -> Got<Tally> {
+    fn tally(&mut self, stop: bool) -> LabResult<Tally> {
         if stop {
             self.line = None;
         }
         tally_of(&serde_json::from_str(&self.heard()?)?).ok_or_else(|| "the second process makes no sense".into())
     }
 
-    fn heard(&mut self) -> Got<String> {
+    fn heard(&mut self) -> LabResult<String> {
         let mut line = String::new();
         self.said.read_line(&mut line)?;
         Ok(line)
     }
 }
 
-impl Drop for Second {
+impl Drop for SecondProcess {
     fn drop(&mut self) {
         let _ = self.child.kill(); // it may have ended
         let _ = self.child.wait();
@@ -82,7 +82,7 @@ impl Drop for Second {
 }
 
 /// The second process, seen from itself.
-pub fn serve(file: &Path, clients: u32, requests: u32, work: Duration, seed: u64, stop: Arc<AtomicBool>) -> Got<()> {
+pub fn serve(file: &Path, clients: u32, requests: u32, work: Duration, seed: u64, stop: Arc<AtomicBool>) -> LabResult<()> {
     let guard = Thread::new(PlainFile::open(file)?);
     println!("{READY}");
     stdin().lock().read_line(&mut String::new())?;
@@ -93,7 +93,7 @@ pub fn serve(file: &Path, clients: u32, requests: u32, work: Duration, seed: u64
             stop.store(true, Relaxed);
         }
     });
-    let load = Load { clients, requests, work, stall: None, seed, stop: &stop };
+    let load = LabLoad { clients, requests, work, stall: None, seed, stop: &stop };
     let tally = load::drive(&guard, &load, &|_| {})?;
     Ok(writeln!(stdout(), "{}", json_of(&tally))?)
 }

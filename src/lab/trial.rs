@@ -1,14 +1,14 @@
 //! One guard, tried: a new file, the load on it, and what is left.
 
-use super::client::Load;
-use super::figures::{Figures, Row};
+use super::client::LabLoad;
+use super::figures::{Figures, TrialRow};
 use super::load::{self, Tally};
 use super::naive::{Nothing, Optimistic, Thread};
-use super::ours::{Lease, Plain, PlainHttp};
+use super::ours::{LeaseStrategy, PlainStrategy, PlainHttpStrategy};
 use super::plain_file::PlainFile;
 use super::redis::{self, Redis};
 use super::row_textbook::RowTextbook;
-use super::{AMOUNT_CENTS, Got, Guard, Kind, second_process};
+use super::{AMOUNT_CENTS, LabResult, LockStrategy, StrategyKind, second_process};
 use crate::money::Balance;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 /// How the guards are tried.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct LabPlan {
     /// Clients at a time.
     pub clients: u32,
     /// Withdrawals, all clients' together.
@@ -35,7 +35,7 @@ pub struct Plan {
     pub redis: Result<Redis, String>,
 }
 
-impl Plan {
+impl LabPlan {
     /// How long a stalled holder is frozen: its lease and grace, and a lease more, in which others come and go.
     pub fn stall(&self) -> Duration {
         self.expire * 2 + self.grace
@@ -49,20 +49,20 @@ impl Plan {
 
 /// Tries one guard in a folder of its own inside `folder`, with one holder stalled or none; `watch` is told now and then
 /// how many withdrawals are done.
-pub fn try_guard(kind: Kind, stalled: bool, plan: &Plan, folder: &Path, stop: &AtomicBool, watch: &dyn Fn(u64)) -> Row {
+pub fn try_strategy(kind: StrategyKind, stalled: bool, plan: &LabPlan, folder: &Path, stop: &AtomicBool, watch: &dyn Fn(u64)) -> TrialRow {
     let (clients, requests, work, seed) = (plan.clients, plan.requests, plan.work, plan.seed);
-    let load = Load { clients, requests, work, stall: stalled.then(|| plan.stall()), seed, stop };
+    let load = LabLoad { clients, requests, work, stall: stalled.then(|| plan.stall()), seed, stop };
     let own = folder.join(format!("{}-{}", kind.name(), if stalled { "stalled" } else { "undisturbed" }));
     let figures = if stop.load(Relaxed) { Err("stopped".into()) } else { figures(kind, &load, plan, &own, watch) };
-    Row { kind, stalled, figures: figures.map_err(|why| why.to_string()) }
+    TrialRow { kind, stalled, figures: figures.map_err(|why| why.to_string()) }
 }
 
-fn figures(kind: Kind, load: &Load<'_>, plan: &Plan, folder: &Path, watch: &dyn Fn(u64)) -> Got<Figures> {
+fn figures(kind: StrategyKind, load: &LabLoad<'_>, plan: &LabPlan, folder: &Path, watch: &dyn Fn(u64)) -> LabResult<Figures> {
     std::fs::create_dir(folder)?;
     let file = folder.join("wallet.db");
     let guard = open(kind, plan, &file)?;
     let tally = match kind {
-        Kind::TwoProcesses => second_process::drive_both(&*guard, load, &file, watch)?,
+        StrategyKind::TwoProcesses => second_process::drive_both(&*guard, load, &file, watch)?,
         _ => load::drive(&*guard, load, watch)?,
     };
     if tally.yes() == 0 {
@@ -72,21 +72,21 @@ fn figures(kind: Kind, load: &Load<'_>, plan: &Plan, folder: &Path, watch: &dyn 
     Ok(Figures { balance: guard.balance()?, expected: expected(plan, &tally), tally, audit })
 }
 
-fn expected(plan: &Plan, tally: &Tally) -> Balance {
+fn expected(plan: &LabPlan, tally: &Tally) -> Balance {
     Balance::from_cents(plan.start().cents() - tally.yes() as i64 * AMOUNT_CENTS)
 }
 
-fn open(kind: Kind, plan: &Plan, file: &Path) -> Got<Box<dyn Guard>> {
+fn open(kind: StrategyKind, plan: &LabPlan, file: &Path) -> LabResult<Box<dyn LockStrategy>> {
     let plain = || PlainFile::create(file, plan.start());
     Ok(match kind {
-        Kind::Nothing => Box::new(Nothing(plain()?)),
-        Kind::Thread | Kind::TwoProcesses => Box::new(Thread::new(plain()?)),
-        Kind::RowTextbook => Box::new(RowTextbook::new(plain()?, plan)),
-        Kind::RedisTextbook => redis::textbook(plain()?, plan)?,
-        Kind::Redis => redis::careful(plain()?, plan)?,
-        Kind::Optimistic => Box::new(Optimistic(plain()?)),
-        Kind::Lease => Box::new(Lease::open(file, plan)?),
-        Kind::Plain => Box::new(Plain::open(file, plan)?),
-        Kind::PlainHttp => Box::new(PlainHttp::open(file, plan)?),
+        StrategyKind::Nothing => Box::new(Nothing(plain()?)),
+        StrategyKind::Thread | StrategyKind::TwoProcesses => Box::new(Thread::new(plain()?)),
+        StrategyKind::RowTextbook => Box::new(RowTextbook::new(plain()?, plan)),
+        StrategyKind::RedisTextbook => redis::textbook(plain()?, plan)?,
+        StrategyKind::Redis => redis::careful(plain()?, plan)?,
+        StrategyKind::Optimistic => Box::new(Optimistic(plain()?)),
+        StrategyKind::Lease => Box::new(LeaseStrategy::open(file, plan)?),
+        StrategyKind::Plain => Box::new(PlainStrategy::open(file, plan)?),
+        StrategyKind::PlainHttp => Box::new(PlainHttpStrategy::open(file, plan)?),
     })
 }

@@ -6,8 +6,8 @@ use super::exit::{Exit, Trouble};
 use super::memory::{Folder, is_in_memory};
 use super::{Common, show};
 use crate::http::wire::raise_descriptor_limit;
-use crate::lab::figures::{Row, Verdict};
-use crate::lab::{Kind, Plan, Redis, chart, second_process, try_guard};
+use crate::lab::figures::{TrialRow, LabVerdict};
+use crate::lab::{StrategyKind, LabPlan, Redis, chart, second_process, try_strategy};
 use clap::Args;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,14 +34,14 @@ const EXIT_CODES: &str = "Exit codes: 0 whatever was found · 4 a guard of this 
 
 /// The guards and what each does.
 fn guards() -> String {
-    let lines: Vec<_> = Kind::ALL.iter().map(|kind| format!("  {:<20}  {}", kind.name(), kind.about())).collect();
+    let lines: Vec<_> = StrategyKind::ALL.iter().map(|kind| format!("  {:<20}  {}", kind.name(), kind.about())).collect();
     format!("Guards:\n{}\n\n{EXIT_CODES}", lines.join("\n"))
 }
 
 /// `cashbox lab`
 #[derive(Debug, Args)]
 #[command(after_help = guards())]
-pub struct Lab {
+pub struct LabArgs {
     /// Clients at a time
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     clients: u32,
@@ -71,7 +71,7 @@ pub struct Lab {
     no_stall: bool,
     /// Only these of the guards below
     #[arg(long, value_name = "GUARD,…", value_delimiter = ',', value_parser = guard)]
-    only: Vec<Kind>,
+    only: Vec<StrategyKind>,
     /// What repeats the clients' jitter
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
@@ -89,9 +89,9 @@ pub struct Lab {
     second_process: Option<PathBuf>,
 }
 
-fn guard(name: &str) -> Result<Kind, String> {
-    Kind::parse(name).ok_or_else(|| {
-        let names: Vec<_> = Kind::ALL.iter().map(|kind| kind.name()).collect();
+fn guard(name: &str) -> Result<StrategyKind, String> {
+    StrategyKind::parse(name).ok_or_else(|| {
+        let names: Vec<_> = StrategyKind::ALL.iter().map(|kind| kind.name()).collect();
         format!("the guards are {}", names.join(", "))
     })
 }
@@ -121,7 +121,7 @@ impl Stop {
     }
 }
 
-impl Lab {
+impl LabArgs {
     /// Tries the guards and tells what came of them.
     pub fn run(&self, common: &Common) -> Result<ExitCode, Trouble> {
         self.check(common)?;
@@ -179,11 +179,11 @@ impl Lab {
         Duration::from_millis(self.work.into())
     }
 
-    fn plan(&self) -> Result<Plan, Trouble> {
+    fn plan(&self) -> Result<LabPlan, Trouble> {
         let times = if self.original { [5_000, 60_000, 5_000] } else { [self.retry, self.expire, self.grace] };
         let [retry, expire, grace] = times.map(|ms| Duration::from_millis(ms.into()));
         let (clients, requests, work, seed) = (self.clients, self.requests, self.work(), self.seed);
-        Ok(Plan { clients, requests, work, retry, expire, grace, seed, redis: self.redis()? })
+        Ok(LabPlan { clients, requests, work, retry, expire, grace, seed, redis: self.redis()? })
     }
 
     /// A Redis that was named must be there; the usual one may be missing.
@@ -202,14 +202,14 @@ impl Lab {
         }
     }
 
-    fn rows(&self, plan: &Plan, folder: &Path, stop: &AtomicBool) -> Vec<Row> {
+    fn rows(&self, plan: &LabPlan, folder: &Path, stop: &AtomicBool) -> Vec<TrialRow> {
         let watched = std::io::stderr().is_terminal();
         let mut rows = Vec::new();
         for stalled in [false, true] {
             if if stalled { self.no_stall } else { self.stall } {
                 continue;
             }
-            for &kind in Kind::ALL.iter().filter(|kind| self.only.is_empty() || self.only.contains(kind)) {
+            for &kind in StrategyKind::ALL.iter().filter(|kind| self.only.is_empty() || self.only.contains(kind)) {
                 if stalled && !kind.can_stall() {
                     continue;
                 }
@@ -220,7 +220,7 @@ impl Lab {
                     }
                 };
                 watch(0);
-                rows.push(try_guard(kind, stalled, plan, folder, stop, &watch));
+                rows.push(try_strategy(kind, stalled, plan, folder, stop, &watch));
             }
         }
         if watched {
@@ -255,7 +255,7 @@ fn open_chart(path: &Path) -> Result<File, Trouble> {
     Ok(file)
 }
 
-fn json_of(plan: &Plan, rows: &[Row], interrupted: bool) -> Value {
+fn json_of(plan: &LabPlan, rows: &[TrialRow], interrupted: bool) -> Value {
     let ms = |time: Duration| time.as_millis() as u64;
     json!({
         "clients": plan.clients,
@@ -276,9 +276,9 @@ fn json_of(plan: &Plan, rows: &[Row], interrupted: bool) -> Value {
     })
 }
 
-fn exit(rows: &[Row], interrupted: Option<u8>) -> Result<ExitCode, Trouble> {
+fn exit(rows: &[TrialRow], interrupted: Option<u8>) -> Result<ExitCode, Trouble> {
     let ours = || rows.iter().filter(|row| row.kind.is_ours());
-    if ours().any(|row| row.verdict() == Verdict::Wrong) {
+    if ours().any(|row| row.verdict() == LabVerdict::Wrong) {
         return Ok(Exit::Damage.into());
     }
     if let Some(code) = interrupted {

@@ -1,8 +1,8 @@
 //! The lab's table.
 
 use crate::cli::show::{self, Column, numbers, words};
-use crate::lab::Plan;
-use crate::lab::figures::{Figures, Row, Verdict};
+use crate::lab::LabPlan;
+use crate::lab::figures::{Figures, TrialRow, LabVerdict};
 use crate::money::Cents;
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ const COLUMNS: &[Column] = &[
 ];
 
 /// All of it, for people.
-pub fn text(plan: &Plan, place: &str, rows: &[Row], interrupted: bool) -> String {
+pub fn text(plan: &LabPlan, place: &str, rows: &[TrialRow], interrupted: bool) -> String {
     let mut text = heading(plan, place);
     for stalled in [false, true] {
         let part: Vec<_> = rows.iter().filter(|row| row.stalled == stalled).collect();
@@ -46,8 +46,8 @@ pub fn text(plan: &Plan, place: &str, rows: &[Row], interrupted: bool) -> String
     )
 }
 
-fn heading(plan: &Plan, place: &str) -> String {
-    let Plan { clients, requests, work, seed, .. } = plan;
+fn heading(plan: &LabPlan, place: &str) -> String {
+    let LabPlan { clients, requests, work, seed, .. } = plan;
     let amount = Cents(crate::lab::AMOUNT_CENTS);
     format!(
         "{clients} clients, {requests} withdrawals of {amount} from a wallet of {}, {} ms of work each (seed {seed}).\n\
@@ -58,13 +58,13 @@ fn heading(plan: &Plan, place: &str) -> String {
     )
 }
 
-fn stalled_title(plan: &Plan) -> String {
+fn stalled_title(plan: &LabPlan) -> String {
     let (stall, expire) = (plan.stall().as_millis(), plan.expire.as_millis());
     format!("One holder frozen for {stall} ms after its read; a lease lasts {expire} ms:")
 }
 
 /// Rows under their heads; one that was not run says why instead.
-fn table(rows: &[&Row]) -> String {
+fn table(rows: &[&TrialRow]) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
     let table = show::table(&cells, COLUMNS, "");
     let widest = rows.iter().map(|row| row.kind.name().len()).max().unwrap_or(0);
@@ -77,10 +77,10 @@ fn table(rows: &[&Row]) -> String {
     lines.join("\n")
 }
 
-fn cells(row: &Row) -> Value {
+fn cells(row: &TrialRow) -> Value {
     let name = row.kind.name();
     let Ok(figures) = &row.figures else { return json!({ "guard": name }) };
-    let wrong = row.verdict() == Verdict::Wrong;
+    let wrong = row.verdict() == LabVerdict::Wrong;
     json!({
         "guard": name,
         "time": if wrong { "WRONG".to_owned() } else { seconds(figures) },

@@ -2,9 +2,9 @@
 //!
 //! Both have a key of their own per run, which goes by itself.
 
-use super::{Got, Guard, PATIENCE, Plan, Redis};
-use crate::lab::Answer;
-use crate::lab::client::Client;
+use super::{LabResult, LockStrategy, PATIENCE, LabPlan, Redis};
+use crate::lab::Attempt;
+use crate::lab::client::LabClient;
 use crate::lab::naive::read_work_write;
 use crate::lab::plain_file::PlainFile;
 use crate::money::Balance;
@@ -18,7 +18,7 @@ const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
 /// A connection that says something back.
-pub fn connect(redis: &Redis) -> Got<Connection> {
+pub fn connect(redis: &Redis) -> LabResult<Connection> {
     let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(PATIENCE)?;
     conn.set_read_timeout(Some(PATIENCE))?;
     cmd("PING").exec(&mut conn)?;
@@ -26,23 +26,23 @@ pub fn connect(redis: &Redis) -> Got<Connection> {
 }
 
 /// A connection per client, and the key they fight over.
-pub struct Line {
+pub struct RedisConnections {
     conns: Vec<Mutex<Connection>>,
     key: String,
     expire: Duration,
     retry: Duration,
 }
 
-impl Line {
-    pub fn new(plan: &Plan) -> Got<Line> {
+impl RedisConnections {
+    pub fn new(plan: &LabPlan) -> LabResult<RedisConnections> {
         let redis = plan.redis.as_ref().map_err(Clone::clone)?;
-        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<Got<_>>();
+        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<LabResult<_>>();
         let conns = conns.map_err(|error| format!("Redis at {}: {error}", redis.at()))?;
         let key = format!("cashbox-lab:{}", secret::random_hex::<8>());
-        Ok(Line { conns, key, expire: plan.expire, retry: plan.retry })
+        Ok(RedisConnections { conns, key, expire: plan.expire, retry: plan.retry })
     }
 
-    fn of(&self, client: &Client<'_>) -> MutexGuard<'_, Connection> {
+    fn of(&self, client: &LabClient<'_>) -> MutexGuard<'_, Connection> {
         self.conns[client.number].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -50,11 +50,11 @@ impl Line {
 /// `SETNX` without a look at its answer, then `EXPIRE`, then `DEL`: everybody always has this lock.
 pub struct Textbook {
     pub file: PlainFile,
-    pub line: Line,
+    pub line: RedisConnections,
 }
 
-impl Guard for Textbook {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
+impl LockStrategy for Textbook {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         let mut conn = self.line.of(client);
         cmd("SETNX").arg(&self.line.key).arg(1).exec(&mut conn)?;
         cmd("EXPIRE").arg(&self.line.key).arg(self.line.expire.as_millis().div_ceil(1_000) as u64).exec(&mut conn)?;
@@ -63,7 +63,7 @@ impl Guard for Textbook {
         answer
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.file.read()?.balance)
     }
 }
@@ -72,12 +72,12 @@ impl Guard for Textbook {
 /// lease has ended from writing: there is no fence.
 pub struct Careful {
     pub file: PlainFile,
-    pub line: Line,
+    pub line: RedisConnections,
 }
 
-impl Guard for Careful {
-    fn withdraw(&self, client: &mut Client<'_>) -> Got<Answer> {
-        let Line { key, expire, retry, .. } = &self.line;
+impl LockStrategy for Careful {
+    fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
+        let RedisConnections { key, expire, retry, .. } = &self.line;
         let mut conn = self.line.of(client);
         let value = secret::random_hex::<16>();
         loop {
@@ -88,7 +88,7 @@ impl Guard for Careful {
             }
             client.jitter(*retry);
             if client.is_stopped() {
-                return Ok(Answer::Stopped);
+                return Ok(Attempt::Stopped);
             }
         }
         let answer = read_work_write(&self.file, client);
@@ -96,7 +96,7 @@ impl Guard for Careful {
         answer
     }
 
-    fn balance(&self) -> Got<Balance> {
+    fn balance(&self) -> LabResult<Balance> {
         Ok(self.file.read()?.balance)
     }
 }

@@ -1,7 +1,7 @@
 //! Which Redis, and whether it is there. The guards themselves are in `lock`, with the feature of that name.
 
 use super::plain_file::PlainFile;
-use super::{Got, Guard, Plan};
+use super::{LabResult, LockStrategy, LabPlan};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -74,23 +74,23 @@ impl Redis {
 
 /// The guard `redis-textbook`.
 #[cfg(feature = "redis")]
-pub fn textbook(file: PlainFile, plan: &Plan) -> Got<Box<dyn Guard>> {
-    Ok(Box::new(lock::Textbook { file, line: lock::Line::new(plan)? }))
+pub fn textbook(file: PlainFile, plan: &LabPlan) -> LabResult<Box<dyn LockStrategy>> {
+    Ok(Box::new(lock::Textbook { file, line: lock::RedisConnections::new(plan)? }))
 }
 
 /// The guard `redis`.
 #[cfg(feature = "redis")]
-pub fn careful(file: PlainFile, plan: &Plan) -> Got<Box<dyn Guard>> {
-    Ok(Box::new(lock::Careful { file, line: lock::Line::new(plan)? }))
+pub fn careful(file: PlainFile, plan: &LabPlan) -> LabResult<Box<dyn LockStrategy>> {
+    Ok(Box::new(lock::Careful { file, line: lock::RedisConnections::new(plan)? }))
 }
 
 #[cfg(not(feature = "redis"))]
-pub fn textbook(_: PlainFile, _: &Plan) -> Got<Box<dyn Guard>> {
+pub fn textbook(_: PlainFile, _: &LabPlan) -> LabResult<Box<dyn LockStrategy>> {
     Err(HOW_TO_BUILD.into())
 }
 
 #[cfg(not(feature = "redis"))]
-pub fn careful(_: PlainFile, _: &Plan) -> Got<Box<dyn Guard>> {
+pub fn careful(_: PlainFile, _: &LabPlan) -> LabResult<Box<dyn LockStrategy>> {
     Err(HOW_TO_BUILD.into())
 }
 

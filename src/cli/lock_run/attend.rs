@@ -1,10 +1,10 @@
 //! The wrapper while its guard runs the command: what happens is passed on to the guard, and where the guard does
 //! nothing (it may have been stopped), the wrapper ends the command itself.
 
-use super::control::{Folder, News, Order, listen};
-use super::event::Event;
-use super::lease::{Lease, Loss, Renewed};
-use super::pace::Pace;
+use super::control::{ControlFolder, ToWrapper, ToGuard, listen};
+use super::event::WrapperEvent;
+use super::lease::{HeldLease, LeaseLoss, RenewResult};
+use super::times::LeaseTimes;
 use super::terminal::Terminal;
 use super::{LOST, NOT_ACQUIRED};
 use crate::cli::exit::Trouble;
@@ -31,26 +31,26 @@ const SLEEP_MAX_MS: i64 = 500;
 const KILL_EVERY_MS: i64 = 20;
 
 /// The guard as the wrapper sees it.
-pub struct Guard {
+pub struct GuardHandle {
     process: Child,
     line: UnixStream,
-    lease: Arc<Lease>,
+    lease: Arc<HeldLease>,
     group: Option<Pid>,
-    pace: Pace,
+    times: LeaseTimes,
     /// When nothing of the command may be left.
     kill_ms: i64,
     lost: bool,
 }
 
-impl Guard {
+impl GuardHandle {
     /// Has it started, to run the command under that lease.
     pub fn start(
         command: &[OsString],
-        lease: &Arc<Lease>,
-        pace: Pace,
-        folder: &Folder,
+        lease: &Arc<HeldLease>,
+        times: LeaseTimes,
+        folder: &ControlFolder,
         listener: &UnixListener,
-    ) -> io::Result<Guard> {
+    ) -> io::Result<GuardHandle> {
         let token_file = folder.write_token(&lease.token)?;
         listener.set_nonblocking(true)?;
         let mut process = Command::new(std::env::current_exe()?)
@@ -72,7 +72,7 @@ impl Guard {
                     line.set_nonblocking(false)?;
                     line.set_write_timeout(Some(TELL_TIME))?;
                     let lease = Arc::clone(lease);
-                    return Ok(Guard { process, line, lease, group: None, pace, kill_ms: 0, lost: false });
+                    return Ok(GuardHandle { process, line, lease, group: None, times, kill_ms: 0, lost: false });
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 Err(_) if process.try_wait()?.is_some() || begun.elapsed() > GUARD_COMES => {
@@ -85,26 +85,26 @@ impl Guard {
     }
 
     /// Has it start the command, whose lease lasts until then; what it says comes as events.
-    pub fn begin(&mut self, until_ms: i64, events: &Sender<Event>) -> io::Result<()> {
-        listen(&self.line, events.clone(), Event::Guard)?;
+    pub fn begin(&mut self, until_ms: i64, events: &Sender<WrapperEvent>) -> io::Result<()> {
+        listen(&self.line, events.clone(), WrapperEvent::Guard)?;
         self.lasts(until_ms);
         Ok(())
     }
 
     fn lasts(&mut self, until_ms: i64) {
-        let until = self.pace.until(until_ms);
+        let until = self.times.until(until_ms);
         self.kill_ms = until.kill_ms;
-        Order::Until(until).tell(&self.line);
+        ToGuard::Until(until).tell(&self.line);
     }
 
     /// Tells it what happens until the command has ended; the exit code.
-    pub fn attend(&mut self, inbox: &Receiver<Event>) -> Result<u8, Trouble> {
+    pub fn attend(&mut self, inbox: &Receiver<WrapperEvent>) -> Result<u8, Trouble> {
         let mut terminal = Terminal::default();
         loop {
             let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
             let ended = match inbox.recv_timeout(Duration::from_millis(left_ms as u64)) {
-                Ok(Event::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(Event::Guard(Some(line))) => News::read(&line).and_then(|news| self.hear(news, &mut terminal)),
+                Ok(WrapperEvent::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(WrapperEvent::Guard(Some(line))) => ToWrapper::read(&line).and_then(|news| self.hear(news, &mut terminal)),
                 Ok(event) => {
                     self.pass_on(event);
                     None
@@ -129,34 +129,34 @@ impl Guard {
         Err(Trouble::usage("the guard was killed, so the command was, too"))
     }
 
-    fn pass_on(&mut self, event: Event) {
+    fn pass_on(&mut self, event: WrapperEvent) {
         match event {
-            Event::Renewed(until_ms) if !self.lost => self.lasts(until_ms),
-            Event::Signal(signal) => Order::Signal(signal).tell(&self.line),
-            Event::Lost(loss) => self.lose(&loss),
-            Event::Renewed(_) | Event::Guard(_) | Event::Asked(_) => {}
+            WrapperEvent::Renewed(until_ms) if !self.lost => self.lasts(until_ms),
+            WrapperEvent::Signal(signal) => ToGuard::Signal(signal).tell(&self.line),
+            WrapperEvent::Lost(loss) => self.lose(&loss),
+            WrapperEvent::Renewed(_) | WrapperEvent::Guard(_) | WrapperEvent::Asked(_) => {}
         }
     }
 
-    fn lose(&mut self, loss: &Loss) {
+    fn lose(&mut self, loss: &LeaseLoss) {
         if !self.lost {
             show::complain(&loss.why);
         }
         self.lost = true;
-        let paused_ms = Clock::Machine.boot_ms() + self.pace.pause_ms();
-        let free_ms = loss.free_ms.map_or(i64::MAX, |free_ms| self.pace.before(free_ms));
+        let paused_ms = Clock::Machine.boot_ms() + self.times.pause_ms();
+        let free_ms = loss.free_ms.map_or(i64::MAX, |free_ms| self.times.before(free_ms));
         self.kill_ms = self.kill_ms.min(paused_ms).min(free_ms);
-        Order::End(self.kill_ms).tell(&self.line);
+        ToGuard::End(self.kill_ms).tell(&self.line);
     }
 
     /// Continues a command that was stopped together with us, unless its lease was lost meanwhile: nobody has watched it.
     fn go_on(&mut self, terminal: &mut Terminal) {
         let now = Clock::Machine.boot_ms();
         match self.lease.renew(now + SLEEP_MAX_MS) {
-            Renewed::Until(until_ms) => self.pass_on(Event::Renewed(until_ms)),
+            RenewResult::Until(until_ms) => self.pass_on(WrapperEvent::Renewed(until_ms)),
             // Another may have the lock already, so it is not continued even to end.
-            Renewed::Lost(loss) => return self.lose(&Loss { free_ms: Some(now), ..loss }),
-            Renewed::NoMore | Renewed::Unknown => {}
+            RenewResult::Lost(loss) => return self.lose(&LeaseLoss { free_ms: Some(now), ..loss }),
+            RenewResult::NoMore | RenewResult::Unknown => {}
         }
         if let Some(group) = self.group {
             terminal.give(group);
@@ -165,36 +165,36 @@ impl Guard {
     }
 
     /// The exit code, if the news is the end.
-    fn hear(&mut self, news: News, terminal: &mut Terminal) -> Option<u8> {
+    fn hear(&mut self, news: ToWrapper, terminal: &mut Terminal) -> Option<u8> {
         match news {
-            News::Started(group) => {
+            ToWrapper::Started(group) => {
                 self.group = Pid::from_raw(group);
                 None
             }
-            News::WantsTerminal => {
+            ToWrapper::WantsTerminal => {
                 terminal.is_wanted();
                 None
             }
-            News::Stopped => {
+            ToWrapper::Stopped => {
                 if terminal.stop() {
                     self.go_on(terminal);
                 }
                 None
             }
-            News::Failed(code, why) => {
+            ToWrapper::Failed(code, why) => {
                 show::complain(&why);
                 Some(if self.lost { LOST } else { code })
             }
-            News::TooLate => {
+            ToWrapper::TooLate => {
                 show::complain("the lease was over before the command could start, so it was not started");
                 Some(NOT_ACQUIRED)
             }
-            News::Late => {
+            ToWrapper::Late => {
                 self.lost = true;
                 show::complain("the lease ran out, so the command is ended");
                 None
             }
-            News::Exited(code) => Some(if self.lost { LOST } else { code }),
+            ToWrapper::Exited(code) => Some(if self.lost { LOST } else { code }),
         }
     }
 

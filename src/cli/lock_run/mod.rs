@@ -1,4 +1,4 @@
-//! `cashbox lock`: a lock held while a command runs ([`run`], with its [`guard`]), or by hand ([`hand`]).
+//! `cashbox lock`: a lock held while a command runs ([`run`], with its [`guard`]), or by hand ([`commands`]).
 //!
 //! The same requests as over HTTP, through the same door: a server's, or the file itself where nobody serves it.
 
@@ -9,9 +9,9 @@ mod event;
 mod grant;
 mod group;
 mod guard;
-mod hand;
+mod commands;
 mod lease;
-mod pace;
+mod times;
 mod run;
 mod signals;
 mod terminal;
@@ -28,43 +28,43 @@ const FAILED: u8 = 125;
 
 /// `cashbox lock`
 #[derive(Debug, Subcommand)]
-pub enum Lock {
+pub enum LockCommand {
     /// Hold a lock while a command runs
     #[command(after_help = run::EXIT_CODES)]
-    Run(run::Run),
+    Run(run::RunArgs),
     /// Acquire a lock, or several together, and print the lock token
-    Acquire(hand::Acquire),
+    Acquire(commands::AcquireArgs),
     /// Begin the lease anew
-    Renew(hand::Renew),
+    Renew(commands::RenewArgs),
     /// Give the lock back
-    Release(hand::Release),
+    Release(commands::ReleaseArgs),
     /// Show one lock
-    Show(hand::Show),
+    Show(commands::ShowArgs),
     /// List the locks there are
-    List(hand::List),
+    List(commands::ListArgs),
     /// Take a lock away from its holder (admins)
-    Revoke(hand::Revoke),
+    Revoke(commands::RevokeArgs),
     /// List who got, broke and gave back a lock, newest first
-    Events(hand::Events),
+    Events(commands::EventsArgs),
     /// Stands between `lock run` and its command
     #[command(hide = true)]
-    Guard(guard::Guard),
+    Guard(guard::GuardArgs),
 }
 
-impl Lock {
+impl LockCommand {
     /// Does what was asked.
     pub fn run(&self, common: &Common) -> Result<ExitCode, Trouble> {
         let desk = || Desk::new(common);
         let exit: Result<Exit, Trouble> = match self {
-            Lock::Run(verb) => return Ok(verb.run(common)),
-            Lock::Guard(verb) => return Ok(verb.run()),
-            Lock::Acquire(verb) => verb.run(&desk()?),
-            Lock::Renew(verb) => verb.run(&desk()?),
-            Lock::Release(verb) => verb.run(&desk()?),
-            Lock::Show(verb) => verb.run(&desk()?),
-            Lock::List(verb) => verb.run(&desk()?),
-            Lock::Revoke(verb) => verb.run(&desk()?),
-            Lock::Events(verb) => verb.run(&desk()?),
+            LockCommand::Run(verb) => return Ok(verb.run(common)),
+            LockCommand::Guard(verb) => return Ok(verb.run()),
+            LockCommand::Acquire(verb) => verb.run(&desk()?),
+            LockCommand::Renew(verb) => verb.run(&desk()?),
+            LockCommand::Release(verb) => verb.run(&desk()?),
+            LockCommand::Show(verb) => verb.run(&desk()?),
+            LockCommand::List(verb) => verb.run(&desk()?),
+            LockCommand::Revoke(verb) => verb.run(&desk()?),
+            LockCommand::Events(verb) => verb.run(&desk()?),
         };
         Ok(exit?.into())
     }

@@ -6,8 +6,8 @@
 //! not take for over what was renewed meanwhile. Not covered: a guard that is killed itself together with the wrapper,
 //! and a command that leaves its process group.
 
-use super::control::{Folder, Heard, News, Order, Until};
-use super::group::Group;
+use super::control::{ControlFolder, LineReader, ToWrapper, ToGuard, Deadlines};
+use super::group::CommandGroup;
 use crate::clock::Clock;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -29,13 +29,13 @@ const NOT_FOUND: u8 = 127;
 
 /// `cashbox lock guard`: not for people.
 #[derive(Debug, Args)]
-pub struct Guard {
+pub struct GuardArgs {
     folder: PathBuf,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-impl Guard {
+impl GuardArgs {
     /// Runs the command and sees to its end.
     pub fn run(&self) -> ExitCode {
         match self.watch() {
@@ -46,9 +46,9 @@ impl Guard {
 
     fn watch(&self) -> io::Result<()> {
         let parent = getppid();
-        let wrapper = UnixStream::connect(Folder::socket(&self.folder))?;
-        let _folder = Folder::shared(&self.folder); // a wrapper that was killed does not remove it
-        let mut ear = Ear::new(&wrapper)?;
+        let wrapper = UnixStream::connect(ControlFolder::socket(&self.folder))?;
+        let _folder = ControlFolder::shared(&self.folder); // a wrapper that was killed does not remove it
+        let mut ear = GuardInputs::new(&wrapper)?;
         let begun = ear.leave().and_then(|until| Ok((self.start()?, until)));
         let (leader, until) = match begun {
             Ok(begun) => begun,
@@ -57,63 +57,63 @@ impl Guard {
                 return Ok(());
             }
         };
-        News::Started(leader.as_raw_nonzero().get()).tell(&wrapper);
-        let group = ear.attend(Group::new(leader, until), &wrapper);
-        News::Exited(group.exit_code()).tell(&wrapper);
+        ToWrapper::Started(leader.as_raw_nonzero().get()).tell(&wrapper);
+        let group = ear.attend(CommandGroup::new(leader, until), &wrapper);
+        ToWrapper::Exited(group.exit_code()).tell(&wrapper);
         if group.was_late() {
             wake(parent);
         }
         Ok(())
     }
 
-    fn start(&self) -> Result<Pid, News> {
+    fn start(&self) -> Result<Pid, ToWrapper> {
         // Whoever loses its parent in there becomes ours, and does not stay in the group as a zombie that nobody reaps.
         let _ = set_child_subreaper(Some(getpid())); // without it they are waited for a little longer
         let (program, arguments) = self.command.split_first().expect("clap asks for one");
         let started = Command::new(program).args(arguments).process_group(0).spawn();
         started.map(|child| Pid::from_child(&child)).map_err(|error| {
             let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
-            News::Failed(code, format!("{}: {error}", program.to_string_lossy()))
+            ToWrapper::Failed(code, format!("{}: {error}", program.to_string_lossy()))
         })
     }
 }
 
 /// What wakes the guard: its orders, and the end of a child.
-struct Ear {
-    orders: Heard,
+struct GuardInputs {
+    orders: LineReader,
     endings: UnixStream,
 }
 
-impl Ear {
-    fn new(wrapper: &UnixStream) -> io::Result<Ear> {
+impl GuardInputs {
+    fn new(wrapper: &UnixStream) -> io::Result<GuardInputs> {
         let (endings, told) = UnixStream::pair()?;
         endings.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, told)?;
-        Ok(Ear { orders: Heard::new(wrapper)?, endings })
+        Ok(GuardInputs { orders: LineReader::new(wrapper)?, endings })
     }
 
-    /// Until when the command may run, by all that was ordered so far; or why it is not even started.
-    fn leave(&mut self) -> Result<Until, News> {
+    /// Deadlines when the command may run, by all that was ordered so far; or why it is not even started.
+    fn leave(&mut self) -> Result<Deadlines, ToWrapper> {
         let mut until = None;
         loop {
             for order in self.orders() {
                 match order {
-                    Order::Until(longer) => until = Some(longer),
-                    Order::Signal(signal) => return Err(News::signalled(signal)),
-                    Order::End(_) => return Err(News::TooLate),
+                    ToGuard::Until(longer) => until = Some(longer),
+                    ToGuard::Signal(signal) => return Err(ToWrapper::signalled(signal)),
+                    ToGuard::End(_) => return Err(ToWrapper::TooLate),
                 }
             }
             match until {
-                _ if self.orders.is_over() => return Err(News::TooLate), // the wrapper is gone, and nobody hears it
+                _ if self.orders.is_over() => return Err(ToWrapper::TooLate), // the wrapper is gone, and nobody hears it
                 Some(until) if Clock::Machine.boot_ms() < until.term_ms => return Ok(until),
-                Some(_) => return Err(News::TooLate), // one of us was stopped, and another may have the lock
+                Some(_) => return Err(ToWrapper::TooLate), // one of us was stopped, and another may have the lock
                 None => self.sleep(SLEEP_MAX_MS),
             }
         }
     }
 
     /// Follows orders and the clock until nothing is left of the group.
-    fn attend(&mut self, mut group: Group, wrapper: &UnixStream) -> Group {
+    fn attend(&mut self, mut group: CommandGroup, wrapper: &UnixStream) -> CommandGroup {
         loop {
             for order in self.orders() {
                 group.follow(order);
@@ -128,15 +128,15 @@ impl Ear {
                 return group;
             }
             if group.runs_late() {
-                News::Late.tell(wrapper);
+                ToWrapper::Late.tell(wrapper);
             }
             let sleep_ms = group.see_to_it();
             self.sleep(sleep_ms.min(SLEEP_MAX_MS));
         }
     }
 
-    fn orders(&mut self) -> impl Iterator<Item = Order> + use<> {
-        self.orders.lines().into_iter().filter_map(|line| Order::read(&line))
+    fn orders(&mut self) -> impl Iterator<Item = ToGuard> + use<> {
+        self.orders.lines().into_iter().filter_map(|line| ToGuard::read(&line))
     }
 
     /// Sleeps so long, or until there is an order or an ending.

@@ -1,7 +1,7 @@
 //! The signals that `lock run` passes on to its command.
 
 use super::control::SIGNALS;
-use super::event::Event;
+use super::event::WrapperEvent;
 use rustix::process::Signal;
 use signal_hook::iterator::Signals;
 use std::io;
@@ -10,7 +10,7 @@ use std::thread::spawn;
 
 /// Has them come as events. What was ignored when we began (as `nohup` does, and a shell in the background) stays
 /// ignored, by us and by the command.
-pub fn pass_on(events: Sender<Event>) -> io::Result<()> {
+pub fn pass_on(events: Sender<WrapperEvent>) -> io::Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored(&status);
     let heard: Vec<Signal> = SIGNALS.into_iter().filter(|signal| !is_in(*signal, ignored)).collect();
@@ -18,7 +18,7 @@ pub fn pass_on(events: Sender<Event>) -> io::Result<()> {
     spawn(move || {
         for number in signals.forever() {
             let signal = SIGNALS.into_iter().find(|signal| signal.as_raw() == number);
-            let _ = signal.map(|signal| events.send(Event::Signal(signal)));
+            let _ = signal.map(|signal| events.send(WrapperEvent::Signal(signal)));
         }
     });
     Ok(())

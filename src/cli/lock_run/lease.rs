@@ -23,7 +23,7 @@ const ANSWER_MIN_MS: i64 = 100;
 const RELEASE_TIME: Duration = Duration::from_secs(3);
 
 /// A lease and the way to its keeper.
-pub struct Lease {
+pub struct HeldLease {
     /// Where it was had, and is asked about afresh each time.
     pub door: Door,
     /// The lock's name.
@@ -37,11 +37,11 @@ pub struct Lease {
 }
 
 /// What came of a renewal.
-pub enum Renewed {
+pub enum RenewResult {
     /// It lasts until then, in boot time, counted from before the request was sent.
     Until(i64),
     /// Somebody ended it.
-    Lost(Loss),
+    Lost(LeaseLoss),
     /// It cannot be renewed any more, and lasts as long as it lasts.
     NoMore,
     /// There was no answer, or none that says.
@@ -49,30 +49,30 @@ pub enum Renewed {
 }
 
 /// The end of a lease before its time.
-pub struct Loss {
+pub struct LeaseLoss {
     /// What to say.
     pub why: String,
     /// Before when nobody else has the lock, in boot time, if that is known.
     pub free_ms: Option<i64>,
 }
 
-impl Lease {
+impl HeldLease {
     /// Renews it once. The answer may take a third of its length, so that one that never comes does not cost the lease;
     /// and no longer than it lasts.
-    pub fn renew(&self, until_ms: i64) -> Renewed {
+    pub fn renew(&self, until_ms: i64) -> RenewResult {
         let sent = Clock::Machine.boot_ms();
         let time_ms = self.every_ms().min(until_ms - sent).max(ANSWER_MIN_MS);
         let call = self.call("PATCH").within(Duration::from_millis(time_ms as u64));
         match self.door.answer(&call) {
             Ok(answer) if answer.is_good() => {
-                answer.body["expires_in_ms"].as_i64().map_or(Renewed::Unknown, |left| Renewed::Until(sent + left))
+                answer.body["expires_in_ms"].as_i64().map_or(RenewResult::Unknown, |left| RenewResult::Until(sent + left))
             }
             Ok(answer) if answer.refuses_as("lock_lost") => {
                 let how = show::text(&answer.body["ended"]).replace('_', " ");
-                Renewed::Lost(Loss { why: self.lost(&how), free_ms: None })
+                RenewResult::Lost(LeaseLoss { why: self.lost(&how), free_ms: None })
             }
-            Ok(answer) if answer.refuses_as("max_hold") => Renewed::NoMore,
-            _ => Renewed::Unknown,
+            Ok(answer) if answer.refuses_as("max_hold") => RenewResult::NoMore,
+            _ => RenewResult::Unknown,
         }
     }
 
@@ -88,7 +88,7 @@ impl Lease {
 
     /// Renews it three times in its length until told to stop (the sender of `stop` is gone), it is lost, or cannot be
     /// renewed. Tells each time what came of it.
-    pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, tell: impl Fn(Renewed)) {
+    pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, tell: impl Fn(RenewResult)) {
         let mut next = until_ms - self.ttl_ms + self.every_ms();
         loop {
             let pause = (next - Clock::Machine.boot_ms()).max(0);
@@ -98,12 +98,12 @@ impl Lease {
             let sent = Clock::Machine.boot_ms();
             let renewed = self.renew(until_ms);
             match renewed {
-                Renewed::Until(later) => {
+                RenewResult::Until(later) => {
                     until_ms = later;
                     next = sent + self.every_ms();
                 }
-                Renewed::Unknown => next = sent + self.retry_ms(),
-                Renewed::Lost(_) | Renewed::NoMore => {
+                RenewResult::Unknown => next = sent + self.retry_ms(),
+                RenewResult::Lost(_) | RenewResult::NoMore => {
                     tell(renewed);
                     return;
                 }
@@ -113,7 +113,7 @@ impl Lease {
     }
 
     /// Returns when somebody else has ended it.
-    pub fn watch(&self) -> Loss {
+    pub fn watch(&self) -> LeaseLoss {
         loop {
             let begun = Instant::now();
             if let Some(loss) = self.look(WATCH) {
@@ -124,14 +124,14 @@ impl Lease {
     }
 
     /// Looks whether somebody has ended it, for so long.
-    fn look(&self, wait: Duration) -> Option<Loss> {
+    fn look(&self, wait: Duration) -> Option<LeaseLoss> {
         let sent = Clock::Machine.boot_ms();
         let call = Call::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
         let answer = self.door.answer(&call.waiting(wait, Said::Query).within(wait + LOOK_TIME)).ok()?;
         self.ended(&answer, sent)
     }
 
-    fn ended(&self, answer: &Answer, sent: i64) -> Option<Loss> {
+    fn ended(&self, answer: &Answer, sent: i64) -> Option<LeaseLoss> {
         let (fence, state) = (answer.body["fence"].as_i64(), answer.body["state"].as_str()?);
         let how = match (fence, state) {
             (_, "revoked") => "revoked",
@@ -140,16 +140,16 @@ impl Lease {
             (None, _) => "released",
         };
         let free = answer.body["free_in_ms"].as_i64().filter(|_| how == "revoked");
-        Some(Loss { why: self.lost(how), free_ms: free.map(|ms| sent + ms) })
+        Some(LeaseLoss { why: self.lost(how), free_ms: free.map(|ms| sent + ms) })
     }
 
     /// What is known of a loss that was seen. A watch's answer counts from before the watch began, so it is looked again;
     /// and how the lease ended, its keeper tells whoever renews it.
-    fn told(&self, seen: Loss) -> Loss {
+    fn told(&self, seen: LeaseLoss) -> LeaseLoss {
         let loss = self.look(Duration::ZERO).unwrap_or(seen);
         match self.renew(Clock::Machine.boot_ms() + LOOK_TIME.as_millis() as i64) {
-            Renewed::Lost(told) => Loss { why: told.why, ..loss },
-            Renewed::Until(_) | Renewed::NoMore | Renewed::Unknown => loss,
+            RenewResult::Lost(told) => LeaseLoss { why: told.why, ..loss },
+            RenewResult::Until(_) | RenewResult::NoMore | RenewResult::Unknown => loss,
         }
     }
 

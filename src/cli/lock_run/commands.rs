@@ -1,6 +1,6 @@
 //! The verbs of locks that are held by hand: each is one request.
 
-use super::acquire::{Terms, acquire};
+use super::acquire::{LockTerms, acquire};
 use crate::cli::Desk;
 use crate::cli::call::Call;
 use crate::cli::exit::{Exit, Trouble};
@@ -13,15 +13,15 @@ use serde_json::{Value, json};
 
 /// `cashbox lock acquire`
 #[derive(Debug, Args)]
-pub struct Acquire {
+pub struct AcquireArgs {
     /// Its name; several are had together, or none of them
     #[arg(required = true)]
     id: Vec<String>,
     #[command(flatten)]
-    terms: Terms,
+    terms: LockTerms,
 }
 
-impl Acquire {
+impl AcquireArgs {
     /// Prints the lock token alone, so that a shell can keep it.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let ids = self.id.iter().map(|id| word(id)).collect::<Result<Vec<_>, _>>()?;
@@ -37,7 +37,7 @@ impl Acquire {
 
 /// Whose lease it is.
 #[derive(Debug, Args)]
-struct Own {
+struct LeaseArgs {
     /// The lock's name; all locks of the token if left out
     id: Option<String>,
     /// The lock token, the @FILE it is in, or `-` [env: CASHBOX_LOCK_TOKEN, or the file CASHBOX_LOCK_TOKEN_FILE]
@@ -45,7 +45,7 @@ struct Own {
     lock_token: Option<String>,
 }
 
-impl Own {
+impl LeaseArgs {
     fn call(&self, method: &'static str, body: Option<&Value>) -> Result<Call, Trouble> {
         let token = self.lock_token.clone().or_else(|| environment("CASHBOX_LOCK_TOKEN"));
         let token = match (token, environment("CASHBOX_LOCK_TOKEN_FILE")) {
@@ -66,15 +66,15 @@ fn environment(name: &str) -> Option<String> {
 
 /// `cashbox lock renew`
 #[derive(Debug, Args)]
-pub struct Renew {
+pub struct RenewArgs {
     #[command(flatten)]
-    own: Own,
+    own: LeaseArgs,
     /// Another length for the lease from now on
     #[arg(long, value_name = "TIME", value_parser = input::lasting)]
     ttl: Option<i64>,
 }
 
-impl Renew {
+impl RenewArgs {
     /// The lease begins anew.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
@@ -84,12 +84,12 @@ impl Renew {
 
 /// `cashbox lock release`
 #[derive(Debug, Args)]
-pub struct Release {
+pub struct ReleaseArgs {
     #[command(flatten)]
-    own: Own,
+    own: LeaseArgs,
 }
 
-impl Release {
+impl ReleaseArgs {
     /// The lock is free.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let answer = desk.door.answer(&self.own.call("DELETE", None)?)?;
@@ -102,12 +102,12 @@ impl Release {
 
 /// `cashbox lock show`
 #[derive(Debug, Args)]
-pub struct Show {
+pub struct ShowArgs {
     /// Its name
     id: String,
 }
 
-impl Show {
+impl ShowArgs {
     /// One lock as it is now.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let call = Call::get(&["v1", "locks", &word(&self.id)?]);
@@ -125,7 +125,7 @@ fn named(body: &Value) -> Value {
 
 /// `cashbox lock list`
 #[derive(Debug, Args)]
-pub struct List {
+pub struct ListArgs {
     /// Only names that begin so
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -136,7 +136,7 @@ pub struct List {
     paging: Paging,
 }
 
-impl List {
+impl ListArgs {
     /// The locks there are.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let columns = [
@@ -156,7 +156,7 @@ impl List {
 
 /// `cashbox lock revoke`
 #[derive(Debug, Args)]
-pub struct Revoke {
+pub struct RevokeArgs {
     /// Its name
     id: String,
     /// The fence that was seen: a newer holder is not hit
@@ -170,7 +170,7 @@ pub struct Revoke {
     reason: Option<String>,
 }
 
-impl Revoke {
+impl RevokeArgs {
     /// The holder has lost it.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let id = word(&self.id)?;
@@ -201,14 +201,14 @@ impl Revoke {
 
 /// `cashbox lock events`
 #[derive(Debug, Args)]
-pub struct Events {
+pub struct EventsArgs {
     /// Its name
     id: String,
     #[command(flatten)]
     paging: Paging,
 }
 
-impl Events {
+impl EventsArgs {
     /// Its history.
     pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
         let columns = [

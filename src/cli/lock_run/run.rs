@@ -3,13 +3,13 @@
 //! The wrapper counts each lease from before it sent the request that won it, so it never takes a lease for longer than
 //! the lock's keeper does. What the guard knows of the lease is what the wrapper last told it.
 
-use super::acquire::Terms;
-use super::attend::Guard;
-use super::control::{Folder, SIGNALLED};
-use super::event::{Event, Granted};
-use super::grant::Wish;
-use super::lease::{Lease, Renewed};
-use super::pace::Pace;
+use super::acquire::LockTerms;
+use super::attend::GuardHandle;
+use super::control::{ControlFolder, SIGNALLED};
+use super::event::{WrapperEvent, AcquireOutcome};
+use super::grant::LockAcquisition;
+use super::lease::{HeldLease, RenewResult};
+use super::times::LeaseTimes;
 use super::{FAILED, NOT_ACQUIRED, signals};
 use crate::cli::door::Door;
 use crate::cli::exit::Trouble;
@@ -35,11 +35,11 @@ const LABEL_CHARS_MAX: usize = 255;
 
 /// `cashbox lock run`
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct RunArgs {
     /// The lock's name
     id: String,
     #[command(flatten)]
-    terms: Terms,
+    terms: LockTerms,
     /// How long the command has between TERM and KILL; never longer than the grace
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
     kill_after: i64,
@@ -48,7 +48,7 @@ pub struct Run {
     command: Vec<OsString>,
 }
 
-impl Run {
+impl RunArgs {
     /// Runs the command under the lock.
     pub fn run(&self, common: &Common) -> ExitCode {
         let code = self.hold(common).unwrap_or_else(|trouble| {
@@ -62,13 +62,13 @@ impl Run {
         let (events, inbox) = mpsc::channel();
         signals::pass_on(events.clone()).map_err(cannot("watch for signals"))?;
         // What may be missing is found out before anybody has to wait for us.
-        let line = Folder::new().map_err(no_folder)?;
+        let line = ControlFolder::new().map_err(no_folder)?;
         let (lease, until_ms) = match self.acquire(common, &events, &inbox)? {
-            Granted::Lease(lease, until_ms) => (Arc::new(lease), until_ms),
-            Granted::Signalled(signal) => return Ok((SIGNALLED + signal.as_raw()) as u8),
-            Granted::Nothing | Granted::Lost => return Ok(NOT_ACQUIRED),
+            AcquireOutcome::Lease(lease, until_ms) => (Arc::new(lease), until_ms),
+            AcquireOutcome::Signalled(signal) => return Ok((SIGNALLED + signal.as_raw()) as u8),
+            AcquireOutcome::Nothing | AcquireOutcome::Lost => return Ok(NOT_ACQUIRED),
         };
-        let code = if Clock::Machine.boot_ms() < self.pace().until(until_ms).term_ms {
+        let code = if Clock::Machine.boot_ms() < self.times().until(until_ms).term_ms {
             self.guarded(&lease, until_ms, line, events, &inbox)
         } else {
             show::complain("the lease was over before the command could start, so it was not started");
@@ -81,15 +81,15 @@ impl Run {
     }
 
     /// Asks for the lock, and again with what is left of the wait if it is lost before anything was done with it.
-    fn acquire(&self, common: &Common, events: &Sender<Event>, inbox: &Receiver<Event>) -> Result<Granted, Trouble> {
+    fn acquire(&self, common: &Common, events: &Sender<WrapperEvent>, inbox: &Receiver<WrapperEvent>) -> Result<AcquireOutcome, Trouble> {
         let (door, id) = (Door::new(common)?, input::word(&self.id)?);
         let holder = self.terms.holder.clone().or_else(|| Some(self.label()));
         let begun = Instant::now();
         loop {
-            let terms = Terms { holder: holder.clone(), ..self.terms.after(begun.elapsed()) };
-            let wish = Wish { door: door.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
+            let terms = LockTerms { holder: holder.clone(), ..self.terms.after(begun.elapsed()) };
+            let wish = LockAcquisition { door: door.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
             match wish.have(events, inbox)? {
-                Granted::Lost => {}
+                AcquireOutcome::Lost => {}
                 other => return Ok(other),
             }
         }
@@ -104,13 +104,13 @@ impl Run {
     /// Has the guard run the command, and keeps the lease meanwhile; the exit code.
     fn guarded(
         &self,
-        lease: &Arc<Lease>,
+        lease: &Arc<HeldLease>,
         until_ms: i64,
-        (folder, listener): (Folder, UnixListener),
-        events: Sender<Event>,
-        inbox: &Receiver<Event>,
+        (folder, listener): (ControlFolder, UnixListener),
+        events: Sender<WrapperEvent>,
+        inbox: &Receiver<WrapperEvent>,
     ) -> Result<u8, Trouble> {
-        let guard = Guard::start(&self.command, lease, self.pace(), &folder, &listener);
+        let guard = GuardHandle::start(&self.command, lease, self.times(), &folder, &listener);
         let mut guard = guard.map_err(cannot("start the guard"))?;
         guard.begin(until_ms, &events).map_err(cannot("hear the guard"))?;
         let (stop, stopped) = mpsc::channel();
@@ -119,20 +119,20 @@ impl Run {
         spawn(move || {
             keeper.keep(until_ms, &stopped, |renewed| {
                 let _ = match renewed {
-                    Renewed::Until(until_ms) => kept.send(Event::Renewed(until_ms)),
-                    Renewed::Lost(loss) => kept.send(Event::Lost(loss)),
-                    Renewed::NoMore | Renewed::Unknown => Ok(()),
+                    RenewResult::Until(until_ms) => kept.send(WrapperEvent::Renewed(until_ms)),
+                    RenewResult::Lost(loss) => kept.send(WrapperEvent::Lost(loss)),
+                    RenewResult::NoMore | RenewResult::Unknown => Ok(()),
                 };
             });
         });
-        spawn(move || watched.send(Event::Lost(watcher.watch())));
+        spawn(move || watched.send(WrapperEvent::Lost(watcher.watch())));
         let code = guard.attend(inbox);
         drop(stop);
         code
     }
 
-    fn pace(&self) -> Pace {
-        Pace { ttl_ms: self.terms.lease_ms(), grace_ms: self.terms.grace, kill_after_ms: self.kill_after }
+    fn times(&self) -> LeaseTimes {
+        LeaseTimes { ttl_ms: self.terms.lease_ms(), grace_ms: self.terms.grace, kill_after_ms: self.kill_after }
     }
 }
 

@@ -20,7 +20,7 @@ const ANSWER_TIME_AT_ONCE: Duration = Duration::from_secs(10);
 
 /// On what terms a lock is asked for.
 #[derive(Clone, Debug, Args)]
-pub struct Terms {
+pub struct LockTerms {
     /// How long the lease lasts without renewal: 500ms, 10s, 2m, 1h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::lasting)]
     pub ttl: i64,
@@ -31,42 +31,42 @@ pub struct Terms {
     #[arg(long, value_name = "TIME", value_parser = input::lasting)]
     pub max_hold: Option<i64>,
     /// How long to wait for it: a time, or `forever` [default: nothing waits]
-    #[arg(long, value_name = "TIME|forever", value_parser = patience)]
-    pub wait: Option<Patience>,
+    #[arg(long, value_name = "TIME|forever", value_parser = wait_time)]
+    pub wait: Option<WaitTime>,
     /// A label for people
     #[arg(long, value_name = "TEXT")]
     pub holder: Option<String>,
 }
 
-impl Terms {
+impl LockTerms {
     /// How long a lease lasts, in milliseconds: no longer than it may be held.
     pub fn lease_ms(&self) -> i64 {
         self.max_hold.map_or(self.ttl, |most| self.ttl.min(most))
     }
 
     /// The same, when a part of the wait is over.
-    pub fn after(&self, waited: Duration) -> Terms {
+    pub fn after(&self, waited: Duration) -> LockTerms {
         let wait = match self.wait {
-            Some(Patience::For(wait)) => Some(Patience::For(wait.saturating_sub(waited))),
+            Some(WaitTime::For(wait)) => Some(WaitTime::For(wait.saturating_sub(waited))),
             other => other,
         };
-        Terms { wait, ..self.clone() }
+        LockTerms { wait, ..self.clone() }
     }
 }
 
 /// How long somebody waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum WaitTime {
     /// So long.
     For(Duration),
     /// As long as it takes.
     Forever,
 }
 
-fn patience(text: &str) -> Result<Patience, String> {
+fn wait_time(text: &str) -> Result<WaitTime, String> {
     match text {
-        "forever" => Ok(Patience::Forever),
-        time => input::span(time).map(|ms| Patience::For(Duration::from_millis(ms as u64))),
+        "forever" => Ok(WaitTime::Forever),
+        time => input::span(time).map(|ms| WaitTime::For(Duration::from_millis(ms as u64))),
     }
 }
 
@@ -74,15 +74,15 @@ fn patience(text: &str) -> Result<Patience, String> {
 pub fn acquire(
     door: &Door,
     ids: &[String],
-    terms: &Terms,
+    terms: &LockTerms,
     secret: &str,
     mut asked: impl FnMut(),
 ) -> Result<Answer, Trouble> {
     let call = request(ids, terms, secret);
     let deadline = match terms.wait {
         None => Some(Instant::now()),
-        Some(Patience::For(wait)) => Some(Instant::now() + wait),
-        Some(Patience::Forever) => None,
+        Some(WaitTime::For(wait)) => Some(Instant::now() + wait),
+        Some(WaitTime::Forever) => None,
     };
     let left = || deadline.map_or(ASK_MAX, |deadline| deadline.saturating_duration_since(Instant::now()).min(ASK_MAX));
     let answer_time = terms.wait.map_or(ANSWER_TIME_AT_ONCE, |_| ANSWER_TIME);
@@ -102,7 +102,7 @@ pub fn acquire(
 }
 
 /// The request for the locks under that secret.
-pub fn request(ids: &[String], terms: &Terms, secret: &str) -> Call {
+pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> Call {
     let fields = [
         ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
         ("ttl_ms", json!(terms.ttl)),
@@ -125,8 +125,8 @@ mod tests {
 
     #[test]
     fn a_wait_is_a_time_or_forever() {
-        assert_eq!(patience("forever"), Ok(Patience::Forever));
-        assert_eq!(patience("0s"), Ok(Patience::For(Duration::ZERO)));
-        assert!(patience("for ever").is_err());
+        assert_eq!(wait_time("forever"), Ok(WaitTime::Forever));
+        assert_eq!(wait_time("0s"), Ok(WaitTime::For(Duration::ZERO)));
+        assert!(wait_time("for ever").is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! The command's process group as its guard sees it: how long it may live, and how it ends.
 
-use super::control::{News, Order, SIGNALLED, Until};
+use super::control::{ToWrapper, ToGuard, SIGNALLED, Deadlines};
 use crate::clock::Clock;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, test_kill_process_group, wait};
 
@@ -11,10 +11,10 @@ const LOOK_EVERY_MS: i64 = 10;
 const KILLED_GOES_MS: i64 = 1_000;
 
 /// The group of a command.
-pub struct Group {
+pub struct CommandGroup {
     /// Its number, and its leader's. Nobody else can have it while anything of the group is there.
     id: Pid,
-    until: Until,
+    until: Deadlines,
     /// The time from TERM to KILL.
     pause_ms: i64,
     /// Once it was told to end: when it is killed, if the lease does not ask for that sooner.
@@ -25,19 +25,19 @@ pub struct Group {
     late: bool,
 }
 
-impl Group {
+impl CommandGroup {
     /// That of the command that was started as its leader.
-    pub fn new(leader: Pid, until: Until) -> Group {
+    pub fn new(leader: Pid, until: Deadlines) -> CommandGroup {
         let pause_ms = until.kill_ms - until.term_ms;
-        Group { id: leader, until, pause_ms, end_ms: None, killed_ms: None, ended: None, late: false }
+        CommandGroup { id: leader, until, pause_ms, end_ms: None, killed_ms: None, ended: None, late: false }
     }
 
     /// Does what the wrapper says.
-    pub fn follow(&mut self, order: Order) {
+    pub fn follow(&mut self, order: ToGuard) {
         match order {
-            Order::Until(until) => self.until = until,
-            Order::Signal(signal) => self.tell(signal),
-            Order::End(kill_ms) => self.end_by(kill_ms),
+            ToGuard::Until(until) => self.until = until,
+            ToGuard::Signal(signal) => self.tell(signal),
+            ToGuard::End(kill_ms) => self.end_by(kill_ms),
         }
     }
 
@@ -63,13 +63,13 @@ impl Group {
 
     /// Takes note of who has ended. When the leader has, what it leaves in its group is asked to follow. Returns what is
     /// to be told if the leader was stopped.
-    pub fn reap(&mut self) -> Option<News> {
+    pub fn reap(&mut self) -> Option<ToWrapper> {
         let mut news = None;
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
             match status.stopping_signal().map(Signal::from_named_raw) {
                 _ if pid != self.id => {}
-                Some(Some(Signal::TSTP)) => news = Some(News::Stopped),
-                Some(Some(Signal::TTIN | Signal::TTOU)) => news = Some(News::WantsTerminal),
+                Some(Some(Signal::TSTP)) => news = Some(ToWrapper::Stopped),
+                Some(Some(Signal::TTIN | Signal::TTOU)) => news = Some(ToWrapper::WantsTerminal),
                 Some(_) => {} // by somebody who will know when to continue it
                 None => {
                     self.ended = Some(status);

@@ -1,8 +1,8 @@
 //! How `lock run` comes by its lease, and how it gives up so that nothing stays behind that nobody knows of.
 
-use super::acquire::{ANSWER_TIME, Terms, acquire, request};
-use super::event::{Event, Granted};
-use super::lease::{Lease, Renewed};
+use super::acquire::{ANSWER_TIME, LockTerms, acquire, request};
+use super::event::{WrapperEvent, AcquireOutcome};
+use super::lease::{HeldLease, RenewResult};
 use crate::cli::call::Said;
 use crate::cli::door::{Answer, Door};
 use crate::cli::exit::Trouble;
@@ -18,37 +18,37 @@ use std::time::Duration;
 const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 
 /// A lock that is wanted.
-pub struct Wish {
+pub struct LockAcquisition {
     /// Where.
     pub door: Door,
     /// Its name.
     pub id: String,
     /// How.
-    pub terms: Terms,
+    pub terms: LockTerms,
     /// What makes it this wish, however often it is asked for.
     pub secret: String,
 }
 
-impl Wish {
+impl LockAcquisition {
     /// Asks and waits for it, until there is a signal.
-    pub fn have(self, events: &Sender<Event>, inbox: &Receiver<Event>) -> Result<Granted, Trouble> {
+    pub fn have(self, events: &Sender<WrapperEvent>, inbox: &Receiver<WrapperEvent>) -> Result<AcquireOutcome, Trouble> {
         let wish = Arc::new(self);
         let (asking, events) = (Arc::clone(&wish), events.clone());
-        spawn(move || events.send(Event::Asked(Box::new(asking.ask()))));
+        spawn(move || events.send(WrapperEvent::Asked(Box::new(asking.ask()))));
         for event in inbox {
             match event {
-                Event::Asked(answer) => return *answer,
-                Event::Signal(signal) => {
+                WrapperEvent::Asked(answer) => return *answer,
+                WrapperEvent::Signal(signal) => {
                     wish.give_up();
-                    return Ok(Granted::Signalled(signal)); // what was asked is cut off with the process
+                    return Ok(AcquireOutcome::Signalled(signal)); // what was asked is cut off with the process
                 }
-                Event::Guard(_) | Event::Renewed(_) | Event::Lost(_) => {}
+                WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => {}
             }
         }
         unreachable!("we hold a sender ourselves")
     }
 
-    fn ask(&self) -> Result<Granted, Trouble> {
+    fn ask(&self) -> Result<AcquireOutcome, Trouble> {
         let waits = self.terms.wait.is_some();
         let mut sent = 0;
         let asked = || sent = Clock::Machine.boot_ms();
@@ -61,13 +61,13 @@ impl Wish {
                     return Err(trouble);
                 }
                 show::complain(&trouble.sentence);
-                return Ok(Granted::Nothing);
+                return Ok(AcquireOutcome::Nothing);
             }
         };
         if !answer.is_good() {
             show::complain(&show::problem(&answer.body));
             let later = answer.refuses_as("locked") || waits && answer.refuses_as("busy");
-            return if later { Ok(Granted::Nothing) } else { Err(self.not_had()) };
+            return if later { Ok(AcquireOutcome::Nothing) } else { Err(self.not_had()) };
         }
         let lease = self.lease(&answer).ok_or_else(|| self.not_had())?;
         // A repeat may have been granted a while ago, so what is left of it counts, and not its length.
@@ -75,8 +75,8 @@ impl Wish {
         self.make_sure(lease, sent + left_ms)
     }
 
-    fn lease(&self, answer: &Answer) -> Option<Lease> {
-        Some(Lease {
+    fn lease(&self, answer: &Answer) -> Option<HeldLease> {
+        Some(HeldLease {
             door: self.door.clone(),
             id: self.id.clone(),
             token: answer.body["token"].as_str()?.to_owned(),
@@ -87,23 +87,23 @@ impl Wish {
 
     /// Of a lease that was waited for nobody here knows when it began. One renewal tells: without its answer nothing is
     /// started, and none is sent when the lease and its grace are over for certain.
-    fn make_sure(&self, lease: Lease, until_ms: i64) -> Result<Granted, Trouble> {
+    fn make_sure(&self, lease: HeldLease, until_ms: i64) -> Result<AcquireOutcome, Trouble> {
         let answered = Clock::Machine.boot_ms();
         if until_ms - answered >= lease.ttl_ms - lease.ttl_ms / 10 {
-            return Ok(Granted::Lease(lease, until_ms));
+            return Ok(AcquireOutcome::Lease(lease, until_ms));
         }
         let last_ms = answered + lease.ttl_ms;
         loop {
             let sent = Clock::Machine.boot_ms();
             match lease.renew(last_ms) {
-                Renewed::Until(until_ms) => return Ok(Granted::Lease(lease, until_ms)),
-                Renewed::NoMore => return Ok(Granted::Lease(lease, until_ms)),
-                Renewed::Lost(_) => return Ok(Granted::Lost),
-                Renewed::Unknown if sent >= last_ms + self.terms.grace => {
+                RenewResult::Until(until_ms) => return Ok(AcquireOutcome::Lease(lease, until_ms)),
+                RenewResult::NoMore => return Ok(AcquireOutcome::Lease(lease, until_ms)),
+                RenewResult::Lost(_) => return Ok(AcquireOutcome::Lost),
+                RenewResult::Unknown if sent >= last_ms + self.terms.grace => {
                     self.give_up();
                     return Err(Trouble::unreachable(format!("{} was had and could not be kept", self.id)));
                 }
-                Renewed::Unknown => {
+                RenewResult::Unknown => {
                     let pause_ms = (sent + lease.retry_ms() - Clock::Machine.boot_ms()).max(0);
                     sleep(Duration::from_millis(pause_ms as u64));
                 }
@@ -117,7 +117,7 @@ impl Wish {
         let call = request(slice::from_ref(&self.id), &self.terms, &self.secret);
         let answer = self.door.answer(&call.waiting(Duration::ZERO, Said::Body).within(GIVE_UP_TIME));
         let had = answer.ok().filter(Answer::is_good).and_then(|answer| self.lease(&answer));
-        had.iter().for_each(Lease::release);
+        had.iter().for_each(HeldLease::release);
     }
 
     fn not_had(&self) -> Trouble {

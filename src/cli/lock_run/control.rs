@@ -10,9 +10,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
-/// Until when the command may run, in milliseconds of the machine's boot-time clock, which both processes read.
+/// Deadlines when the command may run, in milliseconds of the machine's boot-time clock, which both processes read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Until {
+pub struct Deadlines {
     /// Then it is asked to end.
     pub term_ms: i64,
     /// Then it is ended.
@@ -21,9 +21,9 @@ pub struct Until {
 
 /// What the wrapper tells the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum ToGuard {
     /// The lease lasts so long.
-    Until(Until),
+    Until(Deadlines),
     /// Pass this on to the command.
     Signal(Signal),
     /// The lease is lost: end the command, and be done with it at that moment at the latest.
@@ -32,7 +32,7 @@ pub enum Order {
 
 /// What the guard tells the wrapper.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum ToWrapper {
     /// The command runs, as the leader of the process group of that number.
     Started(i32),
     /// It could not be started: the exit code for that, and why.
@@ -55,27 +55,27 @@ pub const SIGNALLED: i32 = 128;
 /// The signals that are passed on.
 pub const SIGNALS: [Signal; 4] = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT];
 
-impl Order {
+impl ToGuard {
     fn line(self) -> String {
         match self {
-            Order::Until(until) => format!("until {} {}", until.term_ms, until.kill_ms),
-            Order::Signal(signal) => format!("signal {}", signal.as_raw()),
-            Order::End(kill_ms) => format!("end {kill_ms}"),
+            ToGuard::Until(until) => format!("until {} {}", until.term_ms, until.kill_ms),
+            ToGuard::Signal(signal) => format!("signal {}", signal.as_raw()),
+            ToGuard::End(kill_ms) => format!("end {kill_ms}"),
         }
     }
 
     /// The order a line gives.
-    pub fn read(line: &str) -> Option<Order> {
+    pub fn read(line: &str) -> Option<ToGuard> {
         let words: Vec<_> = line.split(' ').collect();
         match words.as_slice() {
             ["until", term, kill] => {
-                Some(Order::Until(Until { term_ms: term.parse().ok()?, kill_ms: kill.parse().ok()? }))
+                Some(ToGuard::Until(Deadlines { term_ms: term.parse().ok()?, kill_ms: kill.parse().ok()? }))
             }
             ["signal", number] => {
                 let number: i32 = number.parse().ok()?;
-                SIGNALS.into_iter().find(|signal| signal.as_raw() == number).map(Order::Signal)
+                SIGNALS.into_iter().find(|signal| signal.as_raw() == number).map(ToGuard::Signal)
             }
-            ["end", kill] => Some(Order::End(kill.parse().ok()?)),
+            ["end", kill] => Some(ToGuard::End(kill.parse().ok()?)),
             _ => None,
         }
     }
@@ -86,39 +86,39 @@ impl Order {
     }
 }
 
-impl News {
+impl ToWrapper {
     fn line(&self) -> String {
         match self {
-            News::Started(group) => format!("started {group}"),
-            News::Failed(code, why) => format!("failed {code} {}", why.replace('\n', " ")),
-            News::TooLate => "too-late".to_owned(),
-            News::Stopped => "stopped".to_owned(),
-            News::WantsTerminal => "wants-terminal".to_owned(),
-            News::Late => "late".to_owned(),
-            News::Exited(code) => format!("exited {code}"),
+            ToWrapper::Started(group) => format!("started {group}"),
+            ToWrapper::Failed(code, why) => format!("failed {code} {}", why.replace('\n', " ")),
+            ToWrapper::TooLate => "too-late".to_owned(),
+            ToWrapper::Stopped => "stopped".to_owned(),
+            ToWrapper::WantsTerminal => "wants-terminal".to_owned(),
+            ToWrapper::Late => "late".to_owned(),
+            ToWrapper::Exited(code) => format!("exited {code}"),
         }
     }
 
     /// The news in a line.
-    pub fn read(line: &str) -> Option<News> {
+    pub fn read(line: &str) -> Option<ToWrapper> {
         match line.split_once(' ').unwrap_or((line, "")) {
-            ("started", group) => group.parse().ok().map(News::Started),
+            ("started", group) => group.parse().ok().map(ToWrapper::Started),
             ("failed", rest) => {
                 let (code, why) = rest.split_once(' ')?;
-                Some(News::Failed(code.parse().ok()?, why.to_owned()))
+                Some(ToWrapper::Failed(code.parse().ok()?, why.to_owned()))
             }
-            ("too-late", _) => Some(News::TooLate),
-            ("stopped", _) => Some(News::Stopped),
-            ("wants-terminal", _) => Some(News::WantsTerminal),
-            ("late", _) => Some(News::Late),
-            ("exited", code) => code.parse().ok().map(News::Exited),
+            ("too-late", _) => Some(ToWrapper::TooLate),
+            ("stopped", _) => Some(ToWrapper::Stopped),
+            ("wants-terminal", _) => Some(ToWrapper::WantsTerminal),
+            ("late", _) => Some(ToWrapper::Late),
+            ("exited", code) => code.parse().ok().map(ToWrapper::Exited),
             _ => None,
         }
     }
 
     /// What is told of a command that a signal ended before it began.
-    pub fn signalled(signal: Signal) -> News {
-        News::Exited((SIGNALLED + signal.as_raw()) as u8)
+    pub fn signalled(signal: Signal) -> ToWrapper {
+        ToWrapper::Exited((SIGNALLED + signal.as_raw()) as u8)
     }
 
     /// Tells the wrapper, if it is there.
@@ -150,17 +150,17 @@ pub fn listen<T: Send + 'static>(
 }
 
 /// What the other side has said, read without waiting for more.
-pub struct Heard {
+pub struct LineReader {
     stream: UnixStream,
     bytes: Vec<u8>,
     over: bool,
 }
 
-impl Heard {
+impl LineReader {
     /// Hears what comes over that stream, which never waits from now on.
-    pub fn new(stream: &UnixStream) -> io::Result<Heard> {
+    pub fn new(stream: &UnixStream) -> io::Result<LineReader> {
         stream.set_nonblocking(true)?;
-        Ok(Heard { stream: stream.try_clone()?, bytes: Vec::new(), over: false })
+        Ok(LineReader { stream: stream.try_clone()?, bytes: Vec::new(), over: false })
     }
 
     /// Every whole line that has come by now and was not yet given.
@@ -194,21 +194,21 @@ impl Heard {
 }
 
 /// A folder that only its owner may enter. Wrapper and guard both remove it at their end, as one may be killed.
-pub struct Folder(PathBuf);
+pub struct ControlFolder(PathBuf);
 
-impl Folder {
+impl ControlFolder {
     /// A new one, among temporary files, and the socket in it.
-    pub fn new() -> io::Result<(Folder, UnixListener)> {
+    pub fn new() -> io::Result<(ControlFolder, UnixListener)> {
         let path = std::env::temp_dir().join(format!("cashbox-lock-{}", secret::random_hex::<8>()));
         DirBuilder::new().mode(0o700).create(&path)?;
-        let folder = Folder(path);
-        let listener = UnixListener::bind(Folder::socket(folder.path()))?;
+        let folder = ControlFolder(path);
+        let listener = UnixListener::bind(ControlFolder::socket(folder.path()))?;
         Ok((folder, listener))
     }
 
     /// The one that the other side has made.
-    pub fn shared(path: &Path) -> Folder {
-        Folder(path.to_owned())
+    pub fn shared(path: &Path) -> ControlFolder {
+        ControlFolder(path.to_owned())
     }
 
     /// Where it is.
@@ -234,11 +234,11 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for ControlFolder {
     fn drop(&mut self) {
         // Nothing but what was put there: the other one may have removed it, and a folder that is not ours stays.
         let _ = fs::remove_file(self.token());
-        let _ = fs::remove_file(Folder::socket(&self.0));
+        let _ = fs::remove_file(ControlFolder::socket(&self.0));
         let _ = fs::remove_dir(&self.0);
     }
 }
@@ -249,31 +249,31 @@ mod tests {
 
     #[test]
     fn what_is_said_is_heard() {
-        let until = Until { term_ms: 7, kill_ms: 9 };
-        for order in [Order::Until(until), Order::Signal(Signal::HUP), Order::End(-3)] {
-            assert_eq!(Order::read(&order.line()), Some(order));
+        let until = Deadlines { term_ms: 7, kill_ms: 9 };
+        for order in [ToGuard::Until(until), ToGuard::Signal(Signal::HUP), ToGuard::End(-3)] {
+            assert_eq!(ToGuard::read(&order.line()), Some(order));
         }
-        let failed = News::Failed(127, "no such file: x y".to_owned());
+        let failed = ToWrapper::Failed(127, "no such file: x y".to_owned());
         for news in [
-            News::Started(12),
+            ToWrapper::Started(12),
             failed,
-            News::TooLate,
-            News::Stopped,
-            News::WantsTerminal,
-            News::Late,
-            News::signalled(Signal::TERM),
+            ToWrapper::TooLate,
+            ToWrapper::Stopped,
+            ToWrapper::WantsTerminal,
+            ToWrapper::Late,
+            ToWrapper::signalled(Signal::TERM),
         ] {
-            assert_eq!(News::read(&news.line()), Some(news));
+            assert_eq!(ToWrapper::read(&news.line()), Some(news));
         }
         for nonsense in ["", "until 1", "until a b", "signal 9", "end", "started", "exited 256"] {
-            assert_eq!((Order::read(nonsense), News::read(nonsense)), (None, None), "{nonsense}");
+            assert_eq!((ToGuard::read(nonsense), ToWrapper::read(nonsense)), (None, None), "{nonsense}");
         }
     }
 
     #[test]
     fn what_has_come_is_heard_at_once_and_half_a_line_when_it_is_whole() {
         let (mut here, there) = UnixStream::pair().unwrap();
-        let mut heard = Heard::new(&there).unwrap();
+        let mut heard = LineReader::new(&there).unwrap();
         assert_eq!(heard.lines(), Vec::<String>::new());
         here.write_all(b"end 1\nend 2\nen").unwrap();
         assert_eq!(heard.lines(), ["end 1", "end 2"]);

@@ -1,11 +1,11 @@
 //! What happens to the wrapper of `lock run`.
 
-use super::lease::{Lease, Loss};
+use super::lease::{HeldLease, LeaseLoss};
 use crate::cli::exit::Trouble;
 use rustix::process::Signal;
 
 /// What happens to the wrapper.
-pub enum Event {
+pub enum WrapperEvent {
     /// The guard said something, or, with none, is gone.
     Guard(Option<String>),
     /// We were sent a signal.
@@ -13,15 +13,15 @@ pub enum Event {
     /// The lease lasts until then.
     Renewed(i64),
     /// It is lost.
-    Lost(Loss),
+    Lost(LeaseLoss),
     /// The lock was asked for.
-    Asked(Box<Result<Granted, Trouble>>),
+    Asked(Box<Result<AcquireOutcome, Trouble>>),
 }
 
 /// What came of asking for the lock.
-pub enum Granted {
+pub enum AcquireOutcome {
     /// A lease, and until when it lasts, in boot time.
-    Lease(Lease, i64),
+    Lease(HeldLease, i64),
     /// A lease that was lost again before anything was done with it.
     Lost,
     /// Nothing in time, which has been said.
