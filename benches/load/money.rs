@@ -7,7 +7,7 @@ use crate::{Got, Settings};
 use cashbox::internals::bench::client::BenchCaller;
 use cashbox::internals::bench::latencies::Latencies;
 use cashbox::internals::bench::report::count;
-use cashbox::internals::bench::script::{ReadBalance, MoveCents, Work};
+use cashbox::internals::bench::script::{MoveCents, ReadBalance, Work};
 use cashbox::internals::bench::wallet::{self, BenchWallet};
 use std::sync::Barrier;
 use std::thread::scope;

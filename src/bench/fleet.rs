@@ -8,7 +8,7 @@
 //! takes its turn: a request waits until its connection is free, is never skipped, and its latency counts from when it
 //! was due. So a server that stalls for a moment shows in all that were due meanwhile, and not in the few it had.
 
-use super::client::{BenchResponse, BenchClient};
+use super::client::{BenchClient, BenchResponse};
 use super::latencies::Latencies;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};

@@ -22,13 +22,13 @@ pub mod script;
 pub mod server;
 pub mod wallet;
 
-pub use client::{BenchCaller, UnexpectedStatus, BenchTarget};
+pub use client::{BenchCaller, BenchTarget, UnexpectedStatus};
 
 use crate::secret;
 use fleet::{BenchPlan, BenchRun, Script, drive};
 use pairs::{HeldFlag, LockPairs};
 use report::count;
-use script::{BatchWithdraw, ReadBalance, MoveCents, Work};
+use script::{BatchWithdraw, MoveCents, ReadBalance, Work};
 use std::io;
 use std::sync::atomic::AtomicBool;
 use wallet::BenchWallet;
@@ -148,7 +148,9 @@ fn work(wallets: &[BenchWallet], connection: usize, wanted: &BenchOptions) -> Bo
         BenchOp::Recharge => Box::new(MoveCents::recharge(wallets, place)),
         BenchOp::Pay => Box::new(MoveCents::pay(wallets, place)),
         BenchOp::Transfer => Box::new(MoveCents::transfer(wallets, place)),
-        BenchOp::Balance => Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user))),
+        BenchOp::Balance => {
+            Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user)))
+        }
         BenchOp::Batch => Box::new(BatchWithdraw::new(wallets, wanted.items)),
         BenchOp::Lock => unreachable!("locks are no wallets"),
     }

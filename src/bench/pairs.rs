@@ -1,6 +1,6 @@
 //! Locks that are acquired and released at once, again and again.
 
-use super::client::{BenchResponse, BenchCaller, BenchClient};
+use super::client::{BenchCaller, BenchClient, BenchResponse};
 use super::fleet::Script;
 use super::script::Work;
 use super::wallet::BenchWallet;

@@ -87,8 +87,11 @@ impl BenchReport {
         let wanted = &self.outcome.wanted;
         let BenchPlan { warm_up, measured, rate, .. } = wanted.plan;
         let pace = rate.map_or(String::new(), |rate| format!(", {} due a second", count(rate.into())));
-        let items =
-            if wanted.op == super::BenchOp::Batch { format!(" of {}", count(wanted.items as u64)) } else { String::new() };
+        let items = if wanted.op == super::BenchOp::Batch {
+            format!(" of {}", count(wanted.items as u64))
+        } else {
+            String::new()
+        };
         let things = if wanted.op == super::BenchOp::Lock { "lock" } else { "wallet" };
         format!(
             "{}{items}, {}, {}{pace}; {} after {} of warm-up",

@@ -1,6 +1,6 @@
 //! The wallets a run works on: made by it, used by nobody else, and held against what the answers said.
 
-use super::client::{BenchResponse, BenchCaller, BenchClient, UnexpectedStatus};
+use super::client::{BenchCaller, BenchClient, BenchResponse, UnexpectedStatus};
 use crate::money::Balance;
 use serde_json::{Value, json};
 use std::io;
@@ -35,7 +35,11 @@ impl BenchWallet {
 }
 
 /// Makes full wallets of those names.
-pub fn open(client: &mut BenchClient, caller: &BenchCaller, users: impl Iterator<Item = String>) -> io::Result<Vec<BenchWallet>> {
+pub fn open(
+    client: &mut BenchClient,
+    caller: &BenchCaller,
+    users: impl Iterator<Item = String>,
+) -> io::Result<Vec<BenchWallet>> {
     let wallets: Vec<_> = users.map(|user| BenchWallet { user, caller: caller.clone(), expected: FULL }).collect();
     move_all(client, "recharge", &wallets)?;
     Ok(wallets)

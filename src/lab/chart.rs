@@ -1,7 +1,7 @@
 //! The lab as a picture, in SVG written by hand: a bar of time per guard, struck out where the money is wrong.
 
-use super::figures::{Figures, TrialRow, LabVerdict};
-use super::{StrategyKind, LabPlan};
+use super::figures::{Figures, LabVerdict, TrialRow};
+use super::{LabPlan, StrategyKind};
 use std::fmt::Write;
 
 const WIDTH: u64 = 960;

@@ -1,7 +1,7 @@
 //! What came of a guard: its figures, and the verdict without which they mean nothing.
 
 use super::load::Tally;
-use super::{AMOUNT_CENTS, StrategyKind, LabPlan};
+use super::{AMOUNT_CENTS, LabPlan, StrategyKind};
 use crate::money::Balance;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! Our guards: the lock in the money path, held explicitly or not at all, in process and over HTTP.
 
 use super::client::LabClient;
-use super::{AMOUNT_CENTS, Attempt, LabResult, LockStrategy, LabPlan, WALLET};
+use super::{AMOUNT_CENTS, Attempt, LabPlan, LabResult, LockStrategy, WALLET};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::http::wire::{Limits, Server, listen};

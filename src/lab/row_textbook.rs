@@ -7,7 +7,7 @@
 use super::client::LabClient;
 use super::naive::read_work_write;
 use super::plain_file::PlainFile;
-use super::{Attempt, LabResult, LockStrategy, LabPlan};
+use super::{Attempt, LabPlan, LabResult, LockStrategy};
 use crate::clock::Clock;
 use crate::money::Balance;
 use std::time::Duration;

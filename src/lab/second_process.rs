@@ -22,7 +22,12 @@ pub const OPTION: &str = "--second-process";
 const READY: &str = "ready";
 
 /// Has both processes withdraw, half each; `guard` is this one's.
-pub(super) fn drive_both(guard: &dyn LockStrategy, load: &LabLoad<'_>, file: &Path, watch: &dyn Fn(u64)) -> LabResult<Tally> {
+pub(super) fn drive_both(
+    guard: &dyn LockStrategy,
+    load: &LabLoad<'_>,
+    file: &Path,
+    watch: &dyn Fn(u64),
+) -> LabResult<Tally> {
     let theirs = LabLoad { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
     let ours = LabLoad { clients: load.clients.div_ceil(2), requests: load.requests.div_ceil(2), ..*load };
     let mut second = SecondProcess::start(file, &theirs)?;
@@ -82,7 +87,14 @@ impl Drop for SecondProcess {
 }
 
 /// The second process, seen from itself.
-pub fn serve(file: &Path, clients: u32, requests: u32, work: Duration, seed: u64, stop: Arc<AtomicBool>) -> LabResult<()> {
+pub fn serve(
+    file: &Path,
+    clients: u32,
+    requests: u32,
+    work: Duration,
+    seed: u64,
+    stop: Arc<AtomicBool>,
+) -> LabResult<()> {
     let guard = Thread::new(PlainFile::open(file)?);
     println!("{READY}");
     stdin().lock().read_line(&mut String::new())?;

@@ -4,7 +4,7 @@ use super::client::LabLoad;
 use super::figures::{Figures, TrialRow};
 use super::load::{self, Tally};
 use super::naive::{Nothing, Optimistic, Thread};
-use super::ours::{LeaseStrategy, PlainStrategy, PlainHttpStrategy};
+use super::ours::{LeaseStrategy, PlainHttpStrategy, PlainStrategy};
 use super::plain_file::PlainFile;
 use super::redis::{self, Redis};
 use super::row_textbook::RowTextbook;
@@ -49,7 +49,14 @@ impl LabPlan {
 
 /// Tries one guard in a folder of its own inside `folder`, with one holder stalled or none; `watch` is told now and then
 /// how many withdrawals are done.
-pub fn try_strategy(kind: StrategyKind, stalled: bool, plan: &LabPlan, folder: &Path, stop: &AtomicBool, watch: &dyn Fn(u64)) -> TrialRow {
+pub fn try_strategy(
+    kind: StrategyKind,
+    stalled: bool,
+    plan: &LabPlan,
+    folder: &Path,
+    stop: &AtomicBool,
+    watch: &dyn Fn(u64),
+) -> TrialRow {
     let (clients, requests, work, seed) = (plan.clients, plan.requests, plan.work, plan.seed);
     let load = LabLoad { clients, requests, work, stall: stalled.then(|| plan.stall()), seed, stop };
     let own = folder.join(format!("{}-{}", kind.name(), if stalled { "stalled" } else { "undisturbed" }));
@@ -57,7 +64,13 @@ pub fn try_strategy(kind: StrategyKind, stalled: bool, plan: &LabPlan, folder: &
     TrialRow { kind, stalled, figures: figures.map_err(|why| why.to_string()) }
 }
 
-fn figures(kind: StrategyKind, load: &LabLoad<'_>, plan: &LabPlan, folder: &Path, watch: &dyn Fn(u64)) -> LabResult<Figures> {
+fn figures(
+    kind: StrategyKind,
+    load: &LabLoad<'_>,
+    plan: &LabPlan,
+    folder: &Path,
+    watch: &dyn Fn(u64),
+) -> LabResult<Figures> {
     std::fs::create_dir(folder)?;
     let file = folder.join("wallet.db");
     let guard = open(kind, plan, &file)?;

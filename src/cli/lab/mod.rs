@@ -6,8 +6,8 @@ use super::exit::{Exit, Trouble};
 use super::memory::{Folder, is_in_memory};
 use super::{Common, show};
 use crate::http::wire::raise_descriptor_limit;
-use crate::lab::figures::{TrialRow, LabVerdict};
-use crate::lab::{StrategyKind, LabPlan, Redis, chart, second_process, try_strategy};
+use crate::lab::figures::{LabVerdict, TrialRow};
+use crate::lab::{LabPlan, Redis, StrategyKind, chart, second_process, try_strategy};
 use clap::Args;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -34,7 +34,8 @@ const EXIT_CODES: &str = "Exit codes: 0 whatever was found · 4 a guard of this 
 
 /// The guards and what each does.
 fn guards() -> String {
-    let lines: Vec<_> = StrategyKind::ALL.iter().map(|kind| format!("  {:<20}  {}", kind.name(), kind.about())).collect();
+    let lines: Vec<_> =
+        StrategyKind::ALL.iter().map(|kind| format!("  {:<20}  {}", kind.name(), kind.about())).collect();
     format!("Guards:\n{}\n\n{EXIT_CODES}", lines.join("\n"))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cli::show::{self, Column, numbers, words};
 use crate::lab::LabPlan;
-use crate::lab::figures::{Figures, TrialRow, LabVerdict};
+use crate::lab::figures::{Figures, LabVerdict, TrialRow};
 use crate::money::Cents;
 use serde_json::{Value, json};
 

@@ -1,11 +1,11 @@
 //! The wrapper while its guard runs the command: what happens is passed on to the guard, and where the guard does
 //! nothing (it may have been stopped), the wrapper ends the command itself.
 
-use super::control::{ControlFolder, ToWrapper, ToGuard, listen};
+use super::control::{ControlFolder, ToGuard, ToWrapper, listen};
 use super::event::WrapperEvent;
 use super::lease::{HeldLease, LeaseLoss, RenewResult};
-use super::times::LeaseTimes;
 use super::terminal::Terminal;
+use super::times::LeaseTimes;
 use super::{LOST, NOT_ACQUIRED};
 use crate::cli::exit::Trouble;
 use crate::cli::show;
@@ -104,7 +104,9 @@ impl GuardHandle {
             let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
             let ended = match inbox.recv_timeout(Duration::from_millis(left_ms as u64)) {
                 Ok(WrapperEvent::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
-                Ok(WrapperEvent::Guard(Some(line))) => ToWrapper::read(&line).and_then(|news| self.hear(news, &mut terminal)),
+                Ok(WrapperEvent::Guard(Some(line))) => {
+                    ToWrapper::read(&line).and_then(|news| self.hear(news, &mut terminal))
+                }
                 Ok(event) => {
                     self.pass_on(event);
                     None

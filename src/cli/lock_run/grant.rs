@@ -1,7 +1,7 @@
 //! How `lock run` comes by its lease, and how it gives up so that nothing stays behind that nobody knows of.
 
 use super::acquire::{ANSWER_TIME, LockTerms, acquire, request};
-use super::event::{WrapperEvent, AcquireOutcome};
+use super::event::{AcquireOutcome, WrapperEvent};
 use super::lease::{HeldLease, RenewResult};
 use crate::cli::call::Said;
 use crate::cli::door::{Answer, Door};
@@ -31,7 +31,11 @@ pub struct LockAcquisition {
 
 impl LockAcquisition {
     /// Asks and waits for it, until there is a signal.
-    pub fn have(self, events: &Sender<WrapperEvent>, inbox: &Receiver<WrapperEvent>) -> Result<AcquireOutcome, Trouble> {
+    pub fn have(
+        self,
+        events: &Sender<WrapperEvent>,
+        inbox: &Receiver<WrapperEvent>,
+    ) -> Result<AcquireOutcome, Trouble> {
         let wish = Arc::new(self);
         let (asking, events) = (Arc::clone(&wish), events.clone());
         spawn(move || events.send(WrapperEvent::Asked(Box::new(asking.ask()))));

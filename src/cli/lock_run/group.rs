@@ -1,6 +1,6 @@
 //! The command's process group as its guard sees it: how long it may live, and how it ends.
 
-use super::control::{ToWrapper, ToGuard, SIGNALLED, Deadlines};
+use super::control::{Deadlines, SIGNALLED, ToGuard, ToWrapper};
 use crate::clock::Clock;
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, test_kill_process_group, wait};
 

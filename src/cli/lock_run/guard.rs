@@ -6,7 +6,7 @@
 //! not take for over what was renewed meanwhile. Not covered: a guard that is killed itself together with the wrapper,
 //! and a command that leaves its process group.
 
-use super::control::{ControlFolder, LineReader, ToWrapper, ToGuard, Deadlines};
+use super::control::{ControlFolder, Deadlines, LineReader, ToGuard, ToWrapper};
 use super::group::CommandGroup;
 use crate::clock::Clock;
 use clap::Args;

@@ -64,9 +64,9 @@ impl HeldLease {
         let time_ms = self.every_ms().min(until_ms - sent).max(ANSWER_MIN_MS);
         let call = self.call("PATCH").within(Duration::from_millis(time_ms as u64));
         match self.door.answer(&call) {
-            Ok(answer) if answer.is_good() => {
-                answer.body["expires_in_ms"].as_i64().map_or(RenewResult::Unknown, |left| RenewResult::Until(sent + left))
-            }
+            Ok(answer) if answer.is_good() => answer.body["expires_in_ms"]
+                .as_i64()
+                .map_or(RenewResult::Unknown, |left| RenewResult::Until(sent + left)),
             Ok(answer) if answer.refuses_as("lock_lost") => {
                 let how = show::text(&answer.body["ended"]).replace('_', " ");
                 RenewResult::Lost(LeaseLoss { why: self.lost(&how), free_ms: None })

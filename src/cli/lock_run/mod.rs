@@ -4,17 +4,17 @@
 
 mod acquire;
 mod attend;
+mod commands;
 mod control;
 mod event;
 mod grant;
 mod group;
 mod guard;
-mod commands;
 mod lease;
-mod times;
 mod run;
 mod signals;
 mod terminal;
+mod times;
 
 use super::exit::{Exit, Trouble};
 use super::{Common, Desk};

@@ -6,7 +6,7 @@
 use super::acquire::LockTerms;
 use super::attend::GuardHandle;
 use super::control::{ControlFolder, SIGNALLED};
-use super::event::{WrapperEvent, AcquireOutcome};
+use super::event::{AcquireOutcome, WrapperEvent};
 use super::grant::LockAcquisition;
 use super::lease::{HeldLease, RenewResult};
 use super::times::LeaseTimes;
@@ -81,13 +81,19 @@ impl RunArgs {
     }
 
     /// Asks for the lock, and again with what is left of the wait if it is lost before anything was done with it.
-    fn acquire(&self, common: &Common, events: &Sender<WrapperEvent>, inbox: &Receiver<WrapperEvent>) -> Result<AcquireOutcome, Trouble> {
+    fn acquire(
+        &self,
+        common: &Common,
+        events: &Sender<WrapperEvent>,
+        inbox: &Receiver<WrapperEvent>,
+    ) -> Result<AcquireOutcome, Trouble> {
         let (door, id) = (Door::new(common)?, input::word(&self.id)?);
         let holder = self.terms.holder.clone().or_else(|| Some(self.label()));
         let begun = Instant::now();
         loop {
             let terms = LockTerms { holder: holder.clone(), ..self.terms.after(begun.elapsed()) };
-            let wish = LockAcquisition { door: door.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
+            let wish =
+                LockAcquisition { door: door.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
             match wish.have(events, inbox)? {
                 AcquireOutcome::Lost => {}
                 other => return Ok(other),

@@ -2,7 +2,7 @@
 //!
 //! Both have a key of their own per run, which goes by itself.
 
-use super::{LabResult, LockStrategy, PATIENCE, LabPlan, Redis};
+use super::{LabPlan, LabResult, LockStrategy, PATIENCE, Redis};
 use crate::lab::Attempt;
 use crate::lab::client::LabClient;
 use crate::lab::naive::read_work_write;

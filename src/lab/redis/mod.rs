@@ -1,7 +1,7 @@
 //! Which Redis, and whether it is there. The guards themselves are in `lock`, with the feature of that name.
 
 use super::plain_file::PlainFile;
-use super::{LabResult, LockStrategy, LabPlan};
+use super::{LabPlan, LabResult, LockStrategy};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
