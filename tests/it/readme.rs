@@ -1,23 +1,183 @@
-//! The sessions of the README and of the pages, as printed: each `$ curl …` is sent, each other command is run by a shell,
-//! and the answer is what stands below it.
+//! Every session of the README and of the pages in `docs/` runs as printed, and the pages name what there is.
+//!
+//! A session is a `console` block behind [`MARK`]. A line that begins with `$ ` is a command; below it stands what it prints,
+//! with `…` for what varies. A `curl` of `localhost:8866` is sent to a server on the page's own file, which starts at the page's first
+//! `curl`; any other command is run by a shell in that file's folder. `TOKEN` is the admin's access token. The mark may
+//! go on with `; keep FIELD as NAME, …`: the first answer of the block that has the field gives `NAME` its value from there on.
+//! A `sh` block behind the same mark is a script that must exit 0.
 
 use crate::server::{ADMIN, Server};
-use crate::shell::Place;
 use serde_json::Value;
-use std::collections::VecDeque;
-use std::path::Path;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
-const README: &str = include_str!("../../README.md");
-const LOCKS: &str = include_str!("../../docs/locks.md");
-const OPERATIONS: &str = include_str!("../../docs/operations.md");
+const MARK: &str = "<!-- a test runs this";
 
-/// The commands of a page's sessions, each with the answer below it.
-fn steps(page: &str) -> Vec<(String, String)> {
-    let sessions = page.split("<!-- a test runs this session -->\n```console\n").skip(1);
-    let sessions = sessions.map(|behind| behind.split_once("```").unwrap().0);
-    let steps = sessions.flat_map(|session| session.split("$ ").skip(1)).map(|step| step.split_once('\n').unwrap());
-    steps.map(|(command, answer)| (command.to_owned(), answer.trim().to_owned())).collect()
+/// Every page that holds a session. [`every_session_is_run`] fails if one is missing.
+macro_rules! pages {
+    ($($test:ident: $page:literal,)*) => {
+        const PAGES: &[&str] = &[$($page),*];
+        $(#[test] fn $test() { run_page($page); })*
+    };
+}
+
+pages! {
+    readme_sessions_run_as_printed: "README.md",
+    locks_sessions_run_as_printed: "docs/locks.md",
+    operations_sessions_run_as_printed: "docs/operations.md",
+}
+
+fn read(page: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap()
+}
+
+/// `README.md` and each page of `docs/`.
+fn all_pages() -> Vec<String> {
+    let docs = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let names = docs.map(|page| page.unwrap().file_name().into_string().unwrap());
+    let pages = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    std::iter::once("README.md".to_owned()).chain(pages).collect()
+}
+
+/// One block of a page that is run.
+struct Block {
+    /// Fields of answers, as JSON pointers, and the names their values get.
+    keep: Vec<(String, String)>,
+    steps: Vec<Step>,
+}
+
+struct Step {
+    command: String,
+    /// None for a script, of which only the exit code counts.
+    answer: Option<String>,
+}
+
+/// The blocks of a page that are run, in order.
+fn blocks(page: &str) -> Vec<Block> {
+    page.split(MARK).skip(1).map(block).collect()
+}
+
+fn block(text: &str) -> Block {
+    let (mark, rest) = text.split_once("-->\n```").expect("a block stands right below its mark");
+    let keep = mark.split_once("; keep ").map_or("", |(_, keep)| keep);
+    let keep = keep.split(", ").filter_map(|one| one.trim().split_once(" as "));
+    let keep = keep.map(|(field, name)| (format!("/{field}"), name.to_owned())).collect();
+    let (language, rest) = rest.split_once('\n').unwrap();
+    let (body, _) = rest.split_once("\n```").expect("a block ends");
+    let steps = match language {
+        "sh" => vec![Step { command: body.to_owned(), answer: None }],
+        "console" => format!("\n{body}").split("\n$ ").skip(1).map(step).collect(),
+        other => panic!("a block that is run is `sh` or `console`, not {other:?}"),
+    };
+    Block { keep, steps }
+}
+
+fn step(text: &str) -> Step {
+    let (command, answer) = text.split_once('\n').unwrap_or((text, ""));
+    Step { command: command.to_owned(), answer: Some(answer.trim().to_owned()) }
+}
+
+/// The file of a page: in a folder of its own until the first `curl`, served from then on.
+enum File {
+    Alone(TempDir),
+    Served(Server),
+}
+
+impl File {
+    fn folder(&self) -> PathBuf {
+        match self {
+            File::Alone(folder) => folder.path().to_owned(),
+            File::Served(server) => server.folder.path().to_owned(),
+        }
+    }
+
+    fn serve(self) -> File {
+        match self {
+            File::Alone(folder) => File::Served(Server::in_folder(folder)),
+            served => served,
+        }
+    }
+}
+
+fn run_page(name: &str) {
+    let mut file = File::Alone(TempDir::new().unwrap());
+    let mut known = BTreeMap::from([("TOKEN".to_owned(), ADMIN.to_owned())]);
+    for Block { mut keep, steps } in blocks(&read(name)) {
+        for Step { command, answer } in &steps {
+            let got = if command.starts_with("curl ") {
+                file = file.serve();
+                let File::Served(server) = &file else { unreachable!("it was served just now") };
+                curl(server, &file.folder(), &with_values(command, &known))
+            } else {
+                shell(command, answer.is_none(), &file.folder(), &known)
+            };
+            if let Some(answer) = answer {
+                assert!(is_like(got.trim(), answer), "{name}\n$ {command}\nthe page: {answer}\nthe program: {got}");
+            }
+            let got: Value = serde_json::from_str(&got).unwrap_or_default();
+            let found = keep.iter().enumerate().find_map(|(at, (pointer, _))| Some((at, got.pointer(pointer)?)));
+            if let Some((at, value)) = found {
+                let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                known.insert(keep.remove(at).1, value);
+            }
+        }
+        assert_eq!(keep, [], "{name}: no answer has what is to be kept");
+    }
+}
+
+/// The line with the value of each `$NAME` in it.
+fn with_values(line: &str, known: &BTreeMap<String, String>) -> String {
+    known.iter().rev().fold(line.to_owned(), |line, (name, value)| line.replace(&format!("${name}"), value))
+}
+
+/// What a shell prints that runs the command, or the script, on both outputs.
+fn shell(command: &str, script: bool, folder: &Path, known: &BTreeMap<String, String>) -> String {
+    let program = Path::new(env!("CARGO_BIN_EXE_cashbox")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("/bin/sh");
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CASHBOX_")) {
+        shell.env_remove(name);
+    }
+    let text = if script { format!("exec 2>&1; set -e\n{command}") } else { format!("{{ {command}; }} 2>&1") };
+    let ran = shell.args(["-c", &text]).envs(known).env("PATH", &path).current_dir(folder).output().unwrap();
+    let got = String::from_utf8(ran.stdout).unwrap();
+    assert!(!script || ran.status.success(), "{command}\nended with {}\n{got}", ran.status);
+    got
+}
+
+/// Does what `curl` would with these words; what it prints.
+fn curl(server: &Server, folder: &Path, line: &str) -> String {
+    let mut words = words(line);
+    assert_eq!(words.pop_front().as_deref(), Some("curl"));
+    let (mut method, mut headers, mut data, mut target, mut output) = (None, Vec::new(), Vec::new(), None, None);
+    while let Some(word) = words.pop_front() {
+        match word.as_str() {
+            "-X" => method = words.pop_front(),
+            "-H" => headers.extend(words.pop_front()),
+            "-d" | "--data-binary" => data.extend(words.pop_front()),
+            "-o" => output = words.pop_front(),
+            url => target = url.strip_prefix("localhost:8866").map(str::to_owned),
+        }
+    }
+    let method = method.unwrap_or_else(|| if data.is_empty() { "GET".to_owned() } else { "POST".to_owned() });
+    let mut request = server.nobody().ask(&method, &target.expect("a request has a target"));
+    let types = headers.iter().filter_map(|header| header.strip_prefix("Content-Type: ")).next();
+    if !data.is_empty() {
+        let file = data.iter().find_map(|text| text.strip_prefix('@'));
+        let body = file.map_or_else(|| data.join("&").into_bytes(), |name| std::fs::read(folder.join(name)).unwrap());
+        request = request.body(types.unwrap_or("application/x-www-form-urlencoded"), &body);
+    }
+    for header in headers.iter().filter(|header| !header.starts_with("Content-Type")) {
+        let (name, value) = header.split_once(": ").unwrap();
+        request = request.header(name, value);
+    }
+    let body = request.send().body;
+    match output {
+        Some(name) => std::fs::write(folder.join(name), body).map(|()| String::new()).unwrap(),
+        None => String::from_utf8(body).unwrap(),
+    }
 }
 
 /// The words of a shell's line, with its two kinds of quotes.
@@ -33,33 +193,6 @@ fn words(line: &str) -> VecDeque<String> {
     }
     words.push_back(word);
     words
-}
-
-/// Does what curl would with these words; the body of the answer.
-fn curl(server: &Server, line: &str) -> String {
-    let mut words = words(line);
-    assert_eq!(words.pop_front().as_deref(), Some("curl"));
-    let (mut method, mut headers, mut data, mut target) = (None, Vec::new(), Vec::new(), None);
-    while let Some(word) = words.pop_front() {
-        match word.as_str() {
-            "-X" => method = words.pop_front(),
-            "-H" => headers.extend(words.pop_front()),
-            "-d" => data.extend(words.pop_front()),
-            _ => target = word.strip_prefix("localhost:8866").map(str::to_owned),
-        }
-    }
-    let method = method.unwrap_or_else(|| if data.is_empty() { "GET".to_owned() } else { "POST".to_owned() });
-    let mut request = server.nobody().ask(&method, &target.expect("a request has a target"));
-    if !data.is_empty() && !headers.iter().any(|header| header.starts_with("Content-Type")) {
-        request = request.form(&data.join("&"));
-    } else if !data.is_empty() {
-        request = request.json(data.concat());
-    }
-    for header in headers.iter().filter(|header| !header.starts_with("Content-Type")) {
-        let (name, value) = header.split_once(": ").unwrap();
-        request = request.header(name, value);
-    }
-    String::from_utf8(request.send().body).unwrap()
 }
 
 /// Whether the text is the pattern, with anything where the pattern has `…`.
@@ -80,45 +213,42 @@ fn is_like(text: &str, pattern: &str) -> bool {
 }
 
 #[test]
-fn the_session_works_as_printed() {
-    works_as_printed(README, 8, &[]);
-}
-
-#[test]
-fn the_story_of_the_stalled_till_works_as_printed() {
-    works_as_printed(LOCKS, 9, &["$FIRST", "$SECOND"]);
-}
-
-#[test]
-fn the_story_of_the_wrecked_file_works_as_printed() {
-    let place = Place::new();
-    let program = Path::new(env!("CARGO_BIN_EXE_cashbox")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
-    let steps = steps(OPERATIONS);
-    assert!(steps.len() >= 8, "the session was found");
-    for (command, answer) in steps {
-        let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("{{ {command}; }} 2>&1")]).env("PATH", &path).current_dir(place.0.path());
-        let ran = shell.output().unwrap();
-        let got = String::from_utf8(ran.stdout).unwrap();
-        assert!(is_like(got.trim(), &answer), "$ {command}\nthe page says {answer}\nthe program says {got}");
+fn every_session_is_run() {
+    for page in all_pages() {
+        let text = read(&page);
+        let commands = text.lines().filter(|line| line.starts_with("$ ")).count();
+        let is_session = |step: &&Step| step.answer.is_some();
+        let run: usize = blocks(&text).iter().map(|block| block.steps.iter().filter(is_session).count()).sum();
+        assert_eq!(commands, run, "{page}: each `$ ` line stands in a block that is marked");
+        assert_eq!(PAGES.contains(&page.as_str()), text.contains(MARK), "{page} is named in this file if it has sessions");
     }
 }
 
-/// Runs the page's sessions, which have at least so many steps. The tokens of its grants have these names, in order.
-fn works_as_printed(page: &str, steps_min: usize, names: &[&str]) {
-    let server = Server::start();
-    let steps = steps(page);
-    assert!(steps.len() >= steps_min, "the sessions were found");
-    let (mut names, mut known) = (names.iter(), vec![("$TOKEN", ADMIN.to_owned())]);
-    for (command, answer) in steps {
-        let line = known.iter().fold(command.clone(), |line, (name, value)| line.replace(name, value));
-        let got = curl(&server, &line);
-        assert!(is_like(&got, &answer), "$ {command}\nthe page says {answer}\nthe program says {got}");
-        let got: Value = serde_json::from_str(&got).unwrap_or_default();
-        if let (Some(token), Some(name)) = (got["token"].as_str(), names.clone().next()) {
-            known.push((name, token.to_owned()));
-            names.next();
+#[test]
+fn links_between_pages_lead_to_files_and_headings() {
+    for page in all_pages() {
+        let text = read(&page);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = Path::new(&page).parent().unwrap();
+            let path = if file.is_empty() { PathBuf::from(&page) } else { folder.join(file) };
+            let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+            assert!(root.join(&path).exists(), "{page} links to {target}");
+            if !heading.is_empty() {
+                let text = read(path.to_str().unwrap());
+                let headings = text.lines().filter(|line| line.starts_with('#')).map(anchor);
+                assert!(headings.into_iter().any(|it| it == heading), "{page} links to {target}: no such heading");
+            }
         }
     }
+}
+
+/// A heading as the end of a link.
+fn anchor(heading: &str) -> String {
+    let words = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
 }

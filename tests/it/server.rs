@@ -38,6 +38,12 @@ impl Server {
         Server::on(folder, flags.iter().map(|flag| (*flag).to_owned()).collect())
     }
 
+    /// On the `cashbox.db` of that folder, which it makes if there is none.
+    pub fn in_folder(folder: TempDir) -> Server {
+        std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
+        Server::on(folder, Vec::new())
+    }
+
     fn on(folder: TempDir, flags: Vec<String>) -> Server {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
