@@ -220,7 +220,11 @@ fn every_session_is_run() {
         let is_session = |step: &&Step| step.answer.is_some();
         let run: usize = blocks(&text).iter().map(|block| block.steps.iter().filter(is_session).count()).sum();
         assert_eq!(commands, run, "{page}: each `$ ` line stands in a block that is marked");
-        assert_eq!(PAGES.contains(&page.as_str()), text.contains(MARK), "{page} is named in this file if it has sessions");
+        assert_eq!(
+            PAGES.contains(&page.as_str()),
+            text.contains(MARK),
+            "{page} is named in this file if it has sessions"
+        );
     }
 }
 
