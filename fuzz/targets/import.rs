@@ -1,7 +1,7 @@
 //! Records or a table: imported whole and sound, or refused without a trace.
 #![no_main]
 
-use cashbox::internals::store::import::{Source, Wish, import};
+use cashbox::internals::store::file::transfer::{Source, ImportOptions, import};
 use libfuzzer_sys::fuzz_target;
 use std::io::Cursor;
 
@@ -9,7 +9,7 @@ fuzz_target!(|text: &[u8]| {
     let folder = tempfile::tempdir().expect("a folder");
     let db = folder.path().join("cashbox.db");
     let Ok(source) = Source::open("fuzz", Box::new(Cursor::new(text.to_vec()))) else { return };
-    let imported = import(&db, vec![source], Wish::default(), &mut |_, _| {});
+    let imported = import(&db, vec![source], ImportOptions::default(), &mut |_, _| {});
     assert_eq!(imported.is_ok(), db.exists());
     assert_eq!(imported.is_ok(), folder.path().read_dir().expect("a folder").next().is_some());
 });

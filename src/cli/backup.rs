@@ -9,8 +9,8 @@ use super::verify::text;
 use super::{Common, Desk, show};
 use crate::clock::{Clock, rfc3339};
 use crate::http::file::report_json;
-use crate::store::audit::Report;
-use crate::store::{Failed, Progress, backup};
+use crate::store::audit::AuditReport;
+use crate::store::file::copy::{self, CopyError, Progress};
 use clap::Args;
 use serde_json::json;
 use std::io::Write;
@@ -51,7 +51,7 @@ impl Backup {
                 if is_same(db, &self.file) {
                     return Err(Trouble::usage("a backup does not go where the file itself is"));
                 }
-                backup::back_up(db, &self.file, self.replace, &mut progress)?
+                copy::back_up(db, &self.file, self.replace, &mut progress)?
             }
             Door::Url { base, token } => match self.fetch(base, token.as_deref(), &mut progress)? {
                 Fetched::Backup(report) => report,
@@ -82,7 +82,7 @@ impl Backup {
                 Err(Trouble::unreachable("there was no backup"))
             }
         };
-        let received = backup::receive(&self.file, self.replace, fill, progress);
+        let received = copy::receive(&self.file, self.replace, fill, progress);
         match (received, said) {
             (_, Some(answer)) => Ok(Fetched::Said(answer)),
             (received, None) => received.map(Fetched::Backup),
@@ -91,7 +91,7 @@ impl Backup {
 }
 
 enum Fetched {
-    Backup(Report),
+    Backup(AuditReport),
     Said(Answer),
 }
 
@@ -105,7 +105,7 @@ impl Restore {
         }
         let _possession = take(&db)?;
         let mut bar = Bar::new();
-        let (report, kept) = backup::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
+        let (report, kept) = copy::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
         body["code"] = json!(200);
@@ -134,13 +134,13 @@ pub fn tell(as_json: bool, body: &serde_json::Value) -> Result<Exit, Trouble> {
     show::print(&if as_json { body.to_string() } else { text(body) }).map(|()| Exit::Done)
 }
 
-impl From<Failed> for Trouble {
-    fn from(failed: Failed) -> Trouble {
+impl From<CopyError> for Trouble {
+    fn from(failed: CopyError) -> Trouble {
         let (exit, advice) = match &failed {
-            Failed::NoPlace(..) => (Exit::Usage, String::new()),
-            Failed::InTheWay(_) => (Exit::Refused, "; --replace puts this in its place".to_owned()),
-            Failed::Open(file, why) => return Trouble::cannot_open(file, why),
-            Failed::Damaged(file, _) => (Exit::Damage, format!(" (see: cashbox verify --db {})", file.display())),
+            CopyError::BadTarget(..) => (Exit::Usage, String::new()),
+            CopyError::TargetExists(_) => (Exit::Refused, "; --replace puts this in its place".to_owned()),
+            CopyError::Open(file, why) => return Trouble::cannot_open(file, why),
+            CopyError::Damaged(file, _) => (Exit::Damage, format!(" (see: cashbox verify --db {})", file.display())),
         };
         Trouble { exit, sentence: format!("{failed}{advice}") }
     }

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::exit::Trouble;
 use super::{Common, input};
 use crate::http::{App, Settings};
-use crate::store::served::{self, Server, Taken};
+use crate::store::file::companion::{self, RunningServer, TakeResult};
 use crate::store::{OpenError, Options, Store};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -190,7 +190,7 @@ fn through_file(db: &Path, token: Option<&str>, call: &Call) -> Result<Answer, T
     let mut lost = false;
     loop {
         let wait = call.wait.saturating_sub(begun.elapsed());
-        let server = match served::server(db) {
+        let server = match companion::server(db) {
             Some(server) => server,
             None => match in_process(db, token, call)? {
                 Here::Server(server) => server,
@@ -215,7 +215,7 @@ enum Here {
     /// The answer.
     Answer(Answer),
     /// A server has the file after all.
-    Server(Server),
+    Server(RunningServer),
 }
 
 /// Held while this process has the file in hand.
@@ -235,11 +235,11 @@ fn in_process(db: &Path, token: Option<&str>, call: &Call) -> Result<Here, Troub
         let why = if db.exists() { "it is empty" } else { "there is no such file" };
         return Err(Trouble::unreachable(format!("cannot open {}: {why}", db.display())));
     }
-    let _ours = match served::take(db).map_err(cannot_open)? {
-        Taken::By(server) => return Ok(Here::Server(server)),
-        Taken::Ours(possession) => possession,
+    let _ours = match companion::take(db).map_err(cannot_open)? {
+        TakeResult::ServedBy(server) => return Ok(Here::Server(server)),
+        TakeResult::Taken(possession) => possession,
     };
-    let options = Options { only_looks: !call.changes, ..Options::default() };
+    let options = Options { changes_nothing: !call.changes, ..Options::default() };
     let store = Store::open(db, &options).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
     let mut call = call.saying(Duration::ZERO); // who waited here would keep the file from whoever has the lock

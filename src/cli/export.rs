@@ -8,9 +8,8 @@ use super::progress::Bar;
 use super::serve::take;
 use super::{Common, Desk, show};
 use crate::http::file::report_json;
-use crate::store::export::{self, Form, Stopped};
-use crate::store::import::{self, Refused, Source, Wish};
-use crate::store::record::{self, RECORDS};
+use crate::store::file::record::{self, RECORDS};
+use crate::store::file::transfer::{self, ExportError, ExportForm, ImportError, ImportOptions, Source};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -47,10 +46,10 @@ impl Export {
         let taken = match &desk.door {
             Door::File { db, .. } => {
                 let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
-                match export::Export::of(db)?.write(record.map_or(Form::Ndjson, Form::Csv), &mut out) {
+                match transfer::Exporter::of(db)?.write(record.map_or(ExportForm::Ndjson, ExportForm::Csv), &mut out) {
                     Ok(()) => Ok(()),
-                    Err(Stopped::Taker(error)) => Err(error),
-                    Err(Stopped::File(failed)) => return Err(failed.into()),
+                    Err(ExportError::Output(error)) => Err(error),
+                    Err(ExportError::File(failed)) => return Err(failed.into()),
                 }
             }
             Door::Url { base, token } => {
@@ -75,9 +74,9 @@ impl Import {
         let db = db.canonicalize().unwrap_or(db);
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
         let _possession = if self.dry_run { None } else { Some(take(&db)?) };
-        let wish = Wish { replace: self.replace, dry_run: self.dry_run };
+        let options = ImportOptions { replace: self.replace, dry_run: self.dry_run };
         let mut bar = Bar::new();
-        let (report, kept) = import::import(&db, sources, wish, &mut |done, total| bar.show(done, total))?;
+        let (report, kept) = transfer::import(&db, sources, options, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
         let done = if self.dry_run { "would be imported into" } else { "imported into" };
@@ -96,16 +95,16 @@ fn source(file: &Path) -> Result<Source, Trouble> {
     Ok(Source::open(&file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(cannot)?)))?)
 }
 
-impl From<Refused> for Trouble {
-    fn from(refused: Refused) -> Trouble {
+impl From<ImportError> for Trouble {
+    fn from(refused: ImportError) -> Trouble {
         match refused {
-            Refused::At(place, what) => Trouble::usage(format!("{place}: {what}; nothing was imported")),
-            Refused::Together(what) => Trouble::usage(format!("{what}; nothing was imported")),
-            Refused::Unsound(what) => Trouble {
+            ImportError::At(place, what) => Trouble::usage(format!("{place}: {what}; nothing was imported")),
+            ImportError::Together(what) => Trouble::usage(format!("{what}; nothing was imported")),
+            ImportError::Unsound(what) => Trouble {
                 exit: Exit::Damage,
                 sentence: format!("this is no sound ledger: {what}; nothing was imported"),
             },
-            Refused::File(failed) => failed.into(),
+            ImportError::File(failed) => failed.into(),
         }
     }
 }

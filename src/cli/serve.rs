@@ -7,8 +7,8 @@ use crate::command::{Command, Receipt};
 use crate::error::Error;
 use crate::http::wire::{Limits, Server, listen, raise_descriptor_limit};
 use crate::http::{App, Settings};
-use crate::store::served::{self, Possession, Taken};
-use crate::store::{Envelope, Options, Room, Store};
+use crate::store::file::companion::{self, Possession, TakeResult};
+use crate::store::{Envelope, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
@@ -134,7 +134,9 @@ impl Serve {
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
         let url = format!("http://{}", reachable(server.address()));
         // On a full disk: what is there can be read all the same, only commands on this machine do not find us.
-        if let Err(error) = possession.announce(&served::Server { url, token: run_token, pid: std::process::id() }) {
+        if let Err(error) =
+            possession.announce(&companion::RunningServer { url, token: run_token, pid: std::process::id() })
+        {
             log::warn("commands on this machine will not find this server", &error);
         }
         self.warn(server.address());
@@ -192,7 +194,10 @@ impl Serve {
 
     fn options(&self, limits: &Limits) -> Options {
         Options {
-            room: Room { total: self.parked(limits.connections), per_lock: self.max_parked_per_lock as usize },
+            wait_limits: WaitLimits {
+                total: self.parked(limits.connections),
+                per_lock: self.max_parked_per_lock as usize,
+            },
             min_free: self.min_free,
             keep_keys_days: self.keep_keys.into(),
             restart_leases: true,
@@ -240,9 +245,9 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 
 /// Takes the file, or says who has it.
 pub fn take(db: &Path) -> Result<Possession, Trouble> {
-    match served::take(db).map_err(|why| Trouble::cannot_open(db, &why))? {
-        Taken::Ours(possession) => Ok(possession),
-        Taken::By(server) => Err(Trouble::unreachable(format!(
+    match companion::take(db).map_err(|why| Trouble::cannot_open(db, &why))? {
+        TakeResult::Taken(possession) => Ok(possession),
+        TakeResult::ServedBy(server) => Err(Trouble::unreachable(format!(
             "cannot open {}: the server at {} has it (process {})",
             db.display(),
             server.url,

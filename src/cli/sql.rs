@@ -4,7 +4,7 @@ use super::backup::file;
 use super::exit::{Exit, Trouble};
 use super::input::word_or_all;
 use super::{Common, show};
-use crate::store::query::{Answer, ask};
+use crate::store::file::query::{SqlAnswer, ask};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -30,7 +30,7 @@ impl Sql {
     }
 }
 
-fn as_json(answer: &Answer) -> String {
+fn as_json(answer: &SqlAnswer) -> String {
     let rows: Vec<Value> = answer.rows.iter().map(|row| json!(row)).collect();
     json!({ "columns": answer.columns, "rows": rows, "more": answer.more }).to_string()
 }

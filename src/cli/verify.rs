@@ -50,7 +50,7 @@ pub fn call(since: Option<&String>) -> Call {
 }
 
 /// What the audit of a file says.
-pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::Report, Trouble> {
+pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::AuditReport, Trouble> {
     store::open_read_only(db).map_err(|why| match Trouble::cannot_open(db, &why) {
         trouble if why.is_no_database() => Trouble { exit: Exit::Damage, ..trouble }, // who audits it takes it for one
         trouble => trouble,
@@ -64,7 +64,7 @@ pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::Report, Trouble>
     })
 }
 
-fn body(report: &audit::Report) -> Value {
+fn body(report: &audit::AuditReport) -> Value {
     let mut body = json!({ "code": 200, "msg": if report.findings.is_empty() { "ok" } else { "damaged" } });
     if let (Value::Object(body), Value::Object(report)) = (&mut body, report_json(report)) {
         body.extend(report);

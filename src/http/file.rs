@@ -7,9 +7,9 @@ use super::reply::Reply;
 use super::wire::{Answer, Body};
 use crate::error::{Error, ErrorName};
 use crate::secret::parse_hash;
-use crate::store::audit::{self, Report};
-use crate::store::export::{Form, Stopped};
-use crate::store::record;
+use crate::store::audit::{self, AuditReport};
+use crate::store::file::record;
+use crate::store::file::transfer::{ExportError, ExportForm};
 use serde_json::{Value, json};
 use std::io::{self, PipeReader, Read};
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub fn verify(call: &mut Call<'_>) -> Handled {
 }
 
 /// A report as JSON.
-pub fn report_json(report: &Report) -> Value {
+pub fn report_json(report: &AuditReport) -> Value {
     let findings: Vec<_> =
         report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
     json!({
@@ -83,8 +83,8 @@ pub const EXPORT: &[Field] = &[may("csv", Is::Text, "one table of it: wallets, e
 /// `GET /v1/export`: one moment of the ledger as records, or one table of it.
 pub fn export(call: &mut Call<'_>) -> Handled {
     let form = match call.query.text("csv")? {
-        None => Form::Ndjson,
-        Some(table) => Form::Csv(record::find_plural(&table).ok_or_else(|| {
+        None => ExportForm::Ndjson,
+        Some(table) => ExportForm::Csv(record::find_plural(&table).ok_or_else(|| {
             let tables: Vec<_> = record::RECORDS.iter().map(|record| record.plural).collect();
             Error::invalid(format!("csv is one of {}", tables.join(", ")))
         })?),
@@ -94,7 +94,7 @@ pub fn export(call: &mut Call<'_>) -> Handled {
     let (from, mut to) = io::pipe().map_err(Error::internal)?;
     let writing = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
     let writing = Some(writing.map_err(Error::internal)?);
-    let content_type = if matches!(form, Form::Ndjson) { "application/x-ndjson" } else { "text/csv" };
+    let content_type = if matches!(form, ExportForm::Ndjson) { "application/x-ndjson" } else { "text/csv" };
     Ok(file(content_type, Sent { from: Written { from: Some(from), writing }, _turn: turn }))
 }
 
@@ -118,7 +118,7 @@ impl<From: Read> Read for Sent<From> {
 struct Written {
     /// None once nobody reads any more.
     from: Option<PipeReader>,
-    writing: Option<JoinHandle<Result<(), Stopped>>>,
+    writing: Option<JoinHandle<Result<(), ExportError>>>,
 }
 
 impl Drop for Written {
@@ -136,8 +136,8 @@ impl Read for Written {
         }
         match self.writing.take().map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(0),
-            Some(Ok(Err(Stopped::Taker(error)))) => Err(error),
-            Some(Ok(Err(Stopped::File(failed)))) => {
+            Some(Ok(Err(ExportError::Output(error)))) => Err(error),
+            Some(Ok(Err(ExportError::File(failed)))) => {
                 crate::log::error("an export could not be written to its end", &failed);
                 Err(io::Error::other(failed))
             }

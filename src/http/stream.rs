@@ -7,7 +7,7 @@ use super::show::{self, ENTRY_FIELDS};
 use super::wire::{Answer, Body};
 use crate::ledger::query::{self, Filter};
 use crate::store::Store;
-use crate::store::export::{cell, csv_line};
+use crate::store::file::transfer::{cell, csv_line};
 use std::io::{self, Read};
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use crate::ledger::{self, Note};
 use crate::lock::AcquireRequest;
 use crate::money::{Balance, Money};
 use crate::secret;
-use crate::store::{Envelope, Options, Room, Store, audit};
+use crate::store::{Envelope, Options, Store, WaitLimits, audit};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -34,8 +34,8 @@ struct CashboxFile {
 impl CashboxFile {
     fn open(path: &Path, plan: &LabPlan) -> LabResult<CashboxFile> {
         let clients = plan.clients as usize;
-        let room = Room { total: clients, per_lock: clients };
-        let options = Options { room, queue: clients.max(Options::default().queue), ..Options::default() };
+        let wait_limits = WaitLimits { total: clients, per_lock: clients };
+        let options = Options { wait_limits, queue: clients.max(Options::default().queue), ..Options::default() };
         let store = Store::open(path, &options)?;
         let user = UserId::parse(WALLET)?;
         let amount = Money::from_cents(plan.start().cents()).ok_or("the wallet cannot hold so much")?;

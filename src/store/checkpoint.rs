@@ -2,7 +2,7 @@
 //! idle, and by a connection of its own when the log has grown. The writer then finishes the little that is left, so
 //! that the log can start anew.
 
-use super::open_error::OpenError;
+use super::options::OpenError;
 use super::stats::{self, Stats};
 use rusqlite::Connection;
 use std::cell::Cell;
@@ -52,7 +52,7 @@ impl Checkpoint {
             let mut conn = None; // opened when first needed
             for () in asked {
                 if conn.is_none() {
-                    conn = super::connect(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok();
+                    conn = super::connection::connect(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok();
                 }
                 if let Some(conn) = &conn {
                     checkpoint(conn, "PASSIVE");

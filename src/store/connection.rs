@@ -1,6 +1,6 @@
 //! Connections to the file: every one with the same pragmas, the writer's and the readers' with their own.
 
-use super::open_error::OpenError;
+use super::options::OpenError;
 use super::schema;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};

@@ -17,14 +17,14 @@ use std::borrow::Cow;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Intention {
     /// Who calls it what.
-    pub name: Name,
+    pub name: RecordKey,
     /// What is wanted: the first 16 bytes of the command's SHA-256.
     pub request: [u8; 16],
 }
 
 /// A caller and that caller's key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Name {
+pub struct RecordKey {
     caller: String,
     key: IdempotencyKey,
 }
@@ -32,7 +32,7 @@ pub struct Name {
 impl Intention {
     /// The intention behind a command that came with a key.
     pub fn new(caller: &str, key: &IdempotencyKey, command: &Command) -> Intention {
-        let name = Name { caller: caller.to_owned(), key: key.clone() };
+        let name = RecordKey { caller: caller.to_owned(), key: key.clone() };
         Intention { name, request: command.fingerprint() }
     }
 }
@@ -88,16 +88,21 @@ pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, 
 
 /// A place between two records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct SweepPosition {
     caller: String,
     key: String,
 }
 
 /// Removes what is older than `before`, looking at no more than `steps` records behind `from`; where to go on.
-pub fn sweep(tx: &WriteTx<'_>, from: &Place, before: i64, steps: usize) -> Result<Option<Place>, Error> {
+pub fn sweep(
+    tx: &WriteTx<'_>,
+    from: &SweepPosition,
+    before: i64,
+    steps: usize,
+) -> Result<Option<SweepPosition>, Error> {
     let last = "SELECT caller, key FROM (SELECT caller, key FROM idempotency WHERE (caller, key) > ($1, $2) \
                 ORDER BY caller, key LIMIT $3) ORDER BY caller DESC, key DESC LIMIT 1";
-    let place = |row: &Row<'_>| Ok(Place { caller: row.get(0)?, key: row.get(1)? });
+    let place = |row: &Row<'_>| Ok(SweepPosition { caller: row.get(0)?, key: row.get(1)? });
     let last = tx.one(last, params![from.caller, from.key, steps], place)?;
     if let Some(last) = &last {
         tx.execute(
@@ -128,24 +133,24 @@ fn entry_of(memo: &Value) -> Option<i64> {
 
 /// What a record names that has to be there.
 #[derive(Default)]
-pub(super) struct Named {
+pub(super) struct References {
     pub entries: Vec<i64>,
     pub coupons: Vec<String>,
 }
 
 /// What a record with that entry and outcome names; nothing if it is none that [`record`] writes.
-pub(super) fn named_by(entry: Option<i64>, outcome: Option<&[u8]>) -> Option<Named> {
+pub(super) fn named_by(entry: Option<i64>, outcome: Option<&[u8]>) -> Option<References> {
     let Some(outcome) = outcome else {
-        return entry.map(|entry| Named { entries: vec![entry], ..Named::default() });
+        return entry.map(|entry| References { entries: vec![entry], ..References::default() });
     };
     let memo: Value = serde_json::from_slice(outcome).ok()?;
-    let mut named = Named::default();
+    let mut named = References::default();
     let is_known = !memo.is_number() && (is_refusal(&memo) || is_memo(&memo, &mut named));
     (is_known && entry_of(&memo) == entry).then_some(named)
 }
 
 /// Whether it is what [`memo`] makes of a receipt; what it names is added.
-fn is_memo(memo: &Value, named: &mut Named) -> bool {
+fn is_memo(memo: &Value, named: &mut References) -> bool {
     match memo {
         Value::Number(entry) => entry.as_i64().map(|entry| named.entries.push(entry)).is_some(),
         Value::String(word) => word == "done",

@@ -3,34 +3,24 @@
 //! Only the writer commits, and it answers only after the commit is on disk. Reads take a read-only connection of
 //! their own and never touch the writer. Knows nothing of HTTP.
 
-mod age;
 pub mod audit;
-pub mod backup;
 mod checkpoint;
 mod connection;
+mod disk;
 mod execute;
-pub mod export;
+pub mod file;
 pub mod idempotency;
-pub mod import;
-mod open_error;
-mod partial;
-mod private;
-pub mod query;
-pub mod record;
+mod options;
 mod request;
+mod retention;
 pub mod schema;
-pub mod served;
-mod space;
 pub mod stats;
-mod sweep;
 mod waiters;
 mod writer;
 
 pub use connection::open_read_only;
-pub use open_error::OpenError;
-pub use partial::{Failed, Progress};
+pub use options::{OpenError, Options, WaitLimits};
 pub use request::{Alive, Envelope, LOCAL, Outcome};
-pub use waiters::Room;
 
 use crate::clock::Clock;
 use crate::command::Command;
@@ -39,10 +29,10 @@ use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use connection::{ReaderFactory, connect, prepare_writer, readers};
-use export::Export;
-use private::create_private;
+use disk::{Space, create_private};
+use file::copy;
+use file::transfer::Exporter;
 use rusqlite::{Connection, OpenFlags};
-use space::Space;
 use stats::Stats;
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -50,44 +40,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use waiters::Board;
+use waiters::LockNotifier;
 use writer::Writer;
-
-/// How a store is opened.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where time comes from.
-    pub clock: Clock,
-    /// How many commands may wait for the writer; one more is refused as `busy`.
-    pub queue: usize,
-    /// How many requests may wait for locks.
-    pub room: Room,
-    /// Below this much free space, in bytes, nothing is written. The smaller of 256 MiB and 5 % if not given.
-    pub min_free: Option<u64>,
-    /// How long idempotency records are kept, in days.
-    pub keep_keys_days: i64,
-    /// The most pages the file may grow to: a disk of any size to test with.
-    pub max_pages: Option<u32>,
-    /// Whether this is a server's start, after which every lease is whole again.
-    pub restart_leases: bool,
-    /// Whether nothing will be changed: then nothing is, not even what is old swept away.
-    pub only_looks: bool,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            clock: Clock::Machine,
-            queue: 4_096,
-            room: Room { total: 768, per_lock: 256 },
-            min_free: None,
-            keep_keys_days: 30,
-            max_pages: None,
-            restart_leases: false,
-            only_looks: false,
-        }
-    }
-}
 
 /// How often a watch looks whether its client has gone and whether time has ended the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -100,7 +54,7 @@ pub struct Store {
     readers: r2d2::Pool<ReaderFactory>,
     writer: Writer,
     stats: Arc<Stats>,
-    board: Arc<Board>,
+    notifier: Arc<LockNotifier>,
     /// How many requests may wait for locks or watch them.
     waiting_max: usize,
     /// As in [`Options`].
@@ -131,12 +85,12 @@ impl Store {
         if mode != "wal" {
             return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
         }
-        schema::prepare(&mut conn, |version| backup::keep_version(&path, version))?;
+        schema::prepare(&mut conn, |version| copy::keep_version(&path, version))?;
         prepare_writer(&conn)?;
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
-        let board = Arc::default();
-        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats), &board)?;
+        let notifier = Arc::default();
+        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats), &notifier)?;
         let readers = readers(&path)?;
         Ok(Store {
             path,
@@ -145,8 +99,8 @@ impl Store {
             readers,
             writer,
             stats,
-            board,
-            waiting_max: options.room.total,
+            notifier,
+            waiting_max: options.wait_limits.total,
             min_free: options.min_free,
         })
     }
@@ -171,13 +125,13 @@ impl Store {
     /// One moment of the file, audited, as a database: a file without a name, gone when it is let go.
     pub fn backup(&self) -> Result<File, Error> {
         self.check_room_for_a_copy()?;
-        backup::nameless(&self.path).map_err(Error::from)
+        copy::nameless(&self.path).map_err(Error::from)
     }
 
     /// One moment of the ledger, ready to be written out.
-    pub fn export(&self) -> Result<Export, Error> {
+    pub fn export(&self) -> Result<Exporter, Error> {
         self.check_room_for_a_copy()?;
-        Export::of(&self.path).map_err(Error::from)
+        Exporter::of(&self.path).map_err(Error::from)
     }
 
     fn check_room_for_a_copy(&self) -> Result<(), Error> {
@@ -187,32 +141,32 @@ impl Store {
 
     /// How many requests wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
-        self.board.queue(id)
+        self.notifier.queue(id)
     }
 
     /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
-        let mut place = None;
+        let mut permit = None;
         loop {
-            if self.board.is_closed() {
+            if self.notifier.is_closed() {
                 return Err(Error::new(ErrorName::Busy, "shutting down"));
             }
-            let seen = self.board.changes();
+            let seen = self.notifier.changes();
             let lock = self.read(|tx| crate::lock::find(tx, id))?;
             let still = lock.is_some_and(|lock| lock.fence == fence && self.lease_ms() < lock.stale_from());
             let left = deadline - self.lease_ms();
             if !still || left <= 0 || alive.as_ref().is_some_and(|alive| !alive()) {
                 return Ok(());
             }
-            if place.is_none() {
-                place = Some(self.board.place(id).ok_or_else(too_many)?);
-                if self.board.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+            if permit.is_none() {
+                permit = Some(self.notifier.permit(id).ok_or_else(too_many)?);
+                if self.notifier.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
                     return Err(too_many());
                 }
             }
-            self.board.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
+            self.notifier.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
         }
     }
 
@@ -243,7 +197,7 @@ impl Store {
 
     /// Says `busy` to everyone who waits for a lock or watches one, and to whoever comes.
     pub fn refuse_waiting(&self) {
-        self.board.close();
+        self.notifier.close();
         self.writer.refuse_waiting();
     }
 

@@ -1,6 +1,6 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
-use super::idempotency::{Intention, Name};
+use super::idempotency::{Intention, RecordKey};
 use crate::command::{Command, Receipt};
 use crate::error::{self, Error};
 use crate::id::{Fence, IdempotencyKey, LockToken};
@@ -55,7 +55,7 @@ impl From<Error> for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKey {
     /// Caller and idempotency key.
-    Idempotency(Name),
+    Idempotency(RecordKey),
     /// The lock secret, and the locks it is for.
     LockSecret([u8; 16]),
 }

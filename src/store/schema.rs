@@ -1,6 +1,6 @@
 //! Whose file this is and which version: checked before anything else is done with it.
 
-use super::open_error::OpenError;
+use super::options::OpenError;
 use crate::secret;
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -115,7 +115,7 @@ mod tests {
             "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
         ];
         let mut conn = Connection::open(&file).unwrap();
-        crate::store::backup::keep_version(&file, VERSION).unwrap();
+        crate::store::file::copy::keep_version(&file, VERSION).unwrap();
         upgrade(&mut conn, VERSION, &steps).unwrap();
         assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
         assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);

@@ -1,6 +1,7 @@
 //! The requests that wait for locks: one queue per lock, first come first served, in memory. A request that needs
 //! several locks is in each of their queues and holds none of them.
 
+use super::options::WaitLimits;
 use super::request::{Reply, Request, RequestKey};
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,18 +24,9 @@ pub struct Waiter {
     pub deadline_ms: i64,
 }
 
-/// How many may wait, in all and for one lock.
-#[derive(Clone, Copy, Debug)]
-pub struct Room {
-    /// In all.
-    pub total: usize,
-    /// For one lock.
-    pub per_lock: usize,
-}
-
 /// How many wait for each lock, for whoever asks, and a changed that rings when locks have changed.
 #[derive(Debug, Default)]
-pub struct Board {
+pub struct LockNotifier {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     changed: Condvar,
@@ -47,14 +39,14 @@ pub struct Board {
 const WATCHES_OF_ONE_MAX: usize = 64;
 
 /// The place of one who watches a lock; dropping it gives it back.
-pub struct Place<'a> {
-    board: &'a Board,
+pub struct WatchPermit<'a> {
+    notifier: &'a LockNotifier,
     id: LockId,
 }
 
-impl Drop for Place<'_> {
+impl Drop for WatchPermit<'_> {
     fn drop(&mut self) {
-        let mut watches = self.board.watches.lock().expect("mutex poisoned");
+        let mut watches = self.notifier.watches.lock().expect("mutex poisoned");
         if let Some(count) = watches.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
@@ -64,7 +56,7 @@ impl Drop for Place<'_> {
     }
 }
 
-impl Board {
+impl LockNotifier {
     /// How many wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
         self.queues.lock().expect("mutex poisoned").get(id).copied().unwrap_or(0)
@@ -80,14 +72,14 @@ impl Board {
     }
 
     /// A place to watch that lock from, if there is one: a watch keeps its connection, so it counts among those who wait.
-    pub fn place(&self, id: &LockId) -> Option<Place<'_>> {
+    pub fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
         let mut watches = self.watches.lock().expect("mutex poisoned");
         let count = watches.entry(id.clone()).or_default();
         if *count == WATCHES_OF_ONE_MAX {
             return None;
         }
         *count += 1;
-        Some(Place { board: self, id: id.clone() })
+        Some(WatchPermit { notifier: self, id: id.clone() })
     }
 
     /// How many watch.
@@ -126,8 +118,8 @@ impl Board {
 
 /// Everyone who waits.
 pub struct Waiters {
-    room: Room,
-    board: Arc<Board>,
+    limits: WaitLimits,
+    notifier: Arc<LockNotifier>,
     next: u64,
     waiters: BTreeMap<u64, Waiter>,
     /// How many clients wait: a request that was repeated has several, each on a connection of its own.
@@ -142,10 +134,10 @@ pub struct Waiters {
 
 impl Waiters {
     /// Nobody waits, and there is this much room.
-    pub fn new(room: Room, board: Arc<Board>) -> Waiters {
+    pub fn new(limits: WaitLimits, notifier: Arc<LockNotifier>) -> Waiters {
         Waiters {
-            room,
-            board,
+            limits,
+            notifier,
             next: 0,
             waiters: BTreeMap::new(),
             clients: 0,
@@ -169,11 +161,11 @@ impl Waiters {
 
     /// Whether another may wait for these locks.
     pub fn has_room(&self, ids: &[LockId]) -> bool {
-        self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.room.per_lock)
+        self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.limits.per_lock)
     }
 
     fn has_room_for_another(&self) -> bool {
-        self.clients + self.board.watching() < self.room.total
+        self.clients + self.notifier.watching() < self.limits.total
     }
 
     /// Has clients wait with the request that they repeat, in the place of those of its clients who have gone; or gives them
@@ -202,7 +194,7 @@ impl Waiters {
         for id in &waiter.ids {
             let queue = self.queues.entry(id.clone()).or_default();
             queue.insert(seq);
-            self.board.set_queue(id, queue.len());
+            self.notifier.set_queue(id, queue.len());
         }
         if let Some(key) = waiter.request.key() {
             self.by_key.insert(key, seq);
@@ -219,7 +211,7 @@ impl Waiters {
         for id in &waiter.ids {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.remove(&seq);
-                self.board.set_queue(id, queue.len());
+                self.notifier.set_queue(id, queue.len());
                 if queue.is_empty() {
                     self.queues.remove(id);
                     self.forget_stale(id);

@@ -3,15 +3,14 @@
 //! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
 //! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
-use super::Options;
 use super::checkpoint::Checkpoint;
+use super::disk::Space;
 use super::execute::{Answers, BatchLost, Executor, failed, guarded};
-use super::open_error::OpenError;
+use super::options::{OpenError, Options};
 use super::request::{Envelope, Outcome, Request, collect, send, shutting_down};
-use super::space::Space;
+use super::retention::Sweep;
 use super::stats::{self, Stats};
-use super::sweep::Sweep;
-use super::waiters::{Board, Waiters};
+use super::waiters::{LockNotifier, Waiters};
 use crate::clock::Clock;
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
@@ -53,10 +52,10 @@ impl Writer {
         options: &Options,
         lease: LeaseClock,
         stats: Arc<Stats>,
-        board: &Arc<Board>,
+        notifier: &Arc<LockNotifier>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
-        let mut state = State::open(&conn, path, options, lease, &stats, board)?;
+        let mut state = WriterState::open(&conn, path, options, lease, &stats, notifier)?;
         let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
         let run = move || {
             // A server without its writer would only look alive: whatever is not expected here ends the process.
@@ -114,14 +113,14 @@ impl Drop for Writer {
 }
 
 /// What the writer's thread owns besides its connection.
-struct State {
+struct WriterState {
     clock: Clock,
     lease: LeaseClock,
     /// The newest committed entry.
     head: ChainHead,
     backlog: VecDeque<Request>,
     executor: Executor,
-    board: Arc<Board>,
+    notifier: Arc<LockNotifier>,
     space: Space,
     sweep: Sweep,
     /// Whether the last batch failed for want of space.
@@ -131,29 +130,29 @@ struct State {
     stats: Arc<Stats>,
 }
 
-impl State {
+impl WriterState {
     fn open(
         conn: &Connection,
         path: &Path,
         options: &Options,
         lease: LeaseClock,
         stats: &Arc<Stats>,
-        board: &Arc<Board>,
-    ) -> Result<State, Error> {
-        let mut state = State {
+        notifier: &Arc<LockNotifier>,
+    ) -> Result<WriterState, Error> {
+        let mut state = WriterState {
             clock: options.clock.clone(),
             lease,
             head: entry::head(&ReadTx::new(conn))?,
             backlog: VecDeque::new(),
-            executor: Executor::new(Waiters::new(options.room, Arc::clone(board)), Arc::clone(stats)),
-            board: Arc::clone(board),
+            executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
+            notifier: Arc::clone(notifier),
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             disk_is_full: false,
             doubt: None,
             stats: Arc::clone(stats),
         };
-        if options.only_looks {
+        if options.changes_nothing {
             state.sweep.never();
         } else if state.lease.is_new() || options.restart_leases {
             conn.execute_batch("BEGIN IMMEDIATE")?;
@@ -262,7 +261,7 @@ impl State {
             fence.into_iter().for_each(|fence| self.executor.deliveries.sent(fence, answered));
         }
         if std::mem::take(&mut self.executor.locks_changed) {
-            self.board.notify();
+            self.notifier.notify();
         }
     }
 

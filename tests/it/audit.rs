@@ -102,7 +102,7 @@ fn a_file_that_may_not_be_written_is_audited_too() {
     book.close();
     let folder = tempfile::tempdir().unwrap();
     let backup = folder.path().join("backup.db"); // without a log, which could not be begun here
-    store::backup::back_up(&book.path(), &backup, false, &mut |_, _| {}).unwrap();
+    store::file::copy::back_up(&book.path(), &backup, false, &mut |_, _| {}).unwrap();
     set_permissions(&backup, Permissions::from_mode(0o400)).unwrap();
     set_permissions(folder.path(), Permissions::from_mode(0o500)).unwrap();
     let found = sentences(&backup);

@@ -2,8 +2,9 @@
 
 use crate::harness::*;
 use crate::shell::Place;
-use cashbox::internals::store::backup::{back_up, restore};
-use cashbox::internals::store::{Envelope, Failed, Store};
+use cashbox::internals::store::file::copy::CopyError;
+use cashbox::internals::store::file::copy::{back_up, restore};
+use cashbox::internals::store::{Envelope, Store};
 use rustix::process::Signal;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -67,10 +68,10 @@ fn a_file_that_is_damaged_makes_no_backup_and_a_damaged_backup_replaces_nothing(
     for damaged in [&bad, &spoilt] {
         let target = book.path().with_file_name("copy.db");
         let refused = back_up(damaged, &target, false, &mut |_, _| {});
-        assert!(matches!(refused, Err(Failed::Damaged(..) | Failed::Open(..))), "{refused:?}");
+        assert!(matches!(refused, Err(CopyError::Damaged(..) | CopyError::Open(..))), "{refused:?}");
         assert!(!target.exists());
         let refused = restore(damaged, &book.path(), true, &mut |_, _| {});
-        assert!(matches!(refused, Err(Failed::Damaged(..) | Failed::Open(..))), "{refused:?}");
+        assert!(matches!(refused, Err(CopyError::Damaged(..) | CopyError::Open(..))), "{refused:?}");
         assert_eq!(fs::read(book.path()).unwrap(), file);
     }
     let left = names(book.path().parent().unwrap());
@@ -89,7 +90,7 @@ fn what_was_restored_is_another_history_of_locks() {
     book.close();
 
     let refused = restore(&backup, &book.path(), false, &mut |_, _| {});
-    assert!(matches!(refused, Err(Failed::InTheWay(_))), "{refused:?}");
+    assert!(matches!(refused, Err(CopyError::TargetExists(_))), "{refused:?}");
     let (report, kept) = restore(&backup, &book.path(), true, &mut |_, _| {}).unwrap();
     assert_eq!((report.entries, report.findings), (1, vec![]));
     book.open();

@@ -6,7 +6,7 @@ use cashbox::internals::command::{Command, Receipt};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::LockToken;
 use cashbox::internals::lock::{AcquireRequest, GrantOrigin, RevokeRequest};
-use cashbox::internals::store::{Envelope, Outcome, Room};
+use cashbox::internals::store::{Envelope, Outcome, WaitLimits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc;
@@ -179,7 +179,7 @@ fn who_has_gone_is_skipped() {
 
 #[test]
 fn who_has_gone_takes_no_room() {
-    let book = book_with(|options| options.room = Room { total: 2, per_lock: 1 });
+    let book = book_with(|options| options.wait_limits = WaitLimits { total: 2, per_lock: 1 });
     let ann = book.acquire("job", "ann").unwrap().token;
     let here = Arc::new(AtomicBool::new(true));
     let alive = Arc::clone(&here);
@@ -195,7 +195,7 @@ fn who_has_gone_takes_no_room() {
 
 #[test]
 fn there_is_only_so_much_room() {
-    let book = book_with(|options| options.room = Room { total: 3, per_lock: 2 });
+    let book = book_with(|options| options.wait_limits = WaitLimits { total: 3, per_lock: 2 });
     let ann = book.acquire("job", "ann").unwrap().token;
     let other = book.acquire("other", "ann").unwrap().token;
     let answers = book.submit_all(vec![
@@ -352,7 +352,7 @@ fn a_grant_that_one_was_told_of_is_not_taken_back_because_another_was_not() {
 
 #[test]
 fn who_asks_again_takes_a_place_like_everybody_else() {
-    let book = book_with(|options| options.room = Room { total: 20, per_lock: 20 });
+    let book = book_with(|options| options.wait_limits = WaitLimits { total: 20, per_lock: 20 });
     book.acquire("job", "ann").unwrap();
     let here = Arc::new(AtomicBool::new(true));
     let again = |count: usize| (0..count).map(|_| (client(&here), acquire("job", "ben"))).collect::<Vec<_>>();

@@ -17,12 +17,12 @@ const REQUEST_LEN: usize = 16;
 /// The records that name an entry, in the order of the entries: they are met while these are walked along.
 pub struct Records<'s> {
     rows: Rows<'s>,
-    next: Option<Record>,
+    next: Option<KeyRecord>,
     /// The entry that the last record named.
     named: i64,
 }
 
-struct Record {
+struct KeyRecord {
     entry: i64,
     caller: String,
     key: String,
@@ -70,17 +70,17 @@ impl<'s> Records<'s> {
         Ok(())
     }
 
-    fn take_up_to(&mut self, entry: i64) -> Result<Option<Record>, Error> {
+    fn take_up_to(&mut self, entry: i64) -> Result<Option<KeyRecord>, Error> {
         if self.next.is_none() {
-            self.next = self.rows.next()?.map(Record::read).transpose()?;
+            self.next = self.rows.next()?.map(KeyRecord::read).transpose()?;
         }
         Ok(self.next.take_if(|record| record.entry <= entry))
     }
 }
 
-impl Record {
-    fn read(row: &Row<'_>) -> Result<Record, Error> {
-        Ok(Record {
+impl KeyRecord {
+    fn read(row: &Row<'_>) -> Result<KeyRecord, Error> {
+        Ok(KeyRecord {
             entry: row.get(0)?,
             caller: text(row, 1)?,
             key: text(row, 2)?,

@@ -11,9 +11,9 @@ mod schema;
 mod state;
 mod walk;
 
-use super::connection::{connect, open_read_only};
 use crate::error::Error;
 use crate::secret::{Hash, hex};
+use crate::store::connection::{connect, open_read_only};
 use crate::tx::{ReadTx, Row};
 use questions::QUESTIONS;
 use rusqlite::config::DbConfig;
@@ -33,7 +33,7 @@ pub struct Finding {
 
 /// What the audit saw.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct AuditReport {
     /// What is wrong: nothing, in a sound file. At most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,
     /// How many entries there are.
@@ -61,7 +61,7 @@ const WALLETS_AT_ONCE: i64 = 250_000;
 /// Audits the file as it is now: its schema, balances, sums, running balances, the hash chain, coupons, refunds,
 /// idempotency records, locks, and SQLite's own structures. With `since`, also whether an entry of that hash is still in
 /// the chain. `progress` is told of entries seen, and of how many.
-pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<Report, Error> {
+pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
     let (rules, structures) = (for_rules(file)?, for_structures(file)?);
     thread::scope(|scope| {
         let structures = scope.spawn(move || sound_structures(&structures)); // SQLite's part takes as long as ours
@@ -110,7 +110,11 @@ fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
 }
 
 /// Everything that is ours, in one view of the file.
-fn sound_money(conn: &Connection, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<Report, Error> {
+fn sound_money(
+    conn: &Connection,
+    since: Option<&Hash>,
+    progress: &mut dyn FnMut(i64, i64),
+) -> Result<AuditReport, Error> {
     let view = conn.unchecked_transaction()?;
     let mut findings = Findings::default();
     let has_tables = schema::compare(&view, &mut findings)?;
@@ -123,7 +127,7 @@ fn sound_money(conn: &Connection, since: Option<&Hash>, progress: &mut dyn FnMut
         }
         asked => asked?,
     };
-    Ok(Report {
+    Ok(AuditReport {
         findings: findings.0,
         entries: walked.entries,
         wallets: walked.wallets,

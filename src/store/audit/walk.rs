@@ -116,10 +116,10 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
-    use super::super::WALLETS_AT_ONCE;
     use super::*;
     use crate::command::Command;
     use crate::ledger::Note;
+    use crate::store::audit::WALLETS_AT_ONCE;
     use crate::store::{Envelope, Options, Store, open_read_only};
     use crate::{id::UserId, money::Money};
 

@@ -1,9 +1,12 @@
 //! Removing what is old enough, in bounded steps between other work: idempotency records, and events of locks.
+//! How old something is that was written down at a wall time. One look at the wall clock is not believed: a clock that was
+//! a month ahead for an hour would make everything old enough to be forgotten. Lease time, which no hand moves, has to
+//! agree: now and then the file notes what wall time it was at what lease time.
 
-use super::{age, idempotency};
+use super::idempotency;
 use crate::error::Error;
 use crate::lock;
-use crate::tx::WriteTx;
+use crate::tx::{WriteTx, params};
 
 /// How many idempotency records are looked at in one step. An event costs more: a thousand others are counted for it.
 const KEYS_STEP: usize = 256;
@@ -18,7 +21,7 @@ const KEEP_EVENTS_MS: i64 = 30 * DAY_MS;
 /// Goes round and round through the records, and through the events.
 pub struct Sweep {
     keep_keys_ms: i64,
-    keys: Round<idempotency::Place>,
+    keys: Round<idempotency::SweepPosition>,
     events: Round<i64>,
 }
 
@@ -58,8 +61,8 @@ impl Sweep {
         if now < self.next_ms() {
             return Ok(());
         }
-        age::note(tx, self.keep_keys_ms.max(KEEP_EVENTS_MS))?;
-        let (old_key, old_event) = (age::horizon(tx, self.keep_keys_ms)?, age::horizon(tx, KEEP_EVENTS_MS)?);
+        note(tx, self.keep_keys_ms.max(KEEP_EVENTS_MS))?;
+        let (old_key, old_event) = (horizon(tx, self.keep_keys_ms)?, horizon(tx, KEEP_EVENTS_MS)?);
         self.keys.step(now, |from| old_key.map_or(Ok(None), |old| idempotency::sweep(tx, from, old, KEYS_STEP)))?;
         self.events.step(now, |from| old_event.map_or(Ok(None), |old| lock::prune_events(tx, *from, old, EVENTS_STEP)))
     }
@@ -67,20 +70,45 @@ impl Sweep {
 
 /// Where a round has come to, and when it goes on.
 #[derive(Default)]
-struct Round<Place> {
-    from: Place,
+struct Round<Position> {
+    from: Position,
     next_ms: i64,
 }
 
-impl<Place: Default> Round<Place> {
-    fn step(&mut self, now: i64, step: impl FnOnce(&Place) -> Result<Option<Place>, Error>) -> Result<(), Error> {
+impl<Position: Default> Round<Position> {
+    fn step(&mut self, now: i64, step: impl FnOnce(&Position) -> Result<Option<Position>, Error>) -> Result<(), Error> {
         if now < self.next_ms {
             return Ok(());
         }
         (self.from, self.next_ms) = match step(&self.from)? {
             Some(last) => (last, now + SWEEP_EVERY_MS),
-            None => (Place::default(), now + SWEEP_REST_MS),
+            None => (Position::default(), now + SWEEP_REST_MS),
         };
         Ok(())
     }
+}
+
+/// Notes which wall time it is, if a day has gone by since that was noted last. Notes of a clock that was ahead of now go,
+/// and those that newer ones make needless: all older than `keep_ms` but the newest.
+pub fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
+    let (lease_ms, wall_ms) = (tx.now().lease_ms, tx.steady_wall_ms());
+    tx.execute("DELETE FROM wall_note WHERE wall_ms > $1", params![wall_ms])?;
+    tx.execute(
+        "DELETE FROM wall_note WHERE lease_ms < (SELECT max(lease_ms) FROM wall_note WHERE lease_ms <= $1)",
+        params![lease_ms - keep_ms],
+    )?;
+    tx.execute(
+        "INSERT INTO wall_note (lease_ms, wall_ms) SELECT $1, $2 \
+         WHERE NOT EXISTS (SELECT 1 FROM wall_note WHERE lease_ms > $3)",
+        params![lease_ms, wall_ms, lease_ms - DAY_MS],
+    )?;
+    Ok(())
+}
+
+/// What was written before that wall time is older than `keep_ms`, by both clocks. None: nobody can say yet.
+pub fn horizon(tx: &WriteTx<'_>, keep_ms: i64) -> Result<Option<i64>, Error> {
+    let lease_ms = tx.now().lease_ms;
+    let noted = "SELECT max(wall_ms) FROM wall_note WHERE lease_ms <= $1";
+    let noted: Option<i64> = tx.one(noted, params![lease_ms - keep_ms], |row| row.get(0))?.flatten();
+    Ok(noted.map(|noted| (noted + 1).min(tx.steady_wall_ms() - keep_ms)))
 }

@@ -1,21 +1,134 @@
+//! The ledger out of a file: every record of one moment, as lines of JSON or as one table of CSV. Access tokens, locks and
+//! idempotency keys stay behind: they belong to one file.
 //! A new file out of records, as lines of JSON or as tables of CSV: what came out (`export`) and goes in again has the
 //! same hashes, or it is refused.
 
-use super::audit::Report;
-use super::backup::{FENCES_SKIPPED, fence_before};
-use super::connection::connect;
-use super::export::{END, HEAD};
-use super::partial::{Failed, Partial, Progress, failed_at};
-use super::record::{RECORDS, Record, VERSION, find, find_by_fields};
-use super::schema;
+use super::companion;
+use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
+use super::record::{RECORDS, RecordKind, VERSION, find, find_by_fields};
+use crate::store::audit::AuditReport;
+use crate::store::connection::{connect, open_read_only};
+use crate::store::schema;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
-use std::io::{BufRead, Read};
+use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
+
+/// The name of the first record, which says what follows, and of the last one, which says how many there were between them:
+/// what was cut off on its way is not the whole of it.
+pub(super) const HEAD: &str = "cashbox";
+pub(super) const END: &str = "end";
+
+/// What is written out.
+#[derive(Clone, Copy)]
+pub enum ExportForm {
+    /// Everything, a JSON object a line.
+    Ndjson,
+    /// One kind of record as a table, a head line first.
+    Csv(&'static RecordKind),
+}
+
+/// A file that is ready to be written out.
+pub struct Exporter {
+    file: PathBuf,
+    /// Of a file that is served, what is read is a copy, so that a slow reader keeps nothing from the server.
+    _copy: Option<Partial>,
+}
+
+/// Why it was not written out to the end.
+#[derive(Debug)]
+pub enum ExportError {
+    /// Whoever takes it takes no more.
+    Output(io::Error),
+    /// The file cannot be read.
+    File(CopyError),
+}
+
+impl Exporter {
+    /// Of the file, beside whoever has it.
+    pub fn of(db: &Path) -> Result<Exporter, CopyError> {
+        if companion::server(db).is_none() {
+            return Ok(Exporter { file: db.to_owned(), _copy: None });
+        }
+        let partial = Partial::begin_passing(db, "export")?;
+        copy(db, &partial.path, &mut |_, _| {})?;
+        Ok(Exporter { file: partial.path.clone(), _copy: Some(partial) })
+    }
+
+    /// All of it, as it is read.
+    pub fn write(&self, form: ExportForm, out: &mut dyn Write) -> Result<(), ExportError> {
+        let mut taken = match form {
+            ExportForm::Ndjson => Ok(()),
+            ExportForm::Csv(record) => out.write_all(csv_line(&record.names()).as_bytes()),
+        };
+        let mut sink = |record: Map<String, Value>| {
+            let line = match form {
+                ExportForm::Ndjson => json!(record).to_string() + "\n",
+                ExportForm::Csv(kind) => {
+                    csv_line(&kind.names().iter().map(|name| cell(&record[*name])).collect::<Vec<_>>())
+                }
+            };
+            taken = out.write_all(line.as_bytes());
+            taken.is_ok()
+        };
+        let only = if let ExportForm::Csv(record) = form { Some(record) } else { None };
+        self.each(only, &mut sink).map_err(ExportError::File)?;
+        taken.and_then(|()| out.flush()).map_err(ExportError::Output)
+    }
+
+    /// Every record, or those of one kind, to `sink`, until that says no more is wanted. All are of one moment.
+    fn each(
+        &self,
+        only: Option<&RecordKind>,
+        sink: &mut dyn FnMut(Map<String, Value>) -> bool,
+    ) -> Result<(), CopyError> {
+        let conn = open_read_only(&self.file).map_err(failed_at(&self.file))?;
+        let mut all = || -> rusqlite::Result<()> {
+            let view = conn.unchecked_transaction()?;
+            if let Some(record) = only {
+                return record.each(&view, sink).map(|_| ());
+            }
+            let frame = |name: &str, field: &str, value: i64| {
+                Map::from_iter([("record".to_owned(), json!(name)), (field.to_owned(), json!(value))])
+            };
+            let mut wanted = sink(frame(HEAD, "version", VERSION));
+            let mut count = 0;
+            let mut counted = |record| {
+                count += 1;
+                sink(record)
+            };
+            for record in &RECORDS {
+                wanted = wanted && record.each(&view, &mut counted)?;
+            }
+            if wanted {
+                sink(frame(END, "records", count));
+            }
+            Ok(())
+        };
+        all().map_err(failed_at(&self.file))
+    }
+}
+
+/// One line of CSV (RFC 4180): quoted where it has to be.
+pub fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
+    let mut line = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    line.write_record(cells).expect("a vector takes every write");
+    let line = line.into_inner().expect("a vector takes every write");
+    String::from_utf8(line).expect("quotes and commas between texts are text")
+}
+
+/// What a cell shows of a value; what is absent is empty.
+pub fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
 
 /// Why records are not taken.
 #[derive(Debug)]
-pub enum Refused {
+pub enum ImportError {
     /// Something cannot be what it should: where it stands, and what is wrong.
     At(String, String),
     /// These sources do not belong together.
@@ -23,14 +136,14 @@ pub enum Refused {
     /// All of them together make no sound file: what the audit found.
     Unsound(String),
     /// The file cannot be made.
-    File(Failed),
+    File(CopyError),
 }
 
-impl From<Failed> for Refused {
-    fn from(failed: Failed) -> Refused {
+impl From<CopyError> for ImportError {
+    fn from(failed: CopyError) -> ImportError {
         match failed {
-            Failed::Damaged(_, what) => Refused::Unsound(what),
-            failed => Refused::File(failed),
+            CopyError::Damaged(_, what) => ImportError::Unsound(what),
+            failed => ImportError::File(failed),
         }
     }
 }
@@ -38,26 +151,26 @@ impl From<Failed> for Refused {
 /// Where records come from.
 pub struct Source {
     name: String,
-    form: Form,
+    form: SourceForm,
 }
 
 type Bytes = Box<dyn BufRead>;
 
-enum Form {
+enum SourceForm {
     /// Everything, a JSON object a line.
     Ndjson(Bytes),
     /// One kind as a table of CSV, whose columns are called so.
-    Csv(&'static Record, Vec<String>, csv::Reader<Bytes>),
+    Csv(&'static RecordKind, Vec<String>, csv::Reader<Bytes>),
 }
 
 impl Source {
     /// Looks at how it begins: with a brace or with the names of columns. `name` is what people know it by.
-    pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, Refused> {
-        let at_line_one = |what: String| Refused::At(format!("{name}, line 1"), what);
+    pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, ImportError> {
+        let at_line_one = |what: String| ImportError::At(format!("{name}, line 1"), what);
         let cannot_be_read = |error: &dyn std::fmt::Display| at_line_one(format!("it cannot be read: {error}"));
         let form = match bytes.fill_buf().map_err(|error| cannot_be_read(&error))?.first() {
             None => return Err(at_line_one("there is nothing to import".to_owned())),
-            Some(b'{') => Form::Ndjson(bytes),
+            Some(b'{') => SourceForm::Ndjson(bytes),
             Some(_) => {
                 let mut table = csv::Reader::from_reader(bytes);
                 let columns = table.headers().map_err(|error| cannot_be_read(&error))?;
@@ -67,7 +180,7 @@ impl Source {
                         "it begins neither with {\"record\":… nor with the columns of a table that `export` writes";
                     return Err(at_line_one(known.to_owned()));
                 };
-                Form::Csv(record, columns, table)
+                SourceForm::Csv(record, columns, table)
             }
         };
         Ok(Source { name: name.to_owned(), form })
@@ -75,36 +188,36 @@ impl Source {
 
     /// Tables go in in the order in which they can.
     fn place(&self) -> usize {
-        let kind = |own: &Record| RECORDS.iter().position(|record| record.name == own.name);
-        if let Form::Csv(own, ..) = &self.form { kind(own).unwrap_or(0) } else { 0 }
+        let kind = |own: &RecordKind| RECORDS.iter().position(|record| record.name == own.name);
+        if let SourceForm::Csv(own, ..) = &self.form { kind(own).unwrap_or(0) } else { 0 }
     }
 
     fn is(&self, kind: &str) -> bool {
-        matches!(&self.form, Form::Csv(own, ..) if own.name == kind)
+        matches!(&self.form, SourceForm::Csv(own, ..) if own.name == kind)
     }
 
     /// Puts every record into the file.
-    fn put_into(self, conn: &Connection) -> Result<(), Refused> {
+    fn put_into(self, conn: &Connection) -> Result<(), ImportError> {
         let name = self.name;
         match self.form {
-            Form::Ndjson(mut lines) => {
-                let mut place = Place::Head;
+            SourceForm::Ndjson(mut lines) => {
+                let mut place = Position::Head;
                 for number in 1.. {
-                    let at_line = |what: String| Refused::At(format!("{name}, line {number}"), what);
+                    let at_line = |what: String| ImportError::At(format!("{name}, line {number}"), what);
                     let Some(record) = next_record(&mut lines).map_err(at_line)? else { break };
                     place = put(conn, &record, place).map_err(at_line)?;
                 }
-                if !matches!(place, Place::Behind) {
-                    return Err(Refused::At(
+                if !matches!(place, Position::Behind) {
+                    return Err(ImportError::At(
                         name,
                         format!("it is cut off: the last line would be {{\"record\":\"{END}\",…"),
                     ));
                 }
             }
-            Form::Csv(kind, columns, mut table) => {
+            SourceForm::Csv(kind, columns, mut table) => {
                 // Rows as a spreadsheet counts them: a cell may hold several lines.
                 for (number, cells) in (2..).zip(table.records()) {
-                    let at_row = |what: String| Refused::At(format!("{name}, row {number}"), what);
+                    let at_row = |what: String| ImportError::At(format!("{name}, row {number}"), what);
                     let cells = cells.map_err(|error| at_row(not_a_row(&error)))?;
                     kind.insert(conn, &kind.from_cells(&columns, &cells)).map_err(at_row)?;
                 }
@@ -126,7 +239,7 @@ fn not_a_row(error: &csv::Error) -> String {
 
 /// How records are imported.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wish {
+pub struct ImportOptions {
     /// Put the new file in the place of the one that is there, which is kept beside it.
     pub replace: bool,
     /// Only find out whether it could be done.
@@ -138,28 +251,28 @@ pub struct Wish {
 pub fn import(
     db: &Path,
     sources: Vec<Source>,
-    wish: Wish,
+    options: ImportOptions,
     progress: Progress<'_>,
-) -> Result<(Report, Option<PathBuf>), Refused> {
-    let partial = match wish.dry_run {
+) -> Result<(AuditReport, Option<PathBuf>), ImportError> {
+    let partial = match options.dry_run {
         true => Partial::begin_passing(db, "dry-run")?, // who has the file, and whether there is one, does not matter
-        false => Partial::begin_unless_there(db, wish.replace)?,
+        false => Partial::begin_unless_there(db, options.replace)?,
     };
     let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
     schema::prepare(&mut conn, |_| Ok(())).map_err(failed_at(&partial.path))?;
     fill(&mut conn, &partial.path, in_order(sources)?, fence_before(db))?;
     drop(conn);
     let report = partial.check(db, progress)?;
-    if wish.dry_run {
+    if options.dry_run {
         return Ok((report, None));
     }
     Ok((report, partial.replace(db)?))
 }
 
 /// The sources in the order in which they go in, if they belong together.
-fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, Refused> {
+fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, ImportError> {
     sources.sort_by_key(Source::place);
-    let whole = sources.iter().filter(|source| matches!(source.form, Form::Ndjson(_))).count();
+    let whole = sources.iter().filter(|source| matches!(source.form, SourceForm::Ndjson(_))).count();
     let twice = sources.windows(2).find(|pair| whole == 0 && pair[0].place() == pair[1].place());
     let has = |kind: &str| sources.iter().any(|source| source.is(kind));
     let why = match twice {
@@ -169,12 +282,12 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, Refused> {
         None if has("coupon_kind") && !has("tier") => "coupon kinds come with their tiers, which say what earns them",
         None => return Ok(sources),
     };
-    Err(Refused::Together(why.to_owned()))
+    Err(ImportError::Together(why.to_owned()))
 }
 
 /// One transaction, in which the file takes what it is given: the audit is to find what its triggers would refuse.
-fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: i64) -> Result<(), Refused> {
-    let wrong = |error: rusqlite::Error| Refused::File(failed_at(file)(error));
+fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: i64) -> Result<(), ImportError> {
+    let wrong = |error: rusqlite::Error| ImportError::File(failed_at(file)(error));
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
     make_room(&tx, &sources).map_err(wrong)?;
@@ -194,7 +307,8 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
 
 /// Takes away what a new file begins with, where the sources say what it shall be.
 fn make_room(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
-    let given = |kind: &str| sources.iter().any(|source| matches!(source.form, Form::Ndjson(_)) || source.is(kind));
+    let given =
+        |kind: &str| sources.iter().any(|source| matches!(source.form, SourceForm::Ndjson(_)) || source.is(kind));
     for (kind, sql) in [
         ("tier", "DELETE FROM recharge_tier"),
         ("coupon_kind", "DELETE FROM coupon_kind"),
@@ -225,7 +339,7 @@ fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> 
 }
 
 /// Where in a file of records one is.
-enum Place {
+enum Position {
     /// At the first line.
     Head,
     /// Behind so many records.
@@ -235,23 +349,23 @@ enum Place {
 }
 
 /// Puts one record into the file, or sees that the frame around them is right; where one is then.
-fn put(conn: &Connection, record: &Map<String, Value>, place: Place) -> Result<Place, String> {
+fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Result<Position, String> {
     let name = record.get("record").and_then(Value::as_str).ok_or("it has no field `record` that says what it is")?;
     match (place, name) {
-        (Place::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Place::Within(0)),
-        (Place::Head, HEAD) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
-        (Place::Head, _) | (_, HEAD) => {
+        (Position::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Position::Within(0)),
+        (Position::Head, HEAD) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
+        (Position::Head, _) | (_, HEAD) => {
             Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}"))
         }
-        (Place::Behind, _) => Err("it stands behind the end".to_owned()),
-        (Place::Within(count), END) if record.get("records") == Some(&json!(count)) => Ok(Place::Behind),
-        (Place::Within(count), END) => Err(format!(
+        (Position::Behind, _) => Err("it stands behind the end".to_owned()),
+        (Position::Within(count), END) if record.get("records") == Some(&json!(count)) => Ok(Position::Behind),
+        (Position::Within(count), END) => Err(format!(
             "{} records should stand before it, and {count} do",
             record.get("records").unwrap_or(&Value::Null)
         )),
-        (Place::Within(count), name) => {
+        (Position::Within(count), name) => {
             find(name).ok_or_else(|| format!("there are no records of kind {name:?}"))?.insert(conn, record)?;
-            Ok(Place::Within(count + 1))
+            Ok(Position::Within(count + 1))
         }
     }
 }

@@ -1,7 +1,53 @@
-//! Why a file does not open, for people.
+//! How a store is opened, and why a file does not open.
 
+use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
 use std::io::ErrorKind;
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where time comes from.
+    pub clock: Clock,
+    /// How many commands may wait for the writer; one more is refused as `busy`.
+    pub queue: usize,
+    /// How many requests may wait for locks.
+    pub wait_limits: WaitLimits,
+    /// Below this much free space, in bytes, nothing is written. The smaller of 256 MiB and 5 % if not given.
+    pub min_free: Option<u64>,
+    /// How long idempotency records are kept, in days.
+    pub keep_keys_days: i64,
+    /// The most pages the file may grow to: a disk of any size to test with.
+    pub max_pages: Option<u32>,
+    /// Whether this is a server's start, after which every lease is whole again.
+    pub restart_leases: bool,
+    /// Whether nothing will be changed: then nothing is, not even what is old swept away.
+    pub changes_nothing: bool,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            clock: Clock::Machine,
+            queue: 4_096,
+            wait_limits: WaitLimits { total: 768, per_lock: 256 },
+            min_free: None,
+            keep_keys_days: 30,
+            max_pages: None,
+            restart_leases: false,
+            changes_nothing: false,
+        }
+    }
+}
+
+/// How many may wait, in all and for one lock.
+#[derive(Clone, Copy, Debug)]
+pub struct WaitLimits {
+    /// In all.
+    pub total: usize,
+    /// For one lock.
+    pub per_lock: usize,
+}
 
 /// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
 #[derive(Debug)]

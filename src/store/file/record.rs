@@ -14,27 +14,27 @@ use serde_json::{Map, Value, json};
 pub const VERSION: i64 = 1;
 
 /// A kind of record.
-pub struct Record {
+pub struct RecordKind {
     /// Its name, in the field `record`.
     pub name: &'static str,
     /// What many of them are called, as a file of their own.
     pub plural: &'static str,
     table: &'static str,
     /// Its fields, in order; the first one orders the records.
-    pub fields: &'static [Field],
+    pub fields: &'static [RecordField],
 }
 
 /// One field, and the column it is kept in.
-pub struct Field {
+pub struct RecordField {
     /// Its name.
     pub name: &'static str,
     column: &'static str,
-    is: Is,
+    is: FieldType,
 }
 
 /// What a field holds.
 #[derive(Clone, Copy)]
-enum Is {
+enum FieldType {
     Text,
     /// Text that is never absent, so that none is an empty one.
     Sentence,
@@ -55,108 +55,108 @@ enum Is {
     Code,
 }
 
-const fn field(name: &'static str, is: Is) -> Field {
-    Field { name, column: name, is }
+const fn field(name: &'static str, is: FieldType) -> RecordField {
+    RecordField { name, column: name, is }
 }
 
-const fn in_column(name: &'static str, column: &'static str, is: Is) -> Field {
-    Field { name, column, is }
+const fn in_column(name: &'static str, column: &'static str, is: FieldType) -> RecordField {
+    RecordField { name, column, is }
 }
 
 /// All kinds, in the order in which they can be put into an empty file.
-pub static RECORDS: [Record; 5] = [
-    Record {
+pub static RECORDS: [RecordKind; 5] = [
+    RecordKind {
         name: "coupon_kind",
         plural: "coupon-kinds",
         table: "coupon_kind",
         fields: &[
-            field("kind", Is::Text),
-            field("amount_off", Is::Amount),
-            field("percent_off", Is::Integer),
-            field("threshold", Is::Amount),
-            field("single_use", Is::Flag),
-            field("earned_zh", Is::Sentence),
-            field("earned_en", Is::Sentence),
+            field("kind", FieldType::Text),
+            field("amount_off", FieldType::Amount),
+            field("percent_off", FieldType::Integer),
+            field("threshold", FieldType::Amount),
+            field("single_use", FieldType::Flag),
+            field("earned_zh", FieldType::Sentence),
+            field("earned_en", FieldType::Sentence),
         ],
     },
-    Record {
+    RecordKind {
         name: "tier",
         plural: "tiers",
         table: "recharge_tier",
-        fields: &[in_column("from", "from_amount", Is::Amount), field("coupon_kind", Is::Text)],
+        fields: &[in_column("from", "from_amount", FieldType::Amount), field("coupon_kind", FieldType::Text)],
     },
-    Record {
+    RecordKind {
         name: "wallet",
         plural: "wallets",
         table: "wallet",
         fields: &[
-            in_column("user_id", "id", Is::Wallet),
-            field("balance", Is::Amount),
-            field("entries", Is::Integer),
-            field("created_at", Is::Time),
+            in_column("user_id", "id", FieldType::Wallet),
+            field("balance", FieldType::Amount),
+            field("entries", FieldType::Integer),
+            field("created_at", FieldType::Time),
         ],
     },
-    Record {
+    RecordKind {
         name: "entry",
         plural: "entries",
         table: "entry",
         fields: &[
-            field("id", Is::Integer),
-            field("at", Is::Time),
-            field("kind", Is::Text),
-            in_column("from", "from_wallet", Is::Wallet),
-            in_column("to", "to_wallet", Is::Wallet),
-            field("amount", Is::Amount),
-            field("from_balance", Is::Amount),
-            field("to_balance", Is::Amount),
-            field("coupon", Is::Code),
-            field("gross", Is::Amount),
-            field("discount", Is::Amount),
-            field("refunds", Is::Integer),
-            field("reference", Is::Text),
-            field("metadata", Is::Object),
-            in_column("by", "made_by", Is::Text),
-            field("fence", Is::Integer),
-            field("hash", Is::Hash),
+            field("id", FieldType::Integer),
+            field("at", FieldType::Time),
+            field("kind", FieldType::Text),
+            in_column("from", "from_wallet", FieldType::Wallet),
+            in_column("to", "to_wallet", FieldType::Wallet),
+            field("amount", FieldType::Amount),
+            field("from_balance", FieldType::Amount),
+            field("to_balance", FieldType::Amount),
+            field("coupon", FieldType::Code),
+            field("gross", FieldType::Amount),
+            field("discount", FieldType::Amount),
+            field("refunds", FieldType::Integer),
+            field("reference", FieldType::Text),
+            field("metadata", FieldType::Object),
+            in_column("by", "made_by", FieldType::Text),
+            field("fence", FieldType::Integer),
+            field("hash", FieldType::Hash),
         ],
     },
-    Record {
+    RecordKind {
         name: "coupon",
         plural: "coupons",
         table: "coupon",
         fields: &[
-            field("code", Is::Code),
-            in_column("user_id", "user", Is::User),
-            field("kind", Is::Text),
-            field("amount_off", Is::Amount),
-            field("percent_off", Is::Integer),
-            field("threshold", Is::Amount),
-            field("single_use", Is::Flag),
-            field("granted_at", Is::Time),
-            field("earned_by", Is::Integer),
-            field("uses", Is::Integer),
-            field("taken_by", Is::Integer),
+            field("code", FieldType::Code),
+            in_column("user_id", "user", FieldType::User),
+            field("kind", FieldType::Text),
+            field("amount_off", FieldType::Amount),
+            field("percent_off", FieldType::Integer),
+            field("threshold", FieldType::Amount),
+            field("single_use", FieldType::Flag),
+            field("granted_at", FieldType::Time),
+            field("earned_by", FieldType::Integer),
+            field("uses", FieldType::Integer),
+            field("taken_by", FieldType::Integer),
         ],
     },
 ];
 
 /// The kind of that name.
-pub fn find(name: &str) -> Option<&'static Record> {
+pub fn find(name: &str) -> Option<&'static RecordKind> {
     RECORDS.iter().find(|record| record.name == name)
 }
 
 /// The kind of which many are called so.
-pub fn find_plural(plural: &str) -> Option<&'static Record> {
+pub fn find_plural(plural: &str) -> Option<&'static RecordKind> {
     RECORDS.iter().find(|record| record.plural == plural)
 }
 
 /// The kind that has these fields and no others, in whatever order.
-pub fn find_by_fields(names: &[String]) -> Option<&'static Record> {
-    let has = |record: &Record, name: &String| record.fields.iter().any(|field| field.name == name);
+pub fn find_by_fields(names: &[String]) -> Option<&'static RecordKind> {
+    let has = |record: &RecordKind, name: &String| record.fields.iter().any(|field| field.name == name);
     RECORDS.iter().find(|record| record.fields.len() == names.len() && names.iter().all(|name| has(record, name)))
 }
 
-impl Record {
+impl RecordKind {
     /// The names of its fields, in order.
     pub fn names(&self) -> Vec<&'static str> {
         self.fields.iter().map(|field| field.name).collect()
@@ -164,8 +164,9 @@ impl Record {
 
     /// A record whose fields, named `names`, stand as text in `cells`: one line of a table.
     pub fn from_cells(&self, names: &[String], cells: &csv::StringRecord) -> Map<String, Value> {
-        let is =
-            |name: &String| self.fields.iter().find(|field| field.name == *name).map_or(Is::Text, |field| field.is);
+        let is = |name: &String| {
+            self.fields.iter().find(|field| field.name == *name).map_or(FieldType::Text, |field| field.is)
+        };
         names.iter().zip(cells).map(|(name, cell)| (name.clone(), is(name).of_cell(cell))).collect()
     }
 
@@ -216,16 +217,18 @@ impl Record {
     }
 }
 
-impl Is {
+impl FieldType {
     fn shown(self, stored: ValueRef<'_>) -> rusqlite::Result<Value> {
         Ok(match (self, stored) {
             (_, ValueRef::Null) => Value::Null,
-            (Is::Integer, ValueRef::Integer(number)) => json!(number),
-            (Is::Amount, ValueRef::Integer(cents)) => json!(Cents(cents).to_string()),
-            (Is::Time, ValueRef::Integer(ms)) => json!(rfc3339(ms)),
-            (Is::Flag, ValueRef::Integer(flag)) => json!(flag != 0),
-            (Is::Hash, ValueRef::Blob(bytes)) => json!(hex(bytes)),
-            (Is::Object, text @ ValueRef::Text(_)) => serde_json::from_str(text.as_str()?).unwrap_or(Value::Null),
+            (FieldType::Integer, ValueRef::Integer(number)) => json!(number),
+            (FieldType::Amount, ValueRef::Integer(cents)) => json!(Cents(cents).to_string()),
+            (FieldType::Time, ValueRef::Integer(ms)) => json!(rfc3339(ms)),
+            (FieldType::Flag, ValueRef::Integer(flag)) => json!(flag != 0),
+            (FieldType::Hash, ValueRef::Blob(bytes)) => json!(hex(bytes)),
+            (FieldType::Object, text @ ValueRef::Text(_)) => {
+                serde_json::from_str(text.as_str()?).unwrap_or(Value::Null)
+            }
             (_, text) => json!(text.as_str()?),
         })
     }
@@ -233,9 +236,11 @@ impl Is {
     /// The value that a cell of a table shows; an empty one shows that there is none.
     fn of_cell(self, cell: &str) -> Value {
         match self {
-            Is::Sentence => json!(cell),
+            FieldType::Sentence => json!(cell),
             _ if cell.is_empty() => Value::Null,
-            Is::Integer | Is::Flag | Is::Object => serde_json::from_str(cell).unwrap_or_else(|_| json!(cell)),
+            FieldType::Integer | FieldType::Flag | FieldType::Object => {
+                serde_json::from_str(cell).unwrap_or_else(|_| json!(cell))
+            }
             _ => json!(cell),
         }
     }
@@ -245,16 +250,16 @@ impl Is {
         let text = shown.as_str().unwrap_or_default();
         match self {
             _ if shown.is_null() => Some(Stored::Null),
-            Is::Text | Is::Sentence => name(true),
-            Is::User => name(UserId::parse(text).is_ok()),
-            Is::Wallet => name(WalletId::parse(text).is_ok()),
-            Is::Code => name(CouponCode::parse(text).is_ok_and(|code| code.as_str() == text)), // capitals, as it is kept
-            Is::Integer => shown.as_i64().map(Stored::Integer),
-            Is::Amount => Cents::parse(text).map(|amount| Stored::Integer(amount.0)),
-            Is::Time => parse_rfc3339(text).map(Stored::Integer),
-            Is::Flag => shown.as_bool().map(|flag| Stored::Integer(flag.into())),
-            Is::Hash => parse_hash(text).map(|hash| Stored::Blob(hash.to_vec())),
-            Is::Object => shown.as_object().map(|object| Stored::Text(json!(object).to_string())),
+            FieldType::Text | FieldType::Sentence => name(true),
+            FieldType::User => name(UserId::parse(text).is_ok()),
+            FieldType::Wallet => name(WalletId::parse(text).is_ok()),
+            FieldType::Code => name(CouponCode::parse(text).is_ok_and(|code| code.as_str() == text)), // capitals, as it is kept
+            FieldType::Integer => shown.as_i64().map(Stored::Integer),
+            FieldType::Amount => Cents::parse(text).map(|amount| Stored::Integer(amount.0)),
+            FieldType::Time => parse_rfc3339(text).map(Stored::Integer),
+            FieldType::Flag => shown.as_bool().map(|flag| Stored::Integer(flag.into())),
+            FieldType::Hash => parse_hash(text).map(|hash| Stored::Blob(hash.to_vec())),
+            FieldType::Object => shown.as_object().map(|object| Stored::Text(json!(object).to_string())),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! The companion (`FILE-serve`, readable by its owner alone) also holds a server's address and an access token for
 //! this run, so that commands find the server. They count only while the lock is held.
 
-use super::open_error::OpenError;
-use super::private::{create_private, folder_of, has_that_name, with_ending};
+use crate::store::disk::{create_private, folder_of, has_that_name, with_ending};
+use crate::store::options::OpenError;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A server that has the file.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Server {
+pub struct RunningServer {
     /// Where it listens: `http://127.0.0.1:8866`.
     pub url: String,
     /// An admin's access token for this run.
@@ -33,11 +33,11 @@ pub struct Possession {
 }
 
 /// What came of trying to have the file.
-pub enum Taken {
+pub enum TakeResult {
     /// It is ours.
-    Ours(Possession),
+    Taken(Possession),
     /// A server has it.
-    By(Server),
+    ServedBy(RunningServer),
 }
 
 /// How long the hand of a command on the file is waited for, and how often is looked.
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Takes the file, waiting for a command that has it for one operation, or says which server has it.
-pub fn take(db: &Path) -> Result<Taken, OpenError> {
+pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
     let path = companion_of(db)?;
     let open = || create_private(&path, db).map_err(|why| OpenError::new(format!("{}: {why}", path.display())));
     let mut companion = open()?;
@@ -58,7 +58,7 @@ pub fn take(db: &Path) -> Result<Taken, OpenError> {
             }
             Ok(()) => {
                 companion.set_len(0)?; // whatever stood there was a dead process's
-                return Ok(Taken::Ours(Possession { companion, path, db: db.to_owned(), passing: false }));
+                return Ok(TakeResult::Taken(Possession { companion, path, db: db.to_owned(), passing: false }));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
@@ -67,7 +67,7 @@ pub fn take(db: &Path) -> Result<Taken, OpenError> {
             Ok(()) => companion.unlock()?, // nobody has it: somebody has looked whether anybody has
             Err(_) => {
                 if let Some(server) = read(&mut companion) {
-                    return Ok(Taken::By(server));
+                    return Ok(TakeResult::ServedBy(server));
                 }
             }
         }
@@ -79,7 +79,7 @@ pub fn take(db: &Path) -> Result<Taken, OpenError> {
 }
 
 /// The server that has the file now, if one has.
-pub fn server(db: &Path) -> Option<Server> {
+pub fn server(db: &Path) -> Option<RunningServer> {
     let mut companion = File::open(companion_of(db).ok()?).ok()?;
     match companion.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read(&mut companion),
@@ -91,17 +91,17 @@ pub fn server(db: &Path) -> Option<Server> {
 pub fn take_passing(db: &Path) -> Result<Possession, OpenError> {
     let passing = !companion_of(db)?.exists();
     match take(db)? {
-        Taken::Ours(mut possession) => {
+        TakeResult::Taken(mut possession) => {
             possession.passing = passing;
             Ok(possession)
         }
-        Taken::By(_) => Err(OpenError::new("a server has it")),
+        TakeResult::ServedBy(_) => Err(OpenError::new("a server has it")),
     }
 }
 
 impl Possession {
     /// Says where this process serves the file.
-    pub fn announce(&mut self, server: &Server) -> std::io::Result<()> {
+    pub fn announce(&mut self, server: &RunningServer) -> std::io::Result<()> {
         let text = format!("{}\n{}\n{}\n", server.pid, server.url, server.token);
         self.companion.seek(SeekFrom::Start(0))?;
         self.companion.write_all(text.as_bytes())
@@ -117,13 +117,13 @@ impl Drop for Possession {
     }
 }
 
-fn read(companion: &mut File) -> Option<Server> {
+fn read(companion: &mut File) -> Option<RunningServer> {
     let mut text = String::new();
     companion.seek(SeekFrom::Start(0)).ok()?;
     companion.read_to_string(&mut text).ok()?;
     let mut lines = text.lines();
     let (pid, url, token) = (lines.next()?, lines.next()?, lines.next()?);
-    Some(Server { pid: pid.parse().ok()?, url: url.to_owned(), token: token.to_owned() })
+    Some(RunningServer { pid: pid.parse().ok()?, url: url.to_owned(), token: token.to_owned() })
 }
 
 /// The companion's path, beside the file itself and not beside a symlink to it.
@@ -131,7 +131,7 @@ fn companion_of(db: &Path) -> Result<PathBuf, OpenError> {
     let real = match db.canonicalize() {
         Ok(real) => real,
         Err(_) => {
-            let folder = folder_of(db).canonicalize().map_err(super::open_error::cannot_open)?;
+            let folder = folder_of(db).canonicalize().map_err(crate::store::options::cannot_open)?;
             folder.join(db.file_name().ok_or_else(|| OpenError::new("it has no file name"))?)
         }
     };

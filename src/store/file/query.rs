@@ -1,8 +1,8 @@
 //! Questions in SQL from whoever has the file: nothing in them can change it.
 
-use super::connection::open_read_only;
-use super::open_error::OpenError;
 use crate::secret::hex;
+use crate::store::connection::open_read_only;
+use crate::store::options::OpenError;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ const ROWS_MAX: usize = 100_000;
 
 /// The answer to a question.
 #[derive(Debug)]
-pub struct Answer {
+pub struct SqlAnswer {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows.
@@ -23,12 +23,12 @@ pub struct Answer {
 }
 
 /// Asks one question; the inner error says what is wrong with it.
-pub fn ask(db: &Path, question: &str) -> Result<Result<Answer, String>, OpenError> {
+pub fn ask(db: &Path, question: &str) -> Result<Result<SqlAnswer, String>, OpenError> {
     let conn = open_read_only(db)?;
     Ok(answer(&conn, question))
 }
 
-fn answer(conn: &Connection, question: &str) -> Result<Answer, String> {
+fn answer(conn: &Connection, question: &str) -> Result<SqlAnswer, String> {
     if question.trim().is_empty() {
         return Err("there is no question".to_owned());
     }
@@ -38,7 +38,7 @@ fn answer(conn: &Connection, question: &str) -> Result<Answer, String> {
     }
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let (rows, more) = rows(&mut statement, columns.len()).map_err(|error| error.to_string())?;
-    Ok(Answer { columns, rows, more })
+    Ok(SqlAnswer { columns, rows, more })
 }
 
 fn rows(statement: &mut Statement<'_>, columns: usize) -> rusqlite::Result<(Vec<Vec<Value>>, bool)> {
