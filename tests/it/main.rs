@@ -15,6 +15,7 @@ mod doubt;
 mod export;
 mod failing_disk;
 mod fuzz;
+mod golden;
 mod harness;
 mod http_batch;
 mod http_coupons;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-fn source() -> Vec<(PathBuf, String)> {
+pub fn source() -> Vec<(PathBuf, String)> {
     fn walk(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
         for item in std::fs::read_dir(folder).unwrap() {
             let path = item.unwrap().path();
