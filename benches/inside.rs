@@ -4,7 +4,7 @@
 //! `CASHBOX_BENCH_ENTRIES=10000000` makes the file whose history is read as large as that; making it takes a while.
 
 use cashbox::internals::command::Command;
-use cashbox::internals::http::wire::{Limits, parse_head};
+use cashbox::internals::http::conn::{Limits, parse_head};
 use cashbox::internals::id::{IdempotencyKey, UserId, WalletId};
 use cashbox::internals::ledger::query::{Filter, entries};
 use cashbox::internals::ledger::{Entry, Note};

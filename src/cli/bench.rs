@@ -10,7 +10,7 @@ use crate::bench::fleet::BenchPlan;
 use crate::bench::report::{BenchAudit, BenchReport};
 use crate::bench::server::BenchServer;
 use crate::bench::{self, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchTarget, UnexpectedStatus};
-use crate::http::wire::raise_descriptor_limit;
+use crate::http::conn::raise_descriptor_limit;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde_json::Value;

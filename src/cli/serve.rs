@@ -5,7 +5,7 @@ use super::memory::Folder;
 use super::{Common, door, input, show};
 use crate::command::{Command, Receipt};
 use crate::error::Error;
-use crate::http::wire::{Limits, Server, listen, raise_descriptor_limit};
+use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit};
 use crate::http::{App, Settings};
 use crate::store::file::companion::{self, Possession, TakeResult};
 use crate::store::{Envelope, Options, Store, WaitLimits};

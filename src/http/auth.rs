@@ -1,6 +1,6 @@
 //! Who may come in, and as whom: the `Host` and `Origin` rules, access tokens, roles.
 
-use super::wire::Head;
+use super::conn::RequestHead;
 use crate::error::{Error, ErrorName};
 use crate::id::{UserId, WalletId};
 use crate::secret::Hash;
@@ -140,7 +140,7 @@ impl Tokens {
     }
 
     /// Who sent this head.
-    pub fn caller(&self, store: &Store, head: &Head) -> Result<Caller, Error> {
+    pub fn caller(&self, store: &Store, head: &RequestHead) -> Result<Caller, Error> {
         if self.open {
             return Ok(Caller::local());
         }
@@ -193,7 +193,7 @@ impl Tokens {
 
 /// A web page must not be able to spend from a local wallet: the host must be one that no page can name as its own,
 /// and a request that a page makes must come from here.
-pub fn check_origin(head: &Head, hosts: &[String]) -> Result<(), Error> {
+pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
     let host = head.header("host");
     match host {
         Some(host) if !is_own_host(host, hosts) => {

@@ -1,10 +1,10 @@
 //! `POST /v1/batch`: many money verbs in one request, each for itself or all or nothing.
 
-use super::call::{self, Call, Handled, media_type, unsupported};
+use super::conn::RequestHead;
 use super::fields::{Field, Fields, Kind as Is, may};
 use super::money::{self, Verb};
 use super::reply::Reply;
-use super::wire::Head;
+use super::request::{self, Context, HandlerResult, media_type, unsupported};
 use super::{App, problem};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
@@ -28,15 +28,16 @@ struct Item<'a> {
 }
 
 /// `POST /v1/batch`
-pub fn batch(call: &mut Call<'_>) -> Handled {
-    let app = call.app;
-    let atomic = call.query.flag("atomic")?;
-    let items: Vec<Item<'_>> = split(call.head, call.body)?.into_iter().map(|text| item(app, call, text)).collect();
-    if atomic { all_or_nothing(call, items) } else { each_alone(call, items) }
+pub fn batch(context: &mut Context<'_>) -> HandlerResult {
+    let app = context.app;
+    let atomic = context.query.flag("atomic")?;
+    let items: Vec<Item<'_>> =
+        split(context.head, context.body)?.into_iter().map(|text| item(app, context, text)).collect();
+    if atomic { all_or_nothing(context, items) } else { each_alone(context, items) }
 }
 
 /// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
-pub(super) fn split<'a>(head: &Head, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+pub(super) fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
     let items: Vec<&[u8]> = match media_type(head)?.as_str() {
         "application/x-ndjson" => {
             let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
@@ -82,17 +83,17 @@ impl<'de> Deserialize<'de> for Items<'de> {
     }
 }
 
-fn item<'a>(app: &App, call: &Call<'_>, text: &'a [u8]) -> Item<'a> {
+fn item<'a>(app: &App, context: &Context<'_>, text: &'a [u8]) -> Item<'a> {
     let mut key = None;
     let command = Fields::from_json(text).and_then(|mut fields| {
         key = fields.text("key")?.map(|key| IdempotencyKey::parse(&key)).transpose()?;
-        command(app, call, &mut fields)
+        command(app, context, &mut fields)
     });
     Item { command, key, text }
 }
 
 /// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
-fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, Error> {
+fn command(app: &App, context: &Context<'_>, fields: &mut Fields) -> Result<Command, Error> {
     let op = fields.the_text("op")?;
     let (verb, takes) = match op.as_str() {
         "recharge" => (Verb::Recharge, money::RECHARGE),
@@ -100,26 +101,26 @@ fn command(app: &App, call: &Call<'_>, fields: &mut Fields) -> Result<Command, E
         "pay" => (Verb::Pay, money::PAY),
         "transfer" => (Verb::Transfer, money::TRANSFER),
         "refund" => {
-            super::auth::Access::Staff.check(&call.caller)?;
+            super::auth::Access::Staff.check(&context.caller)?;
             let entry = fields.name("entry")?.ok_or_else(|| Error::invalid("entry is missing: the entry to refund"))?;
             fields.check(money::REFUND)?;
-            return money::refund_command(app, &call.caller, &entry, fields);
+            return money::refund_command(app, &context.caller, &entry, fields);
         }
         _ => return Err(Error::invalid("op is one of recharge, withdraw, pay, transfer, refund")),
     };
     let user = fields.name("user")?.ok_or_else(|| Error::invalid("user is missing: whose wallet"))?;
     fields.check(takes)?;
-    money::command(app, &call.caller, verb, &user, fields)
+    money::command(app, &context.caller, verb, &user, fields)
 }
 
 /// Each item for itself, in order. Somebody's lock is a 423 for that item at once. A key names the batch as a whole, so that
 /// it cannot come back with other items, and gives each item a key of its own.
-fn each_alone(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
-    let shared = call.envelope()?;
+fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
+    let shared = context.envelope()?;
     if let Some(key) = &shared.key {
         own_keys_apart(key, &items)?;
         let name = Envelope { tokens: Vec::new(), ..shared.clone() };
-        call::submitted(call.app.store().submit(name, Command::NameBatch(meaning(&items))))?;
+        request::submitted(context.app.store().submit(name, Command::NameBatch(meaning(&items))))?;
     }
     let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
     let (mut places, mut commands) = (Vec::new(), Vec::new());
@@ -130,21 +131,21 @@ fn each_alone(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
                 places.push(index);
                 commands.push((Envelope { key, wait_ms: 0, ..shared.clone() }, command));
             }
-            Err(error) => results[index] = problem::raw_body(&error, call.language),
+            Err(error) => results[index] = problem::raw_body(&error, context.language),
         }
     }
-    let outcomes = call.app.store().submit_all(commands);
+    let outcomes = context.app.store().submit_all(commands);
     let mut replayed = !outcomes.is_empty();
     for (index, outcome) in places.into_iter().zip(outcomes) {
         replayed &= outcome.replayed;
         results[index] = match outcome.result {
-            Ok(receipt) => money::receipt(&receipt, &call.caller, call.language),
-            Err(error) => problem::raw_body(&call.caller.told(error), call.language),
+            Ok(receipt) => money::receipt(&receipt, &context.caller, context.language),
+            Err(error) => problem::raw_body(&context.caller.told(error), context.language),
         };
     }
-    let mut answer = Reply::ok(call.language.pick("成功", "ok"), &money::Results { results });
+    let mut answer = Reply::ok(context.language.pick("成功", "ok"), &money::Results { results });
     if replayed {
-        answer.headers.push(call::replayed());
+        answer.headers.push(request::replayed());
     }
     Ok(answer)
 }
@@ -175,7 +176,7 @@ fn meaning(items: &[Item<'_>]) -> [u8; 16] {
 }
 
 /// All items in one savepoint; or the first refused one's error with its `index`, and nothing done.
-fn all_or_nothing(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
+fn all_or_nothing(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
     let count = items.len();
     let commands: Result<Vec<Command>, Error> = items
         .into_iter()
@@ -188,17 +189,17 @@ fn all_or_nothing(call: &Call<'_>, items: Vec<Item<'_>>) -> Handled {
             .map_err(|error| error.with("index", index))
         })
         .collect();
-    let submitted = commands.map_err(Into::into).and_then(|commands| call.submit(Command::Batch(commands)));
+    let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(Command::Batch(commands)));
     match submitted {
         Ok(submitted) => {
             let Receipt::Batch(_) = &submitted.receipt else { unreachable!("a batch answers with a batch") };
-            let body = money::receipt(&submitted.receipt, &call.caller, call.language);
+            let body = money::receipt(&submitted.receipt, &context.caller, context.language);
             Ok(submitted.marked(Reply::json(200, &body)))
         }
         Err(mut failure) => {
             let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());
             if let Some(index) = index {
-                let results = not_done(call, count, index as usize, &failure.error);
+                let results = not_done(context, count, index as usize, &failure.error);
                 failure.error = failure.error.with("results", results);
             }
             Err(failure)
@@ -213,10 +214,10 @@ fn one_intention() -> Error {
 }
 
 /// What each item of a batch that was not done would be told: the first refused one why, the others that.
-fn not_done(call: &Call<'_>, count: usize, index: usize, refused: &Error) -> Vec<Value> {
+fn not_done(context: &Context<'_>, count: usize, index: usize, refused: &Error) -> Vec<Value> {
     let detail = format!("item {index} was refused, so nothing of this batch was done");
-    let other = Value::Object(problem::body(&Error::new(ErrorName::NotDone, detail), call.language));
+    let other = Value::Object(problem::body(&Error::new(ErrorName::NotDone, detail), context.language));
     let mut results = vec![other; count];
-    results[index] = Value::Object(problem::body(refused, call.language));
+    results[index] = Value::Object(problem::body(refused, context.language));
     results
 }

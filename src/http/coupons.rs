@@ -1,8 +1,8 @@
 //! Coupons: a user's, one, a quote, granting one; and what an admin can change: kinds and tiers.
 
-use super::call::{Call, Handled};
 use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::{list, show};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
@@ -26,16 +26,16 @@ pub const KINDS: &[Field] = &[need(
 )];
 
 /// `GET /v1/wallets/{user}/coupons`
-pub fn of_user(call: &mut Call<'_>) -> Handled {
-    let user = call.user()?;
-    let page = list::page(&mut call.query, &format!("coupons of {user}"), &[])?;
+pub fn of_user(context: &mut Context<'_>) -> HandlerResult {
+    let user = context.user()?;
+    let page = list::page(&mut context.query, &format!("coupons of {user}"), &[])?;
     let after = page.after.as_deref().map(read_place).transpose()?;
-    let found = call.app.store().read(|tx| {
+    let found = context.app.store().read(|tx| {
         crate::ledger::wallet(tx, &user.wallet())?;
         query::coupons(tx, &user, after.as_ref().map(|(at, code)| (*at, code)), page.limit)
     })?;
     let next = found.rows.last().filter(|_| found.more).map(|coupon| format!("{} {}", coupon.granted_at, coupon.code));
-    Ok(page.answer(call.language, found.rows.iter().map(show::coupon).collect(), next))
+    Ok(page.answer(context.language, found.rows.iter().map(show::coupon).collect(), next))
 }
 
 fn read_place(text: &str) -> Result<(i64, CouponCode), Error> {
@@ -44,15 +44,15 @@ fn read_place(text: &str) -> Result<(i64, CouponCode), Error> {
 }
 
 /// `GET /v1/coupons/{code}`
-pub fn one(call: &mut Call<'_>) -> Handled {
-    let coupon = visible(call)?;
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "coupon": show::coupon(&coupon) })))
+pub fn one(context: &mut Context<'_>) -> HandlerResult {
+    let coupon = visible(context)?;
+    Ok(Reply::ok(context.language.pick("查询成功", "ok"), &json!({ "coupon": show::coupon(&coupon) })))
 }
 
 /// `GET /v1/coupons/{code}/quote?amount=`: what a payment would cost with it, and why not if not.
-pub fn quote(call: &mut Call<'_>) -> Handled {
-    let coupon = visible(call)?;
-    let gross = call.query.the_amount()?;
+pub fn quote(context: &mut Context<'_>) -> HandlerResult {
+    let coupon = visible(context)?;
+    let gross = context.query.the_amount()?;
     let rest = match coupon.price(gross) {
         Ok(price) => json!({
             "applicable": true, "gross": gross.to_string(), "discount": price.discount.to_string(),
@@ -63,49 +63,49 @@ pub fn quote(call: &mut Call<'_>) -> Handled {
             "error": why.name.as_str(), "detail": why.detail,
         }),
     };
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &rest))
+    Ok(Reply::ok(context.language.pick("查询成功", "ok"), &rest))
 }
 
 /// The coupon in the path; somebody else's is as good as none.
-fn visible(call: &Call<'_>) -> Result<Coupon, Error> {
-    let code = CouponCode::parse(&call.params[0])
+fn visible(context: &Context<'_>) -> Result<Coupon, Error> {
+    let code = CouponCode::parse(&context.params[0])
         .map_err(|_| Error::new(ErrorName::CouponNotFound, "there is no such coupon"))?;
-    call.app.store().read(|tx| match &call.caller.user {
+    context.app.store().read(|tx| match &context.caller.user {
         Some(user) => coupon::of_user(tx, &code, user),
         None => coupon::coupon(tx, &code),
     })
 }
 
 /// `POST /v1/wallets/{user}/coupons`: grants one.
-pub fn grant(call: &mut Call<'_>) -> Handled {
-    let user = UserId::parse(&call.params[0])?;
-    let kind = call.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
-    let submitted = call.submit(Command::GrantCoupon { user, kind })?;
+pub fn grant(context: &mut Context<'_>) -> HandlerResult {
+    let user = UserId::parse(&context.params[0])?;
+    let kind = context.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
+    let submitted = context.submit(Command::GrantCoupon { user, kind })?;
     let Receipt::Coupon(coupon) = &submitted.receipt else { unreachable!("granting answers with a coupon") };
-    let answer = Reply::ok(call.language.pick("发放成功", "granted"), &json!({ "coupon": show::coupon(coupon) }));
+    let answer = Reply::ok(context.language.pick("发放成功", "granted"), &json!({ "coupon": show::coupon(coupon) }));
     Ok(submitted.marked(answer))
 }
 
 /// `GET /v1/tiers`
-pub fn tiers(call: &mut Call<'_>) -> Handled {
-    let tiers = call.app.store().read(coupon::tiers)?;
-    Ok(everything(call, tiers.iter().map(show::tier).collect()))
+pub fn tiers(context: &mut Context<'_>) -> HandlerResult {
+    let tiers = context.app.store().read(coupon::tiers)?;
+    Ok(everything(context, tiers.iter().map(show::tier).collect()))
 }
 
 /// `GET /v1/coupon-kinds`
-pub fn kinds(call: &mut Call<'_>) -> Handled {
-    let kinds = call.app.store().read(coupon::kinds)?;
-    Ok(everything(call, kinds.iter().map(show::coupon_kind).collect()))
+pub fn kinds(context: &mut Context<'_>) -> HandlerResult {
+    let kinds = context.app.store().read(coupon::kinds)?;
+    Ok(everything(context, kinds.iter().map(show::coupon_kind).collect()))
 }
 
-fn everything(call: &Call<'_>, rows: Vec<Value>) -> super::wire::Answer {
-    Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "data": rows, "next": null }))
+fn everything(context: &Context<'_>, rows: Vec<Value>) -> super::conn::Response {
+    Reply::ok(context.language.pick("查询成功", "ok"), &json!({ "data": rows, "next": null }))
 }
 
 /// `PUT /v1/tiers`: these instead of those there are.
-pub fn set_tiers(call: &mut Call<'_>) -> Handled {
+pub fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     let mut tiers = Vec::new();
-    for mut row in call.fields.the_list("tiers", ROWS_MAX)? {
+    for mut row in context.fields.the_list("tiers", ROWS_MAX)? {
         row.check(&[need("from", Is::Amount, ""), may("coupon_kind", Is::Text, "")])?;
         let from = row
             .amount("from")?
@@ -116,24 +116,24 @@ pub fn set_tiers(call: &mut Call<'_>) -> Handled {
     if tiers.windows(2).any(|pair| pair[0].from == pair[1].from) {
         return Err(Error::invalid("two tiers begin at the same amount").into());
     }
-    let submitted = call.submit(Command::SetTiers(tiers))?;
+    let submitted = context.submit(Command::SetTiers(tiers))?;
     let Receipt::Tiers(tiers) = &submitted.receipt else { unreachable!("changing tiers answers with tiers") };
-    Ok(submitted.marked(everything(call, tiers.iter().map(show::tier).collect())))
+    Ok(submitted.marked(everything(context, tiers.iter().map(show::tier).collect())))
 }
 
 /// `PUT /v1/coupon-kinds`: these instead of those there are.
-pub fn set_kinds(call: &mut Call<'_>) -> Handled {
+pub fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
     let mut kinds = Vec::new();
-    for row in call.fields.the_list("coupon_kinds", ROWS_MAX)? {
+    for row in context.fields.the_list("coupon_kinds", ROWS_MAX)? {
         kinds.push(read_kind(row)?);
     }
     kinds.sort_by(|one: &CouponKind, other| one.kind.cmp(&other.kind));
     if kinds.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
         return Err(Error::invalid("two coupon kinds have the same name").into());
     }
-    let submitted = call.submit(Command::SetCouponKinds(kinds))?;
+    let submitted = context.submit(Command::SetCouponKinds(kinds))?;
     let Receipt::CouponKinds(kinds) = &submitted.receipt else { unreachable!("changing kinds answers with kinds") };
-    Ok(submitted.marked(everything(call, kinds.iter().map(show::coupon_kind).collect())))
+    Ok(submitted.marked(everything(context, kinds.iter().map(show::coupon_kind).collect())))
 }
 
 fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {

@@ -1,8 +1,8 @@
 //! What a route is: method, path, access, fields, handler.
 
 use super::auth::Access;
-use super::call::{Call, Handled};
 use super::fields::Field;
+use super::request::{Context, HandlerResult};
 
 /// One thing that can be asked.
 pub struct Route {
@@ -21,7 +21,7 @@ pub struct Route {
     /// What it does, in a few words.
     pub about: &'static str,
     /// Who handles it.
-    pub handler: fn(&mut Call<'_>) -> Handled,
+    pub handler: fn(&mut Context<'_>) -> HandlerResult,
 }
 
 /// What a route's body may be.

@@ -1,10 +1,10 @@
 //! The file as a whole: audited, copied, written out as records. Each of these reads all of it, so they go one at a time.
 //! What is sent is a copy, so a slow client keeps nothing from the writer: only the next of these has to ask again.
 
-use super::call::{Call, Handled};
+use super::conn::{Body, Response};
 use super::fields::{Field, Kind as Is, may};
 use super::reply::Reply;
-use super::wire::{Answer, Body};
+use super::request::{Context, HandlerResult};
 use crate::error::{Error, ErrorName};
 use crate::secret::parse_hash;
 use crate::store::audit::{self, AuditReport};
@@ -44,13 +44,13 @@ impl Drop for Turn {
 pub const VERIFY: &[Field] = &[may("since", Is::Text, "a `last_hash` of before, that must still be in the chain")];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
-pub fn verify(call: &mut Call<'_>) -> Handled {
-    let since = call.query.text("since")?.map(|text| {
+pub fn verify(context: &mut Context<'_>) -> HandlerResult {
+    let since = context.query.text("since")?.map(|text| {
         parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
     });
     let since = since.transpose()?;
-    let _turn = call.app.reading.begin()?;
-    let report = audit::audit(call.app.store().path(), since.as_ref(), &mut |_, _| {})?;
+    let _turn = context.app.reading.begin()?;
+    let report = audit::audit(context.app.store().path(), since.as_ref(), &mut |_, _| {})?;
     Ok(Reply::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
 }
 
@@ -69,9 +69,9 @@ pub fn report_json(report: &AuditReport) -> Value {
 }
 
 /// `GET /v1/backup`: one moment of the file, audited, as a database.
-pub fn backup(call: &mut Call<'_>) -> Handled {
-    let turn = call.app.reading.begin()?;
-    let copy = call.app.store().backup()?;
+pub fn backup(context: &mut Context<'_>) -> HandlerResult {
+    let turn = context.app.reading.begin()?;
+    let copy = context.app.store().backup()?;
     let mut answer = file("application/vnd.sqlite3", Sent { from: copy, _turn: turn });
     answer.headers.push(("Content-Disposition", "attachment; filename=\"cashbox.db\"".to_owned()));
     Ok(answer)
@@ -81,16 +81,16 @@ pub fn backup(call: &mut Call<'_>) -> Handled {
 pub const EXPORT: &[Field] = &[may("csv", Is::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
 
 /// `GET /v1/export`: one moment of the ledger as records, or one table of it.
-pub fn export(call: &mut Call<'_>) -> Handled {
-    let form = match call.query.text("csv")? {
+pub fn export(context: &mut Context<'_>) -> HandlerResult {
+    let form = match context.query.text("csv")? {
         None => ExportForm::Ndjson,
         Some(table) => ExportForm::Csv(record::find_plural(&table).ok_or_else(|| {
             let tables: Vec<_> = record::RECORDS.iter().map(|record| record.plural).collect();
             Error::invalid(format!("csv is one of {}", tables.join(", ")))
         })?),
     };
-    let turn = call.app.reading.begin()?;
-    let export = call.app.store().export()?;
+    let turn = context.app.reading.begin()?;
+    let export = context.app.store().export()?;
     let (from, mut to) = io::pipe().map_err(Error::internal)?;
     let writing = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
     let writing = Some(writing.map_err(Error::internal)?);
@@ -98,8 +98,8 @@ pub fn export(call: &mut Call<'_>) -> Handled {
     Ok(file(content_type, Sent { from: Written { from: Some(from), writing }, _turn: turn }))
 }
 
-fn file(content_type: &str, body: impl Read + Send + 'static) -> Answer {
-    Answer { body: Body::Stream(Box::new(body)), ..Reply::bytes(200, content_type, Vec::new()) }
+fn file(content_type: &str, body: impl Read + Send + 'static) -> Response {
+    Response { body: Body::Stream(Box::new(body)), ..Reply::bytes(200, content_type, Vec::new()) }
 }
 
 /// What is sent while one has one's turn.

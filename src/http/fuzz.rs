@@ -3,9 +3,9 @@
 //!
 //! To keep an input that once was trouble, put it in its target's folder of seeds.
 
+use super::conn::{RequestHead, fuzz as conn};
 use super::fields::{Fields, Value};
-use super::wire::{Head, fuzz as wire};
-use super::{batch, call, language, list, route};
+use super::{batch, language, list, request, route};
 use crate::clock;
 use crate::id::{CouponCode, EntryId, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
 use crate::money::{Cents, Money};
@@ -32,13 +32,13 @@ pub fn target(name: &str) -> fn(&[u8]) {
 
 /// A request's head, and everything that is decided by it.
 pub fn head(data: &[u8]) {
-    let Some(head) = wire::head(data) else { return };
+    let Some(head) = conn::head(data) else { return };
     if let Ok((_, params)) = route::find(&head.method, &head.path) {
         assert!(params.iter().all(|param| !param.is_empty()), "a route has all of its parameters");
     }
     let _ = super::auth::check_origin(&head, &["shop.example".to_owned()]);
     let _ = language(&head);
-    let _ = call::media_type(&head);
+    let _ = request::media_type(&head);
     if let Some(query) = &head.query {
         form(query.as_bytes());
     }
@@ -154,7 +154,7 @@ pub fn cursor(data: &[u8]) {
 /// A batch in both of its forms: the first byte chooses.
 pub fn batch(data: &[u8]) {
     let Some((form, body)) = data.split_first() else { return };
-    let mut head = Head::new("POST", "/v1/batch", None);
+    let mut head = RequestHead::new("POST", "/v1/batch", None);
     head.push_header("content-type", if form % 2 == 0 { "application/json" } else { "application/x-ndjson" });
     for item in batch::split(&head, body).unwrap_or_default() {
         json(item);

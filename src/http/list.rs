@@ -1,8 +1,8 @@
 //! Lists: `limit`, and a cursor that says where to go on and keeps the filters it was made under.
 
+use super::conn::Response;
 use super::fields::Fields;
 use super::reply::Reply;
-use super::wire::Answer;
 use super::words::Language;
 use crate::error::Error;
 use crate::secret::hex;
@@ -60,7 +60,7 @@ impl Page {
     }
 
     /// The list as it is answered; `next` is the row to go on behind, if there is more.
-    pub fn answer<T: Serialize>(&self, language: Language, data: Vec<T>, next: Option<String>) -> Answer {
+    pub fn answer<T: Serialize>(&self, language: Language, data: Vec<T>, next: Option<String>) -> Response {
         let next = next.map(|after| self.next(&after));
         Reply::ok(language.pick("成功", "ok"), &Rows { data, next })
     }

@@ -1,10 +1,10 @@
 //! Locks as a service of their own. The role `user` has one: `wallet/USER`.
 
 use super::auth::{self, Caller};
-use super::call::{Call, Handled};
+use super::conn::Response;
 use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
-use super::wire::Answer;
+use super::request::{Context, HandlerResult};
 use super::{list, look};
 use crate::clock::rfc3339;
 use crate::command::{Command, Receipt};
@@ -65,44 +65,44 @@ const USER_GRACE_MS_MAX: i64 = 60_000;
 const USER_HOLD_MS_MAX: i64 = 300_000;
 
 /// `POST /v1/locks/{id}`
-pub fn acquire(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    grant(call, vec![id])
+pub fn acquire(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    grant(context, vec![id])
 }
 
 /// `POST /v1/locks`
-pub fn acquire_several(call: &mut Call<'_>) -> Handled {
+pub fn acquire_several(context: &mut Context<'_>) -> HandlerResult {
     let mut ids =
-        call.fields.texts("ids", IDS_MAX)?.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
+        context.fields.texts("ids", IDS_MAX)?.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
     ids.sort();
     ids.dedup();
-    grant(call, ids)
+    grant(context, ids)
 }
 
-fn grant(call: &mut Call<'_>, ids: Vec<LockId>) -> Handled {
-    let user = call.caller.role == Role::User;
+fn grant(context: &mut Context<'_>, ids: Vec<LockId>) -> HandlerResult {
+    let user = context.caller.role == Role::User;
     let longest = *DURATION_MS.end();
     let (ttl_max, grace_max, hold_max) =
         if user { (USER_TTL_MS_MAX, USER_GRACE_MS_MAX, USER_HOLD_MS_MAX) } else { (longest, longest, longest) };
-    let fields = &mut call.fields;
+    let fields = &mut context.fields;
     let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
     let max_hold_ms = fields.integer("max_hold_ms", 1..=hold_max)?.or(user.then_some(USER_HOLD_MS_MAX));
     let ttl_ms = fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS);
     let ask = AcquireRequest {
         ids,
         secret: LockSecret::parse(&secret)?,
-        holder: label(fields, "holder")?.unwrap_or_else(|| call.caller.by.clone()),
+        holder: label(fields, "holder")?.unwrap_or_else(|| context.caller.by.clone()),
         expire_ms: max_hold_ms.map_or(ttl_ms, |most| ttl_ms.min(most)), // the first lease is no exception
         grace_ms: fields.integer("grace_ms", 0..=grace_max)?.unwrap_or(GRACE_MS),
         max_hold_ms,
     };
     let wait_ms = fields.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
-    let outcome = call.app.store().submit(Envelope { wait_ms, ..call.envelope()? }, Command::Acquire(ask));
+    let outcome = context.app.store().submit(Envelope { wait_ms, ..context.envelope()? }, Command::Acquire(ask));
     let Receipt::Granted(grant) = outcome.result? else { unreachable!("acquiring answers with a grant") };
-    Ok(granted(call, grant))
+    Ok(granted(context, grant))
 }
 
-fn granted(call: &Call<'_>, grant: Grant) -> Answer {
+fn granted(context: &Context<'_>, grant: Grant) -> Response {
     let (status, outcome) = match grant.how {
         GrantOrigin::Created => (201, "created"),
         GrantOrigin::TakenOver => (201, "taken_over"),
@@ -110,7 +110,7 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
     };
     let previous = grant.previous.as_ref();
     let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
-    let named = if call.params.is_empty() { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
+    let named = if context.params.is_empty() { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
     let rest = json!({
         named.0: named.1,
         "token": grant.token.to_string(),
@@ -119,10 +119,10 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
         "expires_in_ms": grant.expires_in_ms,
         "previous": previous.map(|dead| json!({ "fence": dead.fence.0, "holder": dead.holder })),
     });
-    let mut answer = Reply::with(status, call.language.pick("已加锁", "granted"), &rest);
+    let mut answer = Reply::with(status, context.language.pick("已加锁", "granted"), &rest);
     answer.headers.push(("Lock-Token", grant.token.to_string()));
     // Nobody knows of a grant whose answer was delivered to nobody: it is given back at once.
-    let (store, by, token) = (Arc::clone(&call.app.store), call.caller.by.clone(), grant.token);
+    let (store, by, token) = (Arc::clone(&context.app.store), context.caller.by.clone(), grant.token);
     answer.undelivered = Some(Box::new(move || {
         store.submit(Envelope { by, ..Envelope::local() }, Command::ReleaseUndelivered(token));
     }));
@@ -130,107 +130,107 @@ fn granted(call: &Call<'_>, grant: Grant) -> Answer {
 }
 
 /// `PATCH /v1/locks/{id}`
-pub fn renew(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    renewed(call, Some(id))
+pub fn renew(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    renewed(context, Some(id))
 }
 
 /// `PATCH /v1/locks`
-pub fn renew_several(call: &mut Call<'_>) -> Handled {
-    renewed(call, None)
+pub fn renew_several(context: &mut Context<'_>) -> HandlerResult {
+    renewed(context, None)
 }
 
-fn renewed(call: &mut Call<'_>, id: Option<LockId>) -> Handled {
-    let ttl_max = if call.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
-    let expire_ms = call.fields.integer("ttl_ms", 1..=ttl_max)?;
-    let token = the_token(call)?;
-    let submitted = call.submit_bare(Command::Renew { id, token, expire_ms })?;
+fn renewed(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
+    let ttl_max = if context.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
+    let expire_ms = context.fields.integer("ttl_ms", 1..=ttl_max)?;
+    let token = the_token(context)?;
+    let submitted = context.submit_bare(Command::Renew { id, token, expire_ms })?;
     let Receipt::Renewed(renewed) = submitted.receipt else { unreachable!("renewing answers so") };
     let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
-    Ok(Reply::ok(call.language.pick("已续期", "renewed"), &rest))
+    Ok(Reply::ok(context.language.pick("已续期", "renewed"), &rest))
 }
 
 /// `DELETE /v1/locks/{id}`
-pub fn release(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    released(call, Some(id))
+pub fn release(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    released(context, Some(id))
 }
 
 /// `DELETE /v1/locks`
-pub fn release_several(call: &mut Call<'_>) -> Handled {
-    released(call, None)
+pub fn release_several(context: &mut Context<'_>) -> HandlerResult {
+    released(context, None)
 }
 
-fn released(call: &mut Call<'_>, id: Option<LockId>) -> Handled {
-    let token = the_token(call)?;
-    call.submit_bare(Command::Release { id, token })?;
+fn released(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
+    let token = the_token(context)?;
+    context.submit_bare(Command::Release { id, token })?;
     let mut answer = Reply::bytes(204, "", Vec::new());
     answer.headers.clear();
     Ok(answer)
 }
 
 /// `POST /v1/locks/{id}/revoke`
-pub fn revoke(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    let fields = &mut call.fields;
+pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    let fields = &mut context.fields;
     let fence = fields
         .integer("fence", 0..=i64::MAX)?
         .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
-    let submitted = call.submit(Command::Revoke(RevokeRequest { id, fence: Fence(fence), delay_ms, reason }))?;
+    let submitted = context.submit(Command::Revoke(RevokeRequest { id, fence: Fence(fence), delay_ms, reason }))?;
     let Receipt::Revoked(lock) = &submitted.receipt else { unreachable!("revoking answers with the lock") };
     let shown = shown_at(lock.renew_time, &lock.id, Some(lock)); // as it was left, however late this is told again
-    Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), &shown)))
+    Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &shown)))
 }
 
 /// `GET /v1/locks/{id}`
-pub fn one(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    let fence = call.query.integer("fence", 0..=i64::MAX)?;
-    let wait_ms = call.query.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
+pub fn one(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    let fence = context.query.integer("fence", 0..=i64::MAX)?;
+    let wait_ms = context.query.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
     if let Some(fence) = fence {
-        call.app.store().watch(&id, Fence(fence), wait_ms, &call.alive)?;
+        context.app.store().watch(&id, Fence(fence), wait_ms, &context.alive)?;
     }
-    let lock = call.app.store().read(|tx| lock::find(tx, &id))?;
-    let shown = shown(call, &id, lock.as_ref());
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &shown))
+    let lock = context.app.store().read(|tx| lock::find(tx, &id))?;
+    let shown = shown(context, &id, lock.as_ref());
+    Ok(Reply::ok(context.language.pick("查询成功", "ok"), &shown))
 }
 
 /// `GET /v1/locks`
-pub fn list(call: &mut Call<'_>) -> Handled {
-    let page = list::page(&mut call.query, "locks", &["prefix", "state"])?;
-    let prefix = call.query.text("prefix")?.unwrap_or_default();
-    let state = call.query.text("state")?;
+pub fn list(context: &mut Context<'_>) -> HandlerResult {
+    let page = list::page(&mut context.query, "locks", &["prefix", "state"])?;
+    let prefix = context.query.text("prefix")?.unwrap_or_default();
+    let state = context.query.text("state")?;
     if state.as_deref().is_some_and(|state| !["held", "grace", "stale", "revoked"].contains(&state)) {
         return Err(Error::invalid("state is held, grace, stale or revoked").into());
     }
-    let now = call.app.store().lease_ms();
+    let now = context.app.store().lease_ms();
     let after = page.after.as_deref().unwrap_or("");
     let mut rows =
-        call.app.store().read(|tx| lock::query::locks(tx, &prefix, state.as_deref(), now, after, page.limit + 1))?;
+        context.app.store().read(|tx| lock::query::locks(tx, &prefix, state.as_deref(), now, after, page.limit + 1))?;
     let more = rows.len() > page.limit;
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|lock| lock.id.to_string());
-    Ok(page.answer(call.language, rows.iter().map(|lock| shown(call, &lock.id, Some(lock))).collect(), next))
+    Ok(page.answer(context.language, rows.iter().map(|lock| shown(context, &lock.id, Some(lock))).collect(), next))
 }
 
 /// `GET /v1/locks/{id}/events`
-pub fn events(call: &mut Call<'_>) -> Handled {
-    let id = id(call)?;
-    let page = list::page(&mut call.query, &format!("events of {id}"), &[])?;
+pub fn events(context: &mut Context<'_>) -> HandlerResult {
+    let id = id(context)?;
+    let page = list::page(&mut context.query, &format!("events of {id}"), &[])?;
     let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
-    let mut rows = call.app.store().read(|tx| lock::query::events(tx, &id, before, page.limit + 1))?;
+    let mut rows = context.app.store().read(|tx| lock::query::events(tx, &id, before, page.limit + 1))?;
     let more = rows.len() > page.limit;
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|event| event.seq.to_string());
-    Ok(page.answer(call.language, rows.iter().map(event).collect(), next))
+    Ok(page.answer(context.language, rows.iter().map(event).collect(), next))
 }
 
 /// The lock in the path, which the caller must be allowed to hold.
-fn id(call: &Call<'_>) -> Result<LockId, Error> {
-    let id = LockId::parse(&call.params[0])?;
-    may_hold(&call.caller, &id)?;
+fn id(context: &Context<'_>) -> Result<LockId, Error> {
+    let id = LockId::parse(&context.params[0])?;
+    may_hold(&context.caller, &id)?;
     Ok(id)
 }
 
@@ -243,8 +243,8 @@ fn may_hold(caller: &Caller, id: &LockId) -> Result<(), Error> {
     }
 }
 
-fn the_token(call: &Call<'_>) -> Result<LockToken, Error> {
-    let mut tokens = call.lock_tokens();
+fn the_token(context: &Context<'_>) -> Result<LockToken, Error> {
+    let mut tokens = context.lock_tokens();
     match (tokens.pop(), tokens.is_empty()) {
         (Some(token), true) => Ok(token),
         (Some(_), false) => Err(Error::invalid("send one lock token here")),
@@ -264,8 +264,8 @@ fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
 }
 
 /// A lock as it is now. One that is stale, or was revoked long enough ago, is still there until somebody takes it.
-fn shown(call: &Call<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
-    let store = call.app.store();
+fn shown(context: &Context<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
+    let store = context.app.store();
     let mut shown = shown_at(store.lease_ms(), id, lock);
     shown["queue"] = json!(store.queue(id));
     shown

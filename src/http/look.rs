@@ -1,8 +1,8 @@
 //! Looking at wallets and entries.
 
-use super::call::{Call, Handled};
 use super::fields::{Field, Kind as Is, may};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::{list, show, stream};
 use crate::error::Error;
 use crate::id::{EntryId, WalletId};
@@ -29,19 +29,19 @@ pub const ENTRIES: &[Field] = &[
 pub const AS_OF: &[Field] = &[may("as_of", Is::Time, "as it was then, entries of that very millisecond included")];
 
 /// `GET /v1/wallets`
-pub fn wallets(call: &mut Call<'_>) -> Handled {
-    let page = list::page(&mut call.query, "wallets", &[])?;
-    let found = call.app.store().read(|tx| query::wallets(tx, page.after.as_deref(), page.limit))?;
+pub fn wallets(context: &mut Context<'_>) -> HandlerResult {
+    let page = list::page(&mut context.query, "wallets", &[])?;
+    let found = context.app.store().read(|tx| query::wallets(tx, page.after.as_deref(), page.limit))?;
     let next = found.rows.last().filter(|_| found.more).map(|wallet| wallet.id.to_string());
-    Ok(page.answer(call.language, found.rows.iter().map(show::wallet).collect(), next))
+    Ok(page.answer(context.language, found.rows.iter().map(show::wallet).collect(), next))
 }
 
 /// `GET /v1/wallets/{user}`
-pub fn wallet(call: &mut Call<'_>) -> Handled {
-    let id = call.wallet()?;
-    let ok = call.language.pick("查询成功", "ok");
-    if let Some(time) = call.query.time("as_of")? {
-        let wallet = call.app.store().read(|tx| query::wallet_as_of(tx, &id, time))?;
+pub fn wallet(context: &mut Context<'_>) -> HandlerResult {
+    let id = context.wallet()?;
+    let ok = context.language.pick("查询成功", "ok");
+    if let Some(time) = context.query.time("as_of")? {
+        let wallet = context.app.store().read(|tx| query::wallet_as_of(tx, &id, time))?;
         let rest = json!({
             "user_id": id.as_str(), "balance": wallet.balance.to_string(), "entries": wallet.entries,
             "as_of": crate::clock::rfc3339(time),
@@ -49,7 +49,7 @@ pub fn wallet(call: &mut Call<'_>) -> Handled {
         return Ok(Reply::ok(ok, &rest));
     }
     let (wallet, coupons) =
-        call.app.store().read(|tx| Ok((crate::ledger::wallet(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
+        context.app.store().read(|tx| Ok((crate::ledger::wallet(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
     Ok(Reply::ok(ok, &One { wallet: show::wallet(&wallet), coupons }))
 }
 
@@ -61,36 +61,36 @@ struct One<'a> {
 }
 
 /// `GET /v1/entries`
-pub fn entries(call: &mut Call<'_>) -> Handled {
-    list_entries(call, None)
+pub fn entries(context: &mut Context<'_>) -> HandlerResult {
+    list_entries(context, None)
 }
 
 /// `GET /v1/wallets/{user}/entries`
-pub fn entries_of_wallet(call: &mut Call<'_>) -> Handled {
-    let wallet = call.wallet()?;
-    call.app.store().read(|tx| crate::ledger::wallet(tx, &wallet))?;
-    list_entries(call, Some(wallet))
+pub fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
+    let wallet = context.wallet()?;
+    context.app.store().read(|tx| crate::ledger::wallet(tx, &wallet))?;
+    list_entries(context, Some(wallet))
 }
 
-fn list_entries(call: &mut Call<'_>, wallet: Option<WalletId>) -> Handled {
+fn list_entries(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
     let of = wallet.as_ref().map_or("entries".to_owned(), |wallet| format!("entries of {wallet}"));
-    if call.query.peek("order") == Some("desc") {
-        call.query.take("order"); // as if it had not been said
+    if context.query.peek("order") == Some("desc") {
+        context.query.take("order"); // as if it had not been said
     }
-    let page = list::page(&mut call.query, &of, &["kind", "since", "until", "order"])?;
-    let filter = filter(call, wallet)?;
+    let page = list::page(&mut context.query, &of, &["kind", "since", "until", "order"])?;
+    let filter = filter(context, wallet)?;
     let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);
-    if let Some(format) = stream::Format::wanted(call) {
-        return Ok(stream::entries(call, format, filter, after));
+    if let Some(format) = stream::Format::wanted(context) {
+        return Ok(stream::entries(context, format, filter, after));
     }
-    let found = call.app.store().read(|tx| query::entries(tx, &filter, after, page.limit))?;
+    let found = context.app.store().read(|tx| query::entries(tx, &filter, after, page.limit))?;
     let next = found.rows.last().filter(|_| found.more).map(|entry| entry.id.0.to_string());
-    let rows = found.rows.iter().map(|entry| show::entry(entry, &call.caller)).collect();
-    Ok(page.answer(call.language, rows, next))
+    let rows = found.rows.iter().map(|entry| show::entry(entry, &context.caller)).collect();
+    Ok(page.answer(context.language, rows, next))
 }
 
-fn filter(call: &mut Call<'_>, wallet: Option<WalletId>) -> Result<Filter, Error> {
-    let query = &mut call.query;
+fn filter(context: &mut Context<'_>, wallet: Option<WalletId>) -> Result<Filter, Error> {
+    let query = &mut context.query;
     let ascending = match query.text("order")?.as_deref() {
         None | Some("desc") => false,
         Some("asc") => true,
@@ -106,13 +106,13 @@ fn filter(call: &mut Call<'_>, wallet: Option<WalletId>) -> Result<Filter, Error
 }
 
 /// `GET /v1/entries/{id}`: somebody else's is as good as none.
-pub fn entry(call: &mut Call<'_>) -> Handled {
-    let id = EntryId::parse(&call.params[0])?;
-    let entry = call.app.store().read(|tx| entry::entry(tx, id))?;
-    if let Some(user) = &call.caller.user
+pub fn entry(context: &mut Context<'_>) -> HandlerResult {
+    let id = EntryId::parse(&context.params[0])?;
+    let entry = context.app.store().read(|tx| entry::entry(tx, id))?;
+    if let Some(user) = &context.caller.user
         && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
     {
         return Err(entry::not_found(id).into());
     }
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &json!({ "entry": show::entry(&entry, &call.caller) })))
+    Ok(Reply::ok(context.language.pick("查询成功", "ok"), &json!({ "entry": show::entry(&entry, &context.caller) })))
 }

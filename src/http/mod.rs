@@ -1,12 +1,12 @@
 //! The HTTP face: requests become commands and questions, receipts become answers.
 //!
-//! In reading order: [`wire`] (connections: nothing of wallets), [`auth`] (who may come in), [`route`] (the one table),
-//! [`call`] and [`fields`] (what was said), a file per resource, [`problem`] (the only file with error statuses).
+//! In reading order: [`conn`] (connections: nothing of wallets), [`auth`] (who may come in), [`route`] (the one table),
+//! [`request`] and [`fields`] (what was said), a file per resource, [`problem`] (the only file with error statuses).
 //! Has no opinion about money and never touches SQL.
 
 pub mod auth;
 mod batch;
-mod call;
+pub mod conn;
 mod coupons;
 mod endpoint;
 mod fields;
@@ -22,27 +22,27 @@ mod money;
 mod openapi;
 pub mod problem;
 mod reply;
+mod request;
 pub mod route;
 mod show;
 pub mod stream;
 pub mod system;
 mod tokens;
 mod wallet;
-pub mod wire;
 mod words;
 
 use crate::error::{Error, ErrorName};
 use crate::store::Store;
 use auth::{Caller, Tokens};
-use call::{Call, Failure};
+use conn::{Admission, Fault, HttpRequest, Presence, RequestHead, Response, Service};
 use fields::Fields;
 use file::Reading;
 use large::LargeBodies;
 use metrics::Metrics;
+use request::{Context, Failure};
 use route::{Body, ROUTES};
 use std::sync::Arc;
 use std::time::Instant;
-use wire::{Admission, Answer, Fault, Head, Presence, Request, Service};
 use words::Language;
 
 /// How requests are taken.
@@ -113,15 +113,16 @@ impl App {
     /// and query, percent-encoded.
     pub fn answer_local(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> LocalAnswer {
         let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-        let mut head = Head::new(method, path, query);
+        let mut head = RequestHead::new(method, path, query);
         headers.iter().for_each(|(name, value)| head.push_header(name, value));
-        let request = Request { head, body, presence: Presence::always() };
-        let caller =
-            |head: &Head| if head.header("authorization").is_some() { self.enter(head) } else { Ok(Caller::local()) };
+        let request = HttpRequest { head, body, presence: Presence::always() };
+        let caller = |head: &RequestHead| {
+            if head.header("authorization").is_some() { self.enter(head) } else { Ok(Caller::local()) }
+        };
         let answer = self.handle(&request, caller);
         let body = match answer.body {
-            wire::Body::Bytes(bytes) => bytes,
-            wire::Body::Stream(mut stream) => {
+            conn::Body::Bytes(bytes) => bytes,
+            conn::Body::Stream(mut stream) => {
                 let mut bytes = Vec::new();
                 if let Err(error) = std::io::Read::read_to_end(&mut stream, &mut bytes) {
                     crate::log::error("a list could not be read to its end", &error);
@@ -133,7 +134,7 @@ impl App {
     }
 
     /// Finds the route, asks who calls, reads the fields and has the route's handler answer.
-    fn handle(&self, request: &Request, caller: impl FnOnce(&Head) -> Result<Caller, Error>) -> Answer {
+    fn handle(&self, request: &HttpRequest, caller: impl FnOnce(&RequestHead) -> Result<Caller, Error>) -> Response {
         let started = Instant::now();
         let (language, found) = (language(&request.head), route::find(&request.head.method, &request.head.path));
         let number = found.as_ref().ok().map(|(number, _)| *number);
@@ -141,12 +142,12 @@ impl App {
             let route = &ROUTES[number];
             let caller = if route.access == auth::Access::Anyone { Caller::local() } else { caller(&request.head)? };
             route.access.check(&caller)?;
-            let mut call = self.call(request, caller, params, language, &route.body)?;
-            call.query.check(route.query)?;
+            let mut context = self.context(request, caller, params, language, &route.body)?;
+            context.query.check(route.query)?;
             if let Body::None | Body::Fields(_) = route.body {
-                call.fields.check(if let Body::Fields(fields) = route.body { fields } else { &[] })?;
+                context.fields.check(if let Body::Fields(fields) = route.body { fields } else { &[] })?;
             }
-            (route.handler)(&mut call)
+            (route.handler)(&mut context)
         });
         let answer = handled.unwrap_or_else(|mut failure| {
             if let Some(msg) = wallet::unreadable(&request.head, &failure.error, language) {
@@ -158,21 +159,21 @@ impl App {
         answer
     }
 
-    fn call<'a>(
+    fn context<'a>(
         &'a self,
-        request: &'a Request,
+        request: &'a HttpRequest,
         caller: Caller,
         params: Vec<String>,
         language: Language,
         body: &Body,
-    ) -> Result<Call<'a>, Error> {
+    ) -> Result<Context<'a>, Error> {
         let head = &request.head;
         let fields = match body {
             Body::Batch => Fields::default(),
-            Body::None | Body::Fields(_) => call::fields(head, &request.body)?,
+            Body::None | Body::Fields(_) => request::fields(head, &request.body)?,
         };
         let presence = request.presence.clone();
-        Ok(Call {
+        Ok(Context {
             app: self,
             caller,
             head,
@@ -186,25 +187,25 @@ impl App {
     }
 
     /// Who may come in at all, and as whom.
-    fn enter(&self, head: &Head) -> Result<Caller, Error> {
+    fn enter(&self, head: &RequestHead) -> Result<Caller, Error> {
         self.tokens.caller(&self.store, head)
     }
 }
 
 /// `Accept-Language` picks; without it `/wallet` speaks Chinese and everything else English.
-fn language(head: &Head) -> Language {
+fn language(head: &RequestHead) -> Language {
     let usual = if head.path == wallet::PATH { wallet::LANGUAGE } else { Language::En };
     Language::wanted(head.headers("accept-language"), usual)
 }
 
-fn refuse(failure: Failure, language: Language) -> Answer {
+fn refuse(failure: Failure, language: Language) -> Response {
     let Failure { error, replayed } = failure;
     if error.is_ours() {
         crate::log::error("a request failed", &error);
     }
     let mut answer = problem::answer(&error, language);
     if replayed {
-        answer.headers.push(call::replayed());
+        answer.headers.push(request::replayed());
     }
     answer
 }
@@ -212,7 +213,7 @@ fn refuse(failure: Failure, language: Language) -> Answer {
 impl Service for App {
     /// A small body is read before anything is asked, so that its refusal leaves the connection open. A large one, or
     /// one that waits for our word, has to come from somebody who may send it.
-    fn admit(&self, head: &Head) -> Result<Admission, Answer> {
+    fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
         if head.content_length <= route::BODY_MAX && head.header("expect").is_none() {
             return Ok(Admission { body_max: route::BODY_MAX, place: None });
         }
@@ -229,14 +230,14 @@ impl Service for App {
         admitted.map_err(|error| refuse(error.into(), language(head)))
     }
 
-    fn answer(&self, request: Request) -> Answer {
+    fn answer(&self, request: HttpRequest) -> Response {
         if let Err(error) = auth::check_origin(&request.head, &self.settings.hosts) {
             return refuse(error.into(), language(&request.head));
         }
         self.handle(&request, |head| self.enter(head))
     }
 
-    fn fault(&self, fault: Fault, head: Option<&Head>) -> Answer {
+    fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {
         problem::answer(&fault_error(fault), head.map_or(Language::En, language))
     }
 }

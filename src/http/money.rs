@@ -1,9 +1,9 @@
 //! The money verbs: what a client sends becomes a command, and its receipt an answer. One way for the single
 //! requests, for `/wallet` and for the items of a batch.
 
-use super::call::{Call, Handled};
 use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::show::{CouponShown, EntryShown, Text};
 use super::words::{self, Language};
 use super::{App, auth, show};
@@ -53,41 +53,41 @@ pub enum Verb {
 }
 
 /// `POST /v1/wallets/{user}/recharge`
-pub fn recharge(call: &mut Call<'_>) -> Handled {
-    verb(call, Verb::Recharge)
+pub fn recharge(context: &mut Context<'_>) -> HandlerResult {
+    verb(context, Verb::Recharge)
 }
 
 /// `POST /v1/wallets/{user}/withdraw`
-pub fn withdraw(call: &mut Call<'_>) -> Handled {
-    verb(call, Verb::Withdraw)
+pub fn withdraw(context: &mut Context<'_>) -> HandlerResult {
+    verb(context, Verb::Withdraw)
 }
 
 /// `POST /v1/wallets/{user}/pay`
-pub fn pay(call: &mut Call<'_>) -> Handled {
-    verb(call, Verb::Pay)
+pub fn pay(context: &mut Context<'_>) -> HandlerResult {
+    verb(context, Verb::Pay)
 }
 
 /// `POST /v1/wallets/{user}/transfer`
-pub fn transfer(call: &mut Call<'_>) -> Handled {
-    verb(call, Verb::Transfer)
+pub fn transfer(context: &mut Context<'_>) -> HandlerResult {
+    verb(context, Verb::Transfer)
 }
 
-fn verb(call: &mut Call<'_>, verb: Verb) -> Handled {
-    let payer = call.params[0].clone();
-    let command = command(call.app, &call.caller, verb, &payer, &mut call.fields)?;
-    submit(call, command)
+fn verb(context: &mut Context<'_>, verb: Verb) -> HandlerResult {
+    let payer = context.params[0].clone();
+    let command = command(context.app, &context.caller, verb, &payer, &mut context.fields)?;
+    submit(context, command)
 }
 
 /// `POST /v1/entries/{id}/refund`
-pub fn refund(call: &mut Call<'_>) -> Handled {
-    let command = refund_command(call.app, &call.caller, &call.params[0], &mut call.fields)?;
-    submit(call, command)
+pub fn refund(context: &mut Context<'_>) -> HandlerResult {
+    let command = refund_command(context.app, &context.caller, &context.params[0], &mut context.fields)?;
+    submit(context, command)
 }
 
 /// Has a money command carried out and answers with what moved.
-pub fn submit(call: &Call<'_>, command: Command) -> Handled {
-    let submitted = call.submit(command)?;
-    let body = receipt(&submitted.receipt, &call.caller, call.language);
+pub fn submit(context: &Context<'_>, command: Command) -> HandlerResult {
+    let submitted = context.submit(command)?;
+    let body = receipt(&submitted.receipt, &context.caller, context.language);
     Ok(submitted.marked(Reply::json(200, &body)))
 }
 

@@ -1,7 +1,7 @@
 //! An error as an answer: `application/problem+json` (RFC 9457). The only file that knows which status an error has.
 
+use super::conn::Response;
 use super::reply::Reply;
-use super::wire::Answer;
 use super::words::{self, Language};
 use crate::error::{Error, ErrorName};
 use serde_json::value::{RawValue, to_raw_value};
@@ -59,7 +59,7 @@ pub fn raw_body(error: &Error, language: Language) -> Box<RawValue> {
 }
 
 /// The whole answer to a request that went wrong.
-pub fn answer(error: &Error, language: Language) -> Answer {
+pub fn answer(error: &Error, language: Language) -> Response {
     let mut reply = Reply::json(status(error.name), &body(error, language));
     reply.headers[0].1 = "application/problem+json".to_owned();
     let fact = |name: &str| error.facts.iter().find(|(fact, _)| fact == name).map(|(_, value)| value);

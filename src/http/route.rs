@@ -2,9 +2,9 @@
 //! description of the API (`/openapi.json`) is made from it.
 
 use super::auth::Access;
-use super::call::{Call, Handled};
 pub use super::endpoint::{BODY_MAX, Body, Route};
 use super::fields::Field;
+use super::request::{Context, HandlerResult};
 use super::{batch, coupons, file, locks, look, money, system, tokens, wallet};
 use crate::error::{Error, ErrorName};
 use std::sync::LazyLock;
@@ -14,7 +14,7 @@ const fn get(
     access: Access,
     query: &'static [Field],
     about: &'static str,
-    handler: fn(&mut Call<'_>) -> Handled,
+    handler: fn(&mut Context<'_>) -> HandlerResult,
 ) -> Route {
     Route { method: "GET", path, access, query, body: Body::None, status: 200, about, handler }
 }
@@ -25,7 +25,7 @@ const fn change(
     access: Access,
     body: &'static [Field],
     about: &'static str,
-    handler: fn(&mut Call<'_>) -> Handled,
+    handler: fn(&mut Context<'_>) -> HandlerResult,
 ) -> Route {
     Route { method, path, access, query: &[], body: Body::Fields(body), status: 200, about, handler }
 }

@@ -2,9 +2,9 @@
 //! connection is held while a page is being sent, so a slow client costs nobody anything.
 
 use super::auth::Caller;
-use super::call::Call;
+use super::conn::{Body, Response};
+use super::request::Context;
 use super::show::{self, ENTRY_FIELDS};
-use super::wire::{Answer, Body};
 use crate::ledger::query::{self, Filter};
 use crate::store::Store;
 use crate::store::file::transfer::{cell, csv_line};
@@ -24,8 +24,8 @@ pub enum Format {
 
 impl Format {
     /// What the client asks for, if it is a file.
-    pub fn wanted(call: &Call<'_>) -> Option<Format> {
-        [Format::Csv, Format::Ndjson].into_iter().find(|format| call.accepts(format.content_type()))
+    pub fn wanted(context: &Context<'_>) -> Option<Format> {
+        [Format::Csv, Format::Ndjson].into_iter().find(|format| context.accepts(format.content_type()))
     }
 
     fn content_type(self) -> &'static str {
@@ -37,11 +37,11 @@ impl Format {
 }
 
 /// The answer that streams.
-pub fn entries(call: &Call<'_>, format: Format, filter: Filter, after: Option<i64>) -> Answer {
+pub fn entries(context: &Context<'_>, format: Format, filter: Filter, after: Option<i64>) -> Response {
     let head = if format == Format::Csv { csv_line(&ENTRY_FIELDS) } else { String::new() };
     let source = Entries {
-        store: Arc::clone(&call.app.store),
-        caller: call.caller.clone(),
+        store: Arc::clone(&context.app.store),
+        caller: context.caller.clone(),
         format,
         filter,
         after,
@@ -49,7 +49,7 @@ pub fn entries(call: &Call<'_>, format: Format, filter: Filter, after: Option<i6
         ready: head.into_bytes(),
         sent: 0,
     };
-    Answer {
+    Response {
         status: 200,
         headers: vec![("Content-Type", format.content_type().to_owned()), ("Cache-Control", "no-store".to_owned())],
         body: Body::Stream(Box::new(source)),

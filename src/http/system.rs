@@ -1,7 +1,7 @@
 //! How the program itself is: `/healthz`, `/metrics`, `/openapi.json`.
 
-use super::call::{Call, Handled};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::{metrics, openapi};
 use serde_json::json;
 use std::sync::OnceLock;
@@ -13,8 +13,8 @@ const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const STALLED_MS: i64 = 2_000;
 
 /// `GET /healthz`: alive; `ok`, or `degraded` and why.
-pub fn healthz(call: &mut Call<'_>) -> Handled {
-    let stats = call.app.store().stats();
+pub fn healthz(context: &mut Context<'_>) -> HandlerResult {
+    let stats = context.app.store().stats();
     let behind_ms = stats.clock_behind_ms.load(Relaxed);
     let mut why = Vec::new();
     if stats.storage_full.load(Relaxed) {
@@ -38,7 +38,7 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
         ));
     }
     let busy_since_ms = stats.busy_since_ms.load(Relaxed) as i64;
-    let busy_ms = call.app.store().clock().boot_ms() - busy_since_ms;
+    let busy_ms = context.app.store().clock().boot_ms() - busy_since_ms;
     if busy_since_ms > 0 && busy_ms > STALLED_MS {
         why.push(format!("the writer has been waiting for the disk for {busy_ms} ms"));
     }
@@ -55,13 +55,13 @@ pub fn healthz(call: &mut Call<'_>) -> Handled {
 }
 
 /// `GET /metrics`
-pub fn metrics(call: &mut Call<'_>) -> Handled {
-    Ok(Reply::bytes(200, "text/plain; version=0.0.4", metrics::text(call.app).into_bytes()))
+pub fn metrics(context: &mut Context<'_>) -> HandlerResult {
+    Ok(Reply::bytes(200, "text/plain; version=0.0.4", metrics::text(context.app).into_bytes()))
 }
 
 /// `GET /openapi.json`: always the same, so it is written once.
-pub fn openapi(call: &mut Call<'_>) -> Handled {
+pub fn openapi(context: &mut Context<'_>) -> HandlerResult {
     static DOCUMENT: OnceLock<String> = OnceLock::new();
-    let document = DOCUMENT.get_or_init(|| openapi::document(call.app.metrics.routes).to_string());
+    let document = DOCUMENT.get_or_init(|| openapi::document(context.app.metrics.routes).to_string());
     Ok(Reply::bytes(200, "application/json", document.as_bytes().to_vec()))
 }

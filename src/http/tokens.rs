@@ -1,8 +1,8 @@
 //! Access tokens: list, mint, revoke. An admin's business.
 
-use super::call::{Call, Handled};
 use super::fields::{Field, Kind as Is, may, need};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::{list, show};
 use crate::command::{Command, Receipt};
 use crate::error::Error;
@@ -22,41 +22,41 @@ const NOTE_CHARS_MAX: usize = 255;
 const EXPIRES_IN_S_MAX: i64 = 3_155_760_000;
 
 /// `GET /v1/tokens`
-pub fn list(call: &mut Call<'_>) -> Handled {
-    let page = list::page(&mut call.query, "tokens", &[])?;
+pub fn list(context: &mut Context<'_>) -> HandlerResult {
+    let page = list::page(&mut context.query, "tokens", &[])?;
     let after = page.after.as_deref().unwrap_or("");
-    let mut rows = call.app.store().read(|tx| token::list(tx, after, page.limit + 1))?;
+    let mut rows = context.app.store().read(|tx| token::list(tx, after, page.limit + 1))?;
     let more = rows.len() > page.limit;
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|token| token.id.clone());
-    Ok(page.answer(call.language, rows.iter().map(show::token).collect(), next))
+    Ok(page.answer(context.language, rows.iter().map(show::token).collect(), next))
 }
 
 /// `POST /v1/tokens`: mints one. Its secret is in this answer and nowhere else.
-pub fn mint(call: &mut Call<'_>) -> Handled {
-    let role = Role::parse(&call.fields.the_text("role")?)?;
-    let user = call.fields.user("user")?;
+pub fn mint(context: &mut Context<'_>) -> HandlerResult {
+    let role = Role::parse(&context.fields.the_text("role")?)?;
+    let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
         return Err(Error::invalid("the role user is bound to a user, and only that role")
             .with("field", "user")
             .into());
     }
-    let expires_in_s = call.fields.integer("expires_in_s", 1..=EXPIRES_IN_S_MAX)?;
-    let note = call.fields.text("note")?;
+    let expires_in_s = context.fields.integer("expires_in_s", 1..=EXPIRES_IN_S_MAX)?;
+    let note = context.fields.text("note")?;
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")).into());
     }
-    let submitted = call.submit(Command::MintToken(NewToken { role, user, expires_in_s, note }))?;
+    let submitted = context.submit(Command::MintToken(NewToken { role, user, expires_in_s, note }))?;
     let Receipt::Minted(minted) = &submitted.receipt else { unreachable!("minting answers with a token") };
     let mut rest = show::token(&minted.token);
     rest["token"] = json!(minted.secret);
-    Ok(Reply::with(201, call.language.pick("已创建", "minted"), &rest))
+    Ok(Reply::with(201, context.language.pick("已创建", "minted"), &rest))
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for good.
-pub fn revoke(call: &mut Call<'_>) -> Handled {
-    let submitted = call.submit(Command::RevokeToken(call.params[0].clone()))?;
-    call.app.tokens.forget();
+pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
+    let submitted = context.submit(Command::RevokeToken(context.params[0].clone()))?;
+    context.app.tokens.forget();
     let Receipt::TokenRevoked(token) = &submitted.receipt else { unreachable!("revoking answers with a token") };
-    Ok(submitted.marked(Reply::ok(call.language.pick("已撤销", "revoked"), &show::token(token))))
+    Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &show::token(token))))
 }

@@ -1,11 +1,11 @@
 //! `/wallet`: the caller's own wallet, in the words and sentences it always had.
 
-use super::call::{Call, Handled};
+use super::conn::RequestHead;
 use super::fields::{Field, Kind, may, need};
 use super::money::{self, Verb};
 use super::reply::Reply;
+use super::request::{Context, HandlerResult};
 use super::show::{self, CouponShown, Text};
-use super::wire::Head;
 use super::words::Language;
 use crate::error::{Error, ErrorName};
 use crate::id::UserId;
@@ -29,9 +29,9 @@ pub const MOVE: &[Field] = &[
 const COUPONS_SHOWN: usize = 1_000;
 
 /// `GET /wallet`: what is in it. Before its first use it is empty.
-pub fn show(call: &mut Call<'_>) -> Handled {
-    let user = whose(call)?;
-    let (balance, coupons) = call.app.store().read(|tx| {
+pub fn show(context: &mut Context<'_>) -> HandlerResult {
+    let user = whose(context)?;
+    let (balance, coupons) = context.app.store().read(|tx| {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
         Ok((balance, query::usable_coupons(tx, &user, COUPONS_SHOWN)?))
     })?;
@@ -41,7 +41,7 @@ pub fn show(call: &mut Call<'_>) -> Handled {
         held: show::HELD,
         coupons: coupons.iter().map(show::coupon).collect(),
     };
-    Ok(Reply::ok(call.language.pick("查询成功", "ok"), &own))
+    Ok(Reply::ok(context.language.pick("查询成功", "ok"), &own))
 }
 
 #[derive(Serialize)]
@@ -53,23 +53,23 @@ struct Own<'a> {
 }
 
 /// `POST /wallet`: recharge.
-pub fn recharge(call: &mut Call<'_>) -> Handled {
-    move_money(call, Verb::Recharge)
+pub fn recharge(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, Verb::Recharge)
 }
 
 /// `PUT /wallet`: withdraw.
-pub fn withdraw(call: &mut Call<'_>) -> Handled {
-    move_money(call, Verb::Withdraw)
+pub fn withdraw(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, Verb::Withdraw)
 }
 
-fn move_money(call: &mut Call<'_>, verb: Verb) -> Handled {
-    let user = whose(call)?;
-    let command = money::command(call.app, &call.caller, verb, user.as_str(), &mut call.fields)?;
-    money::submit(call, command)
+fn move_money(context: &mut Context<'_>, verb: Verb) -> HandlerResult {
+    let user = whose(context)?;
+    let command = money::command(context.app, &context.caller, verb, user.as_str(), &mut context.fields)?;
+    money::submit(context, command)
 }
 
 /// What is said here of a recharge or a withdrawal that cannot be read, wherever that was found out.
-pub fn unreadable(head: &Head, error: &Error, language: Language) -> Option<&'static str> {
+pub fn unreadable(head: &RequestHead, error: &Error, language: Language) -> Option<&'static str> {
     let unreadable =
         matches!(error.name, ErrorName::InvalidRequest | ErrorName::InvalidAmount | ErrorName::InvalidUser);
     match head.method.as_str() {
@@ -80,10 +80,10 @@ pub fn unreadable(head: &Head, error: &Error, language: Language) -> Option<&'st
 }
 
 /// The access token decides whose wallet it is; one without a user names it, in the body or in the query.
-fn whose(call: &mut Call<'_>) -> Result<UserId, Error> {
-    let named = call.fields.user("user_id")?;
-    let asked = call.query.user("user_id")?;
-    let user = match (named, asked, call.caller.user.clone()) {
+fn whose(context: &mut Context<'_>) -> Result<UserId, Error> {
+    let named = context.fields.user("user_id")?;
+    let asked = context.query.user("user_id")?;
+    let user = match (named, asked, context.caller.user.clone()) {
         (Some(one), Some(other), _) if one != other => {
             return Err(Error::invalid("body and query name different users"));
         }
@@ -92,7 +92,7 @@ fn whose(call: &mut Call<'_>) -> Result<UserId, Error> {
     let user = user.ok_or_else(|| {
         Error::new(ErrorName::InvalidUser, "whose wallet? This access token is no user's, so send user_id")
     })?;
-    call.caller.may_touch(&user)?;
+    context.caller.may_touch(&user)?;
     Ok(user)
 }
 

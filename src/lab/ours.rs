@@ -4,7 +4,7 @@ use super::client::LabClient;
 use super::{AMOUNT_CENTS, Attempt, LabPlan, LabResult, LockStrategy, WALLET};
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
-use crate::http::wire::{Limits, Server, listen};
+use crate::http::conn::{Limits, Server, listen};
 use crate::http::{App, Settings};
 use crate::id::{LockSecret, UserId};
 use crate::ledger::{self, Note};

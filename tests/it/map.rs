@@ -104,7 +104,7 @@ fn the_base_knows_nothing_above_it_and_features_do_not_know_each_other() {
         (&["lab"], &["crate::cli"]),
         (&["store"], &["crate::lab"]),
         (
-            &["http/wire"],
+            &["http/conn"],
             &["crate::ledger", "crate::lock", "crate::token", "crate::command", "crate::store", "crate::error"],
         ),
     ];
@@ -123,7 +123,7 @@ fn the_base_knows_nothing_above_it_and_features_do_not_know_each_other() {
 fn only_problem_knows_error_statuses() {
     for (path, text) in source() {
         let home =
-            path.starts_with("http/problem.rs") || path.starts_with("http/wire") || path.starts_with("http/metrics.rs");
+            path.starts_with("http/problem.rs") || path.starts_with("http/conn") || path.starts_with("http/metrics.rs");
         if path.starts_with("http") && !home {
             for status in ["402", "404", "409", "412", "422", "423", "503"] {
                 let said = text.lines().any(|line| {

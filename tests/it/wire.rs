@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use cashbox::internals::http::wire::{
-    Admission, Answer, Body, Fault, Head, Limits, Presence, Request, Server, Service, listen,
+use cashbox::internals::http::conn::{
+    Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Server, Service, listen,
 };
 
 use client::Client;
@@ -56,13 +56,13 @@ impl Stage {
 /// Gives back what it is sent, among other things.
 struct Echo(Arc<Stage>);
 
-fn text(status: u16, text: impl Into<String>) -> Answer {
+fn text(status: u16, text: impl Into<String>) -> Response {
     let headers = vec![("Content-Type", "text/plain".to_owned())];
-    Answer { status, headers, body: Body::Bytes(text.into().into_bytes()), close: false, undelivered: None }
+    Response { status, headers, body: Body::Bytes(text.into().into_bytes()), close: false, undelivered: None }
 }
 
 impl Service for Echo {
-    fn admit(&self, head: &Head) -> Result<Admission, Answer> {
+    fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
         match head.path.as_str() {
             "/forbidden" => Err(text(403, "forbidden")),
             "/panic-early" => panic!("on purpose, in admit"),
@@ -70,12 +70,12 @@ impl Service for Echo {
         }
     }
 
-    fn answer(&self, request: Request) -> Answer {
-        let Request { head, body, presence } = request;
-        let stream = |reader: Box<dyn Read + Send>| Answer { body: Body::Stream(reader), ..text(200, "") };
+    fn answer(&self, request: HttpRequest) -> Response {
+        let HttpRequest { head, body, presence } = request;
+        let stream = |reader: Box<dyn Read + Send>| Response { body: Body::Stream(reader), ..text(200, "") };
         match head.path.as_str() {
             "/panic" => panic!("on purpose, in answer"),
-            "/close" => Answer { close: true, ..text(200, "bye") },
+            "/close" => Response { close: true, ..text(200, "bye") },
             "/nothing" => text(204, ""),
             "/large" => text(200, "x".repeat(head.query.unwrap().parse().unwrap())),
             "/wait" => {
@@ -85,7 +85,7 @@ impl Service for Echo {
                 let undelivered = move || {
                     stage.undelivered.fetch_add(1, SeqCst);
                 };
-                Answer { undelivered: Some(Box::new(undelivered)), ..text(200, "waited") }
+                Response { undelivered: Some(Box::new(undelivered)), ..text(200, "waited") }
             }
             "/stream" => stream(Box::new(io::Cursor::new(b"streamed".repeat(10_000)))),
             "/torn" => stream(Box::new(io::Cursor::new(b"half").chain(Broken))),
@@ -98,7 +98,7 @@ impl Service for Echo {
         }
     }
 
-    fn fault(&self, fault: Fault, _: Option<&Head>) -> Answer {
+    fn fault(&self, fault: Fault, _: Option<&RequestHead>) -> Response {
         let status = match fault {
             Fault::BadRequest(_) => 400,
             Fault::HeadTimeout | Fault::BodyTimeout => 408,

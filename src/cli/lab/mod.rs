@@ -5,7 +5,7 @@ mod table;
 use super::exit::{Exit, Trouble};
 use super::memory::{Folder, is_in_memory};
 use super::{Common, show};
-use crate::http::wire::raise_descriptor_limit;
+use crate::http::conn::raise_descriptor_limit;
 use crate::lab::figures::{LabVerdict, TrialRow};
 use crate::lab::{LabPlan, Redis, StrategyKind, chart, second_process, try_strategy};
 use clap::Args;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cashbox::internals::http::wire::Limits;
+use cashbox::internals::http::conn::Limits;
 
 use super::client::Ending;
 use super::{Scene, until};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cashbox::internals::http::wire::{Limits, Presence};
+use cashbox::internals::http::conn::{Limits, Presence};
 
 use super::client::Client;
 use super::{PATIENCE, READ_BY_THEN, Scene, until};

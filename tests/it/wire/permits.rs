@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use cashbox::internals::http::wire::{Limits, raise_descriptor_limit};
+use cashbox::internals::http::conn::{Limits, raise_descriptor_limit};
 
 use super::client::{Client, Ending};
 use super::{READ_BY_THEN, Scene, until};

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use cashbox::internals::http::wire::Limits;
+use cashbox::internals::http::conn::Limits;
 
 use super::client::{Client, Ending};
 use super::{BODY_MAX, Scene};

@@ -3,11 +3,11 @@
 use std::io::{self, ErrorKind, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tiny_http::{HTTPVersion, Header, Response, StatusCode};
+use tiny_http::{HTTPVersion, Header, StatusCode};
 
-use super::head::Head;
+use super::head::RequestHead;
 use super::socket::{Lost, Socket};
-use super::{Answer, Body, Limits, Presence};
+use super::{Body, Limits, Presence, Response};
 
 /// What a head needs with the headers we usually send, in bytes.
 const HEAD_ROOM: usize = 384;
@@ -17,24 +17,24 @@ const STREAM_STEP: usize = 32 * 1024;
 
 /// What the request says about how its answer is written.
 #[derive(Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct ResponseMode {
     head_only: bool,
     http_1_0: bool,
     /// Whether the client would like the connection to stay.
     pub(super) stays: bool,
 }
 
-impl Manner {
+impl ResponseMode {
     /// For a client who is turned away before it has asked anything.
-    pub(super) const UNKNOWN: Manner = Manner { head_only: false, http_1_0: false, stays: false };
+    pub(super) const UNKNOWN: ResponseMode = ResponseMode { head_only: false, http_1_0: false, stays: false };
 
     /// For a client whose head, of which this much came, cannot be read. One that asks for no body gets none.
-    pub(super) fn of_unread(bytes: &[u8]) -> Manner {
-        Manner { head_only: bytes.starts_with(b"HEAD "), ..Manner::UNKNOWN }
+    pub(super) fn of_unread(bytes: &[u8]) -> ResponseMode {
+        ResponseMode { head_only: bytes.starts_with(b"HEAD "), ..ResponseMode::UNKNOWN }
     }
 
-    pub(super) fn of(head: &Head) -> Manner {
-        Manner { head_only: head.method == "HEAD", http_1_0: head.http_1_0, stays: head.wants_to_stay() }
+    pub(super) fn of(head: &RequestHead) -> ResponseMode {
+        ResponseMode { head_only: head.method == "HEAD", http_1_0: head.http_1_0, stays: head.wants_to_stay() }
     }
 }
 
@@ -42,15 +42,15 @@ impl Manner {
 /// ends with the connection, so `closes` must hold; see [`must_close`].
 pub(super) fn deliver(
     socket: &mut Socket,
-    answer: Answer,
-    manner: Manner,
+    answer: Response,
+    mode: ResponseMode,
     closes: bool,
     limits: &Limits,
 ) -> Result<(), Lost> {
-    let Answer { status, headers, body, undelivered, .. } = answer;
+    let Response { status, headers, body, undelivered, .. } = answer;
     // A socket takes bytes for a client that has left; who cares to know is told before anything is written.
     let gone = undelivered.is_some() && !Presence::of(socket.stream()).is_here();
-    let sent = if gone { Err(Lost::Gone) } else { send(socket, status, headers, body, manner, closes, limits) };
+    let sent = if gone { Err(Lost::Gone) } else { send(socket, status, headers, body, mode, closes, limits) };
     if let (Err(_), Some(undelivered)) = (&sent, undelivered) {
         // Whatever it does, the connection is over and its permit has to be given back.
         let _ = catch_unwind(AssertUnwindSafe(undelivered));
@@ -59,8 +59,8 @@ pub(super) fn deliver(
 }
 
 /// Whether only closing can end this body.
-pub(super) fn must_close(body: &Body, manner: Manner) -> bool {
-    manner.http_1_0 && matches!(body, Body::Stream(_))
+pub(super) fn must_close(body: &Body, mode: ResponseMode) -> bool {
+    mode.http_1_0 && matches!(body, Body::Stream(_))
 }
 
 fn send(
@@ -68,26 +68,26 @@ fn send(
     status: u16,
     headers: Vec<(&'static str, String)>,
     body: Body,
-    manner: Manner,
+    mode: ResponseMode,
     closes: bool,
     limits: &Limits,
 ) -> Result<(), Lost> {
-    let bodiless = manner.head_only || has_no_body(status);
+    let bodiless = mode.head_only || has_no_body(status);
     match body {
         Body::Bytes(bytes) => {
-            let mut whole = encode_head(status, headers, Some(bytes.len()), manner, closes);
+            let mut whole = encode_head(status, headers, Some(bytes.len()), mode, closes);
             if !bodiless {
                 whole.extend_from_slice(&bytes);
             }
             socket.write_all(&whole, limits.write_time)
         }
         Body::Stream(reader) => {
-            let head = encode_head(status, headers, None, manner, closes);
+            let head = encode_head(status, headers, None, mode, closes);
             socket.write_all(&head, limits.write_time)?;
             if bodiless {
                 return Ok(());
             }
-            send_stream(socket, reader, !manner.http_1_0, limits).inspect_err(|_| socket.cut())
+            send_stream(socket, reader, !mode.http_1_0, limits).inspect_err(|_| socket.cut())
         }
     }
 }
@@ -134,7 +134,7 @@ fn encode_head(
     status: u16,
     headers: Vec<(&'static str, String)>,
     length: Option<usize>,
-    manner: Manner,
+    mode: ResponseMode,
     closes: bool,
 ) -> Vec<u8> {
     let mut fields = Vec::with_capacity(headers.len() + 1);
@@ -143,21 +143,21 @@ fn encode_head(
     let wanted = headers.into_iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
     fields.extend(wanted.filter_map(|(name, value)| header(name, value)));
 
-    let room = if manner.head_only { 0 } else { length.unwrap_or(0) };
+    let room = if mode.head_only { 0 } else { length.unwrap_or(0) };
     let mut head = Vec::with_capacity(HEAD_ROOM + room);
     // Always HTTP/1.1, which is what we speak, whatever the client does.
-    Response::new(StatusCode(status), fields, io::empty(), length, None)
+    tiny_http::Response::new(StatusCode(status), fields, io::empty(), length, None)
         .with_chunked_threshold(usize::MAX)
         .raw_print(&mut head, HTTPVersion(1, 1), &[], true, None)
         .expect("a vector takes every write");
 
     head.truncate(head.len() - b"\r\n".len());
-    if has_no_body(status) || (length.is_none() && manner.http_1_0) {
+    if has_no_body(status) || (length.is_none() && mode.http_1_0) {
         drop_last_line(&mut head);
     }
     if closes {
         head.extend_from_slice(b"Connection: close\r\n");
-    } else if manner.http_1_0 {
+    } else if mode.http_1_0 {
         head.extend_from_slice(b"Connection: keep-alive\r\n");
     }
     head.extend_from_slice(b"\r\n");
@@ -186,7 +186,7 @@ fn header(name: &'static str, value: String) -> Option<Header> {
 mod tests {
     use super::*;
 
-    const STAYS: Manner = Manner { head_only: false, http_1_0: false, stays: true };
+    const STAYS: ResponseMode = ResponseMode { head_only: false, http_1_0: false, stays: true };
 
     fn lines(head: Vec<u8>) -> Vec<String> {
         let text = String::from_utf8(head).unwrap();
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn an_old_client_is_told_what_happens_to_the_connection() {
-        let old = Manner { http_1_0: true, ..STAYS };
+        let old = ResponseMode { http_1_0: true, ..STAYS };
         assert_eq!(lines(encode_head(200, vec![], Some(1), old, false)).last().unwrap(), "Connection: keep-alive");
         let stream = lines(encode_head(200, vec![], None, old, true));
         assert_eq!(stream, ["HTTP/1.1 200 OK", "Server: cashbox", "Connection: close"]);

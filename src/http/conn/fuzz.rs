@@ -1,10 +1,10 @@
 //! What a fuzzer may know of this folder: a head is read the same however it arrives.
 
 use super::connection::has_end;
-use super::{Head, Limits, head};
+use super::{Limits, RequestHead, head};
 
 /// The head at the beginning of `data`, if there is a good one.
-pub fn head(data: &[u8]) -> Option<Head> {
+pub fn head(data: &[u8]) -> Option<RequestHead> {
     let limits = Limits::default();
     let (head, length) = head::parse(data, &limits).ok()??;
     let bytes = &data[..length];

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn read(text: &str) -> Result<Option<(Head, usize)>, Fault> {
+fn read(text: &str) -> Result<Option<(RequestHead, usize)>, Fault> {
     parse(text.as_bytes(), &Limits::default())
 }
 
-fn good(text: &str) -> Head {
+fn good(text: &str) -> RequestHead {
     match read(text) {
         Ok(Some((head, length))) => {
             assert_eq!(length, text.len(), "the whole of {text:?} is the head");

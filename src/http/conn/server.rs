@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use socket2::SockRef;
 
-use super::answer::{Manner, deliver};
+use super::answer::{ResponseMode, deliver};
 use super::connection::{Connection, answer_fault};
 use super::permits::Permits;
 use super::socket::Socket;
@@ -48,10 +48,11 @@ impl Server {
         let address = listener.local_addr()?;
         let listener = Arc::new(listener);
         let permits = Arc::new(Permits::new(limits.connections));
-        let door = Door { permits: Arc::clone(&permits), limits: Arc::new(limits), service, farewells: Arc::new(()) };
+        let acceptor =
+            Acceptor { permits: Arc::clone(&permits), limits: Arc::new(limits), service, farewells: Arc::new(()) };
         let thread = thread::Builder::new().name("accept".to_owned()).spawn({
             let listener = Arc::clone(&listener);
-            move || door.accept(&listener)
+            move || acceptor.accept(&listener)
         })?;
         Ok(Server { address, permits, accepting: Mutex::new(Some(Accepting { thread, listener })) })
     }
@@ -91,7 +92,7 @@ impl Drop for Server {
 }
 
 /// Where connections come in. Nothing it does waits for a client.
-struct Door {
+struct Acceptor {
     permits: Arc<Permits>,
     limits: Arc<Limits>,
     service: Arc<dyn Service>,
@@ -99,7 +100,7 @@ struct Door {
     farewells: Arc<()>,
 }
 
-impl Door {
+impl Acceptor {
     fn accept(&self, listener: &TcpListener) {
         loop {
             let accepted = listener.accept();
@@ -158,5 +159,5 @@ impl Door {
 fn say_no_room(socket: &mut Socket, limits: &Limits, service: &dyn Service) {
     let answer = answer_fault(service, Fault::TooManyConnections, None);
     // Whether it arrives is all the same to us.
-    let _ = deliver(socket, answer, Manner::UNKNOWN, true, limits);
+    let _ = deliver(socket, answer, ResponseMode::UNKNOWN, true, limits);
 }

@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::{Fault, Limits};
 
 /// What is known of a request once its head has been read.
-pub struct Head {
+pub struct RequestHead {
     /// The method, a token, as it was sent.
     pub method: String,
     /// The path as it was sent, percent signs and all, without the query. Begins with `/`.
@@ -30,10 +30,10 @@ struct Field {
     value: Range<usize>,
 }
 
-impl Head {
+impl RequestHead {
     /// A head that came from no socket: HTTP/1.1, no body, no headers yet.
-    pub fn new(method: &str, path: &str, query: Option<&str>) -> Head {
-        Head {
+    pub fn new(method: &str, path: &str, query: Option<&str>) -> RequestHead {
+        RequestHead {
             method: method.to_owned(),
             path: path.to_owned(),
             query: query.map(str::to_owned),
@@ -82,7 +82,7 @@ impl Head {
 }
 
 /// The head at the beginning of `bytes` and its length, or None if more has to come.
-pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fault> {
+pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
     let slots = &mut slots[..limits.headers.min(Limits::HEADERS_MAX)];
     let mut request = httparse::Request::new(&mut []);
@@ -98,7 +98,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fau
         unreachable!("a complete head has a method, a target and a version");
     };
     let (authority, path, query) = split_target(target)?;
-    let mut head = Head::new(method, path, query);
+    let mut head = RequestHead::new(method, path, query);
     head.http_1_0 = version == 0;
     head.text.reserve_exact(length);
     head.fields.reserve_exact(request.headers.len());
@@ -111,7 +111,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(Head, usize)>, Fau
 }
 
 /// What several headers say together.
-fn check(head: &mut Head, authority: Option<&str>) -> Result<(), Fault> {
+fn check(head: &mut RequestHead, authority: Option<&str>) -> Result<(), Fault> {
     if head.header("transfer-encoding").is_some() {
         return Err(Fault::TransferEncoding);
     }

@@ -9,20 +9,20 @@ use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::store::{Alive, Envelope, Outcome};
 
-use super::wire::{Answer, Head};
+use super::conn::{RequestHead, Response};
 
 /// How long a request waits for somebody's lock if it does not say, and at most, in seconds.
 const WAIT_S: i64 = 10;
 const WAIT_S_MAX: i64 = 30;
 
 /// One request with its answer still to come.
-pub struct Call<'a> {
+pub struct Context<'a> {
     /// The program.
     pub app: &'a App,
     /// Who calls.
     pub caller: Caller,
     /// The head as it came.
-    pub head: &'a Head,
+    pub head: &'a RequestHead,
     /// What stood in the path's `{…}`, decoded, in order.
     pub params: Vec<String>,
     /// The fields of the query.
@@ -37,7 +37,7 @@ pub struct Call<'a> {
     pub alive: Alive,
 }
 
-impl Call<'_> {
+impl Context<'_> {
     /// The user in the path, who must be the caller's own for the role `user`.
     pub fn user(&self) -> Result<UserId, Error> {
         let user = UserId::parse(&self.params[0])?;
@@ -132,7 +132,7 @@ impl From<Error> for Failure {
 }
 
 /// What a handler returns.
-pub type Handled = Result<Answer, Failure>;
+pub type HandlerResult = Result<Response, Failure>;
 
 /// An outcome as a receipt or a failure.
 pub fn submitted(outcome: Outcome) -> Result<Submitted, Failure> {
@@ -142,7 +142,7 @@ pub fn submitted(outcome: Outcome) -> Result<Submitted, Failure> {
 
 impl Submitted {
     /// The answer, marked if it is a repeat.
-    pub fn marked(&self, mut answer: Answer) -> Answer {
+    pub fn marked(&self, mut answer: Response) -> Response {
         if self.replayed {
             answer.headers.push(replayed());
         }
@@ -156,7 +156,7 @@ pub fn replayed() -> (&'static str, String) {
 }
 
 /// Reads the fields of a body by its content type.
-pub fn fields(head: &Head, body: &[u8]) -> Result<Fields, Error> {
+pub fn fields(head: &RequestHead, body: &[u8]) -> Result<Fields, Error> {
     if body.is_empty() {
         return Ok(Fields::default());
     }
@@ -168,7 +168,7 @@ pub fn fields(head: &Head, body: &[u8]) -> Result<Fields, Error> {
 }
 
 /// The media type of the body in lower case, without parameters. A body that is packed in something cannot be read.
-pub fn media_type(head: &Head) -> Result<String, Error> {
+pub fn media_type(head: &RequestHead) -> Result<String, Error> {
     if let Some(coding) = head.headers("content-encoding").find(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(unsupported(&format!("it in the coding {coding}"), "the body as it is"));
     }

@@ -4,12 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::answer::{Manner, deliver, must_close};
-use super::head::{Head, parse};
+use super::answer::{ResponseMode, deliver, must_close};
+use super::head::{RequestHead, parse};
 use super::input::Input;
 use super::permits::{Permit, Phase};
 use super::socket::{Lost, Socket};
-use super::{Answer, Body, Fault, Limits, Presence, Request, Service};
+use super::{Body, Fault, HttpRequest, Limits, Presence, Response, Service};
 
 /// How a body's memory grows while it comes, in bytes: a length that was only announced takes none.
 const BODY_STEP: usize = 64 * 1024;
@@ -31,7 +31,7 @@ enum End {
     /// The last answer is sent. More from the client may be on its way, also from one who asked us to close.
     Answered,
     /// This has to be said first.
-    Refused(Box<Answer>, Manner),
+    Refused(Box<Response>, ResponseMode),
 }
 
 impl From<Lost> for End {
@@ -56,7 +56,7 @@ impl Connection {
         let polite = match end {
             End::Silent => false,
             End::Answered => true,
-            End::Refused(answer, manner) => deliver(&mut self.socket, *answer, manner, true, &self.limits).is_ok(),
+            End::Refused(answer, mode) => deliver(&mut self.socket, *answer, mode, true, &self.limits).is_ok(),
         };
         if polite && self.permit.turn(Phase::Closing) {
             self.socket.say_goodbye(&self.limits);
@@ -66,32 +66,32 @@ impl Connection {
     /// Reads a request, has it answered, and is idle again.
     fn one_request(&mut self) -> Result<(), End> {
         let head = self.read_head()?;
-        let manner = Manner::of(&head);
+        let mode = ResponseMode::of(&head);
         let has_body = head.content_length > 0;
         let admission = match guarded(|| self.service.admit(&head)) {
             Some(Ok(admission)) => admission,
-            Some(Err(refusal)) => return self.reply(refusal, manner, has_body),
-            None => return self.reply(answer_fault(&*self.service, Fault::Panic, Some(&head)), manner, has_body),
+            Some(Err(refusal)) => return self.reply(refusal, mode, has_body),
+            None => return self.reply(answer_fault(&*self.service, Fault::Panic, Some(&head)), mode, has_body),
         };
         if head.content_length > admission.body_max {
             return Err(self.refused(Fault::BodyTooLarge { limit: admission.body_max }, &head));
         }
         let body = self.read_body(&head)?;
         let presence = Presence::of(self.socket.stream());
-        let answer = guarded(|| self.service.answer(Request { head, body, presence }))
+        let answer = guarded(|| self.service.answer(HttpRequest { head, body, presence }))
             .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic, None));
-        let replied = self.reply(answer, manner, false);
+        let replied = self.reply(answer, mode, false);
         drop(admission); // its place was kept until here
         replied
     }
 
     /// What is wrong with the body that is coming.
-    fn refused(&self, fault: Fault, head: &Head) -> End {
-        End::Refused(Box::new(answer_fault(&*self.service, fault, Some(head))), Manner::of(head))
+    fn refused(&self, fault: Fault, head: &RequestHead) -> End {
+        End::Refused(Box::new(answer_fault(&*self.service, fault, Some(head))), ResponseMode::of(head))
     }
 
     /// Waits for a request and reads its head. From then on the connection is busy.
-    fn read_head(&mut self) -> Result<Head, End> {
+    fn read_head(&mut self) -> Result<RequestHead, End> {
         self.wait_for_first_byte()?;
         let mut deadline = None;
         let mut seen = 0;
@@ -135,7 +135,7 @@ impl Connection {
         Ok(())
     }
 
-    fn look(&self) -> Result<Option<(Head, usize)>, End> {
+    fn look(&self) -> Result<Option<(RequestHead, usize)>, End> {
         match parse(self.input.unused(), &self.limits) {
             Ok(Some((_, length))) if length > self.limits.head_bytes => {
                 Err(self.unreadable(Fault::HeadTooLarge("the head is too long")))
@@ -148,7 +148,7 @@ impl Connection {
     /// What is wrong with the head that is coming.
     fn unreadable(&self, fault: Fault) -> End {
         let answer = answer_fault(&*self.service, fault, None);
-        End::Refused(Box::new(answer), Manner::of_unread(self.input.unused()))
+        End::Refused(Box::new(answer), ResponseMode::of_unread(self.input.unused()))
     }
 
     /// The head ended before its end: because the client left or gave way, or because the server stops.
@@ -157,7 +157,7 @@ impl Connection {
     }
 
     /// Reads a body of admitted length.
-    fn read_body(&mut self, head: &Head) -> Result<Vec<u8>, End> {
+    fn read_body(&mut self, head: &RequestHead) -> Result<Vec<u8>, End> {
         let length = usize::try_from(head.content_length)
             .map_err(|_| self.refused(Fault::BodyTooLarge { limit: usize::MAX as u64 }, head))?;
         let at_hand = self.input.unused().len().min(length);
@@ -190,13 +190,13 @@ impl Connection {
     }
 
     /// Sends an answer; Ok if the connection stays.
-    fn reply(&mut self, answer: Answer, manner: Manner, body_is_unread: bool) -> Result<(), End> {
+    fn reply(&mut self, answer: Response, mode: ResponseMode, body_is_unread: bool) -> Result<(), End> {
         let closes = answer.close
             || body_is_unread
             || self.permit.permits().is_stopping()
-            || !manner.stays
-            || must_close(&answer.body, manner);
-        deliver(&mut self.socket, answer, manner, closes, &self.limits)?;
+            || !mode.stays
+            || must_close(&answer.body, mode);
+        deliver(&mut self.socket, answer, mode, closes, &self.limits)?;
         if closes {
             return Err(End::Answered);
         }
@@ -209,8 +209,8 @@ impl Connection {
 }
 
 /// The program's answer to a fault; a bare one if it panics over that as well.
-pub(super) fn answer_fault(service: &dyn Service, fault: Fault, head: Option<&Head>) -> Answer {
-    guarded(|| service.fault(fault, head)).unwrap_or_else(|| Answer {
+pub(super) fn answer_fault(service: &dyn Service, fault: Fault, head: Option<&RequestHead>) -> Response {
+    guarded(|| service.fault(fault, head)).unwrap_or_else(|| Response {
         status: 500,
         headers: Vec::new(),
         body: Body::Bytes(Vec::new()),

@@ -32,7 +32,7 @@ mod socket;
 use std::io::Read;
 use std::time::Duration;
 
-pub use head::{Head, parse as parse_head};
+pub use head::{RequestHead, parse as parse_head};
 pub use listen::{listen, raise_descriptor_limit};
 pub use presence::Presence;
 pub use server::Server;
@@ -41,13 +41,13 @@ pub use server::Server;
 pub trait Service: Send + Sync + 'static {
     /// Says from the head alone, before a byte of the body is read, how large the body may be, or refuses. A refusal of a
     /// request that has a body closes the connection, because the body stays unread.
-    fn admit(&self, head: &Head) -> Result<Admission, Answer>;
+    fn admit(&self, head: &RequestHead) -> Result<Admission, Response>;
 
     /// Answers a whole request. May block for long. A panic in it is caught and answered as [`Fault::Panic`].
-    fn answer(&self, request: Request) -> Answer;
+    fn answer(&self, request: HttpRequest) -> Response;
 
     /// The answer for what went wrong on the wire, in the program's own error format; with the head, if it could be read.
-    fn fault(&self, fault: Fault, head: Option<&Head>) -> Answer;
+    fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response;
 }
 
 /// A request's leave to send its body.
@@ -59,9 +59,9 @@ pub struct Admission {
 }
 
 /// A request, whole and within limits.
-pub struct Request {
+pub struct HttpRequest {
     /// Its head.
-    pub head: Head,
+    pub head: RequestHead,
     /// Its body, exactly as long as the head said.
     pub body: Vec<u8>,
     /// Whether its client is still there.
@@ -69,7 +69,7 @@ pub struct Request {
 }
 
 /// What a request is answered with.
-pub struct Answer {
+pub struct Response {
     /// The status, 200 to 599. The bodies of 204 and 304 are not sent.
     pub status: u16,
     /// `Content-Type` and the like. Length, connection and transfer coding are the loop's own and ignored here; a
