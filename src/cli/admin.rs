@@ -1,11 +1,9 @@
 //! The verbs of those who run the place: coupons as gifts, tiers, coupon kinds, access tokens.
 
-use super::call::Call;
-use super::exit::{Exit, Trouble};
-use super::input::{self, word};
+use super::input::{self, ChangeOptions, argument};
 use super::look::{self, Paging};
-use super::show::{self, numbers, words};
-use super::{Changing, Desk};
+use super::output::{self, CliError, Exit, numbers, words};
+use super::target::{ApiCall, ApiClient};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -17,15 +15,15 @@ pub struct Grant {
     /// Which coupon kind
     kind: String,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeOptions,
 }
 
 impl Grant {
     /// A coupon for a user.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (user, kind) = (word(&self.user)?, word(&self.kind)?);
-        let call = Call::post(&["v1", "wallets", &user, "coupons"], &json!({ "kind": kind }), &self.changing);
-        desk.ask(&call, look::coupon)
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, kind) = (argument(&self.user)?, argument(&self.kind)?);
+        let call = ApiCall::post(&["v1", "wallets", &user, "coupons"], &json!({ "kind": kind }), &self.changing);
+        client.run(&call, look::coupon)
     }
 }
 
@@ -36,15 +34,15 @@ pub struct Tiers {
     #[arg(long, value_name = "JSON|FILE")]
     set: Option<String>,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeOptions,
 }
 
 impl Tiers {
     /// The recharge tiers.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [numbers("FROM", "from"), words("COUPON KIND", "coupon_kind")];
-        desk.ask(&table(&["v1", "tiers"], "tiers", self.set.as_deref(), &self.changing)?, |body| {
-            show::table(&show::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
+        client.run(&table(&["v1", "tiers"], "tiers", self.set.as_deref(), &self.changing)?, |body| {
+            output::table(&output::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
         })
     }
 }
@@ -56,36 +54,36 @@ pub struct CouponKinds {
     #[arg(long, value_name = "JSON|FILE")]
     set: Option<String>,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeOptions,
 }
 
 impl CouponKinds {
     /// The coupon kinds.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("KIND", "kind"),
             words("TERMS", "terms"),
             words("ENGLISH", "earned_en"),
             words("CHINESE", "earned_zh"),
         ];
-        desk.ask(&table(&["v1", "coupon-kinds"], "coupon_kinds", self.set.as_deref(), &self.changing)?, |body| {
-            let mut kinds = show::rows(body, "data");
-            kinds.iter_mut().for_each(|kind| kind["terms"] = json!(show::terms(kind)));
-            show::table(&kinds, &columns, "no coupon kinds")
+        client.run(&table(&["v1", "coupon-kinds"], "coupon_kinds", self.set.as_deref(), &self.changing)?, |body| {
+            let mut kinds = output::rows(body, "data");
+            kinds.iter_mut().for_each(|kind| kind["terms"] = json!(output::terms(kind)));
+            output::table(&kinds, &columns, "no coupon kinds")
         })
     }
 }
 
 /// Shows a table, or puts other rows in place of its own. They may come as a list, as HTTP takes them, or as `--json`
 /// shows them, so that what was shown can be edited and set.
-fn table(path: &[&str], field: &str, set: Option<&str>, changing: &Changing) -> Result<Call, Trouble> {
-    let Some(set) = set else { return Ok(Call::get(path)) };
+fn table(path: &[&str], field: &str, set: Option<&str>, changing: &ChangeOptions) -> Result<ApiCall, CliError> {
+    let Some(set) = set else { return Ok(ApiCall::get(path)) };
     let body = match input::json(set)? {
         Value::Object(mut shown) if shown.contains_key("data") => json!({ field: shown.remove("data") }),
         rows @ Value::Array(_) => json!({ field: rows }),
         body => body,
     };
-    Ok(Call::put(path, &body, changing))
+    Ok(ApiCall::put(path, &body, changing))
 }
 
 /// `cashbox token`
@@ -103,7 +101,7 @@ pub enum Token {
         /// Its id
         id: String,
         #[command(flatten)]
-        changing: Changing,
+        changing: ChangeOptions,
     },
 }
 
@@ -126,9 +124,9 @@ pub struct Create {
 
 impl Token {
     /// Access tokens: one more, all, or one less.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         match self {
-            Token::Create(create) => create.run(desk),
+            Token::Create(create) => create.run(client),
             Token::List { paging } => {
                 let columns = [
                     words("ID", "id"),
@@ -139,12 +137,14 @@ impl Token {
                     words("EXPIRES", "expires_at"),
                     words("REVOKED", "revoked_at"),
                 ];
-                paging.run(desk, &Call::get(&["v1", "tokens"]), |rows| show::table(&rows, &columns, "no access tokens"))
+                paging.run(client, &ApiCall::get(&["v1", "tokens"]), |rows| {
+                    output::table(&rows, &columns, "no access tokens")
+                })
             }
             Token::Revoke { id, changing } => {
-                let id = word(id)?;
-                desk.ask(&Call::delete(&["v1", "tokens", &id], changing), |body| {
-                    show::block(body, &["id", "role", "user", "note", "revoked_at"])
+                let id = argument(id)?;
+                client.run(&ApiCall::delete(&["v1", "tokens", &id], changing), |body| {
+                    output::block(body, &["id", "role", "user", "note", "revoked_at"])
                 })
             }
         }
@@ -152,7 +152,7 @@ impl Token {
 }
 
 impl Create {
-    fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let role = self.role.as_deref().unwrap_or("user");
         let fields = [
             ("role", json!(role)),
@@ -163,7 +163,7 @@ impl Create {
         let given = fields.into_iter().filter(|(_, value)| !value.is_null());
         let body = Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect());
         // Never repeated: an answer with a secret is not stored, so a second one would be of a second token.
-        let call = Call::post(&["v1", "tokens"], &body, &Changing::default()).once();
-        desk.ask(&call, |body| show::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
+        let call = ApiCall::post(&["v1", "tokens"], &body, &ChangeOptions::default()).once();
+        client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
     }
 }

@@ -1,12 +1,9 @@
 //! `cashbox backup` and `cashbox restore`: copies of the file, beside whoever has it; and putting one back where nobody has.
 
-use super::call::Call;
-use super::door::{Answer, Door, Download, download};
-use super::exit::{Exit, Trouble};
-use super::progress::Bar;
-use super::serve::take;
+use super::input::CommonOptions;
+use super::output::{self, CliError, Exit, ProgressBar, ServerReply};
+use super::target::{ApiCall, ApiClient, Download, Target, download, take_possession};
 use super::verify::text;
-use super::{Common, Desk, show};
 use crate::clock::{Clock, rfc3339};
 use crate::http::file::report_json;
 use crate::store::audit::AuditReport;
@@ -43,19 +40,19 @@ pub const COPY_TIME: Duration = Duration::from_secs(3_600);
 
 impl Backup {
     /// A copy that is consistent, checked, and on disk: of the file, or of what the server at the URL has.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let mut bar = Bar::new();
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let mut bar = ProgressBar::new();
         let mut progress = |done, total| bar.show(done, total);
-        let report = match &desk.door {
-            Door::File { db, .. } => {
+        let report = match &client.target {
+            Target::File { db, .. } => {
                 if is_same(db, &self.file) {
-                    return Err(Trouble::usage("a backup does not go where the file itself is"));
+                    return Err(CliError::usage("a backup does not go where the file itself is"));
                 }
                 copy::back_up(db, &self.file, self.replace, &mut progress)?
             }
-            Door::Url { base, token } => match self.fetch(base, token.as_deref(), &mut progress)? {
+            Target::Url { base, token } => match self.fetch(base, token.as_deref(), &mut progress)? {
                 Fetched::Backup(report) => report,
-                Fetched::Said(answer) => return desk.tell(&answer, text),
+                Fetched::Reply(answer) => return answer.print(client.json, text),
             },
         };
         drop(bar);
@@ -66,25 +63,25 @@ impl Backup {
         body["bytes"] = json!(bytes);
         body["file"] = json!(self.file);
         body["at"] = json!(rfc3339(Clock::Machine.wall_ms()));
-        tell(desk.json, &body)
+        tell(client.json, &body)
     }
 
-    fn fetch(&self, base: &str, token: Option<&str>, progress: Progress<'_>) -> Result<Fetched, Trouble> {
-        let call = Call { patience: COPY_TIME, ..Call::get(&["v1", "backup"]) };
+    fn fetch(&self, base: &str, token: Option<&str>, progress: Progress<'_>) -> Result<Fetched, CliError> {
+        let call = ApiCall { answer_timeout: COPY_TIME, ..ApiCall::get(&["v1", "backup"]) };
         let mut said = None;
         let fill = |out: &mut dyn Write| match download(base, token, &call, DATABASE, out)? {
-            Download::Whole => Ok(()),
-            Download::Unwanted(error) => {
-                Err(Trouble::unreachable(format!("cannot write {}: {error}", self.file.display())))
+            Download::Complete => Ok(()),
+            Download::WriteFailed(error) => {
+                Err(CliError::unreachable(format!("cannot write {}: {error}", self.file.display())))
             }
-            Download::Said(answer) => {
+            Download::Reply(answer) => {
                 said = Some(answer);
-                Err(Trouble::unreachable("there was no backup"))
+                Err(CliError::unreachable("there was no backup"))
             }
         };
         let received = copy::receive(&self.file, self.replace, fill, progress);
         match (received, said) {
-            (_, Some(answer)) => Ok(Fetched::Said(answer)),
+            (_, Some(answer)) => Ok(Fetched::Reply(answer)),
             (received, None) => received.map(Fetched::Backup),
         }
     }
@@ -92,19 +89,19 @@ impl Backup {
 
 enum Fetched {
     Backup(AuditReport),
-    Said(Answer),
+    Reply(ServerReply),
 }
 
 impl Restore {
     /// The backup in the place of the file, once it is known to be sound.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = file(common)?;
         let db = db.canonicalize().unwrap_or(db);
         if is_same(&db, &self.file) {
-            return Err(Trouble::usage("this is the file itself"));
+            return Err(CliError::usage("this is the file itself"));
         }
-        let _possession = take(&db)?;
-        let mut bar = Bar::new();
+        let _possession = take_possession(&db)?;
+        let mut bar = ProgressBar::new();
         let (report, kept) = copy::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
@@ -116,10 +113,10 @@ impl Restore {
 }
 
 /// The file that is replaced or looked into: it has to be on this machine.
-pub fn file(common: &Common) -> Result<PathBuf, Trouble> {
-    match Door::new(common)? {
-        Door::File { db, .. } => Ok(db),
-        Door::Url { base, .. } => Err(Trouble::usage(format!(
+pub fn file(common: &CommonOptions) -> Result<PathBuf, CliError> {
+    match Target::new(common)? {
+        Target::File { db, .. } => Ok(db),
+        Target::Url { base, .. } => Err(CliError::usage(format!(
             "this works on the file itself, on the machine where it is: --db FILE, and not the server at {base}"
         ))),
     }
@@ -130,18 +127,18 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 /// Says what was done, and what the audit saw.
-pub fn tell(as_json: bool, body: &serde_json::Value) -> Result<Exit, Trouble> {
-    show::print(&if as_json { body.to_string() } else { text(body) }).map(|()| Exit::Done)
+pub fn tell(as_json: bool, body: &serde_json::Value) -> Result<Exit, CliError> {
+    output::print(&if as_json { body.to_string() } else { text(body) }).map(|()| Exit::Done)
 }
 
-impl From<CopyError> for Trouble {
-    fn from(failed: CopyError) -> Trouble {
+impl From<CopyError> for CliError {
+    fn from(failed: CopyError) -> CliError {
         let (exit, advice) = match &failed {
             CopyError::BadTarget(..) => (Exit::Usage, String::new()),
             CopyError::TargetExists(_) => (Exit::Refused, "; --replace puts this in its place".to_owned()),
-            CopyError::Open(file, why) => return Trouble::cannot_open(file, why),
+            CopyError::Open(file, why) => return CliError::cannot_open(file, why),
             CopyError::Damaged(file, _) => (Exit::Damage, format!(" (see: cashbox verify --db {})", file.display())),
         };
-        Trouble { exit, sentence: format!("{failed}{advice}") }
+        CliError { exit, message: format!("{failed}{advice}") }
     }
 }

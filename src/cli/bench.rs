@@ -1,11 +1,11 @@
 //! `cashbox bench`: load on a server of its own, or on the one it is given, and then the audit.
 
-use super::call::Call;
-use super::door::{Answer, Door};
-use super::exit::{Exit, Trouble};
-use super::memory::{Folder, is_in_memory};
+use super::input::{self, CommonOptions};
+use super::output::{self, CliError, Exit, ServerReply};
 use super::serve::stop_signal;
-use super::{Common, input, show, verify};
+use super::target::{ApiCall, Target};
+use super::temp_folder::{TempFolder, is_in_memory};
+use super::verify;
 use crate::bench::fleet::BenchPlan;
 use crate::bench::report::{BenchAudit, BenchReport};
 use crate::bench::server::BenchServer;
@@ -55,31 +55,31 @@ const DESCRIPTORS_KEPT: u64 = 80;
 
 impl Bench {
     /// Measures, checks, audits and tells. Ends early, with the figures there are, when told to stop.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         if common.db.is_some() {
-            return Err(Trouble::usage("bench works on a file of its own, or at --url: it takes no --db"));
+            return Err(CliError::usage("bench works on a file of its own, or at --url: it takes no --db"));
         }
         let wanted = self.wanted()?;
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
         if room < wanted.connections as u64 {
-            return Err(Trouble::usage(format!(
+            return Err(CliError::usage(format!(
                 "{} connections are more than the {room} that file descriptors allow here (ulimit -n)",
                 wanted.connections
             )));
         }
-        let stop = stop_signal().map_err(|error| Trouble::unreachable(format!("cannot hear signals: {error}")))?;
-        let report = match Door::given(common)? {
-            Some(door) => elsewhere(&door, wanted, &stop)?,
+        let stop = stop_signal().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
+        let report = match Target::from_url_option(common)? {
+            Some(target) => elsewhere(&target, wanted, &stop)?,
             None if common.token.is_some() || common.token_file.is_some() => {
-                return Err(Trouble::usage("an access token is for --url: the server that bench starts has its own"));
+                return Err(CliError::usage("an access token is for --url: the server that bench starts has its own"));
             }
             None => on_its_own(wanted, &stop)?,
         };
-        show::print(&if common.json { report.json().to_string() } else { report.text() })?;
+        output::print(&if common.json { report.json().to_string() } else { report.text() })?;
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }
 
-    fn wanted(&self) -> Result<BenchOptions, Trouble> {
+    fn wanted(&self) -> Result<BenchOptions, CliError> {
         let connections = self.connections.unwrap_or(match self.op {
             BenchOp::Batch => 4,
             BenchOp::Lock => 64,
@@ -87,7 +87,7 @@ impl Bench {
         });
         let wallets = self.wallets.unwrap_or(if self.op == BenchOp::Lock { connections } else { 100 });
         if self.op == BenchOp::Transfer && wallets < 2 {
-            return Err(Trouble::usage("a transfer needs two wallets"));
+            return Err(CliError::usage("a transfer needs two wallets"));
         }
         let span = |ms: i64| Duration::from_millis(ms.unsigned_abs());
         let plan =
@@ -96,22 +96,22 @@ impl Bench {
     }
 }
 
-/// At the server behind the door, and nowhere else.
-fn elsewhere(door: &Door, wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Trouble> {
-    let (url, token) = door.url().expect("bench never opens a file");
+/// At the server behind the target, and nowhere else.
+fn elsewhere(target: &Target, wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
+    let (url, token) = target.url().expect("bench never opens a file");
     let site = site(url, token)?;
-    let healthy = door.answer(&Call::get(&["healthz"]))?; // says best what is no server, or no cashbox
-    if !healthy.is_good() {
-        return Err(Trouble::unreachable(format!("{url} is not well: {}", show::problem(&healthy.body))));
+    let healthy = target.send(&ApiCall::get(&["healthz"]))?; // says best what is no server, or no cashbox
+    if !healthy.is_success() {
+        return Err(CliError::unreachable(format!("{url} is not well: {}", output::refusal_text(&healthy.body))));
     }
-    let outcome = bench::run(&site, wanted, stop).map_err(|error| trouble(url, &error))?;
-    let audit = audit_at(door)?;
+    let outcome = bench::run(&site, wanted, stop).map_err(|error| no_figures(url, &error))?;
+    let audit = audit_at(target)?;
     Ok(BenchReport { outcome, audit, note: None })
 }
 
 /// Where a URL leads to.
-fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, Trouble> {
-    let unsendable = || Trouble::usage(format!("{url} is no address of a server: http://HOST:PORT"));
+fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
+    let unsendable = || CliError::usage(format!("{url} is no address of a server: http://HOST:PORT"));
     let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable())?;
     let authority = uri.authority().ok_or_else(unsendable)?;
     let has_more = authority.port().is_none() && authority.as_str() != authority.host(); // `user@`, or a port that is none
@@ -119,31 +119,35 @@ fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, Trouble> {
         return Err(unsendable());
     }
     if token.is_some_and(|token| token.bytes().any(|byte| !byte.is_ascii_graphic())) {
-        return Err(Trouble::usage("an access token has no spaces and no control characters"));
+        return Err(CliError::usage("an access token has no spaces and no control characters"));
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let address = (host, authority.port_u16().unwrap_or(80)).to_socket_addrs().ok().and_then(|mut found| found.next());
-    let address = address.ok_or_else(|| Trouble::unreachable(format!("cannot reach {url}: nobody knows {host}")))?;
+    let address = address.ok_or_else(|| CliError::unreachable(format!("cannot reach {url}: nobody knows {host}")))?;
     Ok(BenchTarget { address, caller: BenchCaller::new(authority.as_str(), uri.path().trim_end_matches('/'), token) })
 }
 
 /// The audit of a server, if this token may ask for it.
-fn audit_at(door: &Door) -> Result<BenchAudit, Trouble> {
-    let Answer { status, body } = door.answer(&verify::call(None))?;
+fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
+    let ServerReply { status, body } = target.send(&verify::call(None))?;
     let found =
-        || body["findings"].as_array().into_iter().flatten().map(|found| show::text(&found["finding"])).collect();
+        || body["findings"].as_array().into_iter().flatten().map(|found| output::text(&found["finding"])).collect();
     match status {
         200 if body["ok"] == true => Ok(BenchAudit::Clean),
         200 => Ok(BenchAudit::Found(found())),
         403 => Ok(BenchAudit::NotAsked("audit not asked: this token may not".to_owned())),
-        _ => Err(Trouble { exit: Exit::of(status, &body), sentence: format!("no audit: {}", show::problem(&body)) }),
+        _ => Err(CliError {
+            exit: Exit::of(status, &body),
+            message: format!("no audit: {}", output::refusal_text(&body)),
+        }),
     }
 }
 
 /// On a server that is started for it, on a file that goes with it.
-fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Trouble> {
-    let failed = |error: io::Error| trouble("the server that bench started", &error);
-    let folder = Folder::for_bench().map_err(|error| Trouble::unreachable(format!("no place for a file: {error}")))?;
+fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
+    let failed = |error: io::Error| no_figures("the server that bench started", &error);
+    let folder =
+        TempFolder::for_bench().map_err(|error| CliError::unreachable(format!("no place for a file: {error}")))?;
     let program = std::env::current_exe().map_err(failed)?;
     let (parked, room) = ((wanted.connections + BESIDE).to_string(), (wanted.connections + 2 * BESIDE).to_string());
     let options = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
@@ -157,17 +161,17 @@ fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Tr
 }
 
 /// Why there are no figures.
-fn trouble(whom: &str, error: &io::Error) -> Trouble {
+fn no_figures(whom: &str, error: &io::Error) -> CliError {
     let Some(UnexpectedStatus { status, body }) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
-        return Trouble::unreachable(format!("no figures from {whom}: {error}"));
+        return CliError::unreachable(format!("no figures from {whom}: {error}"));
     };
     let body: Value = serde_json::from_str(body).unwrap_or_default();
-    let said = show::problem(&body);
+    let said = output::refusal_text(&body);
     match status {
         401 | 403 => {
-            Trouble::usage(format!("bench needs the access token of a teller or an admin; {whom} says {said}"))
+            CliError::usage(format!("bench needs the access token of a teller or an admin; {whom} says {said}"))
         }
-        _ => Trouble { exit: Exit::of(*status, &body), sentence: format!("no figures: {whom} says {status}, {said}") },
+        _ => CliError { exit: Exit::of(*status, &body), message: format!("no figures: {whom} says {status}, {said}") },
     }
 }
 

@@ -1,12 +1,9 @@
 //! `cashbox export` and `cashbox import`: the ledger as records that other programs read, and a new file made of them.
 
 use super::backup::{COPY_TIME, file, tell};
-use super::call::Call;
-use super::door::{Door, Download, download};
-use super::exit::{Exit, Trouble};
-use super::progress::Bar;
-use super::serve::take;
-use super::{Common, Desk, show};
+use super::input::CommonOptions;
+use super::output::{self, CliError, Exit, ProgressBar};
+use super::target::{ApiCall, ApiClient, Download, Target, download, take_possession};
 use crate::http::file::report_json;
 use crate::store::file::record::{self, RECORDS};
 use crate::store::file::transfer::{self, ExportError, ExportForm, ImportError, ImportOptions, Source};
@@ -41,10 +38,10 @@ pub struct Import {
 
 impl Export {
     /// Everything to standard output, as it is read.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let mut out = BufWriter::new(io::stdout().lock());
-        let taken = match &desk.door {
-            Door::File { db, .. } => {
+        let taken = match &client.target {
+            Target::File { db, .. } => {
                 let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
                 match transfer::Exporter::of(db)?.write(record.map_or(ExportForm::Ndjson, ExportForm::Csv), &mut out) {
                     Ok(()) => Ok(()),
@@ -52,30 +49,30 @@ impl Export {
                     Err(ExportError::File(failed)) => return Err(failed.into()),
                 }
             }
-            Door::Url { base, token } => {
+            Target::Url { base, token } => {
                 let content_type = if self.csv.is_some() { "text/csv" } else { "application/x-ndjson" };
-                let call = Call::get(&["v1", "export"]).query("csv", self.csv.as_ref());
-                let call = Call { patience: COPY_TIME, ..call };
+                let call = ApiCall::get(&["v1", "export"]).query("csv", self.csv.as_ref());
+                let call = ApiCall { answer_timeout: COPY_TIME, ..call };
                 match download(base, token.as_deref(), &call, content_type, &mut out)? {
-                    Download::Whole => out.flush(),
-                    Download::Unwanted(error) => Err(error),
-                    Download::Said(answer) => return desk.tell(&answer, |body| body.to_string()),
+                    Download::Complete => out.flush(),
+                    Download::WriteFailed(error) => Err(error),
+                    Download::Reply(answer) => return answer.print(client.json, |body| body.to_string()),
                 }
             }
         };
-        show::printed(taken).map(|()| Exit::Done)
+        output::print_result(taken).map(|()| Exit::Done)
     }
 }
 
 impl Import {
     /// A new file, if what is in it is sound.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = file(common)?;
         let db = db.canonicalize().unwrap_or(db);
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
-        let _possession = if self.dry_run { None } else { Some(take(&db)?) };
+        let _possession = if self.dry_run { None } else { Some(take_possession(&db)?) };
         let options = ImportOptions { replace: self.replace, dry_run: self.dry_run };
-        let mut bar = Bar::new();
+        let mut bar = ProgressBar::new();
         let (report, kept) = transfer::import(&db, sources, options, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let mut body = report_json(&report);
@@ -87,22 +84,22 @@ impl Import {
     }
 }
 
-fn source(file: &Path) -> Result<Source, Trouble> {
+fn source(file: &Path) -> Result<Source, CliError> {
     if file == Path::new("-") {
         return Ok(Source::open("standard input", Box::new(BufReader::new(io::stdin())))?);
     }
-    let cannot = |error: io::Error| Trouble::unreachable(format!("cannot read {}: {error}", file.display()));
+    let cannot = |error: io::Error| CliError::unreachable(format!("cannot read {}: {error}", file.display()));
     Ok(Source::open(&file.display().to_string(), Box::new(BufReader::new(File::open(file).map_err(cannot)?)))?)
 }
 
-impl From<ImportError> for Trouble {
-    fn from(refused: ImportError) -> Trouble {
+impl From<ImportError> for CliError {
+    fn from(refused: ImportError) -> CliError {
         match refused {
-            ImportError::At(place, what) => Trouble::usage(format!("{place}: {what}; nothing was imported")),
-            ImportError::Together(what) => Trouble::usage(format!("{what}; nothing was imported")),
-            ImportError::Unsound(what) => Trouble {
+            ImportError::At(place, what) => CliError::usage(format!("{place}: {what}; nothing was imported")),
+            ImportError::Together(what) => CliError::usage(format!("{what}; nothing was imported")),
+            ImportError::Unsound(what) => CliError {
                 exit: Exit::Damage,
-                sentence: format!("this is no sound ledger: {what}; nothing was imported"),
+                message: format!("this is no sound ledger: {what}; nothing was imported"),
             },
             ImportError::File(failed) => failed.into(),
         }

@@ -1,61 +1,118 @@
-//! What comes in from the shell: arguments that stand for themselves, for a file, or for standard input.
+//! Input from the shell: options that several commands take, and arguments that stand for themselves, for a file, or for
+//! standard input.
 
-use super::exit::Trouble;
+use super::output::CliError;
 use crate::id::IdempotencyKey;
+use clap::Args;
+use std::ffi::OsString;
 use std::io::{BufRead, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// What an argument says; `-` says the next line of standard input.
-pub fn word(argument: &str) -> Result<String, Trouble> {
-    let word = if argument == "-" { line()? } else { argument.to_owned() };
-    if word.is_empty() { Err(Trouble::usage("an argument is empty")) } else { Ok(word) }
+/// The heading of the options of every command.
+const COMMON_HEADING: &str = "Options of every command";
+
+/// Options of every command, before or after its arguments.
+#[derive(Debug, Args)]
+pub struct CommonOptions {
+    /// The file [env: CASHBOX_DB] [default: cashbox.db]
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
+    pub db: Option<PathBuf>,
+    /// A server elsewhere: http://HOST:PORT [env: CASHBOX_URL]
+    #[arg(long, global = true, value_name = "URL", help_heading = COMMON_HEADING)]
+    pub url: Option<String>,
+    /// Your access token there; others on this machine can see it, so prefer --token-file or CASHBOX_TOKEN
+    #[arg(long, global = true, value_name = "TOKEN", help_heading = COMMON_HEADING)]
+    pub token: Option<String>,
+    /// A file whose first line is the access token, or `-`; with `serve`: the first admin's
+    #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
+    pub token_file: Option<PathBuf>,
+    /// Print what HTTP gives
+    #[arg(long, global = true, help_heading = COMMON_HEADING)]
+    pub json: bool,
 }
 
-/// What an optional argument says.
-pub fn optional_word(argument: Option<&String>) -> Result<Option<String>, Trouble> {
-    argument.map(|argument| word(argument)).transpose()
+impl CommonOptions {
+    /// The file named by the options, or else by the environment.
+    pub fn file(&self) -> PathBuf {
+        let named = self.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from));
+        named.unwrap_or_else(|| PathBuf::from("cashbox.db"))
+    }
+}
+
+/// Options of every command that changes something.
+#[derive(Debug, Default, Args)]
+pub struct ChangeOptions {
+    /// Your name for this intention: the same key again gives the same answer and does nothing twice
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    pub key: Option<String>,
+    /// How long to wait for somebody else's lock, such as 5 or 5s, at most 30 [default: 10]
+    #[arg(long, value_name = "SECONDS", value_parser = wait)]
+    pub wait: Option<u32>,
+    /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Others on this machine can see a token
+    /// that stands here itself
+    #[arg(long, value_name = "TOKEN|@FILE", value_parser = lock_token)]
+    pub lock_token: Vec<String>,
+}
+
+/// The value of an environment variable; an empty one counts as missing.
+pub fn environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The text of an argument; `-` is the next line of standard input.
+pub fn argument(given: &str) -> Result<String, CliError> {
+    let text = if given == "-" { line()? } else { given.to_owned() };
+    if text.is_empty() { Err(CliError::usage("an argument is empty")) } else { Ok(text) }
+}
+
+/// The text of an optional argument.
+pub fn optional_argument(given: Option<&String>) -> Result<Option<String>, CliError> {
+    given.map(|given| argument(given)).transpose()
 }
 
 /// All of a file; `-` is standard input.
-pub fn file(path: &Path) -> Result<String, Trouble> {
+pub fn read_file(path: &Path) -> Result<String, CliError> {
     if path == Path::new("-") {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);
         return read
             .map(|_| text)
-            .map_err(|error| Trouble::unreachable(format!("cannot read standard input: {error}")));
+            .map_err(|error| CliError::unreachable(format!("cannot read standard input: {error}")));
     }
     std::fs::read_to_string(path)
-        .map_err(|error| Trouble::unreachable(format!("cannot read {}: {error}", path.display())))
+        .map_err(|error| CliError::unreachable(format!("cannot read {}: {error}", path.display())))
 }
 
-/// What an argument says; `-` says all of standard input.
-pub fn word_or_all(argument: &str) -> Result<String, Trouble> {
-    if argument == "-" { file(Path::new("-")) } else { Ok(argument.to_owned()) }
+/// The text of an argument; `-` is all of standard input.
+pub fn argument_or_all(argument: &str) -> Result<String, CliError> {
+    if argument == "-" { read_file(Path::new("-")) } else { Ok(argument.to_owned()) }
 }
 
 /// An access token: the first line of a file, or of standard input.
-pub fn token(path: &Path) -> Result<String, Trouble> {
-    let text = if path == Path::new("-") { line()? } else { file(path)? };
+pub fn access_token(path: &Path) -> Result<String, CliError> {
+    let text = if path == Path::new("-") { line()? } else { read_file(path)? };
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() {
-        return Err(Trouble::usage(format!("there is no access token in the first line of {}", path.display())));
+        return Err(CliError::usage(format!("there is no access token in the first line of {}", path.display())));
     }
     Ok(token.to_owned())
 }
 
 /// JSON: itself, or the file or standard input it is in.
-pub fn json(argument: &str) -> Result<serde_json::Value, Trouble> {
-    let text =
-        if argument.trim_start().starts_with(['[', '{']) { argument.to_owned() } else { file(Path::new(argument))? };
-    serde_json::from_str(&text).map_err(|error| Trouble::usage(format!("this is not JSON: {error}")))
+pub fn json(argument: &str) -> Result<serde_json::Value, CliError> {
+    let text = if argument.trim_start().starts_with(['[', '{']) {
+        argument.to_owned()
+    } else {
+        read_file(Path::new(argument))?
+    };
+    serde_json::from_str(&text).map_err(|error| CliError::usage(format!("this is not JSON: {error}")))
 }
 
-fn line() -> Result<String, Trouble> {
+fn line() -> Result<String, CliError> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
-    match read.map_err(|error| Trouble::unreachable(format!("cannot read standard input: {error}")))? {
-        0 => Err(Trouble::usage("standard input ended before every `-` had its line")),
+    match read.map_err(|error| CliError::unreachable(format!("cannot read standard input: {error}")))? {
+        0 => Err(CliError::usage("standard input ended before every `-` had its line")),
         _ => Ok(line.trim().to_owned()),
     }
 }
@@ -71,9 +128,9 @@ pub fn wait(text: &str) -> Result<u32, String> {
         .ok_or_else(|| format!("write it as whole seconds, {WAIT_S_MAX} at most"))
 }
 
-/// What an option says, for clap; `-` says the next line of standard input.
-pub fn option(argument: &str) -> Result<String, String> {
-    word(argument).map_err(|trouble| trouble.sentence)
+/// The text of an option, for clap; `-` is the next line of standard input.
+pub fn option(given: &str) -> Result<String, String> {
+    argument(given).map_err(|error| error.message)
 }
 
 /// An idempotency key, for clap.
@@ -113,12 +170,12 @@ pub fn lasting(text: &str) -> Result<i64, String> {
 }
 
 /// A lock token: itself, `@FILE`, or `-` for a line of standard input; for clap.
-pub fn lock_token(argument: &str) -> Result<String, String> {
-    let text = match argument.strip_prefix('@') {
-        Some(path) => file(Path::new(path)),
-        None => word(argument),
+pub fn lock_token(given: &str) -> Result<String, String> {
+    let text = match given.strip_prefix('@') {
+        Some(path) => read_file(Path::new(path)),
+        None => argument(given),
     };
-    let text = text.map_err(|trouble| trouble.sentence)?;
+    let text = text.map_err(|error| error.message)?;
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() { Err("there is no lock token in it".to_owned()) } else { Ok(token.to_owned()) }
 }
@@ -138,37 +195,4 @@ pub fn seconds(text: &str) -> Result<i64, String> {
     let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
     let count: Option<i64> = if plain { digits.parse().ok() } else { None };
     count.and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_span_of_time_is_a_number_and_a_unit() {
-        assert_eq!(seconds("30d"), Ok(2_592_000));
-        assert_eq!(seconds("90s"), Ok(90));
-        for wrong in ["", "d", "30", "-1d", "+1d", "1.5h", "9223372036854775807w", "3年"] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_lock_is_held_for_a_whole_number_of_milliseconds() {
-        assert_eq!(span("500ms"), Ok(500));
-        assert_eq!(span("2m"), Ok(120_000));
-        assert_eq!(span("24h"), Ok(SPAN_MS_MAX));
-        assert_eq!(span("0s"), Ok(0));
-        for wrong in ["", "s", "10", "1.5s", "-1s", "25h", "1d", "10S", "10 s", "9223372036854775807h", "٣s"] {
-            assert!(span(wrong).is_err(), "{wrong}");
-        }
-        assert!(lasting("0s").is_err());
-    }
-
-    #[test]
-    fn json_stands_for_itself() {
-        assert_eq!(json(" [1]").unwrap(), serde_json::json!([1]));
-        assert!(json("[1").is_err());
-        assert!(json("no-such-file").is_err());
-    }
 }

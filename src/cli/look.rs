@@ -1,10 +1,8 @@
 //! The verbs that look and change nothing.
 
-use super::call::Call;
-use super::exit::{Exit, Trouble};
-use super::input::{optional_word, word};
-use super::show::{self, numbers, words};
-use super::{Answer, Desk};
+use super::input::{argument, optional_argument};
+use super::output::{self, CliError, Exit, ServerReply, numbers, words};
+use super::target::{ApiCall, ApiClient};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -27,20 +25,25 @@ const ROWS_MAX: u32 = 1_000;
 
 impl Paging {
     /// Shows the list: one page of it, or all pages as if they were one.
-    pub fn run(&self, desk: &Desk, list: &Call, text: impl FnOnce(Vec<Value>) -> String) -> Result<Exit, Trouble> {
+    pub fn run(
+        &self,
+        client: &ApiClient,
+        list: &ApiCall,
+        text: impl FnOnce(Vec<Value>) -> String,
+    ) -> Result<Exit, CliError> {
         let limit = self.limit.or(self.all.then_some(ROWS_MAX));
-        let page = |after: Option<&str>| desk.door.answer(&list.clone().query("limit", limit).query("after", after));
-        let mut answer: Answer = page(self.after.as_deref())?;
-        while let (true, true, Some(next)) = (self.all, answer.is_good(), answer.body["next"].as_str()) {
+        let page = |after: Option<&str>| client.target.send(&list.clone().query("limit", limit).query("after", after));
+        let mut answer: ServerReply = page(self.after.as_deref())?;
+        while let (true, true, Some(next)) = (self.all, answer.is_success(), answer.body["next"].as_str()) {
             let mut more = page(Some(next))?;
             if let (Some(before), Some(rows)) = (answer.body["data"].as_array(), more.body["data"].as_array()) {
                 more.body["data"] = json!([before.as_slice(), rows.as_slice()].concat());
             }
             answer = more;
         }
-        let exit = desk.tell(&answer, |body| text(show::rows(body, "data")))?;
-        if let (false, Some(next)) = (desk.json, answer.body["next"].as_str()) {
-            show::complain(&format!("there is more: --all, or --after {next}"));
+        let exit = answer.print(client.json, |body| text(output::rows(body, "data")))?;
+        if let (false, Some(next)) = (client.json, answer.body["next"].as_str()) {
+            output::print_error(&format!("there is more: --all, or --after {next}"));
         }
         Ok(exit)
     }
@@ -58,12 +61,12 @@ pub struct Wallet {
 
 impl Wallet {
     /// One wallet.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let call = Call::get(&["v1", "wallets", &word(&self.user)?]).query("as_of", self.as_of.as_ref());
-        desk.ask(&call, |body| {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let call = ApiCall::get(&["v1", "wallets", &argument(&self.user)?]).query("as_of", self.as_of.as_ref());
+        client.run(&call, |body| {
             let mut wallet = body.clone();
             wallet["msg"] = body["user_id"].clone();
-            show::block(&wallet, &["balance", "held", "entries", "coupons", "as_of"])
+            output::block(&wallet, &["balance", "held", "entries", "coupons", "as_of"])
         })
     }
 }
@@ -77,9 +80,9 @@ pub struct Wallets {
 
 impl Wallets {
     /// All wallets.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [words("WALLET", "user_id"), numbers("BALANCE", "balance"), numbers("ENTRIES", "entries")];
-        self.paging.run(desk, &Call::get(&["v1", "wallets"]), |rows| show::table(&rows, &columns, "no wallets"))
+        self.paging.run(client, &ApiCall::get(&["v1", "wallets"]), |rows| output::table(&rows, &columns, "no wallets"))
     }
 }
 
@@ -106,15 +109,15 @@ pub struct History {
 
 impl History {
     /// Entries, newest first.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let user = optional_word(self.user.as_ref())?;
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let user = optional_argument(self.user.as_ref())?;
         let list = match &user {
-            Some(user) => Call::get(&["v1", "wallets", user, "entries"]),
-            None => Call::get(&["v1", "entries"]),
+            Some(user) => ApiCall::get(&["v1", "wallets", user, "entries"]),
+            None => ApiCall::get(&["v1", "entries"]),
         };
         let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
         let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
-        self.paging.run(desk, &list, |rows| entries(rows, user.as_deref()))
+        self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
     }
 }
 
@@ -138,7 +141,7 @@ fn entries(mut rows: Vec<Value>, user: Option<&str>) -> String {
         numbers("REFUNDS", "refunds"),
         words("REFERENCE", "reference"),
     ];
-    show::table(&rows, &columns, "no entries")
+    output::table(&rows, &columns, "no entries")
 }
 
 /// `cashbox entry`
@@ -150,9 +153,9 @@ pub struct Entry {
 
 impl Entry {
     /// One entry.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        desk.ask(&Call::get(&["v1", "entries", &word(&self.id)?]), |body| {
-            show::block(
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        client.run(&ApiCall::get(&["v1", "entries", &argument(&self.id)?]), |body| {
+            output::block(
                 &body["entry"],
                 &[
                     "at",
@@ -188,10 +191,10 @@ pub struct Coupons {
 
 impl Coupons {
     /// A user's coupons.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let list = Call::get(&["v1", "wallets", &word(&self.user)?, "coupons"]);
-        self.paging.run(desk, &list, |mut rows| {
-            rows.iter_mut().for_each(|row| row["terms"] = json!(show::terms(row)));
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let list = ApiCall::get(&["v1", "wallets", &argument(&self.user)?, "coupons"]);
+        self.paging.run(client, &list, |mut rows| {
+            rows.iter_mut().for_each(|row| row["terms"] = json!(output::terms(row)));
             let columns = [
                 words("CODE", "code"),
                 words("KIND", "kind"),
@@ -200,7 +203,7 @@ impl Coupons {
                 numbers("EARNED BY", "earned_by"),
                 words("GRANTED", "granted_at"),
             ];
-            show::table(&rows, &columns, "no coupons")
+            output::table(&rows, &columns, "no coupons")
         })
     }
 }
@@ -217,16 +220,16 @@ pub struct Coupon {
 
 impl Coupon {
     /// One coupon, or what it would do to a price.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let code = word(&self.code)?;
-        match optional_word(self.quote.as_ref())? {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let code = argument(&self.code)?;
+        match optional_argument(self.quote.as_ref())? {
             Some(amount) => {
-                let call = Call::get(&["v1", "coupons", &code, "quote"]).query("amount", Some(amount));
-                desk.ask(&call, |body| {
-                    show::block(body, &["applicable", "gross", "discount", "amount", "error", "detail"])
+                let call = ApiCall::get(&["v1", "coupons", &code, "quote"]).query("amount", Some(amount));
+                client.run(&call, |body| {
+                    output::block(body, &["applicable", "gross", "discount", "amount", "error", "detail"])
                 })
             }
-            None => desk.ask(&Call::get(&["v1", "coupons", &code]), coupon),
+            None => client.run(&ApiCall::get(&["v1", "coupons", &code]), coupon),
         }
     }
 }
@@ -236,5 +239,5 @@ pub fn coupon(body: &Value) -> String {
     let coupon = &body["coupon"];
     let facts = json!({ "msg": body["msg"], "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
         "state": coupon["state"], "granted_at": coupon["granted_at"], "earned_by_entry": coupon["earned_by"] });
-    show::block(&facts, &["coupon", "user", "kind", "state", "granted_at", "earned_by_entry"])
+    output::block(&facts, &["coupon", "user", "kind", "state", "granted_at", "earned_by_entry"])
 }

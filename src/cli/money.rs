@@ -1,10 +1,8 @@
 //! The verbs that move money.
 
-use super::call::{self, Call};
-use super::exit::{Exit, Trouble};
-use super::input::{self, word};
-use super::show;
-use super::{Changing, Desk};
+use super::input::{self, ChangeOptions, argument};
+use super::output::{self, CliError, Exit};
+use super::target::{self, ApiCall, ApiClient};
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
@@ -19,12 +17,12 @@ struct Note {
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeOptions,
 }
 
 impl Note {
     /// `POST` to the path, with the fields that were given and this.
-    fn post(&self, path: &[&str], fields: &[(&str, Option<String>)]) -> Call {
+    fn post(&self, path: &[&str], fields: &[(&str, Option<String>)]) -> ApiCall {
         let mut body = Map::new();
         let given = fields.iter().filter_map(|(name, value)| Some((*name, value.clone()?)));
         body.extend(given.map(|(name, value)| (name.to_owned(), Value::String(value))));
@@ -35,7 +33,7 @@ impl Note {
             let pairs = self.metadata.iter().map(|(name, value)| (name.clone(), json!(value)));
             body.insert("metadata".to_owned(), Value::Object(pairs.collect()));
         }
-        Call::post(path, &Value::Object(body), &self.changing)
+        ApiCall::post(path, &Value::Object(body), &self.changing)
     }
 }
 
@@ -53,9 +51,9 @@ pub struct Recharge {
 
 impl Recharge {
     /// Money into a wallet.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
-        desk.ask(&self.note.post(&["v1", "wallets", &user, "recharge"], &[("amount", Some(amount))]), moved)
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, amount) = (argument(&self.user)?, argument(&self.amount)?);
+        client.run(&self.note.post(&["v1", "wallets", &user, "recharge"], &[("amount", Some(amount))]), moved)
     }
 }
 
@@ -73,9 +71,9 @@ pub struct Withdraw {
 
 impl Withdraw {
     /// Money out of a wallet.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
-        desk.ask(&self.note.post(&["v1", "wallets", &user, "withdraw"], &[("amount", Some(amount))]), moved)
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, amount) = (argument(&self.user)?, argument(&self.amount)?);
+        client.run(&self.note.post(&["v1", "wallets", &user, "withdraw"], &[("amount", Some(amount))]), moved)
     }
 }
 
@@ -99,10 +97,10 @@ pub struct Pay {
 
 impl Pay {
     /// Money for something bought.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (user, amount) = (word(&self.user)?, word(&self.amount)?);
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, amount) = (argument(&self.user)?, argument(&self.amount)?);
         let fields = [("amount", Some(amount)), ("coupon", self.coupon.clone()), ("to", self.to.clone())];
-        desk.ask(&self.note.post(&["v1", "wallets", &user, "pay"], &fields), moved)
+        client.run(&self.note.post(&["v1", "wallets", &user, "pay"], &fields), moved)
     }
 }
 
@@ -122,10 +120,10 @@ pub struct Transfer {
 
 impl Transfer {
     /// Money from one wallet to another.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (from, to, amount) = (word(&self.from)?, word(&self.to)?, word(&self.amount)?);
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (from, to, amount) = (argument(&self.from)?, argument(&self.to)?, argument(&self.amount)?);
         let fields = [("to", Some(to)), ("amount", Some(amount))];
-        desk.ask(&self.note.post(&["v1", "wallets", &from, "transfer"], &fields), moved)
+        client.run(&self.note.post(&["v1", "wallets", &from, "transfer"], &fields), moved)
     }
 }
 
@@ -143,9 +141,9 @@ pub struct Refund {
 
 impl Refund {
     /// An entry's money back.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let (entry, amount) = (word(&self.entry)?, input::optional_word(self.amount.as_ref())?);
-        desk.ask(&self.note.post(&["v1", "entries", &entry, "refund"], &[("amount", amount)]), moved)
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (entry, amount) = (argument(&self.entry)?, input::optional_argument(self.amount.as_ref())?);
+        client.run(&self.note.post(&["v1", "entries", &entry, "refund"], &[("amount", amount)]), moved)
     }
 }
 
@@ -158,7 +156,7 @@ fn moved(body: &Value) -> String {
             shown[field] = entry[field].clone();
         }
     }
-    show::block(&shown, &["from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"])
+    output::block(&shown, &["from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"])
 }
 
 /// `cashbox batch`
@@ -171,34 +169,34 @@ pub struct Batch {
     #[arg(long)]
     atomic: bool,
     #[command(flatten)]
-    changing: Changing,
+    changing: ChangeOptions,
 }
 
 impl Batch {
     /// Many operations in order.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let operations = input::file(&self.file)?;
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let operations = input::read_file(&self.file)?;
         let is_array = operations.trim_start().starts_with('[');
-        let content_type = if is_array { call::JSON } else { "application/x-ndjson" };
-        let call = Call::post_text(&["v1", "batch"], content_type, operations, &self.changing);
-        desk.ask(&call.query("atomic", self.atomic.then_some(true)), results)
+        let content_type = if is_array { target::JSON } else { "application/x-ndjson" };
+        let call = ApiCall::post_text(&["v1", "batch"], content_type, operations, &self.changing);
+        client.run(&call.query("atomic", self.atomic.then_some(true)), results)
     }
 }
 
 /// One line for each item: what its single request would have said.
 fn results(body: &Value) -> String {
-    let items = show::rows(body, "results");
+    let items = output::rows(body, "results");
     let line = |(index, item): (usize, &Value)| {
-        let said = if item["error"].is_null() { show::text(&item["msg"]) } else { show::problem(item) };
+        let said = if item["error"].is_null() { output::text(&item["msg"]) } else { output::refusal_text(item) };
         json!({ "index": index, "code": item["code"], "said": said, "balance": item["balance"], "entry": item["entry"] })
     };
     let rows: Vec<_> = items.iter().enumerate().map(line).collect();
     let columns = [
-        show::numbers("ITEM", "index"),
-        show::numbers("CODE", "code"),
-        show::numbers("BALANCE", "balance"),
-        show::numbers("ENTRY", "entry"),
-        show::words("RESULT", "said"),
+        output::numbers("ITEM", "index"),
+        output::numbers("CODE", "code"),
+        output::numbers("BALANCE", "balance"),
+        output::numbers("ENTRY", "entry"),
+        output::words("RESULT", "said"),
     ];
-    show::table(&rows, &columns, "nothing to do")
+    output::table(&rows, &columns, "nothing to do")
 }

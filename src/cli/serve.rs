@@ -1,13 +1,14 @@
 //! `cashbox serve`: takes the file, listens, and stops gently.
 
-use super::exit::{Exit, Trouble};
-use super::memory::Folder;
-use super::{Common, door, input, show};
+use super::input::{self, CommonOptions, environment};
+use super::output::{self, CliError, Exit};
+use super::target::take_possession;
+use super::temp_folder::TempFolder;
 use crate::command::{Command, Receipt};
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit};
 use crate::http::{App, Settings};
-use crate::store::file::companion::{self, Possession, TakeResult};
+use crate::store::file::companion;
 use crate::store::{Envelope, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
@@ -97,35 +98,35 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 impl Serve {
     /// Serves until told to stop.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         self.check(common)?;
         if matches!(self.log, Log::Json) {
             log::use_json();
         }
-        let chosen = common.token_file.as_deref().map(input::token).transpose()?;
+        let chosen = common.token_file.as_deref().map(input::access_token).transpose()?;
         if chosen.as_ref().is_some_and(|secret| !token::is_secret(secret)) {
-            return Err(Trouble::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
+            return Err(CliError::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
         }
-        let stop = stop_signal().map_err(|error| Trouble::unreachable(format!("cannot hear signals: {error}")))?;
+        let stop = stop_signal().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
         if self.while_input {
             stop_after_input(Arc::clone(&stop));
         }
         if !self.memory {
-            return self.serve(&door::file(common), chosen.as_deref(), &stop);
+            return self.serve(&common.file(), chosen.as_deref(), &stop);
         }
-        let folder = Folder::new();
-        let folder = folder.map_err(|error| Trouble::unreachable(format!("no place for --memory: {error}")))?;
+        let folder = TempFolder::new();
+        let folder = folder.map_err(|error| CliError::unreachable(format!("no place for --memory: {error}")))?;
         self.serve(&folder.database(), chosen.as_deref(), &stop)
     }
 
     /// Takes the file before anything else: who has it is the better answer than a port in use. Lets it go last.
-    fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, Trouble> {
-        let mut possession = take(db)?;
+    fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
+        let mut possession = take_possession(db)?;
         let address = self.address()?;
-        let cannot_listen = |error| Trouble::unreachable(format!("cannot listen on {address}: {error}"));
+        let cannot_listen = |error| CliError::unreachable(format!("cannot listen on {address}: {error}"));
         let listener = listen(address).map_err(cannot_listen)?;
         let limits = self.limits();
-        let store = Store::open(db, &self.options(&limits)).map_err(|why| Trouble::cannot_open(db, &why))?;
+        let store = Store::open(db, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
         if !self.open {
             make_a_token(&store, chosen);
         }
@@ -140,8 +141,8 @@ impl Serve {
             log::warn("commands on this machine will not find this server", &error);
         }
         self.warn(server.address());
-        if let Err(trouble) = show::print(&format!("listening on http://{}", server.address())) {
-            log::warn("listening", &trouble.sentence);
+        if let Err(error) = output::print(&format!("listening on http://{}", server.address())) {
+            log::warn("listening", &error.message);
         }
         tell_systemd(NotifyState::Ready);
         let exit = wait(&app, stop);
@@ -155,20 +156,20 @@ impl Serve {
         Ok(exit)
     }
 
-    fn check(&self, common: &Common) -> Result<(), Trouble> {
+    fn check(&self, common: &CommonOptions) -> Result<(), CliError> {
         if common.url.is_some() || common.token.is_some() {
-            return Err(Trouble::usage("serve is the server: it takes neither --url nor --token (but --token-file)"));
+            return Err(CliError::usage("serve is the server: it takes neither --url nor --token (but --token-file)"));
         }
         if self.memory && common.db.is_some() {
-            return Err(Trouble::usage("give --db or --memory, not both"));
+            return Err(CliError::usage("give --db or --memory, not both"));
         }
         if self.max_parked.is_some_and(|parked| parked >= self.max_connections) {
             let why = "--max-parked has to be less than --max-connections, or nobody could come in to give a lock back";
-            return Err(Trouble::usage(why));
+            return Err(CliError::usage(why));
         }
         let ip = self.address()?.ip();
         if self.open && !ip.is_loopback() {
-            return Err(Trouble::usage(format!(
+            return Err(CliError::usage(format!(
                 "--open lets every caller spend, so it is for loopback addresses only, and {ip} is none"
             )));
         }
@@ -176,10 +177,9 @@ impl Serve {
     }
 
     /// Where to listen: as the arguments say, or else the environment.
-    fn address(&self) -> Result<SocketAddr, Trouble> {
-        let usual =
-            || door::environment("CASHBOX_LISTEN").map_or(USUAL.to_owned(), |text| text.to_string_lossy().into());
-        let wrong = |why| Trouble::usage(format!("CASHBOX_LISTEN: {why}"));
+    fn address(&self) -> Result<SocketAddr, CliError> {
+        let usual = || environment("CASHBOX_LISTEN").map_or(USUAL.to_owned(), |text| text.to_string_lossy().into());
+        let wrong = |why| CliError::usage(format!("CASHBOX_LISTEN: {why}"));
         self.listen.map_or_else(|| address(&usual()).map_err(wrong), Ok)
     }
 
@@ -243,19 +243,6 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// Takes the file, or says who has it.
-pub fn take(db: &Path) -> Result<Possession, Trouble> {
-    match companion::take(db).map_err(|why| Trouble::cannot_open(db, &why))? {
-        TakeResult::Taken(possession) => Ok(possession),
-        TakeResult::ServedBy(server) => Err(Trouble::unreachable(format!(
-            "cannot open {}: the server at {} has it (process {})",
-            db.display(),
-            server.url,
-            server.pid
-        ))),
-    }
-}
-
 /// Takes the admin's access token that the operator chose, and mints one if there is still none to be used.
 fn make_a_token(store: &Store, chosen: Option<&str>) {
     if let Some(secret) = chosen {
@@ -270,7 +257,7 @@ fn make_a_token(store: &Store, chosen: Option<&str>) {
     match minted(store) {
         Ok(None) => {}
         // The one sight of it there is, so it stands in no log line.
-        Ok(Some(secret)) => show::complain(&format!("an admin's access token, shown this once: {secret}")),
+        Ok(Some(secret)) => output::print_error(&format!("an admin's access token, shown this once: {secret}")),
         Err(error) => log::warn("no access token could be minted", &error),
     }
 }

@@ -1,9 +1,8 @@
 //! `cashbox sql`: a question of one's own to the file, beside whoever has it, that can change nothing.
 
 use super::backup::file;
-use super::exit::{Exit, Trouble};
-use super::input::word_or_all;
-use super::{Common, show};
+use super::input::{CommonOptions, argument_or_all};
+use super::output::{self, CliError, Exit};
 use crate::store::file::query::{SqlAnswer, ask};
 use clap::Args;
 use serde_json::{Value, json};
@@ -17,14 +16,17 @@ pub struct Sql {
 
 impl Sql {
     /// The answer as a table, or as JSON.
-    pub fn run(&self, common: &Common) -> Result<Exit, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = file(common)?;
-        let question = word_or_all(&self.question)?;
-        let answer = ask(&db, &question).map_err(|why| Trouble::cannot_open(&db, &why))?;
-        let answer = answer.map_err(|why| Trouble::usage(format!("this cannot be asked: {why}")))?;
-        show::print(&if common.json { as_json(&answer) } else { show::grid(&answer.columns, &answer.rows) })?;
+        let question = argument_or_all(&self.question)?;
+        let answer = ask(&db, &question).map_err(|why| CliError::cannot_open(&db, &why))?;
+        let answer = answer.map_err(|why| CliError::usage(format!("this cannot be asked: {why}")))?;
+        output::print(&if common.json { as_json(&answer) } else { output::grid(&answer.columns, &answer.rows) })?;
         if answer.more {
-            show::complain(&format!("there are more rows than {}: ask for fewer (LIMIT, OFFSET)", answer.rows.len()));
+            output::print_error(&format!(
+                "there are more rows than {}: ask for fewer (LIMIT, OFFSET)",
+                answer.rows.len()
+            ));
         }
         Ok(Exit::Done)
     }

@@ -1,11 +1,7 @@
 //! `cashbox verify`: the audit, beside whoever has the file and excluding nobody.
 
-use super::Desk;
-use super::call::Call;
-use super::door::{Answer, Door};
-use super::exit::{Exit, Trouble};
-use super::progress::Bar;
-use super::show;
+use super::output::{self, CliError, Exit, ProgressBar, ServerReply};
+use super::target::{ApiCall, ApiClient, Target};
 use crate::http::file::report_json;
 use crate::secret::parse_hash;
 use crate::store::{self, audit};
@@ -31,36 +27,36 @@ fn hash(text: &str) -> Result<String, String> {
 
 impl Verify {
     /// Audits the file, or has the server at the URL do it.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let answer = match &desk.door {
-            Door::File { db, .. } => {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let answer = match &client.target {
+            Target::File { db, .. } => {
                 let report = audited(db, self.since.as_deref())?;
-                Answer { status: 200, body: body(&report) }
+                ServerReply { status: 200, body: body(&report) }
             }
-            Door::Url { .. } => desk.door.answer(&call(self.since.as_ref()))?,
+            Target::Url { .. } => client.target.send(&call(self.since.as_ref()))?,
         };
-        let exit = desk.tell(&answer, text)?;
+        let exit = answer.print(client.json, text)?;
         Ok(if answer.body["ok"] == false { Exit::Damage } else { exit })
     }
 }
 
 /// Has a server elsewhere audit its file.
-pub fn call(since: Option<&String>) -> Call {
-    Call { patience: AUDIT_TIME, ..Call::get(&["v1", "verify"]) }.query("since", since)
+pub fn call(since: Option<&String>) -> ApiCall {
+    ApiCall { answer_timeout: AUDIT_TIME, ..ApiCall::get(&["v1", "verify"]) }.query("since", since)
 }
 
 /// What the audit of a file says.
-pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::AuditReport, Trouble> {
-    store::open_read_only(db).map_err(|why| match Trouble::cannot_open(db, &why) {
-        trouble if why.is_no_database() => Trouble { exit: Exit::Damage, ..trouble }, // who audits it takes it for one
-        trouble => trouble,
+pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::AuditReport, CliError> {
+    store::open_read_only(db).map_err(|why| match CliError::cannot_open(db, &why) {
+        error if why.is_no_database() => CliError { exit: Exit::Damage, ..error }, // who audits it takes it for one
+        error => error,
     })?;
-    let mut bar = Bar::new();
+    let mut bar = ProgressBar::new();
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
         let why = error.cause.unwrap_or(error.detail);
-        let sentence = format!("{} cannot be read to its end: {why}", db.display());
-        Trouble { exit: Exit::Damage, sentence }
+        let message = format!("{} cannot be read to its end: {why}", db.display());
+        CliError { exit: Exit::Damage, message }
     })
 }
 
@@ -74,9 +70,9 @@ fn body(report: &audit::AuditReport) -> Value {
 
 /// What the audit saw, for people.
 pub fn text(body: &Value) -> String {
-    let mut text = show::block(body, &["entries", "wallets", "last_hash", "state_hash", "bytes", "kept"]);
+    let mut text = output::block(body, &["entries", "wallets", "last_hash", "state_hash", "bytes", "kept"]);
     for found in body["findings"].as_array().into_iter().flatten() {
-        text += &format!("\n  broken: {}: {}", show::text(&found["check"]), show::text(&found["finding"]));
+        text += &format!("\n  broken: {}: {}", output::text(&found["check"]), output::text(&found["finding"]));
     }
     text
 }

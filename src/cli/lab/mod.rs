@@ -2,9 +2,9 @@
 
 mod table;
 
-use super::exit::{Exit, Trouble};
-use super::memory::{Folder, is_in_memory};
-use super::{Common, show};
+use super::input::CommonOptions;
+use super::output::{self, CliError, Exit};
+use super::temp_folder::{TempFolder, is_in_memory};
 use crate::http::conn::raise_descriptor_limit;
 use crate::lab::figures::{LabVerdict, TrialRow};
 use crate::lab::{LabPlan, Redis, StrategyKind, chart, second_process, try_strategy};
@@ -124,40 +124,40 @@ impl Stop {
 
 impl LabArgs {
     /// Tries the guards and tells what came of them.
-    pub fn run(&self, common: &Common) -> Result<ExitCode, Trouble> {
+    pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
         self.check(common)?;
-        let stop = Stop::listen().map_err(|error| Trouble::unreachable(format!("cannot hear signals: {error}")))?;
+        let stop = Stop::listen().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
         if let Some(file) = &self.second_process {
             let served = second_process::serve(file, self.clients, self.requests, self.work(), self.seed, stop.flag);
-            return served.map(|()| Exit::Done.into()).map_err(|error| Trouble::unreachable(error.to_string()));
+            return served.map(|()| Exit::Done.into()).map_err(|error| CliError::unreachable(error.to_string()));
         }
         let plan = self.plan()?;
         let svg = self.svg.as_deref().map(|file| open_chart(file).map(|open| (file, open))).transpose()?;
         let place = self.place.clone().unwrap_or_else(std::env::temp_dir);
-        let folder = Folder::for_lab(&place)
-            .map_err(|error| Trouble::unreachable(format!("cannot make a folder in {}: {error}", place.display())))?;
+        let folder = TempFolder::for_lab(&place)
+            .map_err(|error| CliError::unreachable(format!("cannot make a folder in {}: {error}", place.display())))?;
         let rows = self.rows(&plan, folder.path(), &stop.flag);
         drop(folder);
         let interrupted = stop.exit();
-        show::print(&if common.json {
+        output::print(&if common.json {
             json_of(&plan, &rows, interrupted.is_some()).to_string()
         } else {
             table::text(&plan, &place_in_words(&place), &rows, interrupted.is_some())
         })?;
         if let Some((file, mut open)) = svg {
             let written = open.set_len(0).and_then(|()| open.write_all(chart::svg(&plan, &rows).as_bytes()));
-            written.map_err(|error| Trouble::unreachable(format!("cannot write {}: {error}", file.display())))?;
+            written.map_err(|error| CliError::unreachable(format!("cannot write {}: {error}", file.display())))?;
         }
         exit(&rows, interrupted)
     }
 
-    fn check(&self, common: &Common) -> Result<(), Trouble> {
+    fn check(&self, common: &CommonOptions) -> Result<(), CliError> {
         if common.db.is_some() || common.url.is_some() || common.token.is_some() || common.token_file.is_some() {
-            return Err(Trouble::usage("lab works on files of its own: it takes no --db, --url or access token"));
+            return Err(CliError::usage("lab works on files of its own: it takes no --db, --url or access token"));
         }
         let within = |name: &str, value: u32, least: u32, most: u32| {
             let sentence = || format!("{name} is between {least} and {most}, and {value} is not");
-            if (least..=most).contains(&value) { Ok(()) } else { Err(Trouble::usage(sentence())) }
+            if (least..=most).contains(&value) { Ok(()) } else { Err(CliError::usage(sentence())) }
         };
         within("--clients", self.clients, 1, CLIENTS_MAX)?;
         within("--requests", self.requests, if self.second_process.is_some() { 0 } else { 1 }, REQUESTS_MAX)?;
@@ -168,7 +168,7 @@ impl LabArgs {
         let needed = u64::from(self.clients) * DESCRIPTORS_PER_CLIENT + DESCRIPTORS_KEPT;
         let room = raise_descriptor_limit();
         if needed > room {
-            return Err(Trouble::usage(format!(
+            return Err(CliError::usage(format!(
                 "--clients {} needs {needed} file descriptors, and this process may have {room} (see ulimit -n)",
                 self.clients
             )));
@@ -180,7 +180,7 @@ impl LabArgs {
         Duration::from_millis(self.work.into())
     }
 
-    fn plan(&self) -> Result<LabPlan, Trouble> {
+    fn plan(&self) -> Result<LabPlan, CliError> {
         let times = if self.original { [5_000, 60_000, 5_000] } else { [self.retry, self.expire, self.grace] };
         let [retry, expire, grace] = times.map(|ms| Duration::from_millis(ms.into()));
         let (clients, requests, work, seed) = (self.clients, self.requests, self.work(), self.seed);
@@ -188,13 +188,13 @@ impl LabArgs {
     }
 
     /// A Redis that was named must be there; the usual one may be missing.
-    fn redis(&self) -> Result<Result<Redis, String>, Trouble> {
+    fn redis(&self) -> Result<Result<Redis, String>, CliError> {
         let url = self.redis.as_deref().unwrap_or(Redis::USUAL);
-        let redis = Redis::parse(url).map_err(Trouble::usage)?;
+        let redis = Redis::parse(url).map_err(CliError::usage)?;
         match redis.reach() {
             Ok(()) => Ok(Ok(redis)),
             Err(why) if self.redis.is_some() => {
-                Err(Trouble::unreachable(format!("cannot reach Redis at {}: {why}", redis.at())))
+                Err(CliError::unreachable(format!("cannot reach Redis at {}: {why}", redis.at())))
             }
             Err(_) => {
                 let at = redis.at();
@@ -235,7 +235,7 @@ impl LabArgs {
 fn place_in_words(place: &Path) -> String {
     let in_memory = is_in_memory(place);
     let warning = if in_memory { " (in memory: nothing waits for a disk there; --in DIR names another)" } else { "" };
-    format!("{}{warning}", show::text(&json!(place.display().to_string())))
+    format!("{}{warning}", output::text(&json!(place.display().to_string())))
 }
 
 /// Writes over the line that was there.
@@ -245,13 +245,13 @@ fn progress(line: &str) {
 
 /// Opens the chart's file before anything is tried, so that nobody waits in vain. A file that is there must be a chart
 /// already: it could as well be somebody's database.
-fn open_chart(path: &Path) -> Result<File, Trouble> {
-    let cannot = |error| Trouble::unreachable(format!("cannot write {}: {error}", path.display()));
+fn open_chart(path: &Path) -> Result<File, CliError> {
+    let cannot = |error| CliError::unreachable(format!("cannot write {}: {error}", path.display()));
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(cannot)?;
     let mut begin = Vec::new();
     (&file).take(4).read_to_end(&mut begin).and_then(|_| file.rewind()).map_err(cannot)?;
     if !begin.is_empty() && begin != b"<svg" {
-        return Err(Trouble::usage(format!("{} is there and is no chart, so it is left alone", path.display())));
+        return Err(CliError::usage(format!("{} is there and is no chart, so it is left alone", path.display())));
     }
     Ok(file)
 }
@@ -277,7 +277,7 @@ fn json_of(plan: &LabPlan, rows: &[TrialRow], interrupted: bool) -> Value {
     })
 }
 
-fn exit(rows: &[TrialRow], interrupted: Option<u8>) -> Result<ExitCode, Trouble> {
+fn exit(rows: &[TrialRow], interrupted: Option<u8>) -> Result<ExitCode, CliError> {
     let ours = || rows.iter().filter(|row| row.kind.is_ours());
     if ours().any(|row| row.verdict() == LabVerdict::Wrong) {
         return Ok(Exit::Damage.into());
@@ -286,7 +286,7 @@ fn exit(rows: &[TrialRow], interrupted: Option<u8>) -> Result<ExitCode, Trouble>
         return Ok(code.into());
     }
     match ours().find_map(|row| row.figures.as_ref().err()) {
-        Some(why) => Err(Trouble::unreachable(format!("a guard could not be tried: {why}"))),
+        Some(why) => Err(CliError::unreachable(format!("a guard could not be tried: {why}"))),
         None => Ok(Exit::Done.into()),
     }
 }

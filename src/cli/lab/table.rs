@@ -1,6 +1,6 @@
 //! The lab's table.
 
-use crate::cli::show::{self, Column, numbers, words};
+use crate::cli::output::{self, Column, numbers, words};
 use crate::lab::LabPlan;
 use crate::lab::figures::{Figures, LabVerdict, TrialRow};
 use crate::money::Cents;
@@ -66,12 +66,12 @@ fn stalled_title(plan: &LabPlan) -> String {
 /// Rows under their heads; one that was not run says why instead.
 fn table(rows: &[&TrialRow]) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
-    let table = show::table(&cells, COLUMNS, "");
+    let table = output::table(&cells, COLUMNS, "");
     let widest = rows.iter().map(|row| row.kind.name().len()).max().unwrap_or(0);
     let mut lines = table.lines().map(str::to_owned).collect::<Vec<_>>();
     for (line, row) in lines.iter_mut().skip(1).zip(rows) {
         if let Err(why) = &row.figures {
-            *line = format!("{:<widest$}  not run: {}", row.kind.name(), show::text(&json!(why)));
+            *line = format!("{:<widest$}  not run: {}", row.kind.name(), output::text(&json!(why)));
         }
     }
     lines.join("\n")

@@ -1,9 +1,8 @@
 //! Asking for a lock until it is had or the wait is over.
 
-use crate::cli::call::{Call, Said};
-use crate::cli::door::{Answer, Door};
-use crate::cli::exit::{Exit, Trouble};
 use crate::cli::input;
+use crate::cli::output::{CliError, Exit, ServerReply};
+use crate::cli::target::{ApiCall, Target, WaitField};
 use clap::Args;
 use serde_json::{Value, json};
 use std::thread::sleep;
@@ -72,12 +71,12 @@ fn wait_time(text: &str) -> Result<WaitTime, String> {
 
 /// Asks for the locks under that secret; the last answer. `asked` hears when each request is sent.
 pub fn acquire(
-    door: &Door,
+    target: &Target,
     ids: &[String],
     terms: &LockTerms,
     secret: &str,
     mut asked: impl FnMut(),
-) -> Result<Answer, Trouble> {
+) -> Result<ServerReply, CliError> {
     let call = request(ids, terms, secret);
     let deadline = match terms.wait {
         None => Some(Instant::now()),
@@ -89,10 +88,10 @@ pub fn acquire(
     loop {
         let begun = Instant::now();
         asked();
-        let answer = door.answer(&call.clone().waiting(left(), Said::Body).within(left() + answer_time));
+        let answer = target.send(&call.clone().waiting(left(), WaitField::Body).within(left() + answer_time));
         let may_change = match &answer {
-            Ok(answer) => answer.refuses_as("locked") || answer.refuses_as("busy"),
-            Err(trouble) => trouble.exit == Exit::Unreachable, // a server may come back
+            Ok(answer) => answer.is_error("locked") || answer.is_error("busy"),
+            Err(error) => error.exit == Exit::Unreachable, // a server may come back
         };
         if !may_change || left().is_zero() {
             return answer;
@@ -102,7 +101,7 @@ pub fn acquire(
 }
 
 /// The request for the locks under that secret.
-pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> Call {
+pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> ApiCall {
     let fields = [
         ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
         ("ttl_ms", json!(terms.ttl)),
@@ -114,8 +113,8 @@ pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> Call {
     let given = fields.into_iter().filter(|(_, value)| !value.is_null());
     let body = Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect());
     match ids {
-        [id] => Call::lock("POST", &["v1", "locks", id], Some(&body), None),
-        _ => Call::lock("POST", &["v1", "locks"], Some(&body), None),
+        [id] => ApiCall::lock("POST", &["v1", "locks", id], Some(&body), None),
+        _ => ApiCall::lock("POST", &["v1", "locks"], Some(&body), None),
     }
 }
 

@@ -7,8 +7,7 @@ use super::lease::{HeldLease, LeaseLoss, RenewResult};
 use super::terminal::Terminal;
 use super::times::LeaseTimes;
 use super::{LOST, NOT_ACQUIRED};
-use crate::cli::exit::Trouble;
-use crate::cli::show;
+use crate::cli::output::{self, CliError};
 use crate::clock::Clock;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::ffi::OsString;
@@ -98,7 +97,7 @@ impl GuardHandle {
     }
 
     /// Tells it what happens until the command has ended; the exit code.
-    pub fn attend(&mut self, inbox: &Receiver<WrapperEvent>) -> Result<u8, Trouble> {
+    pub fn attend(&mut self, inbox: &Receiver<WrapperEvent>) -> Result<u8, CliError> {
         let mut terminal = Terminal::default();
         loop {
             let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
@@ -128,7 +127,7 @@ impl GuardHandle {
             let _ = kill_process_group(group, Signal::KILL); // nobody else would end it
         }
         let _ = self.process.wait();
-        Err(Trouble::usage("the guard was killed, so the command was, too"))
+        Err(CliError::usage("the guard was killed, so the command was, too"))
     }
 
     fn pass_on(&mut self, event: WrapperEvent) {
@@ -142,7 +141,7 @@ impl GuardHandle {
 
     fn lose(&mut self, loss: &LeaseLoss) {
         if !self.lost {
-            show::complain(&loss.why);
+            output::print_error(&loss.why);
         }
         self.lost = true;
         let paused_ms = Clock::Machine.boot_ms() + self.times.pause_ms();
@@ -184,16 +183,16 @@ impl GuardHandle {
                 None
             }
             ToWrapper::Failed(code, why) => {
-                show::complain(&why);
+                output::print_error(&why);
                 Some(if self.lost { LOST } else { code })
             }
             ToWrapper::TooLate => {
-                show::complain("the lease was over before the command could start, so it was not started");
+                output::print_error("the lease was over before the command could start, so it was not started");
                 Some(NOT_ACQUIRED)
             }
             ToWrapper::Late => {
                 self.lost = true;
-                show::complain("the lease ran out, so the command is ended");
+                output::print_error("the lease ran out, so the command is ended");
                 None
             }
             ToWrapper::Exited(code) => Some(if self.lost { LOST } else { code }),

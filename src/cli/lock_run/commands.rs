@@ -1,12 +1,10 @@
 //! The verbs of locks that are held by hand: each is one request.
 
 use super::acquire::{LockTerms, acquire};
-use crate::cli::Desk;
-use crate::cli::call::Call;
-use crate::cli::exit::{Exit, Trouble};
-use crate::cli::input::{self, word};
+use crate::cli::input::{self, argument};
 use crate::cli::look::Paging;
-use crate::cli::show::{self, numbers, words};
+use crate::cli::output::{self, CliError, Exit, numbers, words};
+use crate::cli::target::{ApiCall, ApiClient};
 use crate::secret;
 use clap::Args;
 use serde_json::{Value, json};
@@ -23,13 +21,13 @@ pub struct AcquireArgs {
 
 impl AcquireArgs {
     /// Prints the lock token alone, so that a shell can keep it.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let ids = self.id.iter().map(|id| word(id)).collect::<Result<Vec<_>, _>>()?;
-        let answer = acquire(&desk.door, &ids, &self.terms, &secret::random_hex::<16>(), || {})?;
-        let exit = desk.tell(&answer, |body| show::text(&body["token"]))?;
-        if answer.is_good() && !desk.json {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let ids = self.id.iter().map(|id| argument(id)).collect::<Result<Vec<_>, _>>()?;
+        let answer = acquire(&client.target, &ids, &self.terms, &secret::random_hex::<16>(), || {})?;
+        let exit = answer.print(client.json, |body| output::text(&body["token"]))?;
+        if answer.is_success() && !client.json {
             let (fence, ms) = (&answer.body["fence"], &answer.body["expires_in_ms"]);
-            show::complain(&format!("{} held under fence {fence} for {ms} ms", ids.join(", ")));
+            output::print_error(&format!("{} held under fence {fence} for {ms} ms", ids.join(", ")));
         }
         Ok(exit)
     }
@@ -46,16 +44,16 @@ struct LeaseArgs {
 }
 
 impl LeaseArgs {
-    fn call(&self, method: &'static str, body: Option<&Value>) -> Result<Call, Trouble> {
+    fn call(&self, method: &'static str, body: Option<&Value>) -> Result<ApiCall, CliError> {
         let token = self.lock_token.clone().or_else(|| environment("CASHBOX_LOCK_TOKEN"));
         let token = match (token, environment("CASHBOX_LOCK_TOKEN_FILE")) {
             (Some(token), _) => token,
-            (None, Some(file)) => input::lock_token(&format!("@{file}")).map_err(Trouble::usage)?,
-            (None, None) => return Err(Trouble::usage("whose lease? Give --lock-token TOKEN, @FILE or -")),
+            (None, Some(file)) => input::lock_token(&format!("@{file}")).map_err(CliError::usage)?,
+            (None, None) => return Err(CliError::usage("whose lease? Give --lock-token TOKEN, @FILE or -")),
         };
-        Ok(match input::optional_word(self.id.as_ref())? {
-            Some(id) => Call::lock(method, &["v1", "locks", &id], body, Some(&token)),
-            None => Call::lock(method, &["v1", "locks"], body, Some(&token)),
+        Ok(match input::optional_argument(self.id.as_ref())? {
+            Some(id) => ApiCall::lock(method, &["v1", "locks", &id], body, Some(&token)),
+            None => ApiCall::lock(method, &["v1", "locks"], body, Some(&token)),
         })
     }
 }
@@ -76,9 +74,9 @@ pub struct RenewArgs {
 
 impl RenewArgs {
     /// The lease begins anew.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
-        desk.ask(&self.own.call("PATCH", body.as_ref())?, |body| show::block(body, &["expires_in_ms", "late"]))
+        client.run(&self.own.call("PATCH", body.as_ref())?, |body| output::block(body, &["expires_in_ms", "late"]))
     }
 }
 
@@ -91,12 +89,12 @@ pub struct ReleaseArgs {
 
 impl ReleaseArgs {
     /// The lock is free.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let answer = desk.door.answer(&self.own.call("DELETE", None)?)?;
-        if answer.is_good() && desk.json {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let answer = client.target.send(&self.own.call("DELETE", None)?)?;
+        if answer.is_success() && client.json {
             return Ok(Exit::Done); // HTTP says nothing more
         }
-        desk.tell(&answer, |_| "released".to_owned())
+        answer.print(client.json, |_| "released".to_owned())
     }
 }
 
@@ -109,10 +107,10 @@ pub struct ShowArgs {
 
 impl ShowArgs {
     /// One lock as it is now.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let call = Call::get(&["v1", "locks", &word(&self.id)?]);
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?]);
         let facts = ["state", "holder", "fence", "created_at", "expires_in_ms", "free_in_ms", "renewals", "queue"];
-        desk.ask(&call, |body| show::block(&named(body), &facts))
+        client.run(&call, |body| output::block(&named(body), &facts))
     }
 }
 
@@ -138,7 +136,7 @@ pub struct ListArgs {
 
 impl ListArgs {
     /// The locks there are.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("LOCK", "id"),
             words("STATE", "state"),
@@ -149,8 +147,8 @@ impl ListArgs {
             numbers("QUEUE", "queue"),
         ];
         let call =
-            Call::get(&["v1", "locks"]).query("prefix", self.prefix.as_ref()).query("state", self.state.as_ref());
-        self.paging.run(desk, &call, |rows| show::table(&rows, &columns, "no locks"))
+            ApiCall::get(&["v1", "locks"]).query("prefix", self.prefix.as_ref()).query("state", self.state.as_ref());
+        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "no locks"))
     }
 }
 
@@ -172,9 +170,9 @@ pub struct RevokeArgs {
 
 impl RevokeArgs {
     /// The holder has lost it.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
-        let id = word(&self.id)?;
-        let Some(fence) = self.fence else { return Err(self.which(desk, &id)?) };
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let id = argument(&self.id)?;
+        let Some(fence) = self.fence else { return Err(self.which(client, &id)?) };
         let mut body = json!({ "fence": fence });
         if let Some(delay) = self.delay {
             body["delay_ms"] = json!(delay);
@@ -182,16 +180,16 @@ impl RevokeArgs {
         if let Some(reason) = &self.reason {
             body["reason"] = json!(reason);
         }
-        let call = Call::lock("POST", &["v1", "locks", &id, "revoke"], Some(&body), None);
-        desk.ask(&call, |body| show::block(body, &["id", "state", "holder", "fence", "free_in_ms"]))
+        let call = ApiCall::lock("POST", &["v1", "locks", &id, "revoke"], Some(&body), None);
+        client.run(&call, |body| output::block(body, &["id", "state", "holder", "fence", "free_in_ms"]))
     }
 
     /// What to say to whoever names no fence: the one there is.
-    fn which(&self, desk: &Desk, id: &str) -> Result<Trouble, Trouble> {
-        let now = desk.door.answer(&Call::get(&["v1", "locks", id]))?;
-        Ok(Trouble::usage(match now.body["fence"].as_i64() {
+    fn which(&self, client: &ApiClient, id: &str) -> Result<CliError, CliError> {
+        let now = client.target.send(&ApiCall::get(&["v1", "locks", id]))?;
+        Ok(CliError::usage(match now.body["fence"].as_i64() {
             Some(fence) => {
-                let holder = show::text(&now.body["holder"]);
+                let holder = output::text(&now.body["holder"]);
                 format!("{id} is held by {holder} under fence {fence}; to revoke that lease, add --fence {fence}")
             }
             None => format!("nobody holds {id}; a lease is revoked by its --fence"),
@@ -210,7 +208,7 @@ pub struct EventsArgs {
 
 impl EventsArgs {
     /// Its history.
-    pub fn run(&self, desk: &Desk) -> Result<Exit, Trouble> {
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("AT", "at"),
             words("WHAT", "what"),
@@ -220,7 +218,7 @@ impl EventsArgs {
             words("BY", "by"),
             words("REASON", "reason"),
         ];
-        let call = Call::get(&["v1", "locks", &word(&self.id)?, "events"]);
-        self.paging.run(desk, &call, |rows| show::table(&rows, &columns, "nothing has happened to it"))
+        let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?, "events"]);
+        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "nothing has happened to it"))
     }
 }

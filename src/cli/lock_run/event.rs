@@ -1,7 +1,7 @@
 //! What happens to the wrapper of `lock run`.
 
 use super::lease::{HeldLease, LeaseLoss};
-use crate::cli::exit::Trouble;
+use crate::cli::output::CliError;
 use rustix::process::Signal;
 
 /// What happens to the wrapper.
@@ -15,7 +15,7 @@ pub enum WrapperEvent {
     /// It is lost.
     Lost(LeaseLoss),
     /// The lock was asked for.
-    Asked(Box<Result<AcquireOutcome, Trouble>>),
+    Asked(Box<Result<AcquireOutcome, CliError>>),
 }
 
 /// What came of asking for the lock.

@@ -3,10 +3,8 @@
 use super::acquire::{ANSWER_TIME, LockTerms, acquire, request};
 use super::event::{AcquireOutcome, WrapperEvent};
 use super::lease::{HeldLease, RenewResult};
-use crate::cli::call::Said;
-use crate::cli::door::{Answer, Door};
-use crate::cli::exit::Trouble;
-use crate::cli::show;
+use crate::cli::output::{self, CliError, ServerReply};
+use crate::cli::target::{Target, WaitField};
 use crate::clock::Clock;
 use std::slice;
 use std::sync::Arc;
@@ -20,7 +18,7 @@ const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 /// A lock that is wanted.
 pub struct LockAcquisition {
     /// Where.
-    pub door: Door,
+    pub target: Target,
     /// Its name.
     pub id: String,
     /// How.
@@ -35,7 +33,7 @@ impl LockAcquisition {
         self,
         events: &Sender<WrapperEvent>,
         inbox: &Receiver<WrapperEvent>,
-    ) -> Result<AcquireOutcome, Trouble> {
+    ) -> Result<AcquireOutcome, CliError> {
         let wish = Arc::new(self);
         let (asking, events) = (Arc::clone(&wish), events.clone());
         spawn(move || events.send(WrapperEvent::Asked(Box::new(asking.ask()))));
@@ -52,25 +50,25 @@ impl LockAcquisition {
         unreachable!("we hold a sender ourselves")
     }
 
-    fn ask(&self) -> Result<AcquireOutcome, Trouble> {
+    fn ask(&self) -> Result<AcquireOutcome, CliError> {
         let waits = self.terms.wait.is_some();
         let mut sent = 0;
         let asked = || sent = Clock::Machine.boot_ms();
-        let answer = match acquire(&self.door, slice::from_ref(&self.id), &self.terms, &self.secret, asked) {
+        let answer = match acquire(&self.target, slice::from_ref(&self.id), &self.terms, &self.secret, asked) {
             Ok(answer) => answer,
-            Err(trouble) => {
+            Err(error) => {
                 self.give_up();
                 let silent = Clock::Machine.boot_ms() - sent >= ANSWER_TIME.as_millis() as i64;
                 if !(waits && silent) {
-                    return Err(trouble);
+                    return Err(error);
                 }
-                show::complain(&trouble.sentence);
+                output::print_error(&error.message);
                 return Ok(AcquireOutcome::Nothing);
             }
         };
-        if !answer.is_good() {
-            show::complain(&show::problem(&answer.body));
-            let later = answer.refuses_as("locked") || waits && answer.refuses_as("busy");
+        if !answer.is_success() {
+            output::print_error(&output::refusal_text(&answer.body));
+            let later = answer.is_error("locked") || waits && answer.is_error("busy");
             return if later { Ok(AcquireOutcome::Nothing) } else { Err(self.not_had()) };
         }
         let lease = self.lease(&answer).ok_or_else(|| self.not_had())?;
@@ -79,9 +77,9 @@ impl LockAcquisition {
         self.make_sure(lease, sent + left_ms)
     }
 
-    fn lease(&self, answer: &Answer) -> Option<HeldLease> {
+    fn lease(&self, answer: &ServerReply) -> Option<HeldLease> {
         Some(HeldLease {
-            door: self.door.clone(),
+            target: self.target.clone(),
             id: self.id.clone(),
             token: answer.body["token"].as_str()?.to_owned(),
             fence: answer.body["fence"].as_i64()?,
@@ -91,7 +89,7 @@ impl LockAcquisition {
 
     /// Of a lease that was waited for nobody here knows when it began. One renewal tells: without its answer nothing is
     /// started, and none is sent when the lease and its grace are over for certain.
-    fn make_sure(&self, lease: HeldLease, until_ms: i64) -> Result<AcquireOutcome, Trouble> {
+    fn make_sure(&self, lease: HeldLease, until_ms: i64) -> Result<AcquireOutcome, CliError> {
         let answered = Clock::Machine.boot_ms();
         if until_ms - answered >= lease.ttl_ms - lease.ttl_ms / 10 {
             return Ok(AcquireOutcome::Lease(lease, until_ms));
@@ -105,7 +103,7 @@ impl LockAcquisition {
                 RenewResult::Lost(_) => return Ok(AcquireOutcome::Lost),
                 RenewResult::Unknown if sent >= last_ms + self.terms.grace => {
                     self.give_up();
-                    return Err(Trouble::unreachable(format!("{} was had and could not be kept", self.id)));
+                    return Err(CliError::unreachable(format!("{} was had and could not be kept", self.id)));
                 }
                 RenewResult::Unknown => {
                     let pause_ms = (sent + lease.retry_ms() - Clock::Machine.boot_ms()).max(0);
@@ -119,12 +117,12 @@ impl LockAcquisition {
     /// same grant, or one that is given back at once.
     fn give_up(&self) {
         let call = request(slice::from_ref(&self.id), &self.terms, &self.secret);
-        let answer = self.door.answer(&call.waiting(Duration::ZERO, Said::Body).within(GIVE_UP_TIME));
-        let had = answer.ok().filter(Answer::is_good).and_then(|answer| self.lease(&answer));
+        let answer = self.target.send(&call.waiting(Duration::ZERO, WaitField::Body).within(GIVE_UP_TIME));
+        let had = answer.ok().filter(ServerReply::is_success).and_then(|answer| self.lease(&answer));
         had.iter().for_each(HeldLease::release);
     }
 
-    fn not_had(&self) -> Trouble {
-        Trouble::usage(format!("the lock {} cannot be had", self.id))
+    fn not_had(&self) -> CliError {
+        CliError::usage(format!("the lock {} cannot be had", self.id))
     }
 }

@@ -1,8 +1,7 @@
 //! A lease as its holder sees it: kept by renewing, watched, given back.
 
-use crate::cli::call::{Call, Said};
-use crate::cli::door::{Answer, Door};
-use crate::cli::show;
+use crate::cli::output::{self, ServerReply};
+use crate::cli::target::{ApiCall, Target, WaitField};
 use crate::clock::Clock;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::sleep;
@@ -25,7 +24,7 @@ const RELEASE_TIME: Duration = Duration::from_secs(3);
 /// A lease and the way to its keeper.
 pub struct HeldLease {
     /// Where it was had, and is asked about afresh each time.
-    pub door: Door,
+    pub target: Target,
     /// The lock's name.
     pub id: String,
     /// Its secret.
@@ -63,15 +62,15 @@ impl HeldLease {
         let sent = Clock::Machine.boot_ms();
         let time_ms = self.every_ms().min(until_ms - sent).max(ANSWER_MIN_MS);
         let call = self.call("PATCH").within(Duration::from_millis(time_ms as u64));
-        match self.door.answer(&call) {
-            Ok(answer) if answer.is_good() => answer.body["expires_in_ms"]
+        match self.target.send(&call) {
+            Ok(answer) if answer.is_success() => answer.body["expires_in_ms"]
                 .as_i64()
                 .map_or(RenewResult::Unknown, |left| RenewResult::Until(sent + left)),
-            Ok(answer) if answer.refuses_as("lock_lost") => {
-                let how = show::text(&answer.body["ended"]).replace('_', " ");
+            Ok(answer) if answer.is_error("lock_lost") => {
+                let how = output::text(&answer.body["ended"]).replace('_', " ");
                 RenewResult::Lost(LeaseLoss { why: self.lost(&how), free_ms: None })
             }
-            Ok(answer) if answer.refuses_as("max_hold") => RenewResult::NoMore,
+            Ok(answer) if answer.is_error("max_hold") => RenewResult::NoMore,
             _ => RenewResult::Unknown,
         }
     }
@@ -126,12 +125,12 @@ impl HeldLease {
     /// Looks whether somebody has ended it, for so long.
     fn look(&self, wait: Duration) -> Option<LeaseLoss> {
         let sent = Clock::Machine.boot_ms();
-        let call = Call::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
-        let answer = self.door.answer(&call.waiting(wait, Said::Query).within(wait + LOOK_TIME)).ok()?;
+        let call = ApiCall::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
+        let answer = self.target.send(&call.waiting(wait, WaitField::Query).within(wait + LOOK_TIME)).ok()?;
         self.ended(&answer, sent)
     }
 
-    fn ended(&self, answer: &Answer, sent: i64) -> Option<LeaseLoss> {
+    fn ended(&self, answer: &ServerReply, sent: i64) -> Option<LeaseLoss> {
         let (fence, state) = (answer.body["fence"].as_i64(), answer.body["state"].as_str()?);
         let how = match (fence, state) {
             (_, "revoked") => "revoked",
@@ -159,14 +158,16 @@ impl HeldLease {
 
     /// Gives it back.
     pub fn release(&self) {
-        match self.door.answer(&self.call("DELETE").within(RELEASE_TIME)) {
-            Ok(answer) if answer.is_good() || answer.refuses_as("lock_lost") => {}
-            Ok(answer) => show::complain(&format!("{} is not released: {}", self.id, show::problem(&answer.body))),
-            Err(trouble) => show::complain(&format!("{} is not released: {}", self.id, trouble.sentence)),
+        match self.target.send(&self.call("DELETE").within(RELEASE_TIME)) {
+            Ok(answer) if answer.is_success() || answer.is_error("lock_lost") => {}
+            Ok(answer) => {
+                output::print_error(&format!("{} is not released: {}", self.id, output::refusal_text(&answer.body)))
+            }
+            Err(error) => output::print_error(&format!("{} is not released: {}", self.id, error.message)),
         }
     }
 
-    fn call(&self, method: &'static str) -> Call {
-        Call::lock(method, &["v1", "locks", &self.id], None, Some(&self.token))
+    fn call(&self, method: &'static str) -> ApiCall {
+        ApiCall::lock(method, &["v1", "locks", &self.id], None, Some(&self.token))
     }
 }

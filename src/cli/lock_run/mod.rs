@@ -1,6 +1,6 @@
 //! `cashbox lock`: a lock held while a command runs ([`run`], with its [`guard`]), or by hand ([`commands`]).
 //!
-//! The same requests as over HTTP, through the same door: a server's, or the file itself where nobody serves it.
+//! The same requests as over HTTP, through the same target: a server's, or the file itself where nobody serves it.
 
 mod acquire;
 mod attend;
@@ -16,8 +16,9 @@ mod signals;
 mod terminal;
 mod times;
 
-use super::exit::{Exit, Trouble};
-use super::{Common, Desk};
+use super::input::CommonOptions;
+use super::output::{CliError, Exit};
+use super::target::ApiClient;
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -53,18 +54,18 @@ pub enum LockCommand {
 
 impl LockCommand {
     /// Does what was asked.
-    pub fn run(&self, common: &Common) -> Result<ExitCode, Trouble> {
-        let desk = || Desk::new(common);
-        let exit: Result<Exit, Trouble> = match self {
+    pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
+        let client = || ApiClient::new(common);
+        let exit: Result<Exit, CliError> = match self {
             LockCommand::Run(verb) => return Ok(verb.run(common)),
             LockCommand::Guard(verb) => return Ok(verb.run()),
-            LockCommand::Acquire(verb) => verb.run(&desk()?),
-            LockCommand::Renew(verb) => verb.run(&desk()?),
-            LockCommand::Release(verb) => verb.run(&desk()?),
-            LockCommand::Show(verb) => verb.run(&desk()?),
-            LockCommand::List(verb) => verb.run(&desk()?),
-            LockCommand::Revoke(verb) => verb.run(&desk()?),
-            LockCommand::Events(verb) => verb.run(&desk()?),
+            LockCommand::Acquire(verb) => verb.run(&client()?),
+            LockCommand::Renew(verb) => verb.run(&client()?),
+            LockCommand::Release(verb) => verb.run(&client()?),
+            LockCommand::Show(verb) => verb.run(&client()?),
+            LockCommand::List(verb) => verb.run(&client()?),
+            LockCommand::Revoke(verb) => verb.run(&client()?),
+            LockCommand::Events(verb) => verb.run(&client()?),
         };
         Ok(exit?.into())
     }

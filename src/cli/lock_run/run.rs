@@ -11,9 +11,9 @@ use super::grant::LockAcquisition;
 use super::lease::{HeldLease, RenewResult};
 use super::times::LeaseTimes;
 use super::{FAILED, NOT_ACQUIRED, signals};
-use crate::cli::door::Door;
-use crate::cli::exit::Trouble;
-use crate::cli::{Common, input, show};
+use crate::cli::input::{self, CommonOptions};
+use crate::cli::output::{self, CliError};
+use crate::cli::target::Target;
 use crate::clock::Clock;
 use crate::secret;
 use clap::Args;
@@ -50,15 +50,15 @@ pub struct RunArgs {
 
 impl RunArgs {
     /// Runs the command under the lock.
-    pub fn run(&self, common: &Common) -> ExitCode {
-        let code = self.hold(common).unwrap_or_else(|trouble| {
-            show::complain(&trouble.sentence);
+    pub fn run(&self, common: &CommonOptions) -> ExitCode {
+        let code = self.hold(common).unwrap_or_else(|error| {
+            output::print_error(&error.message);
             FAILED
         });
         ExitCode::from(code)
     }
 
-    fn hold(&self, common: &Common) -> Result<u8, Trouble> {
+    fn hold(&self, common: &CommonOptions) -> Result<u8, CliError> {
         let (events, inbox) = mpsc::channel();
         signals::pass_on(events.clone()).map_err(cannot("watch for signals"))?;
         // What may be missing is found out before anybody has to wait for us.
@@ -71,7 +71,7 @@ impl RunArgs {
         let code = if Clock::Machine.boot_ms() < self.times().until(until_ms).term_ms {
             self.guarded(&lease, until_ms, line, events, &inbox)
         } else {
-            show::complain("the lease was over before the command could start, so it was not started");
+            output::print_error("the lease was over before the command could start, so it was not started");
             Ok(NOT_ACQUIRED) // we were stopped, and another may have the lock
         };
         if code.is_ok() {
@@ -83,17 +83,17 @@ impl RunArgs {
     /// Asks for the lock, and again with what is left of the wait if it is lost before anything was done with it.
     fn acquire(
         &self,
-        common: &Common,
+        common: &CommonOptions,
         events: &Sender<WrapperEvent>,
         inbox: &Receiver<WrapperEvent>,
-    ) -> Result<AcquireOutcome, Trouble> {
-        let (door, id) = (Door::new(common)?, input::word(&self.id)?);
+    ) -> Result<AcquireOutcome, CliError> {
+        let (target, id) = (Target::new(common)?, input::argument(&self.id)?);
         let holder = self.terms.holder.clone().or_else(|| Some(self.label()));
         let begun = Instant::now();
         loop {
             let terms = LockTerms { holder: holder.clone(), ..self.terms.after(begun.elapsed()) };
             let wish =
-                LockAcquisition { door: door.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
+                LockAcquisition { target: target.clone(), id: id.clone(), terms, secret: secret::random_hex::<16>() };
             match wish.have(events, inbox)? {
                 AcquireOutcome::Lost => {}
                 other => return Ok(other),
@@ -115,7 +115,7 @@ impl RunArgs {
         (folder, listener): (ControlFolder, UnixListener),
         events: Sender<WrapperEvent>,
         inbox: &Receiver<WrapperEvent>,
-    ) -> Result<u8, Trouble> {
+    ) -> Result<u8, CliError> {
         let guard = GuardHandle::start(&self.command, lease, self.times(), &folder, &listener);
         let mut guard = guard.map_err(cannot("start the guard"))?;
         guard.begin(until_ms, &events).map_err(cannot("hear the guard"))?;
@@ -142,13 +142,13 @@ impl RunArgs {
     }
 }
 
-fn no_folder(error: io::Error) -> Trouble {
+fn no_folder(error: io::Error) -> CliError {
     let place = std::env::temp_dir();
     let advice =
         "the guard is spoken to over a socket there, so TMPDIR names a folder that can be written, in few words";
-    Trouble::usage(format!("cannot make a socket in {}: {error}; {advice}", place.display()))
+    CliError::usage(format!("cannot make a socket in {}: {error}; {advice}", place.display()))
 }
 
-fn cannot(what: &'static str) -> impl Fn(io::Error) -> Trouble {
-    move |error| Trouble::usage(format!("cannot {what}: {error}"))
+fn cannot(what: &'static str) -> impl Fn(io::Error) -> CliError {
+    move |error| CliError::usage(format!("cannot {what}: {error}"))
 }

@@ -1,7 +1,7 @@
 //! The terminal, which the command has while it runs in front: so it may read it, and Ctrl-C and Ctrl-Z reach it.
 
-use crate::cli::door::hands_off;
-use crate::cli::show;
+use crate::cli::output;
+use crate::cli::target::pause_file_access;
 use nix::sys::signal::SigSet;
 use rustix::process::{Pid, Signal, getpgrp, kill_process_group};
 use rustix::termios::{isatty, tcgetpgrp, tcsetpgrp};
@@ -38,8 +38,10 @@ impl Terminal {
         let had = self.given;
         if had {
             self.take_back();
-            show::complain("stopped: the lease is not renewed meanwhile, and when it runs out the command is ended");
-            let _off = hands_off(); // where nobody serves the file, others need it
+            output::print_error(
+                "stopped: the lease is not renewed meanwhile, and when it runs out the command is ended",
+            );
+            let _off = pause_file_access(); // where nobody serves the file, others need it
             let _ = kill_process_group(getpgrp(), Signal::TSTP);
         }
         had

@@ -19,30 +19,30 @@ const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A folder of our own. Removed when dropped.
 #[derive(Debug)]
-pub struct Folder {
+pub struct TempFolder {
     path: PathBuf,
     /// Held as long as we live.
     _lock: File,
 }
 
-impl Folder {
+impl TempFolder {
     /// Makes a folder, in memory if there is a place for it, and removes what dead processes left.
-    pub fn new() -> io::Result<Folder> {
-        let in_memory = Folder::new_in(Path::new("/dev/shm"), MEMORY);
-        in_memory.or_else(|_| Folder::new_in(&std::env::temp_dir(), MEMORY))
+    pub fn new() -> io::Result<TempFolder> {
+        let in_memory = TempFolder::new_in(Path::new("/dev/shm"), MEMORY);
+        in_memory.or_else(|_| TempFolder::new_in(&std::env::temp_dir(), MEMORY))
     }
 
     /// Makes a folder for `lab` in that place, and removes what dead ones left.
-    pub fn for_lab(place: &Path) -> io::Result<Folder> {
-        Folder::new_in(place, LAB)
+    pub fn for_lab(place: &Path) -> io::Result<TempFolder> {
+        TempFolder::new_in(place, LAB)
     }
 
     /// Makes a folder for `bench` where temporary files go: a disk, unless the system or `TMPDIR` has it otherwise.
-    pub fn for_bench() -> io::Result<Folder> {
-        Folder::new_in(&std::env::temp_dir(), BENCH)
+    pub fn for_bench() -> io::Result<TempFolder> {
+        TempFolder::new_in(&std::env::temp_dir(), BENCH)
     }
 
-    fn new_in(place: &Path, prefix: &str) -> io::Result<Folder> {
+    fn new_in(place: &Path, prefix: &str) -> io::Result<TempFolder> {
         remove_leftovers(place, prefix);
         loop {
             let path = place.join(format!("{prefix}{}", secret::random_hex::<8>()));
@@ -51,7 +51,7 @@ impl Folder {
             // Somebody who cleans up may have found the folder before it was locked: then it is gone, or going.
             match lock {
                 Ok(lock) if lock.try_lock().is_ok() && path.join(LOCK).exists() => {
-                    return Ok(Folder { path, _lock: lock });
+                    return Ok(TempFolder { path, _lock: lock });
                 }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -70,7 +70,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path); // what stays is removed at the next start
     }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_folder_goes_with_its_process() {
         let place = tempfile::tempdir().unwrap();
-        let folder = Folder::new_in(place.path(), MEMORY).unwrap();
+        let folder = TempFolder::new_in(place.path(), MEMORY).unwrap();
         fs::write(folder.database(), "money").unwrap();
         assert_eq!(fs::metadata(&folder.path).unwrap().mode() & 0o777, 0o700);
         drop(folder);
@@ -125,13 +125,13 @@ mod tests {
     #[test]
     fn the_dead_are_removed_and_the_living_left_alone() {
         let place = tempfile::tempdir().unwrap();
-        let living = Folder::new_in(place.path(), MEMORY).unwrap();
+        let living = TempFolder::new_in(place.path(), MEMORY).unwrap();
         let dead = place.path().join(format!("{MEMORY}0123456789abcdef"));
         fs::create_dir(&dead).unwrap();
         fs::write(dead.join(LOCK), "").unwrap();
         let unknown = place.path().join(format!("{MEMORY}without-a-lock"));
         fs::create_dir(&unknown).unwrap();
-        let _second = Folder::new_in(place.path(), MEMORY).unwrap();
+        let _second = TempFolder::new_in(place.path(), MEMORY).unwrap();
         assert!(!dead.exists() && living.path.exists() && unknown.exists());
         assert_eq!(folders(place.path()), 3);
     }

@@ -1,0 +1,322 @@
+//! Output of the command line: exit codes, errors, and text for people made from the JSON that programs get.
+//!
+//! Knows nothing of verbs: a text is a block of fields or a table.
+
+use crate::store::OpenError;
+use serde_json::Value;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The exit codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Refused by a rule.
+    Refused = 1,
+    /// Used wrongly.
+    Usage = 2,
+    /// Could not reach or open, or has to be tried again later.
+    Unreachable = 3,
+    /// Damage was found.
+    Damage = 4,
+    /// The storage cannot be trusted.
+    Doubt = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl Exit {
+    /// The exit code for a reply of that status. For a batch whose items stand alone, that of its worst item.
+    pub fn of(status: u16, body: &Value) -> Exit {
+        match status {
+            200..=299 => {
+                let code = |item: &Value| item["code"].as_u64().and_then(|code| u16::try_from(code).ok());
+                let items = body["results"].as_array().into_iter().flatten();
+                let exits = items.map(|item| code(item).map_or(Exit::Unreachable, |code| Exit::of(code, item)));
+                exits.max().unwrap_or(Exit::Done)
+            }
+            400 => Exit::Usage,
+            401..=499 => Exit::Refused,
+            500 if body["error"] == "outcome_unknown" => Exit::Doubt,
+            500 if body["error"] == "damaged" => Exit::Damage,
+            _ => Exit::Unreachable,
+        }
+    }
+}
+
+/// The reason why a command ends without a reply to print.
+#[derive(Debug)]
+pub struct CliError {
+    /// The exit code.
+    pub exit: Exit,
+    /// One sentence for people.
+    pub message: String,
+}
+
+impl CliError {
+    /// The arguments cannot be used.
+    pub fn usage(message: impl Into<String>) -> CliError {
+        CliError { exit: Exit::Usage, message: message.into() }
+    }
+
+    /// Something is not there, or does not let us in.
+    pub fn unreachable(message: impl Into<String>) -> CliError {
+        CliError { exit: Exit::Unreachable, message: message.into() }
+    }
+
+    /// The file does not open.
+    pub fn cannot_open(file: &Path, why: &OpenError) -> CliError {
+        let exit = if why.is_damage() { Exit::Damage } else { Exit::Unreachable };
+        CliError { exit, message: format!("cannot open {}: {why}", file.display()) }
+    }
+}
+
+/// A reply to an API call, from a server or from this process.
+pub struct ServerReply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body: an object, or null if there is none.
+    pub body: Value,
+}
+
+impl ServerReply {
+    /// Any status of 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The error of that name.
+    pub fn is_error(&self, name: &str) -> bool {
+        self.body["error"] == name
+    }
+
+    /// Prints the reply: its body as it is, or as `text` writes a success for people. A refusal goes to standard error.
+    pub fn print(&self, json: bool, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
+        if json {
+            print(&self.body.to_string())?;
+        } else if self.is_success() {
+            print(&text(&self.body))?;
+        } else {
+            print_error(&(refusal_text(&self.body) + self.advice()));
+        }
+        Ok(Exit::of(self.status, &self.body))
+    }
+
+    /// An addition to a refusal for those who use the command line.
+    fn advice(&self) -> &'static str {
+        let own_lock = || std::env::var("CASHBOX_LOCK_ID").is_ok_and(|id| self.body["lock"] == id.as_str());
+        if self.is_error("unauthenticated") {
+            " (give it with --token-file FILE, or in CASHBOX_TOKEN)"
+        } else if self.is_error("locked") && own_lock() {
+            " (that is the lock this command runs under: prove it with --lock-token @$CASHBOX_LOCK_TOKEN_FILE)"
+        } else {
+            ""
+        }
+    }
+}
+
+/// Prints text, ending its last line.
+pub fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    print_result(write!(out, "{text}{end}").and_then(|()| out.flush()))
+}
+
+/// The result of writing to standard output. A reader who stops reading (`| head`) is not an error; a full disk is one.
+pub fn print_result(written: io::Result<()>) -> Result<(), CliError> {
+    match written {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(CliError::unreachable(format!("there is an answer, but standard output cannot be written: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints one line on standard error.
+pub fn print_error(message: &str) {
+    let _ = writeln!(io::stderr(), "{}", plain(message)); // a closed standard error leaves nowhere to report it
+}
+
+/// A refusal for people: the message, and the detail if it adds something.
+pub fn refusal_text(body: &Value) -> String {
+    let item = body["index"].as_u64().map_or(String::new(), |index| format!("item {index}: "));
+    let message = match (body["msg"].as_str(), body["detail"].as_str()) {
+        (Some(msg), Some(detail)) if msg != detail => format!("{msg}: {detail}"),
+        (Some(one), _) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "refused without a word".to_owned(),
+    };
+    item + &message
+}
+
+/// The message, and under it those of the named fields that have a value, aligned.
+pub fn block(body: &Value, fields: &[&str]) -> String {
+    let lines: Vec<_> = fields
+        .iter()
+        .map(|field| (field.replace('_', " "), text(&body[*field])))
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let widest = lines.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
+    let mut block = plain(body["msg"].as_str().unwrap_or_default());
+    for (label, value) in lines {
+        block += &format!("\n  {}  {value}", padded(&label, widest, false));
+    }
+    block.trim_start_matches('\n').to_owned()
+}
+
+/// One column of a table: its head, and the field it shows.
+pub struct Column {
+    head: &'static str,
+    field: &'static str,
+    right: bool,
+}
+
+/// A column of words.
+pub const fn words(head: &'static str, field: &'static str) -> Column {
+    Column { head, field, right: false }
+}
+
+/// A column of numbers, aligned at their ends.
+pub const fn numbers(head: &'static str, field: &'static str) -> Column {
+    Column { head, field, right: true }
+}
+
+/// Rows under their heads, without the columns that are empty throughout. No rows: `empty`.
+pub fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
+    if rows.is_empty() {
+        return empty.to_owned();
+    }
+    let mut lines = vec![String::new(); rows.len() + 1];
+    for column in columns {
+        let cells: Vec<_> = rows.iter().map(|row| text(&row[column.field])).collect();
+        if !cells.iter().all(String::is_empty) {
+            let cells = std::iter::once(column.head.to_owned()).chain(cells).collect();
+            add_column(&mut lines, cells, column.right);
+        }
+    }
+    joined(&lines)
+}
+
+/// Rows of plain values under their heads; numbers stand to the right.
+pub fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
+    let mut lines = vec![String::new(); rows.len() + 1];
+    for (place, head) in heads.iter().enumerate() {
+        let right = rows.iter().all(|row| row[place].is_number() || row[place].is_null());
+        let cells = std::iter::once(plain(head)).chain(rows.iter().map(|row| text(&row[place]))).collect();
+        add_column(&mut lines, cells, right);
+    }
+    joined(&lines)
+}
+
+fn add_column(lines: &mut [String], cells: Vec<String>, right: bool) {
+    let widest = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
+    for (line, cell) in lines.iter_mut().zip(cells) {
+        let gap = if line.is_empty() { "" } else { "  " };
+        *line += &format!("{gap}{}", padded(&cell, widest, right));
+    }
+}
+
+fn joined(lines: &[String]) -> String {
+    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
+}
+
+/// The rows of a list in a reply.
+pub fn rows(body: &Value, field: &str) -> Vec<Value> {
+    let rows = body[field].as_array().into_iter().flatten();
+    rows.filter(|row| row.is_object()).cloned().collect()
+}
+
+/// A value in a cell: nothing for null, the code of a coupon with its terms, the number of an entry.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
+        Value::String(text) => plain(text),
+        Value::Object(fields) => match (fields.get("code"), fields.get("id")) {
+            (Some(code), _) => format!("{}  {}", text(code), terms(value)).trim_end().to_owned(),
+            (None, Some(id)) => text(id),
+            (None, None) => {
+                let pairs: Vec<_> =
+                    fields.iter().map(|(name, value)| format!("{}={}", plain(name), text(value))).collect();
+                pairs.join(" ")
+            }
+        },
+        other => other.to_string(),
+    }
+}
+
+/// The effect of a coupon: `50.00 off from 300.00, once`.
+pub fn terms(coupon: &Value) -> String {
+    let off = match (coupon["amount_off"].as_str(), coupon["percent_off"].as_i64()) {
+        (Some(amount), _) => format!("{} off", plain(amount)),
+        (None, Some(percent)) => format!("{percent} % off"),
+        (None, None) => return String::new(),
+    };
+    let from = match coupon["threshold"].as_str() {
+        None | Some("0.00") => String::new(),
+        Some(threshold) => format!(" from {}", plain(threshold)),
+    };
+    let times = if coupon["single_use"] == true { "once" } else { "for life" };
+    format!("{off}{from}, {times}")
+}
+
+/// Text that cannot move a terminal's cursor or colour it.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+fn padded(text: &str, to: usize, right: bool) -> String {
+    let gap = " ".repeat(to.saturating_sub(width(text)));
+    if right { format!("{gap}{text}") } else { format!("{text}{gap}") }
+}
+
+/// The columns of a terminal that the text takes: two for each Chinese character and its like.
+fn width(text: &str) -> usize {
+    let wide = |c: char| {
+        matches!(u32::from(c), 0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF
+            | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
+    };
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
+}
+
+/// The progress of a long command: a bar on standard error, if that is a terminal; cleared when dropped.
+pub struct ProgressBar {
+    on_terminal: bool,
+    shown: bool,
+}
+
+/// In characters.
+const BAR_WIDTH: i64 = 30;
+
+impl ProgressBar {
+    /// Shows nothing yet: a quick command needs no bar.
+    pub fn new() -> ProgressBar {
+        ProgressBar { on_terminal: io::stderr().is_terminal(), shown: false }
+    }
+
+    /// Draws the bar.
+    pub fn show(&mut self, done: i64, total: i64) {
+        if !self.on_terminal || total <= 0 {
+            return;
+        }
+        self.shown = true;
+        let full = (done * BAR_WIDTH / total).clamp(0, BAR_WIDTH) as usize;
+        let (full, empty) = ("█".repeat(full), "░".repeat(BAR_WIDTH as usize - full));
+        let percent = (done * 100 / total).min(100);
+        let _ = write!(io::stderr(), "\r{full}{empty} {percent:>3} % of {total}"); // the bar is not part of the result
+    }
+}
+
+impl Drop for ProgressBar {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

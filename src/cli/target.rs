@@ -1,0 +1,542 @@
+//! The target of a request: the server at a URL, the server of a file, or the file itself in this process.
+//!
+//! An [`ApiCall`] is the same HTTP request for all three. A file's server is looked up at every call, so it may start or
+//! stop between two of them. Without a server this process has the file for one try at a time: a command that waits for
+//! a lock lets go of the file in between, or the lock's holder could not release it.
+
+use super::input::{self, ChangeOptions, CommonOptions, environment};
+use super::output::{CliError, Exit, ServerReply};
+use crate::http::{App, Settings};
+use crate::secret;
+use crate::store::file::companion::{self, Possession, RunningServer, TakeResult};
+use crate::store::{OpenError, Options, Store};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Time for a server's answer, beside the wait for a lock.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The wait for a lock unless `--wait` is given, and its maximum, in seconds.
+const WAIT_S: u32 = 10;
+const WAIT_S_MAX: u32 = 30;
+/// Time for a server that stops to let the file go.
+const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two tries to get a lock, or to reach a server that stops.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
+/// Time for a server to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The status of an answer that has no body.
+const NO_CONTENT: u16 = 204;
+/// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
+const REPLY_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// The part of a file that is read at a time, in bytes.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// The media type of most bodies.
+pub const JSON: &str = "application/json";
+
+/// One request of the HTTP API, the same for every target.
+#[derive(Clone, Debug)]
+pub struct ApiCall {
+    /// The method.
+    pub method: &'static str,
+    /// Path and query, percent-encoded.
+    pub uri: String,
+    /// Headers of this call alone.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, empty for none.
+    pub body: Vec<u8>,
+    /// Set for a change, which may create the file.
+    pub changes: bool,
+    /// Set if it may be sent again when its answer is lost.
+    pub repeatable: bool,
+    /// The longest wait for another client's lock.
+    pub wait: Duration,
+    /// The place of the wait in the request.
+    pub wait_field: WaitField,
+    /// Time for a server's answer.
+    pub answer_timeout: Duration,
+    /// A bound on the time of the whole call, connecting and sending again included.
+    pub total_timeout: Option<Duration>,
+}
+
+/// The place in a request that gives its wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitField {
+    /// The header `Prefer`, or nothing for a request that changes nothing.
+    Header,
+    /// The field `wait_ms` of the JSON body.
+    Body,
+    /// `wait_ms` in the query.
+    Query,
+}
+
+impl ApiCall {
+    /// A request that changes nothing.
+    pub fn get(path: &[&str]) -> ApiCall {
+        ApiCall {
+            method: "GET",
+            uri: path.iter().flat_map(|segment| ["/".into(), encoded(segment)]).collect::<Vec<_>>().concat(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            changes: false,
+            repeatable: true,
+            wait: Duration::ZERO,
+            wait_field: WaitField::Header,
+            answer_timeout: ANSWER_TIMEOUT,
+            total_timeout: None,
+        }
+    }
+
+    /// A change of locks. It needs no idempotency key: the lock's own secret makes it repeatable.
+    pub fn lock(method: &'static str, path: &[&str], body: Option<&Value>, token: Option<&str>) -> ApiCall {
+        let mut call = ApiCall { method, changes: true, ..ApiCall::get(path) };
+        call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
+        match body {
+            Some(body) => call.with_body(JSON, body.to_string()),
+            None => call,
+        }
+    }
+
+    /// `POST` with a JSON body.
+    pub fn post(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::post_text(path, JSON, body.to_string(), options)
+    }
+
+    /// `POST` with a body of that type.
+    pub fn post_text(path: &[&str], content_type: &str, body: String, options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("POST", options).with_body(content_type, body)
+    }
+
+    /// `PUT` with a JSON body.
+    pub fn put(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("PUT", options).with_body(JSON, body.to_string())
+    }
+
+    /// `DELETE`
+    pub fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("DELETE", options)
+    }
+
+    fn changing(mut self, method: &'static str, options: &ChangeOptions) -> ApiCall {
+        self.method = method;
+        self.changes = true;
+        self.wait = Duration::from_secs(options.wait.unwrap_or(WAIT_S).min(WAIT_S_MAX).into());
+        self.answer_timeout += self.wait;
+        // A key is made where none is given, so that sending again after a lost answer does nothing twice.
+        let key = options.key.clone().unwrap_or_else(|| format!("cli-{}", secret::random_hex::<16>()));
+        self.headers.push(("Idempotency-Key", key));
+        if !options.lock_token.is_empty() {
+            self.headers.push(("Lock-Token", options.lock_token.join(", ")));
+        }
+        self
+    }
+
+    fn with_body(mut self, content_type: &str, body: String) -> ApiCall {
+        self.headers.push(("Content-Type", content_type.to_owned()));
+        self.body = body.into_bytes();
+        self
+    }
+
+    /// The call with one more field in the query, if there is a value for it.
+    pub fn query(mut self, name: &str, value: Option<impl std::fmt::Display>) -> ApiCall {
+        if let Some(value) = value {
+            let sign = if self.uri.contains('?') { '&' } else { '?' };
+            self.uri.push(sign);
+            self.uri += &format!("{name}={}", encoded(&value.to_string()));
+        }
+        self
+    }
+
+    /// The call without a second try: its answer is the only one of its kind.
+    pub fn once(mut self) -> ApiCall {
+        self.repeatable = false;
+        self
+    }
+
+    /// The call with that wait for a lock.
+    pub fn waiting(mut self, wait: Duration, wait_field: WaitField) -> ApiCall {
+        self.answer_timeout += wait;
+        ApiCall { wait, wait_field, ..self }
+    }
+
+    /// The call with that bound on its whole time.
+    pub fn within(self, time: Duration) -> ApiCall {
+        ApiCall { total_timeout: Some(time), ..self }
+    }
+
+    /// The request as it is sent: with the wait in its place.
+    pub fn with_wait(&self, wait: Duration) -> ApiCall {
+        let mut call = self.clone();
+        match self.wait_field {
+            WaitField::Header if self.changes => call.headers.push(("Prefer", format!("wait={}", wait.as_secs()))),
+            WaitField::Header => {}
+            WaitField::Body => {
+                let mut body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                body["wait_ms"] = json!(wait.as_millis() as u64);
+                call.body = body.to_string().into_bytes();
+            }
+            WaitField::Query => call = call.query("wait_ms", Some(wait.as_millis())),
+        }
+        call
+    }
+}
+
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
+
+/// The target and the output format of one command.
+pub struct ApiClient {
+    /// Where requests go.
+    pub target: Target,
+    /// Set if replies are printed as JSON.
+    pub json: bool,
+}
+
+impl ApiClient {
+    /// The client that the options describe.
+    pub fn new(common: &CommonOptions) -> Result<ApiClient, CliError> {
+        Ok(ApiClient { target: Target::new(common)?, json: common.json })
+    }
+
+    /// Sends the call and prints the reply; `text` writes a success for people.
+    pub fn run(&self, call: &ApiCall, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
+        self.target.send(call)?.print(self.json, text)
+    }
+}
+
+/// The target of a request.
+#[derive(Clone)]
+pub enum Target {
+    /// A server at a URL.
+    Url {
+        /// The URL, without a slash at the end.
+        base: String,
+        /// The caller's access token there.
+        token: Option<String>,
+    },
+    /// A file, or its server.
+    File {
+        /// The file.
+        db: PathBuf,
+        /// The caller's access token, if the caller is not `@local`.
+        token: Option<String>,
+    },
+}
+
+impl Target {
+    /// The target named by the options, or else by the environment.
+    pub fn new(common: &CommonOptions) -> Result<Target, CliError> {
+        let url = match (&common.url, &common.db) {
+            (Some(_), Some(_)) => return Err(CliError::usage("give --url or --db, not both")),
+            (None, Some(_)) => None,
+            (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
+        };
+        let token = token_option(common)?;
+        match url {
+            Some(url) => Target::at(&url.to_string_lossy(), token.or_else(environment_token)),
+            // The caller on a file is `@local`, with a server or without, unless an option gives another token.
+            None => Ok(Target::File { db: common.file(), token }),
+        }
+    }
+
+    /// The server at `--url`, if it is given: for requests that must not follow the environment.
+    pub fn from_url_option(common: &CommonOptions) -> Result<Option<Target>, CliError> {
+        let Some(url) = &common.url else { return Ok(None) };
+        Target::at(url, token_option(common)?.or_else(environment_token)).map(Some)
+    }
+
+    fn at(url: &str, token: Option<String>) -> Result<Target, CliError> {
+        if !url.starts_with("http://") {
+            return Err(CliError::usage(format!(
+                "{url:?} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
+            )));
+        }
+        Ok(Target::Url { base: url.trim_end_matches('/').to_owned(), token })
+    }
+
+    /// The URL and the access token there, unless the target is a file.
+    pub fn url(&self) -> Option<(&str, Option<&str>)> {
+        match self {
+            Target::Url { base, token } => Some((base, token.as_deref())),
+            Target::File { .. } => None,
+        }
+    }
+
+    /// Sends the call and gives the reply.
+    pub fn send(&self, call: &ApiCall) -> Result<ServerReply, CliError> {
+        match self {
+            Target::Url { base, token } => {
+                let timer = CallTimer::start(call);
+                let first = request(base, token.as_deref(), call, call.wait, &timer);
+                let reply = match first {
+                    Err(TransportError::Lost(_)) if call.repeatable && timer.has_time() => {
+                        request(base, token.as_deref(), call, call.wait, &timer)
+                    }
+                    other => other,
+                };
+                reply.map_err(|error| error.at(base))
+            }
+            Target::File { db, token } => send_to_file(db, token.as_deref(), call),
+        }
+    }
+}
+
+fn token_option(common: &CommonOptions) -> Result<Option<String>, CliError> {
+    match (&common.token, &common.token_file) {
+        (Some(_), Some(_)) => Err(CliError::usage("give --token or --token-file, not both")),
+        (Some(token), None) => Ok(Some(token.clone())),
+        (None, Some(file)) => input::access_token(file).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+fn environment_token() -> Option<String> {
+    environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned())
+}
+
+/// The time a call has taken, and its bound.
+struct CallTimer {
+    begun: Instant,
+    total: Option<Duration>,
+}
+
+impl CallTimer {
+    fn start(call: &ApiCall) -> CallTimer {
+        CallTimer { begun: Instant::now(), total: call.total_timeout }
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.total.map(|total| total.saturating_sub(self.begun.elapsed()))
+    }
+
+    fn has_time(&self) -> bool {
+        self.left().is_none_or(|left| !left.is_zero())
+    }
+}
+
+/// Sends the call to the file's server, or answers it in this process if there is none.
+fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<ServerReply, CliError> {
+    let timer = CallTimer::start(call);
+    let mut lost_before = false;
+    loop {
+        let wait = call.wait.saturating_sub(timer.begun.elapsed());
+        let server = match companion::server(db) {
+            Some(server) => server,
+            None => match answer_in_process(db, token, call)? {
+                InProcess::Served(server) => server,
+                InProcess::Reply(reply) if reply.status != 423 || wait.is_zero() => return Ok(reply),
+                InProcess::Reply(_) => {
+                    sleep(RETRY_PAUSE);
+                    continue;
+                }
+            },
+        };
+        match request(&server.url, token.or(Some(&server.token)), call, wait, &timer) {
+            Ok(reply) => return Ok(reply),
+            Err(TransportError::NotReached(_)) if timer.begun.elapsed() < SERVER_STOP_TIMEOUT && timer.has_time() => {
+                sleep(RETRY_PAUSE);
+            }
+            Err(TransportError::Lost(_)) if call.repeatable && !lost_before && timer.has_time() => lost_before = true,
+            Err(error) => return Err(error.at(&server.url)),
+        }
+    }
+}
+
+/// The result of a try to answer a call in this process.
+enum InProcess {
+    /// The reply.
+    Reply(ServerReply),
+    /// A server has taken the file meanwhile.
+    Served(RunningServer),
+}
+
+/// Held while this process has the file.
+static HAS_FILE: Mutex<()> = Mutex::new(());
+
+/// Waits until this process does not have the file, and keeps it from taking it: a process that is stopped meanwhile
+/// blocks no other.
+pub fn pause_file_access() -> MutexGuard<'static, ()> {
+    HAS_FILE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Answers as a server would. The access token names the caller here too: a key belongs to its caller, and a repeat
+/// has to come from the same one.
+fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<InProcess, CliError> {
+    let _has_file = pause_file_access();
+    let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
+    if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
+        let why = if db.exists() { "it is empty" } else { "there is no such file" };
+        return Err(CliError::unreachable(format!("cannot open {}: {why}", db.display())));
+    }
+    let _possession = match companion::take(db).map_err(cannot_open)? {
+        TakeResult::ServedBy(server) => return Ok(InProcess::Served(server)),
+        TakeResult::Taken(possession) => possession,
+    };
+    let options = Options { changes_nothing: !call.changes, ..Options::default() };
+    let store = Store::open(db, &options).map_err(cannot_open)?;
+    let app = App::new(store, Settings::default());
+    let mut call = call.with_wait(Duration::ZERO); // a wait here would keep the file from the lock's holder
+    call.headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
+    let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let answer = app.answer_local(call.method, &call.uri, &headers, call.body.clone());
+    app.store().close();
+    Ok(InProcess::Reply(ServerReply { status: answer.status, body: json_object(&answer.body) }))
+}
+
+fn json_object(body: &[u8]) -> Value {
+    serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(Value::Null)
+}
+
+/// Takes possession of the file for a command that keeps other processes out of it.
+pub fn take_possession(db: &Path) -> Result<Possession, CliError> {
+    match companion::take(db).map_err(|why| CliError::cannot_open(db, &why))? {
+        TakeResult::Taken(possession) => Ok(possession),
+        TakeResult::ServedBy(server) => Err(CliError::unreachable(format!(
+            "cannot open {}: the server at {} has it (process {})",
+            db.display(),
+            server.url,
+            server.pid
+        ))),
+    }
+}
+
+/// The reason why a server gave no reply.
+enum TransportError {
+    /// The request was not sent.
+    NotReached(String),
+    /// The request was sent, and its effect is not known.
+    Lost(String),
+    /// The request cannot be sent to any server.
+    Unsendable(String),
+    /// The server does not answer as cashbox does.
+    NotCashbox(u16),
+}
+
+impl TransportError {
+    fn at(self, url: &str) -> CliError {
+        match self {
+            TransportError::NotReached(why) => CliError::unreachable(format!("cannot reach {url}: {why}")),
+            TransportError::Lost(why) => CliError::unreachable(format!("no answer from {url}: {why}")),
+            TransportError::NotCashbox(status) => {
+                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox"))
+            }
+            TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
+        }
+    }
+}
+
+impl From<ureq::Error> for TransportError {
+    fn from(error: ureq::Error) -> TransportError {
+        use ureq::Error::*;
+        match &error {
+            Http(_) | BadUri(_) => TransportError::Unsendable(error.to_string()),
+            Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
+                TransportError::NotReached("connection refused".to_owned())
+            }
+            HostNotFound | ConnectionFailed | Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
+                TransportError::NotReached(error.to_string())
+            }
+            _ => TransportError::Lost(error.to_string()),
+        }
+    }
+}
+
+type HttpAnswer = ureq::http::Response<ureq::Body>;
+
+fn request(
+    base: &str,
+    token: Option<&str>,
+    call: &ApiCall,
+    wait: Duration,
+    timer: &CallTimer,
+) -> Result<ServerReply, TransportError> {
+    let call = ApiCall { total_timeout: timer.left(), ..call.with_wait(wait) };
+    read_reply(transmit(base, token, &call)?)
+}
+
+/// Reads a reply in the form of this API; any other answer comes from another program.
+fn read_reply(mut answer: HttpAnswer) -> Result<ServerReply, TransportError> {
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();
+    let body = json_object(&body.map_err(|error| TransportError::Lost(error.to_string()))?);
+    if body["code"] == status || status == NO_CONTENT {
+        Ok(ServerReply { status, body })
+    } else {
+        Err(TransportError::NotCashbox(status))
+    }
+}
+
+/// Sends a request without a proxy and without following redirects: an access token goes to the named server only.
+fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswer, TransportError> {
+    let agent = ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(call.answer_timeout))
+        .timeout_recv_body(Some(call.answer_timeout))
+        .timeout_global(call.total_timeout)
+        .build()
+        .new_agent();
+    let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.uri));
+    for (name, value) in &call.headers {
+        request = request.header(*name, value);
+    }
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let has_no_body = matches!(call.method, "GET" | "DELETE"); // the others state its length, 0 too
+    let answer = if has_no_body {
+        request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    } else {
+        request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    };
+    answer.map_err(TransportError::from)
+}
+
+/// The result of a request for a file.
+pub enum Download {
+    /// All of it is written.
+    Complete,
+    /// Writing it here failed.
+    WriteFailed(io::Error),
+    /// The server sent a reply instead.
+    Reply(ServerReply),
+}
+
+/// Requests a file of that type from a server, and writes it as it arrives.
+pub fn download(
+    base: &str,
+    token: Option<&str>,
+    call: &ApiCall,
+    content_type: &str,
+    out: &mut dyn Write,
+) -> Result<Download, CliError> {
+    let mut answer = transmit(base, token, call).map_err(|error| error.at(base))?;
+    if answer.headers().get("content-type").is_none_or(|sent| sent != content_type) {
+        return read_reply(answer).map(Download::Reply).map_err(|error| error.at(base));
+    }
+    let mut bytes = answer.body_mut().as_reader();
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match bytes.read(&mut chunk) {
+            Ok(0) => return Ok(Download::Complete),
+            Ok(count) => {
+                if let Err(error) = out.write_all(&chunk[..count]) {
+                    return Ok(Download::WriteFailed(error));
+                }
+            }
+            Err(error) => return Err(TransportError::Lost(format!("it broke off: {error}")).at(base)),
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Tests of what only the command line's own modules can see.
+
+use super::input::{self, ChangeOptions};
+use super::output::{Exit, block, numbers, refusal_text, table, text, words};
+use super::target::{ApiCall, WaitField};
+use super::*;
+use clap::CommandFactory;
+use serde_json::json;
+use std::time::Duration;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split_whitespace())
+}
+
+const NO_OPTIONS: ChangeOptions = ChangeOptions { key: None, wait: None, lock_token: Vec::new() };
+
+#[test]
+fn command_line_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn common_options_before_or_after_arguments_are_taken() {
+    for line in ["cashbox --db a.db --json wallet alice", "cashbox wallet --json alice --db a.db"] {
+        let common = parse(line).unwrap().common;
+        assert_eq!((common.db, common.json), (Some("a.db".into()), true), "{line}");
+    }
+}
+
+#[test]
+fn lone_dash_and_negative_number_are_arguments() {
+    // A negative amount is refused later, with the reason.
+    assert!(parse("cashbox recharge - -").is_ok());
+    assert!(parse("cashbox recharge alice -5").is_ok());
+    assert!(parse("cashbox recharge alice -x").is_err());
+}
+
+#[test]
+fn wrong_command_lines_exit_with_2() {
+    for line in ["cashbox", "cashbox recharge alice", "cashbox wallet a b", "cashbox serve --log xml", "cashbox token"]
+    {
+        assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn status_decides_exit_code() {
+    let nothing = json!({});
+    let exits = [201, 400, 402, 423, 503].map(|status| Exit::of(status, &nothing) as u8);
+    assert_eq!(exits, [0, 2, 1, 1, 3]);
+    assert_eq!(Exit::of(500, &nothing), Exit::Unreachable);
+    assert_eq!(Exit::of(500, &json!({ "error": "outcome_unknown" })), Exit::Doubt);
+    assert_eq!(Exit::of(500, &json!({ "error": "damaged" })), Exit::Damage);
+}
+
+#[test]
+fn batch_exit_code_is_that_of_its_worst_item() {
+    let batch =
+        |codes: &[u16]| json!({ "results": codes.iter().map(|code| json!({ "code": code })).collect::<Vec<_>>() });
+    assert_eq!(Exit::of(200, &batch(&[])), Exit::Done);
+    assert_eq!(Exit::of(200, &batch(&[200, 402, 200])), Exit::Refused);
+}
+
+#[test]
+fn path_segment_with_reserved_characters_is_encoded() {
+    let call =
+        ApiCall::get(&["v1", "wallets", "a/../b?c=d"]).query("kind", Some("pay&x=1")).query("since", None::<&str>);
+    assert_eq!(call.uri, "/v1/wallets/a%2F..%2Fb%3Fc%3Dd?kind=pay%26x%3D1");
+}
+
+#[test]
+fn wait_stands_where_the_route_looks_for_it() {
+    let wait = Duration::from_millis(1_500);
+    let acquire = ApiCall::lock("POST", &["v1", "locks", "a/b"], Some(&json!({ "ttl_ms": 5 })), None);
+    let acquire = acquire.waiting(wait, WaitField::Body).with_wait(wait);
+    assert_eq!(acquire.uri, "/v1/locks/a%2Fb");
+    assert_eq!(String::from_utf8(acquire.body).unwrap(), r#"{"ttl_ms":5,"wait_ms":1500}"#);
+    let watch = ApiCall::get(&["v1", "locks", "a"]).query("fence", Some(7)).waiting(wait, WaitField::Query);
+    assert_eq!(watch.with_wait(Duration::ZERO).uri, "/v1/locks/a?fence=7&wait_ms=0");
+    let money = ApiCall::post(&["v1"], &json!({}), &NO_OPTIONS).with_wait(wait);
+    assert_eq!(money.headers.last().unwrap(), &("Prefer", "wait=1".to_owned()));
+}
+
+#[test]
+fn change_without_key_gets_a_random_one() {
+    let key = || ApiCall::post(&["v1"], &json!({}), &NO_OPTIONS).headers[0].clone();
+    assert_eq!(key().0, "Idempotency-Key");
+    assert_ne!(key(), key());
+    let given = ChangeOptions { key: Some("mine".to_owned()), ..NO_OPTIONS };
+    assert_eq!(ApiCall::delete(&["v1"], &given).headers[0].1, "mine");
+}
+
+#[test]
+fn expiry_is_a_number_and_a_unit() {
+    assert_eq!(input::seconds("30d"), Ok(2_592_000));
+    assert_eq!(input::seconds("90s"), Ok(90));
+    for wrong in ["", "d", "30", "-1d", "+1d", "1.5h", "9223372036854775807w", "3年"] {
+        assert!(input::seconds(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn lease_time_is_whole_milliseconds_up_to_a_day() {
+    assert_eq!(input::span("500ms"), Ok(500));
+    assert_eq!(input::span("2m"), Ok(120_000));
+    assert_eq!(input::span("24h"), Ok(86_400_000));
+    assert_eq!(input::span("0s"), Ok(0));
+    for wrong in ["", "s", "10", "1.5s", "-1s", "25h", "1d", "10S", "10 s", "9223372036854775807h", "٣s"] {
+        assert!(input::span(wrong).is_err(), "{wrong}");
+    }
+    assert!(input::lasting("0s").is_err());
+}
+
+#[test]
+fn json_argument_is_taken_as_it_is() {
+    assert_eq!(input::json(" [1]").unwrap(), json!([1]));
+    assert!(input::json("[1").is_err());
+    assert!(input::json("no-such-file").is_err());
+}
+
+#[test]
+fn table_with_empty_column_leaves_it_out() {
+    let rows = [
+        json!({ "user_id": "alice", "balance": "120.00", "note": null }),
+        json!({ "user_id": "李雷", "balance": "7.50", "note": null }),
+    ];
+    let columns = [words("USER", "user_id"), numbers("BALANCE", "balance"), words("NOTE", "note")];
+    assert_eq!(table(&rows, &columns, ""), "USER   BALANCE\nalice   120.00\n李雷      7.50");
+    assert_eq!(table(&[], &columns, "no wallets yet"), "no wallets yet");
+}
+
+#[test]
+fn block_shows_fields_that_have_a_value() {
+    let coupon = json!({ "code": "7K2Q", "amount_off": "50.00", "threshold": "300.00", "single_use": true });
+    let body = json!({ "code": 200, "msg": "recharged", "balance": "300.00", "coupon": coupon, "entry": { "id": 1 } });
+    let shown = block(&body, &["balance", "gross", "coupon", "entry"]);
+    assert_eq!(shown, "recharged\n  balance  300.00\n  coupon   7K2Q  50.00 off from 300.00, once\n  entry    1");
+}
+
+#[test]
+fn control_characters_in_text_are_escaped() {
+    assert_eq!(text(&json!("a\u{1b}[2Jb\n")), "a\\u{1b}[2Jb\\n");
+}
+
+#[test]
+fn refusal_is_one_line() {
+    let refusal = json!({ "msg": "insufficient funds", "detail": "3.00 of 5.00" });
+    assert_eq!(refusal_text(&refusal), "insufficient funds: 3.00 of 5.00");
+    assert_eq!(refusal_text(&json!({ "msg": "nothing" })), "nothing");
+}
