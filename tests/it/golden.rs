@@ -309,10 +309,10 @@ fn description_and_metrics_match_golden_list() {
 #[test]
 fn sentences_of_source_match_golden_list() {
     let mut texts = BTreeSet::new();
-    for (path, source) in crate::map::source() {
+    for (path, source) in crate::source::files() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if !name.ends_with("tests.rs") && name != "fuzz.rs" {
-            texts.extend(literals(&source).into_iter().filter(|text| is_sentence(text)));
+            texts.extend(crate::source::literals(&source).into_iter().filter(|text| is_sentence(text)));
         }
     }
     let lines: String = texts.iter().map(|text| format!("{}\n", text.escape_debug())).collect();
@@ -353,87 +353,4 @@ fn is_sentence(text: &str) -> bool {
         && !SQL.iter().any(|start| bare.starts_with(start))
         && !text.contains(" = $")
         && !text.contains("\\0")
-}
-
-/// The string literals of a Rust file, without tests and without what only an assertion says.
-fn literals(source: &str) -> Vec<String> {
-    const ASSERTIONS: [&str; 9] = [
-        "assert!",
-        "assert_eq!",
-        "assert_ne!",
-        "debug_assert!",
-        "debug_assert_eq!",
-        "unreachable!",
-        "panic!",
-        "expect",
-        "expect_err",
-    ];
-    let source = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
-    let chars: Vec<char> = source.chars().collect();
-    let (mut found, mut open, mut word, mut at) = (Vec::new(), Vec::new(), String::new(), 0);
-    while at < chars.len() {
-        let (c, next) = (chars[at], chars.get(at + 1).copied().unwrap_or(' '));
-        match c {
-            '/' if next == '/' => {
-                while at < chars.len() && chars[at] != '\n' {
-                    at += 1;
-                }
-            }
-            '\'' if next == '\\' || chars.get(at + 2) == Some(&'\'') => {
-                at += if next == '\\' { 3 } else { 2 };
-                at += chars[at..].iter().position(|c| *c == '\'').unwrap();
-                word.clear();
-            }
-            '"' => {
-                let raw = word.starts_with('r') || word.starts_with("br");
-                let hashes = if raw { chars[..at].iter().rev().take_while(|c| **c == '#').count() } else { 0 };
-                let raw = raw && (hashes > 0 || word == "r" || word == "br");
-                let begin = at + 1;
-                at += 1;
-                let mut text = String::new();
-                loop {
-                    if chars[at] == '"'
-                        && (!raw || chars[at + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes)
-                    {
-                        break;
-                    }
-                    if chars[at] == '\\' && !raw {
-                        at += 1;
-                        match chars[at] {
-                            '\n' => {
-                                while chars[at + 1].is_whitespace() {
-                                    at += 1;
-                                }
-                            }
-                            'n' => text.push('\n'),
-                            't' => text.push('\t'),
-                            'r' => text.push('\r'),
-                            '0' => text += "\\0",
-                            other => text.push(other),
-                        }
-                    } else {
-                        text.push(chars[at]);
-                    }
-                    at += 1;
-                }
-                assert!(at >= begin, "a literal ends behind its start");
-                if !open.iter().any(|name: &String| ASSERTIONS.contains(&name.as_str())) {
-                    found.push(text);
-                }
-                word.clear();
-            }
-            '(' | '[' | '{' => open.push(std::mem::take(&mut word)),
-            ')' | ']' | '}' => {
-                open.pop();
-                word.clear();
-            }
-            c if c.is_alphanumeric() || c == '_' || c == '!' || c == '#' && (word == "r" || word == "br") => {
-                word.push(c)
-            }
-            c if c.is_whitespace() => {}
-            _ => word.clear(),
-        }
-        at += 1;
-    }
-    found
 }

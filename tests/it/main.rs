@@ -49,6 +49,7 @@ mod proxy;
 mod readme;
 mod server;
 mod shell;
+mod source;
 mod statement;
 mod storage;
 mod upgrade;
