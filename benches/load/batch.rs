@@ -12,7 +12,7 @@ const CONNECTIONS: usize = 4;
 
 /// Withdrawals, a thousand to a request.
 pub fn batch(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, USERS)?;
     let by_admin: Vec<_> = wallets.iter().map(|wallet| server.of_admin(wallet)).collect();

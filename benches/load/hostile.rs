@@ -19,7 +19,7 @@ const DROP_EVERY: Duration = Duration::from_millis(100);
 
 /// Withdrawals alone, and then beside the strangers.
 pub fn hostile(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start_with(&folder, &LIMITS)?;
     let mut wallets = wallets(&server, USERS)?;
     let (alone, before) = drive_withdrawals(&server, &mut wallets, settings)?;

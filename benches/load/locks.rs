@@ -20,7 +20,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// LockPairs of acquire and release, and hand-offs in a queue.
 pub fn locks(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let caller = &server.site.caller;
     let own = |number| LockPairs::new(caller, &format!("own-{number}"), &HeldFlag::default());

@@ -6,10 +6,12 @@
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
 //! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; below them
+//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; [`against`] (two builds
+//! in one run); below them
 //! [`run`], [`server`], [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::internals::bench`, the same that
 //! `cashbox bench` has.
 
+mod against;
 mod batch;
 mod hostile;
 mod locks;
@@ -29,6 +31,7 @@ mod usage;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use report::{Form, Outcome, figure};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// What can fail here has nobody to handle it but the reader of the message.
@@ -53,7 +56,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
 ];
 
 /// Measures cashbox on this machine
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(name = "load")]
 struct Settings {
     /// Which scenarios; all if none is named
@@ -83,6 +86,15 @@ struct Settings {
     /// Rows for a Markdown table
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
+    /// Another build of cashbox: each scenario runs against this build and that one in turn, and their ratio is shown
+    #[arg(long, value_name = "BINARY")]
+    against: Option<PathBuf>,
+    /// How many times each build has its turn, with --against
+    #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rounds: u16,
+    /// The build that is measured
+    #[arg(skip = PathBuf::from(env!("CARGO_BIN_EXE_cashbox")))]
+    program: PathBuf,
     /// What `cargo bench` says
     #[arg(long, hide = true)]
     bench: bool,
@@ -108,23 +120,43 @@ fn main() -> ExitCode {
         eprintln!("this is measured with: cargo bench --bench load");
         return ExitCode::SUCCESS; // as a test, it has nothing to say
     }
-    match machine::in_words(server::base()) {
-        Ok(machine) => report::begin(settings.form(), &format!("{machine}; synchronous=FULL")),
+    let against = match settings.against.as_deref().map(Path::canonicalize).transpose() {
+        Ok(against) => against,
+        Err(error) => {
+            eprintln!("cannot find the build that --against names: {error}; give the path of a built cashbox");
+            return ExitCode::FAILURE;
+        }
+    };
+    let machine = match machine::in_words(server::base()) {
+        Ok(machine) => format!("{machine}; synchronous=FULL"),
         Err(error) => {
             eprintln!("{error}");
             return ExitCode::FAILURE;
         }
+    };
+    match against {
+        Some(_) => report::begin_comparisons(settings.form(), &machine),
+        None => report::begin(settings.form(), &machine),
     }
     let mut right = true;
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| settings.wants(name)) {
-        let broke_off = |error| Outcome {
-            figures: vec![figure("all of it", f64::NAN, "")],
-            checked: String::new(),
-            wrong: vec![format!("{error}")],
+        right &= match &against {
+            Some(other) => against::compare(name, *scenario, &settings, other),
+            None => {
+                let outcome = run_scenario(*scenario, &settings);
+                report::rows(settings.form(), name, &outcome);
+                outcome.wrong.is_empty()
+            }
         };
-        let outcome = scenario(&settings).unwrap_or_else(broke_off);
-        report::rows(settings.form(), name, &outcome);
-        right &= outcome.wrong.is_empty();
     }
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// A scenario that broke off has one figure, which is wrong.
+fn run_scenario(scenario: Scenario, settings: &Settings) -> Outcome {
+    scenario(settings).unwrap_or_else(|error| Outcome {
+        figures: vec![figure("all of it", f64::NAN, "")],
+        checked: String::new(),
+        wrong: vec![format!("{error}")],
+    })
 }

@@ -81,7 +81,7 @@ pub fn hot(settings: &Settings) -> Got<Outcome> {
 }
 
 fn withdrawals(settings: &Settings, users: usize, what: &str) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, users)?;
     let mut client = server.client()?;
@@ -107,8 +107,8 @@ const EACH: usize = 5;
 const ROUNDS: usize = 9;
 
 /// 500 withdrawals of 1.00 from 500.00 by 100 clients, several times over.
-pub fn tutorial(_: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+pub fn tutorial(settings: &Settings) -> Got<Outcome> {
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let (mut took, mut wrong) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
@@ -171,7 +171,7 @@ fn one_yuan(caller: &BenchCaller, key: &str) -> Vec<u8> {
 
 /// Balances, each of the caller's own wallet.
 pub fn read(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let wallets = wallets(&server, USERS)?;
     let of = |place| ReadBalance::new(&wallets[place % USERS], "/wallet");

@@ -22,12 +22,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const MIB: f64 = 1_048_576.0;
 
 /// 10,000 waiters on one id: memory, and what another id notices.
-pub fn parked(_: &Settings) -> Got<Outcome> {
+pub fn parked(settings: &Settings) -> Got<Outcome> {
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     if descriptors < WAITERS as u64 + 100 {
         return Err(format!("this needs {} open files, and {descriptors} are allowed: ulimit -n", WAITERS + 100).into());
     }
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start_with(&folder, &LIMITS)?;
     let (caller, mut client) = (&server.site.caller, server.client()?);
     let alone = pairs(caller, &mut client)?;

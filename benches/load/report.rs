@@ -4,11 +4,12 @@ use cashbox::internals::bench::report::grouped;
 use serde_json::json;
 
 /// One figure.
+#[derive(Clone)]
 pub struct Figure {
-    name: String,
-    value: f64,
-    unit: &'static str,
-    aside: bool,
+    pub name: String,
+    pub value: f64,
+    pub unit: &'static str,
+    pub aside: bool,
 }
 
 /// What a scenario brought: figures, what was checked, and what was found wrong.
@@ -22,6 +23,18 @@ pub struct Outcome {
 
 pub fn figure(name: impl Into<String>, value: f64, unit: &'static str) -> Figure {
     Figure { name: name.into(), value, unit, aside: false }
+}
+
+/// One figure of two builds.
+pub struct Comparison {
+    /// This build's median over the rounds.
+    pub this: Figure,
+    /// The other build's.
+    pub other: Figure,
+    /// The median of the ratios of the rounds, this build to the other.
+    pub ratio: f64,
+    /// The ratio of each round, sorted.
+    pub ratios: Vec<f64>,
 }
 
 /// How the report is written.
@@ -91,4 +104,50 @@ pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
             }
         }
     }
+}
+
+/// Heads of the columns of [`comparisons`].
+pub fn begin_comparisons(form: Form, machine: &str) {
+    match form {
+        Form::Table => {
+            println!("{machine}\n");
+            println!("{:<9} {:<52} {:>14} {:>14}   ratio (lowest to highest)", "", "median of", "this", "other");
+        }
+        Form::Json => println!("{}", json!({ "machine": machine })),
+        Form::Markdown => {
+            println!("{machine}\n\n| scenario | figure | this | other | ratio | lowest to highest |\n|---|---|---|---|---|---|")
+        }
+    }
+}
+
+/// The figures of one scenario for two builds.
+pub fn comparisons(form: Form, scenario: &str, rows: &[Comparison], wrong: &[String]) {
+    for (place, row) in rows.iter().enumerate() {
+        let right = wrong.is_empty();
+        let (name, wrong_text) = (&row.this.name, || "WRONG".to_owned());
+        let (this, other) = if right { (row.this.text(), row.other.text()) } else { (wrong_text(), wrong_text()) };
+        let (ratio, range) = match (row.ratios.first(), row.ratios.last()) {
+            (Some(lowest), Some(highest)) if right => {
+                (format!("{:.3}", row.ratio), format!("{lowest:.3} to {highest:.3}"))
+            }
+            _ => ("-".to_owned(), "-".to_owned()),
+        };
+        match form {
+            Form::Table => {
+                let scenario = if place == 0 { scenario } else { "" };
+                println!("{scenario:<9} {name:<52} {this:>14} {other:>14}   {ratio} ({range})");
+            }
+            Form::Markdown => println!("| {scenario} | {name} | {this} | {other} | **{ratio}** | {range} |"),
+            Form::Json => {
+                let value = |number: f64| right.then_some(number);
+                let row = json!({
+                    "scenario": scenario, "figure": name, "unit": row.this.unit, "right": right, "wrong": wrong,
+                    "this": value(row.this.value), "other": value(row.other.value), "ratio": value(row.ratio),
+                    "ratios": if right { row.ratios.as_slice() } else { &[] },
+                });
+                println!("{row}");
+            }
+        }
+    }
+    wrong.iter().for_each(|sentence| eprintln!("{scenario}: WRONG: {sentence}"));
 }

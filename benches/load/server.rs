@@ -1,6 +1,6 @@
 //! The program as it was built, on a file of its own in a folder of its own; and what of it is only looked at here.
 
-use crate::Got;
+use crate::{Got, Settings};
 use cashbox::internals::bench::client::BenchClient;
 use cashbox::internals::bench::server::{BenchServer as Child, clean_command};
 use cashbox::internals::bench::wallet::BenchWallet;
@@ -10,26 +10,33 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_cashbox");
-
-/// A folder on disk with a file of cashbox's in it, gone at the end.
-pub struct Folder(TempDir);
+/// A folder on disk with a wallet file in it, and the build that serves that file. Removed when dropped.
+pub struct Folder {
+    folder: TempDir,
+    program: PathBuf,
+}
 
 /// A running server.
 pub struct Server(Child);
 
 impl Folder {
-    pub fn new() -> Got<Folder> {
-        Ok(Folder(tempfile::Builder::new().prefix("load").tempdir_in(base())?))
+    pub fn new(settings: &Settings) -> Got<Folder> {
+        let folder = tempfile::Builder::new().prefix("load").tempdir_in(base())?;
+        Ok(Folder { folder, program: settings.program.clone() })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+        self.folder.path().join(name)
     }
 
     /// Bytes of the database, which has no log beside it once its server is gone.
     pub fn size(&self) -> Got<u64> {
         Ok(fs::metadata(self.file("cashbox.db"))?.len())
+    }
+
+    /// The build, to be run beside its server.
+    pub fn command(&self) -> Command {
+        clean_command(&self.program)
     }
 
     /// Asks the kernel to forget what it holds of the file in memory.
@@ -59,7 +66,7 @@ impl Server {
 
     /// With more options.
     pub fn start_with(folder: &Folder, options: &[&str]) -> Got<Server> {
-        Ok(Server(Child::start(Path::new(PROGRAM), &folder.file("cashbox.db"), options)?))
+        Ok(Server(Child::start(&folder.program, &folder.file("cashbox.db"), options)?))
     }
 
     /// A request of the admin's.
@@ -88,9 +95,4 @@ impl Server {
     pub fn stop_and_audit(self) -> Got<Vec<String>> {
         Ok(self.0.stop_and_audit()?)
     }
-}
-
-/// The program, to be run beside a server.
-pub fn command() -> Command {
-    clean_command(Path::new(PROGRAM))
 }

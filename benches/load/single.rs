@@ -17,7 +17,7 @@ const TURN: Duration = Duration::from_millis(500);
 
 /// One withdrawal after the other, over HTTP and on SQLite alone.
 pub fn single(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, 1)?;
     let mut script = [MoveCents::withdraw(&wallets, 0, settings.counted_keys)];

@@ -24,7 +24,7 @@ const MIB: f64 = 1024.0 * 1024.0;
 
 /// Makes the file, starts on it several times, and then lets it work.
 pub fn start(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let mut server = Server::start(&folder)?;
     let mut wallets = wallets(&server, USERS)?;
     let made = fill(&server, &mut wallets, settings.entries)?;

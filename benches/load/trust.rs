@@ -3,7 +3,7 @@
 use crate::money::{USERS, drive_withdrawals, settle, wallets};
 use crate::report::{Outcome, figure};
 use crate::run::ms;
-use crate::server::{Folder, Server, command};
+use crate::server::{Folder, Server};
 use crate::start::fill;
 use crate::{Got, Settings, usage};
 use cashbox::internals::bench::report::count;
@@ -16,7 +16,7 @@ const MIB: f64 = 1_048_576.0;
 
 /// Makes the file, audits it, and lets it work alone and while it is backed up.
 pub fn trust(settings: &Settings) -> Got<Outcome> {
-    let folder = Folder::new()?;
+    let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, USERS)?;
     let made = fill(&server, &mut wallets, settings.entries)?;
@@ -64,7 +64,8 @@ pub fn trust(settings: &Settings) -> Got<Outcome> {
 /// How long the audit takes, and the most memory it has meanwhile.
 fn audit(folder: &Folder) -> Got<(Duration, u64)> {
     let begun = Instant::now();
-    let mut verify = command()
+    let mut verify = folder
+        .command()
         .arg("verify")
         .arg("--db")
         .arg(folder.file("cashbox.db"))
@@ -82,7 +83,7 @@ fn audit(folder: &Folder) -> Got<(Duration, u64)> {
 }
 
 fn back_up(folder: &Folder) -> Got<()> {
-    let mut backup = command();
+    let mut backup = folder.command();
     backup.arg("backup").arg(folder.file("backup.db")).arg("--replace").arg("--db").arg(folder.file("cashbox.db"));
     let said = backup.output()?;
     if said.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&said.stderr).into_owned().into()) }
