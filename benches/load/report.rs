@@ -115,7 +115,9 @@ pub fn begin_comparisons(form: Form, machine: &str) {
         }
         Form::Json => println!("{}", json!({ "machine": machine })),
         Form::Markdown => {
-            println!("{machine}\n\n| scenario | figure | this | other | ratio | lowest to highest |\n|---|---|---|---|---|---|")
+            println!(
+                "{machine}\n\n| scenario | figure | this | other | ratio | lowest to highest |\n|---|---|---|---|---|---|"
+            )
         }
     }
 }
