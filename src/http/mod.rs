@@ -182,7 +182,7 @@ impl App {
             fields,
             body: &request.body,
             language,
-            alive: Some(Arc::new(move || presence.is_here())),
+            alive: Some(Arc::new(move || presence.is_connected())),
         })
     }
 
@@ -215,7 +215,7 @@ impl Service for App {
     /// one that waits for our word, has to come from somebody who may send it.
     fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
         if head.content_length <= route::BODY_MAX && head.header("expect").is_none() {
-            return Ok(Admission { body_max: route::BODY_MAX, place: None });
+            return Ok(Admission { body_max: route::BODY_MAX, reserved: None });
         }
         let admitted = auth::check_origin(head, &self.settings.hosts).and_then(|()| {
             let (number, _) = route::find(&head.method, &head.path)?;
@@ -225,7 +225,7 @@ impl Service for App {
             let body_max = route.body_max();
             let is_large = head.content_length > route::BODY_MAX && head.content_length <= body_max;
             let place = is_large.then(|| self.large_bodies.enter(&caller.by, head.content_length)).transpose()?;
-            Ok(Admission { body_max, place: place.map(|place| Box::new(place) as Box<dyn Send>) })
+            Ok(Admission { body_max, reserved: place.map(|place| Box::new(place) as Box<dyn Send>) })
         });
         admitted.map_err(|error| refuse(error.into(), language(head)))
     }

@@ -66,7 +66,7 @@ impl Service for Echo {
         match head.path.as_str() {
             "/forbidden" => Err(text(403, "forbidden")),
             "/panic-early" => panic!("on purpose, in admit"),
-            _ => Ok(Admission { body_max: BODY_MAX, place: None }),
+            _ => Ok(Admission { body_max: BODY_MAX, reserved: None }),
         }
     }
 

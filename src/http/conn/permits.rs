@@ -1,8 +1,8 @@
-//! Who is connected, and who gives way.
+//! The number of connections, and the choice of one to evict.
 //!
-//! What a connection is doing stands in an atomic of its own, so that an ordinary request takes no lock; the lock on the
-//! list is for coming, going, and choosing who gives way. Whoever ends a connection from outside does it by exchanging
-//! the very state it saw: a connection that began a request in the meantime keeps it.
+//! The phase of a connection is an atomic of its own, so that an ordinary request takes no lock; the lock on the list is
+//! for connecting, disconnecting and evicting. A connection is ended from outside by exchanging the very state that was
+//! seen: if it began a request in the meantime, it keeps it.
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
@@ -10,30 +10,30 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::socket::Writing;
+use super::socket::WriteStall;
 
-/// How long a client leaves a piece of its answer untaken before its connection may give way.
+/// How long a client leaves a piece of its response unread before its connection may be evicted.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// So long whoever has come, or has begun to send, is young, and gives way after those who are not.
-const YOUNG_MS: u64 = 1_000;
+/// How long a connection counts as recent after it connected or began to send; recent ones are evicted after the others.
+const RECENT_MS: u64 = 1_000;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Has come, and nothing from it yet.
+    /// Connected, and nothing received yet.
     New,
-    /// Has had an answer, and waits for the first byte of another request.
+    /// Has had a response, and waits for the first byte of another request.
     Idle,
     /// Part of a head has come.
     Head,
     /// A head has come, and not all of its body.
     Body,
-    /// A request is being answered, or its answer sent.
+    /// A request is being answered, or its response sent.
     Busy,
-    /// The last answer is sent; what still comes is drained.
+    /// The last response is sent; what still comes is drained.
     Closing,
-    /// Was reading a head when the server was stopped; has to say so and close.
+    /// The server was stopped while a head was being read; the connection must answer that and close.
     Refused,
     /// Ended from outside.
     Ended,
@@ -41,12 +41,12 @@ pub(super) enum Phase {
 
 /// A phase and when it began, in milliseconds of the server's life, as one number to exchange.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct State {
+struct PhaseSince {
     phase: Phase,
     since_ms: u64,
 }
 
-impl State {
+impl PhaseSince {
     const PHASES: [Phase; 8] =
         [Phase::New, Phase::Idle, Phase::Head, Phase::Body, Phase::Busy, Phase::Closing, Phase::Refused, Phase::Ended];
 
@@ -54,29 +54,30 @@ impl State {
         self.since_ms << 3 | self.phase as u64
     }
 
-    fn from_number(number: u64) -> State {
-        State { phase: State::PHASES[(number & 7) as usize], since_ms: number >> 3 }
+    fn from_number(number: u64) -> PhaseSince {
+        PhaseSince { phase: PhaseSince::PHASES[(number & 7) as usize], since_ms: number >> 3 }
     }
 }
 
-struct Line {
+/// A connection as seen from outside its thread.
+struct ConnectionState {
     stream: Arc<TcpStream>,
-    state: AtomicU64,
-    writing: Arc<Writing>,
+    phase: AtomicU64,
+    stall: Arc<WriteStall>,
 }
 
-impl Line {
-    fn state(&self) -> State {
-        State::from_number(self.state.load(SeqCst))
+impl ConnectionState {
+    fn phase(&self) -> PhaseSince {
+        PhaseSince::from_number(self.phase.load(SeqCst))
     }
 
-    fn exchange(&self, seen: State, new: State) -> bool {
-        self.state.compare_exchange(seen.to_number(), new.to_number(), SeqCst, SeqCst).is_ok()
+    fn exchange(&self, seen: PhaseSince, new: PhaseSince) -> bool {
+        self.phase.compare_exchange(seen.to_number(), new.to_number(), SeqCst, SeqCst).is_ok()
     }
 
-    /// Ends the connection if it still is as it was seen. Its thread wakes up and goes.
-    fn end(&self, seen: State) -> bool {
-        let ended = self.exchange(seen, State { phase: Phase::Ended, ..seen });
+    /// Ends the connection if its phase is still the one seen. Its thread wakes up and ends.
+    fn end(&self, seen: PhaseSince) -> bool {
+        let ended = self.exchange(seen, PhaseSince { phase: Phase::Ended, ..seen });
         if ended {
             let _ = self.stream.shutdown(Shutdown::Both);
         }
@@ -84,12 +85,14 @@ impl Line {
     }
 }
 
-/// The connections there are, at most so many.
+type Connections = HashMap<u64, Arc<ConnectionState>>;
+
+/// All connections, at most `max`.
 pub(super) struct Permits {
     max: usize,
-    began: Instant,
+    started: Instant,
     stopping: AtomicBool,
-    lines: Mutex<HashMap<u64, Arc<Line>>>,
+    connections: Mutex<Connections>,
     changed: Condvar,
     next_id: AtomicU64,
 }
@@ -98,83 +101,86 @@ impl Permits {
     pub(super) fn new(max: usize) -> Permits {
         Permits {
             max,
-            began: Instant::now(),
+            started: Instant::now(),
             stopping: AtomicBool::new(false),
-            lines: Mutex::default(),
+            connections: Mutex::default(),
             changed: Condvar::new(),
             next_id: AtomicU64::new(0),
         }
     }
 
-    /// A permit for a new connection, if need be by ending one that does less. None: the stream is given back.
-    pub(super) fn enter(self: &Arc<Self>, stream: TcpStream) -> Result<Permit, TcpStream> {
-        let mut lines = self.lines();
-        if lines.len() >= self.max && !self.end_one(&mut lines) {
+    /// A permit for a new connection, evicting another if need be. If none can be evicted the stream is returned.
+    pub(super) fn acquire(self: &Arc<Self>, stream: TcpStream) -> Result<Permit, TcpStream> {
+        let mut connections = self.connections();
+        if connections.len() >= self.max && !self.evict(&mut connections) {
             return Err(stream);
         }
         let id = self.next_id.fetch_add(1, SeqCst);
-        let state = State { phase: Phase::New, since_ms: self.now_ms() };
-        let line = Line { stream: Arc::new(stream), state: AtomicU64::new(state.to_number()), writing: Arc::default() };
-        let line = Arc::new(line);
-        lines.insert(id, Arc::clone(&line));
-        Ok(Permit { permits: Arc::clone(self), id, line, state })
+        let phase = PhaseSince { phase: Phase::New, since_ms: self.now_ms() };
+        let connection = Arc::new(ConnectionState {
+            stream: Arc::new(stream),
+            phase: AtomicU64::new(phase.to_number()),
+            stall: Arc::default(),
+        });
+        connections.insert(id, Arc::clone(&connection));
+        Ok(Permit { permits: Arc::clone(self), id, connection, phase })
     }
 
-    /// Ends the connection that does least, if there is one that answers no request.
-    pub(super) fn make_room(&self) {
-        self.end_one(&mut self.lines());
+    /// Evicts one connection, if there is one that is not answering a request.
+    pub(super) fn evict_one(&self) {
+        self.evict(&mut self.connections());
     }
 
-    fn end_one(&self, lines: &mut HashMap<u64, Arc<Line>>) -> bool {
+    fn evict(&self, connections: &mut Connections) -> bool {
         let now_ms = self.now_ms();
         loop {
-            let candidates = lines.iter().filter_map(|(&id, line)| {
-                let state = line.state();
-                let young = state.since_ms + YOUNG_MS > now_ms;
-                let rank = match state.phase {
+            let candidates = connections.iter().filter_map(|(&id, connection)| {
+                let seen = connection.phase();
+                let is_recent = seen.since_ms + RECENT_MS > now_ms;
+                let rank = match seen.phase {
                     Phase::Idle | Phase::Closing => (false, 0),
-                    Phase::New => (young, 0),
-                    Phase::Head => (young, 1),
-                    Phase::Body => (young, 2),
-                    Phase::Busy if line.writing.is_stalled_for(STALLED) => (false, 3),
+                    Phase::New => (is_recent, 0),
+                    Phase::Head => (is_recent, 1),
+                    Phase::Body => (is_recent, 2),
+                    Phase::Busy if connection.stall.has_lasted(STALLED) => (false, 3),
                     Phase::Busy | Phase::Refused | Phase::Ended => return None,
                 };
-                Some(((rank, state.since_ms, id), state))
+                Some(((rank, seen.since_ms, id), seen))
             });
             let Some(((_, _, id), seen)) = candidates.min_by_key(|(order, _)| *order) else { return false };
-            if lines[&id].end(seen) {
-                lines.remove(&id);
+            if connections[&id].end(seen) {
+                connections.remove(&id);
                 return true;
             }
         }
     }
 
-    /// How many are connected.
+    /// The number of connections.
     pub(super) fn count(&self) -> usize {
-        self.lines().len()
+        self.connections().len()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stopping.load(SeqCst)
     }
 
-    /// From now on nobody stays: every connection closes after its next answer.
+    /// From now on every connection closes after its next response.
     pub(super) fn begin_stopping(&self) {
         self.stopping.store(true, SeqCst);
     }
 
     /// Ends the idle connections and has the unfinished heads refused.
-    pub(super) fn end_waiting(&self) {
-        for line in self.lines().values() {
+    pub(super) fn end_idle(&self) {
+        for connection in self.connections().values() {
             loop {
-                let seen = line.state();
+                let seen = connection.phase();
                 let done = match seen.phase {
-                    Phase::New | Phase::Idle => line.end(seen),
+                    Phase::New | Phase::Idle => connection.end(seen),
                     Phase::Head => {
-                        let refused = line.exchange(seen, State { phase: Phase::Refused, ..seen });
+                        let refused = connection.exchange(seen, PhaseSince { phase: Phase::Refused, ..seen });
                         if refused {
                             // Its thread reads end-of-file and can still write.
-                            let _ = line.stream.shutdown(Shutdown::Read);
+                            let _ = connection.stream.shutdown(Shutdown::Read);
                         }
                         refused
                     }
@@ -188,82 +194,77 @@ impl Permits {
     }
 
     /// Waits until no request is being answered, or the deadline; returns how many still are.
-    pub(super) fn wait_until_quiet(&self, deadline: Instant) -> usize {
-        let mut lines = self.lines();
+    pub(super) fn wait_for_requests(&self, deadline: Instant) -> usize {
+        let mut connections = self.connections();
         loop {
             let is_busy = |phase| matches!(phase, Phase::Body | Phase::Busy | Phase::Refused);
-            let busy = lines.values().filter(|line| is_busy(line.state().phase)).count();
+            let busy = connections.values().filter(|connection| is_busy(connection.phase().phase)).count();
             let left = deadline.saturating_duration_since(Instant::now());
             if busy == 0 || left.is_zero() {
                 return busy;
             }
-            lines = self.changed.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            connections = self.changed.wait_timeout(connections, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     fn now_ms(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64
+        self.started.elapsed().as_millis() as u64
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<u64, Arc<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// One connection's leave to be here. Dropping it makes room for another.
+/// Permission for one connection. Dropping it frees the place for another.
 pub(super) struct Permit {
     permits: Arc<Permits>,
     id: u64,
-    line: Arc<Line>,
-    state: State,
+    connection: Arc<ConnectionState>,
+    phase: PhaseSince,
 }
 
 impl Permit {
     pub(super) fn stream(&self) -> &Arc<TcpStream> {
-        &self.line.stream
+        &self.connection.stream
     }
 
-    /// Where it is noted since when a piece of an answer waits to be taken.
-    pub(super) fn writing(&self) -> &Arc<Writing> {
-        &self.line.writing
+    pub(super) fn stall(&self) -> &Arc<WriteStall> {
+        &self.connection.stall
     }
 
     pub(super) fn permits(&self) -> &Permits {
         &self.permits
     }
 
-    /// Says what the connection does now. False: it has been ended or refused from outside and must not.
-    pub(super) fn turn(&mut self, phase: Phase) -> bool {
-        let new = State { phase, since_ms: self.permits.now_ms() };
-        let turned = self.line.exchange(self.state, new);
-        if turned {
-            self.state = new;
+    /// Enters a phase. False: the connection was ended or refused from outside and must not.
+    pub(super) fn enter(&mut self, phase: Phase) -> bool {
+        let new = PhaseSince { phase, since_ms: self.permits.now_ms() };
+        let entered = self.connection.exchange(self.phase, new);
+        if entered {
+            self.phase = new;
         }
         if phase == Phase::Closing {
-            self.tell_who_waits();
+            // Under the lock, or `wait_for_requests` could read the phases before and wait after this notification.
+            let _connections = self.permits.connections();
+            self.permits.changed.notify_all();
         }
-        turned
+        entered
     }
 
-    /// Whether the server was stopped while the head was coming. If so, that is the state to turn from.
+    /// Whether the server was stopped while the head was coming. If so, the next phase is entered from there.
     pub(super) fn is_refused(&mut self) -> bool {
-        let now = self.line.state();
+        let now = self.connection.phase();
         if now.phase == Phase::Refused {
-            self.state = now;
+            self.phase = now;
         }
         now.phase == Phase::Refused
-    }
-
-    fn tell_who_waits(&self) {
-        // Under the lock, or the news could fall between a look at the states and the wait for news.
-        let _lines = self.permits.lines();
-        self.permits.changed.notify_all();
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.permits.lines().remove(&self.id);
+        self.permits.connections().remove(&self.id);
         self.permits.changed.notify_all();
     }
 }

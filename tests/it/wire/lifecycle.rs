@@ -19,10 +19,10 @@ fn a_client_that_waits_is_here_and_one_that_left_is_not() {
     let scene = Scene::new();
     let client = scene.waiting_client();
     let presence = presence(&scene);
-    assert!(presence.is_here());
+    assert!(presence.is_connected());
     drop(client);
-    until(|| !presence.is_here());
-    assert!(Presence::always().is_here());
+    until(|| !presence.is_connected());
+    assert!(Presence::always().is_connected());
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn a_client_that_closed_its_half_counts_as_gone() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     client.half_close();
-    until(|| !presence(&scene).is_here());
+    until(|| !presence(&scene).is_connected());
 }
 
 #[test]
@@ -39,9 +39,9 @@ fn what_a_client_sent_before_it_left_does_not_keep_it_here() {
     let mut client = scene.waiting_client();
     client.send("\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
     let presence = presence(&scene);
-    assert!(presence.is_here());
+    assert!(presence.is_connected());
     drop(client);
-    until(|| !presence.is_here());
+    until(|| !presence.is_connected());
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn asking_for_presence_consumes_nothing() {
     let mut client = scene.waiting_client();
     client.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
     let presence = presence(&scene);
-    assert!((0..100).all(|_| presence.is_here()));
+    assert!((0..100).all(|_| presence.is_connected()));
     scene.stage.open_gate();
     assert_eq!(client.reply().body, "waited");
     assert_eq!(client.reply().body, "GET /next None ");
@@ -77,11 +77,11 @@ fn a_kept_presence_keeps_no_connection() {
     let presence = presence(&scene);
     scene.stage.open_gate();
     assert_eq!(client.reply().status, 200);
-    assert!(presence.is_here(), "an idle client is still there");
+    assert!(presence.is_connected(), "an idle client is still there");
     client.send("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
     client.reply();
     assert!(client.is_closed());
-    until(|| !presence.is_here());
+    until(|| !presence.is_connected());
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn an_answer_for_a_client_that_left_is_undelivered() {
     let client = scene.waiting_client();
     let presence = presence(&scene);
     drop(client);
-    until(|| !presence.is_here());
+    until(|| !presence.is_connected());
     scene.stage.open_gate();
     until(|| scene.stage.undelivered.load(SeqCst) == 1);
     until(|| scene.server.connections() == 0);

@@ -1,88 +1,14 @@
-//! Reading a request's head, strictly.
+//! Reading the head of a request, strictly.
 //!
-//! Two readers of the same bytes must never see two different requests, so what the standards leave to taste is
+//! Two readers of the same bytes must never see two different requests, so everything the standards leave open is
 //! refused: a second length, host or type, a list where a number belongs, a transfer coding, folded lines, a bare LF.
 
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
-use super::{Fault, Limits};
-
-/// What is known of a request once its head has been read.
-pub struct RequestHead {
-    /// The method, a token, as it was sent.
-    pub method: String,
-    /// The path as it was sent, percent signs and all, without the query. Begins with `/`.
-    pub path: String,
-    /// What stood behind the first `?`, as it was sent.
-    pub query: Option<String>,
-    /// HTTP/1.0; otherwise 1.1.
-    pub http_1_0: bool,
-    /// The length of the body, 0 if none was announced.
-    pub content_length: u64,
-    /// Names in lower case, and where in `text` they and their values stand: one allocation for all headers.
-    fields: Vec<Field>,
-    text: String,
-}
-
-struct Field {
-    name: Range<usize>,
-    value: Range<usize>,
-}
-
-impl RequestHead {
-    /// A head that came from no socket: HTTP/1.1, no body, no headers yet.
-    pub fn new(method: &str, path: &str, query: Option<&str>) -> RequestHead {
-        RequestHead {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: query.map(str::to_owned),
-            http_1_0: false,
-            content_length: 0,
-            fields: Vec::new(),
-            text: String::new(),
-        }
-    }
-
-    /// Adds a header behind those there are.
-    pub fn push_header(&mut self, name: &str, value: &str) {
-        let start = self.text.len();
-        self.text.push_str(name);
-        self.text[start..].make_ascii_lowercase();
-        let colon = self.text.len();
-        self.text.push_str(value);
-        self.fields.push(Field { name: start..colon, value: colon..self.text.len() });
-    }
-
-    /// The first header of that name, which is given in lower case.
-    pub fn header(&self, lower_case_name: &str) -> Option<&str> {
-        self.headers(lower_case_name).next()
-    }
-
-    /// All headers of that name, which is given in lower case, in their order.
-    pub fn headers<'a>(&'a self, lower_case_name: &str) -> impl Iterator<Item = &'a str> {
-        let of_that_name = move |field: &&Field| self.text[field.name.clone()] == *lower_case_name;
-        self.fields.iter().filter(of_that_name).map(|field| &self.text[field.value.clone()])
-    }
-
-    /// Whether the client would like to send another request on this connection.
-    pub(super) fn wants_to_stay(&self) -> bool {
-        let said = |word: &str| {
-            self.headers("connection")
-                .flat_map(|list| list.split(','))
-                .any(|item| item.trim().eq_ignore_ascii_case(word))
-        };
-        !said("close") && (!self.http_1_0 || said("keep-alive"))
-    }
-
-    /// Whether the client waits for a word from us before it sends the body.
-    pub(super) fn expects_continue(&self) -> bool {
-        !self.http_1_0 && self.header("expect").is_some()
-    }
-}
+use super::service::{Fault, Limits, RequestHead};
 
 /// The head at the beginning of `bytes` and its length, or None if more has to come.
-pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Fault> {
+pub fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize)>, Fault> {
     let mut slots = [const { MaybeUninit::uninit() }; Limits::HEADERS_MAX];
     let slots = &mut slots[..limits.headers.min(Limits::HEADERS_MAX)];
     let mut request = httparse::Request::new(&mut []);
@@ -101,7 +27,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize
     let mut head = RequestHead::new(method, path, query);
     head.http_1_0 = version == 0;
     head.text.reserve_exact(length);
-    head.fields.reserve_exact(request.headers.len());
+    head.headers.reserve_exact(request.headers.len());
     for header in request.headers.iter() {
         let value = std::str::from_utf8(header.value).map_err(|_| Fault::BadRequest("a header value is not UTF-8"))?;
         head.push_header(header.name, value);
@@ -110,7 +36,7 @@ pub fn parse(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, usize
     Ok(Some((head, length)))
 }
 
-/// What several headers say together.
+/// The rules for headers together.
 fn check(head: &mut RequestHead, authority: Option<&str>) -> Result<(), Fault> {
     if head.header("transfer-encoding").is_some() {
         return Err(Fault::TransferEncoding);
@@ -187,7 +113,7 @@ fn has_bare_line_feed(bytes: &[u8]) -> bool {
 
 fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     use httparse::Error;
-    // The parser calls whatever is not one of our two versions a wrong version, a stray word too.
+    // The parser calls everything that is not HTTP/1.0 or HTTP/1.1 a wrong version, a stray word too.
     let has_version = || bytes.split(|&byte| byte == b' ').nth(2).is_some_and(|word| word.starts_with(b"HTTP/"));
     match error {
         Error::TooManyHeaders => Fault::HeadTooLarge("too many headers"),
@@ -201,6 +127,9 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     }
 }
 
-#[cfg(test)]
-#[path = "head_tests.rs"]
-mod tests;
+/// Whether a head can end in `bytes`, of which the first `seen` were searched before. A bare LF counts: then the head is
+/// parsed, and refused, sooner.
+pub fn has_end(bytes: &[u8], seen: usize) -> bool {
+    let rest = &bytes[seen.saturating_sub(3)..];
+    rest.windows(2).any(|pair| pair == b"\n\n") || rest.windows(3).any(|three| three == b"\n\r\n")
+}

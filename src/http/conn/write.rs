@@ -1,0 +1,183 @@
+//! Encoding and sending responses.
+
+use std::io::{self, ErrorKind, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use tiny_http::{HTTPVersion, Header, StatusCode};
+
+use super::service::{Body, Limits, Presence, RequestHead, Response};
+use super::socket::{ClientSocket, SocketError};
+
+/// Bytes of a head with the headers we usually send.
+const HEAD_CAPACITY: usize = 384;
+
+/// Bytes of a stream that are sent at a time.
+const STREAM_STEP: usize = 32 * 1024;
+
+/// How the response to a request must be written.
+#[derive(Clone, Copy)]
+pub(super) struct ResponseMode {
+    pub(super) head_only: bool,
+    pub(super) http_1_0: bool,
+    /// Whether the client wants the connection kept open.
+    pub(super) keep_alive: bool,
+}
+
+impl ResponseMode {
+    /// For a client that is refused before it has sent a request.
+    pub(super) const UNKNOWN: ResponseMode = ResponseMode { head_only: false, http_1_0: false, keep_alive: false };
+
+    /// For a head that cannot be read, of which `bytes` came. A HEAD request gets no body.
+    pub(super) fn of_unread(bytes: &[u8]) -> ResponseMode {
+        ResponseMode { head_only: bytes.starts_with(b"HEAD "), ..ResponseMode::UNKNOWN }
+    }
+
+    pub(super) fn of(head: &RequestHead) -> ResponseMode {
+        ResponseMode { head_only: head.method == "HEAD", http_1_0: head.http_1_0, keep_alive: head.keep_alive() }
+    }
+}
+
+/// Sends a response, or calls its `undelivered`. `closes`: the connection ends after it. A stream for an HTTP/1.0 client
+/// ends with the connection, so `closes` must hold; see [`must_close`].
+pub(super) fn send_response(
+    socket: &mut ClientSocket,
+    response: Response,
+    mode: ResponseMode,
+    closes: bool,
+    limits: &Limits,
+) -> Result<(), SocketError> {
+    let Response { status, headers, body, undelivered, .. } = response;
+    // A socket takes bytes also for a client that has disconnected, so the presence is asked before anything is written.
+    let is_connected = undelivered.is_none() || Presence::of(socket.stream()).is_connected();
+    let sent =
+        if is_connected { send(socket, status, headers, body, mode, closes, limits) } else { Err(SocketError::Closed) };
+    if let (Err(_), Some(undelivered)) = (&sent, undelivered) {
+        // Even if it panics, the connection is over and its permit has to be returned.
+        let _ = catch_unwind(AssertUnwindSafe(undelivered));
+    }
+    sent
+}
+
+/// Whether only closing the connection can end this body.
+pub(super) fn must_close(body: &Body, mode: ResponseMode) -> bool {
+    mode.http_1_0 && matches!(body, Body::Stream(_))
+}
+
+fn send(
+    socket: &mut ClientSocket,
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: Body,
+    mode: ResponseMode,
+    closes: bool,
+    limits: &Limits,
+) -> Result<(), SocketError> {
+    let without_body = mode.head_only || has_no_body(status);
+    match body {
+        Body::Bytes(bytes) => {
+            let mut whole = encode_head(status, headers, Some(bytes.len()), mode, closes);
+            if !without_body {
+                whole.extend_from_slice(&bytes);
+            }
+            socket.write_all(&whole, limits.write_time)
+        }
+        Body::Stream(reader) => {
+            let head = encode_head(status, headers, None, mode, closes);
+            socket.write_all(&head, limits.write_time)?;
+            if without_body {
+                return Ok(());
+            }
+            send_stream(socket, reader, !mode.http_1_0, limits).inspect_err(|_| socket.reset_on_close())
+        }
+    }
+}
+
+/// Frames the chunks here: tiny_http's own encoder ends a stream properly even when its reader failed.
+fn send_stream(
+    socket: &mut ClientSocket,
+    mut reader: Box<dyn Read + Send>,
+    chunked: bool,
+    limits: &Limits,
+) -> Result<(), SocketError> {
+    let mut step = vec![0; STREAM_STEP];
+    let mut frame = Vec::new();
+    loop {
+        let count = match catch_unwind(AssertUnwindSafe(|| reader.read(&mut step))) {
+            Ok(Ok(count)) => count,
+            Ok(Err(error)) if error.kind() == ErrorKind::Interrupted => continue,
+            Ok(Err(_)) | Err(_) => return Err(SocketError::Closed),
+        };
+        if !chunked {
+            if count == 0 {
+                return Ok(());
+            }
+            socket.write_all(&step[..count], limits.write_time)?;
+            continue;
+        }
+        frame.clear();
+        frame.extend_from_slice(format!("{count:x}\r\n").as_bytes());
+        frame.extend_from_slice(&step[..count]);
+        frame.extend_from_slice(b"\r\n");
+        socket.write_all(&frame, limits.write_time)?;
+        if count == 0 {
+            return Ok(());
+        }
+    }
+}
+
+fn has_no_body(status: u16) -> bool {
+    status < 200 || status == 204 || status == 304
+}
+
+/// A whole head. `length` is that of the body; None is a stream's.
+pub(super) fn encode_head(
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    length: Option<usize>,
+    mode: ResponseMode,
+    closes: bool,
+) -> Vec<u8> {
+    let mut fields = Vec::with_capacity(headers.len() + 1);
+    fields.extend(header("Server", "cashbox".to_owned()));
+    // tiny_http would take a Content-Length of the response's for the length of its body.
+    let wanted = headers.into_iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
+    fields.extend(wanted.filter_map(|(name, value)| header(name, value)));
+
+    let body_capacity = if mode.head_only { 0 } else { length.unwrap_or(0) };
+    let mut head = Vec::with_capacity(HEAD_CAPACITY + body_capacity);
+    // Always HTTP/1.1, the version of this server, also for an HTTP/1.0 client.
+    tiny_http::Response::new(StatusCode(status), fields, io::empty(), length, None)
+        .with_chunked_threshold(usize::MAX)
+        .raw_print(&mut head, HTTPVersion(1, 1), &[], true, None)
+        .expect("a vector takes every write");
+
+    head.truncate(head.len() - b"\r\n".len());
+    if has_no_body(status) || (length.is_none() && mode.http_1_0) {
+        drop_last_line(&mut head);
+    }
+    if closes {
+        head.extend_from_slice(b"Connection: close\r\n");
+    } else if mode.http_1_0 {
+        head.extend_from_slice(b"Connection: keep-alive\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Drops tiny_http's Content-Length or Transfer-Encoding, which it writes last.
+fn drop_last_line(head: &mut Vec<u8>) {
+    let before = &head[..head.len() - b"\r\n".len()];
+    let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+    head.truncate(start);
+}
+
+/// A header whose value cannot add a line to the head.
+fn header(name: &'static str, value: String) -> Option<Header> {
+    let allowed = |c: char| c == '\t' || c == ' ' || c.is_ascii_graphic();
+    let clean = if value.chars().all(allowed) {
+        value
+    } else {
+        value.chars().map(|c| if allowed(c) { c } else { '?' }).collect()
+    };
+    Header::from_bytes(name.as_bytes(), clean.into_bytes()).ok()
+}
