@@ -48,7 +48,7 @@ pub fn call(since: Option<&String>) -> ApiCall {
 /// What the audit of a file says.
 pub fn audited(db: &Path, since: Option<&str>) -> Result<audit::AuditReport, CliError> {
     store::open_read_only(db).map_err(|why| match CliError::cannot_open(db, &why) {
-        error if why.is_no_database() => CliError { exit: Exit::Damage, ..error }, // who audits it takes it for one
+        error if why.is_not_a_database() => CliError { exit: Exit::Damage, ..error }, // who audits it takes it for one
         error => error,
     })?;
     let mut bar = ProgressBar::new();

@@ -119,9 +119,8 @@ fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
     let shared = context.envelope()?;
     if let Some(key) = &shared.key {
         own_keys_apart(key, &items)?;
-        let name = Envelope { tokens: Vec::new(), ..shared.clone() };
-        request::submitted(context.app.store().submit(name, Command::NameBatch(meaning(&items))))?;
     }
+    let reserve = shared.key.as_ref().map(|_| Command::NameBatch(meaning(&items)));
     let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
     let (mut places, mut commands) = (Vec::new(), Vec::new());
     for (index, Item { command, key, .. }) in items.into_iter().enumerate() {
@@ -134,7 +133,13 @@ fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
             Err(error) => results[index] = problem::raw_body(&error, context.language),
         }
     }
-    let outcomes = context.app.store().submit_all(commands);
+    let outcomes = match reserve {
+        Some(reserve) => {
+            let first = (Envelope { tokens: Vec::new(), ..shared.clone() }, reserve);
+            context.app.store().submit_batch(first, commands)?
+        }
+        None => context.app.store().submit_all(commands),
+    };
     let mut replayed = !outcomes.is_empty();
     for (index, outcome) in places.into_iter().zip(outcomes) {
         replayed &= outcome.replayed;

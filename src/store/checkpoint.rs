@@ -1,6 +1,6 @@
-//! Moving what was committed from the write-ahead log into the file, out of the writer's way: by the writer when it is
-//! idle, and by a connection of its own when the log has grown. The writer then finishes the little that is left, so
-//! that the log can start anew.
+//! Checkpoints: moving commits from the write-ahead log into the file. The writer does it when it is idle; a second
+//! connection does it when the log has grown. The writer then moves the little that is left, so that the log can start
+//! anew.
 
 use super::options::OpenError;
 use super::stats::{self, Stats};
@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Duration;
 
-/// With so many pages more in the log (16 MiB), it is moved while the writer goes on.
+/// Growth of the log, in pages, after which it is moved while the writer goes on (16 MiB).
 const LOG_PAGES: i64 = 4_096;
 
-/// A log file above this is cut back, in bytes; only when nobody waits, for cutting can take as long as many commits.
+/// A log file above this, in bytes, is cut back; only when no commit waits, for cutting takes as long as many commits.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// How long the last one waits for somebody who reads: what stays in the log is on disk too.
+/// The longest wait of the last checkpoint for a reader: commits that stay in the log are on disk too.
 const READER_WAIT: Duration = Duration::from_millis(100);
 
 thread_local! {
@@ -26,7 +26,7 @@ thread_local! {
     static IN_LOG: Cell<i64> = const { Cell::new(0) };
 }
 
-/// Who moves it, and when.
+/// The second connection's thread, and the time for the next checkpoint.
 pub struct Checkpoint {
     wal: PathBuf,
     ask: Option<SyncSender<()>>,
@@ -34,7 +34,7 @@ pub struct Checkpoint {
     thread: Option<std::thread::JoinHandle<()>>,
     stats: Arc<Stats>,
     commits: u64,
-    /// The pages in the log when it was last to be moved.
+    /// The pages in the log when the thread was last asked.
     asked_at: i64,
 }
 
@@ -65,7 +65,7 @@ impl Checkpoint {
         Ok(Checkpoint { wal: wal.into(), ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, asked_at: 0 })
     }
 
-    /// Whether something was committed that is not in the file yet.
+    /// True if there are commits that are not in the file yet.
     pub fn is_due(&self) -> bool {
         self.commits != self.stats.commits.load(SeqCst)
     }
@@ -75,7 +75,7 @@ impl Checkpoint {
         if idle && self.is_due() {
             self.finish(conn);
         } else if self.moved.swap(false, SeqCst) {
-            checkpoint(conn, "PASSIVE"); // the rest: what was committed while the other was moving
+            checkpoint(conn, "PASSIVE"); // commits made while the other connection was moving
             self.look();
         } else {
             self.ask_if_grown(IN_LOG.get());
@@ -94,7 +94,7 @@ impl Checkpoint {
         }
     }
 
-    /// The last one, before the file is closed.
+    /// The last checkpoint, before the file is closed.
     pub fn last(mut self, conn: &Connection) {
         self.ask = None;
         if let Some(thread) = self.thread.take() {

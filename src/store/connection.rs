@@ -1,4 +1,4 @@
-//! Connections to the file: every one with the same pragmas, the writer's and the readers' with their own.
+//! Connections to the file: pragmas for all of them, for the writer's, and for the readers'.
 
 use super::options::OpenError;
 use super::schema;
@@ -11,9 +11,9 @@ const READERS: u32 = 4;
 const READER_WAIT: Duration = Duration::from_secs(5);
 const READER_CACHE_KIB: i64 = 2 * 1024;
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
-/// How much work one question may make, in steps of SQLite's machine: some seconds.
+/// The most work for one query, in steps of SQLite's virtual machine: some seconds.
 const READ_STEPS_MAX: i32 = 300_000_000;
-/// How long another program's hand on the file is waited for.
+/// The longest wait for another program's lock on the database.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 128;
 
@@ -48,17 +48,17 @@ fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
-/// Above this the write-ahead log file is cut back when it starts anew, whoever waits: only after a long look at the file
-/// kept it from starting anew.
+/// A write-ahead log above this, in bytes, is cut back when it starts anew, even while commits wait: it grows so large only
+/// when a long read keeps it from starting anew.
 const JOURNAL_SIZE_LIMIT: i64 = 64 * 1024 * 1024;
 
 pub(super) fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
-    conn.pragma_update(None, "synchronous", "FULL")?; // an answer is a promise that survives the power going out
+    conn.pragma_update(None, "synchronous", "FULL")?; // an answer survives a power failure
     conn.pragma_update(None, "foreign_keys", true)?;
-    conn.pragma_update(None, "recursive_triggers", true)?; // REPLACE cannot go around what forbids DELETE
+    conn.pragma_update(None, "recursive_triggers", true)?; // so that REPLACE fires the triggers that forbid DELETE
     conn.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     conn.pragma_update(None, "journal_size_limit", JOURNAL_SIZE_LIMIT)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 0) // the writer says when: see `writer`
+    conn.pragma_update(None, "wal_autocheckpoint", 0) // `checkpoint` does that
 }
 
 /// Opens the connections of the pool, each for reading alone.

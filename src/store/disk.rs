@@ -1,6 +1,5 @@
-//! Whether anything may be written: not with too little free space, and not into a file that has lost its name, for
-//! nobody would find it again. Reading goes on.
-//! Files that only their owner can read, and whose they are.
+//! Database files in their file system: created for their owner alone; not written when the disk is nearly full, or when
+//! the file has lost its name, for its entries would not be found again. Reading goes on.
 
 use super::options::{OpenError, cannot_open};
 use crate::error::{Error, ErrorName};
@@ -12,20 +11,22 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
+/// The floor if none is given: 256 MiB, or 5 % of a smaller disk.
 const MIN_FREE_MAX: u64 = 256 * 1024 * 1024;
-const LOOK_EVERY_MS: i64 = 250;
+/// Time between two looks.
+const LOOK_AGAIN_MS: i64 = 250;
 
-/// Looks at the file system now and then.
+/// Free space and the file's name, as of the last look.
 pub struct Space {
     file: PathBuf,
-    /// The file that had the name at first.
+    /// Device and inode of the file that had the name at first.
     identity: Option<(u64, u64)>,
     min_free: Option<u64>,
     looked_at_ms: Option<i64>,
     /// Free bytes at the last look.
     pub free: u64,
     floor: u64,
-    /// Whether the name was another file's, or nobody's, at the last look.
+    /// True if the name was another file's, or no file's, at the last look.
     pub file_is_gone: bool,
 }
 
@@ -39,7 +40,7 @@ impl Space {
 
     /// Refuses to write when less than the floor is free, or when the file is not where it was.
     pub fn check(&mut self, boot_ms: i64) -> Result<(), Error> {
-        if self.looked_at_ms.is_none_or(|at| boot_ms - at >= LOOK_EVERY_MS) {
+        if self.looked_at_ms.is_none_or(|at| boot_ms - at >= LOOK_AGAIN_MS) {
             self.looked_at_ms = Some(boot_ms);
             self.look();
             self.file_is_gone = identity(&self.file) != self.identity;
@@ -79,8 +80,9 @@ fn identity(file: &Path) -> Option<(u64, u64)> {
 
 const OWNER_ALONE: u32 = 0o600;
 
-/// Opens the file for reading and writing, and creates it if it is not there: no link to somewhere else, readable by its
-/// owner alone, whoever made it. `of` is the database that it belongs to: made by root, it is its owner's.
+/// Opens the file for reading and writing, and creates it if it is not there. It must not be a link to another file, and
+/// is made readable by its owner alone. `of` is the database that it belongs to: if root makes the file, it gets that
+/// owner.
 pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
     let owner = if file.exists() { None } else { owner_for(of) };
     let mut options = OpenOptions::new();
@@ -92,7 +94,7 @@ pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
     })?;
     let data = opened.metadata()?;
     if !data.is_file() {
-        return Err(OpenError::new("it is no ordinary file"));
+        return Err(OpenError::new("it is not an ordinary file"));
     }
     if data.nlink() > 1 {
         return Err(OpenError::new("it has another name too (a hard link), and cashbox would write into that file"));
@@ -106,24 +108,24 @@ pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
     Ok(opened)
 }
 
-/// What root makes for somebody else's database, or in somebody else's folder, is theirs: they have to open it.
+/// The owner of the database or, if there is none yet, of its folder: must be able to open what root makes there.
 fn owner_for(of: &Path) -> Option<(u32, u32)> {
     let data = of.metadata().or_else(|_| folder_of(of).metadata()).ok()?;
     rustix::process::geteuid().is_root().then(|| (data.uid(), data.gid()))
 }
 
-/// Whether the open file is the one that has that name now.
+/// True if the open file is the one that has that name now.
 pub fn has_that_name(file: &File, name: &Path) -> bool {
     let identity = |data: io::Result<Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
     identity(file.metadata()) == identity(name.symlink_metadata())
 }
 
-/// The folder a file is in.
+/// The folder that a file is in.
 pub fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// The file's name with something behind it.
+/// The file's path with `ending` added.
 pub fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(ending);

@@ -2,42 +2,44 @@
 //! needs is free.
 
 use super::idempotency;
-use super::request::{Deliveries, Outcome, Reply, Request, RequestKey, disconnected, send, shutting_down};
+use super::request::{Deliveries, Outcome, Reply, Request, RequestKey, Reservation, disconnected, send, shutting_down};
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
 use crate::command::{self, Command, Receipt, Verdict};
 use crate::error::{Error, ErrorName};
 use crate::id::LockId;
 use crate::lock::{self, GrantOrigin};
-use crate::tx::{ReadTx, WriteTx};
+use crate::tx::WriteTx;
 use rusqlite::Connection;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-/// How often at most disconnected waiters are looked for when there is no room.
-const DROP_GONE_EVERY_MS: i64 = 100;
+/// Time between two searches for disconnected waiters, made when there is no room for another waiter.
+const DROP_DISCONNECTED_EVERY_MS: i64 = 100;
 
-/// How soon waiters try again when nothing can be written.
+/// Time until waiters try again when nothing can be written.
 const RETRY_MS: i64 = 250;
 
-/// Executes commands, and keeps what outlives a batch: the waiters and the deliveries of their grants.
-pub struct Executor {
-    pub waiters: Waiters,
-    pub deliveries: Deliveries,
-    /// Whether this batch changes locks.
-    pub locks_changed: bool,
-    pub refuses_waiting: bool,
-    /// When disconnected waiters were last dropped.
-    dropped_gone_ms: i64,
-    stats: Arc<Stats>,
+/// A transaction that has begun, and the outcomes that hold only if it is committed.
+pub struct Batch<'conn> {
+    pub conn: &'conn Connection,
+    pub tx: WriteTx<'conn>,
+    pub answers: Vec<(Vec<Reply>, Outcome)>,
 }
 
-/// Outcomes that hold only if the batch is committed.
-pub(super) type Answers = Vec<(Vec<Reply>, Outcome)>;
+impl Batch<'_> {
+    fn answer(&mut self, replies: Vec<Reply>, outcome: impl Into<Outcome>) {
+        self.answers.push((replies, outcome.into()));
+    }
+
+    fn lease_ms(&self) -> i64 {
+        self.tx.now().lease_ms
+    }
+}
 
 /// The transaction has ended: no command of the batch was done.
-pub(super) struct BatchLost(pub Error);
+pub struct BatchLost(pub Error);
 
 impl<E: Into<Error>> From<E> for BatchLost {
     fn from(error: E) -> BatchLost {
@@ -45,105 +47,136 @@ impl<E: Into<Error>> From<E> for BatchLost {
     }
 }
 
+/// The next step for a request.
+enum Step {
+    /// Answer it, and let the waiters of these locks try.
+    Answer(Outcome, Vec<LockId>),
+    /// Let its callers wait with the waiting request of this key.
+    Join(RequestKey),
+    /// Let it wait for this lock.
+    Park(LockId),
+}
+
+impl From<Error> for Step {
+    fn from(error: Error) -> Step {
+        Step::Answer(error.into(), Vec::new())
+    }
+}
+
+/// Executes commands, and keeps what outlives a batch: the waiters and the deliveries of their grants.
+pub struct Executor {
+    pub waiters: Waiters,
+    pub deliveries: Deliveries,
+    /// True if this batch changes locks.
+    pub locks_changed: bool,
+    /// The keys that this batch reserves.
+    pub reservations: Vec<Reservation>,
+    pub refuses_waiting: bool,
+    /// Time of the last search for disconnected waiters.
+    dropped_disconnected_ms: i64,
+    stats: Arc<Stats>,
+}
+
 impl Executor {
     pub fn new(waiters: Waiters, stats: Arc<Stats>) -> Executor {
-        let deliveries = Deliveries::default();
-        let dropped_gone_ms = i64::MIN / 2;
-        Executor { waiters, deliveries, locks_changed: false, refuses_waiting: false, dropped_gone_ms, stats }
+        Executor {
+            waiters,
+            deliveries: Deliveries::default(),
+            locks_changed: false,
+            reservations: Vec::new(),
+            refuses_waiting: false,
+            dropped_disconnected_ms: i64::MIN / 2,
+            stats,
+        }
     }
 
-    /// Handles a request that has just come in. Whatever happens, its callers get an answer or a place in a queue.
-    pub fn handle(
-        &mut self,
-        conn: &Connection,
-        tx: &WriteTx<'_>,
-        request: Request,
-        answers: &mut Answers,
-    ) -> Result<(), BatchLost> {
+    /// Handles a request that has come in. Whatever happens, its callers get an answer or a place in a queue.
+    pub fn handle(&mut self, batch: &mut Batch<'_>, request: Request) -> Result<(), BatchLost> {
         stats::add(&self.stats.commands, 1);
-        let known = self.answer_without_trying(conn, tx, &request);
-        let verdict = match known {
-            Ok(Some(outcome)) => {
-                answers.push((request.replies, outcome));
-                return Ok(());
+        match self.try_now(batch, &request) {
+            Ok(Step::Answer(outcome, freed)) => {
+                self.note_reservation(&request, &outcome);
+                batch.answer(request.replies, outcome);
+                self.wake(batch, freed)
             }
-            Ok(None) => match self.first_of(&request) {
-                Some(Ok(first)) => {
-                    if let Err(replies) = self.waiters.join(&first, request.replies) {
-                        let detail = "too many have asked for the same and wait; try again shortly";
-                        answers.push((replies, Error::new(ErrorName::Busy, detail).into()));
-                    }
-                    return Ok(());
+            Ok(Step::Join(first)) => {
+                if let Err(replies) = self.waiters.join(&first, request.replies) {
+                    let detail = "too many have asked for the same and wait; try again shortly";
+                    batch.answer(replies, Error::new(ErrorName::Busy, detail));
                 }
-                Some(Err(reused)) => Ok(Verdict::Done(Err(reused), Vec::new())),
-                None => self.execute(conn, tx, &request),
-            },
-            Err(lost) => Err(lost),
-        };
-        match verdict {
-            Ok(Verdict::Done(result, freed)) => {
-                answers.push((request.replies, Outcome { result, replayed: false }));
-                self.wake(conn, tx, freed, answers)
+                Ok(())
             }
-            Ok(Verdict::Held(id)) => self.park(tx, request, &id, answers),
+            Ok(Step::Park(id)) => self.park(batch, request, &id),
             Err(BatchLost(error)) => {
-                answers.push((request.replies, error.clone().into()));
+                batch.answer(request.replies, error.clone());
                 Err(BatchLost(error))
             }
         }
     }
 
-    /// What can be answered before the command is tried: a repeat, and what is not wanted any more.
-    fn answer_without_trying(
-        &mut self,
-        conn: &Connection,
-        tx: &WriteTx<'_>,
-        request: &Request,
-    ) -> Result<Option<Outcome>, BatchLost> {
-        if let Some(intention) = &request.intention {
-            match guarded(|| idempotency::look_up(tx, intention, &request.command)) {
+    fn try_now(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Step, BatchLost> {
+        if let Some(error) = request.reservation.as_ref().and_then(Reservation::failure) {
+            return Ok(error.clone().into());
+        }
+        if let Some(outcome) = self.answer_without_trying(batch, request)? {
+            return Ok(Step::Answer(outcome, Vec::new()));
+        }
+        if let Some(first) = self.first_of(request) {
+            return Ok(first.map_or_else(Step::from, Step::Join));
+        }
+        Ok(match self.execute(batch, request)? {
+            Verdict::Done(result, freed) => Step::Answer(Outcome { result, replayed: false }, freed),
+            Verdict::Held(id) => Step::Park(id),
+        })
+    }
+
+    /// The answer to a repeat, and to a request whose command is not needed any more.
+    fn answer_without_trying(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Option<Outcome>, BatchLost> {
+        if let Some(key) = request.record_key() {
+            match guarded(|| idempotency::look_up(&batch.tx, key, request.fingerprint, &request.command)) {
                 Ok(None) => {}
                 Ok(Some(result)) => {
                     stats::add(&self.stats.replays, 1);
                     let replayed = !matches!(&result, Err(error) if error.name == ErrorName::IdempotencyKeyReused);
                     return Ok(Some(Outcome { result, replayed }));
                 }
-                Err(error) => return failed(conn, error).map(|error| Some(error.into())),
+                Err(error) => return failed(batch.conn, error).map(|error| Some(error.into())),
             }
         }
         Ok(match &request.command {
             // An answer that announced the grant was delivered: the lease stays.
-            Command::ReleaseUndelivered(token) if !self.deliveries.none_left_after_failure(token.fence) => {
+            Command::ReleaseUndelivered(token) if !self.deliveries.none_delivered_after_failure(token.fence) => {
                 Some(Outcome { result: Ok(Receipt::Released), replayed: false })
             }
-            // Nobody could release a lock that is granted to a closed connection.
-            Command::Acquire(_) if !request.is_wanted() => Some(disconnected().into()),
+            // A lock that is granted to a closed connection is never released.
+            Command::Acquire(_) if !request.has_client() => Some(disconnected().into()),
             _ => None,
         })
     }
 
     /// The key of the waiting request that this one repeats; an error if it is another request under the same key.
-    fn first_of(&mut self, request: &Request) -> Option<Result<RequestKey, Error>> {
+    fn first_of(&self, request: &Request) -> Option<Result<RequestKey, Error>> {
         if self.waiters.len() == 0 {
             return None; // the usual case, at no cost
         }
-        let key = request.key()?;
-        let first = self.waiters.with_key(&key)?;
-        match &request.intention {
-            Some(_) if first.request.intention != request.intention => Some(Err(idempotency::reused())),
-            None if request.envelope.wait_ms == 0 => None,
-            _ => Some(Ok(key)),
+        let key = request.key.as_ref()?;
+        let first = self.waiters.with_key(key)?;
+        match key {
+            _ if first.request.fingerprint != request.fingerprint => Some(Err(idempotency::reused())),
+            RequestKey::LockSecret(_) if request.envelope.wait_ms == 0 => None,
+            _ => Some(Ok(key.clone())),
         }
     }
 
     /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither.
-    fn execute(&mut self, conn: &Connection, tx: &WriteTx<'_>, request: &Request) -> Result<Verdict, BatchLost> {
+    fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
+        let Batch { conn, tx, .. } = batch;
         let head = tx.head();
         tx.execute("SAVEPOINT command", [])?;
         let verdict = guarded(|| {
             let verdict = command::apply(tx, &request.command, &request.envelope.by, &request.envelope.tokens)?;
-            if let (Verdict::Done(Ok(receipt), _), Some(intention)) = (&verdict, &request.intention) {
-                idempotency::record(tx, intention, Ok(receipt))?;
+            if let (Verdict::Done(Ok(receipt), _), Some(key)) = (&verdict, request.record_key()) {
+                idempotency::record(tx, key, request.fingerprint, Ok(receipt))?;
             }
             Ok(verdict)
         });
@@ -157,14 +190,14 @@ impl Executor {
         }
         let verdict = match verdict {
             Ok(Verdict::Done(result, freed)) => {
-                self.note(result.as_ref().ok(), &freed);
+                self.note_locks(result.as_ref().ok(), &freed);
                 Verdict::Done(result, freed)
             }
             Ok(held) => held,
             Err(error) => {
-                let intention = request.intention.as_ref().filter(|_| error.name.is_refusal());
-                let recorded = intention.map(|intention| guarded(|| idempotency::record(tx, intention, Err(&error))));
-                let error = recorded.and_then(Result::err).unwrap_or(error);
+                let key = request.record_key().filter(|_| error.name.is_refusal());
+                let record = |key| guarded(|| idempotency::record(tx, key, request.fingerprint, Err(&error)));
+                let error = key.map(record).and_then(Result::err).unwrap_or(error);
                 Verdict::Done(Err(failed(conn, error)?), Vec::new())
             }
         };
@@ -172,7 +205,7 @@ impl Executor {
         Ok(verdict)
     }
 
-    fn note(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
+    fn note_locks(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
         let (about_locks, taken_over) = match receipt {
             Some(Receipt::Granted(grant)) => (true, u64::from(grant.how == GrantOrigin::TakenOver)),
             Some(Receipt::Renewed(_) | Receipt::Released | Receipt::Revoked(_)) => (true, 0),
@@ -183,82 +216,72 @@ impl Executor {
         stats::add(&self.stats.takeovers, taken_over);
     }
 
-    /// Queues the request for the locks it needs, or answers that somebody holds one.
-    fn park(
-        &mut self,
-        tx: &WriteTx<'_>,
-        request: Request,
-        id: &LockId,
-        answers: &mut Answers,
-    ) -> Result<(), BatchLost> {
-        let now = tx.now().lease_ms;
+    /// Notes that the key of a batch is reserved, if this batch is committed; or that its items must not be carried out.
+    fn note_reservation(&mut self, request: &Request, outcome: &Outcome) {
+        let (Command::NameBatch(_), Some(reservation)) = (&request.command, &request.reservation) else { return };
+        match &outcome.result {
+            Ok(_) => self.reservations.push(reservation.clone()),
+            Err(error) => reservation.fail(error),
+        }
+    }
+
+    /// Queues the request for the locks it needs, or answers that one of them is held.
+    fn park(&mut self, batch: &mut Batch<'_>, request: Request, id: &LockId) -> Result<(), BatchLost> {
+        let now = batch.lease_ms();
         let refusal = if request.envelope.wait_ms == 0 {
-            self.locked(tx, id, now, now)?
+            self.locked(batch, id, now)?
         } else if self.refuses_waiting {
             shutting_down()
         } else {
-            let ids = command::locks_needed(tx, &request.command)?;
-            if !self.waiters.has_room(&ids) && now - self.dropped_gone_ms >= DROP_GONE_EVERY_MS {
-                self.dropped_gone_ms = now;
-                let gone = self.waiters.take_gone().into_iter();
-                answers.extend(gone.map(|waiter| (waiter.request.replies, disconnected().into())));
+            let ids = command::locks_needed(&batch.tx, &request.command)?;
+            if !self.waiters.has_room(&ids) && now - self.dropped_disconnected_ms >= DROP_DISCONNECTED_EVERY_MS {
+                self.dropped_disconnected_ms = now;
+                for waiter in self.waiters.take_disconnected() {
+                    batch.answer(waiter.request.replies, disconnected());
+                }
             }
             if self.waiters.has_room(&ids) {
                 stats::add(&self.stats.lock_waits, 1);
                 let deadline_ms = now + request.envelope.wait_ms;
                 self.waiters.park(Waiter { request, ids, since_ms: now, deadline_ms });
-                return self.note_stale_from(tx, id);
+                return self.note_stale_from(batch, id);
             }
             Error::new(ErrorName::Busy, format!("too many requests wait for the lock {id}")).with("lock", id.as_str())
         };
-        answers.push((request.replies, refusal.into()));
+        batch.answer(request.replies, refusal);
         Ok(())
     }
 
-    fn note_stale_from(&mut self, tx: &WriteTx<'_>, id: &LockId) -> Result<(), BatchLost> {
-        if let Some(lock) = lock::find(tx, id)? {
+    fn note_stale_from(&mut self, batch: &Batch<'_>, id: &LockId) -> Result<(), BatchLost> {
+        if let Some(lock) = lock::find(&batch.tx, id)? {
             self.waiters.set_stale_from(id, lock.stale_from());
         }
         Ok(())
     }
 
     /// Lets the waiters of these locks try, first come first served, until each lock is held again.
-    pub fn wake(
-        &mut self,
-        conn: &Connection,
-        tx: &WriteTx<'_>,
-        ids: Vec<LockId>,
-        answers: &mut Answers,
-    ) -> Result<(), BatchLost> {
-        let now = tx.now().lease_ms;
+    pub fn wake(&mut self, batch: &mut Batch<'_>, ids: Vec<LockId>) -> Result<(), BatchLost> {
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
             let mut last = None;
             while let Some(seq) = self.waiters.next_in_queue(&id, last) {
                 last = Some(seq);
                 let Some(waiter) = self.waiters.take(seq) else { continue };
-                let verdict = if !waiter.request.is_wanted() {
-                    Ok(Verdict::Done(Err(disconnected()), Vec::new()))
-                } else if waiter.deadline_ms <= now {
-                    Ok(Verdict::Done(Err(self.locked(tx, &id, now, waiter.since_ms)?), Vec::new()))
-                } else {
-                    self.execute(conn, tx, &waiter.request)
-                };
-                match verdict {
+                match self.try_again(batch, &waiter, &id) {
                     Ok(Verdict::Done(result, freed)) => {
-                        answers.push((waiter.request.replies, Outcome { result, replayed: false }));
+                        batch.answer(waiter.request.replies, Outcome { result, replayed: false });
                         ids.extend(freed);
                     }
                     Ok(Verdict::Held(held)) => {
                         let waits_for_one = waiter.ids.len() == 1;
                         self.waiters.put_back(seq, waiter);
-                        self.note_stale_from(tx, &held)?;
+                        self.note_stale_from(batch, &held)?;
                         if waits_for_one {
                             break;
                         }
                     }
                     Err(BatchLost(error)) => {
-                        answers.push((waiter.request.replies, error.clone().into()));
+                        batch.answer(waiter.request.replies, error.clone());
                         return Err(BatchLost(error));
                     }
                 }
@@ -267,13 +290,22 @@ impl Executor {
         Ok(())
     }
 
-    /// Answers the waiters whose deadline has come: somebody still holds the lock.
-    pub fn answer_expired(&mut self, tx: &WriteTx<'_>, answers: &mut Answers) -> Result<(), BatchLost> {
-        let now = tx.now().lease_ms;
-        for waiter in self.waiters.take_expired(now) {
-            let held = waiter.ids.iter().find(|id| matches!(lock::find(tx, id), Ok(Some(_))));
-            let error = self.locked(tx, held.unwrap_or(&waiter.ids[0]), now, waiter.since_ms)?;
-            answers.push((waiter.request.replies, error.into()));
+    fn try_again(&mut self, batch: &Batch<'_>, waiter: &Waiter, id: &LockId) -> Result<Verdict, BatchLost> {
+        if !waiter.request.has_client() {
+            return Ok(Verdict::Done(Err(disconnected()), Vec::new()));
+        }
+        if waiter.deadline_ms <= batch.lease_ms() {
+            return Ok(Verdict::Done(Err(self.locked(batch, id, waiter.since_ms)?), Vec::new()));
+        }
+        self.execute(batch, &waiter.request)
+    }
+
+    /// Answers the waiters whose deadline has come: another lease still holds the lock.
+    pub fn answer_expired(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
+        for waiter in self.waiters.take_expired(batch.lease_ms()) {
+            let held = waiter.ids.iter().find(|id| matches!(lock::find(&batch.tx, id), Ok(Some(_))));
+            let error = self.locked(batch, held.unwrap_or(&waiter.ids[0]), waiter.since_ms)?;
+            batch.answer(waiter.request.replies, error);
         }
         Ok(())
     }
@@ -281,20 +313,21 @@ impl Executor {
     /// The same when no transaction can be begun.
     pub fn expire(&mut self, now: i64) {
         for waiter in self.waiters.take_expired(now) {
-            send(waiter.request.replies, Error::new(ErrorName::Locked, "somebody else has the lock").into());
+            send(waiter.request.replies, Error::new(ErrorName::Locked, "another client holds the lock").into());
         }
         if self.waiters.next_timer().is_some_and(|at| at <= now) {
             self.retry(now);
         }
     }
 
-    /// Has all waiters try again soon: what was noted of their locks may never have been written.
+    /// Has all waiters try again soon: the noted times of their locks may never have been written.
     pub fn retry(&mut self, now: i64) {
         self.waiters.retry_at(now + RETRY_MS);
     }
 
-    fn locked(&self, tx: &ReadTx<'_>, id: &LockId, now: i64, since_ms: i64) -> Result<Error, Error> {
-        let error = lock::locked(tx, id, now)?;
+    fn locked(&self, batch: &Batch<'_>, id: &LockId, since_ms: i64) -> Result<Error, Error> {
+        let now = batch.lease_ms();
+        let error = lock::locked(&batch.tx, id, now)?;
         Ok(error.with("queue", self.waiters.queue(id)).with("waited_ms", now - since_ms))
     }
 }

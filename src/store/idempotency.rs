@@ -1,10 +1,10 @@
-//! A client's name for one intention: the same caller, key and request get the same answer again, and one effect.
+//! Idempotency records: the same caller, key and request get the same answer again, and have one effect.
 //!
-//! What is kept is not the answer but what it takes to write it again: the entry's number for a money verb, a few
-//! bytes of JSON for the rest. Answers that carry a secret are never kept.
+//! A record holds not the answer but enough to write it again: the entry's number for a money verb, a few bytes of JSON
+//! for the rest. Answers that carry a secret are never recorded.
 
 use crate::command::{Command, Receipt};
-use crate::error::{self, Error};
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId};
 use crate::ledger::{Moved, coupon, entry};
 use crate::lock::Lock;
@@ -13,50 +13,34 @@ use crate::tx::{ReadTx, Row, WriteTx, params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
-/// What a client names, and for what.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Intention {
-    /// Who calls it what.
-    pub name: RecordKey,
-    /// What is wanted: the first 16 bytes of the command's SHA-256.
-    pub request: [u8; 16],
-}
-
-/// A caller and that caller's key.
+/// A caller, and the idempotency key that this caller chose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordKey {
-    caller: String,
-    key: IdempotencyKey,
+    /// The caller: a user, an access token's id, or `@local`.
+    pub caller: String,
+    /// The key.
+    pub key: IdempotencyKey,
 }
 
-impl Intention {
-    /// The intention behind a command that came with a key.
-    pub fn new(caller: &str, key: &IdempotencyKey, command: &Command) -> Intention {
-        let name = RecordKey { caller: caller.to_owned(), key: key.clone() };
-        Intention { name, request: command.fingerprint() }
-    }
-}
-
-/// What is said when a key comes back with another request.
+/// The refusal of a key that comes back with another request.
 pub fn reused() -> Error {
-    Error::new(
-        error::ErrorName::IdempotencyKeyReused,
-        "this Idempotency-Key was used for another request; choose a new one",
-    )
+    let detail = "this Idempotency-Key was used for another request; choose a new one";
+    Error::new(ErrorName::IdempotencyKeyReused, detail)
 }
 
-/// What was answered before, if the intention is known.
+/// The recorded answer under that key; an error if the record is of another request.
 pub fn look_up(
     tx: &ReadTx<'_>,
-    intention: &Intention,
+    key: &RecordKey,
+    fingerprint: [u8; 16],
     command: &Command,
 ) -> Result<Option<Result<Receipt, Error>>, Error> {
     let sql = "SELECT request, entry, outcome FROM idempotency WHERE caller = $1 AND key = $2";
-    let found = tx.one(sql, params![intention.name.caller, intention.name.key], |row| {
+    let found = tx.one(sql, params![key.caller, key.key], |row| {
         Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
     })?;
     let Some((request, entry, outcome)) = found else { return Ok(None) };
-    if request != intention.request {
+    if request != fingerprint {
         return Ok(Some(Err(reused())));
     }
     let memo = match (entry, outcome) {
@@ -70,30 +54,36 @@ pub fn look_up(
     }
 }
 
-/// Keeps what was answered: a receipt, or a refusal by a rule. Nothing else is ever handed in.
-pub fn record(tx: &WriteTx<'_>, intention: &Intention, answer: Result<&Receipt, &Error>) -> Result<(), Error> {
+/// Records an answer: a receipt, or a refusal by a rule. No other error may be given.
+pub fn record(
+    tx: &WriteTx<'_>,
+    key: &RecordKey,
+    fingerprint: [u8; 16],
+    answer: Result<&Receipt, &Error>,
+) -> Result<(), Error> {
     let memo = match answer {
         Ok(receipt) => memo(receipt),
         Err(error) => json!({ "error": error.name.as_str(), "detail": error.detail, "facts": facts(error) }),
     };
     let entry = entry_of(&memo);
     let outcome = (!memo.is_number()).then(|| memo.to_string());
-    // Never behind the newest note of what time it is (`age`): a clock that is behind makes nothing old.
+    // Never behind the newest note of the time (`retention`): a clock that is behind makes nothing old.
     tx.execute_one(
         "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, \
          max($4, coalesce((SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1), 0)), $5, $6)",
-        params![intention.name.caller, intention.name.key, intention.request, tx.steady_wall_ms(), entry, outcome],
+        params![key.caller, key.key, fingerprint, tx.steady_wall_ms(), entry, outcome],
     )
 }
 
-/// A place between two records.
+/// A position between two records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SweepPosition {
     caller: String,
     key: String,
 }
 
-/// Removes what is older than `before`, looking at no more than `steps` records behind `from`; where to go on.
+/// Removes records older than `before`, looking at no more than `steps` records behind `from`. Returns the position to go
+/// on from, None at the end.
 pub fn sweep(
     tx: &WriteTx<'_>,
     from: &SweepPosition,
@@ -113,12 +103,15 @@ pub fn sweep(
     Ok(last)
 }
 
-/// An entry's number says it all but the sentence that told of a coupon: an admin may have changed it since.
+/// The field of the sentence about an earned coupon: files have had it since version 1.
+const MESSAGE: &str = "told";
+
+/// An entry's number is enough for all but the sentence about an earned coupon: an admin may have changed it since.
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
         Receipt::Moved(moved) => match &moved.message {
             None => json!(moved.entry.id.0),
-            Some(told) => json!({ "entry": moved.entry.id.0, "told": told }),
+            Some(message) => json!({ "entry": moved.entry.id.0, MESSAGE: message }),
         },
         Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
         Receipt::Batch(receipts) => receipts.iter().map(memo).collect(),
@@ -131,34 +124,34 @@ fn entry_of(memo: &Value) -> Option<i64> {
     memo.as_i64().or_else(|| memo.get("entry")?.as_i64())
 }
 
-/// What a record names that has to be there.
+/// Rows that a record refers to.
 #[derive(Default)]
 pub(super) struct References {
     pub entries: Vec<i64>,
     pub coupons: Vec<String>,
 }
 
-/// What a record with that entry and outcome names; nothing if it is none that [`record`] writes.
-pub(super) fn named_by(entry: Option<i64>, outcome: Option<&[u8]>) -> Option<References> {
+/// The rows that a record with that entry and outcome refers to; None if [`record`] never writes such a record.
+pub(super) fn references(entry: Option<i64>, outcome: Option<&[u8]>) -> Option<References> {
     let Some(outcome) = outcome else {
         return entry.map(|entry| References { entries: vec![entry], ..References::default() });
     };
     let memo: Value = serde_json::from_slice(outcome).ok()?;
-    let mut named = References::default();
-    let is_known = !memo.is_number() && (is_refusal(&memo) || is_memo(&memo, &mut named));
-    (is_known && entry_of(&memo) == entry).then_some(named)
+    let mut references = References::default();
+    let is_known = !memo.is_number() && (is_refusal(&memo) || is_memo(&memo, &mut references));
+    (is_known && entry_of(&memo) == entry).then_some(references)
 }
 
-/// Whether it is what [`memo`] makes of a receipt; what it names is added.
-fn is_memo(memo: &Value, named: &mut References) -> bool {
+/// True if [`memo`] makes such a value of a receipt; the rows it refers to are added.
+fn is_memo(memo: &Value, references: &mut References) -> bool {
     match memo {
-        Value::Number(entry) => entry.as_i64().map(|entry| named.entries.push(entry)).is_some(),
+        Value::Number(entry) => entry.as_i64().map(|entry| references.entries.push(entry)).is_some(),
         Value::String(word) => word == "done",
-        Value::Array(memos) => memos.iter().all(|memo| is_memo(memo, named)),
+        Value::Array(memos) => memos.iter().all(|memo| is_memo(memo, references)),
         Value::Object(fields) => match (fields.len(), &memo["entry"], &memo["coupon"]) {
-            (2, Value::Number(_), _) => told(&memo["told"]).is_ok() && is_memo(&memo["entry"], named),
+            (2, Value::Number(_), _) => message(&memo[MESSAGE]).is_ok() && is_memo(&memo["entry"], references),
             (1, _, Value::String(code)) => {
-                named.coupons.push(code.clone());
+                references.coupons.push(code.clone());
                 true
             }
             (1, _, _) => LockId::parse("any").is_ok_and(|any| revoked(&any, &memo["revoked"]).is_some()),
@@ -169,11 +162,12 @@ fn is_memo(memo: &Value, named: &mut References) -> bool {
 }
 
 fn is_refusal(memo: &Value) -> bool {
-    memo.as_object().is_some_and(|fields| fields.len() == 3) && refusal(memo).is_some_and(|no| no.name.is_refusal())
+    memo.as_object().is_some_and(|fields| fields.len() == 3)
+        && refusal(memo).is_some_and(|error| error.name.is_refusal())
 }
 
 fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
-    let unknown = || Error::internal(format!("an idempotency record says {memo}"));
+    let unknown = || Error::internal(format!("an idempotency record cannot be read: {memo}"));
     Ok(match (command, memo) {
         (Command::Batch(items), Value::Array(memos)) => {
             let each = items.iter().zip(memos).map(|(item, memo)| receipt(tx, item, memo));
@@ -191,13 +185,13 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
             let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(unknown)?))?;
             let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
             let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
-            let told = memo.get("told").map(told).transpose()?;
-            Receipt::Moved(Box::new(Moved { entry, coupon, message: told }))
+            let message = memo.get(MESSAGE).map(message).transpose()?;
+            Receipt::Moved(Box::new(Moved { entry, coupon, message }))
         }
     })
 }
 
-/// The row of a revoked lock as it was left, but for its name. It has no secret.
+/// The row of a revoked lock as it was left, without its id. It has no secret.
 fn revoked_row(lock: &Lock) -> Value {
     json!([
         lock.fence.0,
@@ -230,7 +224,7 @@ fn revoked(id: &LockId, row: &Value) -> Option<Lock> {
     })
 }
 
-fn told(memo: &Value) -> Result<(String, String), Error> {
+fn message(memo: &Value) -> Result<(String, String), Error> {
     serde_json::from_value(memo.clone()).map_err(Error::internal)
 }
 
@@ -243,7 +237,7 @@ fn facts(error: &Error) -> Map<String, Value> {
 }
 
 fn refusal(memo: &Value) -> Option<Error> {
-    let name = error::ErrorName::from_text(memo.get("error")?.as_str()?)?;
+    let name = ErrorName::from_text(memo.get("error")?.as_str()?)?;
     let mut error = Error::new(name, memo["detail"].as_str()?);
     let facts = memo["facts"].as_object()?;
     error.facts = facts.iter().map(|(name, value)| (Cow::Owned(name.clone()), value.clone())).collect();

@@ -1,7 +1,7 @@
 //! The store: one SQLite file, one writer, a few readers.
 //!
 //! Only the writer commits, and it answers only after the commit is on disk. Reads take a read-only connection of
-//! their own and never touch the writer. Knows nothing of HTTP.
+//! their own and never touch the writer. The store knows nothing of HTTP.
 
 pub mod audit;
 mod checkpoint;
@@ -43,7 +43,7 @@ use std::time::Duration;
 use waiters::LockNotifier;
 use writer::Writer;
 
-/// How often a watch looks whether its client has gone and whether time has ended the lease.
+/// Time between two looks of a watch at its client's connection and at the end of the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
@@ -55,7 +55,7 @@ pub struct Store {
     writer: Writer,
     stats: Arc<Stats>,
     notifier: Arc<LockNotifier>,
-    /// How many requests may wait for locks or watch them.
+    /// The most requests that wait for locks or watch them.
     waiting_max: usize,
     /// As in [`Options`].
     min_free: Option<u64>,
@@ -105,30 +105,40 @@ impl Store {
         })
     }
 
-    /// Has a command carried out; returns when it is on disk, refused, or has waited long enough.
+    /// Carries a command out. Returns when it is on disk or refused, or when its wait for a lock has ended.
     pub fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
         self.writer.submit(envelope, command)
     }
 
-    /// Has commands carried out in order, each for itself. The writer may spread them over several commits.
+    /// Carries commands out in order, each for itself. The writer may spread them over several commits.
     pub fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
         self.writer.submit_all(commands)
     }
 
-    /// Reads from one consistent view of the file. Not while anything is sent to a client.
-    pub fn read<T>(&self, question: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
-        let view = View::begin(&conn)?;
-        question(&ReadTx::new(view.conn))
+    /// Carries the items of a batch with a key out, each for itself, if `first` reserves that key; with the first of them,
+    /// in one commit. The error is that of `first`: then no item is carried out.
+    pub fn submit_batch(
+        &self,
+        first: (Envelope, Command),
+        items: Vec<(Envelope, Command)>,
+    ) -> Result<Vec<Outcome>, Error> {
+        self.writer.submit_batch(first, items)
     }
 
-    /// One moment of the file, audited, as a database: a file without a name, gone when it is let go.
+    /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
+    pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
+        let view = View::begin(&conn)?;
+        read(&ReadTx::new(view.conn))
+    }
+
+    /// An audited copy of one moment of the file: a database without a name, removed when it is closed.
     pub fn backup(&self) -> Result<File, Error> {
         self.check_room_for_a_copy()?;
         copy::nameless(&self.path).map_err(Error::from)
     }
 
-    /// One moment of the ledger, ready to be written out.
+    /// One moment of the ledger, to be written out as records.
     pub fn export(&self) -> Result<Exporter, Error> {
         self.check_room_for_a_copy()?;
         Exporter::of(&self.path).map_err(Error::from)
@@ -139,12 +149,12 @@ impl Store {
         Space::new(&self.path, self.min_free).check_room_for(bytes)
     }
 
-    /// How many requests wait for that lock.
+    /// The number of requests that wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
         self.notifier.queue(id)
     }
 
-    /// Returns when the lease of that fence has ended, or after `wait_ms`, or when the client has gone.
+    /// Returns when the lease of that fence has ended, after `wait_ms`, or when the client has disconnected.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
@@ -175,7 +185,7 @@ impl Store {
         self.lease.now_ms()
     }
 
-    /// Where time comes from.
+    /// The source of time.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
@@ -185,17 +195,17 @@ impl Store {
         &self.path
     }
 
-    /// What has been going on.
+    /// Counters and gauges.
     pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// Makes the writer look at the time again: a manual clock was moved.
-    pub fn poke(&self) {
-        self.writer.poke();
+    pub fn look_at_time(&self) {
+        self.writer.look_at_time();
     }
 
-    /// Says `busy` to everyone who waits for a lock or watches one, and to whoever comes.
+    /// Answers `busy` to all requests that wait for a lock or watch one, now and from now on.
     pub fn refuse_waiting(&self) {
         self.notifier.close();
         self.writer.refuse_waiting();

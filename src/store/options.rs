@@ -1,27 +1,27 @@
-//! How a store is opened, and why a file does not open.
+//! Options of an open store, and the reasons why a file cannot be opened.
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
 use std::io::ErrorKind;
 
-/// How a store is opened.
+/// Options of an open store.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where time comes from.
+    /// The source of time.
     pub clock: Clock,
-    /// How many commands may wait for the writer; one more is refused as `busy`.
+    /// The most commands that wait for the writer; one more is refused as `busy`.
     pub queue: usize,
-    /// How many requests may wait for locks.
+    /// The most requests that wait for locks.
     pub wait_limits: WaitLimits,
     /// Below this much free space, in bytes, nothing is written. The smaller of 256 MiB and 5 % if not given.
     pub min_free: Option<u64>,
-    /// How long idempotency records are kept, in days.
+    /// Time for which idempotency records are kept, in days.
     pub keep_keys_days: i64,
-    /// The most pages the file may grow to: a disk of any size to test with.
+    /// The most pages of the file: stands for a small disk in tests.
     pub max_pages: Option<u32>,
-    /// Whether this is a server's start, after which every lease is whole again.
+    /// True for the start of a server: then every lease gets its full time again.
     pub restart_leases: bool,
-    /// Whether nothing will be changed: then nothing is, not even what is old swept away.
+    /// True if no command will be submitted: then nothing is changed, and old records are not removed either.
     pub changes_nothing: bool,
 }
 
@@ -40,7 +40,7 @@ impl Default for Options {
     }
 }
 
-/// How many may wait, in all and for one lock.
+/// The most requests that wait for locks.
 #[derive(Clone, Copy, Debug)]
 pub struct WaitLimits {
     /// In all.
@@ -49,7 +49,7 @@ pub struct WaitLimits {
     pub per_lock: usize,
 }
 
-/// Why a file cannot be opened, in a sentence that follows "cannot open FILE:".
+/// The reason why a file cannot be opened: a clause that follows "cannot open FILE:".
 #[derive(Debug)]
 pub struct OpenError(String);
 
@@ -58,24 +58,24 @@ impl OpenError {
         OpenError(sentence.into())
     }
 
-    /// Whether the file is there and broken.
+    /// True if the file is damaged.
     pub fn is_damage(&self) -> bool {
         self.0 == DAMAGED
     }
 
-    /// Whether it is no database at all, any more or ever.
-    pub fn is_no_database(&self) -> bool {
-        self.0 == NO_DATABASE
+    /// True if the file is not a database.
+    pub fn is_not_a_database(&self) -> bool {
+        self.0 == NOT_A_DATABASE
     }
 
-    /// Whether there is no space left to write it.
-    pub fn is_want_of_space(&self) -> bool {
+    /// True if there is no space left to write it.
+    pub fn is_full_disk(&self) -> bool {
         self.0 == NO_SPACE
     }
 }
 
 const DAMAGED: &str = "it is damaged; restore a backup";
-const NO_DATABASE: &str = "it is not an SQLite database";
+const NOT_A_DATABASE: &str = "it is not an SQLite database";
 const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {
@@ -90,7 +90,7 @@ impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> OpenError {
         use rusqlite::ErrorCode::*;
         let sentence = match error.sqlite_error_code() {
-            Some(NotADatabase) => NO_DATABASE.to_owned(),
+            Some(NotADatabase) => NOT_A_DATABASE.to_owned(),
             Some(ReadOnly) => "it may not be written".to_owned(),
             Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
             Some(DiskFull) => NO_SPACE.to_owned(),

@@ -1,17 +1,20 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
-use super::idempotency::{Intention, RecordKey};
+use super::idempotency::RecordKey;
 use crate::command::{Command, Receipt};
-use crate::error::{self, Error};
+use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 
-/// Tells whether the client is still connected. None: it cannot disconnect.
+/// True while the client is connected. None: it cannot disconnect.
 pub type Alive = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
 
-/// What comes with a command.
+/// The caller of commands on the file, of the companion's token and of `--open`.
+pub const LOCAL: &str = "@local";
+
+/// The circumstances of a command: its caller, and what the caller sent besides.
 #[derive(Clone)]
 pub struct Envelope {
     /// The caller: a user, an access token's id, or `@local`.
@@ -20,9 +23,9 @@ pub struct Envelope {
     pub key: Option<IdempotencyKey>,
     /// The lock tokens presented.
     pub tokens: Vec<LockToken>,
-    /// How long to wait for a lock, in milliseconds.
+    /// The longest wait for a lock, in milliseconds.
     pub wait_ms: i64,
-    /// Whether the client is still connected.
+    /// Tells that the client is connected.
     pub alive: Alive,
 }
 
@@ -33,15 +36,12 @@ impl Envelope {
     }
 }
 
-/// The caller of commands on the file, of the companion token and with `--open`.
-pub const LOCAL: &str = "@local";
-
 /// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// The receipt, or the error.
     pub result: Result<Receipt, Error>,
-    /// Whether it was answered before, under the same idempotency key.
+    /// True if it was answered before, under the same idempotency key.
     pub replayed: bool,
 }
 
@@ -51,12 +51,12 @@ impl From<Error> for Outcome {
     }
 }
 
-/// What a repeat has in common with the request it repeats, while both are queued.
+/// Equal in a request and its repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum RequestKey {
     /// Caller and idempotency key.
     Idempotency(RecordKey),
-    /// The lock secret, and the locks it is for.
+    /// Hash of a lock secret and the locks that it is for.
     LockSecret([u8; 16]),
 }
 
@@ -64,11 +64,63 @@ pub enum RequestKey {
 pub struct Request {
     pub(super) envelope: Envelope,
     pub(super) command: Command,
-    pub(super) intention: Option<Intention>,
+    /// None: no other request repeats it.
+    pub(super) key: Option<RequestKey>,
+    /// Hash of the command, which a repeat has too; zeros if nothing is recorded.
+    pub(super) fingerprint: [u8; 16],
+    /// Of a batch with a key, in which the items are carried out only if the key is reserved.
+    pub(super) reservation: Option<Reservation>,
     pub(super) replies: Vec<Reply>,
 }
 
-/// Where one caller waits for the outcome.
+impl Request {
+    /// One request per command, and the channel on which their outcomes arrive, each with its index.
+    pub(super) fn all(
+        commands: Vec<(Envelope, Command)>,
+        reservation: Option<&Reservation>,
+    ) -> (Vec<Request>, Receiver<(usize, Outcome)>) {
+        let (outcomes, arriving) = channel();
+        let request = |(index, (envelope, command)): (usize, (Envelope, Command))| {
+            let recorded = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
+            let fingerprint = recorded.map(|_| command.fingerprint()).unwrap_or_default();
+            let record = recorded.map(|key| RecordKey { caller: envelope.by.clone(), key: key.clone() });
+            let secret = command.acquire_key().map(RequestKey::LockSecret);
+            let key = record.map(RequestKey::Idempotency).or(secret);
+            let replies = vec![Reply { outcomes: outcomes.clone(), index, alive: envelope.alive.clone() }];
+            Request { envelope, command, key, fingerprint, reservation: reservation.cloned(), replies }
+        };
+        (commands.into_iter().enumerate().map(request).collect(), arriving)
+    }
+
+    /// The key under which its outcome is recorded.
+    pub fn record_key(&self) -> Option<&RecordKey> {
+        match &self.key {
+            Some(RequestKey::Idempotency(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// True while any caller is connected.
+    pub fn has_client(&self) -> bool {
+        self.replies.iter().any(Reply::is_connected)
+    }
+}
+
+/// Shared by the requests of a batch with a key: the error for which its key is not reserved, once that is known.
+#[derive(Clone, Default)]
+pub struct Reservation(Arc<OnceLock<Error>>);
+
+impl Reservation {
+    pub(super) fn fail(&self, error: &Error) {
+        let _ = self.0.set(error.clone()); // the first error stays
+    }
+
+    pub(super) fn failure(&self) -> Option<&Error> {
+        self.0.get()
+    }
+}
+
+/// Sends the outcome to one caller. Dropped without that, it answers `busy`.
 pub struct Reply {
     outcomes: Sender<(usize, Outcome)>,
     index: usize,
@@ -85,33 +137,8 @@ impl Reply {
     }
 }
 
-impl Request {
-    /// One request per command, and where their outcomes arrive, each with its index.
-    pub(super) fn all(commands: Vec<(Envelope, Command)>) -> (Vec<Request>, Receiver<(usize, Outcome)>) {
-        let (outcomes, arriving) = channel();
-        let request = |(index, (envelope, command)): (usize, (Envelope, Command))| {
-            let key = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
-            let intention = key.map(|key| Intention::new(&envelope.by, key, &command));
-            let replies = vec![Reply { outcomes: outcomes.clone(), index, alive: envelope.alive.clone() }];
-            Request { envelope, command, intention, replies }
-        };
-        (commands.into_iter().enumerate().map(request).collect(), arriving)
-    }
-
-    /// What a repeat of it would have as well.
-    pub fn key(&self) -> Option<RequestKey> {
-        let named = self.intention.as_ref().map(|intention| RequestKey::Idempotency(intention.name.clone()));
-        named.or_else(|| self.command.acquire_key().map(RequestKey::LockSecret))
-    }
-
-    /// Whether any caller is still connected.
-    pub fn is_wanted(&self) -> bool {
-        self.replies.iter().any(Reply::is_connected)
-    }
-}
-
 /// Answers every caller; all but the first are repeats. If some of several have disconnected they get nothing. Returns
-/// how many were answered.
+/// the number of callers answered.
 pub(super) fn send(mut replies: Vec<Reply>, outcome: Outcome) -> u32 {
     if replies.len() > 1 && replies.iter().any(Reply::is_connected) {
         replies.retain(Reply::is_connected);
@@ -126,7 +153,7 @@ pub(super) fn send(mut replies: Vec<Reply>, outcome: Outcome) -> u32 {
     answered
 }
 
-/// The outcomes of so many requests. A request that was dropped unanswered came too late.
+/// The outcomes of `count` requests. A request that was dropped unanswered came too late.
 pub(super) fn collect(count: usize, arriving: Receiver<(usize, Outcome)>) -> Vec<Outcome> {
     let mut outcomes = vec![Outcome::from(shutting_down()); count];
     arriving.into_iter().for_each(|(index, outcome)| outcomes[index] = outcome);
@@ -134,37 +161,37 @@ pub(super) fn collect(count: usize, arriving: Receiver<(usize, Outcome)>) -> Vec
 }
 
 pub(super) fn shutting_down() -> Error {
-    Error::new(error::ErrorName::Busy, "shutting down")
+    Error::new(ErrorName::Busy, "shutting down")
 }
 
 pub(super) fn disconnected() -> Error {
     let detail = "this connection was closed while its request waited, so nothing was done; ask again";
-    Error::new(error::ErrorName::Busy, detail)
+    Error::new(ErrorName::Busy, detail)
 }
 
-/// How many grants [`Deliveries`] remembers. An answer is delivered or not within seconds.
-const REMEMBERED: usize = 16_384;
+/// Grants that [`Deliveries`] remembers. An answer is delivered or not within seconds.
+const GRANTS_MAX: usize = 16_384;
 
-/// For each recent grant, sorted by fence: how many answers announced it, and how many could not be delivered. A grant
-/// that no answer announced is released; one delivered answer is enough to keep it.
+/// For each recent grant, sorted by fence: the number of answers that announced it, and the number of those that could
+/// not be delivered. A grant that no answer announced is released; one delivered answer is enough to keep it.
 #[derive(Default)]
 pub struct Deliveries(VecDeque<(Fence, u32, u32)>);
 
 impl Deliveries {
-    /// The grant was announced in so many more answers.
+    /// The grant was announced in that many more answers.
     pub fn sent(&mut self, fence: Fence, answers: u32) {
-        match self.0.binary_search_by_key(&fence, |(own, ..)| *own) {
+        match self.0.binary_search_by_key(&fence, |(of, ..)| *of) {
             Ok(place) => self.0[place].1 += answers,
             Err(place) => self.0.insert(place, (fence, answers, 0)),
         }
-        if self.0.len() > REMEMBERED {
+        if self.0.len() > GRANTS_MAX {
             self.0.pop_front();
         }
     }
 
-    /// One more answer was not delivered. Returns whether none was. Of a forgotten grant one may have been.
-    pub fn none_left_after_failure(&mut self, fence: Fence) -> bool {
-        let Ok(place) = self.0.binary_search_by_key(&fence, |(own, ..)| *own) else { return false };
+    /// One more answer was not delivered. Returns true if none was. Of a forgotten grant one may have been.
+    pub fn none_delivered_after_failure(&mut self, fence: Fence) -> bool {
+        let Ok(place) = self.0.binary_search_by_key(&fence, |(of, ..)| *of) else { return false };
         let (_, sent, failed) = &mut self.0[place];
         *failed += 1;
         failed == sent

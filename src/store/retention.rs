@@ -1,24 +1,25 @@
-//! Removing what is old enough, in bounded steps between other work: idempotency records, and events of locks.
-//! How old something is that was written down at a wall time. One look at the wall clock is not believed: a clock that was
-//! a month ahead for an hour would make everything old enough to be forgotten. Lease time, which no hand moves, has to
-//! agree: now and then the file notes what wall time it was at what lease time.
+//! Removal of old idempotency records and lock events, in bounded steps between other work.
+//!
+//! One reading of the wall clock does not decide that a record is old: a clock that was a month ahead for an hour would
+//! make every record old enough to be removed. Lease time, which cannot be set, has to agree: once a day the file notes
+//! the wall time at a lease time.
 
 use super::idempotency;
 use crate::error::Error;
 use crate::lock;
 use crate::tx::{WriteTx, params};
 
-/// How many idempotency records are looked at in one step. An event costs more: a thousand others are counted for it.
+/// Records looked at in one step. An event costs more: a thousand others are counted for it.
 const KEYS_STEP: usize = 256;
 const EVENTS_STEP: usize = 16;
-/// How long after a step the next one is, and how long after a whole round the next round.
+/// Time from one step to the next, and from one round through all records to the next.
 const SWEEP_EVERY_MS: i64 = 50;
 const SWEEP_REST_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 86_400_000;
-/// How long events of locks are kept at least.
+/// The least time for which events of locks are kept.
 const KEEP_EVENTS_MS: i64 = 30 * DAY_MS;
 
-/// Goes round and round through the records, and through the events.
+/// Rounds through the records and through the events.
 pub struct Sweep {
     keep_keys_ms: i64,
     keys: Round<idempotency::SweepPosition>,
@@ -26,13 +27,13 @@ pub struct Sweep {
 }
 
 impl Sweep {
-    /// Keeps idempotency records for so many days.
+    /// Keeps idempotency records for that many days.
     pub fn new(keep_keys_days: i64) -> Sweep {
         let keep_keys_ms = keep_keys_days.saturating_mul(DAY_MS);
         Sweep { keep_keys_ms, keys: Round::default(), events: Round::default() }
     }
 
-    /// When the next step is due, in lease time.
+    /// Lease time at which the next step is due.
     pub fn next_ms(&self) -> i64 {
         self.keys.next_ms.min(self.events.next_ms)
     }
@@ -44,12 +45,12 @@ impl Sweep {
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
-    /// Leaves it for good: nothing is to be changed.
+    /// Takes no step at all: the file is not to be changed.
     pub fn never(&mut self) {
         self.rest(i64::MAX / 2);
     }
 
-    /// Leaves it for a while: it did not work.
+    /// Waits for the next round: a step has failed.
     pub fn rest(&mut self, now: i64) {
         self.keys.next_ms = now + SWEEP_REST_MS;
         self.events.next_ms = now + SWEEP_REST_MS;
@@ -68,7 +69,7 @@ impl Sweep {
     }
 }
 
-/// Where a round has come to, and when it goes on.
+/// The position of a round, and the lease time of its next step.
 #[derive(Default)]
 struct Round<Position> {
     from: Position,
@@ -88,8 +89,8 @@ impl<Position: Default> Round<Position> {
     }
 }
 
-/// Notes which wall time it is, if a day has gone by since that was noted last. Notes of a clock that was ahead of now go,
-/// and those that newer ones make needless: all older than `keep_ms` but the newest.
+/// Notes the wall time if the last note is a day old. Removes notes of a clock that was ahead, and all notes older than
+/// `keep_ms` but the newest of these.
 pub fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
     let (lease_ms, wall_ms) = (tx.now().lease_ms, tx.steady_wall_ms());
     tx.execute("DELETE FROM wall_note WHERE wall_ms > $1", params![wall_ms])?;
@@ -105,7 +106,7 @@ pub fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
     Ok(())
 }
 
-/// What was written before that wall time is older than `keep_ms`, by both clocks. None: nobody can say yet.
+/// The wall time before which records are older than `keep_ms` by both clocks. None: not known yet.
 pub fn horizon(tx: &WriteTx<'_>, keep_ms: i64) -> Result<Option<i64>, Error> {
     let lease_ms = tx.now().lease_ms;
     let noted = "SELECT max(wall_ms) FROM wall_note WHERE lease_ms <= $1";

@@ -1,22 +1,22 @@
-//! Whose file this is and which version: checked before anything else is done with it.
+//! The file's application and version, checked before anything else is done with it; its creation and its upgrades.
 
 use super::options::OpenError;
 use crate::secret;
 use rusqlite::{Connection, TransactionBehavior};
 
-/// `cash`, in the file's header: says that the file is ours.
+/// `cash`, in the header of each file of this program.
 pub const APPLICATION_ID: i32 = 0x6361_7368;
 
 /// The whole current schema.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// What makes each earlier version the next one, in the words of the schema: step 0 leads from version 1 to version 2.
+/// SQL from each version to the next, in the words of the schema: step 0 leads from version 1 to version 2.
 const UPGRADES: [&str; 1] = ["CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT"];
 
 /// The tables, indexes and triggers that each step makes.
 const MADE: [&[&str]; UPGRADES.len()] = [&["wall_note"]];
 
-/// What a file of that version does not have yet.
+/// Tables, indexes and triggers that a file of that version does not have yet.
 pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
     MADE.iter().skip((version - 1).max(0) as usize).flat_map(|names| names.iter().copied())
 }
@@ -24,7 +24,7 @@ pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
-/// Makes a new file ours, upgrades an older one of ours in one transaction after `keep`, and refuses everything else.
+/// Creates the tables in a new file, upgrades one of an older version in one transaction after `keep`, and refuses all others.
 pub fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenError>) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
@@ -39,7 +39,7 @@ pub fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenE
 fn create(conn: &mut Connection) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if check(&tx)? == VERSION {
-        return Ok(()); // another process was quicker
+        return Ok(()); // another process has done it
     }
     tx.execute_batch(SCHEMA)?;
     tx.execute(
@@ -61,7 +61,7 @@ fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Result<(), Op
     Ok(tx.commit()?)
 }
 
-/// The version of the file, 0 for an empty one; or why it cannot be used.
+/// The version of the file, 0 for an empty one; or the reason why it cannot be used.
 pub fn check(conn: &Connection) -> Result<i32, OpenError> {
     let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;

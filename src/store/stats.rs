@@ -1,18 +1,18 @@
-//! What the store has been doing, in numbers that only grow or that say how things are now.
+//! Counters and gauges of the store.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// How often values came to lie between bounds.
+/// Counts of values between bounds.
 #[derive(Debug)]
 pub struct Histogram {
-    /// The upper bounds, growing; what is above the last one counts too.
+    /// The upper bounds, growing; a value above the last one counts too.
     pub bounds: &'static [u64],
     counts: Vec<AtomicU64>,
     sum: AtomicU64,
 }
 
 impl Histogram {
-    /// Nothing yet.
+    /// No values yet.
     pub fn new(bounds: &'static [u64]) -> Histogram {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Histogram { bounds, counts, sum: AtomicU64::new(0) }
@@ -25,7 +25,7 @@ impl Histogram {
         add(&self.sum, value);
     }
 
-    /// How many values were at most each bound, and last how many there were.
+    /// The number of values at or below each bound, and last of all values.
     pub fn cumulated(&self) -> Vec<u64> {
         let sum = |sum: &mut u64, count: &AtomicU64| {
             *sum += count.load(Relaxed);
@@ -34,7 +34,7 @@ impl Histogram {
         self.counts.iter().scan(0, sum).collect()
     }
 
-    /// All values together.
+    /// The sum of all values.
     pub fn sum(&self) -> u64 {
         self.sum.load(Relaxed)
     }
@@ -52,17 +52,17 @@ macro_rules! numbers {
         #[derive(Debug)]
         pub struct Stats {
             $(#[doc = $doc] pub $name: AtomicU64,)*
-            /// How long commits took, in microseconds.
+            /// Durations of commits, in microseconds.
             pub commit_us: Histogram,
-            /// How many commands a commit took.
+            /// Numbers of commands in a commit.
             pub batch: Histogram,
-            /// Whether the last look at the disk found too little free space to write.
+            /// True if the last look at the disk found too little free space to write.
             pub storage_full: AtomicBool,
-            /// Whether the file's name was another file's, or nobody's, at the last look: nothing is written.
+            /// True if the file's name was another file's, or no file's, at the last look: nothing is written.
             pub file_is_gone: AtomicBool,
-            /// Whether a commit's outcome is unknown: the process must stop.
+            /// True if a commit's outcome is unknown: the process must stop.
             pub outcome_unknown: AtomicBool,
-            /// How far wall time is behind the newest entry, in milliseconds: the clock was set back.
+            /// Time by which the wall clock is behind the newest entry, in milliseconds: it was set back.
             pub clock_behind_ms: AtomicI64,
         }
 
@@ -83,7 +83,7 @@ macro_rules! numbers {
 }
 
 numbers! {
-    commands "Commands taken up by the writer.",
+    commands "Commands handled by the writer.",
     commits "Commits.",
     replays "Answers given again under an idempotency key.",
     queued "Commands waiting for the writer now.",
@@ -92,7 +92,7 @@ numbers! {
     takeovers "Dead leases taken over.",
     wal_bytes "Size of the write-ahead log file at the last look.",
     free_bytes "Free space at the last look.",
-    busy_since_ms "Boot time at which the writer took up what it has in hand, in milliseconds; 0 while it has nothing.",
+    busy_since_ms "Boot time at which the writer began its present batch, in milliseconds; 0 while it has none.",
 }
 
 /// Adds to a counter.

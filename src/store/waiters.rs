@@ -9,36 +9,36 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-/// So many at most wait for the answer to one request.
+/// The most callers that wait for the answer to one request.
 const JOINED_MAX: usize = 16;
 
 /// A request that waits. Times are lease time, in milliseconds.
 pub struct Waiter {
-    /// What it asks for, and where to answer.
+    /// The command, and the callers to answer.
     pub request: Request,
     /// The locks it needs.
     pub ids: Vec<LockId>,
-    /// When it was parked.
+    /// Time at which it was parked.
     pub since_ms: i64,
-    /// Until when it waits.
+    /// Time until which it waits.
     pub deadline_ms: i64,
 }
 
-/// How many wait for each lock, for whoever asks, and a changed that rings when locks have changed.
+/// Queue lengths, read by any thread, and the signal that locks have changed.
 #[derive(Debug, Default)]
 pub struct LockNotifier {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     changed: Condvar,
-    /// How many watch each lock.
+    /// The number of watches of each lock.
     watches: Mutex<HashMap<LockId, usize>>,
     closed: AtomicBool,
 }
 
-/// So many at most watch one lock: whoever may only watch it takes no place from those who wait for others.
+/// The most watches of one lock: clients that may only watch it leave room for those that wait for others.
 const WATCHES_OF_ONE_MAX: usize = 64;
 
-/// The place of one who watches a lock; dropping it gives it back.
+/// The right to watch a lock for the length of one request. Dropping it gives it back.
 pub struct WatchPermit<'a> {
     notifier: &'a LockNotifier,
     id: LockId,
@@ -57,7 +57,7 @@ impl Drop for WatchPermit<'_> {
 }
 
 impl LockNotifier {
-    /// How many wait for that lock.
+    /// The number of requests that wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
         self.queues.lock().expect("mutex poisoned").get(id).copied().unwrap_or(0)
     }
@@ -71,7 +71,7 @@ impl LockNotifier {
         }
     }
 
-    /// A place to watch that lock from, if there is one: a watch keeps its connection, so it counts among those who wait.
+    /// A permit to watch that lock, if there is room: a watch keeps its connection, so it counts as a waiter.
     pub fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
         let mut watches = self.watches.lock().expect("mutex poisoned");
         let count = watches.entry(id.clone()).or_default();
@@ -82,7 +82,7 @@ impl LockNotifier {
         Some(WatchPermit { notifier: self, id: id.clone() })
     }
 
-    /// How many watch.
+    /// The number of watches.
     pub fn watching(&self) -> usize {
         self.watches.lock().expect("mutex poisoned").values().sum()
     }
@@ -93,47 +93,47 @@ impl LockNotifier {
         self.notify();
     }
 
-    /// Whether nobody may watch any more.
+    /// True if no lock may be watched any more.
     pub fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)
     }
 
-    /// How often locks have changed: to be asked before looking.
+    /// The number of changes of locks so far, to be read before looking at a lock.
     pub fn changes(&self) -> u64 {
         *self.changes.lock().expect("mutex poisoned")
     }
 
-    /// Says that locks have changed, after the commit.
+    /// Signals that locks have changed, after the commit.
     pub fn notify(&self) {
         *self.changes.lock().expect("mutex poisoned") += 1;
         self.changed.notify_all();
     }
 
-    /// Sleeps until locks have changed since `seen`, at most this long.
+    /// Sleeps until locks have changed since `seen`, or for `at_most`.
     pub fn sleep(&self, seen: u64, at_most: Duration) {
         let changes = self.changes.lock().expect("mutex poisoned");
         let _ = self.changed.wait_timeout_while(changes, at_most, |changes| *changes == seen);
     }
 }
 
-/// Everyone who waits.
+/// All waiting requests.
 pub struct Waiters {
     limits: WaitLimits,
     notifier: Arc<LockNotifier>,
     next: u64,
     waiters: BTreeMap<u64, Waiter>,
-    /// How many clients wait: a request that was repeated has several, each on a connection of its own.
+    /// The number of waiting clients: a request that was repeated has several, each on a connection of its own.
     clients: usize,
     queues: HashMap<LockId, BTreeSet<u64>>,
     by_key: HashMap<RequestKey, u64>,
     deadlines: BTreeSet<(i64, u64)>,
-    /// When each waited-for lock turns stale, if nothing happens to it before.
+    /// Time at which each waited-for lock turns stale, if nothing happens to it before.
     turns_stale: BTreeSet<(i64, LockId)>,
     stale_from: HashMap<LockId, i64>,
 }
 
 impl Waiters {
-    /// Nobody waits, and there is this much room.
+    /// No waiters yet.
     pub fn new(limits: WaitLimits, notifier: Arc<LockNotifier>) -> Waiters {
         Waiters {
             limits,
@@ -149,17 +149,17 @@ impl Waiters {
         }
     }
 
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub fn len(&self) -> usize {
         self.waiters.len()
     }
 
-    /// How many wait for that lock.
+    /// The number of requests that wait for that lock.
     pub fn queue(&self, id: &LockId) -> usize {
         self.queues.get(id).map_or(0, BTreeSet::len)
     }
 
-    /// Whether another may wait for these locks.
+    /// True if another request may wait for these locks.
     pub fn has_room(&self, ids: &[LockId]) -> bool {
         self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.limits.per_lock)
     }
@@ -168,8 +168,8 @@ impl Waiters {
         self.clients + self.notifier.watching() < self.limits.total
     }
 
-    /// Has clients wait with the request that they repeat, in the place of those of its clients who have gone; or gives them
-    /// back, if there is no room.
+    /// Lets clients wait with the request that they repeat, in place of those of its clients that have disconnected.
+    /// Returns them if there is no room.
     pub fn join(&mut self, first: &RequestKey, clients: Vec<Reply>) -> Result<(), Vec<Reply>> {
         let has_room = self.has_room_for_another();
         let Some(seq) = self.by_key.get(first) else { return Err(clients) };
@@ -196,8 +196,8 @@ impl Waiters {
             queue.insert(seq);
             self.notifier.set_queue(id, queue.len());
         }
-        if let Some(key) = waiter.request.key() {
-            self.by_key.insert(key, seq);
+        if let Some(key) = &waiter.request.key {
+            self.by_key.insert(key.clone(), seq);
         }
         self.deadlines.insert((waiter.deadline_ms, seq));
         self.clients += waiter.request.replies.len();
@@ -218,8 +218,8 @@ impl Waiters {
                 }
             }
         }
-        if let Some(key) = waiter.request.key() {
-            self.by_key.remove(&key);
+        if let Some(key) = &waiter.request.key {
+            self.by_key.remove(key);
         }
         self.deadlines.remove(&(waiter.deadline_ms, seq));
         Some(waiter)
@@ -231,13 +231,13 @@ impl Waiters {
         self.queues.get(id)?.range(from..).next().copied()
     }
 
-    /// The waiting request with that wish, which a repeat joins.
-    pub fn with_key(&mut self, key: &RequestKey) -> Option<&mut Waiter> {
+    /// The waiting request with that key, which a repeat joins.
+    pub fn with_key(&self, key: &RequestKey) -> Option<&Waiter> {
         let seq = self.by_key.get(key)?;
-        self.waiters.get_mut(seq)
+        self.waiters.get(seq)
     }
 
-    /// Remembers when a waited-for lock turns stale if nothing happens to it before.
+    /// Remembers the time at which a waited-for lock turns stale if nothing happens to it before.
     pub fn set_stale_from(&mut self, id: &LockId, stale_from: i64) {
         self.forget_stale(id);
         if self.queues.contains_key(id) {
@@ -246,16 +246,16 @@ impl Waiters {
         }
     }
 
-    /// Has every waited-for lock looked at again then: what was noted of it may never have been written.
+    /// Has every waited-for lock looked at again at that time: its noted time may never have been written.
     pub fn retry_at(&mut self, at: i64) {
         let ids: Vec<LockId> = self.queues.keys().cloned().collect();
         ids.iter().for_each(|id| self.set_stale_from(id, at));
     }
 
-    /// Takes the requests out that nobody wants an answer to any more.
-    pub fn take_gone(&mut self) -> Vec<Waiter> {
-        let gone = self.waiters.iter().filter(|(_, waiter)| !waiter.request.is_wanted()).map(|(seq, _)| *seq);
-        gone.collect::<Vec<_>>().into_iter().filter_map(|seq| self.take(seq)).collect()
+    /// Takes out the requests whose clients have all disconnected.
+    pub fn take_disconnected(&mut self) -> Vec<Waiter> {
+        let waiters = self.waiters.iter().filter(|(_, waiter)| !waiter.request.has_client()).map(|(seq, _)| *seq);
+        waiters.collect::<Vec<_>>().into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
     fn forget_stale(&mut self, id: &LockId) {
@@ -278,14 +278,14 @@ impl Waiters {
         due.into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
-    /// When something has to be looked at next.
+    /// Time of the next deadline, or at which the next lock turns stale.
     pub fn next_timer(&self) -> Option<i64> {
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         let stale = self.turns_stale.first().map(|(from, _)| *from);
         deadline.into_iter().chain(stale).min()
     }
 
-    /// Takes everyone out.
+    /// Takes all requests out.
     pub fn drain(&mut self) -> Vec<Waiter> {
         let all: Vec<u64> = self.waiters.keys().copied().collect();
         all.into_iter().filter_map(|seq| self.take(seq)).collect()

@@ -1,13 +1,13 @@
-//! The one writer: a bounded queue, and a thread that takes what has come and commits it as one batch.
+//! The one writer: a bounded queue, and a thread that commits what is in it as one batch.
 //!
 //! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
 //! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
 use super::checkpoint::Checkpoint;
 use super::disk::Space;
-use super::execute::{Answers, BatchLost, Executor, failed, guarded};
+use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::options::{OpenError, Options};
-use super::request::{Envelope, Outcome, Request, collect, send, shutting_down};
+use super::request::{Envelope, Outcome, Request, Reservation, collect, send, shutting_down};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
 use super::waiters::{LockNotifier, Waiters};
@@ -28,12 +28,12 @@ use std::time::{Duration, Instant};
 
 /// The most commands in one commit: more would only lengthen the wait of the first.
 const BATCH_MAX: usize = 256;
-/// How long the writer is idle before it checkpoints, and pauses when nothing can be written.
+/// Idle time before a checkpoint, and the pause when nothing can be written.
 const IDLE: Duration = Duration::from_millis(200);
 
 enum Message {
     Requests(Vec<Request>),
-    Poke,
+    LookAtTime,
     RefuseWaiting,
     Stop,
 }
@@ -58,10 +58,10 @@ impl Writer {
         let mut state = WriterState::open(&conn, path, options, lease, &stats, notifier)?;
         let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
         let run = move || {
-            // A server without its writer would only look alive: whatever is not expected here ends the process.
+            // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);
             if catch_unwind(AssertUnwindSafe(|| state.run(&conn, checkpoint, &messages))).is_err() {
-                crate::log::error("the writer cannot go on", &"what it was doing was not committed");
+                crate::log::error("the writer cannot go on", &"its last batch was not committed");
                 stats.outcome_unknown.store(true, Relaxed);
             }
         };
@@ -74,8 +74,24 @@ impl Writer {
     }
 
     pub(super) fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
+        self.send(commands, None)
+    }
+
+    /// The items' outcomes; or the error for which `first`, which reserves their key, was not done, and none of them.
+    pub(super) fn submit_batch(
+        &self,
+        first: (Envelope, Command),
+        items: Vec<(Envelope, Command)>,
+    ) -> Result<Vec<Outcome>, Error> {
+        let commands = std::iter::once(first).chain(items).collect();
+        let mut outcomes = self.send(commands, Some(&Reservation::default())).into_iter();
+        outcomes.next().map_or_else(|| Err(shutting_down()), |first| first.result)?;
+        Ok(outcomes.collect())
+    }
+
+    fn send(&self, commands: Vec<(Envelope, Command)>, reservation: Option<&Reservation>) -> Vec<Outcome> {
         let count = commands.len();
-        let (requests, arriving) = Request::all(commands);
+        let (requests, arriving) = Request::all(commands, reservation);
         stats::add(&self.stats.queued, count as u64);
         if let Err(error) = self.queue.try_send(Message::Requests(requests)) {
             self.stats.queued.fetch_sub(count as u64, Relaxed);
@@ -90,8 +106,8 @@ impl Writer {
         collect(count, arriving)
     }
 
-    pub(super) fn poke(&self) {
-        let _ = self.queue.send(Message::Poke);
+    pub(super) fn look_at_time(&self) {
+        let _ = self.queue.send(Message::LookAtTime);
     }
 
     pub(super) fn refuse_waiting(&self) {
@@ -112,7 +128,7 @@ impl Drop for Writer {
     }
 }
 
-/// What the writer's thread owns besides its connection.
+/// The writer's thread's own state, besides its connection.
 struct WriterState {
     clock: Clock,
     lease: LeaseClock,
@@ -123,10 +139,10 @@ struct WriterState {
     notifier: Arc<LockNotifier>,
     space: Space,
     sweep: Sweep,
-    /// Whether the last batch failed for want of space.
+    /// True if the last batch failed because the disk is full.
     disk_is_full: bool,
     /// Set once the outcome of a commit is unknown: nothing is written any more.
-    doubt: Option<Error>,
+    unknown_outcome: Option<Error>,
     stats: Arc<Stats>,
 }
 
@@ -149,7 +165,7 @@ impl WriterState {
             space: Space::new(path, options.min_free),
             sweep: Sweep::new(options.keep_keys_days),
             disk_is_full: false,
-            doubt: None,
+            unknown_outcome: None,
             stats: Arc::clone(stats),
         };
         if options.changes_nothing {
@@ -185,24 +201,24 @@ impl WriterState {
                         self.stats.queued.fetch_sub(requests.len() as u64, Relaxed);
                         self.backlog.extend(requests);
                     }
-                    Message::Poke => {}
+                    Message::LookAtTime => {}
                     Message::RefuseWaiting => self.dismiss_waiters(),
                     Message::Stop => stopping = true,
                 }
                 next = if self.backlog.len() < BATCH_MAX { messages.try_recv().ok() } else { None };
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
-            self.batch(conn);
+            self.commit_batch(conn);
             checkpoint.after_commit(conn, idle && self.backlog.is_empty());
             stats::set(&self.stats.busy_since_ms, 0);
         }
         self.dismiss_waiters();
-        if self.doubt.is_none() {
+        if self.unknown_outcome.is_none() {
             checkpoint.last(conn);
         }
     }
 
-    /// How long to wait for a message; None: as long as it takes.
+    /// The longest wait for a message; None: without end.
     fn timeout(&self, checkpoint_is_due: bool) -> Option<Duration> {
         if !self.backlog.is_empty() {
             return Some(Duration::ZERO);
@@ -210,12 +226,12 @@ impl WriterState {
         let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms())];
         let left_ms = timers.into_iter().flatten().min().map(|at| (at - self.lease.now_ms()).max(0) as u64);
         let refused = self.stats.storage_full.load(Relaxed) || self.stats.file_is_gone.load(Relaxed);
-        let at_least = if self.doubt.is_some() || refused { IDLE } else { Duration::ZERO };
+        let at_least = if self.unknown_outcome.is_some() || refused { IDLE } else { Duration::ZERO };
         let timer = left_ms.map(|ms| Duration::from_millis(ms).max(at_least));
         timer.into_iter().chain(checkpoint_is_due.then_some(IDLE)).min()
     }
 
-    /// Answers `busy` to every waiter, and from now on to whoever would have to wait.
+    /// Answers `busy` to every waiter, and from now on to every request that would have to wait.
     fn dismiss_waiters(&mut self) {
         self.executor.refuses_waiting = true;
         let waiters = self.executor.waiters.drain();
@@ -224,7 +240,7 @@ impl WriterState {
     }
 
     /// One transaction: all of it committed and then answered, or none of it.
-    fn batch(&mut self, conn: &Connection) {
+    fn commit_batch(&mut self, conn: &Connection) {
         let now = self.lease.now_ms();
         let timer_is_due =
             self.executor.waiters.next_timer().is_some_and(|at| at <= now) || self.sweep.next_ms() <= now;
@@ -232,26 +248,27 @@ impl WriterState {
             return;
         }
         if let Err(error) = self.check_writable() {
-            self.backlog.drain(..).for_each(|request| _ = send(request.replies, error.clone().into()));
-            return self.expire(now);
+            self.expire(now);
+            return self.refuse_backlog(&error);
         }
-        let mut answers = Vec::with_capacity(self.backlog.len().min(BATCH_MAX));
-        let lost = self.transact(conn, &mut answers).err().map(|BatchLost(error)| error);
-        let errors = answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
+        if let Err(error) = begin(conn) {
+            self.note_space(Some(&error).filter(|error| error.name == ErrorName::StorageFull));
+            self.give_up_batch(conn, &error, now);
+            return self.refuse_backlog(&error);
+        }
+        let tx = WriteTx::new(conn, self.now(), self.head); // the clock is read after the transaction has begun
+        let mut batch = Batch { conn, tx, answers: Vec::with_capacity(self.backlog.len().min(BATCH_MAX)) };
+        let lost = self.fill_and_commit(&mut batch).err().map(|BatchLost(error)| error);
+        let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
         let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
         self.note_space(full.as_ref());
+        let reservations = std::mem::take(&mut self.executor.reservations);
         if let Some(error) = &lost {
-            if !conn.is_autocommit() {
-                let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
-            }
-            if error.name != ErrorName::StorageFull {
-                crate::log::error("the batch is lost", error);
-            }
-            self.executor.retry(now);
-            self.expire(now);
+            reservations.iter().for_each(|reservation| reservation.fail(error));
+            self.give_up_batch(conn, error, now);
         }
-        stats::set(&self.stats.parked, self.executor.waiters.len() as u64); // before anybody is answered
-        for (replies, outcome) in answers {
+        stats::set(&self.stats.parked, self.executor.waiters.len() as u64); // before any answer
+        for (replies, outcome) in batch.answers {
             let outcome = lost.clone().map_or(outcome, Outcome::from);
             let fence = match &outcome.result {
                 Ok(Receipt::Granted(grant)) => Some(grant.token.fence),
@@ -263,6 +280,21 @@ impl WriterState {
         if std::mem::take(&mut self.executor.locks_changed) {
             self.notifier.notify();
         }
+    }
+
+    fn give_up_batch(&mut self, conn: &Connection, error: &Error, now: i64) {
+        if !conn.is_autocommit() {
+            let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
+        }
+        if error.name != ErrorName::StorageFull {
+            crate::log::error("the batch is lost", error);
+        }
+        self.executor.retry(now);
+        self.expire(now);
+    }
+
+    fn refuse_backlog(&mut self, error: &Error) {
+        self.backlog.drain(..).for_each(|request| _ = send(request.replies, error.clone().into()));
     }
 
     fn expire(&mut self, now: i64) {
@@ -277,7 +309,7 @@ impl WriterState {
         self.stats.file_is_gone.store(self.space.file_is_gone, Relaxed);
         let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
-        self.doubt.clone().or(space.err()).map_or(Ok(()), Err)
+        self.unknown_outcome.clone().or(space.err()).map_or(Ok(()), Err)
     }
 
     /// Logs that the disk is full, and that it is not any more: once each.
@@ -290,44 +322,40 @@ impl WriterState {
         self.stats.storage_full.store(full.is_some(), Relaxed);
     }
 
-    fn transact(&mut self, conn: &Connection, answers: &mut Answers) -> Result<(), BatchLost> {
-        if let Err(error) = begin(conn) {
-            answers.extend(self.backlog.drain(..).map(|request| (request.replies, shutting_down().into())));
-            return Err(BatchLost(error));
-        }
-        let tx = WriteTx::new(conn, self.now(), self.head); // the clock is read after the transaction has begun
-        self.stats.clock_behind_ms.store((self.head.at - tx.now().wall_ms).max(0), Relaxed);
-        for id in self.executor.waiters.stale_by(tx.now().lease_ms) {
-            self.executor.wake(conn, &tx, vec![id], answers)?; // waiters before newcomers
+    fn fill_and_commit(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
+        let now = batch.tx.now();
+        self.stats.clock_behind_ms.store((self.head.at - now.wall_ms).max(0), Relaxed);
+        for id in self.executor.waiters.stale_by(now.lease_ms) {
+            self.executor.wake(batch, vec![id])?; // waiters before newcomers
         }
         let commands_before = self.stats.commands.load(Relaxed);
         for _ in 0..BATCH_MAX {
             let Some(request) = self.backlog.pop_front() else { break };
-            self.executor.handle(conn, &tx, request, answers)?;
+            self.executor.handle(batch, request)?;
         }
-        self.executor.answer_expired(&tx, answers)?;
-        if let Err(error) = guarded(|| self.sweep.step(&tx)) {
-            failed(conn, error)?;
-            self.sweep.rest(tx.now().lease_ms);
+        self.executor.answer_expired(batch)?;
+        if let Err(error) = guarded(|| self.sweep.step(&batch.tx)) {
+            failed(batch.conn, error)?;
+            self.sweep.rest(now.lease_ms);
         }
         let started = Instant::now();
-        self.commit(conn)?;
-        self.head = tx.head();
+        self.commit(batch.conn)?;
+        self.head = batch.tx.head();
         stats::add(&self.stats.commits, 1);
         self.stats.commit_us.add(started.elapsed().as_micros() as u64);
         self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
         Ok(())
     }
 
-    /// A full disk is a definite failure. After any other error of COMMIT nobody can know what is on disk.
+    /// A full disk is a definite failure. After any other error of COMMIT it is unknown what is on disk.
     fn commit(&mut self, conn: &Connection) -> Result<(), BatchLost> {
         let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else { return Ok(()) };
         if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
             return Err(BatchLost(error.into()));
         }
-        let detail = "the commit failed and nobody knows what is on disk; ask again with the same idempotency key";
+        let detail = "the commit failed and it is unknown what is on disk; ask again with the same idempotency key";
         let unknown = Error::new(ErrorName::OutcomeUnknown, detail).caused_by(&error);
-        self.doubt = Some(unknown.clone());
+        self.unknown_outcome = Some(unknown.clone());
         self.stats.outcome_unknown.store(true, Relaxed);
         Err(BatchLost(unknown))
     }

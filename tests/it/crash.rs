@@ -143,6 +143,33 @@ fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed
     audit_finds_nothing(&server);
 }
 
+#[test]
+fn batch_killed_between_its_commits_is_one_effect_after_retry() {
+    const ITEMS: usize = 6_000; // 24 commits
+    let server = Server::start();
+    let address = server.nobody().address;
+    let item = |n| format!("{{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"0.01\",\"reference\":\"{n}\"}}");
+    let body = format!("[{}]", (0..ITEMS).map(item).collect::<Vec<_>>().join(","));
+    let send = |address| ask(&agent(), address, "/v1/batch", "K", &body);
+    let server = thread::scope(|scope| {
+        let first = scope.spawn(|| send(address));
+        crate::server::until(|| server.admin().get("/v1/wallets/alice").json["balance"].is_string());
+        let server = server.killed_and_started_again();
+        assert_eq!(first.join().unwrap(), None, "it was killed before the last commit");
+        server
+    });
+    audit_finds_nothing(&server);
+    let done = server.admin().balance("alice").replace('.', "").parse::<usize>().unwrap();
+    assert!((1..ITEMS).contains(&done), "{done} items were committed");
+    let again = send(server.nobody().address).expect("the server is back");
+    assert_eq!((again.0, again.1["results"].as_array().unwrap().len()), (200, ITEMS));
+    assert!(entries_of(&again).iter().enumerate().all(|(n, (reference, _))| *reference == n.to_string()));
+    assert_eq!((entries_of(&again).len(), server.admin().balance("alice").as_str()), (ITEMS, "60.00"));
+    assert_eq!(send(server.nobody().address), Some(again), "a repeat");
+    assert_eq!(server.admin().balance("alice"), "60.00");
+    audit_finds_nothing(&server);
+}
+
 /// Each key that was answered with an entry has that entry, and no key has two.
 fn one_entry_each(server: &Server, made: &HashMap<String, i64>, rounds: usize) {
     let all = server.admin().ask("GET", "/v1/entries?order=asc").header("Accept", "application/x-ndjson").send();

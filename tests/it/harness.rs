@@ -73,7 +73,7 @@ impl Book {
     /// Moves the clock and has the writer look at it.
     pub fn advance(&self, ms: i64) {
         self.clock.advance_ms(ms);
-        self.poke();
+        self.look_at_time();
     }
 
     /// Another program's hand on the file, under the rules the file is written with.

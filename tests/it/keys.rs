@@ -2,9 +2,11 @@
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
-use cashbox::internals::error::ErrorName;
-use cashbox::internals::store::Envelope;
+use cashbox::internals::error::{Error, ErrorName};
+use cashbox::internals::id::IdempotencyKey;
+use cashbox::internals::store::{Envelope, Outcome};
 use cashbox::internals::token::{NewToken, Role};
+use std::sync::atomic::Ordering::Relaxed;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -280,4 +282,64 @@ fn a_recharge_is_repeated_with_its_coupon_as_it_was_granted() {
     book.must(pay("alice", "20", Some(&coupon.code)));
     let again = book.submit(keyed("k"), recharge("alice", "100"));
     assert_eq!((again.result, again.replayed), (first.result, true));
+}
+
+/// A batch under the key `K` of so many recharges of alice; `items` tells it from other batches.
+fn keyed_batch(book: &Book, items: [u8; 16], count: usize) -> Result<Vec<Outcome>, Error> {
+    let key = IdempotencyKey::parse("K").unwrap();
+    let item = |index| (Envelope { key: Some(key.item(index)), ..Envelope::local() }, recharge("alice", "1"));
+    book.submit_batch((keyed("K"), Command::NameBatch(items)), (0..count).map(item).collect())
+}
+
+#[test]
+fn batch_key_is_reserved_in_the_commit_of_its_items() {
+    let book = book();
+    book.must(recharge("alice", "1"));
+    let commits = || book.stats().commits.load(Relaxed);
+    let before = commits();
+    let first = keyed_batch(&book, [1; 16], 10).unwrap();
+    assert!(first.iter().all(|outcome| outcome.result.is_ok() && !outcome.replayed));
+    assert_eq!((commits() - before, book.balance("alice").as_str()), (1, "11.00"));
+    let again = keyed_batch(&book, [1; 16], 10).unwrap();
+    assert!(again.iter().zip(&first).all(|(again, first)| again.replayed && again.result == first.result));
+    assert_eq!((commits() - before, book.balance("alice").as_str()), (2, "11.00"));
+    book.assert_sound();
+}
+
+#[test]
+fn batch_key_with_other_items_refuses_all_of_them() {
+    let book = book();
+    keyed_batch(&book, [1; 16], 3).unwrap();
+    let refused = keyed_batch(&book, [2; 16], 700).unwrap_err();
+    assert_eq!(refused.name, ErrorName::IdempotencyKeyReused);
+    assert_eq!(book.balance("alice"), "3.00");
+}
+
+#[test]
+fn batch_repeated_after_its_first_part_is_one_effect() {
+    let mut book = book();
+    keyed_batch(&book, [1; 16], 255).unwrap(); // with its key, as much as one commit takes
+    book.reopen();
+    let whole = keyed_batch(&book, [1; 16], 600).unwrap();
+    assert_eq!(whole.iter().filter(|outcome| outcome.replayed).count(), 255);
+    assert_eq!(book.balance("alice"), "600.00");
+    book.assert_sound();
+}
+
+#[test]
+fn batch_whose_key_is_not_reserved_does_nothing() {
+    let mut book = book();
+    let pages = u32::try_from(book.number("SELECT page_count FROM pragma_page_count()")).unwrap();
+    book.close();
+    book.options.max_pages = Some(pages + 4);
+    book.open();
+    let refused = keyed_batch(&book, [1; 16], 2_000).unwrap_err();
+    assert_eq!(refused.name, ErrorName::StorageFull);
+    assert_eq!((book.entries().len(), book.number("SELECT count(*) FROM idempotency")), (0, 0));
+    book.close();
+    book.options.max_pages = Some(10_000);
+    book.open();
+    assert_eq!(keyed_batch(&book, [1; 16], 2_000).unwrap().len(), 2_000);
+    assert_eq!(book.balance("alice"), "2000.00");
+    book.assert_sound();
 }

@@ -280,7 +280,7 @@ fn no_step_of_the_wall_clock_touches_a_lease() {
         let book = book();
         let ann = book.acquire("job", "ann").unwrap().token;
         book.clock.step_wall_ms(step);
-        book.poke();
+        book.look_at_time();
         assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
         assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
         book.advance(EXPIRE + GRACE);

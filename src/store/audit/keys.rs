@@ -125,7 +125,7 @@ pub fn check_outcomes(conn: &Connection, last_entry: i64, findings: &mut Finding
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let outcome = row.get_ref(4)?.as_bytes_or_null().map_err(Error::damaged)?;
-        let what = match idempotency::named_by(row.get(3)?, outcome) {
+        let what = match idempotency::references(row.get(3)?, outcome) {
             _ if row.get::<_, [u8; REQUEST_LEN]>(2).is_err() => "is of no request",
             None => "says what is never said",
             Some(named) if !named.entries.iter().all(|entry| (1..=last_entry).contains(entry)) => {

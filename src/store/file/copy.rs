@@ -203,7 +203,7 @@ impl From<CopyError> for Error {
     fn from(failed: CopyError) -> Error {
         match &failed {
             CopyError::Damaged(_, what) => Error::new(ErrorName::Damaged, what.as_str()),
-            CopyError::Open(_, why) if why.is_want_of_space() => {
+            CopyError::Open(_, why) if why.is_full_disk() => {
                 Error::new(ErrorName::StorageFull, "there is no space left for a copy")
             }
             CopyError::Open(..) | CopyError::TargetExists(_) | CopyError::BadTarget(..) => Error::internal(failed),
