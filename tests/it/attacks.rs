@@ -38,7 +38,7 @@ const RIGHT: (&str, &str) =
     ("(SELECT balance - 1 FROM wallet WHERE id = 'bob')", "(SELECT balance + 1 FROM wallet WHERE id = '@bank')");
 
 #[test]
-fn the_database_refuses_what_the_program_would_never_do() {
+fn database_refuses_what_program_never_does() {
     let book = lived_in();
     let entry_of = |id, at, from, fence| entry(id, at, from, "@bank", 1, RIGHT, fence);
     let alice = ("(SELECT balance - 1 FROM wallet WHERE id = 'alice')", RIGHT.1);

@@ -13,7 +13,7 @@ fn sentences(file: &Path) -> Vec<String> {
 }
 
 #[test]
-fn the_audit_names_a_schema_that_is_not_the_program_s_own() {
+fn audit_names_foreign_schema() {
     let mut book = lived_in();
     book.close();
     let edit = |from: &str, to: &str, name: &str| {
@@ -70,7 +70,7 @@ fn the_audit_names_a_schema_that_is_not_the_program_s_own() {
 }
 
 #[test]
-fn the_audit_changes_nothing_of_the_file_and_its_log() {
+fn audit_leaves_file_and_log_unchanged() {
     let mut book = lived_in();
     book.close();
     let other = book.raw();
@@ -95,7 +95,7 @@ fn the_audit_changes_nothing_of_the_file_and_its_log() {
 }
 
 #[test]
-fn a_file_that_may_not_be_written_is_audited_too() {
+fn audit_works_on_read_only_file() {
     use std::fs::{Permissions, set_permissions};
     use std::os::unix::fs::PermissionsExt;
     let mut book = lived_in();
@@ -113,7 +113,7 @@ fn a_file_that_may_not_be_written_is_audited_too() {
 }
 
 #[test]
-fn a_hash_that_was_noted_proves_that_nothing_before_it_was_rewritten() {
+fn audit_since_noted_hash_finds_rewritten_entry() {
     let mut book = lived_in();
     let since = |book: &Book, hash: &str| {
         let hash = cashbox::internals::secret::parse_hash(hash).expect("a hash");

@@ -19,7 +19,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_backup_is_one_moment_of_a_file_that_is_being_written_to() {
+fn backup_during_writes_is_one_moment() {
     let book = book();
     let target = book.path().with_file_name("copy.db");
     let (stop, answered) = (AtomicBool::new(false), AtomicI64::new(0));
@@ -50,7 +50,7 @@ fn a_backup_is_one_moment_of_a_file_that_is_being_written_to() {
 }
 
 #[test]
-fn a_file_that_is_damaged_makes_no_backup_and_a_damaged_backup_replaces_nothing() {
+fn backup_and_restore_refuse_damaged_file() {
     let mut book = check("recharge alice 100 | coupon 3");
     let (good, bad) = (book.path().with_file_name("good.db"), book.path().with_file_name("bad.db"));
     back_up(&book.path(), &good, false, &mut |_, _| {}).unwrap();
@@ -79,7 +79,7 @@ fn a_file_that_is_damaged_makes_no_backup_and_a_damaged_backup_replaces_nothing(
 }
 
 #[test]
-fn what_was_restored_is_another_history_of_locks() {
+fn restored_file_rejects_lock_tokens_of_before() {
     let mut book = check("recharge alice 100 | coupon 3");
     let before = book.acquire("job", "ann").unwrap();
     let backup = book.path().with_file_name("backup.db");
@@ -116,7 +116,7 @@ fn what_was_restored_is_another_history_of_locks() {
 }
 
 #[test]
-fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
+fn backup_works_beside_server_restore_only_without() {
     let place = Place::new();
     let server = place.serve("--open");
     place.json("recharge alice 50");
@@ -158,7 +158,7 @@ fn the_command_line_backs_up_beside_a_server_and_restores_when_there_is_none() {
 }
 
 #[test]
-fn a_server_elsewhere_sends_a_backup_that_is_audited_where_it_arrives() {
+fn backup_from_url_is_audited_where_it_arrives() {
     let place = Place::new();
     place.json("recharge alice 50");
     fs::write(place.path("admin"), "cbx_the-admin-of-these-tests").unwrap();
@@ -195,7 +195,7 @@ fn killed(place: &Place, db: &str) {
 }
 
 #[test]
-fn a_log_that_lies_where_a_backup_goes_is_not_played_into_it() {
+fn backup_refuses_target_beside_foreign_log() {
     let place = Place::new();
     place.json("recharge alice 60");
     let live = place.json("verify")["state_hash"].clone();
@@ -224,7 +224,7 @@ fn a_log_that_lies_where_a_backup_goes_is_not_played_into_it() {
 }
 
 #[test]
-fn a_file_that_somebody_serves_is_no_place_for_a_backup() {
+fn backup_refuses_target_that_is_served() {
     let place = Place::new();
     place.json("recharge alice 60");
     place.json("recharge bob 1 --db other.db");
@@ -237,7 +237,7 @@ fn a_file_that_somebody_serves_is_no_place_for_a_backup() {
 }
 
 #[test]
-fn a_link_is_no_place_for_a_backup() {
+fn backup_refuses_target_that_is_a_link() {
     let place = Place::new();
     place.json("recharge alice 60");
     fs::write(place.path("treasure"), "gold").unwrap();
@@ -251,7 +251,7 @@ fn a_link_is_no_place_for_a_backup() {
 }
 
 #[test]
-fn a_file_that_is_being_read_is_not_replaced_before_all_of_it_is_in_it() {
+fn replace_refuses_file_that_is_being_read() {
     let place = Place::new();
     place.json("recharge alice 60");
     place.json("backup copy.db");
@@ -270,7 +270,7 @@ fn a_file_that_is_being_read_is_not_replaced_before_all_of_it_is_in_it() {
 }
 
 #[test]
-fn a_file_that_somebody_has_locked_is_not_replaced() {
+fn replace_refuses_file_that_is_locked() {
     let place = Place::new();
     place.json("recharge alice 60");
     place.json("backup copy.db");
@@ -285,7 +285,7 @@ fn a_file_that_somebody_has_locked_is_not_replaced() {
 }
 
 #[test]
-fn what_a_killed_backup_left_beside_its_copy_is_in_nobodys_way() {
+fn backup_removes_leftover_log_of_killed_one() {
     let place = Place::new();
     place.json("recharge alice 60");
     for left in ["copy.db.partial", "copy.db.partial-journal", "copy.db.partial-wal"] {
@@ -298,7 +298,7 @@ fn what_a_killed_backup_left_beside_its_copy_is_in_nobodys_way() {
 }
 
 #[test]
-fn a_backup_that_breaks_off_on_its_way_is_none() {
+fn backup_cut_off_on_the_way_leaves_no_file() {
     let place = Place::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -324,7 +324,7 @@ fn large() -> Place {
 }
 
 #[test]
-fn of_a_damaged_file_a_server_sends_no_backup_and_no_export_that_looks_whole() {
+fn server_cuts_off_backup_and_export_of_damaged_file() {
     let place = large();
     let server = place.serve("--open");
     let file = fs::OpenOptions::new().write(true).open(place.db()).unwrap();
@@ -338,7 +338,7 @@ fn of_a_damaged_file_a_server_sends_no_backup_and_no_export_that_looks_whole() {
 }
 
 #[test]
-fn a_backup_that_was_killed_is_in_nobodys_way() {
+fn backup_after_killed_backup_succeeds() {
     let place = large();
     let mut killed = 0;
     while killed < 3 {

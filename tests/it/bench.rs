@@ -27,7 +27,7 @@ fn in_histogram(told: &Value) -> u64 {
 }
 
 #[test]
-fn each_op_has_a_figure_and_a_check() {
+fn bench_prints_figure_and_check_for_each_op() {
     thread::scope(|scope| {
         for op in ["withdraw", "recharge", "pay", "transfer", "balance", "batch", "lock"] {
             scope.spawn(move || {
@@ -54,7 +54,7 @@ fn each_op_has_a_figure_and_a_check() {
 }
 
 #[test]
-fn at_a_server_elsewhere_it_works_on_wallets_of_its_own() {
+fn bench_at_url_uses_its_own_wallets() {
     let (place, server) = served();
     place.json("recharge alice 50 --token-file admin");
     let said = place.say(&format!("bench {SHORT} --connections 4 --wallets 3 --url {} --token-file admin", server.url));
@@ -72,7 +72,7 @@ fn at_a_server_elsewhere_it_works_on_wallets_of_its_own() {
 }
 
 #[test]
-fn who_may_not_and_who_is_not_there_is_one_sentence() {
+fn bench_at_url_without_right_or_server_is_one_sentence() {
     let (place, server) = served();
     let token = place.json("token create --user alice --token-file admin")["token"].as_str().unwrap().to_owned();
     fs::write(place.path("alice"), token).unwrap();
@@ -115,7 +115,7 @@ fn its_wallet(place: &Place) -> String {
 }
 
 #[test]
-fn a_cent_that_is_missing_leaves_no_figure() {
+fn bench_with_missing_cent_prints_no_figure() {
     let (place, server) = served();
     let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "1s", "--warm-up", "0s", "--json"];
     let bench = place.begin(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
@@ -128,7 +128,7 @@ fn a_cent_that_is_missing_leaves_no_figure() {
 }
 
 #[test]
-fn with_a_timetable_a_server_that_stalls_cannot_hide() {
+fn bench_at_fixed_rate_shows_stalled_server() {
     const STALL: Duration = Duration::from_millis(400);
     let (place, server) = served();
     let words =

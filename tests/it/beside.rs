@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn who_only_looks_whether_a_server_is_there_is_not_taken_for_one() {
+fn companion_probe_does_not_look_like_server() {
     let place = Place::new();
     place.json("recharge alice 10");
     drop(place.serve("")); // killed: its companion still names it
@@ -21,7 +21,7 @@ fn who_only_looks_whether_a_server_is_there_is_not_taken_for_one() {
 }
 
 #[test]
-fn a_companion_is_its_owners_alone_and_leads_nowhere_else() {
+fn companion_file_is_private_and_follows_no_link() {
     let place = Place::new();
     place.json("recharge alice 10");
     let companion = place.path("cashbox.db-serve");
@@ -38,7 +38,7 @@ fn a_companion_is_its_owners_alone_and_leads_nowhere_else() {
 }
 
 #[test]
-fn a_file_with_two_names_would_get_two_logs_and_is_not_opened() {
+fn open_refuses_file_with_hard_link() {
     let place = Place::new();
     place.json("recharge alice 100");
     fs::hard_link(place.db(), place.path("other.db")).unwrap();
@@ -51,7 +51,7 @@ fn a_file_with_two_names_would_get_two_logs_and_is_not_opened() {
 }
 
 #[test]
-fn what_root_makes_for_somebody_else_is_theirs() {
+fn files_made_by_root_belong_to_owner_of_database() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
         return; // nobody else can give files away
@@ -68,7 +68,7 @@ fn what_root_makes_for_somebody_else_is_theirs() {
 }
 
 #[test]
-fn looking_changes_not_one_byte_not_even_after_a_reboot() {
+fn reading_leaves_file_unchanged_after_reboot() {
     let place = Place::new();
     place.json("recharge alice 100 --key k");
     place.json("lock acquire job --ttl 1h");
@@ -88,7 +88,7 @@ fn looking_changes_not_one_byte_not_even_after_a_reboot() {
 }
 
 #[test]
-fn a_clock_that_cannot_be_is_damage_and_no_panic() {
+fn impossible_lease_clock_is_damage() {
     let place = Place::new();
     place.json("recharge alice 100");
     let conn = rusqlite::Connection::open(place.db()).unwrap();

@@ -57,14 +57,14 @@ fn every_verb(place: &Place, more: &str) {
 }
 
 #[test]
-fn every_verb_works_with_no_server() {
+fn verbs_work_without_server() {
     let place = Place::new();
     every_verb(&place, "");
     assert_eq!(fs::metadata(place.db()).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[test]
-fn every_verb_works_through_the_server_that_has_the_file() {
+fn verbs_work_through_server_of_file() {
     let place = Place::new();
     let server = place.serve("");
     every_verb(&place, "");
@@ -76,7 +76,7 @@ fn every_verb_works_through_the_server_that_has_the_file() {
 }
 
 #[test]
-fn every_verb_works_at_a_url() {
+fn verbs_work_at_url() {
     let (here, there) = (Place::new(), Place::new());
     fs::write(here.0.path().join("token"), "cbx_0123456789abcdef\n").unwrap();
     let server = there.serve(&format!("--token-file {}", here.0.path().join("token").display()));
@@ -88,7 +88,7 @@ fn every_verb_works_at_a_url() {
 }
 
 #[test]
-fn people_get_aligned_text_and_one_line_of_trouble() {
+fn output_for_people_is_aligned_and_error_is_one_line() {
     let place = Place::new();
     let recharged = place.say("recharge alice 120");
     assert_eq!(recharged.exit, 0);
@@ -104,7 +104,7 @@ fn people_get_aligned_text_and_one_line_of_trouble() {
 }
 
 #[test]
-fn a_lone_dash_is_a_line_of_standard_input() {
+fn dash_argument_reads_line_of_standard_input() {
     let place = Place::new();
     assert_eq!(place.say_with("recharge - -", "alice\n12.50\n").exit, 0);
     assert!(place.say_with("wallet -", "alice\n").out.contains("12.50"));
@@ -119,7 +119,7 @@ fn a_lone_dash_is_a_line_of_standard_input() {
 }
 
 #[test]
-fn a_key_names_one_intention_with_and_without_a_server() {
+fn key_gives_same_answer_with_and_without_server() {
     let place = Place::new();
     let first = place.json("recharge alice 10 --key gift-1");
     let server = place.serve("");
@@ -130,7 +130,7 @@ fn a_key_names_one_intention_with_and_without_a_server() {
 }
 
 #[test]
-fn exit_codes_say_what_happened() {
+fn exit_code_follows_outcome() {
     let place = Place::new();
     let missing = place.say("wallet alice");
     assert_eq!((missing.exit, missing.err.as_str()), (3, "cannot open cashbox.db: there is no such file\n"));
@@ -159,7 +159,7 @@ fn exit_codes_say_what_happened() {
 }
 
 #[test]
-fn damage_is_found() {
+fn verify_exits_4_on_damage() {
     let place = Place::new();
     let entry = place.json("recharge alice 10 --reference abcdefghijklmnopqrstuvwxyz")["entry"]["id"].clone();
     let mut bytes = fs::read(place.db()).unwrap();
@@ -175,7 +175,7 @@ fn damage_is_found() {
 }
 
 #[test]
-fn a_second_server_says_who_has_the_file() {
+fn second_server_names_the_first() {
     let place = Place::new();
     let server = place.serve("");
     let second = place.say("serve --listen 127.0.0.1:0");
@@ -187,7 +187,7 @@ fn a_second_server_says_who_has_the_file() {
 }
 
 #[test]
-fn a_server_that_was_killed_is_not_asked() {
+fn killed_server_is_not_asked() {
     let place = Place::new();
     place.json("recharge alice 10");
     drop(place.serve("")); // killed: its companion still names it
@@ -195,7 +195,7 @@ fn a_server_that_was_killed_is_not_asked() {
 }
 
 #[test]
-fn a_repeat_is_of_the_same_caller_whether_a_server_has_the_file_or_nobody() {
+fn repeat_is_same_caller_with_and_without_server() {
     let place = Place::new();
     place.json("recharge alice 100");
     fs::write(place.path("tok"), "cbx_the-admin-of-these-tests").unwrap();
@@ -210,7 +210,7 @@ fn a_repeat_is_of_the_same_caller_whether_a_server_has_the_file_or_nobody() {
 }
 
 #[test]
-fn an_option_of_a_dash_is_a_line_of_standard_input() {
+fn dash_option_reads_line_of_standard_input() {
     let place = Place::new();
     for (key, balance) in [("k1", "1.00"), ("k2", "2.00"), ("k1", "1.00")] {
         let said = place.say_with("recharge alice 1 --key - --json", &format!("{key}\n"));
@@ -223,7 +223,7 @@ fn an_option_of_a_dash_is_a_line_of_standard_input() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_written_is_no_success() {
+fn unwritable_output_exits_3() {
     let place = Place::new();
     place.json("recharge alice 100");
     let full = || fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
@@ -247,7 +247,7 @@ fn an_answer_that_cannot_be_written_is_no_success() {
 }
 
 #[test]
-fn a_symlink_leads_to_the_same_server() {
+fn symlink_to_file_reaches_same_server() {
     let place = Place::new();
     place.json("recharge alice 10");
     std::os::unix::fs::symlink(place.db(), place.0.path().join("link.db")).unwrap();
@@ -257,7 +257,7 @@ fn a_symlink_leads_to_the_same_server() {
 }
 
 #[test]
-fn a_server_is_started_safely_or_not_at_all() {
+fn serve_refuses_unsafe_options() {
     let place = Place::new();
     for line in [
         "serve --open --listen 0.0.0.0:0",
@@ -300,7 +300,7 @@ fn forgetful(listener: std::net::TcpListener) -> std::thread::JoinHandle<Vec<Str
 }
 
 #[test]
-fn a_lost_answer_is_asked_for_once_more_under_the_same_key() {
+fn lost_answer_is_retried_once_with_same_key() {
     let place = Place::new();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -312,7 +312,7 @@ fn a_lost_answer_is_asked_for_once_more_under_the_same_key() {
 }
 
 #[test]
-fn a_stranger_at_the_url_is_told_from_a_wallet() {
+fn url_of_other_program_is_recognised() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let stranger = std::thread::spawn(move || {
@@ -327,7 +327,7 @@ fn a_stranger_at_the_url_is_told_from_a_wallet() {
 }
 
 #[test]
-fn a_flag_wins_over_the_environment() {
+fn flag_wins_over_environment() {
     let place = Place::new();
     place.json("recharge alice 1 --db here.db");
     let run =
@@ -339,7 +339,7 @@ fn a_flag_wins_over_the_environment() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn second_signal_ends_server_at_once() {
     let place = Place::new();
     let mut server = place.serve("--open");
     let mut slow = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
@@ -355,7 +355,7 @@ fn a_second_signal_ends_it_at_once() {
 }
 
 #[test]
-fn the_minted_token_opens_the_door_and_is_minted_once() {
+fn admin_token_is_minted_once_and_works() {
     let place = Place::new();
     let token = token_in(&place.serve("").stop()).to_owned();
     let server = place.serve("");
@@ -365,7 +365,7 @@ fn the_minted_token_opens_the_door_and_is_minted_once() {
 }
 
 #[test]
-fn memory_leaves_nothing_behind() {
+fn memory_server_leaves_nothing_behind() {
     let place = Place::new();
     let folders = |pid: u32| {
         let places = ["/dev/shm".into(), std::env::temp_dir()];
@@ -397,7 +397,7 @@ fn memory_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_command_without_a_server_waits_for_a_lock_without_holding_the_file() {
+fn waiting_command_without_server_leaves_file_free() {
     let place = Place::new();
     place.json("recharge alice 5");
     let server = place.serve("--open");

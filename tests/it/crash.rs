@@ -98,7 +98,7 @@ fn entries_of(answer: &(u16, Value)) -> Vec<(String, i64)> {
 }
 
 #[test]
-fn nothing_answered_is_lost_and_nothing_happens_twice_however_often_it_is_killed() {
+fn killed_server_keeps_every_answered_change_once() {
     let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
     let address_of = |running: &Option<Server>| running.as_ref().unwrap().nobody().address;

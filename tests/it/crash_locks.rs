@@ -132,7 +132,7 @@ fn grant_the_rest(speaker: &Speaker, leases: Vec<&mut Lease>) {
 }
 
 #[test]
-fn a_lease_survives_every_crash_and_nothing_under_it_happens_twice() {
+fn killed_server_keeps_leases_and_money_once() {
     let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
     let speaker =

@@ -111,7 +111,7 @@ const WAY: &str = "money goes the way of its kind";
 const NOTE: &str = "a note fits";
 
 #[test]
-fn a_file_that_was_only_touched_is_sound() {
+fn audit_of_intact_file_finds_nothing() {
     let book = full();
     assert_eq!(
         found(&book, |conn| change(conn, "UPDATE entry SET amount = amount WHERE id = 1")),
@@ -121,7 +121,7 @@ fn a_file_that_was_only_touched_is_sound() {
 }
 
 #[test]
-fn the_audit_names_damage_to_balances_and_to_the_chain() {
+fn audit_names_damage_to_balances_and_chain() {
     assert_all_named(&[
         ("each hash covers its entry and the hash before", "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
         ("an entry states both balances after it", "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
@@ -155,7 +155,7 @@ fn the_audit_names_damage_to_balances_and_to_the_chain() {
 }
 
 #[test]
-fn the_audit_names_numbers_beyond_all_bounds() {
+fn audit_names_numbers_out_of_bounds() {
     assert_all_named(&[
         ("an entry states both balances after it", "UPDATE entry SET to_balance = 9223372036854775807 WHERE id = 1"),
         ("an entry states both balances after it", "UPDATE entry SET from_balance = -9223372036854775808 WHERE id = 1"),
@@ -179,7 +179,7 @@ fn the_audit_names_numbers_beyond_all_bounds() {
 }
 
 #[test]
-fn the_audit_names_an_entry_that_nobody_can_have_made_though_every_hash_is_right() {
+fn audit_names_impossible_entry_with_right_hash() {
     let book = full();
     let forgeries: &[(&str, &str)] = &[
         (WAY, "UPDATE entry SET from_wallet = '@holds' WHERE id = 3"),
@@ -252,7 +252,7 @@ fn the_audit_names_an_entry_that_nobody_can_have_made_though_every_hash_is_right
 }
 
 #[test]
-fn the_audit_names_damage_to_coupons() {
+fn audit_names_damage_to_coupons() {
     let coupon = |code: &str, user: &str| {
         format!(
             "INSERT INTO coupon VALUES ('{code}', '{user}', '2', NULL, 20, 0, 0, 0, NULL, 0, NULL); \
@@ -300,7 +300,7 @@ fn the_audit_names_damage_to_coupons() {
 }
 
 #[test]
-fn the_audit_names_damage_to_idempotency_records() {
+fn audit_names_damage_to_idempotency_records() {
     assert_all_named(&[
         (FIND, "UPDATE idempotency SET request = x'00' WHERE key = 'line-0'"),
         (MADE, "UPDATE idempotency SET request = zeroblob(16) WHERE key = 'line-2'"),
@@ -339,7 +339,7 @@ fn the_audit_names_damage_to_idempotency_records() {
 }
 
 #[test]
-fn the_audit_names_damage_to_locks_and_access_tokens() {
+fn audit_names_damage_to_locks_and_access_tokens() {
     assert_all_named(&[
         (FIND, "UPDATE access_token SET role = 'king'"),
         (TOKEN, "UPDATE access_token SET role = 'king'"),
@@ -392,7 +392,7 @@ fn the_audit_names_damage_to_locks_and_access_tokens() {
 }
 
 #[test]
-fn whatever_a_column_holds_the_audit_comes_to_its_end() {
+fn audit_ends_with_any_value_in_any_column() {
     let book = full();
     let conn = Connection::open(book.path()).unwrap();
     let sql = "SELECT t.name, c.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE t.type = 'table'";

@@ -39,7 +39,7 @@ fn recharge(agent: &ureq::Agent, url: &str, key: &str) -> (u16, serde_json::Valu
 }
 
 #[test]
-fn after_a_commit_that_failed_nothing_is_promised_and_the_process_stops() {
+fn failed_commit_answers_unknown_and_ends_process() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
     let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));

@@ -24,7 +24,7 @@ fn lived_in() -> Place {
 }
 
 #[test]
-fn what_comes_out_goes_in_again_with_the_same_hashes() {
+fn export_then_import_keeps_hashes() {
     let place = lived_in();
     let exported = place.say("export");
     assert_eq!(exported.exit, 0, "{}", exported.err);
@@ -55,7 +55,7 @@ fn what_comes_out_goes_in_again_with_the_same_hashes() {
 }
 
 #[test]
-fn two_exports_at_a_time_are_in_nobodys_way_and_what_the_dead_left_goes() {
+fn two_exports_at_once_work_and_clean_up() {
     let place = lived_in();
     let server = place.serve("--open");
     let left = place.path("cashbox.db.export-0123abcd.partial");
@@ -68,7 +68,7 @@ fn two_exports_at_a_time_are_in_nobodys_way_and_what_the_dead_left_goes() {
 }
 
 #[test]
-fn an_export_beside_a_server_is_the_same_and_leaves_nothing_behind() {
+fn export_beside_server_is_the_same() {
     let place = lived_in();
     let alone = place.say("export").out;
     let server = place.serve("--open");
@@ -79,7 +79,7 @@ fn an_export_beside_a_server_is_the_same_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_table_is_csv() {
+fn export_of_table_is_csv() {
     let place = lived_in();
     let wallets = place.say("export --csv wallets").out;
     let mut lines = wallets.split("\r\n");
@@ -103,7 +103,7 @@ fn tables(place: &Place) -> String {
 }
 
 #[test]
-fn tables_go_in_again_with_the_same_hashes_in_whatever_order_they_and_their_columns_stand() {
+fn import_of_tables_in_any_order_keeps_hashes() {
     let place = lived_in();
     let (files, before) = (tables(&place), place.json("verify"));
     let imported = place.json(&format!("import {files} --db new.db"));
@@ -127,7 +127,7 @@ fn tables_go_in_again_with_the_same_hashes_in_whatever_order_they_and_their_colu
 }
 
 #[test]
-fn tables_that_are_wrong_or_do_not_belong_together_are_not_imported() {
+fn import_refuses_wrong_or_unrelated_tables() {
     let place = lived_in();
     tables(&place);
     fs::write(place.path("all.ndjson"), place.say("export").out).unwrap();
@@ -156,7 +156,7 @@ fn tables_that_are_wrong_or_do_not_belong_together_are_not_imported() {
 }
 
 #[test]
-fn an_export_from_a_server_elsewhere_is_the_same_to_the_letter() {
+fn export_from_url_is_the_same_bytes() {
     let place = lived_in();
     let (all, entries) = (place.say("export").out, place.say("export --csv entries").out);
     let server = place.serve("--open");
@@ -168,7 +168,7 @@ fn an_export_from_a_server_elsewhere_is_the_same_to_the_letter() {
 }
 
 #[test]
-fn what_makes_no_sound_ledger_is_not_imported() {
+fn import_refuses_unsound_ledger() {
     let place = lived_in();
     let good = place.say("export").out;
     let records = good.lines().count() - 2;
@@ -235,7 +235,7 @@ fn what_makes_no_sound_ledger_is_not_imported() {
 }
 
 #[test]
-fn a_question_in_sql_is_answered_and_changes_nothing() {
+fn sql_query_answers_and_changes_nothing() {
     let place = lived_in();
     let said = place.say_with("sql -", "SELECT kind, count(*) AS times FROM entry GROUP BY 1 ORDER BY 1");
     assert_eq!(

@@ -77,7 +77,7 @@ fn verify(folder: &Path) {
 
 #[test]
 #[ignore = "needs fiu-run: .ci/slow"]
-fn writes_that_fail_for_want_of_space_are_a_no_and_nothing_is_lost() {
+fn write_without_space_is_refused_and_nothing_is_lost() {
     let (folder, agent) = (folder(), agent());
     let patient = Patient::start(folder.path());
     for call in ["pwrite", "pwrite64"] {
@@ -102,7 +102,7 @@ fn writes_that_fail_for_want_of_space_are_a_no_and_nothing_is_lost() {
 
 #[test]
 #[ignore = "needs fiu-run: .ci/slow"]
-fn after_a_sync_that_failed_nothing_is_promised_and_nothing_answered_is_missing() {
+fn failed_sync_answers_unknown_and_keeps_answered() {
     let (folder, agent) = (folder(), agent());
     let mut done = 0;
     for round in 0..6 {

@@ -286,7 +286,7 @@ fn take_locks_away(server: &Server) {
 }
 
 #[test]
-fn no_request_crashes_blocks_or_confuses_the_server_and_nothing_leaks() {
+fn random_requests_leave_server_sound() {
     let mut dice = Dice::seeded_by("CASHBOX_FUZZ_SEED", 1);
     let requests = std::env::var("CASHBOX_FUZZ_REQUESTS").ok().and_then(|count| count.parse().ok()).unwrap_or(REQUESTS);
     let server = Server::start();

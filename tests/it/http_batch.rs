@@ -16,7 +16,7 @@ fn recharges(count: usize) -> Value {
 }
 
 #[test]
-fn each_item_is_answered_as_the_single_request_would_be() {
+fn batch_item_answers_like_single_request() {
     let server = Server::start();
     let admin = server.admin();
     let items = json!([
@@ -47,7 +47,7 @@ fn each_item_is_answered_as_the_single_request_would_be() {
 }
 
 #[test]
-fn what_is_wrong_with_one_item_is_its_own_business() {
+fn batch_item_that_fails_leaves_others() {
     let server = Server::start();
     let admin = server.admin();
     let items = r#"[{"op":"recharge","user":"alice","amount":5}, {"op":"steal","user":"alice","amount":1}, {"user":"alice"},
@@ -67,7 +67,7 @@ fn what_is_wrong_with_one_item_is_its_own_business() {
 }
 
 #[test]
-fn lines_are_as_good_as_an_array() {
+fn batch_of_lines_equals_array() {
     let server = Server::start();
     let admin = server.admin();
     let text = "{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"5\"}\r\n\n  {\"op\":\"withdraw\",\"user\":\"alice\",\"amount\":2}\n{broken\n";
@@ -80,7 +80,7 @@ fn lines_are_as_good_as_an_array() {
 }
 
 #[test]
-fn what_is_no_batch_is_refused() {
+fn batch_that_cannot_be_read_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     for body in ["{}", "1", "", "[", "[1,]", "null", "[1] [2]"] {
@@ -94,7 +94,7 @@ fn what_is_no_batch_is_refused() {
 }
 
 #[test]
-fn an_atomic_batch_does_all_or_nothing() {
+fn atomic_batch_does_all_or_nothing() {
     let server = Server::start();
     let admin = server.admin();
     let mut items = json!([
@@ -119,7 +119,7 @@ fn an_atomic_batch_does_all_or_nothing() {
 }
 
 #[test]
-fn a_header_key_names_each_item_and_its_own_key_comes_first() {
+fn batch_key_covers_items_without_their_own() {
     let server = Server::start();
     let admin = server.admin();
     let items = json!([
@@ -141,7 +141,7 @@ fn a_header_key_names_each_item_and_its_own_key_comes_first() {
 }
 
 #[test]
-fn a_key_is_of_one_batch_in_one_manner_and_of_nothing_else() {
+fn batch_key_reused_for_other_request_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
@@ -178,7 +178,7 @@ fn a_key_is_of_one_batch_in_one_manner_and_of_nothing_else() {
 }
 
 #[test]
-fn an_atomic_batch_is_one_intention() {
+fn atomic_batch_repeated_is_one_effect() {
     let server = Server::start();
     let admin = server.admin();
     let items =
@@ -201,7 +201,7 @@ fn an_atomic_batch_is_one_intention() {
 }
 
 #[test]
-fn the_items_of_an_atomic_batch_have_no_keys_of_their_own() {
+fn atomic_batch_refuses_keys_of_items() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
@@ -215,7 +215,7 @@ fn the_items_of_an_atomic_batch_have_no_keys_of_their_own() {
 }
 
 #[test]
-fn ten_thousand_items_are_the_most() {
+fn batch_has_at_most_ten_thousand_items() {
     let server = Server::start();
     let admin = server.admin();
     let refused = admin.post("/v1/batch", recharges(10_001)).refuses(400, "invalid_request");
@@ -229,7 +229,7 @@ fn ten_thousand_items_are_the_most() {
 }
 
 #[test]
-fn a_body_has_its_largest_size_and_no_more() {
+fn body_above_limit_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     let item = r#"{"op":"recharge","user":"alice","amount":1}"#;
@@ -247,7 +247,7 @@ fn a_body_has_its_largest_size_and_no_more() {
 }
 
 #[test]
-fn a_user_moves_only_her_own_money_and_sees_only_her_own_side() {
+fn batch_of_user_moves_only_own_money() {
     let server = Server::with(&["--no-self-recharge"]);
     let (alice, admin) = (server.user_with("alice", "50"), server.admin());
     server.user_with("bob", "50");
@@ -277,7 +277,7 @@ fn a_user_moves_only_her_own_money_and_sees_only_her_own_side() {
 }
 
 #[test]
-fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
+fn locked_wallet_stops_item_or_whole_atomic_batch() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
@@ -306,7 +306,7 @@ fn somebodys_lock_stops_one_item_at_once_and_an_atomic_batch_as_a_whole() {
 
 /// Millions of commas fit into the largest body.
 #[test]
-fn a_batch_of_far_too_many_items_takes_no_memory_for_them() {
+fn batch_with_too_many_items_takes_no_memory() {
     let server = Server::start();
     let admin = server.admin();
     let commas = format!("[{}0]", "0,".repeat(4_000_000));

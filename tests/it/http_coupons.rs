@@ -8,7 +8,7 @@ fn verb(client: &Client, user: &str, verb: &str, body: Value) -> Answer {
 }
 
 #[test]
-fn a_payment_is_given_back_in_parts_and_never_twice() {
+fn payment_is_refunded_in_parts_and_never_twice() {
     let server = Server::start();
     let admin = server.admin();
     let code = verb(&admin, "alice", "recharge", json!({ "amount": 300 })).is(200)["coupon"]["code"].clone();
@@ -41,7 +41,7 @@ fn a_payment_is_given_back_in_parts_and_never_twice() {
 }
 
 #[test]
-fn an_admin_changes_what_recharges_earn_and_nobody_loses_a_coupon() {
+fn changed_tiers_leave_granted_coupons() {
     let server = Server::start();
     let admin = server.admin();
     let old = verb(&admin, "alice", "recharge", json!({ "amount": 300 })).is(200)["coupon"]["code"].clone();

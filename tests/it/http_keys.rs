@@ -13,7 +13,7 @@ fn repeats(first: &Answer, second: &Answer) {
 }
 
 #[test]
-fn a_repeat_of_any_change_gets_the_same_bytes_and_changes_nothing() {
+fn repeat_of_any_change_gets_same_bytes() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/bob/recharge", json!({ "amount": 1 })).is(200);
@@ -41,7 +41,7 @@ fn a_repeat_of_any_change_gets_the_same_bytes_and_changes_nothing() {
 }
 
 #[test]
-fn the_meaning_is_compared_and_not_the_letters() {
+fn repeat_written_differently_is_same_request() {
     let server = Server::start();
     let admin = server.admin();
     let path = "/v1/wallets/alice/recharge";
@@ -66,7 +66,7 @@ fn the_meaning_is_compared_and_not_the_letters() {
 }
 
 #[test]
-fn a_key_is_the_callers_own() {
+fn key_belongs_to_its_caller() {
     let server = Server::start();
     let (admin, teller) = (server.admin(), server.role("teller"));
     let (alice, alice_again) = (server.user("alice"), server.user("alice"));
@@ -79,7 +79,7 @@ fn a_key_is_the_callers_own() {
 }
 
 #[test]
-fn a_refusal_by_a_rule_is_stored() {
+fn refusal_by_rule_is_stored() {
     let server = Server::start();
     let admin = server.admin();
     let poor = admin.post_once("poor", "/v1/wallets/alice/withdraw", json!({ "amount": 5 }));
@@ -102,7 +102,7 @@ fn a_refusal_by_a_rule_is_stored() {
 }
 
 #[test]
-fn what_a_retry_may_cure_is_not_stored() {
+fn refusal_that_retry_may_cure_is_not_stored() {
     let server = Server::start();
     let (admin, alice) = (server.admin(), server.user_with("alice", "50"));
     let path = "/v1/wallets/alice/withdraw";
@@ -141,7 +141,7 @@ fn what_a_retry_may_cure_is_not_stored() {
 }
 
 #[test]
-fn a_bad_key_is_refused_before_anything_happens() {
+fn unreadable_key_is_refused_without_effect() {
     let server = Server::start();
     let admin = server.admin();
     let path = "/v1/wallets/alice/recharge";
@@ -163,7 +163,7 @@ fn a_bad_key_is_refused_before_anything_happens() {
 }
 
 #[test]
-fn of_many_repeats_at_once_one_is_done_and_all_get_its_answer() {
+fn concurrent_repeats_get_one_answer() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
@@ -178,7 +178,7 @@ fn of_many_repeats_at_once_one_is_done_and_all_get_its_answer() {
 }
 
 #[test]
-fn a_repeat_while_the_first_still_waits_joins_it() {
+fn repeat_while_first_waits_joins_it() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
@@ -200,7 +200,7 @@ fn a_repeat_while_the_first_still_waits_joins_it() {
 }
 
 #[test]
-fn what_carries_a_secret_is_never_stored() {
+fn answer_with_secret_is_never_stored() {
     let server = Server::start();
     let admin = server.admin();
     let mint = || admin.post_once("mint", "/v1/tokens", json!({ "role": "teller" })).is(201);
@@ -220,7 +220,7 @@ fn what_carries_a_secret_is_never_stored() {
 }
 
 #[test]
-fn answers_survive_a_kill() {
+fn stored_answers_survive_kill() {
     let server = Server::start();
     let ask = |server: &Server| -> [Answer; 3] {
         let admin = server.admin();
@@ -243,7 +243,7 @@ fn answers_survive_a_kill() {
 }
 
 #[test]
-fn a_repeat_tells_of_a_coupon_in_the_words_of_its_day() {
+fn repeat_shows_coupon_as_it_was_granted() {
     let server = Server::start();
     let admin = server.admin();
     let kind = |told: &str| json!({ "coupon_kinds": [{ "kind": "3", "amount_off": 10, "earned_en": told }] });

@@ -39,7 +39,7 @@ fn busy(users: usize) -> Server {
 }
 
 #[test]
-fn a_list_comes_in_pages_that_miss_and_repeat_nothing() {
+fn list_pages_miss_and_repeat_nothing() {
     let server = busy(60);
     let admin = server.admin();
     let first = admin.get("/v1/wallets").is(200);
@@ -75,7 +75,7 @@ fn a_list_comes_in_pages_that_miss_and_repeat_nothing() {
 }
 
 #[test]
-fn a_cursor_keeps_its_filters_and_belongs_to_its_list() {
+fn cursor_keeps_filters_and_belongs_to_its_list() {
     let server = busy(3);
     let admin = server.admin();
     let path = "/v1/wallets/alice/entries";
@@ -106,7 +106,7 @@ fn a_cursor_keeps_its_filters_and_belongs_to_its_list() {
 }
 
 #[test]
-fn what_a_list_does_not_take_is_refused() {
+fn list_refuses_unknown_or_bad_parameters() {
     let server = busy(1);
     let admin = server.admin();
     for query in [
@@ -173,7 +173,7 @@ fn time_bounds_include_their_own_millisecond() {
 }
 
 #[test]
-fn a_file_of_thousands_of_entries_is_whole_while_money_moves() {
+fn streamed_entries_are_whole_while_money_moves() {
     let server = Server::start();
     let admin = server.admin();
     let many: Vec<Value> = (0..3_000).map(|_| json!({ "op": "recharge", "user": "alice", "amount": "0.01" })).collect();
@@ -204,7 +204,7 @@ fn a_file_of_thousands_of_entries_is_whole_while_money_moves() {
 }
 
 #[test]
-fn a_cell_of_a_csv_file_may_hold_anything() {
+fn csv_cell_may_hold_any_text() {
     let server = Server::start();
     let admin = server.admin();
     let reference = "a,\"b\"\r\nc";
@@ -221,7 +221,7 @@ fn a_cell_of_a_csv_file_may_hold_anything() {
 }
 
 #[test]
-fn head_is_get_without_a_body_and_an_unknown_method_is_told_the_others() {
+fn head_is_get_without_body_and_other_methods_are_405() {
     let server = busy(2);
     let admin = server.admin();
     for path in [
@@ -276,7 +276,7 @@ fn head_is_get_without_a_body_and_an_unknown_method_is_told_the_others() {
 }
 
 #[test]
-fn looking_changes_nothing() {
+fn get_requests_change_nothing() {
     let server = busy(3);
     let admin = server.admin();
     admin.post("/v1/locks/old", json!({ "ttl_ms": 1, "grace_ms": 0 })).is(201);
@@ -329,7 +329,7 @@ fn looking_changes_nothing() {
 }
 
 #[test]
-fn a_refusal_leaves_the_connection_open() {
+fn refusal_leaves_connection_open() {
     let server = busy(1);
     let head = |line: &str| {
         format!("{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n", super::server::ADMIN)
@@ -351,7 +351,7 @@ fn a_refusal_leaves_the_connection_open() {
 }
 
 #[test]
-fn what_breaks_http_itself_is_refused_as_a_problem_too() {
+fn broken_http_is_refused_as_problem() {
     let server = Server::start();
     let long = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(20_000));
     for (bytes, status, name) in [

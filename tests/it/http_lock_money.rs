@@ -4,7 +4,7 @@ use super::server::{Server, until};
 use serde_json::json;
 
 #[test]
-fn money_under_a_lock_names_its_fence_and_stops_when_it_is_lost() {
+fn money_under_lock_carries_fence_and_stops_when_lost() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
@@ -30,7 +30,7 @@ fn money_under_a_lock_names_its_fence_and_stops_when_it_is_lost() {
 }
 
 #[test]
-fn a_user_is_not_told_who_has_the_lock_of_anothers_wallet() {
+fn user_does_not_see_holder_of_other_wallets_lock() {
     let server = Server::start();
     let (admin, alice) = (server.admin(), server.user_with("alice", "50"));
     server.user_with("bob", "50");
@@ -54,7 +54,7 @@ fn a_user_is_not_told_who_has_the_lock_of_anothers_wallet() {
 }
 
 #[test]
-fn a_lock_token_that_cannot_be_read_stands_in_the_way_of_no_repeat() {
+fn repeat_with_unreadable_lock_token_is_answered() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
@@ -71,7 +71,7 @@ fn a_lock_token_that_cannot_be_read_stands_in_the_way_of_no_repeat() {
 }
 
 #[test]
-fn money_waits_its_turn_behind_a_lock() {
+fn money_waits_its_turn_behind_lock() {
     let server = Server::start();
     let (admin, alice) = (server.admin(), server.user_with("alice", "50"));
     let token = admin.post("/v1/locks/wallet/alice", json!({})).is(201).text("token");
@@ -85,7 +85,7 @@ fn money_waits_its_turn_behind_a_lock() {
 }
 
 #[test]
-fn a_transfer_needs_both_locks_and_takes_several_tokens() {
+fn transfer_needs_both_locks_and_takes_several_tokens() {
     let server = Server::start();
     let admin = server.admin();
     for user in ["alice", "bob", "carol"] {
@@ -120,7 +120,7 @@ fn a_transfer_needs_both_locks_and_takes_several_tokens() {
 }
 
 #[test]
-fn a_dead_lease_is_cleared_away_by_the_first_who_moves_money() {
+fn stale_lease_is_cleared_by_first_money_request() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
@@ -135,7 +135,7 @@ fn a_dead_lease_is_cleared_away_by_the_first_who_moves_money() {
 }
 
 #[test]
-fn a_user_holds_the_lock_of_her_wallet_for_a_minute_and_no_other() {
+fn user_holds_only_own_wallet_lock_for_a_minute() {
     let server = Server::start();
     let alice = server.user_with("alice", "50");
     for (body, status) in [
@@ -170,7 +170,7 @@ fn a_user_holds_the_lock_of_her_wallet_for_a_minute_and_no_other() {
 }
 
 #[test]
-fn a_watch_answers_when_the_lease_has_ended() {
+fn watch_answers_when_lease_ends() {
     let server = Server::start();
     let admin = server.admin();
     let grant = admin.post("/v1/locks/a", json!({})).is(201);
@@ -185,7 +185,7 @@ fn a_watch_answers_when_the_lease_has_ended() {
 }
 
 #[test]
-fn however_many_wait_and_watch_the_holder_gets_in() {
+fn holder_is_served_despite_many_waiters() {
     let server = Server::with(&["--max-connections", "8"]);
     let admin = server.admin();
     let grant = admin.post("/v1/locks/a", json!({})).is(201);
@@ -204,7 +204,7 @@ fn however_many_wait_and_watch_the_holder_gets_in() {
 }
 
 #[test]
-fn a_server_that_stops_tells_those_who_wait_and_watch() {
+fn stopping_server_answers_waiters_and_watchers() {
     let mut server = Server::start();
     let admin = server.admin();
     let fence = admin.post("/v1/locks/a", json!({})).is(201)["fence"].clone();

@@ -23,7 +23,7 @@ fn granted(client: &Client, stream: TcpStream) -> Answer {
 }
 
 #[test]
-fn a_free_lock_is_granted_and_given_back() {
+fn free_lock_is_granted_and_released() {
     let server = Server::start();
     let admin = server.admin();
     let free = admin.get("/v1/locks/nightly").is(200);
@@ -65,7 +65,7 @@ fn a_free_lock_is_granted_and_given_back() {
 }
 
 #[test]
-fn whoever_finds_it_held_is_told_by_whom_and_for_how_long() {
+fn held_lock_refusal_names_holder_and_time() {
     let server = Server::start();
     let admin = server.admin();
     let grant = admin.post("/v1/locks/a", json!({ "holder": "first", "ttl_ms": 30_000, "grace_ms": 1_500 })).is(201);
@@ -83,7 +83,7 @@ fn whoever_finds_it_held_is_told_by_whom_and_for_how_long() {
 }
 
 #[test]
-fn a_token_that_lost_its_lock_is_told_how() {
+fn lost_token_is_refused_with_reason() {
     let server = Server::start();
     let admin = server.admin();
     let get = |body: Value| admin.post("/v1/locks/a", body).is(201);
@@ -136,7 +136,7 @@ fn a_token_that_lost_its_lock_is_told_how() {
 }
 
 #[test]
-fn revoking_hits_the_fence_that_was_seen_and_no_newer_one() {
+fn revoke_ends_only_the_fence_named() {
     let server = Server::start();
     let admin = server.admin();
     let revoke = |body: Value| admin.post("/v1/locks/a/revoke", body);
@@ -168,7 +168,7 @@ fn revoking_hits_the_fence_that_was_seen_and_no_newer_one() {
 }
 
 #[test]
-fn who_waits_gets_it_in_turn_and_who_hung_up_is_skipped() {
+fn waiters_are_granted_in_turn_and_closed_ones_skipped() {
     let server = Server::start();
     let admin = server.admin();
     let mut token = admin.post("/v1/locks/a", json!({ "holder": "zero" })).is(201).text("token");
@@ -188,7 +188,7 @@ fn who_waits_gets_it_in_turn_and_who_hung_up_is_skipped() {
 }
 
 #[test]
-fn in_its_grace_only_the_holder_goes_on() {
+fn lease_in_grace_serves_only_its_holder() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
@@ -205,7 +205,7 @@ fn in_its_grace_only_the_holder_goes_on() {
 }
 
 #[test]
-fn the_same_secret_is_the_same_grant() {
+fn same_secret_gets_same_grant() {
     let server = Server::start();
     let admin = server.admin();
     let ask = |secret: &str| admin.post("/v1/locks/a", json!({ "secret": secret }));
@@ -230,7 +230,7 @@ fn the_same_secret_is_the_same_grant() {
 }
 
 #[test]
-fn an_id_is_any_text_of_1_to_255_bytes() {
+fn lock_id_is_any_text_of_1_to_255_bytes() {
     let server = Server::start();
     let admin = server.admin();
     for (path, id) in [
@@ -266,7 +266,7 @@ fn an_id_is_any_text_of_1_to_255_bytes() {
 }
 
 #[test]
-fn a_duration_is_a_whole_number_of_milliseconds_up_to_a_day() {
+fn duration_is_whole_milliseconds_up_to_a_day() {
     let server = Server::start();
     let admin = server.admin();
     let bad = [
@@ -308,7 +308,7 @@ fn a_duration_is_a_whole_number_of_milliseconds_up_to_a_day() {
 }
 
 #[test]
-fn several_locks_come_together_or_not_at_all() {
+fn several_locks_are_granted_together_or_none() {
     let server = Server::start();
     let admin = server.admin();
     let state = |id: &str| admin.get(&format!("/v1/locks/{id}")).is(200)["state"].clone();
@@ -345,7 +345,7 @@ fn several_locks_come_together_or_not_at_all() {
 }
 
 #[test]
-fn who_asks_again_while_waiting_keeps_the_lock_though_the_first_connection_is_gone() {
+fn waiter_asking_again_is_granted_after_first_closed() {
     let server = Server::start();
     let admin = server.admin();
     let first = admin.post("/v1/locks/a", json!({})).is(201);
@@ -370,7 +370,7 @@ fn who_asks_again_while_waiting_keeps_the_lock_though_the_first_connection_is_go
 
 /// Whoever had one would stand in the way of every payment.
 #[test]
-fn the_locks_of_the_systems_wallets_cannot_be_had() {
+fn locks_of_system_wallets_are_refused() {
     let server = Server::start();
     let (admin, teller) = (server.admin(), server.role("teller"));
     server.user_with("alice", "10");
@@ -383,7 +383,7 @@ fn the_locks_of_the_systems_wallets_cannot_be_had() {
 }
 
 #[test]
-fn a_secret_names_one_grant_and_a_revoke_is_told_again_under_its_key() {
+fn spent_secret_is_refused_and_keyed_revoke_repeats() {
     let server = Server::start();
     let admin = server.admin();
     let ask = |ids: &[&str], secret: &str| admin.post("/v1/locks", json!({ "ids": ids, "secret": secret }));

@@ -28,7 +28,7 @@ fn verb(client: &Client, user: &str, verb: &str, body: Value) -> Answer {
 }
 
 #[test]
-fn a_verb_answers_with_the_balance_and_the_whole_entry() {
+fn verb_answers_with_balance_and_whole_entry() {
     let server = Server::start();
     let admin = server.admin();
     let paid_in = verb(
@@ -81,7 +81,7 @@ fn a_verb_answers_with_the_balance_and_the_whole_entry() {
 }
 
 #[test]
-fn an_amount_is_read_from_its_digits_and_nothing_else() {
+fn amount_is_read_from_its_digits_only() {
     let server = Server::start();
     let admin = server.admin();
     let recharge = |amount: &str| {
@@ -155,7 +155,7 @@ fn an_amount_is_read_from_its_digits_and_nothing_else() {
 }
 
 #[test]
-fn ten_thousand_amounts_go_in_and_out_to_the_cent() {
+fn ten_thousand_amounts_are_exact_to_the_cent() {
     let server = Server::start();
     let admin = server.admin();
     let all = |op: &str| -> Vec<Value> {
@@ -174,7 +174,7 @@ fn ten_thousand_amounts_go_in_and_out_to_the_cent() {
 }
 
 #[test]
-fn what_a_verb_does_not_take_is_refused_by_name() {
+fn unknown_field_is_refused_by_name() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 5 })).is(200);
@@ -204,7 +204,7 @@ fn what_a_verb_does_not_take_is_refused_by_name() {
 }
 
 #[test]
-fn a_reference_and_metadata_have_their_limits() {
+fn reference_and_metadata_above_limits_are_refused() {
     let server = Server::start();
     let admin = server.admin();
     let with = |name: &str, value: Value| {
@@ -245,7 +245,7 @@ fn a_reference_and_metadata_have_their_limits() {
 }
 
 #[test]
-fn no_user_holds_more_than_the_limit() {
+fn balance_above_limit_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     let most = json!({ "op": "recharge", "user": "alice", "amount": "1000000000000.00" });
@@ -279,7 +279,7 @@ fn refusals_come_in_their_order() {
 }
 
 #[test]
-fn money_goes_neither_to_oneself_nor_to_nobody_nor_around_the_system() {
+fn transfer_to_self_or_missing_or_system_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     verb(&admin, "alice", "recharge", json!({ "amount": 90 })).is(200);
@@ -316,7 +316,7 @@ fn money_goes_neither_to_oneself_nor_to_nobody_nor_around_the_system() {
 }
 
 #[test]
-fn the_last_money_is_given_once_however_many_ask() {
+fn concurrent_withdrawals_take_last_money_once() {
     let server = Server::start();
     let admin = server.admin();
     verb(&admin, "alice", "recharge", json!({ "amount": 50 })).is(200);
@@ -331,7 +331,7 @@ fn the_last_money_is_given_once_however_many_ask() {
 }
 
 #[test]
-fn text_that_is_no_utf_8_is_refused_and_not_altered() {
+fn text_that_is_not_utf8_is_refused() {
     let server = Server::start();
     let admin = server.admin();
     let path = "/v1/wallets/alice/recharge";

@@ -76,7 +76,7 @@ fn fits(value: &Value, schema: &Value) -> Result<(), String> {
 }
 
 #[test]
-fn every_route_is_described_and_nothing_else() {
+fn description_has_every_route_and_no_other() {
     let routes: BTreeSet<String> =
         ROUTES.iter().map(|route| format!("{} {}", route.method, route.path.replace("...}", "}"))).collect();
     let mut described = BTreeSet::new();
@@ -89,7 +89,7 @@ fn every_route_is_described_and_nothing_else() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_and_says_what_it_takes() {
+fn described_operations_have_unique_names_and_inputs() {
     let mut names = BTreeSet::new();
     for route in ROUTES {
         let operation = &description()["paths"][route.path.replace("...}", "}")][route.method.to_lowercase()];
@@ -111,7 +111,7 @@ fn every_operation_has_a_name_of_its_own_and_says_what_it_takes() {
 }
 
 #[test]
-fn the_items_of_a_batch_are_described_whole() {
+fn description_of_batch_items_is_complete() {
     let batch = &description()["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
     let described: BTreeSet<&str> = fields(&batch["items"]["properties"]).into_iter().collect();
     let taken = ["op", "user", "entry", "key", "amount", "money", "to", "coupon", "reference", "metadata"];
@@ -120,7 +120,7 @@ fn the_items_of_a_batch_are_described_whole() {
 }
 
 #[test]
-fn only_the_health_check_is_described_as_open_to_everybody() {
+fn only_health_check_is_described_without_token() {
     for route in ROUTES {
         let operation = &description()["paths"][route.path.replace("...}", "}")][route.method.to_lowercase()];
         let open = operation["security"] == json!([]);
@@ -129,7 +129,7 @@ fn only_the_health_check_is_described_as_open_to_everybody() {
 }
 
 #[test]
-fn the_description_is_for_whoever_has_any_access_token() {
+fn description_needs_any_access_token() {
     let server = Server::start();
     server.nobody().get("/openapi.json").refuses(401, "unauthenticated");
     let document = server.user("alice").get("/openapi.json").is(200);
@@ -141,7 +141,7 @@ fn the_description_is_for_whoever_has_any_access_token() {
 }
 
 #[test]
-fn the_validator_of_these_tests_can_say_no() {
+fn validator_of_these_tests_can_refuse() {
     assert!(fits(&json!({ "code": 200, "msg": "ok" }), &json!({ "$ref": "#/components/schemas/Answer" })).is_ok());
     assert!(fits(&json!({ "code": "200", "msg": "ok" }), &json!({ "$ref": "#/components/schemas/Answer" })).is_err());
     assert!(fits(&json!({ "code": 402 }), &json!({ "$ref": "#/components/schemas/Problem" })).is_err());

@@ -78,7 +78,7 @@ impl Scene {
 }
 
 #[test]
-fn the_table_has_every_route_once() {
+fn role_table_has_every_route_once() {
     let table: BTreeSet<_> = TABLE.iter().map(|row| (row.0, row.1)).collect();
     let routes: BTreeSet<_> = ROUTES.iter().map(|route| (route.method, route.path)).collect();
     assert_eq!(table, routes);
@@ -86,7 +86,7 @@ fn the_table_has_every_route_once() {
 }
 
 #[test]
-fn each_role_may_do_what_the_table_says_and_nothing_else() {
+fn role_may_do_only_what_table_allows() {
     for (place, role) in ["user", "teller", "auditor", "admin"].into_iter().enumerate() {
         let scene = Scene::new();
         let client = if role == "user" { scene.server.user("alice") } else { scene.server.role(role) };
@@ -103,7 +103,7 @@ fn each_role_may_do_what_the_table_says_and_nothing_else() {
 }
 
 #[test]
-fn without_a_good_access_token_nothing_is_answered_but_the_health_check() {
+fn request_without_valid_token_gets_only_health() {
     let scene = Scene::new();
     let server = &scene.server;
     let (revoked, id) = server.mint(json!({ "role": "admin" }));
@@ -137,7 +137,7 @@ fn without_a_good_access_token_nothing_is_answered_but_the_health_check() {
 }
 
 #[test]
-fn an_access_token_ends_when_its_time_is_over() {
+fn access_token_ends_when_it_expires() {
     let server = Server::start();
     let (short, id) = server.mint(json!({ "role": "auditor", "expires_in_s": 1, "note": "for a second" }));
     let (long, _) = server.mint(json!({ "role": "auditor", "expires_in_s": 3600 }));
@@ -162,7 +162,7 @@ fn an_access_token_ends_when_its_time_is_over() {
 }
 
 #[test]
-fn a_minted_token_is_shown_once() {
+fn minted_token_is_shown_once() {
     let server = Server::start();
     let minted = server.admin().post("/v1/tokens", json!({ "role": "user", "user": "alice" })).is(201);
     assert_eq!((&minted["role"], &minted["user"]), (&json!("user"), &json!("alice")));
@@ -179,7 +179,7 @@ fn a_minted_token_is_shown_once() {
 }
 
 #[test]
-fn a_user_reaches_nothing_of_another_by_any_path() {
+fn user_reaches_nothing_of_another_user() {
     let server = Server::start();
     let (alice, admin) = (server.user_with("alice", "100"), server.admin());
     let bobs = admin.post("/v1/wallets/bob/recharge", json!({ "amount": 300 })).is(200);
@@ -255,7 +255,7 @@ fn a_user_reaches_nothing_of_another_by_any_path() {
 }
 
 #[test]
-fn a_user_sees_one_side_of_an_entry_in_answers_lists_files_and_repeats() {
+fn user_sees_one_side_of_entry_everywhere() {
     let server = Server::start();
     let (alice, bob) = (server.user_with("alice", "50"), server.user_with("bob", "70"));
     let sent = alice.post_once("k", "/v1/wallets/alice/transfer", json!({ "to": "bob", "amount": 10 })).is(200);
@@ -305,7 +305,7 @@ fn a_user_sees_one_side_of_an_entry_in_answers_lists_files_and_repeats() {
 }
 
 #[test]
-fn users_recharge_themselves_only_where_they_may() {
+fn self_recharge_can_be_turned_off() {
     let server = Server::with(&["--no-self-recharge"]);
     let alice = server.user("alice");
     alice.post("/wallet", json!({ "money": 1 })).refuses(403, "forbidden");
@@ -315,7 +315,7 @@ fn users_recharge_themselves_only_where_they_may() {
 }
 
 #[test]
-fn a_web_page_of_another_site_may_not_ask() {
+fn request_from_other_site_is_refused() {
     let server = Server::with(&["--open", "--host", "Shop.local"]);
     let ask = |headers: &[(&str, &str)]| {
         let asking = server.nobody().ask("POST", "/v1/wallets/alice/recharge").form("amount=1");

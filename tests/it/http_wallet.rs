@@ -9,7 +9,7 @@ const FIFTY_OFF: &str = "充值成功,同时您获取了一张满300减50的优�
 const FIFTH_OFF: &str = "充值成功,同时您获取了终生八折优惠";
 
 #[test]
-fn before_its_first_use_a_wallet_is_empty_and_gives_nothing() {
+fn unused_wallet_is_empty_and_pays_nothing() {
     let server = Server::start();
     let alice = server.user("alice");
     let answer = alice.get("/wallet").is(200);
@@ -24,7 +24,7 @@ fn before_its_first_use_a_wallet_is_empty_and_gives_nothing() {
 }
 
 #[test]
-fn each_tier_ends_where_the_next_begins() {
+fn tier_ends_where_next_begins() {
     let server = Server::start();
     let alice = server.user("alice");
     let cases = [
@@ -48,7 +48,7 @@ fn each_tier_ends_where_the_next_begins() {
 }
 
 #[test]
-fn each_kind_of_coupon_has_its_terms_and_a_short_code_without_look_alikes() {
+fn coupon_has_its_terms_and_short_code() {
     let server = Server::start();
     let alice = server.user("alice");
     let mut codes = Vec::new();
@@ -75,7 +75,7 @@ fn each_kind_of_coupon_has_its_terms_and_a_short_code_without_look_alikes() {
 }
 
 #[test]
-fn the_wallet_shows_no_coupon_that_has_been_used() {
+fn wallet_hides_used_coupons() {
     let server = Server::start();
     let alice = server.user("alice");
     let code = alice.post("/wallet", json!({ "money": "100" })).is(200)["coupon"]["code"].clone();
@@ -84,7 +84,7 @@ fn the_wallet_shows_no_coupon_that_has_been_used() {
 }
 
 #[test]
-fn withdrawing_says_done_or_that_there_is_not_enough() {
+fn withdraw_answers_done_or_insufficient_in_chinese() {
     let server = Server::start();
     let alice = server.user_with("alice", "120");
     let answer = alice.put("/wallet", json!({ "money": 30 })).is(200);
@@ -97,7 +97,7 @@ fn withdrawing_says_done_or_that_there_is_not_enough() {
 }
 
 #[test]
-fn what_is_no_amount_is_a_wrong_recharge_or_a_wrong_withdrawal() {
+fn unreadable_amount_answers_with_verbs_own_msg() {
     let server = Server::start();
     let alice = server.user_with("alice", "120");
     let bad = ["nan", "inf", "1e400", "-1", "0", "0.001", "1_000", " 5 ", "٣", "9007199254740993.01", "", "1,5"];
@@ -128,7 +128,7 @@ fn what_is_no_amount_is_a_wrong_recharge_or_a_wrong_withdrawal() {
 }
 
 #[test]
-fn a_form_says_the_same_as_json_and_amount_the_same_as_money() {
+fn form_equals_json_and_money_equals_amount() {
     let server = Server::start();
     let alice = server.user("alice");
     assert_eq!(alice.ask("POST", "/wallet").form("money=120").send().is(200)["balance"], "120.00");
@@ -149,7 +149,7 @@ fn a_form_says_the_same_as_json_and_amount_the_same_as_money() {
 }
 
 #[test]
-fn english_is_spoken_to_whoever_asks_for_it() {
+fn accept_language_en_gets_english() {
     let server = Server::start();
     let alice = server.user("alice");
     let english = |method: &str, body: &str| {
@@ -171,7 +171,7 @@ fn english_is_spoken_to_whoever_asks_for_it() {
 }
 
 #[test]
-fn with_no_tokens_the_request_names_the_user() {
+fn open_server_takes_user_from_request() {
     let server = Server::with(&["--open"]);
     let anybody = server.nobody();
     assert_eq!(anybody.post("/wallet", json!({ "user_id": "bob", "money": 120 })).is(200)["msg"], TEN_OFF);
@@ -189,7 +189,7 @@ fn with_no_tokens_the_request_names_the_user() {
 }
 
 #[test]
-fn an_admin_names_the_user_and_a_user_need_not() {
+fn admin_must_name_user_and_user_need_not() {
     let server = Server::start();
     let (admin, alice) = (server.admin(), server.user("alice"));
     admin.get("/wallet").refuses(400, "invalid_user");

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 const DAY_MS: i64 = 86_400_000;
 
 #[test]
-fn a_repeat_gets_the_answer_it_got_whatever_has_happened_since() {
+fn repeat_gets_first_answer_after_later_changes() {
     let mut book = book();
     let yes = book.submit(keyed("yes"), recharge("alice", "10"));
     let no = book.submit(keyed("no"), withdraw("alice", "20"));
@@ -29,7 +29,7 @@ fn a_repeat_gets_the_answer_it_got_whatever_has_happened_since() {
 }
 
 #[test]
-fn a_key_belongs_to_one_request_of_one_caller() {
+fn key_belongs_to_one_request_of_one_caller() {
     let book = book();
     book.submit(keyed("k"), recharge("alice", "10")).result.unwrap();
     for other in [recharge("alice", "11"), recharge("bob", "10"), withdraw("alice", "10"), grant("alice", "1")] {
@@ -42,7 +42,7 @@ fn a_key_belongs_to_one_request_of_one_caller() {
 }
 
 #[test]
-fn the_form_of_an_amount_makes_no_other_request() {
+fn amount_written_differently_is_same_request() {
     let book = book();
     let first = book.submit(keyed("k"), recharge("alice", "120"));
     for form in ["120.00", "120.0", "0120"] {
@@ -67,7 +67,7 @@ fn concurrent_repeats_have_one_effect() {
 }
 
 #[test]
-fn a_repeat_in_the_same_batch_is_one() {
+fn repeats_in_one_batch_have_one_effect() {
     let book = book();
     let four = (0..4).map(|_| (keyed("k"), recharge("alice", "10"))).collect();
     let replayed: Vec<bool> = book.submit_all(four).iter().map(|answer| answer.replayed).collect();
@@ -76,7 +76,7 @@ fn a_repeat_in_the_same_batch_is_one() {
 }
 
 #[test]
-fn a_repeat_of_a_parked_request_joins_it() {
+fn repeat_of_parked_request_joins_it() {
     let book = check("recharge alice 50 |");
     let holder = book.acquire("wallet/alice", "holder").unwrap();
     let parked = || Envelope { wait_ms: 10_000, ..keyed("k") };
@@ -96,7 +96,7 @@ fn a_repeat_of_a_parked_request_joins_it() {
 }
 
 #[test]
-fn who_waited_in_vain_may_ask_again_under_the_same_key() {
+fn key_of_timed_out_wait_may_be_used_again() {
     let book = check("recharge alice 50 |");
     let holder = book.acquire("wallet/alice", "holder").unwrap();
     let at_once = book.submit(keyed("k"), withdraw("alice", "20"));
@@ -119,7 +119,7 @@ fn who_waited_in_vain_may_ask_again_under_the_same_key() {
 }
 
 #[test]
-fn the_look_up_comes_before_the_lock() {
+fn key_is_looked_up_before_lock() {
     let book = book();
     let first = book.submit(keyed("k"), recharge("alice", "20"));
     book.acquire("wallet/alice", "holder").unwrap();
@@ -128,7 +128,7 @@ fn the_look_up_comes_before_the_lock() {
 }
 
 #[test]
-fn old_records_are_swept_and_others_are_not() {
+fn sweep_removes_only_old_records() {
     let book = book();
     book.submit(keyed("old"), recharge("alice", "10")).result.unwrap();
     book.advance(DAY_MS);
@@ -148,7 +148,7 @@ fn old_records_are_swept_and_others_are_not() {
 }
 
 #[test]
-fn a_wall_clock_that_was_a_month_ahead_for_a_while_makes_no_key_old() {
+fn clock_set_ahead_for_a_while_ages_no_key() {
     let mut book = book();
     book.submit(keyed("mine"), recharge("alice", "10")).result.unwrap();
     for _ in 0..3 {
@@ -173,7 +173,7 @@ fn a_wall_clock_that_was_a_month_ahead_for_a_while_makes_no_key_old() {
 }
 
 #[test]
-fn a_wall_clock_that_was_behind_for_a_while_makes_no_key_old() {
+fn clock_set_back_for_a_while_ages_no_key() {
     let mut book = book();
     for _ in 0..32 {
         book.must(recharge("bob", "1"));
@@ -189,7 +189,7 @@ fn a_wall_clock_that_was_behind_for_a_while_makes_no_key_old() {
 }
 
 #[test]
-fn no_key_is_written_down_as_older_than_the_newest_note_of_the_time() {
+fn key_is_never_dated_before_newest_note_of_time() {
     let mut book = book_with(|options| options.keep_keys_days = 1);
     book.must(recharge("alice", "1"));
     for _ in 0..40 {
@@ -206,7 +206,7 @@ fn no_key_is_written_down_as_older_than_the_newest_note_of_the_time() {
 }
 
 #[test]
-fn many_old_records_are_swept_in_bounded_steps() {
+fn sweep_of_many_records_is_in_bounded_steps() {
     let book = book_with(|options| options.keep_keys_days = 1);
     book.submit_all((0..600).map(|i| (keyed(&format!("k{i}")), recharge("alice", "1"))).collect());
     book.advance(DAY_MS + 1);
@@ -220,7 +220,7 @@ fn many_old_records_are_swept_in_bounded_steps() {
 }
 
 #[test]
-fn an_answer_with_a_secret_is_never_kept() {
+fn answer_with_secret_is_not_recorded() {
     let book = book();
     let wanted = NewToken { role: Role::Teller, user: None, expires_in_s: None, note: None };
     let mint = || match book.submit(keyed("k"), Command::MintToken(wanted.clone())).result.unwrap() {
@@ -233,7 +233,7 @@ fn an_answer_with_a_secret_is_never_kept() {
 }
 
 #[test]
-fn an_atomic_batch_is_one_intention() {
+fn atomic_batch_under_key_is_one_effect() {
     let book = check("recharge alice 100 |");
     let all = Command::Batch(vec![
         recharge("bob", "300"),
@@ -260,7 +260,7 @@ fn an_atomic_batch_is_one_intention() {
 }
 
 #[test]
-fn what_an_admin_sets_is_repeated_as_it_was_set() {
+fn repeat_of_settings_gets_what_was_set() {
     let book = book();
     let tiers = book.read(cashbox::internals::ledger::coupon::tiers).unwrap();
     let kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
@@ -275,7 +275,7 @@ fn what_an_admin_sets_is_repeated_as_it_was_set() {
 }
 
 #[test]
-fn a_recharge_is_repeated_with_its_coupon_as_it_was_granted() {
+fn repeat_of_recharge_shows_coupon_as_granted() {
     let book = book();
     let first = book.submit(keyed("k"), recharge("alice", "100"));
     let coupon = moved(first.result.clone().unwrap()).coupon.unwrap();

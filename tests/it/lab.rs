@@ -59,7 +59,7 @@ fn assert_nothing_in(folder: &Path) {
 }
 
 #[test]
-fn who_loses_money_is_seen_to_lose_it() {
+fn strategy_that_loses_money_is_shown() {
     let (answer, _) = whole_run();
     assert_loses(answer, "none", false);
     assert_loses(answer, "none", true);
@@ -68,7 +68,7 @@ fn who_loses_money_is_seen_to_lose_it() {
 }
 
 #[test]
-fn who_guards_it_loses_nothing_though_a_holder_stalls() {
+fn own_lock_loses_nothing_when_holder_stalls() {
     let (answer, _) = whole_run();
     for stalled in [false, true] {
         for guard in ["thread", "optimistic", "lease", "plain", "plain-http"] {
@@ -83,13 +83,13 @@ fn who_guards_it_loses_nothing_though_a_holder_stalls() {
 }
 
 #[test]
-fn the_textbook_row_is_right_as_long_as_nobody_stalls() {
+fn textbook_row_is_right_without_stall() {
     let answer = Place::new().json(&format!("lab {SMALL} {PATIENT} --only row-textbook"));
     assert_right(&answer, "row-textbook", false);
 }
 
 #[test]
-fn every_row_tells_everything() {
+fn lab_row_has_every_figure() {
     let (answer, _) = whole_run();
     assert_eq!(answer["interrupted"], false);
     let figures = ["wall_seconds", "requests_per_second", "p50_ms", "p99_ms", "max_ms", "refusals", "errors"];
@@ -101,7 +101,7 @@ fn every_row_tells_everything() {
 
 #[cfg(not(feature = "redis"))]
 #[test]
-fn who_was_not_run_says_how_to_get_it() {
+fn strategy_not_run_says_why() {
     for guard in ["redis", "redis-textbook"] {
         let row = row(&whole_run().0, guard, true);
         assert_eq!((&row["verdict"], &row["final_balance"]), (&"not run".into(), &Value::Null));
@@ -110,7 +110,7 @@ fn who_was_not_run_says_how_to_get_it() {
 }
 
 #[test]
-fn the_table_says_wrong_where_a_time_would_stand_and_fits_a_terminal() {
+fn lab_table_marks_wrong_rows_and_fits_terminal() {
     let said = Place::new().say(&format!("lab {SMALL} --in . --no-stall --only none,redis,plain"));
     assert_eq!((said.exit, said.err.as_str()), (0, ""));
     assert!(said.out.lines().all(|line| line.chars().count() <= 120), "{}", said.out);
@@ -145,7 +145,7 @@ fn assert_well_formed(xml: &str) {
 }
 
 #[test]
-fn the_chart_is_well_formed_and_strikes_out_whoever_is_wrong() {
+fn lab_chart_is_well_formed_and_strikes_out_wrong() {
     let (answer, chart) = whole_run();
     assert_well_formed(chart);
     assert!(chart.starts_with("<svg ") && chart.contains("<title") && chart.contains("<desc"), "{chart}");
@@ -154,7 +154,7 @@ fn the_chart_is_well_formed_and_strikes_out_whoever_is_wrong() {
 }
 
 #[test]
-fn a_file_that_is_no_chart_is_left_alone() {
+fn lab_chart_does_not_replace_other_file() {
     let place = Place::new();
     place.json("recharge alice 5");
     let said = place.say("lab --svg cashbox.db");
@@ -167,7 +167,7 @@ fn a_file_that_is_no_chart_is_left_alone() {
 }
 
 #[test]
-fn bad_input_is_one_sentence() {
+fn lab_bad_input_is_one_sentence() {
     let place = Place::new();
     for (line, exit, sentence) in [
         ("--clients 0", 2, "--clients is between 1 and 10000, and 0 is not"),
@@ -189,7 +189,7 @@ fn bad_input_is_one_sentence() {
 }
 
 #[test]
-fn more_clients_than_descriptors_are_refused_before_anything_is_tried() {
+fn lab_refuses_more_clients_than_descriptors() {
     let place = Place::new();
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "ulimit -n 200 && exec \"$0\" lab --clients 100", env!("CARGO_BIN_EXE_cashbox")]);
@@ -199,7 +199,7 @@ fn more_clients_than_descriptors_are_refused_before_anything_is_tried() {
 }
 
 #[test]
-fn a_signal_stops_it_cleanly_with_what_there_is() {
+fn lab_stopped_by_signal_prints_partial_table() {
     let place = Place::new();
     let long = "lab --in . --clients 2 --requests 10000 --work 1 --only none,plain --no-stall";
     let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
@@ -217,7 +217,7 @@ fn first_file_is_there(place: &Path) -> bool {
 }
 
 #[test]
-fn what_a_killed_one_left_is_removed_by_the_next_and_its_second_process_goes() {
+fn killed_lab_is_cleaned_up_by_next() {
     let place = Place::new();
     let long = "lab --in . --clients 2 --requests 1000000 --work 1 --only thread-two-processes";
     let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
@@ -280,7 +280,7 @@ mod redis {
     }
 
     #[test]
-    fn a_lock_in_redis_is_right_until_a_holder_stalls_and_the_textbook_never() {
+    fn redis_lock_is_right_until_holder_stalls() {
         let (redis, place) = (Redis::start(), Place::new());
         let url = format!("redis://127.0.0.1:{}", redis.port);
         let lab = format!("lab {SMALL} --in . --only redis,redis-textbook --redis {url}");
@@ -294,7 +294,7 @@ mod redis {
     }
 
     #[test]
-    fn a_server_that_is_no_redis_is_none() {
+    fn lab_refuses_server_that_is_not_redis() {
         let place = Place::new();
         let server = place.serve("--open");
         let url = server.url.replace("http", "redis");

@@ -35,7 +35,7 @@ fn swept(book: &Book, id: &str, steps: usize) -> Vec<i64> {
 }
 
 #[test]
-fn old_events_beyond_the_newest_thousand_go_in_bounded_steps() {
+fn old_events_beyond_thousand_are_swept_in_steps() {
     let book = book();
     used(&book, "busy", 520);
     used(&book, "quiet", 2);
@@ -54,7 +54,7 @@ fn old_events_beyond_the_newest_thousand_go_in_bounded_steps() {
 }
 
 #[test]
-fn young_events_stay_however_many_they_are_and_a_live_lease_is_never_forgotten() {
+fn young_events_and_live_leases_are_kept() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     used(&book, "busy", 520);
@@ -72,7 +72,7 @@ fn young_events_stay_however_many_they_are_and_a_live_lease_is_never_forgotten()
 }
 
 #[test]
-fn an_event_from_a_wrong_clock_stays_and_is_in_nobodys_way() {
+fn event_dated_by_wrong_clock_stays_harmless() {
     let book = book();
     used(&book, "busy", 5);
     book.clock.step_wall_ms(400 * DAY_MS);
@@ -85,7 +85,7 @@ fn an_event_from_a_wrong_clock_stays_and_is_in_nobodys_way() {
 }
 
 #[test]
-fn nobody_may_remove_what_is_kept_or_edit_what_happened() {
+fn database_refuses_changing_kept_events() {
     let book = book();
     used(&book, "busy", 501);
     let raw = book.raw();

@@ -51,7 +51,7 @@ impl Guard {
 const DEAF: &str = "(trap '' TERM; sh -c 'echo $$ > deaf; exec sleep 1000') & until [ -s deaf ]; do sleep 0.01; done;";
 
 #[test]
-fn what_is_left_when_the_command_ends_late_is_killed_before_the_grace_is_over() {
+fn guard_kills_leftovers_before_grace_ends() {
     let place = Place::new();
     let script = format!(
         "{DEAF} trap 'echo > termed; until [ -e go ]; do sleep 0.01; done; exit 4' TERM; \
@@ -72,7 +72,7 @@ fn what_is_left_when_the_command_ends_late_is_killed_before_the_grace_is_over() 
 }
 
 #[test]
-fn orders_count_while_the_rest_of_the_group_ends() {
+fn guard_obeys_messages_while_group_ends() {
     let place = Place::new();
     let mut guard = guard(&place, &format!("{DEAF} exit 5"));
     guard.starts(&format!("until {} {}", now() + 60_000, now() + 90_000));
@@ -84,7 +84,7 @@ fn orders_count_while_the_rest_of_the_group_ends() {
 }
 
 #[test]
-fn a_command_whose_lease_is_over_is_not_started() {
+fn guard_does_not_start_command_after_lease() {
     let place = Place::new();
     let mut guard = guard(&place, "echo > ran");
     guard.order(&format!("until {} {}", now(), now() + 1_000));
@@ -94,7 +94,7 @@ fn a_command_whose_lease_is_over_is_not_started() {
 }
 
 #[test]
-fn a_guard_that_was_stopped_reads_what_was_renewed_before_it_looks_at_the_clock() {
+fn stopped_guard_reads_renewals_before_clock() {
     let place = Place::new();
     let mut guard = guard(&place, "trap 'exit 9' TERM; echo > in; until [ -e go ]; do sleep 0.01; done; exit 3");
     let end = now() + 400;
@@ -109,7 +109,7 @@ fn a_guard_that_was_stopped_reads_what_was_renewed_before_it_looks_at_the_clock(
 }
 
 #[test]
-fn orphans_in_the_group_are_the_guards_and_are_reaped() {
+fn guard_reaps_orphans_of_group() {
     let place = Place::new();
     let script = "sh -c '(echo > in; sleep 1000) & echo $! > orphan'; until [ -e go ]; do sleep 0.01; done";
     let mut guard = guard(&place, script);
@@ -124,7 +124,7 @@ fn orphans_in_the_group_are_the_guards_and_are_reaped() {
 }
 
 #[test]
-fn a_guard_whose_wrapper_is_gone_removes_their_folder() {
+fn guard_without_wrapper_removes_folder() {
     let place = Place::new();
     let mut guard = guard(&place, "echo > in; sleep 1000");
     fs::write(place.path("line/token"), "lk1").unwrap();

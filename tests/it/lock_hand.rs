@@ -40,12 +40,12 @@ fn every_verb(place: &Place, more: &str) {
 }
 
 #[test]
-fn every_verb_works_on_the_file_itself() {
+fn lock_verbs_work_on_file() {
     every_verb(&Place::new(), "");
 }
 
 #[test]
-fn every_verb_works_through_the_server_that_has_the_file_and_at_a_url() {
+fn lock_verbs_work_through_server_and_at_url() {
     let place = Place::new();
     fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
     let server = place.serve("--token-file token");
@@ -55,7 +55,7 @@ fn every_verb_works_through_the_server_that_has_the_file_and_at_a_url() {
 }
 
 #[test]
-fn a_shell_can_keep_the_token_that_is_printed() {
+fn printed_token_can_be_kept_by_shell() {
     let place = Place::new();
     let said = place.say("lock acquire a");
     assert_eq!(said.exit, 0);
@@ -66,7 +66,7 @@ fn a_shell_can_keep_the_token_that_is_printed() {
 }
 
 #[test]
-fn who_waits_has_it_when_it_is_given_back() {
+fn waiting_acquire_gets_lock_on_release() {
     let place = Place::new();
     for serving in [false, true] {
         let server = serving.then(|| place.serve(""));
@@ -85,7 +85,7 @@ fn who_waits_has_it_when_it_is_given_back() {
 }
 
 #[test]
-fn a_holder_that_slept_past_its_lease_can_move_no_money() {
+fn holder_past_its_lease_moves_no_money() {
     let place = Place::new();
     place.json("recharge alice 10");
     let token = place.say("lock acquire wallet/alice --ttl 1ms --grace 0s").out;
@@ -102,7 +102,7 @@ fn a_holder_that_slept_past_its_lease_can_move_no_money() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_said() {
+fn lock_command_with_bad_arguments_is_refused() {
     let place = Place::new();
     for wrong in ["lock acquire", "lock acquire a --ttl 1d", "lock renew a", "lock release a --lock-token @nothing"] {
         assert_eq!(place.say(wrong).exit, 2, "{wrong}");

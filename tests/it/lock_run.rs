@@ -29,7 +29,7 @@ fn state(place: &Place, id: &str) -> Value {
 }
 
 #[test]
-fn the_command_gets_the_lock_and_none_of_our_secrets() {
+fn command_gets_lock_and_no_other_secret() {
     let place = Place::new();
     let script = "echo $CASHBOX_LOCK_ID $CASHBOX_LOCK_FENCE ${CASHBOX_TOKEN-none} ${CASHBOX_LOCK_TOKEN-none}; \
                   stat -c '%a' $CASHBOX_LOCK_TOKEN_FILE $(dirname $CASHBOX_LOCK_TOKEN_FILE); \
@@ -46,7 +46,7 @@ fn the_command_gets_the_lock_and_none_of_our_secrets() {
 }
 
 #[test]
-fn the_exit_code_is_the_commands_own_or_says_why_there_is_none() {
+fn exit_code_is_commands_own_or_the_reason() {
     let place = Place::new();
     fs::write(place.path("no-program"), "").unwrap();
     fs::set_permissions(place.path("no-program"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -69,7 +69,7 @@ fn the_exit_code_is_the_commands_own_or_says_why_there_is_none() {
 }
 
 #[test]
-fn what_goes_in_and_out_is_the_commands() {
+fn input_and_output_belong_to_command() {
     let place = Place::new();
     let said = place.say_with("lock run a -- cat", "one\ntwo\n");
     assert_eq!((said.exit, said.out.as_str(), said.err.as_str()), (0, "one\ntwo\n", ""));
@@ -88,7 +88,7 @@ fn exclude_each_other(place: &Place, more: &str) {
 }
 
 #[test]
-fn no_two_run_at_once_with_a_server_and_with_none() {
+fn two_runs_never_overlap() {
     let place = Place::new();
     exclude_each_other(&place, "");
     fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
@@ -98,7 +98,7 @@ fn no_two_run_at_once_with_a_server_and_with_none() {
 }
 
 #[test]
-fn who_waits_runs_the_moment_the_first_ends() {
+fn waiting_run_starts_when_first_ends() {
     let place = Place::new();
     let first = run(&place, "report --ttl 10s", "echo in > first; while [ ! -e go ]; do sleep 0.01; done");
     place.line_of("first");
@@ -113,7 +113,7 @@ fn who_waits_runs_the_moment_the_first_ends() {
 }
 
 #[test]
-fn signals_reach_the_command_and_the_lock_is_free_after_it() {
+fn signals_reach_command_and_lock_is_freed() {
     let place = Place::new();
     let script = "trap 'echo told; exit 5' TERM; echo in > in; while :; do sleep 0.01; done";
     let running = run(&place, "a", script);
@@ -181,7 +181,7 @@ fn is_in_front(pid: &str) -> bool {
 }
 
 #[test]
-fn at_a_terminal_a_command_can_be_stopped_and_brought_to_the_front_again() {
+fn command_at_terminal_can_be_stopped_and_resumed() {
     let place = Place::new();
     let mut desk = Desk::new(&place);
     let script = "read ready; echo $$ > in; read word; echo $word > read; exit 4";
@@ -198,7 +198,7 @@ fn at_a_terminal_a_command_can_be_stopped_and_brought_to_the_front_again() {
 }
 
 #[test]
-fn a_command_whose_lease_was_revoked_while_it_was_stopped_does_not_go_on() {
+fn stopped_command_with_revoked_lease_does_not_resume() {
     let place = Place::new();
     let mut desk = Desk::new(&place);
     let script = "read ready; echo $$ > in; read word; echo > ran";
@@ -213,14 +213,14 @@ fn a_command_whose_lease_was_revoked_while_it_was_stopped_does_not_go_on() {
 }
 
 #[test]
-fn what_the_command_leaves_in_its_group_goes_with_it() {
+fn leftovers_of_group_end_with_command() {
     let place = Place::new();
     assert_eq!(exit_of(&place, "a", "sleep 1000 & echo $! > left"), 0);
     assert!(!lives(&place.line_of("left")));
 }
 
 #[test]
-fn a_wrapper_killed_on_the_spot_takes_its_command_along_though_the_lease_is_long() {
+fn killed_wrapper_takes_command_along() {
     let place = Place::new();
     let running = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000 & echo $! > two; wait");
     let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
@@ -230,7 +230,7 @@ fn a_wrapper_killed_on_the_spot_takes_its_command_along_though_the_lease_is_long
 }
 
 #[test]
-fn who_comes_after_a_wrapper_killed_on_the_spot_waits_for_the_lease_to_end() {
+fn next_run_after_killed_wrapper_waits_for_lease() {
     let place = Place::new();
     let server = place.serve("");
     let first = run(&place, "a --ttl 900ms --grace 600ms", "echo $$ > one; sleep 1000 & echo $! > two; wait");
@@ -250,7 +250,7 @@ fn who_comes_after_a_wrapper_killed_on_the_spot_waits_for_the_lease_to_end() {
 }
 
 #[test]
-fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
+fn stopped_wrapper_loses_command_in_time() {
     let place = Place::new();
     let stopped = run(&place, "a --ttl 900ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
@@ -264,7 +264,7 @@ fn a_wrapper_that_is_stopped_past_its_lease_loses_its_command_in_time() {
 }
 
 #[test]
-fn a_lease_without_grace_is_over_when_its_command_is() {
+fn lease_without_grace_ends_command_first() {
     let place = Place::new();
     let stopped = run(&place, "a --ttl 1500ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
@@ -276,7 +276,7 @@ fn a_lease_without_grace_is_over_when_its_command_is() {
 }
 
 #[test]
-fn a_revoked_lease_ends_its_command_before_the_next_starts() {
+fn revoked_lease_ends_command_before_next_starts() {
     let place = Place::new();
     for serving in [true, false] {
         let server = serving.then(|| place.serve(""));
@@ -302,14 +302,14 @@ fn a_revoked_lease_ends_its_command_before_the_next_starts() {
 }
 
 #[test]
-fn nobody_holds_it_longer_than_the_longest_hold() {
+fn run_ends_at_max_hold() {
     let place = Place::new();
     let said = run(&place, "a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").said();
     assert_eq!(said.exit, 123, "{}", said.err);
 }
 
 #[test]
-fn a_lease_outlives_servers_that_come_and_go() {
+fn lease_outlives_restarts_of_server() {
     let place = Place::new();
     let running = run(&place, "a --ttl 1500ms --grace 2s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
     place.line_of("in");

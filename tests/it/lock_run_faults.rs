@@ -49,7 +49,7 @@ fn next_finds(place: &Place, child: &str) -> String {
 }
 
 #[test]
-fn a_renewal_that_is_never_answered_does_not_cost_the_lease() {
+fn unanswered_renewal_keeps_lease() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Unanswered, Fate::Answered, Fate::Swallowed]));
     let running = run(&place, &format!("a --ttl 2s --grace 1s {through}"), PATIENT);
@@ -62,7 +62,7 @@ fn a_renewal_that_is_never_answered_does_not_cost_the_lease() {
 }
 
 #[test]
-fn a_grant_that_is_heard_of_late_is_not_taken_for_a_new_one() {
+fn late_grant_is_not_taken_for_new_one() {
     let place = Place::new();
     let begun = Instant::now();
     let mut granted = false;
@@ -83,7 +83,7 @@ fn a_grant_that_is_heard_of_late_is_not_taken_for_a_new_one() {
 }
 
 #[test]
-fn a_watch_whose_connection_died_without_a_word_hides_no_revoke() {
+fn dead_watch_connection_hides_no_revoke() {
     let place = Place::new();
     let (server, through) = behind(&place, first("GET", &[Fate::Swallowed]));
     let first = run(&place, &format!("a --ttl 1h --kill-after 1s {through}"), DEAF);
@@ -98,7 +98,7 @@ fn a_watch_whose_connection_died_without_a_word_hides_no_revoke() {
 }
 
 #[test]
-fn a_guard_that_is_stopped_keeps_no_revoked_command_alive() {
+fn stopped_guard_keeps_no_revoked_command_alive() {
     let place = Place::new();
     let server = place.serve("");
     let first = run(&place, "a --ttl 1h", DEAF);
@@ -114,7 +114,7 @@ fn a_guard_that_is_stopped_keeps_no_revoked_command_alive() {
 }
 
 #[test]
-fn who_loses_a_lease_says_how() {
+fn lost_lease_is_reported_with_reason() {
     let place = Place::new();
     let server = place.serve("");
     let first = run(&place, "a --ttl 1h", PATIENT);
@@ -127,7 +127,7 @@ fn who_loses_a_lease_says_how() {
 }
 
 #[test]
-fn a_lease_that_was_waited_for_is_renewed_until_that_is_answered_and_then_used() {
+fn waited_lease_is_renewed_then_used() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Broken; 4]));
     let holder = place.say("lock acquire a").out;
@@ -142,7 +142,7 @@ fn a_lease_that_was_waited_for_is_renewed_until_that_is_answered_and_then_used()
 }
 
 #[test]
-fn who_is_told_to_stop_while_asking_leaves_nothing_held() {
+fn run_stopped_while_asking_leaves_lock_free() {
     let place = Place::new();
     let (server, through) = behind(&place, first("POST", &[Fate::Unanswered]));
     let asking = run(&place, &format!("a --ttl 1h {through}"), "echo ran");
@@ -155,7 +155,7 @@ fn who_is_told_to_stop_while_asking_leaves_nothing_held() {
 }
 
 #[test]
-fn a_server_that_hangs_keeps_nobody() {
+fn hanging_server_does_not_keep_run() {
     let place = Place::new();
     let server = place.serve("");
     let mut running = run(&place, "a --ttl 1h", PATIENT);
@@ -177,7 +177,7 @@ fn a_server_that_hangs_keeps_nobody() {
 }
 
 #[test]
-fn what_is_ignored_at_the_start_stays_ignored() {
+fn signal_ignored_at_start_stays_ignored() {
     let place = Place::new();
     let words = [env!("CARGO_BIN_EXE_cashbox"), "lock", "run", "a", "--", "sh", "-c"];
     let mut command = Command::new("sh");
@@ -192,7 +192,7 @@ fn what_is_ignored_at_the_start_stays_ignored() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_found_out_before_the_lock_is_taken() {
+fn unusable_folder_is_found_before_lock_is_taken() {
     let place = Place::new();
     let long = "d".repeat(100);
     fs::create_dir(place.path(&long)).unwrap();

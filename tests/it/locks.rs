@@ -34,7 +34,7 @@ pub fn state(book: &Book, id: &str) -> LockState {
 }
 
 #[test]
-fn one_holder_at_a_time_and_the_others_are_told_who() {
+fn lock_has_one_holder_and_refusal_names_it() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
     assert_eq!((grant.how, grant.expires_in_ms, grant.previous), (GrantOrigin::Created, EXPIRE, None));
@@ -53,7 +53,7 @@ fn one_holder_at_a_time_and_the_others_are_told_who() {
 }
 
 #[test]
-fn an_expired_lease_is_in_grace_and_then_stale_and_equality_is_stale() {
+fn expired_lease_is_in_grace_then_stale() {
     let book = book();
     book.acquire("job", "ann").unwrap();
     book.advance(EXPIRE - 1);
@@ -73,7 +73,7 @@ fn an_expired_lease_is_in_grace_and_then_stale_and_equality_is_stale() {
 }
 
 #[test]
-fn without_grace_an_expired_lease_is_stale_at_once() {
+fn expired_lease_without_grace_is_stale_at_once() {
     let book = book();
     book.acquire_as(AcquireRequest { grace_ms: 0, expire_ms: 1, ..ask("job", "ann") }).unwrap();
     assert!(book.acquire("job", "ben").is_err());
@@ -82,7 +82,7 @@ fn without_grace_an_expired_lease_is_stale_at_once() {
 }
 
 #[test]
-fn fences_grow_across_release_takeover_revoke_and_reopening() {
+fn fences_grow_across_all_changes_and_reopening() {
     let mut book = book();
     let first = book.acquire("job", "one").unwrap();
     book.release("job", &first.token).unwrap();
@@ -104,7 +104,7 @@ fn fences_grow_across_release_takeover_revoke_and_reopening() {
 }
 
 #[test]
-fn a_late_renewal_counts_while_nobody_has_taken_over() {
+fn late_renewal_counts_until_takeover() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     book.advance(EXPIRE - 1);
@@ -121,7 +121,7 @@ fn a_late_renewal_counts_while_nobody_has_taken_over() {
 }
 
 #[test]
-fn two_answers_of_three_are_enough_to_keep_a_lock() {
+fn two_answers_of_three_keep_lock() {
     let book = book();
     let ann = book.acquire_as(AcquireRequest { grace_ms: 0, ..ask("job", "ann") }).unwrap().token;
     for third in 1..=60 {
@@ -136,7 +136,7 @@ fn two_answers_of_three_are_enough_to_keep_a_lock() {
 }
 
 #[test]
-fn a_lease_is_not_renewed_beyond_what_it_may_be_held() {
+fn renewal_beyond_max_hold_is_refused() {
     let book = book();
     let ann = book.acquire_as(AcquireRequest { max_hold_ms: Some(100_000), ..ask("job", "ann") }).unwrap().token;
     book.advance(50_000);
@@ -150,7 +150,7 @@ fn a_lease_is_not_renewed_beyond_what_it_may_be_held() {
 }
 
 #[test]
-fn the_same_secret_asked_again_is_the_same_grant() {
+fn same_secret_asked_again_is_same_grant() {
     let mut book = book();
     let first = book.acquire("job", "ann").unwrap();
     book.advance(10_000);
@@ -165,7 +165,7 @@ fn the_same_secret_asked_again_is_the_same_grant() {
 }
 
 #[test]
-fn the_secret_of_an_ended_lease_is_never_a_new_grant() {
+fn secret_of_ended_lease_is_never_new_grant() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     book.release("job", &ann).unwrap();
@@ -179,7 +179,7 @@ fn the_secret_of_an_ended_lease_is_never_a_new_grant() {
 }
 
 #[test]
-fn giving_back_what_was_given_back_is_a_repeat() {
+fn repeated_release_is_accepted() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     for _ in 0..3 {
@@ -198,7 +198,7 @@ fn giving_back_what_was_given_back_is_a_repeat() {
 }
 
 #[test]
-fn who_lost_a_lock_is_told_how_and_when() {
+fn lost_lock_refusal_says_how_and_when() {
     let book = book();
     let at = |book: &Book| cashbox::internals::clock::rfc3339(book.clock.wall_ms());
     let ann = book.acquire("job", "ann").unwrap().token;
@@ -224,7 +224,7 @@ fn who_lost_a_lock_is_told_how_and_when() {
 }
 
 #[test]
-fn a_revoke_hits_only_the_lease_that_was_seen() {
+fn revoke_ends_only_lease_that_was_seen() {
     let book = book();
     assert_eq!(revoke(&book, "job", 1, None).unwrap_err().name, ErrorName::LockNotFound);
     book.acquire("job", "ann").unwrap();
@@ -243,7 +243,7 @@ fn a_revoke_hits_only_the_lease_that_was_seen() {
 }
 
 #[test]
-fn a_revoked_lock_stays_away_for_its_delay() {
+fn revoked_lock_stays_taken_for_delay() {
     for (delay, grace, expected) in
         [(Some(0), GRACE, 0), (Some(7), GRACE, 7), (None, GRACE, 10_000), (None, 30_000, 30_000)]
     {
@@ -261,7 +261,7 @@ fn a_revoked_lock_stays_away_for_its_delay() {
 }
 
 #[test]
-fn looking_changes_nothing() {
+fn reading_locks_changes_nothing() {
     let book = book();
     book.acquire("job", "ann").unwrap();
     let eye = book.raw();
@@ -275,7 +275,7 @@ fn looking_changes_nothing() {
 }
 
 #[test]
-fn no_step_of_the_wall_clock_touches_a_lease() {
+fn step_of_wall_clock_leaves_leases() {
     for step in [-400 * 86_400_000, 400 * 86_400_000] {
         let book = book();
         let ann = book.acquire("job", "ann").unwrap().token;
@@ -290,7 +290,7 @@ fn no_step_of_the_wall_clock_touches_a_lease() {
 }
 
 #[test]
-fn after_a_reboot_lease_time_goes_on_from_where_it_was() {
+fn lease_time_goes_on_after_reboot() {
     let mut book = book();
     book.advance(1_000_000);
     let ann = book.acquire("job", "ann").unwrap().token;
@@ -310,7 +310,7 @@ fn after_a_reboot_lease_time_goes_on_from_where_it_was() {
 }
 
 #[test]
-fn a_file_from_the_future_of_this_boot_goes_on_at_once() {
+fn file_ahead_of_boot_time_goes_on_at_once() {
     let mut book = book();
     book.acquire("job", "ann").unwrap();
     book.close();
@@ -324,7 +324,7 @@ fn a_file_from_the_future_of_this_boot_goes_on_at_once() {
 }
 
 #[test]
-fn a_server_that_starts_makes_each_lease_whole_once_per_renewal() {
+fn starting_server_restores_lease_once_per_renewal() {
     let mut book = book_with(|options| options.restart_leases = true);
     let left = |book: &Book, id: &str| book.lock(id).unwrap().expires() - book.lease_ms();
     let ann = book.acquire("plain", "ann").unwrap().token;

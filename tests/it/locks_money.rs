@@ -9,7 +9,7 @@ use cashbox::internals::lock::query::LockEventKind;
 use cashbox::internals::store::Envelope;
 
 #[test]
-fn money_moves_under_its_lock_and_the_entry_says_so() {
+fn entry_under_lock_carries_fence() {
     let book = check(
         "
         recharge alice 10 |
@@ -40,7 +40,7 @@ fn money_moves_under_its_lock_and_the_entry_says_so() {
 }
 
 #[test]
-fn an_entry_is_made_under_the_lease_that_guards_it_or_a_job_of_its_own() {
+fn entry_names_lease_of_wallet_or_job() {
     let book = check(
         "
         recharge alice 10 |
@@ -59,7 +59,7 @@ fn an_entry_is_made_under_the_lease_that_guards_it_or_a_job_of_its_own() {
 }
 
 #[test]
-fn each_entry_of_a_batch_is_made_under_its_own_wallets_lease() {
+fn batch_entry_names_lease_of_its_own_wallet() {
     let book = check(
         "
         recharge alice 10 |
@@ -79,7 +79,7 @@ fn each_entry_of_a_batch_is_made_under_its_own_wallets_lease() {
 }
 
 #[test]
-fn a_stale_lock_in_the_way_of_money_is_cleared_away_and_that_is_on_record() {
+fn stale_lock_is_cleared_by_money_and_recorded() {
     let book = check("recharge alice 10 |");
     let ann = book.acquire("wallet/alice", "ann").unwrap().token;
     book.advance(EXPIRE + GRACE - 1);
@@ -98,7 +98,7 @@ fn a_stale_lock_in_the_way_of_money_is_cleared_away_and_that_is_on_record() {
 }
 
 #[test]
-fn money_under_a_lost_token_says_how_it_was_lost() {
+fn money_under_lost_token_says_how_it_was_lost() {
     let book = check("recharge alice 10 |");
     let ann = book.acquire("wallet/alice", "ann").unwrap().token;
     revoke(&book, "wallet/alice", 1, Some(0)).unwrap();

@@ -8,7 +8,7 @@ use cashbox::internals::lock::query::LockEventKind;
 use cashbox::internals::lock::{GrantOrigin, LockState};
 
 #[test]
-fn several_locks_are_granted_together_or_not_at_all() {
+fn group_of_locks_is_granted_whole_or_not() {
     let book = book();
     let ben = book.acquire("b", "ben").unwrap().token;
     assert_eq!(book.acquire("a b c", "ann").unwrap_err().name, ErrorName::Locked);
@@ -29,7 +29,7 @@ fn several_locks_are_granted_together_or_not_at_all() {
 }
 
 #[test]
-fn what_is_left_of_several_locks_is_given_back_together() {
+fn rest_of_group_is_released_together() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.release("a", &ann).unwrap();
@@ -38,7 +38,7 @@ fn what_is_left_of_several_locks_is_given_back_together() {
 }
 
 #[test]
-fn when_one_of_several_is_lost_giving_back_gives_back_the_rest_and_names_the_lost() {
+fn release_of_group_frees_rest_and_names_lost() {
     let book = book();
     let ann = book.acquire("a b c", "ann").unwrap().token;
     revoke(&book, "b", ann.fence.0, Some(60_000)).unwrap();
@@ -62,7 +62,7 @@ fn when_one_of_several_is_lost_giving_back_gives_back_the_rest_and_names_the_los
 }
 
 #[test]
-fn when_one_of_several_is_taken_away_the_token_proves_nothing_any_more() {
+fn group_token_is_refused_after_losing_one_lock() {
     let book = check("recharge alice 10 |");
     let ann = book.acquire("other wallet/alice", "ann").unwrap().token;
     book.submit(under(&ann), withdraw("alice", "1")).result.unwrap();

@@ -23,33 +23,33 @@ fn strangers(word: &str, homes: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn sqlite_is_named_in_the_store_and_its_door_only() {
+fn sqlite_is_named_only_in_tx_and_store() {
     // The lab's plain file does on purpose what the wallet never would, so it cannot go through the wallet's door.
     assert_eq!(strangers("rusqlite", &["tx.rs", "store", "lab/plain_file.rs"]), Vec::<String>::new());
 }
 
 #[test]
-fn only_the_writer_commits() {
+fn only_writer_commits() {
     assert_eq!(strangers("\"COMMIT\"", &["store/writer.rs"]), Vec::<String>::new());
     assert_eq!(strangers("WriteTx::new", &["store/writer.rs"]), Vec::<String>::new());
 }
 
 #[test]
-fn only_the_clock_reads_wall_time_and_boot_time() {
+fn only_clock_reads_time() {
     for word in ["SystemTime", "Timestamp::now", "clock_gettime"] {
         assert_eq!(strangers(word, &["clock.rs"]), Vec::<String>::new());
     }
 }
 
 #[test]
-fn only_money_parses_an_amount_and_nobody_has_a_float() {
+fn only_money_parses_amounts_and_floats_are_absent() {
     assert_eq!(strangers("Decimal", &["money.rs"]), Vec::<String>::new());
     assert_eq!(strangers("f64", &[]), Vec::<String>::new());
     assert_eq!(strangers("f32", &[]), Vec::<String>::new());
 }
 
 #[test]
-fn the_base_knows_nothing_above_it_and_features_do_not_know_each_other() {
+fn layers_import_only_what_is_below() {
     let rules: &[(&[&str], &[&str])] = &[
         (
             &["money.rs", "id.rs", "clock.rs", "error.rs", "secret.rs", "log.rs"],
@@ -104,7 +104,7 @@ fn the_base_knows_nothing_above_it_and_features_do_not_know_each_other() {
 }
 
 #[test]
-fn only_problem_knows_error_statuses() {
+fn only_error_table_knows_statuses() {
     for (path, text) in source::files() {
         let home =
             path.starts_with("http/problem.rs") || path.starts_with("http/conn") || path.starts_with("http/metrics.rs");

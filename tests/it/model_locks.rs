@@ -263,7 +263,7 @@ impl Run {
 }
 
 #[test]
-fn random_lock_traffic_agrees_with_a_plain_table() {
+fn random_lock_traffic_agrees_with_plain_table() {
     for dice in Dice::runs(0..20) {
         let book = check("recharge ann 99 |");
         let now = book.lease_ms();

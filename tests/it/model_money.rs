@@ -246,7 +246,7 @@ fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
 }
 
 #[test]
-fn random_statements_agree_with_a_plain_map() {
+fn random_statements_agree_with_plain_map() {
     let mut refusals = BTreeMap::new();
     for mut dice in Dice::runs(0..20) {
         let mut book = book();

@@ -191,7 +191,7 @@ impl Run<'_, '_> {
 }
 
 #[test]
-fn random_waiting_agrees_with_a_plain_queue() {
+fn random_waiting_agrees_with_plain_queue() {
     for dice in Dice::runs(0..15) {
         let book = book();
         std::thread::scope(|scope| {

@@ -8,7 +8,7 @@ use cashbox::internals::money::{Balance, Cents, Money};
 use cashbox::internals::store::Envelope;
 
 #[test]
-fn each_tier_earns_its_coupon_from_its_first_cent_on() {
+fn tier_earns_coupon_from_its_first_cent() {
     check(
         "
         recharge alice 0.01       | balance 0.01        coupon none
@@ -26,7 +26,7 @@ fn each_tier_earns_its_coupon_from_its_first_cent_on() {
 }
 
 #[test]
-fn fifty_off_three_hundred_is_good_once_and_from_three_hundred_on() {
+fn fifty_off_coupon_works_once_from_three_hundred() {
     check(
         "
         recharge alice 300.00                | balance 300.00 coupon 1
@@ -39,7 +39,7 @@ fn fifty_off_three_hundred_is_good_once_and_from_three_hundred_on() {
 }
 
 #[test]
-fn ten_off_anything_is_good_once_and_a_cent_is_always_paid() {
+fn ten_off_coupon_works_once_and_leaves_a_cent() {
     check(
         "
         recharge alice 100                   | balance 100.00 coupon 3
@@ -58,7 +58,7 @@ fn ten_off_anything_is_good_once_and_a_cent_is_always_paid() {
 }
 
 #[test]
-fn twenty_per_cent_off_is_for_life_and_rounds_half_up() {
+fn percent_coupon_is_for_life_and_rounds_half_up() {
     check(
         "
         recharge alice 500                   | coupon 2
@@ -94,7 +94,7 @@ fn twenty_per_cent_off_is_for_life_and_rounds_half_up() {
 }
 
 #[test]
-fn a_coupon_is_its_users_alone() {
+fn coupon_of_other_user_is_not_found() {
     check(
         "
         recharge alice 500                   | coupon 2
@@ -107,7 +107,7 @@ fn a_coupon_is_its_users_alone() {
 }
 
 #[test]
-fn a_wallet_is_asked_before_a_coupon_and_a_coupon_before_funds() {
+fn pay_checks_wallet_then_coupon_then_funds() {
     check(
         "
         withdraw nobody 1                    | refused wallet_not_found
@@ -124,7 +124,7 @@ fn a_wallet_is_asked_before_a_coupon_and_a_coupon_before_funds() {
 }
 
 #[test]
-fn a_transfer_needs_both_wallets_and_enough() {
+fn transfer_needs_both_wallets_and_funds() {
     let book = check(
         "
         recharge alice 10                    |
@@ -141,7 +141,7 @@ fn a_transfer_needs_both_wallets_and_enough() {
 }
 
 #[test]
-fn money_to_oneself_costs_one_command_and_nothing_else() {
+fn transfer_to_self_fails_alone() {
     let book = check("recharge alice 10 |");
     let all = [transfer("alice", "alice", "1"), withdraw("alice", "1")];
     let answers = book.submit_all(all.into_iter().map(|command| (Envelope::local(), command)).collect());
@@ -151,7 +151,7 @@ fn money_to_oneself_costs_one_command_and_nothing_else() {
 }
 
 #[test]
-fn refunds_add_up_to_the_original_and_no_further() {
+fn refunds_add_up_to_original_at_most() {
     check(
         "
         recharge alice 90                    |
@@ -173,7 +173,7 @@ fn refunds_add_up_to_the_original_and_no_further() {
 }
 
 #[test]
-fn what_the_receiver_has_spent_cannot_be_refunded() {
+fn refund_of_spent_money_is_refused() {
     check(
         "
         recharge alice 10                    |
@@ -188,7 +188,7 @@ fn what_the_receiver_has_spent_cannot_be_refunded() {
 }
 
 #[test]
-fn a_refund_gives_the_coupon_back_when_it_completes_the_original() {
+fn full_refund_returns_single_use_coupon() {
     check(
         "
         recharge alice 300.00                | balance 300.00  coupon 1
@@ -215,7 +215,7 @@ fn a_refund_gives_the_coupon_back_when_it_completes_the_original() {
 }
 
 #[test]
-fn refunding_a_recharge_takes_its_unused_coupon_away() {
+fn refund_of_recharge_takes_back_unused_coupon() {
     check(
         "
         recharge alice 300                   | coupon 1
@@ -236,7 +236,7 @@ fn refunding_a_recharge_takes_its_unused_coupon_away() {
 }
 
 #[test]
-fn no_balance_passes_its_limit() {
+fn balance_never_passes_limit() {
     let book = book();
     let most = (0..1_000).map(|_| (Envelope::local(), recharge("alice", "1000000000000.00"))).collect();
     assert!(book.submit_all(most).iter().all(|outcome| outcome.result.is_ok()));
@@ -253,7 +253,7 @@ fn no_balance_passes_its_limit() {
 }
 
 #[test]
-fn of_five_hundred_and_one_withdrawals_by_a_hundred_threads_five_hundred_succeed() {
+fn withdrawals_by_100_threads_take_exactly_the_balance() {
     let book = book();
     check_on(&book, "recharge alice 500 | balance 500.00");
     let yes: usize = std::thread::scope(|scope| {
@@ -270,7 +270,7 @@ fn of_five_hundred_and_one_withdrawals_by_a_hundred_threads_five_hundred_succeed
 }
 
 #[test]
-fn more_threads_than_money_take_out_exactly_what_is_there() {
+fn more_threads_than_money_take_exactly_what_is_there() {
     let book = check("recharge alice 50 |");
     let answers: Vec<_> = std::thread::scope(|scope| {
         let book = &book;
@@ -304,7 +304,7 @@ fn transfers_in_both_directions_lose_nothing() {
 }
 
 #[test]
-fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
+fn new_tiers_leave_terms_of_old_coupons() {
     let book = check("recharge alice 300 | coupon 1");
     let tiers = vec![
         Tier { from: money("1"), kind: None },
@@ -346,7 +346,7 @@ fn new_tiers_and_kinds_hold_from_now_on_and_old_coupons_keep_their_terms() {
 }
 
 #[test]
-fn codes_grow_when_half_of_their_length_was_given() {
+fn coupon_codes_grow_when_half_are_given() {
     let book = check("recharge alice 100 | coupon 3");
     assert_eq!(book.coupons("alice")[0].code.as_str().len(), 4);
     book.raw().execute("UPDATE code_supply SET given = ?1", [(1 << 19) - 1]).unwrap();
@@ -364,7 +364,7 @@ fn codes_grow_when_half_of_their_length_was_given() {
 }
 
 #[test]
-fn time_never_decreases_along_the_entries_though_the_clock_is_set_back() {
+fn entry_time_never_decreases_when_clock_is_set_back() {
     let book = check("recharge alice 1 |");
     book.clock.step_wall_ms(-3_600_000);
     check_on(&book, "recharge alice 1 | balance 2.00");

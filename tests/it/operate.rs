@@ -31,7 +31,7 @@ fn value<'a>(numbers: &'a Numbers, name: &str, labels: &[(&str, &str)]) -> &'a P
 }
 
 #[test]
-fn the_numbers_are_prometheus_text_and_true() {
+fn metrics_are_prometheus_text_and_true() {
     let server = Server::start();
     let admin = server.admin();
     for number in 0..10 {
@@ -66,7 +66,7 @@ fn the_numbers_are_prometheus_text_and_true() {
 }
 
 #[test]
-fn health_says_when_the_writer_stands_still() {
+fn health_reports_stalled_writer() {
     let server = Server::start();
     let health = || server.nobody().get("/healthz").is(200);
     assert_eq!((&health()["status"], &health()["why"]), (&json!("ok"), &json!([])));
@@ -84,7 +84,7 @@ fn health_says_when_the_writer_stands_still() {
 }
 
 #[test]
-fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
+fn service_manager_is_notified_of_ready_and_stop() {
     let place = Place::new();
     let manager = UnixDatagram::bind(place.path("notify")).unwrap();
     manager.set_read_timeout(Some(crate::server::PATIENCE)).unwrap();
@@ -107,7 +107,7 @@ fn the_service_manager_is_told_when_it_is_ready_and_when_it_stops() {
 }
 
 #[test]
-fn an_auditor_learns_whether_anything_was_rewritten_since() {
+fn auditor_verifies_since_noted_hash() {
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": "5" })).is(200);

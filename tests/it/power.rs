@@ -53,7 +53,7 @@ fn cut(book: &Book, before: &[u8], at: usize, dice: &mut Dice) -> tempfile::Temp
 }
 
 #[test]
-fn whatever_was_on_disk_before_the_power_went_is_there_after() {
+fn power_loss_keeps_every_answered_change() {
     for mut dice in Dice::runs(0..1) {
         let book = book();
         let reader = book.raw(); // somebody who looks all the time, so that the log does not start anew

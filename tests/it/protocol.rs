@@ -217,30 +217,30 @@ fn search(rules: Rules, broken: &[&'static str]) -> impl Checker<Rules> {
 }
 
 #[test]
-fn the_rules_keep_every_promise_in_every_order_of_events() {
+fn lock_rules_hold_in_every_order_of_events() {
     let search = search(Rules::Real, &[]);
     search.assert_properties();
     assert!(search.unique_state_count() > 50_000, "{} states are too few to mean much", search.unique_state_count());
 }
 
 #[test]
-fn the_textbook_deletes_live_locks_and_lets_stale_holders_write() {
+fn textbook_lock_fails_in_model() {
     search(Rules::Textbook, &[S4, S6]).assert_any_discovery(S6);
 }
 
 /// A renewal can come between the look at the dead row and its removal; and nobody asks a late writer anything.
 #[test]
-fn comparing_before_deleting_is_not_enough() {
+fn compare_then_delete_fails_in_model() {
     search(Rules::CompareBeforeDelete, &[S4, S6]).assert_any_discovery(S4);
 }
 
 #[test]
-fn a_write_that_does_not_ask_the_row_is_stale_sooner_or_later() {
+fn write_without_row_check_fails_in_model() {
     search(Rules::UnguardedWrite, &[S4]).assert_any_discovery(S4);
 }
 
 #[test]
-fn a_fence_taken_from_the_old_row_comes_again_and_that_is_all_that_breaks() {
+fn fence_from_old_row_repeats_in_model() {
     let search = search(Rules::FenceFromRow, &[]);
     search.assert_any_discovery(S2);
     for kept in [S3, S4, S5, S6, S8, L1] {

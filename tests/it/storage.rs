@@ -13,7 +13,7 @@ fn wont_open(path: &Path) -> String {
 }
 
 #[test]
-fn a_full_disk_refuses_writing_goes_on_reading_and_recovers() {
+fn full_disk_refuses_writes_reads_on_and_recovers() {
     let mut book = book();
     let pages = u32::try_from(book.number("SELECT page_count FROM pragma_page_count()")).unwrap();
     book.close();
@@ -51,7 +51,7 @@ fn a_full_disk_refuses_writing_goes_on_reading_and_recovers() {
 }
 
 #[test]
-fn what_waits_survives_a_full_disk() {
+fn waiters_survive_full_disk() {
     let mut book = book();
     book.acquire("job", "ann").unwrap();
     let pages = u32::try_from(book.number("SELECT page_count FROM pragma_page_count()")).unwrap();
@@ -69,7 +69,7 @@ fn what_waits_survives_a_full_disk() {
 }
 
 #[test]
-fn below_the_floor_of_free_space_nothing_is_written_and_everything_is_read() {
+fn low_free_space_refuses_writes_and_reads_on() {
     let mut book = check("recharge alice 1 |");
     book.close();
     book.options.min_free = Some(u64::MAX);
@@ -85,7 +85,7 @@ fn below_the_floor_of_free_space_nothing_is_written_and_everything_is_read() {
 }
 
 #[test]
-fn nothing_is_written_into_a_file_that_has_lost_its_name() {
+fn file_that_was_moved_is_not_written() {
     let book = check("recharge alice 10 | balance 10.00");
     let elsewhere = book.path().with_file_name("elsewhere.db");
     std::fs::rename(book.path(), &elsewhere).unwrap();
@@ -104,7 +104,7 @@ fn nothing_is_written_into_a_file_that_has_lost_its_name() {
 }
 
 #[test]
-fn a_wrong_file_is_refused_in_a_sentence_and_left_alone() {
+fn wrong_file_is_refused_and_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| folder.path().join(name);
     std::fs::write(file("text"), "this is not a database, but long enough to be looked at. ".repeat(20)).unwrap();
@@ -140,7 +140,7 @@ fn a_wrong_file_is_refused_in_a_sentence_and_left_alone() {
 }
 
 #[test]
-fn a_file_that_may_not_be_read_by_others_is_made() {
+fn new_file_is_private() {
     use std::os::unix::fs::PermissionsExt;
     let book = book();
     for name in ["cashbox.db", "cashbox.db-wal"] {
@@ -150,7 +150,7 @@ fn a_file_that_may_not_be_read_by_others_is_made() {
 }
 
 #[test]
-fn a_damaged_file_is_reported_and_not_made_worse() {
+fn damaged_file_is_reported_and_left_unchanged() {
     let mut book = check("recharge alice 100 | coupon 3");
     book.close();
     let mut bytes = std::fs::read(book.path()).unwrap();
@@ -165,7 +165,7 @@ fn a_damaged_file_is_reported_and_not_made_worse() {
 }
 
 #[test]
-fn a_panic_costs_its_own_command_and_nothing_else() {
+fn panic_costs_only_its_own_command() {
     let book = check("recharge alice 10 |");
     // Codes this long are beyond what can be drawn: the rule panics, which nothing a client sends can bring about.
     book.raw().execute("INSERT INTO code_supply (length) VALUES (13)", []).unwrap();
@@ -183,7 +183,7 @@ fn a_panic_costs_its_own_command_and_nothing_else() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_or_written_costs_its_own_command_and_nothing_else() {
+fn unreadable_record_costs_only_its_own_command() {
     let book = check("recharge alice 10 |");
     book.submit(keyed("bad"), recharge("alice", "1")).result.unwrap();
     book.raw().execute("UPDATE idempotency SET outcome = 'no JSON' WHERE key = 'bad'", []).unwrap();
@@ -206,7 +206,7 @@ fn a_record_that_cannot_be_read_or_written_costs_its_own_command_and_nothing_els
 }
 
 #[test]
-fn another_program_that_holds_the_file_is_busy_and_not_an_error_of_ours() {
+fn file_held_by_other_program_answers_busy() {
     let book = check("recharge alice 10 |");
     let other = book.raw();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();

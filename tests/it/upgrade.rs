@@ -27,12 +27,12 @@ const KEPT: &[Kept] = &[
 ];
 
 #[test]
-fn there_is_a_kept_file_of_every_version() {
+fn kept_files_cover_every_version() {
     assert_eq!(KEPT.len() as i32, VERSION, "keep a file of the version before");
 }
 
 #[test]
-fn an_upgrade_overwrites_nothing_that_an_earlier_one_kept() {
+fn upgrade_overwrites_no_earlier_copy() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cashbox.db");
     let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db");
@@ -47,7 +47,7 @@ fn an_upgrade_overwrites_nothing_that_an_earlier_one_kept() {
 }
 
 #[test]
-fn a_kept_file_opens_holds_what_it_held_and_is_gone_on_with() {
+fn kept_file_opens_unchanged_and_is_usable() {
     for (name, balances, last_hash, state_hash) in KEPT {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join(name);

@@ -59,7 +59,7 @@ impl Drop for Dismissed<'_> {
 }
 
 #[test]
-fn a_released_lock_goes_to_the_first_in_the_queue_in_the_same_commit() {
+fn released_lock_goes_to_first_waiter_in_same_commit() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let commits = || book.stats().commits.load(SeqCst);
@@ -82,7 +82,7 @@ fn a_released_lock_goes_to_the_first_in_the_queue_in_the_same_commit() {
 }
 
 #[test]
-fn a_grant_that_was_waited_for_is_whole() {
+fn grant_after_wait_lasts_its_full_time() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
@@ -95,7 +95,7 @@ fn a_grant_that_was_waited_for_is_whole() {
 }
 
 #[test]
-fn a_waiter_is_told_at_its_deadline_and_gets_nothing_after_it() {
+fn waiter_is_refused_at_its_deadline() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
@@ -118,7 +118,7 @@ fn a_waiter_is_told_at_its_deadline_and_gets_nothing_after_it() {
 }
 
 #[test]
-fn a_waiter_gets_a_lock_the_moment_it_turns_stale_before_any_newcomer() {
+fn waiter_gets_stale_lock_before_newcomer() {
     let book = book();
     book.acquire("job", "ann").unwrap();
     book.advance(STALE - 5_000);
@@ -136,7 +136,7 @@ fn a_waiter_gets_a_lock_the_moment_it_turns_stale_before_any_newcomer() {
 }
 
 #[test]
-fn a_lease_renewed_for_less_is_handed_on_when_it_ends() {
+fn shortened_lease_is_passed_on_when_it_ends() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
@@ -149,7 +149,7 @@ fn a_lease_renewed_for_less_is_handed_on_when_it_ends() {
 }
 
 #[test]
-fn a_revoked_lock_is_handed_on_after_its_delay() {
+fn revoked_lock_is_passed_on_after_delay() {
     for delay in [0, 4_000] {
         let book = book();
         let fence = book.acquire("job", "ann").unwrap().token.fence;
@@ -167,7 +167,7 @@ fn a_revoked_lock_is_handed_on_after_its_delay() {
 }
 
 #[test]
-fn who_has_gone_is_skipped() {
+fn disconnected_waiter_is_skipped() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let gone = Envelope { alive: Some(Arc::new(|| false)), ..waiting(10_000) };
@@ -178,7 +178,7 @@ fn who_has_gone_is_skipped() {
 }
 
 #[test]
-fn who_has_gone_takes_no_room() {
+fn disconnected_waiter_takes_no_room() {
     let book = book_with(|options| options.wait_limits = WaitLimits { total: 2, per_lock: 1 });
     let ann = book.acquire("job", "ann").unwrap().token;
     let here = Arc::new(AtomicBool::new(true));
@@ -194,7 +194,7 @@ fn who_has_gone_takes_no_room() {
 }
 
 #[test]
-fn there_is_only_so_much_room() {
+fn waiters_beyond_limits_are_busy() {
     let book = book_with(|options| options.wait_limits = WaitLimits { total: 3, per_lock: 2 });
     let ann = book.acquire("job", "ann").unwrap().token;
     let other = book.acquire("other", "ann").unwrap().token;
@@ -214,7 +214,7 @@ fn there_is_only_so_much_room() {
 }
 
 #[test]
-fn the_same_secret_sent_again_while_the_first_waits_is_one_wish() {
+fn same_secret_sent_while_first_waits_is_one_request() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let sent = vec![wait_for("job", "ben"), wait_for("job", "cat"), wait_for("job", "ben"), give_back("job", ann)];
@@ -228,7 +228,7 @@ fn the_same_secret_sent_again_while_the_first_waits_is_one_wish() {
 }
 
 #[test]
-fn who_waits_for_two_locks_holds_neither_and_blocks_nobody() {
+fn waiter_for_two_locks_holds_neither() {
     let book = book();
     let a = book.acquire("a", "ann").unwrap().token;
     let b = book.acquire("b", "ben").unwrap().token;
@@ -246,7 +246,7 @@ fn who_waits_for_two_locks_holds_neither_and_blocks_nobody() {
 }
 
 #[test]
-fn money_waits_its_turn_for_every_wallet_it_touches() {
+fn money_waits_for_every_wallet_it_touches() {
     let book = check(
         "
         recharge alice 10 |
@@ -275,7 +275,7 @@ fn money_waits_its_turn_for_every_wallet_it_touches() {
 }
 
 #[test]
-fn somebody_elses_lock_on_the_other_wallet_means_waiting_even_with_a_token() {
+fn transfer_with_token_waits_for_other_wallets_lock() {
     let book = check(
         "
         recharge alice 10 |
@@ -291,7 +291,7 @@ fn somebody_elses_lock_on_the_other_wallet_means_waiting_even_with_a_token() {
 }
 
 #[test]
-fn a_token_that_is_lost_while_waiting_does_nothing() {
+fn token_lost_while_waiting_does_nothing() {
     let book = check(
         "
         recharge alice 10 |
@@ -311,7 +311,7 @@ fn a_token_that_is_lost_while_waiting_does_nothing() {
 }
 
 #[test]
-fn at_shutdown_everyone_who_waits_is_told_and_nobody_is_granted() {
+fn shutdown_refuses_all_waiters() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers =
@@ -329,7 +329,7 @@ fn client(here: &Arc<AtomicBool>) -> Envelope {
 }
 
 #[test]
-fn who_has_gone_before_its_turn_comes_is_granted_nothing() {
+fn waiter_gone_before_its_turn_is_granted_nothing() {
     let book = book();
     let gone = Arc::new(AtomicBool::new(false));
     let outcome = book.submit(client(&gone), acquire("job", "ann"));
@@ -338,7 +338,7 @@ fn who_has_gone_before_its_turn_comes_is_granted_nothing() {
 }
 
 #[test]
-fn a_grant_that_one_was_told_of_is_not_taken_back_because_another_was_not() {
+fn grant_delivered_to_one_of_two_is_kept() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
     assert_eq!(book.acquire("job", "ann").unwrap().how, GrantOrigin::Replayed);
@@ -351,7 +351,7 @@ fn a_grant_that_one_was_told_of_is_not_taken_back_because_another_was_not() {
 }
 
 #[test]
-fn who_asks_again_takes_a_place_like_everybody_else() {
+fn repeated_wait_counts_against_limit() {
     let book = book_with(|options| options.wait_limits = WaitLimits { total: 20, per_lock: 20 });
     book.acquire("job", "ann").unwrap();
     let here = Arc::new(AtomicBool::new(true));
@@ -372,7 +372,7 @@ fn who_asks_again_takes_a_place_like_everybody_else() {
 }
 
 #[test]
-fn a_full_queue_is_busy_at_once() {
+fn full_queue_answers_busy_at_once() {
     let book = book_with(|options| options.queue = 1);
     let ann = book.acquire("job", "ann").unwrap().token;
     let (asked, is_asked) = mpsc::channel();
@@ -403,7 +403,7 @@ fn a_full_queue_is_busy_at_once() {
 }
 
 #[test]
-fn what_is_left_of_a_lost_group_is_handed_on_at_once() {
+fn rest_of_lost_group_is_passed_on_at_once() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.must(Command::Revoke(RevokeRequest { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None }));
@@ -415,7 +415,7 @@ fn what_is_left_of_a_lost_group_is_handed_on_at_once() {
 }
 
 #[test]
-fn a_short_lease_in_a_long_queue_serves_everyone_in_order() {
+fn long_queue_of_short_leases_is_served_in_order() {
     let book = book();
     book.acquire_as(AcquireRequest { expire_ms: 10, grace_ms: 0, ..ask("job", "first") }).unwrap();
     let short = |name: String| Command::Acquire(AcquireRequest { expire_ms: 10, grace_ms: 0, ..ask("job", &name) });
@@ -437,7 +437,7 @@ fn a_short_lease_in_a_long_queue_serves_everyone_in_order() {
 }
 
 #[test]
-fn threads_that_wait_for_a_lock_are_never_two_inside_and_all_get_it() {
+fn waiting_threads_hold_lock_one_at_a_time() {
     let book = check("recharge alice 1 |");
     let inside = AtomicBool::new(false);
     std::thread::scope(|scope| {

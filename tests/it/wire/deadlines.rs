@@ -15,7 +15,7 @@ const SHORT: Duration = Duration::from_millis(150);
 const SOON: Duration = Duration::from_millis(900);
 
 #[test]
-fn a_slow_head_is_refused_though_a_byte_comes_now_and_then() {
+fn slow_head_is_refused_despite_some_bytes() {
     let scene = Scene::with(Limits { head_time: SHORT, ..Limits::default() });
     let mut client = scene.client();
     let began = Instant::now();
@@ -30,7 +30,7 @@ fn a_slow_head_is_refused_though_a_byte_comes_now_and_then() {
 }
 
 #[test]
-fn the_time_of_a_head_begins_with_its_first_byte() {
+fn head_deadline_starts_with_first_byte() {
     let scene = Scene::with(Limits { head_time: SHORT, ..Limits::default() });
     let mut client = scene.client();
     assert!(client.hears_nothing_for(2 * SHORT));
@@ -40,7 +40,7 @@ fn the_time_of_a_head_begins_with_its_first_byte() {
 }
 
 #[test]
-fn a_slow_body_is_refused_though_a_byte_comes_now_and_then() {
+fn slow_body_is_refused_despite_some_bytes() {
     let scene = Scene::with(Limits { body_time: SHORT, ..Limits::default() });
     let mut client = scene.client();
     let began = Instant::now();
@@ -54,7 +54,7 @@ fn a_slow_body_is_refused_though_a_byte_comes_now_and_then() {
 }
 
 #[test]
-fn an_idle_connection_is_closed_without_a_word() {
+fn idle_connection_is_closed_silently() {
     let scene = Scene::with(Limits { idle: SHORT, ..Limits::default() });
     let mut fresh = scene.client();
     let mut used = scene.client();
@@ -67,7 +67,7 @@ fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[test]
-fn a_client_that_reads_nothing_is_left() {
+fn client_that_reads_nothing_is_dropped() {
     let scene = Scene::with(Limits { write_time: SHORT, ..Limits::default() });
     let mut bytes = scene.client();
     bytes.send("GET /large?50000000 HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -78,7 +78,7 @@ fn a_client_that_reads_nothing_is_left() {
 }
 
 #[test]
-fn draining_ends() {
+fn draining_ends_at_its_bound() {
     let scene = Scene::with(Limits { drain_time: SHORT, ..Limits::default() });
     let mut client = scene.client();
     let began = Instant::now();

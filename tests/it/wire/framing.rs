@@ -7,7 +7,7 @@ use super::client::Ending;
 use super::{BODY_MAX, Scene};
 
 #[test]
-fn requests_follow_each_other_on_one_connection() {
+fn connection_serves_several_requests() {
     let scene = Scene::new();
     let mut client = scene.client();
     for n in 0..50 {
@@ -37,7 +37,7 @@ fn pipelined_requests_are_answered_in_order() {
 }
 
 #[test]
-fn a_request_may_come_in_any_pieces() {
+fn request_in_any_pieces_is_read() {
     let scene = Scene::new();
     let mut client = scene.client();
     for byte in b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nabcde" {
@@ -47,7 +47,7 @@ fn a_request_may_come_in_any_pieces() {
 }
 
 #[test]
-fn empty_lines_between_requests_are_nothing() {
+fn empty_lines_between_requests_are_skipped() {
     let scene = Scene::new();
     let mut client = scene.client();
     assert_eq!(client.ask("\r\nPOST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\na\r\n").body, "POST /a None a");
@@ -55,7 +55,7 @@ fn empty_lines_between_requests_are_nothing() {
 }
 
 #[test]
-fn a_body_of_the_largest_size_arrives_whole() {
+fn body_of_largest_size_arrives_whole() {
     let scene = Scene::new();
     let mut client = scene.client();
     let body = "b".repeat(BODY_MAX as usize);
@@ -64,7 +64,7 @@ fn a_body_of_the_largest_size_arrives_whole() {
 }
 
 #[test]
-fn a_large_answer_arrives_whole() {
+fn large_response_arrives_whole() {
     let scene = Scene::new();
     let mut client = scene.client();
     assert_eq!(client.get("/large?5000000").body.len(), 5_000_000);
@@ -72,7 +72,7 @@ fn a_large_answer_arrives_whole() {
 }
 
 #[test]
-fn a_head_request_gets_the_length_and_no_body() {
+fn head_request_gets_length_and_no_body() {
     let scene = Scene::new();
     let mut client = scene.client();
     client.send("HEAD /some HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -96,7 +96,7 @@ fn no_content_has_neither_body_nor_length() {
 }
 
 #[test]
-fn a_word_is_given_to_who_waits_for_it() {
+fn expect_continue_gets_100() {
     let scene = Scene::new();
     let mut client = scene.client();
     client.send("POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
@@ -108,7 +108,7 @@ fn a_word_is_given_to_who_waits_for_it() {
 }
 
 #[test]
-fn no_word_is_given_to_who_is_refused() {
+fn refused_expect_continue_gets_no_100() {
     let scene = Scene::new();
     for (path, length, status) in [("/forbidden", 5, 403), ("/", BODY_MAX + 1, 413)] {
         let mut client = scene.client();
@@ -121,7 +121,7 @@ fn no_word_is_given_to_who_is_refused() {
 }
 
 #[test]
-fn a_stream_comes_in_chunks_and_the_connection_stays() {
+fn stream_is_chunked_and_connection_stays() {
     let scene = Scene::new();
     let mut client = scene.client();
     let head = client.get("/stream");
@@ -134,7 +134,7 @@ fn a_stream_comes_in_chunks_and_the_connection_stays() {
 }
 
 #[test]
-fn a_stream_for_an_old_client_ends_with_the_connection() {
+fn stream_to_http_1_0_ends_with_connection() {
     let scene = Scene::new();
     let mut client = scene.client();
     let head = client.ask("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
@@ -144,7 +144,7 @@ fn a_stream_for_an_old_client_ends_with_the_connection() {
 }
 
 #[test]
-fn a_torn_stream_is_seen_to_be_torn() {
+fn failed_stream_is_visibly_incomplete() {
     let scene = Scene::new();
     for path in ["/torn", "/torn-by-panic"] {
         let mut client = scene.client();
@@ -161,7 +161,7 @@ fn a_torn_stream_is_seen_to_be_torn() {
 }
 
 #[test]
-fn an_answer_is_one_segment() {
+fn response_is_one_segment() {
     let scene = Scene::new();
     let client = scene.client();
     for _ in 0..20 {

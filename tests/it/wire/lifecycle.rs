@@ -15,7 +15,7 @@ fn presence(scene: &Scene) -> Presence {
 }
 
 #[test]
-fn a_client_that_waits_is_here_and_one_that_left_is_not() {
+fn presence_tells_waiting_client_from_closed_one() {
     let scene = Scene::new();
     let client = scene.waiting_client();
     let presence = presence(&scene);
@@ -26,7 +26,7 @@ fn a_client_that_waits_is_here_and_one_that_left_is_not() {
 }
 
 #[test]
-fn a_client_that_closed_its_half_counts_as_gone() {
+fn client_that_closed_its_half_counts_as_closed() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     client.half_close();
@@ -34,7 +34,7 @@ fn a_client_that_closed_its_half_counts_as_gone() {
 }
 
 #[test]
-fn what_a_client_sent_before_it_left_does_not_keep_it_here() {
+fn bytes_sent_before_close_do_not_count_as_presence() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     client.send("\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -45,7 +45,7 @@ fn what_a_client_sent_before_it_left_does_not_keep_it_here() {
 }
 
 #[test]
-fn who_asked_to_close_and_went_on_sending_reads_every_answer() {
+fn client_sending_after_close_reads_every_response() {
     let scene = Scene::new();
     let mut client = scene.client();
     let large = "GET /large?3000000 HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -59,7 +59,7 @@ fn who_asked_to_close_and_went_on_sending_reads_every_answer() {
 }
 
 #[test]
-fn asking_for_presence_consumes_nothing() {
+fn presence_check_consumes_nothing() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     client.send("GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -71,7 +71,7 @@ fn asking_for_presence_consumes_nothing() {
 }
 
 #[test]
-fn a_kept_presence_keeps_no_connection() {
+fn kept_presence_keeps_no_connection_open() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     let presence = presence(&scene);
@@ -85,7 +85,7 @@ fn a_kept_presence_keeps_no_connection() {
 }
 
 #[test]
-fn an_answer_that_arrives_is_not_undelivered() {
+fn delivered_response_is_not_reported_undelivered() {
     let scene = Scene::new();
     let mut client = scene.waiting_client();
     scene.stage.open_gate();
@@ -95,7 +95,7 @@ fn an_answer_that_arrives_is_not_undelivered() {
 }
 
 #[test]
-fn an_answer_for_a_client_that_left_is_undelivered() {
+fn response_to_closed_client_is_undelivered() {
     let scene = Scene::new();
     let client = scene.waiting_client();
     let presence = presence(&scene);
@@ -107,7 +107,7 @@ fn an_answer_for_a_client_that_left_is_undelivered() {
 }
 
 #[test]
-fn stopping_lets_a_request_finish_and_closes_the_rest() {
+fn stop_finishes_running_request_and_closes_rest() {
     let scene = Scene::new();
     let mut idle = scene.client();
     assert_eq!(idle.get("/").status, 200);
@@ -129,7 +129,7 @@ fn stopping_lets_a_request_finish_and_closes_the_rest() {
 }
 
 #[test]
-fn stopping_refuses_a_head_that_is_not_whole() {
+fn stop_refuses_unfinished_head() {
     let scene = Scene::new();
     let mut client = scene.client();
     client.send("GET / HTTP/1.1\r\n");
@@ -141,7 +141,7 @@ fn stopping_refuses_a_head_that_is_not_whole() {
 }
 
 #[test]
-fn stopping_has_patience_and_not_more() {
+fn stop_waits_up_to_its_timeout() {
     let scene = Scene::new();
     let mut busy = [scene.waiting_client(), scene.waiting_client()];
     let began = Instant::now();
@@ -154,7 +154,7 @@ fn stopping_has_patience_and_not_more() {
 }
 
 #[test]
-fn stopping_is_prompt_under_load() {
+fn stop_is_prompt_under_load() {
     let scene = Scene::with(Limits::default());
     let address = scene.server.address();
     thread::scope(|scope| {

@@ -36,7 +36,7 @@ fn in_head(scene: &Scene) -> Client {
 }
 
 #[test]
-fn the_oldest_idle_connection_gives_way_first() {
+fn oldest_idle_connection_is_evicted_first() {
     let scene = room_for(3);
     let mut head = in_head(&scene);
     let mut older = idle(&scene);
@@ -49,7 +49,7 @@ fn the_oldest_idle_connection_gives_way_first() {
 }
 
 #[test]
-fn then_the_oldest_unfinished_head() {
+fn oldest_unfinished_head_is_evicted_second() {
     let scene = room_for(3);
     let _busy = scene.waiting_client();
     let mut older = in_head(&scene);
@@ -62,7 +62,7 @@ fn then_the_oldest_unfinished_head() {
 }
 
 #[test]
-fn who_has_just_come_outlives_who_dawdles() {
+fn new_connection_outlives_slow_one() {
     let scene = room_for(2);
     let _dawdler = in_head(&scene);
     let newcomer_stays = || {
@@ -83,7 +83,7 @@ fn in_body(scene: &Scene) -> Client {
 }
 
 #[test]
-fn then_the_oldest_unfinished_body() {
+fn oldest_unfinished_body_is_evicted_third() {
     let scene = room_for(4);
     let _busy = scene.waiting_client();
     let mut older = in_body(&scene);
@@ -98,7 +98,7 @@ fn then_the_oldest_unfinished_body() {
 }
 
 #[test]
-fn then_who_does_not_take_the_answer() {
+fn client_not_reading_response_is_evicted_last() {
     let scene = room_for(2);
     let mut busy = scene.waiting_client();
     let mut deaf = scene.client();
@@ -111,7 +111,7 @@ fn then_who_does_not_take_the_answer() {
 }
 
 #[test]
-fn nobody_who_is_being_answered_gives_way() {
+fn connection_being_answered_is_never_evicted() {
     let scene = room_for(2);
     let mut busy = [scene.waiting_client(), scene.waiting_client()];
     for _ in 0..100 {
@@ -127,7 +127,7 @@ fn nobody_who_is_being_answered_gives_way() {
 }
 
 #[test]
-fn the_refused_hold_nobody_up() {
+fn refused_connections_do_not_delay_others() {
     let scene = room_for(1);
     let mut busy = scene.waiting_client();
     // More than are told with patience, and none of them reads or goes.
@@ -139,7 +139,7 @@ fn the_refused_hold_nobody_up() {
 }
 
 #[test]
-fn many_come_and_go_and_every_request_is_answered() {
+fn many_short_connections_are_all_answered() {
     let scene = Scene::new();
     let address = scene.server.address();
     std::thread::scope(|scope| {
@@ -157,7 +157,7 @@ fn many_come_and_go_and_every_request_is_answered() {
 }
 
 #[test]
-fn the_descriptor_limit_is_raised_to_the_hard_one() {
+fn descriptor_limit_is_raised_to_hard_one() {
     let limit = getrlimit(Resource::Nofile);
     let low = Some(limit.maximum.map_or(ENOUGH, |hard| hard.min(ENOUGH)));
     setrlimit(Resource::Nofile, Rlimit { current: low, ..limit }).unwrap();
@@ -166,8 +166,8 @@ fn the_descriptor_limit_is_raised_to_the_hard_one() {
 
 /// In a process of its own, because it uses up what all tests share.
 #[test]
-fn without_descriptors_accepting_waits_and_goes_on() {
-    let test = "wire::permits::alone_without_descriptors";
+fn accepting_waits_while_descriptors_lack() {
+    let test = "wire::permits::server_without_descriptors_in_own_process";
     let own = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&own.stdout);
     assert!(own.status.success() && said.contains("1 passed"), "{said}");
@@ -175,7 +175,7 @@ fn without_descriptors_accepting_waits_and_goes_on() {
 
 #[test]
 #[ignore = "uses up the descriptors of its process; run by the test above"]
-fn alone_without_descriptors() {
+fn server_without_descriptors_in_own_process() {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: Some(64), ..limit }).unwrap();
     let scene = Scene::new();

@@ -24,7 +24,7 @@ fn with(headers: &str) -> String {
 }
 
 #[test]
-fn lengths_that_are_not_one_number() {
+fn content_length_that_is_not_one_number_is_refused() {
     let scene = Scene::new();
     for value in ["+1", "-1", "1, 1", "", "1e3", "99999999999999999999"] {
         refuses(&scene, 400, with(&format!("Content-Length: {value}\r\n")));
@@ -34,21 +34,21 @@ fn lengths_that_are_not_one_number() {
 }
 
 #[test]
-fn transfer_codings() {
+fn transfer_encoding_is_refused() {
     let scene = Scene::new();
     refuses(&scene, 501, with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n");
     refuses(&scene, 501, with("Transfer-Encoding: identity\r\nContent-Length: 0\r\n"));
 }
 
 #[test]
-fn versions() {
+fn unknown_http_version_is_refused() {
     let scene = Scene::new();
     refuses(&scene, 505, "GET / HTTP/1.2\r\nHost: h\r\n\r\n");
     refuses(&scene, 505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 }
 
 #[test]
-fn heads_that_can_be_read_in_two_ways() {
+fn ambiguous_head_is_refused() {
     let scene = Scene::new();
     refuses(&scene, 400, "GET / HTTP/1.1\r\n\r\n");
     refuses(&scene, 400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
@@ -72,7 +72,7 @@ fn nonsense_is_refused_at_once() {
 }
 
 #[test]
-fn a_head_that_is_too_long() {
+fn too_long_head_is_refused() {
     let scene = Scene::new();
     let frame = with("X: \r\n").len();
     let head = |length: usize| with(&format!("X: {}\r\n", "x".repeat(length - frame)));
@@ -84,7 +84,7 @@ fn a_head_that_is_too_long() {
 }
 
 #[test]
-fn a_head_with_too_many_headers() {
+fn head_with_too_many_headers_is_refused() {
     let scene = Scene::new();
     let head = |count: usize| with(&"X: y\r\n".repeat(count - 1));
     assert_eq!(scene.client().ask(head(64)).status, 200);
@@ -92,14 +92,14 @@ fn a_head_with_too_many_headers() {
 }
 
 #[test]
-fn a_body_that_is_too_long_is_not_read() {
+fn too_long_body_is_not_read() {
     let scene = Scene::new();
     refuses(&scene, 413, with(&format!("Content-Length: {}\r\n", BODY_MAX + 1)));
     refuses(&scene, 413, with("Content-Length: 18446744073709551615\r\n"));
 }
 
 #[test]
-fn a_client_that_still_sends_hears_the_refusal() {
+fn client_still_sending_reads_refusal() {
     let scene = Scene::new();
     for (path, length, status) in [("/", BODY_MAX + 1, 413), ("/forbidden", 800_000, 403)] {
         let mut client = scene.client();
@@ -113,7 +113,7 @@ fn a_client_that_still_sends_hears_the_refusal() {
 }
 
 #[test]
-fn a_client_that_never_stops_sending_is_left() {
+fn client_that_never_stops_sending_is_dropped() {
     let scene = Scene::with(Limits { drain_time: Duration::from_secs(60), ..Limits::default() });
     let mut client = scene.client();
     client.send(with("Content-Length: 1000000000\r\n"));
@@ -125,7 +125,7 @@ fn a_client_that_never_stops_sending_is_left() {
 }
 
 #[test]
-fn a_refusal_before_a_body_closes_and_one_without_body_does_not() {
+fn refusal_with_unread_body_closes_connection() {
     let scene = Scene::new();
     let mut client = scene.client();
     assert_eq!(client.get("/forbidden").status, 403);
@@ -136,7 +136,7 @@ fn a_refusal_before_a_body_closes_and_one_without_body_does_not() {
 }
 
 #[test]
-fn a_panic_costs_one_request() {
+fn panic_costs_one_request() {
     let scene = Scene::new();
     let mut client = scene.client();
     for path in ["/panic", "/panic-early"] {
@@ -146,7 +146,7 @@ fn a_panic_costs_one_request() {
 }
 
 #[test]
-fn who_asks_to_close_is_closed() {
+fn connection_close_is_honoured() {
     let scene = Scene::new();
     for request in [
         "GET / HTTP/1.1\r\nHost: h\r\nConnection: te, CLOSE\r\n\r\n",
@@ -166,7 +166,7 @@ fn who_asks_to_close_is_closed() {
 }
 
 #[test]
-fn a_head_request_that_is_refused_has_no_body_either() {
+fn refused_head_request_has_no_body() {
     let scene = Scene::new();
     let mut client = scene.client();
     client.send("HEAD / HTTP/1.1\r\n\r\n");
