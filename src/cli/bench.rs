@@ -1,11 +1,11 @@
 //! `cashbox bench`: load on a server of its own, or on the one it is given, and then the audit.
 
+use super::files::verify_call;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
 use super::serve::stop_signal;
 use super::target::{ApiCall, Target};
 use super::temp_folder::{TempFolder, is_in_memory};
-use super::verify;
 use crate::bench::fleet::BenchPlan;
 use crate::bench::report::{BenchAudit, BenchReport};
 use crate::bench::server::BenchServer;
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// `cashbox bench`
 #[derive(Debug, Args)]
-pub struct Bench {
+pub struct BenchArgs {
     /// What to ask for, again and again
     #[arg(long, value_enum, default_value = "withdraw")]
     op: BenchOp,
@@ -53,7 +53,7 @@ const BESIDE: usize = 8;
 /// File descriptors that are not connections, here and in the server.
 const DESCRIPTORS_KEPT: u64 = 80;
 
-impl Bench {
+impl BenchArgs {
     /// Measures, checks, audits and tells. Ends early, with the figures there are, when told to stop.
     pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         if common.db.is_some() {
@@ -129,7 +129,7 @@ fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
 
 /// The audit of a server, if this token may ask for it.
 fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
-    let ServerReply { status, body } = target.send(&verify::call(None))?;
+    let ServerReply { status, body } = target.send(&verify_call(None))?;
     let found =
         || body["findings"].as_array().into_iter().flatten().map(|found| output::text(&found["finding"])).collect();
     match status {

@@ -33,7 +33,7 @@ enum Log {
 
 /// `cashbox serve`
 #[derive(Debug, Args)]
-pub struct Serve {
+pub struct ServeArgs {
     /// A throw-away database in memory
     #[arg(long)]
     memory: bool,
@@ -96,7 +96,7 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 /// How often is looked whether to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-impl Serve {
+impl ServeArgs {
     /// Serves until told to stop.
     pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         self.check(common)?;

@@ -2,9 +2,9 @@
 
 use super::acquire::{LockTerms, acquire};
 use crate::cli::input::{self, argument};
-use crate::cli::look::Paging;
 use crate::cli::output::{self, CliError, Exit, numbers, words};
 use crate::cli::target::{ApiCall, ApiClient};
+use crate::cli::verbs::Paging;
 use crate::secret;
 use clap::Args;
 use serde_json::{Value, json};

@@ -1,0 +1,568 @@
+//! The verbs of the wallet: each is one request of the HTTP API, and its reply printed.
+
+use super::input::{self, ChangeOptions, argument, optional_argument};
+use super::output::{self, CliError, Exit, numbers, words};
+use super::target::{ApiCall, ApiClient, JSON};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// A verb, with its arguments.
+#[derive(Debug, Subcommand)]
+pub enum WalletVerb {
+    /// Put money into a wallet
+    Recharge(AmountArgs),
+    /// Take money out of a wallet
+    Withdraw(AmountArgs),
+    /// Pay from a wallet
+    Pay(PayArgs),
+    /// Move money between wallets
+    Transfer(TransferArgs),
+    /// Give an entry's money back
+    Refund(RefundArgs),
+    /// Carry out many operations, a JSON object a line or a JSON array of them
+    Batch(BatchArgs),
+    /// Show one wallet
+    Wallet(WalletArgs),
+    /// List all wallets
+    Wallets(Paging),
+    /// List entries, newest first: a user's, or all
+    History(HistoryArgs),
+    /// Show one entry
+    Entry {
+        /// Its number
+        id: String,
+    },
+    /// List a user's coupons
+    Coupons(CouponsArgs),
+    /// Show one coupon, or what a payment would cost with it
+    Coupon(CouponArgs),
+    /// Give a user a coupon
+    Grant(GrantArgs),
+    /// Show or set the recharge tiers
+    Tiers(TableArgs),
+    /// Show or set the coupon kinds
+    CouponKinds(TableArgs),
+    /// Access tokens
+    #[command(subcommand)]
+    Token(TokenVerb),
+}
+
+impl WalletVerb {
+    /// Sends the request and prints the reply.
+    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        match self {
+            WalletVerb::Recharge(args) => args.run(client, "recharge"),
+            WalletVerb::Withdraw(args) => args.run(client, "withdraw"),
+            WalletVerb::Pay(args) => args.run(client),
+            WalletVerb::Transfer(args) => args.run(client),
+            WalletVerb::Refund(args) => args.run(client),
+            WalletVerb::Batch(args) => args.run(client),
+            WalletVerb::Wallet(args) => args.run(client),
+            WalletVerb::Wallets(paging) => wallets(client, paging),
+            WalletVerb::History(args) => args.run(client),
+            WalletVerb::Entry { id } => entry(client, id),
+            WalletVerb::Coupons(args) => args.run(client),
+            WalletVerb::Coupon(args) => args.run(client),
+            WalletVerb::Grant(args) => args.run(client),
+            WalletVerb::Tiers(args) => tiers(client, args),
+            WalletVerb::CouponKinds(args) => coupon_kinds(client, args),
+            WalletVerb::Token(verb) => verb.run(client),
+        }
+    }
+}
+
+/// Options of a verb that moves money.
+#[derive(Debug, Args)]
+struct MoveOptions {
+    /// Your own name for it, kept with the entry
+    #[arg(long, value_name = "TEXT", value_parser = input::option)]
+    reference: Option<String>,
+    /// Something to keep with the entry; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
+    metadata: Vec<(String, String)>,
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl MoveOptions {
+    /// Posts the fields and these options, and prints the movement.
+    fn post(&self, client: &ApiClient, path: &[&str], mut fields: Value) -> Result<Exit, CliError> {
+        fields["reference"] = json!(self.reference);
+        if !self.metadata.is_empty() {
+            let pairs = self.metadata.iter().map(|(name, value)| (name.clone(), json!(value)));
+            fields["metadata"] = Value::Object(pairs.collect());
+        }
+        client.run(&ApiCall::post(path, &given(fields), &self.change), movement)
+    }
+}
+
+/// The fields that have a value.
+fn given(mut fields: Value) -> Value {
+    fields.as_object_mut().into_iter().for_each(|fields: &mut Map<_, _>| fields.retain(|_, value| !value.is_null()));
+    fields
+}
+
+/// A movement: its parties and amounts, and the balance of its wallet after it.
+fn movement(body: &Value) -> String {
+    let mut shown = body.clone();
+    for field in ["amount", "from", "to", "refunds"] {
+        if shown[field].is_null() {
+            shown[field] = body["entry"][field].clone();
+        }
+    }
+    output::block(&shown, &["from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"])
+}
+
+/// `cashbox recharge`, `cashbox withdraw`
+#[derive(Debug, Args)]
+pub struct AmountArgs {
+    /// Whose wallet
+    user: String,
+    /// How much, such as 120 or 99.50
+    #[arg(allow_negative_numbers = true)]
+    amount: String,
+    #[command(flatten)]
+    options: MoveOptions,
+}
+
+impl AmountArgs {
+    fn run(&self, client: &ApiClient, verb: &str) -> Result<Exit, CliError> {
+        let (user, amount) = (argument(&self.user)?, argument(&self.amount)?);
+        self.options.post(client, &["v1", "wallets", &user, verb], json!({ "amount": amount }))
+    }
+}
+
+/// `cashbox pay`
+#[derive(Debug, Args)]
+pub struct PayArgs {
+    /// Who pays
+    user: String,
+    /// The price, before the coupon
+    #[arg(allow_negative_numbers = true)]
+    amount: String,
+    /// A coupon of the payer's
+    #[arg(long, value_name = "CODE", value_parser = input::option)]
+    coupon: Option<String>,
+    /// Who is paid [default: @sales]
+    #[arg(long, value_name = "WALLET", value_parser = input::option)]
+    to: Option<String>,
+    #[command(flatten)]
+    options: MoveOptions,
+}
+
+impl PayArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, amount) = (argument(&self.user)?, argument(&self.amount)?);
+        let fields = json!({ "amount": amount, "coupon": self.coupon, "to": self.to });
+        self.options.post(client, &["v1", "wallets", &user, "pay"], fields)
+    }
+}
+
+/// `cashbox transfer`
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// Who gives
+    from: String,
+    /// Who receives; the wallet must exist
+    to: String,
+    /// How much
+    #[arg(allow_negative_numbers = true)]
+    amount: String,
+    #[command(flatten)]
+    options: MoveOptions,
+}
+
+impl TransferArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (from, to, amount) = (argument(&self.from)?, argument(&self.to)?, argument(&self.amount)?);
+        self.options.post(client, &["v1", "wallets", &from, "transfer"], json!({ "to": to, "amount": amount }))
+    }
+}
+
+/// `cashbox refund`
+#[derive(Debug, Args)]
+pub struct RefundArgs {
+    /// The entry to give back
+    entry: String,
+    /// How much of it [default: all that is left]
+    #[arg(allow_negative_numbers = true)]
+    amount: Option<String>,
+    #[command(flatten)]
+    options: MoveOptions,
+}
+
+impl RefundArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (entry, amount) = (argument(&self.entry)?, optional_argument(self.amount.as_ref())?);
+        self.options.post(client, &["v1", "entries", &entry, "refund"], json!({ "amount": amount }))
+    }
+}
+
+/// `cashbox batch`
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// Where the operations are, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// All or nothing
+    #[arg(long)]
+    atomic: bool,
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl BatchArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let operations = input::read_file(&self.file)?;
+        let content_type = if operations.trim_start().starts_with('[') { JSON } else { "application/x-ndjson" };
+        let call = ApiCall::post_text(&["v1", "batch"], content_type, operations, &self.change);
+        client.run(&call.query("atomic", self.atomic.then_some(true)), batch_results)
+    }
+}
+
+/// One line for each item.
+fn batch_results(body: &Value) -> String {
+    let items = output::rows(body, "results");
+    let line = |(index, item): (usize, &Value)| {
+        let result = if item["error"].is_null() { output::text(&item["msg"]) } else { output::refusal_text(item) };
+        let (code, balance, entry) = (&item["code"], &item["balance"], &item["entry"]);
+        json!({ "index": index, "code": code, "balance": balance, "entry": entry, "result": result })
+    };
+    let rows: Vec<_> = items.iter().enumerate().map(line).collect();
+    let columns = [
+        numbers("ITEM", "index"),
+        numbers("CODE", "code"),
+        numbers("BALANCE", "balance"),
+        numbers("ENTRY", "entry"),
+        words("RESULT", "result"),
+    ];
+    output::table(&rows, &columns, "nothing to do")
+}
+
+/// The part of a list to show.
+#[derive(Debug, Args)]
+pub struct Paging {
+    /// How many rows [default: 50; at most 1000]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u32>,
+    /// Go on where a list ended: its `next`
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+    /// All of them
+    #[arg(long)]
+    all: bool,
+}
+
+/// Rows of one page when all are wanted.
+const PAGE_ROWS_MAX: u32 = 1_000;
+
+impl Paging {
+    /// Prints the list: one page of it, or all pages as one.
+    pub fn run(
+        &self,
+        client: &ApiClient,
+        list: &ApiCall,
+        text: impl FnOnce(Vec<Value>) -> String,
+    ) -> Result<Exit, CliError> {
+        let limit = self.limit.or(self.all.then_some(PAGE_ROWS_MAX));
+        let page = |after: Option<&str>| client.target.send(&list.clone().query("limit", limit).query("after", after));
+        let mut reply = page(self.after.as_deref())?;
+        while let (true, true, Some(next)) = (self.all, reply.is_success(), reply.body["next"].as_str()) {
+            let mut more = page(Some(next))?;
+            if let (Some(before), Some(rows)) = (reply.body["data"].as_array(), more.body["data"].as_array()) {
+                more.body["data"] = json!([before.as_slice(), rows.as_slice()].concat());
+            }
+            reply = more;
+        }
+        let exit = reply.print(client.json, |body| text(output::rows(body, "data")))?;
+        if let (false, Some(next)) = (client.json, reply.body["next"].as_str()) {
+            output::print_error(&format!("there is more: --all, or --after {next}"));
+        }
+        Ok(exit)
+    }
+}
+
+/// `cashbox wallet`
+#[derive(Debug, Args)]
+pub struct WalletArgs {
+    /// Whose
+    user: String,
+    /// As it was at that time, such as 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME")]
+    as_of: Option<String>,
+}
+
+impl WalletArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let call = ApiCall::get(&["v1", "wallets", &argument(&self.user)?]).query("as_of", self.as_of.as_ref());
+        client.run(&call, |body| {
+            let mut wallet = body.clone();
+            wallet["msg"] = body["user_id"].clone();
+            output::block(&wallet, &["balance", "held", "entries", "coupons", "as_of"])
+        })
+    }
+}
+
+fn wallets(client: &ApiClient, paging: &Paging) -> Result<Exit, CliError> {
+    let columns = [words("WALLET", "user_id"), numbers("BALANCE", "balance"), numbers("ENTRIES", "entries")];
+    paging.run(client, &ApiCall::get(&["v1", "wallets"]), |rows| output::table(&rows, &columns, "no wallets"))
+}
+
+/// `cashbox history`
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    /// Whose; everybody's if left out
+    user: Option<String>,
+    /// One kind only: recharge, withdraw, pay, transfer, refund
+    #[arg(long)]
+    kind: Option<String>,
+    /// From that time on
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Up to that time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// desc (newest first) or asc [default: desc]
+    #[arg(long)]
+    order: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl HistoryArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let user = optional_argument(self.user.as_ref())?;
+        let list = match &user {
+            Some(user) => ApiCall::get(&["v1", "wallets", user, "entries"]),
+            None => ApiCall::get(&["v1", "entries"]),
+        };
+        let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
+        let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+        self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
+    }
+}
+
+/// Entries as a table; those of one user with that user's balance after each.
+fn entries(mut rows: Vec<Value>, user: Option<&str>) -> String {
+    if let Some(user) = user {
+        for row in &mut rows {
+            let side = if row["from"] == user { "from_balance" } else { "to_balance" };
+            row["balance"] = row[side].clone();
+        }
+    }
+    let columns = [
+        numbers("ENTRY", "id"),
+        words("TIME", "at"),
+        words("KIND", "kind"),
+        words("FROM", "from"),
+        words("TO", "to"),
+        numbers("AMOUNT", "amount"),
+        numbers("BALANCE", "balance"),
+        words("COUPON", "coupon"),
+        numbers("REFUNDS", "refunds"),
+        words("REFERENCE", "reference"),
+    ];
+    output::table(&rows, &columns, "no entries")
+}
+
+#[rustfmt::skip] // two lines instead of sixteen
+const ENTRY_FIELDS: [&str; 16] = [
+    "at", "kind", "from", "to", "gross", "discount", "amount", "from_balance", "to_balance", "coupon", "refunds",
+    "reference", "metadata", "by", "fence", "hash",
+];
+
+fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
+    let call = ApiCall::get(&["v1", "entries", &argument(id)?]);
+    client.run(&call, |body| output::block(&body["entry"], &ENTRY_FIELDS))
+}
+
+/// `cashbox coupons`
+#[derive(Debug, Args)]
+pub struct CouponsArgs {
+    /// Whose
+    user: String,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl CouponsArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let list = ApiCall::get(&["v1", "wallets", &argument(&self.user)?, "coupons"]);
+        let columns = [
+            words("CODE", "code"),
+            words("KIND", "kind"),
+            words("STATE", "state"),
+            words("TERMS", "terms"),
+            numbers("EARNED BY", "earned_by"),
+            words("GRANTED", "granted_at"),
+        ];
+        self.paging.run(client, &list, |rows| output::table(&with_terms(rows), &columns, "no coupons"))
+    }
+}
+
+/// Coupons or coupon kinds, each with its effect in the field `terms`.
+fn with_terms(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.iter_mut().for_each(|row| row["terms"] = json!(output::terms(row)));
+    rows
+}
+
+/// `cashbox coupon`
+#[derive(Debug, Args)]
+pub struct CouponArgs {
+    /// Its code
+    code: String,
+    /// What a payment of that much would cost with it
+    #[arg(long, value_name = "AMOUNT")]
+    quote: Option<String>,
+}
+
+impl CouponArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let code = argument(&self.code)?;
+        match optional_argument(self.quote.as_ref())? {
+            Some(amount) => {
+                let call = ApiCall::get(&["v1", "coupons", &code, "quote"]).query("amount", Some(amount));
+                let fields = ["applicable", "gross", "discount", "amount", "error", "detail"];
+                client.run(&call, |body| output::block(body, &fields))
+            }
+            None => client.run(&ApiCall::get(&["v1", "coupons", &code]), coupon),
+        }
+    }
+}
+
+fn coupon(body: &Value) -> String {
+    let coupon = &body["coupon"];
+    let fields = json!({ "msg": body["msg"], "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
+        "state": coupon["state"], "granted_at": coupon["granted_at"], "earned_by_entry": coupon["earned_by"] });
+    output::block(&fields, &["coupon", "user", "kind", "state", "granted_at", "earned_by_entry"])
+}
+
+/// `cashbox grant`
+#[derive(Debug, Args)]
+pub struct GrantArgs {
+    /// Who gets it
+    user: String,
+    /// Which coupon kind
+    kind: String,
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl GrantArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, kind) = (argument(&self.user)?, argument(&self.kind)?);
+        let path = ["v1", "wallets", &user, "coupons"];
+        client.run(&ApiCall::post(&path, &json!({ "kind": kind }), &self.change), coupon)
+    }
+}
+
+/// `cashbox tiers`, `cashbox coupon-kinds`
+#[derive(Debug, Args)]
+pub struct TableArgs {
+    /// New rows: JSON, a file of it, or `-`
+    #[arg(long, value_name = "JSON|FILE")]
+    set: Option<String>,
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl TableArgs {
+    /// Reads the table, or replaces its rows. They may come as a list, as HTTP takes them, or as `--json` prints them, so
+    /// that printed rows can be edited and set.
+    fn call(&self, path: &[&str], field: &str) -> Result<ApiCall, CliError> {
+        let Some(set) = &self.set else { return Ok(ApiCall::get(path)) };
+        let body = match input::json(set)? {
+            Value::Object(mut printed) if printed.contains_key("data") => json!({ field: printed.remove("data") }),
+            rows @ Value::Array(_) => json!({ field: rows }),
+            body => body,
+        };
+        Ok(ApiCall::put(path, &body, &self.change))
+    }
+}
+
+fn tiers(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
+    let columns = [numbers("FROM", "from"), words("COUPON KIND", "coupon_kind")];
+    client.run(&args.call(&["v1", "tiers"], "tiers")?, |body| {
+        output::table(&output::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
+    })
+}
+
+fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
+    let columns =
+        [words("KIND", "kind"), words("TERMS", "terms"), words("ENGLISH", "earned_en"), words("CHINESE", "earned_zh")];
+    client.run(&args.call(&["v1", "coupon-kinds"], "coupon_kinds")?, |body| {
+        output::table(&with_terms(output::rows(body, "data")), &columns, "no coupon kinds")
+    })
+}
+
+/// `cashbox token`
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Mint one; its secret is shown this once
+    Create(CreateTokenArgs),
+    /// List them, without their secrets
+    List {
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// End one
+    Revoke {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        change: ChangeOptions,
+    },
+}
+
+impl TokenVerb {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        match self {
+            TokenVerb::Create(args) => args.run(client),
+            TokenVerb::List { paging } => {
+                let columns = [
+                    words("ID", "id"),
+                    words("ROLE", "role"),
+                    words("USER", "user"),
+                    words("NOTE", "note"),
+                    words("CREATED", "created_at"),
+                    words("EXPIRES", "expires_at"),
+                    words("REVOKED", "revoked_at"),
+                ];
+                let list = ApiCall::get(&["v1", "tokens"]);
+                paging.run(client, &list, |rows| output::table(&rows, &columns, "no access tokens"))
+            }
+            TokenVerb::Revoke { id, change } => {
+                let call = ApiCall::delete(&["v1", "tokens", &argument(id)?], change);
+                client.run(&call, |body| output::block(body, &["id", "role", "user", "note", "revoked_at"]))
+            }
+        }
+    }
+}
+
+/// `cashbox token create`
+#[derive(Debug, Args)]
+pub struct CreateTokenArgs {
+    /// user, teller, auditor or admin [default: user, if --user is given]
+    #[arg(long, required_unless_present = "user")]
+    role: Option<String>,
+    /// Whose wallet, for the role user
+    #[arg(long, value_parser = input::option)]
+    user: Option<String>,
+    /// How long it is good, such as 12h or 30d [default: until revoked]
+    #[arg(long, value_name = "TIME", value_parser = input::seconds)]
+    expires: Option<i64>,
+    /// A note for people
+    #[arg(long, value_name = "TEXT", value_parser = input::option)]
+    note: Option<String>,
+}
+
+impl CreateTokenArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let role = self.role.as_deref().unwrap_or("user");
+        let fields = json!({ "role": role, "user": self.user, "expires_in_s": self.expires, "note": self.note });
+        // Never repeated: a reply with a secret is not stored, so a second one would be of a second token.
+        let call = ApiCall::post(&["v1", "tokens"], &given(fields), &ChangeOptions::default()).once();
+        client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
+    }
+}
