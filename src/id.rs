@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorName};
 use std::borrow::Cow;
 use std::fmt;
+use std::str::FromStr;
 
 /// A user: 1–64 characters of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`. Also the id of the user's wallet.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -278,6 +279,59 @@ macro_rules! shown_as_text {
     )*};
 }
 shown_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
+
+macro_rules! shown_as_number {
+    ($($kind:ty),*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, out)
+            }
+        }
+    )*};
+}
+shown_as_number!(EntryId, Fence);
+
+macro_rules! read_from_text {
+    ($($kind:ident),*) => {$(
+        impl FromStr for $kind {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<$kind, Error> {
+                $kind::parse(text)
+            }
+        }
+    )*};
+}
+read_from_text!(UserId, WalletId, EntryId, CouponCode, IdempotencyKey, LockId);
+
+impl FromStr for Fence {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Fence, Error> {
+        let number = text.parse().ok().filter(|number| *number > 0);
+        number.map(Fence).ok_or_else(|| Error::invalid("a fence is a whole number from 1"))
+    }
+}
+
+impl FromStr for LockToken {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<LockToken, Error> {
+        LockToken::parse(text).ok_or_else(|| Error::invalid("this is not a lock token: they look like lk1.….…"))
+    }
+}
+
+impl From<&UserId> for WalletId {
+    fn from(user: &UserId) -> WalletId {
+        user.wallet()
+    }
+}
+
+impl From<&WalletId> for WalletId {
+    fn from(wallet: &WalletId) -> WalletId {
+        wallet.clone()
+    }
+}
 
 fn is_visible(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())

@@ -55,6 +55,7 @@
 
 #[cfg(feature = "cli")]
 mod bench;
+mod cashbox;
 #[cfg(feature = "cli")]
 mod cli;
 mod clock;
@@ -72,6 +73,16 @@ mod secret;
 mod store;
 mod token;
 mod tx;
+
+pub use cashbox::{Cashbox, History, Lease, RequestBuilder, ServerHandle};
+pub use error::{Error, ErrorName};
+pub use id::{CouponCode, EntryId, Fence, LockId, LockToken, UserId, WalletId};
+pub use ledger::coupon::{Coupon, CouponTerms, Discount};
+pub use ledger::{Entry, EntryKind, Moved, Wallet};
+pub use money::{Balance, Cents, Money};
+pub use store::OpenError;
+pub use store::audit::{AuditReport, Finding};
+pub use store::file::copy::CopyError;
 
 /// The one place that lists what the binary, the tests, the benches and the fuzz targets reach inside. Not part of the
 /// library's interface: any of it may change with any version.

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use rust_decimal::Decimal;
 use std::fmt;
+use std::str::FromStr;
 
 /// A positive amount of cents. Direction belongs to the entry, never to the amount.
 ///
@@ -41,6 +42,14 @@ impl Money {
     /// `percent` of it in cents, rounded half-up.
     pub fn percent(self, percent: i64) -> i64 {
         (self.0 * percent + 50) / 100
+    }
+}
+
+impl FromStr for Money {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Money, Error> {
+        Money::parse(text)
     }
 }
 

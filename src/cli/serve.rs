@@ -6,7 +6,7 @@ use super::target::take_possession;
 use super::temp_folder::TempFolder;
 use crate::command::{Command, Receipt};
 use crate::error::Error;
-use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit};
+use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, Settings};
 use crate::store::file::companion;
 use crate::store::{Envelope, Options, Store, WaitLimits};
@@ -15,7 +15,7 @@ use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -231,16 +231,6 @@ impl ServeArgs {
             log::warn("listening beyond this machine", &advice);
         }
     }
-}
-
-/// The address at which this machine reaches what listens there.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// Takes the admin's access token that the operator chose, and mints one if there is still none to be used.

@@ -242,44 +242,21 @@ impl Fields {
 
     /// `reference` and `metadata`.
     pub fn note(&mut self) -> Result<Note, Error> {
-        let reference = self.text("reference")?.filter(|text| !text.is_empty()); // an empty name is none
-        if reference.as_ref().is_some_and(|text| text.chars().count() > Note::REFERENCE_CHARS_MAX) {
-            let most = Note::REFERENCE_CHARS_MAX;
-            return Err(Error::invalid(format!("reference has at most {most} characters")));
-        }
-        Ok(Note { reference, metadata: self.metadata()? })
+        Note::new(self.text("reference")?, self.metadata()?)
     }
 
-    fn metadata(&mut self) -> Result<Option<String>, Error> {
-        let wrong = || {
-            Error::invalid(
-                "metadata is a flat object of at most 20 strings: names up to 40 characters, values up to 500",
-            )
-        };
+    fn metadata(&mut self) -> Result<BTreeMap<String, String>, Error> {
         let text = match self.take("metadata") {
-            None => return Ok(None),
-            Some(Value::Text(_)) => return Err(wrong()),
+            None => return Ok(BTreeMap::new()),
+            Some(Value::Text(_)) => return Err(Note::invalid_metadata()),
             Some(Value::Json(text)) => text,
         };
-        let pairs = Fields::from_json(text.as_bytes()).map_err(|_| wrong())?.0;
-        let fits = |(name, value): (&String, &Value)| match value {
-            Value::Text(text) => {
-                (1..=Note::METADATA_NAME_MAX).contains(&name.chars().count())
-                    && text.chars().count() <= Note::METADATA_VALUE_MAX
-            }
-            Value::Json(_) => false,
+        let pairs = Fields::from_json(text.as_bytes()).map_err(|_| Note::invalid_metadata())?.0;
+        let text_pair = |(name, value)| match value {
+            Value::Text(text) => Ok((name, text)),
+            Value::Json(_) => Err(Note::invalid_metadata()),
         };
-        if pairs.len() > Note::METADATA_PAIRS_MAX || !pairs.iter().all(fits) {
-            return Err(wrong());
-        }
-        let canonical: serde_json::Map<_, _> = pairs
-            .into_iter()
-            .filter_map(|(name, value)| match value {
-                Value::Text(text) => Some((name, serde_json::Value::String(text))),
-                Value::Json(_) => None,
-            })
-            .collect();
-        Ok((!canonical.is_empty()).then(|| serde_json::Value::Object(canonical).to_string()))
+        pairs.into_iter().map(text_pair).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::lock::query::LockEvent;
-use crate::lock::{self, AcquireRequest, DURATION_MS, Grant, GrantOrigin, Lock, LockState, RevokeRequest};
+use crate::lock::{self, AcquireRequest, DURATION_MS, GRACE_MS, Grant, GrantOrigin, Lock, LockState, RevokeRequest};
 use crate::secret;
 use crate::store::Envelope;
 use crate::token::Role;
@@ -58,7 +58,6 @@ pub const WATCH: &[Field] = &[
 const IDS_MAX: usize = 16;
 const LABEL_CHARS_MAX: usize = 255;
 const TTL_MS: i64 = 60_000;
-const GRACE_MS: i64 = 5_000;
 /// What the role `user` may ask for.
 const USER_TTL_MS_MAX: i64 = 60_000;
 const USER_GRACE_MS_MAX: i64 = 60_000;

@@ -42,6 +42,7 @@ use metrics::Metrics;
 use request::{Context, Failure};
 use route::{Body, ROUTES};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 use words::Language;
 
@@ -72,6 +73,8 @@ pub struct App {
     metrics: Metrics,
     large_bodies: LargeBodies,
     reading: Reading,
+    /// Whether requests that wait for locks are let go, as if their clients had disconnected.
+    ends_waiting: Arc<AtomicBool>,
 }
 
 /// An answer to a request that came from no socket.
@@ -87,16 +90,23 @@ pub struct LocalAnswer {
 
 impl App {
     /// The program on this store.
-    pub fn new(store: Store, settings: Settings) -> App {
+    pub fn new(store: impl Into<Arc<Store>>, settings: Settings) -> App {
         let tokens = Tokens::new(settings.open, settings.run_token.as_deref());
         App {
-            store: Arc::new(store),
+            store: store.into(),
             settings,
             tokens,
             metrics: Metrics::new(ROUTES),
             large_bodies: LargeBodies::default(),
             reading: Reading::default(),
+            ends_waiting: Arc::default(),
         }
+    }
+
+    /// Lets requests that wait for locks go with the error `busy`: this server stops, and the store goes on.
+    pub fn end_waiting(&self) {
+        self.ends_waiting.store(true, Relaxed);
+        self.store.drop_disconnected();
     }
 
     /// The store.
@@ -172,7 +182,7 @@ impl App {
             Body::Batch => Fields::default(),
             Body::None | Body::Fields(_) => request::fields(head, &request.body)?,
         };
-        let presence = request.presence.clone();
+        let (presence, ends_waiting) = (request.presence.clone(), Arc::clone(&self.ends_waiting));
         Ok(Context {
             app: self,
             caller,
@@ -182,7 +192,7 @@ impl App {
             fields,
             body: &request.body,
             language,
-            alive: Some(Arc::new(move || presence.is_connected())),
+            alive: Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected())),
         })
     }
 

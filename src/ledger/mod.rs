@@ -23,6 +23,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{EntryId, Fence, UserId, WalletId};
 use crate::money::{Balance, Cents, Money};
 use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
+use std::collections::BTreeMap;
 
 /// One wallet as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,31 @@ impl Note {
     pub const METADATA_NAME_MAX: usize = 40;
     /// The longest value of a pair, in characters.
     pub const METADATA_VALUE_MAX: usize = 500;
+
+    /// Checks the bounds. An empty reference and empty metadata are the same as none.
+    pub fn new(reference: Option<String>, metadata: BTreeMap<String, String>) -> Result<Note, Error> {
+        let reference = reference.filter(|text| !text.is_empty());
+        if reference.as_ref().is_some_and(|text| text.chars().count() > Note::REFERENCE_CHARS_MAX) {
+            let most = Note::REFERENCE_CHARS_MAX;
+            return Err(Error::invalid(format!("reference has at most {most} characters")));
+        }
+        let fits = |(name, value): (&String, &String)| {
+            (1..=Note::METADATA_NAME_MAX).contains(&name.chars().count())
+                && value.chars().count() <= Note::METADATA_VALUE_MAX
+        };
+        if metadata.len() > Note::METADATA_PAIRS_MAX || !metadata.iter().all(fits) {
+            return Err(Note::invalid_metadata());
+        }
+        let canonical: serde_json::Map<_, _> =
+            metadata.into_iter().map(|(name, value)| (name, serde_json::Value::String(value))).collect();
+        let metadata = (!canonical.is_empty()).then(|| serde_json::Value::Object(canonical).to_string());
+        Ok(Note { reference, metadata })
+    }
+
+    /// The refusal of metadata that is not a flat object within its bounds.
+    pub fn invalid_metadata() -> Error {
+        Error::invalid("metadata is a flat object of at most 20 strings: names up to 40 characters, values up to 500")
+    }
 }
 
 /// On whose behalf a command is carried out.

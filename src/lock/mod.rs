@@ -30,6 +30,9 @@ use crate::tx::{ReadTx, Row, RowResult, params};
 /// The shortest and the longest lease, in milliseconds.
 pub const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
 
+/// How long after the end of a lease no other holder takes over, in milliseconds, if the holder does not ask otherwise.
+pub const GRACE_MS: i64 = 5_000;
+
 /// One row: a lease of one lock. Times are lease time, in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lock {

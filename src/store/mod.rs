@@ -205,6 +205,11 @@ impl Store {
         self.writer.look_at_time();
     }
 
+    /// Answers `busy` to requests that wait for locks and have no connected client.
+    pub fn drop_disconnected(&self) {
+        self.writer.drop_disconnected();
+    }
+
     /// Answers `busy` to all requests that wait for a lock or watch one, now and from now on.
     pub fn refuse_waiting(&self) {
         self.notifier.close();

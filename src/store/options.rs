@@ -3,6 +3,7 @@
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 
 /// Options of an open store.
 #[derive(Clone, Debug)]
@@ -49,28 +50,37 @@ pub struct WaitLimits {
     pub per_lock: usize,
 }
 
-/// The reason why a file cannot be opened: a clause that follows "cannot open FILE:".
+/// The reason why a file cannot be opened. From [`Cashbox::open`](crate::Cashbox::open) it names the file; elsewhere it is a
+/// clause that follows "cannot open FILE:".
 #[derive(Debug)]
-pub struct OpenError(String);
+pub struct OpenError {
+    file: Option<PathBuf>,
+    sentence: String,
+}
 
 impl OpenError {
-    pub(super) fn new(sentence: impl Into<String>) -> OpenError {
-        OpenError(sentence.into())
+    pub(crate) fn new(sentence: impl Into<String>) -> OpenError {
+        OpenError { file: None, sentence: sentence.into() }
+    }
+
+    /// The same error, naming the file.
+    pub(crate) fn at(self, file: &Path) -> OpenError {
+        OpenError { file: Some(file.to_owned()), ..self }
     }
 
     /// True if the file is damaged.
     pub fn is_damage(&self) -> bool {
-        self.0 == DAMAGED
+        self.sentence == DAMAGED
     }
 
     /// True if the file is not a database.
     pub fn is_not_a_database(&self) -> bool {
-        self.0 == NOT_A_DATABASE
+        self.sentence == NOT_A_DATABASE
     }
 
     /// True if there is no space left to write it.
     pub fn is_full_disk(&self) -> bool {
-        self.0 == NO_SPACE
+        self.sentence == NO_SPACE
     }
 }
 
@@ -80,7 +90,10 @@ const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(&self.0)
+        match &self.file {
+            Some(file) => write!(out, "cannot open {}: {}", file.display(), self.sentence),
+            None => out.write_str(&self.sentence),
+        }
     }
 }
 
@@ -98,29 +111,29 @@ impl From<rusqlite::Error> for OpenError {
             Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
             _ => error.to_string(),
         };
-        OpenError(sentence)
+        OpenError::new(sentence)
     }
 }
 
 impl From<Error> for OpenError {
     fn from(error: Error) -> OpenError {
         if error.name == ErrorName::Damaged {
-            OpenError(DAMAGED.to_owned())
+            OpenError::new(DAMAGED.to_owned())
         } else {
-            OpenError(error.cause.unwrap_or(error.detail))
+            OpenError::new(error.cause.unwrap_or(error.detail))
         }
     }
 }
 
 impl From<std::io::Error> for OpenError {
     fn from(error: std::io::Error) -> OpenError {
-        OpenError(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
+        OpenError::new(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
     }
 }
 
 pub(super) fn cannot_open(error: std::io::Error) -> OpenError {
     use std::io::ErrorKind::*;
-    OpenError(match error.kind() {
+    OpenError::new(match error.kind() {
         NotFound => "there is no such folder".to_owned(),
         PermissionDenied => "no permission to write there".to_owned(),
         ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),

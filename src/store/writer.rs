@@ -7,7 +7,7 @@ use super::checkpoint::Checkpoint;
 use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::options::{OpenError, Options};
-use super::request::{Envelope, Outcome, Request, Reservation, collect, send, shutting_down};
+use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnected, send, shutting_down};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
 use super::waiters::{LockNotifier, Waiters};
@@ -34,6 +34,7 @@ const IDLE: Duration = Duration::from_millis(200);
 enum Message {
     Requests(Vec<Request>),
     LookAtTime,
+    DropDisconnected,
     RefuseWaiting,
     Stop,
 }
@@ -108,6 +109,10 @@ impl Writer {
 
     pub(super) fn look_at_time(&self) {
         let _ = self.queue.send(Message::LookAtTime);
+    }
+
+    pub(super) fn drop_disconnected(&self) {
+        let _ = self.queue.send(Message::DropDisconnected);
     }
 
     pub(super) fn refuse_waiting(&self) {
@@ -202,6 +207,7 @@ impl WriterState {
                         self.backlog.extend(requests);
                     }
                     Message::LookAtTime => {}
+                    Message::DropDisconnected => self.drop_disconnected(),
                     Message::RefuseWaiting => self.dismiss_waiters(),
                     Message::Stop => stopping = true,
                 }
@@ -237,6 +243,12 @@ impl WriterState {
         let waiters = self.executor.waiters.drain();
         stats::set(&self.stats.parked, 0);
         waiters.into_iter().for_each(|waiter| _ = send(waiter.request.replies, shutting_down().into()));
+    }
+
+    fn drop_disconnected(&mut self) {
+        let gone = self.executor.waiters.take_gone();
+        stats::set(&self.stats.parked, self.executor.waiters.len() as u64);
+        gone.into_iter().for_each(|waiter| _ = send(waiter.request.replies, disconnected().into()));
     }
 
     /// One transaction: all of it committed and then answered, or none of it.

@@ -29,6 +29,7 @@ mod http_roles;
 mod http_wallet;
 mod keys;
 mod lab;
+mod library;
 mod lock_events;
 mod lock_guard;
 mod lock_hand;

@@ -30,6 +30,7 @@ pub struct Possession {
     db: PathBuf,
     /// Whether the companion is there only for this.
     passing: bool,
+    announced: bool,
 }
 
 /// What came of trying to have the file.
@@ -58,7 +59,13 @@ pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
             }
             Ok(()) => {
                 companion.set_len(0)?; // whatever stood there was a dead process's
-                return Ok(TakeResult::Taken(Possession { companion, path, db: db.to_owned(), passing: false }));
+                return Ok(TakeResult::Taken(Possession {
+                    companion,
+                    path,
+                    db: db.to_owned(),
+                    passing: false,
+                    announced: false,
+                }));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
@@ -102,9 +109,21 @@ pub fn take_passing(db: &Path) -> Result<Possession, OpenError> {
 impl Possession {
     /// Says where this process serves the file.
     pub fn announce(&mut self, server: &RunningServer) -> std::io::Result<()> {
+        self.announced = true;
         let text = format!("{}\n{}\n{}\n", server.pid, server.url, server.token);
         self.companion.seek(SeekFrom::Start(0))?;
         self.companion.write_all(text.as_bytes())
+    }
+
+    /// Whether this process serves the file.
+    pub fn is_announced(&self) -> bool {
+        self.announced
+    }
+
+    /// Ends the announcement: this process keeps the file and serves it no longer.
+    pub fn retract(&mut self) -> std::io::Result<()> {
+        self.announced = false;
+        self.companion.set_len(0)
     }
 }
 
