@@ -246,7 +246,7 @@ impl WriterState {
     }
 
     fn drop_disconnected(&mut self) {
-        let gone = self.executor.waiters.take_gone();
+        let gone = self.executor.waiters.take_disconnected();
         stats::set(&self.stats.parked, self.executor.waiters.len() as u64);
         gone.into_iter().for_each(|waiter| _ = send(waiter.request.replies, disconnected().into()));
     }
