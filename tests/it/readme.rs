@@ -3,10 +3,10 @@
 //! A session is a `console` block behind [`MARK`]. A line that begins with `$ ` is a command; below it stands what it prints,
 //! with `…` for what varies. A `curl` of `localhost:8866` is sent to a server on the page's own file, which starts at the page's first
 //! `curl`; any other command is run by a shell in that file's folder. `TOKEN` is the admin's access token. The mark may
-//! go on with `; keep FIELD as NAME, …`: the first answer of the block that has the field gives `NAME` its value from there on.
+//! go on with `; keep FIELD as NAME, …`: each answer gives its value to the first `NAME` that has none yet and whose field it has.
 //! A `sh` block behind the same mark is a script that must exit 0.
 
-use crate::server::{ADMIN, Server};
+use crate::server::{ADMIN, Server, described_path, description};
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -25,6 +25,8 @@ macro_rules! pages {
 
 pages! {
     readme_sessions_run_as_printed: "README.md",
+    http_sessions_run_as_printed: "docs/http.md",
+    lab_sessions_run_as_printed: "docs/lab.md",
     locks_sessions_run_as_printed: "docs/locks.md",
     operations_sessions_run_as_printed: "docs/operations.md",
 }
@@ -109,12 +111,12 @@ fn run_page(name: &str) {
             let got = if command.starts_with("curl ") {
                 file = file.serve();
                 let File::Served(server) = &file else { unreachable!("it was served just now") };
-                curl(server, &file.folder(), &with_values(command, &known))
+                Curl::read(&with_values(command, &known)).send(server, &file.folder())
             } else {
                 shell(command, answer.is_none(), &file.folder(), &known)
             };
             if let Some(answer) = answer {
-                assert!(is_like(got.trim(), answer), "{name}\n$ {command}\nthe page: {answer}\nthe program: {got}");
+                assert!(is_like(&got.trim().replace("\r\n", "\n"), answer), "{name}\n$ {command}\nthe page: {answer}\nthe program: {got}");
             }
             let got: Value = serde_json::from_str(&got).unwrap_or_default();
             let found = keep.iter().enumerate().find_map(|(at, (pointer, _))| Some((at, got.pointer(pointer)?)));
@@ -147,36 +149,55 @@ fn shell(command: &str, script: bool, folder: &Path, known: &BTreeMap<String, St
     got
 }
 
-/// Does what `curl` would with these words; what it prints.
-fn curl(server: &Server, folder: &Path, line: &str) -> String {
-    let mut words = words(line);
-    assert_eq!(words.pop_front().as_deref(), Some("curl"));
-    let (mut method, mut headers, mut data, mut target, mut output) = (None, Vec::new(), Vec::new(), None, None);
-    while let Some(word) = words.pop_front() {
-        match word.as_str() {
-            "-X" => method = words.pop_front(),
-            "-H" => headers.extend(words.pop_front()),
-            "-d" | "--data-binary" => data.extend(words.pop_front()),
-            "-o" => output = words.pop_front(),
-            url => target = url.strip_prefix("localhost:8866").map(str::to_owned),
+/// What a `curl` line asks for.
+struct Curl {
+    method: String,
+    target: String,
+    headers: Vec<(String, String)>,
+    data: Vec<String>,
+    output: Option<String>,
+}
+
+impl Curl {
+    fn read(line: &str) -> Curl {
+        let mut words = words(line);
+        assert_eq!(words.pop_front().as_deref(), Some("curl"));
+        let (mut method, mut target) = (None, None);
+        let (mut headers, mut data, mut output) = (Vec::new(), Vec::new(), None);
+        while let Some(word) = words.pop_front() {
+            match word.as_str() {
+                "-X" => method = words.pop_front(),
+                "-H" => headers.extend(words.pop_front()),
+                "-d" | "--data-binary" => data.extend(words.pop_front()),
+                "-o" => output = words.pop_front(),
+                url => target = url.strip_prefix("localhost:8866").map(str::to_owned),
+            }
         }
+        let method = method.unwrap_or_else(|| if data.is_empty() { "GET" } else { "POST" }.to_owned());
+        let target = target.unwrap_or_else(|| panic!("{line}: a request goes to localhost:8866"));
+        let headers = headers.iter().map(|header| header.split_once(": ").unwrap());
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Curl { method, target, headers, data, output }
     }
-    let method = method.unwrap_or_else(|| if data.is_empty() { "GET".to_owned() } else { "POST".to_owned() });
-    let mut request = server.nobody().ask(&method, &target.expect("a request has a target"));
-    let types = headers.iter().filter_map(|header| header.strip_prefix("Content-Type: ")).next();
-    if !data.is_empty() {
-        let file = data.iter().find_map(|text| text.strip_prefix('@'));
-        let body = file.map_or_else(|| data.join("&").into_bytes(), |name| std::fs::read(folder.join(name)).unwrap());
-        request = request.body(types.unwrap_or("application/x-www-form-urlencoded"), &body);
-    }
-    for header in headers.iter().filter(|header| !header.starts_with("Content-Type")) {
-        let (name, value) = header.split_once(": ").unwrap();
-        request = request.header(name, value);
-    }
-    let body = request.send().body;
-    match output {
-        Some(name) => std::fs::write(folder.join(name), body).map(|()| String::new()).unwrap(),
-        None => String::from_utf8(body).unwrap(),
+
+    /// Sends it; what `curl` would print. `@NAME` as data is a file in the folder.
+    fn send(self, server: &Server, folder: &Path) -> String {
+        let mut request = server.nobody().ask(&self.method, &self.target);
+        let (types, others): (Vec<_>, Vec<_>) = self.headers.iter().partition(|(name, _)| name == "Content-Type");
+        for (name, value) in others {
+            request = request.header(name, value);
+        }
+        if !self.data.is_empty() {
+            let file = self.data[0].strip_prefix('@').map(|name| std::fs::read(folder.join(name)).unwrap());
+            let body = file.unwrap_or_else(|| self.data.join("&").into_bytes());
+            let content_type = types.first().map_or("application/x-www-form-urlencoded", |(_, value)| value.as_str());
+            request = request.body(content_type, &body);
+        }
+        let body = request.send().body;
+        match self.output {
+            Some(name) => std::fs::write(folder.join(name), body).map(|()| String::new()).unwrap(),
+            None => String::from_utf8(body).unwrap(),
+        }
     }
 }
 
@@ -226,6 +247,54 @@ fn every_session_is_run() {
             "{page} is named in this file if it has sessions"
         );
     }
+}
+
+#[test]
+fn http_page_shows_every_request_and_every_error() {
+    let page = read("docs/http.md");
+    let sent: Vec<(String, String)> = blocks(&page)
+        .iter()
+        .flat_map(|block| &block.steps)
+        .filter(|step| step.command.starts_with("curl "))
+        .map(|step| {
+            let Curl { method, target, .. } = Curl::read(&step.command);
+            let target = target.replace('$', "");
+            (described_path(&method, &target).unwrap_or_else(|| panic!("{method} {target} is described")), method)
+        })
+        .collect();
+    for (path, operations) in description()["paths"].as_object().unwrap() {
+        for method in operations.as_object().unwrap().keys().map(|method| method.to_uppercase()) {
+            assert!(page.contains(&format!("\n### `{method} {path}`\n")), "{method} {path} has a heading");
+            assert!(sent.contains(&(path.clone(), method.clone())), "{method} {path} has a curl");
+        }
+    }
+    let problem = &description()["components"]["schemas"]["Problem"]["properties"];
+    for name in problem["error"]["enum"].as_array().unwrap() {
+        assert!(page.contains(&format!(" | `{}` | ", name.as_str().unwrap())), "{name} stands in the table of errors");
+    }
+}
+
+/// Each name in the last column of the page's tables of guarantees is a file of tests, or a test in it.
+#[test]
+fn guarantees_name_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut count = 0;
+    for page in ["docs/guarantees.md", "docs/locks.md"] {
+        let text = read(page);
+        let table = text.split("| test").nth(1).expect("a table with a column of tests");
+        for row in table.split("\n\n").next().unwrap().lines().skip(2) {
+            let tests = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+            for name in tests.split('`').skip(1).step_by(2) {
+                let (module, test) = name.split_once("::").unwrap_or((name, ""));
+                let path = [format!("{module}.rs"), format!("{module}/mod.rs")].map(|file| root.join(file));
+                let path = path.iter().find(|path| path.exists());
+                let source = path.map(std::fs::read_to_string).unwrap_or_else(|| panic!("{page}: no tests {name}"));
+                assert!(test.is_empty() || source.unwrap().contains(&format!("fn {test}(")), "{page}: no test {name}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 40, "the tables were found");
 }
 
 #[test]
