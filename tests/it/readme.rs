@@ -116,7 +116,10 @@ fn run_page(name: &str) {
                 shell(command, answer.is_none(), &file.folder(), &known)
             };
             if let Some(answer) = answer {
-                assert!(is_like(&got.trim().replace("\r\n", "\n"), answer), "{name}\n$ {command}\nthe page: {answer}\nthe program: {got}");
+                assert!(
+                    is_like(&got.trim().replace("\r\n", "\n"), answer),
+                    "{name}\n$ {command}\nthe page: {answer}\nthe program: {got}"
+                );
             }
             let got: Value = serde_json::from_str(&got).unwrap_or_default();
             let found = keep.iter().enumerate().find_map(|(at, (pointer, _))| Some((at, got.pointer(pointer)?)));
