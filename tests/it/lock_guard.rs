@@ -1,4 +1,4 @@
-//! The guard of `cashbox lock run`, with the test in the place of the wrapper: what it is told, what it does.
+//! The guard of `cashbox lock run`, with the test in the place of the wrapper: messages to it, and its own.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -9,41 +9,46 @@ use crate::shell::{Place, Running, lives};
 use cashbox::internals::clock::Clock;
 use rustix::process::Signal;
 
-/// A guard and its wrapper's end of the line.
+/// A guard and its wrapper's end of the socket.
 struct Guard {
     process: Running,
-    line: UnixStream,
-    news: BufReader<UnixStream>,
+    stream: UnixStream,
+    messages: BufReader<UnixStream>,
 }
 
 fn now() -> i64 {
     Clock::Machine.boot_ms()
 }
 
-/// Has a guard in `PLACE/line`, which waits for its first order to start `sh -c SCRIPT` in the place.
+/// Starts a guard on `PLACE/line`, which waits for its first message to start `sh -c SCRIPT` in the place.
 fn guard(place: &Place, script: &str) -> Guard {
     fs::create_dir(place.path("line")).unwrap();
     let listener = UnixListener::bind(place.path("line/control")).unwrap();
     let process = place.begin(&["lock", "guard", "line", "--", "sh", "-c", script]);
-    let line = listener.accept().unwrap().0;
-    Guard { process, news: BufReader::new(line.try_clone().unwrap()), line }
+    let stream = listener.accept().unwrap().0;
+    Guard { process, messages: BufReader::new(stream.try_clone().unwrap()), stream }
+}
+
+/// The message that the lease was acquired or renewed, with its deadlines in boot time.
+fn lease(term_ms: i64, kill_ms: i64) -> String {
+    format!(r#"{{"lease":{{"term_ms":{term_ms},"kill_ms":{kill_ms}}}}}"#)
 }
 
 impl Guard {
-    fn order(&mut self, order: &str) {
-        self.line.write_all(format!("{order}\n").as_bytes()).unwrap();
+    fn send(&mut self, message: &str) {
+        self.stream.write_all(format!("{message}\n").as_bytes()).unwrap();
     }
 
-    fn hears(&mut self) -> String {
-        let mut news = String::new();
-        self.news.read_line(&mut news).unwrap();
-        news.trim_end().to_owned()
+    fn receive(&mut self) -> String {
+        let mut message = String::new();
+        self.messages.read_line(&mut message).unwrap();
+        message.trim_end().to_owned()
     }
 
-    fn starts(&mut self, order: &str) {
-        self.order(order);
-        let news = self.hears();
-        assert!(news.starts_with("started "), "{news}");
+    fn start(&mut self, message: &str) {
+        self.send(message);
+        let message = self.receive();
+        assert!(message.starts_with(r#"{"started":"#), "{message}");
     }
 }
 
@@ -58,16 +63,16 @@ fn guard_kills_leftovers_before_grace_ends() {
                           echo > in; while :; do sleep 0.01; done"
     );
     let mut guard = guard(&place, &script);
-    guard.starts(&format!("until {} {}", now() + 60_000, now() + 63_000));
+    guard.start(&lease(now() + 60_000, now() + 63_000));
     let deaf = place.line_of("deaf");
     place.line_of("in");
     let kill = now() + 1_500;
-    guard.order(&format!("until {} {kill}", now()));
-    assert_eq!(guard.hears(), "late");
+    guard.send(&lease(now(), kill));
+    assert_eq!(guard.receive(), r#""expired""#);
     place.line_of("termed");
     until(|| now() > kill - 300);
     fs::write(place.path("go"), "").unwrap();
-    assert_eq!(guard.hears(), "exited 4");
+    assert_eq!(guard.receive(), r#"{"exited":4}"#);
     assert!(!lives(&deaf) && now() < kill + 1_000, "not three seconds after the command, {} ms late", now() - kill);
 }
 
@@ -75,11 +80,11 @@ fn guard_kills_leftovers_before_grace_ends() {
 fn guard_obeys_messages_while_group_ends() {
     let place = Place::new();
     let mut guard = guard(&place, &format!("{DEAF} exit 5"));
-    guard.starts(&format!("until {} {}", now() + 60_000, now() + 90_000));
+    guard.start(&lease(now() + 60_000, now() + 90_000));
     let deaf = place.line_of("deaf");
     until(|| guard.process.children() == [deaf.clone()]); // its parent has ended
-    guard.order(&format!("end {}", now()));
-    assert_eq!(guard.hears(), "exited 5");
+    guard.send(&format!(r#"{{"end":{}}}"#, now()));
+    assert_eq!(guard.receive(), r#"{"exited":5}"#);
     assert!(!lives(&deaf));
 }
 
@@ -87,8 +92,8 @@ fn guard_obeys_messages_while_group_ends() {
 fn guard_does_not_start_command_after_lease() {
     let place = Place::new();
     let mut guard = guard(&place, "echo > ran");
-    guard.order(&format!("until {} {}", now(), now() + 1_000));
-    assert_eq!((guard.hears(), guard.hears()), ("too-late".to_owned(), String::new()));
+    guard.send(&lease(now(), now() + 1_000));
+    assert_eq!((guard.receive(), guard.receive()), (r#""too_late""#.to_owned(), String::new()));
     assert_eq!(guard.process.said().exit, 0);
     assert!(!place.path("ran").exists());
 }
@@ -98,14 +103,14 @@ fn stopped_guard_reads_renewals_before_clock() {
     let place = Place::new();
     let mut guard = guard(&place, "trap 'exit 9' TERM; echo > in; until [ -e go ]; do sleep 0.01; done; exit 3");
     let end = now() + 400;
-    guard.starts(&format!("until {end} {}", end + 1_000));
+    guard.start(&lease(end, end + 1_000));
     place.line_of("in");
     guard.process.signal(Signal::STOP);
-    guard.order(&format!("until {} {}", end + 60_000, end + 61_000));
+    guard.send(&lease(end + 60_000, end + 61_000));
     until(|| now() > end);
     guard.process.signal(Signal::CONT);
     fs::write(place.path("go"), "").unwrap();
-    assert_eq!(guard.hears(), "exited 3");
+    assert_eq!(guard.receive(), r#"{"exited":3}"#);
 }
 
 #[test]
@@ -113,14 +118,14 @@ fn guard_reaps_orphans_of_group() {
     let place = Place::new();
     let script = "sh -c '(echo > in; sleep 1000) & echo $! > orphan'; until [ -e go ]; do sleep 0.01; done";
     let mut guard = guard(&place, script);
-    guard.starts(&format!("until {} {}", now() + 60_000, now() + 90_000));
+    guard.start(&lease(now() + 60_000, now() + 90_000));
     let orphan = place.line_of("orphan");
     place.line_of("in");
     until(|| guard.process.children().contains(&orphan));
     assert!(std::process::Command::new("kill").args(["-KILL", &orphan]).status().unwrap().success());
     until(|| !std::path::Path::new(&format!("/proc/{orphan}")).exists());
     fs::write(place.path("go"), "").unwrap();
-    assert_eq!(guard.hears(), "exited 0");
+    assert_eq!(guard.receive(), r#"{"exited":0}"#);
 }
 
 #[test]
@@ -128,10 +133,10 @@ fn guard_without_wrapper_removes_folder() {
     let place = Place::new();
     let mut guard = guard(&place, "echo > in; sleep 1000");
     fs::write(place.path("line/token"), "lk1").unwrap();
-    guard.starts(&format!("until {} {}", now() + 60_000, now() + 61_000));
+    guard.start(&lease(now() + 60_000, now() + 61_000));
     place.line_of("in");
-    let Guard { process, line, news } = guard;
-    drop((line, news));
+    let Guard { process, stream, messages } = guard;
+    drop((stream, messages));
     assert_eq!(process.said().exit, 0);
     assert!(!place.path("line").exists());
 }

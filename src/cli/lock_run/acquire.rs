@@ -1,113 +1,123 @@
-//! Asking for a lock until it is had or the wait is over.
+//! Acquires locks: sends the request again until it is granted or the wait is over, and releases what may have been
+//! granted when it gives up.
 
+use super::lease::{HeldLease, RenewResult};
 use crate::cli::input;
-use crate::cli::output::{CliError, Exit, ServerReply};
+use crate::cli::output::{self, CliError, Exit, ServerReply};
 use crate::cli::target::{ApiCall, Target, WaitField};
+use crate::clock::Clock;
 use clap::Args;
 use serde_json::{Value, json};
+use std::slice;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The longest one request waits. Who waits longer asks again at once: a place in the queue is only lost between two.
-const ASK_MAX: Duration = Duration::from_secs(3_600);
-/// A no that came back sooner than this is not asked about again before.
-const PAUSE: Duration = Duration::from_millis(200);
-/// How long a server has for its answer when the wait is over.
-pub const ANSWER_TIME: Duration = Duration::from_secs(1);
-/// How long it has where nothing waits.
-const ANSWER_TIME_AT_ONCE: Duration = Duration::from_secs(10);
+/// Longest wait of one request. A longer wait is several requests: the place in the queue is lost only between two.
+const REQUEST_WAIT_MAX: Duration = Duration::from_secs(3_600);
+/// A refusal that came sooner than this is not followed by the next request before.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
+/// Time for the reply of a server when the wait is over.
+const REPLY_TIME: Duration = Duration::from_secs(1);
+/// Time for the reply to a request that does not wait.
+const REPLY_TIME_WITHOUT_WAIT: Duration = Duration::from_secs(10);
+/// Time for the reply to the question whether the lock was granted after all, when giving up.
+const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 
-/// On what terms a lock is asked for.
+/// The options of a request for a lock.
 #[derive(Clone, Debug, Args)]
-pub struct LockTerms {
-    /// How long the lease lasts without renewal: 500ms, 10s, 2m, 1h
+pub struct LockOptions {
+    /// Length of the lease without renewal: 500ms, 10s, 2m, 1h
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::lasting)]
     pub ttl: i64,
-    /// How long after that nobody else may take over
+    /// Time after the lease in which no other client can take over
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
     pub grace: i64,
-    /// How long it may be held at most, renewals included
+    /// Longest time the lock may be held, renewals included
     #[arg(long, value_name = "TIME", value_parser = input::lasting)]
     pub max_hold: Option<i64>,
-    /// How long to wait for it: a time, or `forever` [default: nothing waits]
-    #[arg(long, value_name = "TIME|forever", value_parser = wait_time)]
-    pub wait: Option<WaitTime>,
+    /// Time to wait for the lock, or `forever` [default: no wait]
+    #[arg(long, value_name = "TIME|forever", value_parser = lock_wait)]
+    pub wait: Option<LockWait>,
     /// A label for people
     #[arg(long, value_name = "TEXT")]
     pub holder: Option<String>,
 }
 
-impl LockTerms {
-    /// How long a lease lasts, in milliseconds: no longer than it may be held.
+/// The length of a wait for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockWait {
+    /// At most this long.
+    For(Duration),
+    /// Without end.
+    Forever,
+}
+
+pub(super) fn lock_wait(text: &str) -> Result<LockWait, String> {
+    match text {
+        "forever" => Ok(LockWait::Forever),
+        time => input::span(time).map(|ms| LockWait::For(Duration::from_millis(ms as u64))),
+    }
+}
+
+impl LockOptions {
+    /// The length of a lease, in milliseconds: at most the time it may be held.
     pub fn lease_ms(&self) -> i64 {
         self.max_hold.map_or(self.ttl, |most| self.ttl.min(most))
     }
 
-    /// The same, when a part of the wait is over.
-    pub fn after(&self, waited: Duration) -> LockTerms {
+    /// The same options when a part of the wait is over.
+    pub fn after(&self, waited: Duration) -> LockOptions {
         let wait = match self.wait {
-            Some(WaitTime::For(wait)) => Some(WaitTime::For(wait.saturating_sub(waited))),
+            Some(LockWait::For(wait)) => Some(LockWait::For(wait.saturating_sub(waited))),
             other => other,
         };
-        LockTerms { wait, ..self.clone() }
+        LockOptions { wait, ..self.clone() }
     }
 }
 
-/// How long somebody waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitTime {
-    /// So long.
-    For(Duration),
-    /// As long as it takes.
-    Forever,
-}
-
-fn wait_time(text: &str) -> Result<WaitTime, String> {
-    match text {
-        "forever" => Ok(WaitTime::Forever),
-        time => input::span(time).map(|ms| WaitTime::For(Duration::from_millis(ms as u64))),
-    }
-}
-
-/// Asks for the locks under that secret; the last answer. `asked` hears when each request is sent.
+/// Requests the locks under that secret until they are granted or the wait is over; the last reply. `before_request` runs
+/// before each request is sent.
 pub fn acquire(
     target: &Target,
     ids: &[String],
-    terms: &LockTerms,
+    options: &LockOptions,
     secret: &str,
-    mut asked: impl FnMut(),
+    mut before_request: impl FnMut(),
 ) -> Result<ServerReply, CliError> {
-    let call = request(ids, terms, secret);
-    let deadline = match terms.wait {
+    let call = acquire_call(ids, options, secret);
+    let deadline = match options.wait {
         None => Some(Instant::now()),
-        Some(WaitTime::For(wait)) => Some(Instant::now() + wait),
-        Some(WaitTime::Forever) => None,
+        Some(LockWait::For(wait)) => Some(Instant::now() + wait),
+        Some(LockWait::Forever) => None,
     };
-    let left = || deadline.map_or(ASK_MAX, |deadline| deadline.saturating_duration_since(Instant::now()).min(ASK_MAX));
-    let answer_time = terms.wait.map_or(ANSWER_TIME_AT_ONCE, |_| ANSWER_TIME);
+    let left = || {
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.map_or(REQUEST_WAIT_MAX, |left| left.min(REQUEST_WAIT_MAX))
+    };
+    let reply_time = options.wait.map_or(REPLY_TIME_WITHOUT_WAIT, |_| REPLY_TIME);
     loop {
         let begun = Instant::now();
-        asked();
-        let answer = target.send(&call.clone().waiting(left(), WaitField::Body).within(left() + answer_time));
-        let may_change = match &answer {
-            Ok(answer) => answer.is_error("locked") || answer.is_error("busy"),
+        before_request();
+        let reply = target.send(&call.clone().waiting(left(), WaitField::Body).within(left() + reply_time));
+        let may_change = match &reply {
+            Ok(reply) => reply.is_error("locked") || reply.is_error("busy"),
             Err(error) => error.exit == Exit::Unreachable, // a server may come back
         };
         if !may_change || left().is_zero() {
-            return answer;
+            return reply;
         }
-        sleep(PAUSE.saturating_sub(begun.elapsed()).min(left()));
+        sleep(RETRY_PAUSE.saturating_sub(begun.elapsed()).min(left()));
     }
 }
 
 /// The request for the locks under that secret.
-pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> ApiCall {
+fn acquire_call(ids: &[String], options: &LockOptions, secret: &str) -> ApiCall {
     let fields = [
         ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
-        ("ttl_ms", json!(terms.ttl)),
-        ("grace_ms", json!(terms.grace)),
-        ("max_hold_ms", json!(terms.max_hold)),
-        ("holder", json!(terms.holder)),
+        ("ttl_ms", json!(options.ttl)),
+        ("grace_ms", json!(options.grace)),
+        ("max_hold_ms", json!(options.max_hold)),
+        ("holder", json!(options.holder)),
         ("secret", json!(secret)),
     ];
     let given = fields.into_iter().filter(|(_, value)| !value.is_null());
@@ -118,14 +128,105 @@ pub fn request(ids: &[String], terms: &LockTerms, secret: &str) -> ApiCall {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One lock that `lock run` acquires.
+pub struct LockAcquisition {
+    /// The target of the request.
+    pub target: Target,
+    /// The lock's name.
+    pub id: String,
+    /// The options.
+    pub options: LockOptions,
+    /// The secret under which each repeat is the same request.
+    pub secret: String,
+}
 
-    #[test]
-    fn a_wait_is_a_time_or_forever() {
-        assert_eq!(wait_time("forever"), Ok(WaitTime::Forever));
-        assert_eq!(wait_time("0s"), Ok(WaitTime::For(Duration::ZERO)));
-        assert!(wait_time("for ever").is_err());
+/// The result of acquiring.
+pub enum AcquireResult {
+    /// A lease, and the boot time until which it lasts, in milliseconds.
+    Lease(HeldLease, i64),
+    /// A lease that was lost before it was used.
+    Lost,
+    /// Not granted in time; the reason is printed.
+    NotAcquired,
+}
+
+impl LockAcquisition {
+    /// Acquires the lock, or gives up when the wait is over.
+    pub fn run(&self) -> Result<AcquireResult, CliError> {
+        let waits = self.options.wait.is_some();
+        let mut sent_ms = 0;
+        let before_request = || sent_ms = Clock::Machine.boot_ms();
+        let ids = slice::from_ref(&self.id);
+        let reply = match acquire(&self.target, ids, &self.options, &self.secret, before_request) {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.give_up();
+                let without_reply = Clock::Machine.boot_ms() - sent_ms >= REPLY_TIME.as_millis() as i64;
+                if !(waits && without_reply) {
+                    return Err(error);
+                }
+                output::print_error(&error.message);
+                return Ok(AcquireResult::NotAcquired);
+            }
+        };
+        if !reply.is_success() {
+            output::print_error(&output::refusal_text(&reply.body));
+            let try_later = reply.is_error("locked") || waits && reply.is_error("busy");
+            return if try_later { Ok(AcquireResult::NotAcquired) } else { Err(self.failed()) };
+        }
+        let lease = self.lease(&reply).ok_or_else(|| self.failed())?;
+        // The lease of a repeated request may have begun a while ago, so its remaining time counts, and not its length.
+        let left_ms = reply.body["expires_in_ms"].as_i64().map_or(0, |left_ms| left_ms.min(lease.ttl_ms));
+        self.confirm(lease, sent_ms + left_ms)
+    }
+
+    fn lease(&self, reply: &ServerReply) -> Option<HeldLease> {
+        Some(HeldLease {
+            target: self.target.clone(),
+            id: self.id.clone(),
+            token: reply.body["token"].as_str()?.to_owned(),
+            fence: reply.body["fence"].as_i64()?,
+            ttl_ms: self.options.lease_ms(),
+        })
+    }
+
+    /// Renews a lease that was waited for, because the time it began is unknown here. Without a reply the command is not
+    /// started, and no renewal is sent after the lease and its grace are over.
+    fn confirm(&self, lease: HeldLease, until_ms: i64) -> Result<AcquireResult, CliError> {
+        let replied_ms = Clock::Machine.boot_ms();
+        if until_ms - replied_ms >= lease.ttl_ms - lease.ttl_ms / 10 {
+            return Ok(AcquireResult::Lease(lease, until_ms));
+        }
+        let last_ms = replied_ms + lease.ttl_ms;
+        loop {
+            let sent_ms = Clock::Machine.boot_ms();
+            match lease.renew(last_ms) {
+                RenewResult::Until(until_ms) => return Ok(AcquireResult::Lease(lease, until_ms)),
+                RenewResult::MaxHold => return Ok(AcquireResult::Lease(lease, until_ms)),
+                RenewResult::Lost(_) => return Ok(AcquireResult::Lost),
+                RenewResult::Unknown if sent_ms >= last_ms + self.options.grace => {
+                    self.give_up();
+                    let message = format!("the lock {} was granted, but renewing it had no reply", self.id);
+                    return Err(CliError::unreachable(message));
+                }
+                RenewResult::Unknown => {
+                    let pause_ms = (sent_ms + lease.retry_ms() - Clock::Machine.boot_ms()).max(0);
+                    sleep(Duration::from_millis(pause_ms as u64));
+                }
+            }
+        }
+    }
+
+    /// Releases a lease that may have been granted: its reply may be lost or on its way. A repeat under the same secret
+    /// gives the same grant, or one that is released at once.
+    pub fn give_up(&self) {
+        let call = acquire_call(slice::from_ref(&self.id), &self.options, &self.secret);
+        let reply = self.target.send(&call.waiting(Duration::ZERO, WaitField::Body).within(GIVE_UP_TIME));
+        let granted = reply.ok().filter(ServerReply::is_success).and_then(|reply| self.lease(&reply));
+        granted.iter().for_each(HeldLease::release);
+    }
+
+    fn failed(&self) -> CliError {
+        CliError::usage(format!("cannot acquire the lock {}", self.id))
     }
 }

@@ -1,42 +1,89 @@
-//! The verbs of locks that are held by hand: each is one request.
+//! The subcommands of `cashbox lock`. All but `run` and `guard` are one request each.
 
-use super::acquire::{LockTerms, acquire};
-use crate::cli::input::{self, argument};
+use super::acquire::{LockOptions, acquire};
+use super::guard::GuardArgs;
+use super::wrapper::{EXIT_CODES, RunArgs};
+use crate::cli::input::{self, CommonOptions, argument};
 use crate::cli::output::{self, CliError, Exit, numbers, words};
 use crate::cli::target::{ApiCall, ApiClient};
 use crate::cli::verbs::Paging;
 use crate::secret;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::process::ExitCode;
+
+/// `cashbox lock`
+#[derive(Debug, Subcommand)]
+pub enum LockCommand {
+    /// Hold a lock while a command runs
+    #[command(after_help = EXIT_CODES)]
+    Run(RunArgs),
+    /// Acquire a lock, or several together, and print the lock token
+    Acquire(AcquireArgs),
+    /// Renew a lease
+    Renew(RenewArgs),
+    /// Release a lock
+    Release(ReleaseArgs),
+    /// Show one lock
+    Show(ShowArgs),
+    /// List locks
+    List(ListArgs),
+    /// Take a lock away from its holder (admins)
+    Revoke(RevokeArgs),
+    /// List the events of a lock, newest first
+    Events(EventsArgs),
+    /// The process between `lock run` and its command
+    #[command(hide = true)]
+    Guard(GuardArgs),
+}
+
+impl LockCommand {
+    /// Runs the subcommand.
+    pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
+        let client = || ApiClient::new(common);
+        let exit: Result<Exit, CliError> = match self {
+            LockCommand::Run(args) => return Ok(args.run(common)),
+            LockCommand::Guard(args) => return Ok(args.run()),
+            LockCommand::Acquire(args) => args.run(&client()?),
+            LockCommand::Renew(args) => args.run(&client()?),
+            LockCommand::Release(args) => args.run(&client()?),
+            LockCommand::Show(args) => args.run(&client()?),
+            LockCommand::List(args) => args.run(&client()?),
+            LockCommand::Revoke(args) => args.run(&client()?),
+            LockCommand::Events(args) => args.run(&client()?),
+        };
+        Ok(exit?.into())
+    }
+}
 
 /// `cashbox lock acquire`
 #[derive(Debug, Args)]
 pub struct AcquireArgs {
-    /// Its name; several are had together, or none of them
+    /// The locks' names; several are acquired together, or none of them
     #[arg(required = true)]
     id: Vec<String>,
     #[command(flatten)]
-    terms: LockTerms,
+    options: LockOptions,
 }
 
 impl AcquireArgs {
-    /// Prints the lock token alone, so that a shell can keep it.
+    /// Acquires, and prints the lock token alone, so that a shell can keep it.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let ids = self.id.iter().map(|id| argument(id)).collect::<Result<Vec<_>, _>>()?;
-        let answer = acquire(&client.target, &ids, &self.terms, &secret::random_hex::<16>(), || {})?;
-        let exit = answer.print(client.json, |body| output::text(&body["token"]))?;
-        if answer.is_success() && !client.json {
-            let (fence, ms) = (&answer.body["fence"], &answer.body["expires_in_ms"]);
+        let reply = acquire(&client.target, &ids, &self.options, &secret::random_hex::<16>(), || {})?;
+        let exit = reply.print(client.json, |body| output::text(&body["token"]))?;
+        if reply.is_success() && !client.json {
+            let (fence, ms) = (&reply.body["fence"], &reply.body["expires_in_ms"]);
             output::print_error(&format!("{} held under fence {fence} for {ms} ms", ids.join(", ")));
         }
         Ok(exit)
     }
 }
 
-/// Whose lease it is.
+/// The options that name a lease.
 #[derive(Debug, Args)]
 struct LeaseArgs {
-    /// The lock's name; all locks of the token if left out
+    /// The lock's name [default: all locks of the token]
     id: Option<String>,
     /// The lock token, the @FILE it is in, or `-` [env: CASHBOX_LOCK_TOKEN, or the file CASHBOX_LOCK_TOKEN_FILE]
     #[arg(long, value_name = "TOKEN|@FILE", value_parser = input::lock_token)]
@@ -49,7 +96,7 @@ impl LeaseArgs {
         let token = match (token, environment("CASHBOX_LOCK_TOKEN_FILE")) {
             (Some(token), _) => token,
             (None, Some(file)) => input::lock_token(&format!("@{file}")).map_err(CliError::usage)?,
-            (None, None) => return Err(CliError::usage("whose lease? Give --lock-token TOKEN, @FILE or -")),
+            (None, None) => return Err(CliError::usage("a lock token is needed: give --lock-token TOKEN, @FILE or -")),
         };
         Ok(match input::optional_argument(self.id.as_ref())? {
             Some(id) => ApiCall::lock(method, &["v1", "locks", &id], body, Some(&token)),
@@ -66,17 +113,17 @@ fn environment(name: &str) -> Option<String> {
 #[derive(Debug, Args)]
 pub struct RenewArgs {
     #[command(flatten)]
-    own: LeaseArgs,
-    /// Another length for the lease from now on
+    lease: LeaseArgs,
+    /// A new length of the lease, from now on
     #[arg(long, value_name = "TIME", value_parser = input::lasting)]
     ttl: Option<i64>,
 }
 
 impl RenewArgs {
-    /// The lease begins anew.
+    /// Renews the lease.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
-        client.run(&self.own.call("PATCH", body.as_ref())?, |body| output::block(body, &["expires_in_ms", "late"]))
+        client.run(&self.lease.call("PATCH", body.as_ref())?, |body| output::block(body, &["expires_in_ms", "late"]))
     }
 }
 
@@ -84,38 +131,38 @@ impl RenewArgs {
 #[derive(Debug, Args)]
 pub struct ReleaseArgs {
     #[command(flatten)]
-    own: LeaseArgs,
+    lease: LeaseArgs,
 }
 
 impl ReleaseArgs {
-    /// The lock is free.
+    /// Releases the lock.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let answer = client.target.send(&self.own.call("DELETE", None)?)?;
-        if answer.is_success() && client.json {
-            return Ok(Exit::Done); // HTTP says nothing more
+        let reply = client.target.send(&self.lease.call("DELETE", None)?)?;
+        if reply.is_success() && client.json {
+            return Ok(Exit::Done); // the body of the response is empty
         }
-        answer.print(client.json, |_| "released".to_owned())
+        reply.print(client.json, |_| "released".to_owned())
     }
 }
 
 /// `cashbox lock show`
 #[derive(Debug, Args)]
 pub struct ShowArgs {
-    /// Its name
+    /// The lock's name
     id: String,
 }
 
 impl ShowArgs {
-    /// One lock as it is now.
+    /// Shows the lock as it is now.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?]);
         let facts = ["state", "holder", "fence", "created_at", "expires_in_ms", "free_in_ms", "renewals", "queue"];
-        client.run(&call, |body| output::block(&named(body), &facts))
+        client.run(&call, |body| output::block(&titled(body), &facts))
     }
 }
 
-/// What a block calls it.
-fn named(body: &Value) -> Value {
+/// The body with the lock's name where a block has its title.
+fn titled(body: &Value) -> Value {
     let mut body = body.clone();
     body["msg"] = body["id"].clone();
     body
@@ -124,10 +171,10 @@ fn named(body: &Value) -> Value {
 /// `cashbox lock list`
 #[derive(Debug, Args)]
 pub struct ListArgs {
-    /// Only names that begin so
+    /// Only names that begin with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// held, grace, stale or revoked
+    /// Only locks in this state: held, grace, stale or revoked
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
@@ -135,7 +182,7 @@ pub struct ListArgs {
 }
 
 impl ListArgs {
-    /// The locks there are.
+    /// Lists the locks.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("LOCK", "id"),
@@ -155,24 +202,24 @@ impl ListArgs {
 /// `cashbox lock revoke`
 #[derive(Debug, Args)]
 pub struct RevokeArgs {
-    /// Its name
+    /// The lock's name
     id: String,
-    /// The fence that was seen: a newer holder is not hit
+    /// The fence of the lease to revoke, so that a newer lease stays
     #[arg(long, value_name = "FENCE")]
     fence: Option<i64>,
-    /// How long nobody may have it [default: the larger of its grace and 10s]
+    /// Time in which no client can acquire it [default: the larger of its grace and 10s]
     #[arg(long, value_name = "TIME", value_parser = input::span)]
     delay: Option<i64>,
-    /// Why, for the record
+    /// The reason, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
 }
 
 impl RevokeArgs {
-    /// The holder has lost it.
+    /// Revokes the lease.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let id = argument(&self.id)?;
-        let Some(fence) = self.fence else { return Err(self.which(client, &id)?) };
+        let Some(fence) = self.fence else { return Err(self.missing_fence(client, &id)?) };
         let mut body = json!({ "fence": fence });
         if let Some(delay) = self.delay {
             body["delay_ms"] = json!(delay);
@@ -184,15 +231,15 @@ impl RevokeArgs {
         client.run(&call, |body| output::block(body, &["id", "state", "holder", "fence", "free_in_ms"]))
     }
 
-    /// What to say to whoever names no fence: the one there is.
-    fn which(&self, client: &ApiClient, id: &str) -> Result<CliError, CliError> {
-        let now = client.target.send(&ApiCall::get(&["v1", "locks", id]))?;
-        Ok(CliError::usage(match now.body["fence"].as_i64() {
+    /// The error for a missing `--fence`, which names the fence of the lease there is.
+    fn missing_fence(&self, client: &ApiClient, id: &str) -> Result<CliError, CliError> {
+        let lock = client.target.send(&ApiCall::get(&["v1", "locks", id]))?;
+        Ok(CliError::usage(match lock.body["fence"].as_i64() {
             Some(fence) => {
-                let holder = output::text(&now.body["holder"]);
+                let holder = output::text(&lock.body["holder"]);
                 format!("{id} is held by {holder} under fence {fence}; to revoke that lease, add --fence {fence}")
             }
-            None => format!("nobody holds {id}; a lease is revoked by its --fence"),
+            None => format!("no client holds {id}; a lease is revoked by its --fence"),
         }))
     }
 }
@@ -200,14 +247,14 @@ impl RevokeArgs {
 /// `cashbox lock events`
 #[derive(Debug, Args)]
 pub struct EventsArgs {
-    /// Its name
+    /// The lock's name
     id: String,
     #[command(flatten)]
     paging: Paging,
 }
 
 impl EventsArgs {
-    /// Its history.
+    /// Lists the events.
     pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("AT", "at"),
@@ -219,6 +266,6 @@ impl EventsArgs {
             words("REASON", "reason"),
         ];
         let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?, "events"]);
-        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "nothing has happened to it"))
+        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "no events"))
     }
 }

@@ -1,17 +1,21 @@
-//! The guard: a small process between `lock run` and its command. It is there so that the command cannot outlive its
-//! lease: it ends the command's process group when the lease runs out, and when the wrapper dies, even by `kill -9`.
+//! The guard: a small process between `lock run` and its command, so that the command cannot outlive its lease. It ends
+//! the command's process group when the lease runs out, and when the wrapper ends, even by `kill -9`.
 //!
-//! It leads a process group of its own, so what a terminal sends to the wrapper's group does not hit it. It has one
-//! thread, which reads its orders to the last before it looks at the clock: a guard that was stopped for a while must
-//! not take for over what was renewed meanwhile. Not covered: a guard that is killed itself together with the wrapper,
-//! and a command that leaves its process group.
+//! It leads a process group of its own, so a signal that a terminal sends to the wrapper's group does not reach it. It has
+//! one thread, which reads all its messages before it looks at the clock: a guard that was stopped for a while must see a
+//! renewal of that time before it judges that the lease has run out. Not covered: a guard that is killed together with the
+//! wrapper, and a command that leaves its process group.
 
-use super::control::{ControlFolder, Deadlines, LineReader, ToGuard, ToWrapper};
-use super::group::CommandGroup;
+use super::protocol::{
+    ControlFolder, Deadlines, GuardMessage, MessageReader, SIGNAL_EXIT_BASE, WrapperMessage, send,
+};
 use crate::clock::Clock;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_child_subreaper};
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
+    test_kill_process_group, wait,
+};
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -20,14 +24,19 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
-/// The longest sleep: after the machine was suspended, the clock is looked at this soon.
+/// Longest sleep: after the machine was suspended, the clock is looked at within this time.
 const SLEEP_MAX_MS: i64 = 500;
+/// Pause between two looks at a process group that is to end.
+const GROUP_LOOK_EVERY_MS: i64 = 10;
+/// Time after KILL in which the guard waits for the group to end: a process that hangs in the kernel dies when it comes
+/// out of it, and does nothing before.
+const KILLED_WAIT_MS: i64 = 1_000;
 
-/// Exit codes of what cannot be started, as shells have them.
+/// Exit codes of a command that cannot be started, as shells have them.
 const CANNOT_EXECUTE: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
-/// `cashbox lock guard`: not for people.
+/// `cashbox lock guard`: started by `lock run` only.
 #[derive(Debug, Args)]
 pub struct GuardArgs {
     folder: PathBuf,
@@ -36,124 +45,239 @@ pub struct GuardArgs {
 }
 
 impl GuardArgs {
-    /// Runs the command and sees to its end.
+    /// Runs the command until it has ended.
     pub fn run(&self) -> ExitCode {
-        match self.watch() {
+        match self.guard() {
             Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE, // the wrapper sees the socket end, and says what that means
+            Err(_) => ExitCode::FAILURE, // the wrapper sees the socket end, and prints the reason
         }
     }
 
-    fn watch(&self) -> io::Result<()> {
+    fn guard(&self) -> io::Result<()> {
         let parent = getppid();
         let wrapper = UnixStream::connect(ControlFolder::socket(&self.folder))?;
         let _folder = ControlFolder::shared(&self.folder); // a wrapper that was killed does not remove it
-        let mut ear = GuardInputs::new(&wrapper)?;
-        let begun = ear.leave().and_then(|until| Ok((self.start()?, until)));
-        let (leader, until) = match begun {
-            Ok(begun) => begun,
-            Err(news) => {
-                news.tell(&wrapper);
+        let mut inputs = GuardInputs::new(&wrapper)?;
+        let started = inputs.first_deadlines().and_then(|deadlines| Ok((self.start()?, deadlines)));
+        let (leader, deadlines) = match started {
+            Ok(started) => started,
+            Err(message) => {
+                send(&wrapper, &message);
                 return Ok(());
             }
         };
-        ToWrapper::Started(leader.as_raw_nonzero().get()).tell(&wrapper);
-        let group = ear.attend(CommandGroup::new(leader, until), &wrapper);
-        ToWrapper::Exited(group.exit_code()).tell(&wrapper);
-        if group.was_late() {
+        send(&wrapper, &GuardMessage::Started(leader.as_raw_nonzero().get()));
+        let group = inputs.run_until_gone(CommandGroup::new(leader, deadlines), &wrapper);
+        send(&wrapper, &GuardMessage::Exited(group.exit_code()));
+        if group.has_expired {
             wake(parent);
         }
         Ok(())
     }
 
-    fn start(&self) -> Result<Pid, ToWrapper> {
-        // Whoever loses its parent in there becomes ours, and does not stay in the group as a zombie that nobody reaps.
-        let _ = set_child_subreaper(Some(getpid())); // without it they are waited for a little longer
-        let (program, arguments) = self.command.split_first().expect("clap asks for one");
+    fn start(&self) -> Result<Pid, GuardMessage> {
+        // An orphan of the group becomes a child of the guard, which reaps it; or it would stay in the group as a zombie.
+        let _ = set_child_subreaper(Some(getpid())); // without it the end of the group is noticed a little later
+        let (program, arguments) = self.command.split_first().expect("clap requires one");
         let started = Command::new(program).args(arguments).process_group(0).spawn();
         started.map(|child| Pid::from_child(&child)).map_err(|error| {
-            let code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
-            ToWrapper::Failed(code, format!("{}: {error}", program.to_string_lossy()))
+            let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
+            let reason = format!("{}: {error}", program.to_string_lossy()).replace('\n', " ");
+            GuardMessage::Failed { exit_code, reason }
         })
     }
 }
 
-/// What wakes the guard: its orders, and the end of a child.
+/// The two inputs that wake the guard: a message, and the end of a child.
 struct GuardInputs {
-    orders: LineReader,
-    endings: UnixStream,
+    messages: MessageReader<WrapperMessage>,
+    /// Readable when a child has ended or was stopped.
+    child_signals: UnixStream,
 }
 
 impl GuardInputs {
     fn new(wrapper: &UnixStream) -> io::Result<GuardInputs> {
-        let (endings, told) = UnixStream::pair()?;
-        endings.set_nonblocking(true)?;
-        signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, told)?;
-        Ok(GuardInputs { orders: LineReader::new(wrapper)?, endings })
+        let (child_signals, sender) = UnixStream::pair()?;
+        child_signals.set_nonblocking(true)?;
+        signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, sender)?;
+        Ok(GuardInputs { messages: MessageReader::new(wrapper)?, child_signals })
     }
 
-    /// Deadlines when the command may run, by all that was ordered so far; or why it is not even started.
-    fn leave(&mut self) -> Result<Deadlines, ToWrapper> {
-        let mut until = None;
+    /// The deadlines by all messages so far, or the reason why the command must not be started.
+    fn first_deadlines(&mut self) -> Result<Deadlines, GuardMessage> {
+        let mut deadlines = None;
         loop {
-            for order in self.orders() {
-                match order {
-                    ToGuard::Until(longer) => until = Some(longer),
-                    ToGuard::Signal(signal) => return Err(ToWrapper::signalled(signal)),
-                    ToGuard::End(_) => return Err(ToWrapper::TooLate),
+            for message in self.messages.received() {
+                match message {
+                    WrapperMessage::Lease(later) => deadlines = Some(later),
+                    WrapperMessage::Signal(signal) => return Err(GuardMessage::exited_by(signal)),
+                    WrapperMessage::End(_) => return Err(GuardMessage::TooLate),
                 }
             }
-            match until {
-                _ if self.orders.is_over() => return Err(ToWrapper::TooLate), // the wrapper is gone, and nobody hears it
-                Some(until) if Clock::Machine.boot_ms() < until.term_ms => return Ok(until),
-                Some(_) => return Err(ToWrapper::TooLate), // one of us was stopped, and another may have the lock
+            match deadlines {
+                _ if self.messages.is_closed() => return Err(GuardMessage::TooLate), // the wrapper has ended
+                Some(deadlines) if Clock::Machine.boot_ms() < deadlines.term_ms => return Ok(deadlines),
+                Some(_) => return Err(GuardMessage::TooLate), // wrapper or guard was stopped, and the lock may be taken
                 None => self.sleep(SLEEP_MAX_MS),
             }
         }
     }
 
-    /// Follows orders and the clock until nothing is left of the group.
-    fn attend(&mut self, mut group: CommandGroup, wrapper: &UnixStream) -> CommandGroup {
+    /// Follows messages and deadlines until the group is empty.
+    fn run_until_gone(&mut self, mut group: CommandGroup, wrapper: &UnixStream) -> CommandGroup {
         loop {
-            for order in self.orders() {
-                group.follow(order);
+            for message in self.messages.received() {
+                group.follow(message);
             }
-            if self.orders.is_over() {
-                group.end(); // the wrapper is gone
+            if self.messages.is_closed() {
+                group.end(); // the wrapper has ended
             }
-            if let Some(news) = group.reap() {
-                news.tell(wrapper);
+            if let Some(message) = group.reap() {
+                send(wrapper, &message);
             }
             if group.is_gone() {
                 return group;
             }
-            if group.runs_late() {
-                ToWrapper::Late.tell(wrapper);
+            if group.expires_now() {
+                send(wrapper, &GuardMessage::Expired);
             }
-            let sleep_ms = group.see_to_it();
+            let sleep_ms = group.kill_if_due();
             self.sleep(sleep_ms.min(SLEEP_MAX_MS));
         }
     }
 
-    fn orders(&mut self) -> impl Iterator<Item = ToGuard> + use<> {
-        self.orders.lines().into_iter().filter_map(|line| ToGuard::read(&line))
-    }
-
-    /// Sleeps so long, or until there is an order or an ending.
+    /// Sleeps for that time, or until there is a message or a child has ended.
     fn sleep(&mut self, ms: i64) {
-        let time = Timespec::try_from(Duration::from_millis(ms.max(0) as u64)).expect("it is short");
-        let endings = PollFd::new(&self.endings, PollFlags::IN);
-        // A wrapper that is gone would wake us for ever; then there is nothing more to hear.
-        let orders = (!self.orders.is_over()).then(|| PollFd::new(self.orders.stream(), PollFlags::IN));
-        let _ = poll(&mut [endings].into_iter().chain(orders).collect::<Vec<_>>(), Some(&time)); // a signal wakes as well
-        let mut rung = [0; 64];
-        while self.endings.read(&mut rung).is_ok_and(|count| count > 0) {}
+        let time = Timespec::try_from(Duration::from_millis(ms.max(0) as u64)).expect("at most SLEEP_MAX_MS");
+        let child_signals = PollFd::new(&self.child_signals, PollFlags::IN);
+        // A closed stream would wake the guard without end, and brings no more messages.
+        let messages = (!self.messages.is_closed()).then(|| PollFd::new(self.messages.stream(), PollFlags::IN));
+        let mut inputs: Vec<_> = [child_signals].into_iter().chain(messages).collect();
+        let _ = poll(&mut inputs, Some(&time)); // an error is a signal, which wakes as well
+        let mut bytes = [0; 64];
+        while self.child_signals.read(&mut bytes).is_ok_and(|count| count > 0) {}
     }
 }
 
-/// A wrapper that let its lease run out may have been stopped, and with its hand on the file: it is woken to let go.
+/// Continues a wrapper that may have been stopped while it had the file open, so that it lets go of the file.
 fn wake(parent: Option<Pid>) {
     if let Some(parent) = parent.filter(|_| getppid() == parent) {
         let _ = kill_process(parent, Signal::CONT);
+    }
+}
+
+/// The process group of the command.
+struct CommandGroup {
+    /// Its number, and its leader's. It stays reserved while a process of the group exists.
+    id: Pid,
+    deadlines: Deadlines,
+    term_to_kill_ms: i64,
+    /// Set once it was asked to end: the time it is killed, if the lease does not require that sooner.
+    end_ms: Option<i64>,
+    killed_ms: Option<i64>,
+    /// The exit of the leader.
+    leader_exit: Option<WaitStatus>,
+    /// Whether the lease ran out while it ran.
+    has_expired: bool,
+}
+
+impl CommandGroup {
+    fn new(leader: Pid, deadlines: Deadlines) -> CommandGroup {
+        let term_to_kill_ms = deadlines.kill_ms - deadlines.term_ms;
+        CommandGroup {
+            id: leader,
+            deadlines,
+            term_to_kill_ms,
+            end_ms: None,
+            killed_ms: None,
+            leader_exit: None,
+            has_expired: false,
+        }
+    }
+
+    fn follow(&mut self, message: WrapperMessage) {
+        match message {
+            WrapperMessage::Lease(deadlines) => self.deadlines = deadlines,
+            WrapperMessage::Signal(signal) => self.signal(signal.signal()),
+            WrapperMessage::End(kill_ms) => self.end_by(kill_ms),
+        }
+    }
+
+    /// Asks it to end, and gives it the time from TERM to KILL for that.
+    fn end(&mut self) {
+        if self.end_ms.is_none() {
+            self.end_by(Clock::Machine.boot_ms() + self.term_to_kill_ms);
+        }
+    }
+
+    fn end_by(&mut self, kill_ms: i64) {
+        if self.end_ms.is_none() && kill_ms > Clock::Machine.boot_ms() {
+            self.signal(Signal::TERM); // otherwise it is killed at once, and a stopped command must not go on
+        }
+        self.end_ms = Some(self.end_ms.map_or(kill_ms, |sooner| sooner.min(kill_ms)));
+    }
+
+    /// Sends a signal; a command that was stopped (Ctrl-Z) is continued, because it could not handle the signal.
+    fn signal(&self, signal: Signal) {
+        let _ = kill_process_group(self.id, signal);
+        let _ = kill_process_group(self.id, Signal::CONT);
+    }
+
+    /// Reaps children that have ended. When the leader has, the rest of the group is asked to end. The message to send, if
+    /// the leader was stopped.
+    fn reap(&mut self) -> Option<GuardMessage> {
+        let mut message = None;
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+            match status.stopping_signal().map(Signal::from_named_raw) {
+                _ if pid != self.id => {}
+                Some(Some(Signal::TSTP)) => message = Some(GuardMessage::Stopped),
+                Some(Some(Signal::TTIN | Signal::TTOU)) => message = Some(GuardMessage::WantsTerminal),
+                Some(_) => {} // stopped by another process, which continues it
+                None => {
+                    self.leader_exit = Some(status);
+                    self.end();
+                }
+            }
+        }
+        message
+    }
+
+    /// Whether it is empty, or holds only processes that could not be killed in time.
+    fn is_gone(&self) -> bool {
+        let given_up = self.killed_ms.is_some_and(|at| Clock::Machine.boot_ms() >= at + KILLED_WAIT_MS);
+        self.leader_exit.is_some() && (given_up || test_kill_process_group(self.id).is_err())
+    }
+
+    /// Asks it to end if the lease has run out; true once.
+    fn expires_now(&mut self) -> bool {
+        let expires = self.end_ms.is_none() && Clock::Machine.boot_ms() >= self.deadlines.term_ms;
+        if expires {
+            self.has_expired = true;
+            self.end_by(self.deadlines.kill_ms);
+        }
+        expires
+    }
+
+    /// Kills it if that is due; the time until the next look, in milliseconds.
+    fn kill_if_due(&mut self) -> i64 {
+        let now = Clock::Machine.boot_ms();
+        let Some(end_ms) = self.end_ms else { return self.deadlines.term_ms - now };
+        let kill_ms = end_ms.min(self.deadlines.kill_ms);
+        if now >= kill_ms {
+            let _ = kill_process_group(self.id, Signal::KILL);
+            self.killed_ms.get_or_insert(now);
+        }
+        // The rest of the group may not be children of the guard, so their end does not wake it.
+        let is_ending = self.leader_exit.is_some() || self.killed_ms.is_some();
+        if is_ending { GROUP_LOOK_EVERY_MS } else { kill_ms - now }
+    }
+
+    /// The command's own exit code, or 128 and the number of the signal that ended it.
+    fn exit_code(&self) -> u8 {
+        let code = |status: WaitStatus| {
+            let signal = || status.terminating_signal().map(|signal| SIGNAL_EXIT_BASE + signal);
+            status.exit_status().or_else(signal)
+        };
+        self.leader_exit.and_then(code).unwrap_or(SIGNAL_EXIT_BASE) as u8
     }
 }

@@ -1,5 +1,6 @@
-//! A lease as its holder sees it: kept by renewing, watched, given back.
+//! A lease as its holder sees it: renewed, watched, released; and the times by which a command under it must end.
 
+use super::protocol::Deadlines;
 use crate::cli::output::{self, ServerReply};
 use crate::cli::target::{ApiCall, Target, WaitField};
 use crate::clock::Clock;
@@ -7,148 +8,145 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long one request watches a lease at a server. A connection that died without a word hides a revoke for so long,
-/// and the answer time: together well below the 10 s that a revoke gives a holder to end its work.
-const WATCH: Duration = Duration::from_secs(3);
-/// How long the answer to a look may take.
+/// Length of one request that watches a lease at a server. A connection that died unnoticed hides a revoke for this time
+/// and the reply time: together well below the 10 s that a revoke gives a holder to end its work.
+const WATCH_TIME: Duration = Duration::from_secs(3);
+/// Time for the reply to a look at the lock.
 const LOOK_TIME: Duration = Duration::from_secs(1);
-/// How often a lease is looked at where nobody serves the file.
+/// Pause between two looks at a lock in a file without a server.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How soon a renewal that had no answer is tried again, at the latest.
+/// Longest pause before a renewal without a reply is tried again.
 const RETRY_MAX_MS: i64 = 1_000;
-/// How long a renewal has for its answer at least: less is not enough for a server that is well.
-const ANSWER_MIN_MS: i64 = 100;
-/// How long giving it back may take: whoever waits for the command's end does not wait for a server that hangs.
+/// Shortest time for the reply to a renewal: less is not enough for a healthy server.
+const REPLY_MIN_MS: i64 = 100;
+/// Time for the reply to a release, so that a server that hangs does not hold up the end of `lock run`.
 const RELEASE_TIME: Duration = Duration::from_secs(3);
+/// Time between KILL and the moment another client can take over. A shorter lease has half of itself.
+const KILL_MARGIN_MS: i64 = 250;
 
-/// A lease and the way to its keeper.
+/// A lease and the target that granted it.
 pub struct HeldLease {
-    /// Where it was had, and is asked about afresh each time.
+    /// The target of its requests.
     pub target: Target,
     /// The lock's name.
     pub id: String,
-    /// Its secret.
+    /// The lock token.
     pub token: String,
-    /// Its number.
+    /// The fence.
     pub fence: i64,
-    /// How long it lasts without renewal.
+    /// Its length without renewal, in milliseconds.
     pub ttl_ms: i64,
 }
 
-/// What came of a renewal.
+/// The result of a renewal.
 pub enum RenewResult {
-    /// It lasts until then, in boot time, counted from before the request was sent.
+    /// The lease lasts until this boot time, in milliseconds, counted from before the request was sent.
     Until(i64),
-    /// Somebody ended it.
+    /// Another client ended it.
     Lost(LeaseLoss),
-    /// It cannot be renewed any more, and lasts as long as it lasts.
-    NoMore,
-    /// There was no answer, or none that says.
+    /// It cannot be renewed any more, and runs out at the time that is known.
+    MaxHold,
+    /// No reply, or one that does not tell.
     Unknown,
 }
 
 /// The end of a lease before its time.
 pub struct LeaseLoss {
-    /// What to say.
-    pub why: String,
-    /// Before when nobody else has the lock, in boot time, if that is known.
+    /// The reason, for people.
+    pub message: String,
+    /// The boot time before which no other client has the lock, in milliseconds, if that is known.
     pub free_ms: Option<i64>,
 }
 
 impl HeldLease {
-    /// Renews it once. The answer may take a third of its length, so that one that never comes does not cost the lease;
-    /// and no longer than it lasts.
+    /// Renews it once. The reply has a third of the length, so that one lost reply does not cost the lease; and no more
+    /// time than the lease lasts.
     pub fn renew(&self, until_ms: i64) -> RenewResult {
-        let sent = Clock::Machine.boot_ms();
-        let time_ms = self.every_ms().min(until_ms - sent).max(ANSWER_MIN_MS);
-        let call = self.call("PATCH").within(Duration::from_millis(time_ms as u64));
-        match self.target.send(&call) {
-            Ok(answer) if answer.is_success() => answer.body["expires_in_ms"]
-                .as_i64()
-                .map_or(RenewResult::Unknown, |left| RenewResult::Until(sent + left)),
-            Ok(answer) if answer.is_error("lock_lost") => {
-                let how = output::text(&answer.body["ended"]).replace('_', " ");
-                RenewResult::Lost(LeaseLoss { why: self.lost(&how), free_ms: None })
+        let sent_ms = Clock::Machine.boot_ms();
+        let time_ms = self.renew_every_ms().min(until_ms - sent_ms).max(REPLY_MIN_MS);
+        match self.target.send(&self.call("PATCH").within(Duration::from_millis(time_ms as u64))) {
+            Ok(reply) if reply.is_success() => {
+                reply.body["expires_in_ms"].as_i64().map_or(RenewResult::Unknown, |left| RenewResult::Until(sent_ms + left))
             }
-            Ok(answer) if answer.is_error("max_hold") => RenewResult::NoMore,
+            Ok(reply) if reply.is_error("lock_lost") => {
+                let how = output::text(&reply.body["ended"]).replace('_', " ");
+                RenewResult::Lost(LeaseLoss { message: self.lost(&how), free_ms: None })
+            }
+            Ok(reply) if reply.is_error("max_hold") => RenewResult::MaxHold,
             _ => RenewResult::Unknown,
         }
     }
 
-    /// It is renewed three times in its length.
-    fn every_ms(&self) -> i64 {
+    /// Three renewals per length.
+    fn renew_every_ms(&self) -> i64 {
         (self.ttl_ms / 3).max(1)
     }
 
-    /// How long after a renewal that had no answer the next one is sent, if the answer was not waited for that long.
+    /// Time from one renewal without a reply to the next.
     pub fn retry_ms(&self) -> i64 {
-        (self.every_ms() / 3).clamp(1, RETRY_MAX_MS)
+        (self.renew_every_ms() / 3).clamp(1, RETRY_MAX_MS)
     }
 
-    /// Renews it three times in its length until told to stop (the sender of `stop` is gone), it is lost, or cannot be
-    /// renewed. Tells each time what came of it.
-    pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, tell: impl Fn(RenewResult)) {
-        let mut next = until_ms - self.ttl_ms + self.every_ms();
+    /// Renews it until the sender of `stop` is dropped, or it is lost, or cannot be renewed any more; reports each result.
+    pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, report: impl Fn(RenewResult)) {
+        let mut next_ms = until_ms - self.ttl_ms + self.renew_every_ms();
         loop {
-            let pause = (next - Clock::Machine.boot_ms()).max(0);
-            if stop.recv_timeout(Duration::from_millis(pause as u64)) != Err(RecvTimeoutError::Timeout) {
+            let pause_ms = (next_ms - Clock::Machine.boot_ms()).max(0);
+            if stop.recv_timeout(Duration::from_millis(pause_ms as u64)) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
-            let sent = Clock::Machine.boot_ms();
-            let renewed = self.renew(until_ms);
-            match renewed {
-                RenewResult::Until(later) => {
-                    until_ms = later;
-                    next = sent + self.every_ms();
+            let sent_ms = Clock::Machine.boot_ms();
+            let result = self.renew(until_ms);
+            match result {
+                RenewResult::Until(later_ms) => {
+                    until_ms = later_ms;
+                    next_ms = sent_ms + self.renew_every_ms();
                 }
-                RenewResult::Unknown => next = sent + self.retry_ms(),
-                RenewResult::Lost(_) | RenewResult::NoMore => {
-                    tell(renewed);
-                    return;
-                }
+                RenewResult::Unknown => next_ms = sent_ms + self.retry_ms(),
+                RenewResult::Lost(_) | RenewResult::MaxHold => return report(result),
             }
-            tell(renewed);
+            report(result);
         }
     }
 
-    /// Returns when somebody else has ended it.
+    /// Returns when another client has ended it.
     pub fn watch(&self) -> LeaseLoss {
         loop {
             let begun = Instant::now();
-            if let Some(loss) = self.look(WATCH) {
-                return self.told(loss);
+            if let Some(loss) = self.look(WATCH_TIME) {
+                return self.details(loss);
             }
             sleep(LOOK_EVERY.saturating_sub(begun.elapsed()));
         }
     }
 
-    /// Looks whether somebody has ended it, for so long.
+    /// Looks whether another client has ended it; waits up to `wait` for that.
     fn look(&self, wait: Duration) -> Option<LeaseLoss> {
-        let sent = Clock::Machine.boot_ms();
+        let sent_ms = Clock::Machine.boot_ms();
         let call = ApiCall::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
-        let answer = self.target.send(&call.waiting(wait, WaitField::Query).within(wait + LOOK_TIME)).ok()?;
-        self.ended(&answer, sent)
+        let reply = self.target.send(&call.waiting(wait, WaitField::Query).within(wait + LOOK_TIME)).ok()?;
+        self.ended(&reply, sent_ms)
     }
 
-    fn ended(&self, answer: &ServerReply, sent: i64) -> Option<LeaseLoss> {
-        let (fence, state) = (answer.body["fence"].as_i64(), answer.body["state"].as_str()?);
+    fn ended(&self, reply: &ServerReply, sent_ms: i64) -> Option<LeaseLoss> {
+        let (fence, state) = (reply.body["fence"].as_i64(), reply.body["state"].as_str()?);
         let how = match (fence, state) {
             (_, "revoked") => "revoked",
             (Some(fence), _) if fence == self.fence => return None,
-            (Some(_), _) => "ended", // and somebody else may have it now
+            (Some(_), _) => "ended", // and another client may hold the lock
             (None, _) => "released",
         };
-        let free = answer.body["free_in_ms"].as_i64().filter(|_| how == "revoked");
-        Some(LeaseLoss { why: self.lost(how), free_ms: free.map(|ms| sent + ms) })
+        let free = reply.body["free_in_ms"].as_i64().filter(|_| how == "revoked");
+        Some(LeaseLoss { message: self.lost(how), free_ms: free.map(|ms| sent_ms + ms) })
     }
 
-    /// What is known of a loss that was seen. A watch's answer counts from before the watch began, so it is looked again;
-    /// and how the lease ended, its keeper tells whoever renews it.
-    fn told(&self, seen: LeaseLoss) -> LeaseLoss {
+    /// Details of a loss that was seen. The reply to a watch counts from before the watch began, so one more look gives a
+    /// better time; and the reply to a renewal says how the lease ended.
+    fn details(&self, seen: LeaseLoss) -> LeaseLoss {
         let loss = self.look(Duration::ZERO).unwrap_or(seen);
         match self.renew(Clock::Machine.boot_ms() + LOOK_TIME.as_millis() as i64) {
-            RenewResult::Lost(told) => LeaseLoss { why: told.why, ..loss },
-            RenewResult::Until(_) | RenewResult::NoMore | RenewResult::Unknown => loss,
+            RenewResult::Lost(LeaseLoss { message, .. }) => LeaseLoss { message, ..loss },
+            RenewResult::Until(_) | RenewResult::MaxHold | RenewResult::Unknown => loss,
         }
     }
 
@@ -156,18 +154,49 @@ impl HeldLease {
         format!("the lock {} was lost: {how}", self.id)
     }
 
-    /// Gives it back.
+    /// Releases it.
     pub fn release(&self) {
+        let failed = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.id));
         match self.target.send(&self.call("DELETE").within(RELEASE_TIME)) {
-            Ok(answer) if answer.is_success() || answer.is_error("lock_lost") => {}
-            Ok(answer) => {
-                output::print_error(&format!("{} is not released: {}", self.id, output::refusal_text(&answer.body)))
-            }
-            Err(error) => output::print_error(&format!("{} is not released: {}", self.id, error.message)),
+            Ok(reply) if reply.is_success() || reply.is_error("lock_lost") => {}
+            Ok(reply) => failed(&output::refusal_text(&reply.body)),
+            Err(error) => failed(&error.message),
         }
     }
 
     fn call(&self, method: &'static str) -> ApiCall {
         ApiCall::lock(method, &["v1", "locks", &self.id], None, Some(&self.token))
+    }
+}
+
+/// The times of a lease that set the deadlines of its command, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseTimes {
+    /// Length of the lease.
+    pub ttl_ms: i64,
+    /// Time after it in which no other client can have the lock.
+    pub grace_ms: i64,
+    /// Longest time from TERM to KILL.
+    pub kill_after_ms: i64,
+}
+
+impl LeaseTimes {
+    /// The deadlines under a lease that ends at `lease_end_ms`: TERM at its end, and KILL before the grace is over, with
+    /// the margin. A grace shorter than the margin puts both before the end of the lease.
+    pub fn deadlines(&self, lease_end_ms: i64) -> Deadlines {
+        let last_ms = self.kill_before(lease_end_ms + self.grace_ms);
+        let term_ms = lease_end_ms.min(last_ms);
+        Deadlines { term_ms, kill_ms: last_ms.min(term_ms + self.kill_after_ms) }
+    }
+
+    /// The time to kill if another client may have the lock at `free_ms`.
+    pub fn kill_before(&self, free_ms: i64) -> i64 {
+        free_ms - KILL_MARGIN_MS.min((self.ttl_ms + self.grace_ms) / 2)
+    }
+
+    /// The time from TERM to KILL.
+    pub fn term_to_kill_ms(&self) -> i64 {
+        let deadlines = self.deadlines(0);
+        deadlines.kill_ms - deadlines.term_ms
     }
 }

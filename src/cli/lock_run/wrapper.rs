@@ -1,0 +1,364 @@
+//! The wrapper, `cashbox lock run`: acquires the lock, has its guard run the command, renews the lease meanwhile, and
+//! releases it when the command has ended.
+//!
+//! The wrapper counts each lease from before it sent the request that was granted, so it never takes a lease for longer
+//! than the server does. The guard knows the lease by the wrapper's last message. If the guard does not act (it may have
+//! been stopped), the wrapper kills the command itself.
+
+use super::acquire::{AcquireResult, LockAcquisition, LockOptions};
+use super::lease::{HeldLease, LeaseLoss, LeaseTimes, RenewResult};
+use super::protocol::{
+    ControlFolder, ForwardedSignal, GuardMessage, SIGNAL_EXIT_BASE, WrapperMessage, forward_messages, send,
+};
+use super::terminal::{Terminal, forward_signals};
+use crate::cli::input::{self, CommonOptions};
+use crate::cli::output::{self, CliError};
+use crate::cli::target::Target;
+use crate::clock::Clock;
+use crate::secret;
+use clap::Args;
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::{sleep, spawn};
+use std::time::{Duration, Instant};
+
+/// Exit codes that are not the command's own.
+const NOT_ACQUIRED: u8 = 124;
+const LOST: u8 = 123;
+const FAILED: u8 = 125;
+
+/// The exit codes, for `--help`.
+pub const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time · \
+    123 lost while it ran · 125 cashbox itself failed · 126 cannot be executed · 127 not found";
+
+/// Longest label that a lock takes.
+const LABEL_CHARS_MAX: usize = 255;
+/// Time for the guard to start.
+const GUARD_START_TIME: Duration = Duration::from_secs(10);
+/// Time for a message to be written: a stopped guard does not read, and must not block the wrapper.
+const SEND_TIME: Duration = Duration::from_millis(50);
+/// Longest sleep: after the machine was suspended, the clock is looked at within this time.
+const SLEEP_MAX_MS: i64 = 500;
+/// Pause between two kills of a command that should have ended.
+const KILL_EVERY_MS: i64 = 20;
+
+const NOT_STARTED: &str = "the lease was over before the command could start, so it was not started";
+
+/// `cashbox lock run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The lock's name
+    id: String,
+    #[command(flatten)]
+    options: LockOptions,
+    /// Time between TERM and KILL for the command; at most the grace
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
+    kill_after: i64,
+    /// The command and its arguments, behind `--`
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// An event that the wrapper handles.
+enum WrapperEvent {
+    /// A message of the guard, or `None` when it has ended.
+    Guard(Option<GuardMessage>),
+    /// A signal was sent to this process.
+    Signal(ForwardedSignal),
+    /// The lease was renewed until this boot time, in milliseconds.
+    Renewed(i64),
+    /// The lease was lost.
+    Lost(LeaseLoss),
+    /// Acquiring has ended.
+    Acquired(Box<Result<AcquireResult, CliError>>),
+}
+
+impl RunArgs {
+    /// Runs the command under the lock.
+    pub fn run(&self, common: &CommonOptions) -> ExitCode {
+        let code = self.run_locked(common).unwrap_or_else(|error| {
+            output::print_error(&error.message);
+            FAILED
+        });
+        ExitCode::from(code)
+    }
+
+    fn run_locked(&self, common: &CommonOptions) -> Result<u8, CliError> {
+        let (sender, events) = mpsc::channel();
+        let signals = sender.clone();
+        let handle = move |signal| drop(signals.send(WrapperEvent::Signal(signal)));
+        forward_signals(handle).map_err(cannot("watch for signals"))?;
+        // Made before the wait for the lock, so that a failure shows at once.
+        let (folder, listener) = ControlFolder::new().map_err(no_folder)?;
+        let acquired = match self.acquire(common, &sender, &events)? {
+            Ok(acquired) => acquired,
+            Err(signal) => return Ok((SIGNAL_EXIT_BASE + signal.number()) as u8),
+        };
+        let AcquireResult::Lease(lease, until_ms) = acquired else { return Ok(NOT_ACQUIRED) };
+        let lease = Arc::new(lease);
+        let code = if Clock::Machine.boot_ms() < self.times().deadlines(until_ms).term_ms {
+            let guard = GuardProcess::start(&self.command, &lease, self.times(), &folder, &listener);
+            let guard = guard.map_err(cannot("start the guard"));
+            guard.and_then(|guard| run_guarded(guard, &lease, until_ms, sender, &events))
+        } else {
+            output::print_error(NOT_STARTED);
+            Ok(NOT_ACQUIRED) // this process was stopped, and another client may have the lock
+        };
+        if code.is_ok() {
+            lease.release();
+        } // otherwise the command may still run, and the lease runs out by itself
+        code
+    }
+
+    /// Acquires the lock; again with the rest of the wait if it is lost before it was used. A signal ends it.
+    fn acquire(
+        &self,
+        common: &CommonOptions,
+        sender: &Sender<WrapperEvent>,
+        events: &Receiver<WrapperEvent>,
+    ) -> Result<Result<AcquireResult, ForwardedSignal>, CliError> {
+        let (target, id) = (Target::new(common)?, input::argument(&self.id)?);
+        let holder = self.options.holder.clone().or_else(|| Some(self.label()));
+        let begun = Instant::now();
+        loop {
+            let options = LockOptions { holder: holder.clone(), ..self.options.after(begun.elapsed()) };
+            let (target, id, secret) = (target.clone(), id.clone(), secret::random_hex::<16>());
+            let acquisition = Arc::new(LockAcquisition { target, id, options, secret });
+            let (acquiring, sender) = (Arc::clone(&acquisition), sender.clone());
+            spawn(move || sender.send(WrapperEvent::Acquired(Box::new(acquiring.run()))));
+            let event = events.iter().find_map(|event| match event {
+                WrapperEvent::Acquired(result) => Some(Ok(result)),
+                WrapperEvent::Signal(signal) => Some(Err(signal)),
+                WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => None,
+            });
+            match event.expect("the caller keeps a sender") {
+                Err(signal) => {
+                    acquisition.give_up();
+                    return Ok(Err(signal)); // the request under way ends with this process
+                }
+                Ok(result) => match (*result)? {
+                    AcquireResult::Lost => {}
+                    result => return Ok(Ok(result)),
+                },
+            }
+        }
+    }
+
+    fn label(&self) -> String {
+        let program = self.command.first().map(|program| program.to_string_lossy().escape_debug().to_string());
+        let label = format!("{} (process {})", program.unwrap_or_default(), std::process::id());
+        label.chars().rev().take(LABEL_CHARS_MAX).collect::<Vec<_>>().into_iter().rev().collect()
+    }
+
+    fn times(&self) -> LeaseTimes {
+        LeaseTimes { ttl_ms: self.options.lease_ms(), grace_ms: self.options.grace, kill_after_ms: self.kill_after }
+    }
+}
+
+/// Has the guard run the command, and renews and watches the lease meanwhile; the exit code.
+fn run_guarded(
+    mut guard: GuardProcess,
+    lease: &Arc<HeldLease>,
+    until_ms: i64,
+    sender: Sender<WrapperEvent>,
+    events: &Receiver<WrapperEvent>,
+) -> Result<u8, CliError> {
+    forward_messages(&guard.stream, sender.clone(), WrapperEvent::Guard).map_err(cannot("read from the guard"))?;
+    guard.set_lease_end(until_ms);
+    let (stop, stopped) = mpsc::channel();
+    let (renewing, watching) = (Arc::clone(lease), Arc::clone(lease));
+    let renewals = sender.clone();
+    spawn(move || {
+        renewing.keep(until_ms, &stopped, |result| {
+            let _ = match result {
+                RenewResult::Until(until_ms) => renewals.send(WrapperEvent::Renewed(until_ms)),
+                RenewResult::Lost(loss) => renewals.send(WrapperEvent::Lost(loss)),
+                RenewResult::MaxHold | RenewResult::Unknown => Ok(()),
+            };
+        });
+    });
+    spawn(move || sender.send(WrapperEvent::Lost(watching.watch())));
+    let code = guard.handle_events(events);
+    drop(stop);
+    code
+}
+
+/// The guard as the wrapper sees it.
+struct GuardProcess {
+    process: Child,
+    stream: UnixStream,
+    lease: Arc<HeldLease>,
+    times: LeaseTimes,
+    /// The process group of the command, once it runs.
+    group: Option<Pid>,
+    /// The boot time at which the command must have ended, in milliseconds.
+    kill_ms: i64,
+    lost: bool,
+}
+
+impl GuardProcess {
+    /// Starts the guard, which waits for its first message to start the command.
+    fn start(
+        command: &[OsString],
+        lease: &Arc<HeldLease>,
+        times: LeaseTimes,
+        folder: &ControlFolder,
+        listener: &UnixListener,
+    ) -> io::Result<GuardProcess> {
+        let token_file = folder.write_token(&lease.token)?;
+        listener.set_nonblocking(true)?;
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["lock", "guard"])
+            .arg(folder.path())
+            .arg("--")
+            .args(command)
+            .process_group(0)
+            .env("CASHBOX_LOCK_ID", &lease.id)
+            .env("CASHBOX_LOCK_FENCE", lease.fence.to_string())
+            .env("CASHBOX_LOCK_TOKEN_FILE", token_file)
+            .env_remove("CASHBOX_TOKEN") // the command does not get the rights of its caller
+            .env_remove("CASHBOX_LOCK_TOKEN")
+            .spawn()?;
+        let begun = Instant::now();
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => {
+                    stream.set_nonblocking(false)?;
+                    stream.set_write_timeout(Some(SEND_TIME))?;
+                    let lease = Arc::clone(lease);
+                    return Ok(GuardProcess { process, stream, lease, times, group: None, kill_ms: 0, lost: false });
+                }
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
+                Err(_) if process.try_wait()?.is_some() || begun.elapsed() > GUARD_START_TIME => {
+                    let _ = process.kill();
+                    return Err(io::Error::other("it ended before it was ready"));
+                }
+                Err(_) => sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
+    fn set_lease_end(&mut self, until_ms: i64) {
+        let deadlines = self.times.deadlines(until_ms);
+        self.kill_ms = deadlines.kill_ms;
+        send(&self.stream, &WrapperMessage::Lease(deadlines));
+    }
+
+    /// Handles events until the command has ended; the exit code.
+    fn handle_events(&mut self, events: &Receiver<WrapperEvent>) -> Result<u8, CliError> {
+        let mut terminal = Terminal::default();
+        loop {
+            let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
+            match events.recv_timeout(Duration::from_millis(left_ms as u64)) {
+                Ok(WrapperEvent::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
+                Ok(WrapperEvent::Guard(Some(message))) => {
+                    if let Some(code) = self.handle_message(message, &mut terminal) {
+                        let _ = self.process.wait();
+                        return Ok(code);
+                    }
+                }
+                Ok(event) => self.handle_event(event),
+                Err(RecvTimeoutError::Timeout) => self.kill_if_overdue(),
+            }
+            if let Some(group) = self.group {
+                terminal.give(group); // this process may have been brought to the foreground meanwhile
+            }
+        }
+        if let Some(group) = self.group {
+            let _ = kill_process_group(group, Signal::KILL); // without the guard, nothing else would end it
+        }
+        let _ = self.process.wait();
+        Err(CliError::usage("the guard was killed, so the command was killed too"))
+    }
+
+    fn handle_event(&mut self, event: WrapperEvent) {
+        match event {
+            WrapperEvent::Renewed(until_ms) if !self.lost => self.set_lease_end(until_ms),
+            WrapperEvent::Signal(signal) => send(&self.stream, &WrapperMessage::Signal(signal)),
+            WrapperEvent::Lost(loss) => self.end_command(&loss),
+            WrapperEvent::Renewed(_) | WrapperEvent::Guard(_) | WrapperEvent::Acquired(_) => {}
+        }
+    }
+
+    fn end_command(&mut self, loss: &LeaseLoss) {
+        if !self.lost {
+            output::print_error(&loss.message);
+        }
+        self.lost = true;
+        let after_term_ms = Clock::Machine.boot_ms() + self.times.term_to_kill_ms();
+        let before_free_ms = loss.free_ms.map_or(i64::MAX, |free_ms| self.times.kill_before(free_ms));
+        self.kill_ms = self.kill_ms.min(after_term_ms).min(before_free_ms);
+        send(&self.stream, &WrapperMessage::End(self.kill_ms));
+    }
+
+    /// Continues a command that was stopped together with this process, unless its lease was lost meanwhile, while neither
+    /// renewed nor watched.
+    fn continue_command(&mut self, terminal: &mut Terminal) {
+        let now = Clock::Machine.boot_ms();
+        match self.lease.renew(now + SLEEP_MAX_MS) {
+            RenewResult::Until(until_ms) => self.handle_event(WrapperEvent::Renewed(until_ms)),
+            // Another client may have the lock already, so the command is not continued, not even to end.
+            RenewResult::Lost(loss) => return self.end_command(&LeaseLoss { free_ms: Some(now), ..loss }),
+            RenewResult::MaxHold | RenewResult::Unknown => {}
+        }
+        if let Some(group) = self.group {
+            terminal.give(group);
+            let _ = kill_process_group(group, Signal::CONT);
+        }
+    }
+
+    /// Handles a message of the guard; the exit code, if the command has ended.
+    fn handle_message(&mut self, message: GuardMessage, terminal: &mut Terminal) -> Option<u8> {
+        match message {
+            GuardMessage::Started(group) => self.group = Pid::from_raw(group),
+            GuardMessage::WantsTerminal => terminal.set_wanted(),
+            GuardMessage::Stopped => {
+                if terminal.stop() {
+                    self.continue_command(terminal);
+                }
+            }
+            GuardMessage::Failed { exit_code, reason } => {
+                output::print_error(&reason);
+                return Some(if self.lost { LOST } else { exit_code });
+            }
+            GuardMessage::TooLate => {
+                output::print_error(NOT_STARTED);
+                return Some(NOT_ACQUIRED);
+            }
+            GuardMessage::Expired => {
+                self.lost = true;
+                output::print_error("the lease ran out, so the command is ended");
+            }
+            GuardMessage::Exited(code) => return Some(if self.lost { LOST } else { code }),
+        }
+        None
+    }
+
+    /// Kills the command if it should have ended and the guard has not reported that; a guard that was stopped is
+    /// continued. A guard that has ended has killed the group itself, and the group's number may be in use again.
+    fn kill_if_overdue(&mut self) {
+        let guard_runs = matches!(self.process.try_wait(), Ok(None));
+        if guard_runs && Clock::Machine.boot_ms() >= self.kill_ms {
+            if let Some(group) = self.group {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            let _ = kill_process(Pid::from_child(&self.process), Signal::CONT);
+        }
+    }
+}
+
+fn no_folder(error: io::Error) -> CliError {
+    let folder = std::env::temp_dir();
+    let advice = "set TMPDIR to a writable folder whose path is short";
+    CliError::usage(format!("cannot make the guard's socket in {}: {error}; {advice}", folder.display()))
+}
+
+fn cannot(what: &'static str) -> impl Fn(io::Error) -> CliError {
+    move |error| CliError::usage(format!("cannot {what}: {error}"))
+}
