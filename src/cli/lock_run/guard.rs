@@ -6,9 +6,7 @@
 //! renewal of that time before it judges that the lease has run out. Not covered: a guard that is killed together with the
 //! wrapper, and a command that leaves its process group.
 
-use super::protocol::{
-    ControlFolder, Deadlines, GuardMessage, MessageReader, SIGNAL_EXIT_BASE, WrapperMessage, send,
-};
+use super::protocol::{ControlFolder, Deadlines, GuardMessage, MessageReader, SIGNAL_EXIT_BASE, WrapperMessage, send};
 use crate::clock::Clock;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};

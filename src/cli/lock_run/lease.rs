@@ -65,9 +65,9 @@ impl HeldLease {
         let sent_ms = Clock::Machine.boot_ms();
         let time_ms = self.renew_every_ms().min(until_ms - sent_ms).max(REPLY_MIN_MS);
         match self.target.send(&self.call("PATCH").within(Duration::from_millis(time_ms as u64))) {
-            Ok(reply) if reply.is_success() => {
-                reply.body["expires_in_ms"].as_i64().map_or(RenewResult::Unknown, |left| RenewResult::Until(sent_ms + left))
-            }
+            Ok(reply) if reply.is_success() => reply.body["expires_in_ms"]
+                .as_i64()
+                .map_or(RenewResult::Unknown, |left| RenewResult::Until(sent_ms + left)),
             Ok(reply) if reply.is_error("lock_lost") => {
                 let how = output::text(&reply.body["ended"]).replace('_', " ");
                 RenewResult::Lost(LeaseLoss { message: self.lost(&how), free_ms: None })

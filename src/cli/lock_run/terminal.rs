@@ -43,7 +43,9 @@ impl Terminal {
         let given = self.given;
         if given {
             self.take_back();
-            output::print_error("stopped: the lease is not renewed meanwhile, and when it runs out the command is ended");
+            output::print_error(
+                "stopped: the lease is not renewed meanwhile, and when it runs out the command is ended",
+            );
             let _paused = pause_file_access(); // without a server, other processes need the file
             let _ = kill_process_group(getpgrp(), Signal::TSTP);
         }

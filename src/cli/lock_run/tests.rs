@@ -30,7 +30,10 @@ fn messages_are_one_json_line_each() {
     let reason = "no such file: x\ny".to_owned();
     let guard_messages = [
         (GuardMessage::Started(12), r#"{"started":12}"#),
-        (GuardMessage::Failed { exit_code: 127, reason }, r#"{"failed":{"exit_code":127,"reason":"no such file: x\ny"}}"#),
+        (
+            GuardMessage::Failed { exit_code: 127, reason },
+            r#"{"failed":{"exit_code":127,"reason":"no such file: x\ny"}}"#,
+        ),
         (GuardMessage::TooLate, r#""too_late""#),
         (GuardMessage::Stopped, r#""stopped""#),
         (GuardMessage::WantsTerminal, r#""wants_terminal""#),
