@@ -69,7 +69,7 @@ pub fn begin(form: Form, machine: &str) {
         Form::Table => println!("{machine}\n"),
         Form::Json => println!("{}", json!({ "machine": machine })),
         Form::Markdown => {
-            println!("{machine}\n\n| what | figure | beside it | checked in the same run |\n|---|---|---|---|")
+            println!("{machine}\n\n| what | figure |\n|---|---|")
         }
     }
 }
@@ -88,13 +88,13 @@ pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
             }
         }
         Form::Markdown => {
-            let mut figures = outcome.figures.iter();
-            let Some(first) = figures.next() else { return };
-            let others: Vec<String> = figures
-                .filter(|figure| !figure.aside)
-                .map(|figure| format!("{} {}", figure.name, value(figure)))
-                .collect();
-            println!("| {} | **{}** | {} | {check} |", first.name, value(first), others.join(" · "));
+            for (place, figure) in outcome.figures.iter().filter(|figure| !figure.aside).enumerate() {
+                match place {
+                    0 => println!("| **{}** | **{}** |", figure.name, value(figure)),
+                    _ => println!("| · {} | {} |", figure.name, value(figure)),
+                }
+            }
+            println!("| · checked | {check} |");
         }
         Form::Json => {
             for figure in &outcome.figures {
