@@ -1,4 +1,4 @@
-//! Attacks on the file itself: what the database refuses whoever asks. (What the audit finds once its triggers are out of
+//! Attacks on the file itself: what the database refuses from any program. (What the audit finds once its triggers are out of
 //! the way stands in `damage`.)
 
 use crate::harness::*;

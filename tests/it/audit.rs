@@ -42,7 +42,7 @@ fn audit_names_foreign_schema() {
         ("table entry is missing", "DROP TABLE entry"),
         ("table lock is missing", "ALTER TABLE lock RENAME TO locks"),
         (
-            "table lock_event is missing", // and what has its name would keep whoever asks it busy for ever
+            "table lock_event is missing", // and a view of its name never ends
             "DROP TABLE lock_event; CREATE VIEW lock_event AS WITH RECURSIVE n (seq) AS \
              (SELECT 1 UNION ALL SELECT seq + 1 FROM n) SELECT seq, 'a' AS lock_id, 'created' AS what, seq AS fence FROM n",
         ),
@@ -91,7 +91,7 @@ fn audit_leaves_file_and_log_unchanged() {
     unchanged(&left, "left by a process that was killed");
     unchanged(&book.path(), "beside another that has it");
     drop(other);
-    unchanged(&book.path(), "with nobody else");
+    unchanged(&book.path(), "with no other program");
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn audit_since_noted_hash_finds_rewritten_entry() {
     assert_eq!(since(&book, &noted).findings, [], "it is in the chain, though no longer its end");
     assert_eq!(since(&lived_in(), &"0".repeat(64)).findings, [], "before the first entry there was nothing");
 
-    // Somebody takes the newest entries away and leaves a file that is sound in itself.
+    // Another program takes the newest entries away and leaves a file that is sound in itself.
     book.close();
     let copy = book.path().with_file_name("copy.db");
     std::fs::copy(book.path(), &copy).unwrap();

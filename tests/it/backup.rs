@@ -101,7 +101,7 @@ fn restored_file_rejects_lock_tokens_of_before() {
     assert_eq!(
         (again.name.as_str(), fact(&again, "ended")),
         ("lock_lost", &"revoked".into()),
-        "its secret is no good either"
+        "its secret is refused too"
     );
     assert_eq!(
         name(&book.acquire("job", "ben")),
@@ -123,7 +123,7 @@ fn backup_works_beside_server_restore_only_without() {
     let backed_up = place.json("backup copy.db");
     assert_eq!((&backed_up["entries"], &backed_up["ok"]), (&1.into(), &true.into()));
     place.json("withdraw alice 20");
-    for (line, exit, told) in [
+    for (line, exit, sentence) in [
         ("backup copy.db", 1, "copy.db is there already; --replace puts this in its place"),
         ("backup cashbox.db", 2, "a backup does not go where the file itself is"),
         ("backup no/such/copy.db", 3, "there is no such folder"),
@@ -143,7 +143,7 @@ fn backup_works_beside_server_restore_only_without() {
     ] {
         let said = place.say(line);
         assert_eq!(said.exit, exit, "{line}: {}{}", said.out, said.err);
-        assert!(said.err.contains(told), "{line}: {}", said.err);
+        assert!(said.err.contains(sentence), "{line}: {}", said.err);
     }
     assert_eq!(place.json("wallet alice")["balance"], "30.00");
     server.stop();

@@ -22,8 +22,8 @@ fn json(said: &Said) -> Value {
     serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err))
 }
 
-fn in_histogram(told: &Value) -> u64 {
-    told["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum()
+fn in_histogram(report: &Value) -> u64 {
+    report["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum()
 }
 
 #[test]
@@ -40,13 +40,13 @@ fn bench_prints_figure_and_check_for_each_op() {
                 };
                 // However busy the machine is: sometime something is done within what is measured.
                 let mut tries = ["200ms", "2s", "10s"].into_iter().map(measured);
-                let told = tries.find(|told| told["count"].as_u64() > Some(0)).expect("something was done");
-                assert!(told["per_second"].as_u64() > Some(0), "{op}: {told}");
-                assert!(told["latency_us"]["p99"].as_u64() >= told["latency_us"]["p50"].as_u64(), "{op}: {told}");
-                assert_eq!((&told["right"], &told["audit"]), (&true.into(), &"audit clean".into()), "{op}");
+                let report = tries.find(|report| report["count"].as_u64() > Some(0)).expect("something was done");
+                assert!(report["per_second"].as_u64() > Some(0), "{op}: {report}");
+                assert!(report["latency_us"]["p99"].as_u64() >= report["latency_us"]["p50"].as_u64(), "{op}: {report}");
+                assert_eq!((&report["right"], &report["audit"]), (&true.into(), &"audit clean".into()), "{op}");
                 let counted: u64 =
-                    told["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
-                assert!(counted > 0, "{op}: {told}");
+                    report["histogram"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
+                assert!(counted > 0, "{op}: {report}");
                 assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 0, "{op} leaves nothing here");
             });
         }
@@ -76,7 +76,7 @@ fn bench_at_url_without_right_or_server_is_one_sentence() {
     let (place, server) = served();
     let token = place.json("token create --user alice --token-file admin")["token"].as_str().unwrap().to_owned();
     fs::write(place.path("alice"), token).unwrap();
-    for (line, exit, told) in [
+    for (line, exit, sentence) in [
         (
             format!("bench {SHORT} --url {} --token-file alice", server.url),
             2,
@@ -95,7 +95,7 @@ fn bench_at_url_without_right_or_server_is_one_sentence() {
         ("bench --connections 1000000".to_owned(), 2, "more than the"),
     ] {
         let said = place.say(&line);
-        assert!(said.exit == exit && said.err.contains(told), "{line}: {} {}{}", said.exit, said.out, said.err);
+        assert!(said.exit == exit && said.err.contains(sentence), "{line}: {} {}{}", said.exit, said.out, said.err);
     }
     assert_eq!(place.json("wallets --all --token-file admin")["data"].as_array().unwrap().len(), 3, "nothing was made");
 }
@@ -120,11 +120,11 @@ fn bench_with_missing_cent_prints_no_figure() {
     let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "1s", "--warm-up", "0s", "--json"];
     let bench = place.begin(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
     let wallet = its_wallet(&place);
-    place.json(&format!("withdraw {wallet} 0.01 --token-file admin")); // by somebody whom it does not know
+    place.json(&format!("withdraw {wallet} 0.01 --token-file admin")); // by a client that it does not know
     let said = bench.said();
     assert_eq!(said.exit, 4, "{}{}", said.out, said.err);
-    let told = json(&said);
-    assert_eq!((&told["right"], &told["per_second"]), (&false.into(), &Value::Null), "{told}");
+    let report = json(&said);
+    assert_eq!((&report["right"], &report["per_second"]), (&false.into(), &Value::Null), "{report}");
 }
 
 #[test]
@@ -141,12 +141,12 @@ fn bench_at_fixed_rate_shows_stalled_server() {
     thread::sleep(STALL); // the stall itself, and no wait for anything
     kill_process(process, Signal::CONT).unwrap();
     let stalled = stalled.elapsed();
-    let told = json(&bench.said());
+    let report = json(&bench.said());
     let at_least = |share: &str, least: Duration| {
-        let us = told["latency_us"][share].as_u64().unwrap();
-        assert!(us >= least.as_micros() as u64, "{share} is {us} µs, though it stood still for {stalled:?}: {told}");
+        let us = report["latency_us"][share].as_u64().unwrap();
+        assert!(us >= least.as_micros() as u64, "{share} is {us} µs, though it stood still for {stalled:?}: {report}");
     };
     at_least("max", STALL * 9 / 10);
     at_least("p90", STALL / 8); // a fifth of all requests were due in the stall
-    assert_eq!(in_histogram(&told), 200, "none is skipped: {told}");
+    assert_eq!(in_histogram(&report), 200, "none is skipped: {report}");
 }

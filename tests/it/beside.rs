@@ -1,4 +1,4 @@
-//! The file at the shell, and what lies beside it: whose it is, who has it, and that looking changes nothing.
+//! The file at the shell, and what lies beside it: its owner, its server, and that reading changes nothing.
 
 use crate::shell::Place;
 use std::fs;
@@ -54,16 +54,16 @@ fn open_refuses_file_with_hard_link() {
 fn files_made_by_root_belong_to_owner_of_database() {
     use std::os::unix::fs::{MetadataExt, chown};
     if !rustix::process::geteuid().is_root() {
-        return; // nobody else can give files away
+        return; // only root can give files away
     }
     let place = Place::new();
-    let somebody = Some(4_321);
-    chown(place.0.path(), somebody, somebody).unwrap();
+    let other = Some(4_321);
+    chown(place.0.path(), other, other).unwrap();
     place.json("recharge alice 100");
     place.json("backup copy.db");
     place.json("restore copy.db --replace");
     for name in ["cashbox.db", "cashbox.db-serve", "copy.db"] {
-        assert_eq!(Some(fs::metadata(place.path(name)).unwrap().uid()), somebody, "{name}");
+        assert_eq!(Some(fs::metadata(place.path(name)).unwrap().uid()), other, "{name}");
     }
 }
 

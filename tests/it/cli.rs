@@ -139,7 +139,7 @@ fn exit_code_follows_outcome() {
     place.json("recharge alice 10");
     for (line, exit) in [
         ("wallet alice", 0),
-        ("wallet nobody", 1),
+        ("wallet ghost", 1),
         ("recharge alice nan", 2),
         ("recharge alice -5", 2),
         ("recharge alice", 2),
@@ -154,7 +154,7 @@ fn exit_code_follows_outcome() {
         let said = place.say(line);
         assert_eq!(said.exit, exit, "{line}: {}{}", said.out, said.err);
     }
-    fs::write(place.0.path().join("text.db"), "this is no database at all, and long enough to be looked at").unwrap();
+    fs::write(place.0.path().join("text.db"), "this is not a database, and long enough to be looked at").unwrap();
     assert_eq!(place.say("wallet alice --db text.db").err, "cannot open text.db: it is not an SQLite database\n");
 }
 
@@ -205,7 +205,7 @@ fn repeat_is_same_caller_with_and_without_server() {
     server.stop();
     assert_eq!(pay(), first, "a repeat without the server");
     assert_eq!(place.json("wallet alice")["balance"], "90.00");
-    let said = place.say("withdraw alice 10 --token cbx_nobody-has-this-one");
+    let said = place.say("withdraw alice 10 --token cbx_unknown-to-this-file");
     assert!(said.exit == 1 && said.err.contains("unknown"), "{} {}", said.exit, said.err);
 }
 

@@ -11,7 +11,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-/// How often it is killed, if `CASHBOX_TORTURE_ROUNDS` does not say.
+/// Kills, unless `CASHBOX_TORTURE_ROUNDS` gives their number.
 const ROUNDS: usize = 20;
 const CLIENTS: usize = 16;
 const USERS: usize = 5;
@@ -101,7 +101,7 @@ fn entries_of(answer: &(u16, Value)) -> Vec<(String, i64)> {
 fn killed_server_keeps_every_answered_change_once() {
     let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
-    let address_of = |running: &Option<Server>| running.as_ref().unwrap().nobody().address;
+    let address_of = |running: &Option<Server>| running.as_ref().unwrap().anonymous().address;
     let coupon = |user: usize| {
         let recharge = serde_json::json!({ "amount": "5000" });
         let admin = running.as_ref().unwrap().admin();
@@ -113,11 +113,11 @@ fn killed_server_keeps_every_answered_change_once() {
     for round in 0..rounds {
         let (address, answered) = (address_of(&running), AtomicUsize::new(0));
         let enough = 20 + round * 37 % 300; // another moment each time
-        let (told, hammered) = channel();
+        let (done, hammered) = channel();
         thread::scope(|scope| {
             for client in 0..CLIENTS {
-                let (told, answered, coupons) = (told.clone(), &answered, &coupons);
-                scope.spawn(move || told.send(hammer(address, coupons, round, client, answered)).unwrap());
+                let (done, answered, coupons) = (done.clone(), &answered, &coupons);
+                scope.spawn(move || done.send(hammer(address, coupons, round, client, answered)).unwrap());
             }
             crate::server::until(|| {
                 thread::yield_now();
@@ -125,7 +125,7 @@ fn killed_server_keeps_every_answered_change_once() {
             });
             running = running.take().map(Server::killed_and_started_again);
         });
-        drop(told);
+        drop(done);
         audit_finds_nothing(running.as_ref().unwrap());
         let agent = agent();
         for asked in hammered.iter().flatten() {
@@ -147,7 +147,7 @@ fn killed_server_keeps_every_answered_change_once() {
 fn batch_killed_between_its_commits_is_one_effect_after_retry() {
     const ITEMS: usize = 6_000; // 24 commits
     let server = Server::start();
-    let address = server.nobody().address;
+    let address = server.anonymous().address;
     let item = |n| format!("{{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"0.01\",\"reference\":\"{n}\"}}");
     let body = format!("[{}]", (0..ITEMS).map(item).collect::<Vec<_>>().join(","));
     let send = |address| ask(&agent(), address, "/v1/batch", "K", &body);
@@ -161,11 +161,11 @@ fn batch_killed_between_its_commits_is_one_effect_after_retry() {
     audit_finds_nothing(&server);
     let done = server.admin().balance("alice").replace('.', "").parse::<usize>().unwrap();
     assert!((1..ITEMS).contains(&done), "{done} items were committed");
-    let again = send(server.nobody().address).expect("the server is back");
+    let again = send(server.anonymous().address).expect("the server is back");
     assert_eq!((again.0, again.1["results"].as_array().unwrap().len()), (200, ITEMS));
     assert!(entries_of(&again).iter().enumerate().all(|(n, (reference, _))| *reference == n.to_string()));
     assert_eq!((entries_of(&again).len(), server.admin().balance("alice").as_str()), (ITEMS, "60.00"));
-    assert_eq!(send(server.nobody().address), Some(again), "a repeat");
+    assert_eq!(send(server.anonymous().address), Some(again), "a repeat");
     assert_eq!(server.admin().balance("alice"), "60.00");
     audit_finds_nothing(&server);
 }

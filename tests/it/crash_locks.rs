@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use ureq::http::Request;
 
-/// How often it is killed, if `CASHBOX_TORTURE_ROUNDS` does not say.
+/// Kills, unless `CASHBOX_TORTURE_ROUNDS` gives their number.
 const ROUNDS: usize = 10;
 const CLIENTS: usize = 6;
 const USERS: usize = 3;
@@ -27,10 +27,10 @@ struct Lease {
     entry: Option<i64>,
 }
 
-/// What a holder does with its lease: the last step gives it back.
+/// The requests of a holder under its lease; the last one releases it.
 const STEPS: [&str; 3] = ["renew", "withdraw", "release"];
 
-/// Somebody who speaks to the server, wherever it listens now.
+/// A client of the server, at the address where it listens now.
 struct Speaker {
     agent: ureq::Agent,
     address: SocketAddr,
@@ -106,7 +106,7 @@ fn hammer(speaker: &Speaker, round: usize, client: usize, answered: &AtomicUsize
     leases
 }
 
-/// After the restart: whoever held a lock holds it still, and a stranger finds it held by that lease.
+/// After the restart: each holder still has its lock, and another client finds it held by that lease.
 fn still_held(speaker: &Speaker, lease: &mut Lease) {
     let Some((_, fence)) = lease.granted.clone() else { return };
     if lease.answered + 1 < STEPS.len() {
@@ -117,8 +117,8 @@ fn still_held(speaker: &Speaker, lease: &mut Lease) {
     }
 }
 
-/// Those whose wish was not answered ask again. One may have been granted without hearing of it and is in the way of
-/// others until it asks: so whoever finds the lock held comes again after the rest.
+/// Clients without an answer ask again. One may have been granted the lock without hearing of it, and blocks others
+/// until it asks: a client that finds the lock held asks again after the rest.
 fn grant_the_rest(speaker: &Speaker, leases: Vec<&mut Lease>) {
     let (mut turns, mut leases) = (leases.len() * leases.len(), VecDeque::from(leases));
     while let Some(lease) = leases.pop_front() {
@@ -136,7 +136,7 @@ fn killed_server_keeps_leases_and_money_once() {
     let rounds = rounds(ROUNDS);
     let mut running = Some(Server::start());
     let speaker =
-        |running: &Option<Server>| Speaker { agent: agent(), address: running.as_ref().unwrap().nobody().address };
+        |running: &Option<Server>| Speaker { agent: agent(), address: running.as_ref().unwrap().anonymous().address };
     for user in 0..USERS {
         let path = format!("/v1/wallets/u{user}/recharge");
         running.as_ref().unwrap().admin().post(&path, json!({ "amount": "90" })).is(200);

@@ -1,4 +1,4 @@
-//! What the audit finds when a hand that can do anything has been in the file: each kind of damage is planted with the
+//! The audit after any program has written to the file: each kind of damage is planted with the
 //! triggers out of the way, they are put back, and it is named.
 
 use crate::attacks::lived_in;
@@ -80,7 +80,7 @@ fn full() -> Book {
     book
 }
 
-/// What the audit finds in a copy of the book that was spoilt.
+/// Findings of the audit in a damaged copy of the book.
 fn found(book: &Book, damage: impl FnOnce(&Connection)) -> Vec<String> {
     let copy = book.path().with_file_name("copy.db");
     std::fs::copy(book.path(), &copy).unwrap();

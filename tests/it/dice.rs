@@ -22,7 +22,7 @@ impl Dice {
         Dice { seed, state: seed, variable }
     }
 
-    /// Other dice of the same run, for somebody who throws them beside us.
+    /// Other dice of the same run, for another thread.
     pub fn branch(&mut self) -> Dice {
         let state = self.below(usize::MAX) as u64;
         Dice { state, ..*self }

@@ -1,5 +1,5 @@
-//! Storage that cannot be trusted: a commit that fails for another reason than a full disk. Nobody gets a yes that is
-//! not on disk, everyone is told to ask again, and the process stops.
+//! Storage that cannot be trusted: a commit that fails for another reason than a full disk. No client gets a yes that is
+//! not on disk, each is asked to retry, and the process stops.
 
 use crate::server::{ADMIN, PATIENCE};
 use std::io::{BufRead, BufReader};

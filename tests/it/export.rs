@@ -136,7 +136,7 @@ fn import_refuses_wrong_or_unrelated_tables() {
     fs::write(place.path("number.csv"), entries.replacen(",320.00,", ",3.2e2,", 1)).unwrap();
     fs::write(place.path("columns.csv"), entries.replacen("amount", "sum", 1)).unwrap();
     fs::write(place.path("empty.csv"), "").unwrap();
-    for (files, exit, told) in [
+    for (files, exit, sentence) in [
         ("wallets.csv wallets.csv", 2, "two of these are the same table"),
         ("all.ndjson wallets.csv", 2, "all of a ledger: import it alone"),
         ("coupon-kinds.csv", 2, "coupon kinds come with their tiers"),
@@ -150,7 +150,7 @@ fn import_refuses_wrong_or_unrelated_tables() {
         ("wallets.csv none.csv", 3, "cannot read none.csv"),
     ] {
         let said = place.say(&format!("import {files} --db new.db"));
-        assert!(said.exit == exit && said.err.contains(told), "{files}: {} {}", said.exit, said.err);
+        assert!(said.exit == exit && said.err.contains(sentence), "{files}: {} {}", said.exit, said.err);
         assert!(!place.path("new.db").exists() && !place.path("new.db.partial").exists(), "{files}");
     }
 }
@@ -224,11 +224,11 @@ fn import_refuses_unsound_ledger() {
             "without gaps".to_owned(),
         ),
     ];
-    for (records, exit, told) in cases {
+    for (records, exit, sentence) in cases {
         let said = place.say_with("import - --db new.db", &records);
-        assert_eq!(said.exit, exit, "{told}: {}", said.err);
-        assert!(said.err.contains(&told), "{}\nshould say: {told}", said.err);
-        assert!(!place.path("new.db").exists() && !place.path("new.db.partial").exists(), "{told}");
+        assert_eq!(said.exit, exit, "{sentence}: {}", said.err);
+        assert!(said.err.contains(&sentence), "{}\nshould say: {sentence}", said.err);
+        assert!(!place.path("new.db").exists() && !place.path("new.db.partial").exists(), "{sentence}");
     }
     assert_eq!(place.say("import none.ndjson --db new.db").exit, 3);
     assert_eq!(place.say("export --url http://127.0.0.1:1").exit, 3);
@@ -245,17 +245,17 @@ fn sql_query_answers_and_changes_nothing() {
     let json = place.say_with("sql - --json", "SELECT 1 AS a, NULL, x'ff', 'b'").out;
     assert_eq!(json.trim(), r#"{"columns":["a","NULL","x'ff'","'b'"],"rows":[[1,null,"ff","b"]],"more":false}"#);
     let before = place.json("verify")["state_hash"].clone();
-    for (question, told) in [
+    for (question, sentence) in [
         ("DELETE FROM entry", "it would change something"),
         ("VACUUM INTO 'copy.db'", "it would change something"),
         ("PRAGMA journal_mode = DELETE", "it would change something"),
         ("ATTACH 'new.db' AS new", "unable to open"),
         ("SELECT 1; SELECT 2", "Multiple statements"),
-        ("SELECT nobody", "no such column: nobody"),
+        ("SELECT missing", "no such column: missing"),
         ("", "this cannot be asked"),
     ] {
         let said = place.say_with("sql -", question);
-        assert!(said.exit == 2 && said.err.contains(told), "{question}: {} {}", said.exit, said.err);
+        assert!(said.exit == 2 && said.err.contains(sentence), "{question}: {} {}", said.exit, said.err);
     }
     assert_eq!(place.json("verify")["state_hash"], before);
     assert!(!place.path("copy.db").exists() && !place.path("new.db").exists());

@@ -37,9 +37,9 @@ impl Patient {
 
     /// Has calls of that name fail, or succeed again.
     fn tell(&self, what: &str) {
-        let told = Command::new("fiu-ctrl").args(["-f", &self.control, "-c", what, &self.pid.to_string()]).output();
-        let told = told.unwrap();
-        assert!(told.status.success() && told.stderr.is_empty(), "{}", String::from_utf8_lossy(&told.stderr));
+        let sent = Command::new("fiu-ctrl").args(["-f", &self.control, "-c", what, &self.pid.to_string()]).output();
+        let sent = sent.unwrap();
+        assert!(sent.status.success() && sent.stderr.is_empty(), "{}", String::from_utf8_lossy(&sent.stderr));
     }
 
     /// A recharge by 1.00 under the key of that number; none if there was no answer.
@@ -120,7 +120,7 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
                 other => break other,
             }
         };
-        let (status, body) = doubtful.expect("a doubt is told");
+        let (status, body) = doubtful.expect("a doubtful answer came");
         assert_eq!((status, body["error"].as_str()), (500, Some("outcome_unknown")), "round {round}");
         until(|| patient.runner.try_wait().unwrap().is_some());
         assert_eq!(patient.runner.wait().unwrap().code(), Some(5), "storage cannot be trusted");

@@ -27,15 +27,15 @@ const REQUESTS: usize = 20_000;
 const CLIENTS: usize = 8;
 /// Requests on one connection, all sent before the first answer is read.
 const PIPELINED_MAX: usize = 12;
-/// How often the locks that the clients have forgotten are taken away, or others would wait for them.
+/// Requests between two removals of locks that the clients have forgotten; otherwise others would wait for them.
 const TIDY_EVERY: Duration = Duration::from_millis(100);
-/// What the server may have more in memory at the end than after a warm-up, in KiB: caches of a larger file.
+/// Memory that the server may gain after a warm-up, in KiB: caches of a larger file.
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
-/// What the connections that read the file may have open more, because they come when they are needed.
+/// Descriptors that may be added by connections that read the file, because they are opened when needed.
 const READERS_DESCRIPTORS: usize = 12;
 
-/// What answers have told, to ask about again.
+/// Ids and secrets from answers, to ask about again.
 #[derive(Clone, Default)]
 pub struct Known {
     admin: String,
@@ -92,7 +92,7 @@ impl Known {
 
 const SHOWN_MAX: usize = 8 * 1024;
 
-/// What was sent, for whoever reads of a failure.
+/// The bytes that were sent, for the report of a failure.
 struct Sent(Vec<u8>);
 
 impl Drop for Sent {
@@ -160,7 +160,7 @@ impl Client {
         let mut before: Option<Answer> = None;
         for asked in &asked {
             let Some(answer) = answers.next(asked.request.method == "HEAD") else {
-                assert!(whole.is_err(), "the connection ended and nobody had said so");
+                assert!(whole.is_err(), "the connection ended without notice");
                 return count;
             };
             check(asked, &answer, before.as_ref());
@@ -174,7 +174,7 @@ impl Client {
         }
         let _ = stream.shutdown(Shutdown::Write); // it may be closed already
         let rest = answers.rest();
-        assert!(tail.is_some() || rest.is_empty(), "nobody asked for {:?}", String::from_utf8_lossy(&rest));
+        assert!(tail.is_some() || rest.is_empty(), "unasked for: {:?}", String::from_utf8_lossy(&rest));
         assert!(!rest.windows(13).any(|some| some == b"HTTP/1.1 500 "), "{:?}", String::from_utf8_lossy(&rest));
         count + usize::from(tail.is_some())
     }
@@ -197,7 +197,7 @@ impl Client {
     }
 }
 
-/// Who reads the whole file waits for nobody who does.
+/// Requests that read the whole file; a second one at once is refused.
 const WHOLE_FILE: [&str; 3] = ["/v1/verify", "/v1/backup", "/v1/export"];
 
 /// One answer to one request.
@@ -219,14 +219,14 @@ fn check(asked: &Asked, answer: &Answer, before: Option<&Answer>) {
     }
 }
 
-/// Whether the server has a reason to end the connection after this.
+/// True where the server has a reason to end the connection after this.
 fn may_close(request: &Request, status: u16) -> bool {
     let said = |name: &str| request.headers.iter().any(|(is, _)| is == name);
     let unread = said("Expect") || request.content().len() as u64 > route::BODY_MAX;
     unread || request.version == "HTTP/1.0" || said("Connection") || [400, 413, 431, 501, 505].contains(&status)
 }
 
-/// What the server's process has open, and how much memory.
+/// The server's open descriptors, threads and memory.
 #[derive(Debug)]
 struct Held {
     threads: usize,
@@ -298,8 +298,8 @@ fn random_requests_leave_server_sound() {
     for user in ["u0", "u1", "u2"] {
         known.access.add(&server.user_with(user, "1000").token.unwrap());
     }
-    known.access.add("cbx_nobody-ever-minted-this");
-    let address = server.nobody().address;
+    known.access.add("cbx_never-minted-anywhere");
+    let address = server.anonymous().address;
     let mut clients: Vec<Client> =
         (0..CLIENTS).map(|_| Client { address, dice: dice.branch(), known: known.clone() }).collect();
 
@@ -316,7 +316,7 @@ fn random_requests_leave_server_sound() {
     audit_finds_nothing(&server);
 }
 
-/// What the server holds once every connection is over; its own threads are the same then as before the first.
+/// The usage of the server once every connection has ended; it has the same threads then as before the first.
 fn at_rest(server: &Server, threads: usize) -> Held {
     until(|| Held::by(server).threads <= threads);
     Held::by(server)

@@ -164,7 +164,7 @@ impl Session {
         let server = &self.server;
         let client = self.clients.entry(who.to_owned()).or_insert_with(|| match who {
             "admin" => server.admin(),
-            "nobody" => server.nobody(),
+            "anonymous" => server.anonymous(),
             role if ["teller", "auditor"].contains(&role) => server.role(role),
             user => server.user(user),
         });
@@ -319,7 +319,7 @@ fn sentences_of_source_match_golden_list() {
     compare("texts.txt", &lines.replace("\\'", "'").replace("\\\"", "\""));
 }
 
-/// Whether people get to read it: words, and not SQL.
+/// True for text that people read: words, and not SQL.
 fn is_sentence(text: &str) -> bool {
     const SQL: [&str; 24] = [
         "SELECT ",

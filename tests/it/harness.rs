@@ -19,7 +19,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// How long a test waits for what must happen at once.
+/// The bound of waiting for what must happen at once.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 pub struct Book {
@@ -89,14 +89,14 @@ impl Book {
         self.submit(Envelope::local(), command)
     }
 
-    /// The store's own, but somebody who is never answered makes the test fail and not hang.
+    /// `Store::submit_all`, but a request without an answer fails the test instead of hanging it.
     pub fn submit_all(&self, mail: Vec<(Envelope, Command)>) -> Vec<Outcome> {
         std::thread::scope(|scope| {
             let (done, answers) = std::sync::mpsc::channel();
             scope.spawn(move || done.send(self.deref().submit_all(mail)));
             answers.recv_timeout(PATIENCE).unwrap_or_else(|_| {
                 self.refuse_waiting();
-                panic!("somebody was never answered")
+                panic!("a request was never answered")
             })
         })
     }
@@ -129,7 +129,7 @@ impl Book {
         self.read(|tx| cashbox::internals::lock::find(tx, &lock_id(id))).unwrap()
     }
 
-    /// What the audit finds wrong: `check: sentence`, each.
+    /// The findings of the audit: `check: sentence`, each.
     pub fn findings(&self) -> Vec<String> {
         let report = store::audit::audit(&self.path(), None, &mut |_, _| {}).expect("the audit runs");
         report.findings.into_iter().map(|finding| format!("{}: {}", finding.check, finding.sentence)).collect()
@@ -192,7 +192,7 @@ pub fn secret(name: &str) -> LockSecret {
     LockSecret::parse(&format!("{name:_<16}")).unwrap()
 }
 
-/// The usual wish for a lock: a minute, five seconds of grace, held by whoever the secret is named after.
+/// The usual request for a lock: a minute, five seconds of grace, the holder named as the secret.
 pub fn ask(id: &str, secret: &str) -> AcquireRequest {
     let ids = id.split(' ').map(lock_id).collect();
     let (expire_ms, grace_ms) = (60_000, 5_000);
@@ -260,7 +260,7 @@ pub fn name<T: std::fmt::Debug>(result: &Result<T, Error>) -> ErrorName {
     result.as_ref().expect_err("this must be refused").name
 }
 
-/// What an error says under that name.
+/// The fact of that name in an error.
 pub fn fact<'a>(error: &'a Error, fact: &str) -> &'a serde_json::Value {
     let found = error.facts.iter().find(|(name, _)| name == fact);
     found.map_or(&serde_json::Value::Null, |(_, value)| value)

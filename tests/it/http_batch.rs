@@ -27,7 +27,7 @@ fn batch_item_answers_like_single_request() {
         { "op": "transfer", "user": "alice", "to": "bob", "amount": 30 },
         { "op": "refund", "entry": 4, "amount": 5 },
         { "op": "withdraw", "user": "alice", "amount": 1000 },
-        { "op": "withdraw", "user": "nobody", "amount": 1 },
+        { "op": "withdraw", "user": "ghost", "amount": 1 },
         { "op": "refund", "entry": "4" },
     ]);
     let answer = admin.post("/v1/batch", items).is(200);
@@ -241,7 +241,7 @@ fn body_above_limit_is_refused() {
     let refused = admin.ask("POST", "/v1/wallets/alice/recharge").form(&form(65_537)).send();
     assert_eq!(refused.refuses(413, "body_too_large")["limit"], 65_536);
     admin.ask("POST", "/v1/wallets/alice/recharge").form(&form(65_536)).send().refuses(400, "invalid_request");
-    server.nobody().ask("POST", "/v1/batch").json(sized(100_000)).send().refuses(401, "unauthenticated");
+    server.anonymous().ask("POST", "/v1/batch").json(sized(100_000)).send().refuses(401, "unauthenticated");
     server.role("auditor").ask("POST", "/v1/batch").json(sized(100_000)).send().refuses(403, "forbidden");
     assert_eq!(admin.balance("alice"), "1.00");
 }

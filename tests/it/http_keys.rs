@@ -108,7 +108,7 @@ fn refusal_that_retry_may_cure_is_not_stored() {
     let path = "/v1/wallets/alice/withdraw";
     let done = json!({ "amount": 1 });
     admin.post_once("form", path, json!({ "amount": "x" })).refuses(400, "invalid_amount");
-    server.nobody().post_once("form", path, done.clone()).refuses(401, "unauthenticated");
+    server.anonymous().post_once("form", path, done.clone()).refuses(401, "unauthenticated");
     admin.post_once("form", "/v1/nothing", done.clone()).refuses(404, "not_found");
     admin
         .ask("POST", path)
@@ -190,7 +190,7 @@ fn repeat_while_first_waits_joins_it() {
     until(|| waiting(1)(admin.get("/v1/locks/wallet/alice")));
     let second = asking.begin();
     other.send().refuses(422, "idempotency_key_reused");
-    assert!(waiting(1)(admin.get("/v1/locks/wallet/alice")), "a repeat is no second waiter");
+    assert!(waiting(1)(admin.get("/v1/locks/wallet/alice")), "a repeat does not wait twice");
     // The first hangs up; the second still wants it.
     drop(first);
     admin.ask("DELETE", "/v1/locks/wallet/alice").header("Lock-Token", &lock).send().is(204);
@@ -246,7 +246,7 @@ fn stored_answers_survive_kill() {
 fn repeat_shows_coupon_as_it_was_granted() {
     let server = Server::start();
     let admin = server.admin();
-    let kind = |told: &str| json!({ "coupon_kinds": [{ "kind": "3", "amount_off": 10, "earned_en": told }] });
+    let kind = |earned: &str| json!({ "coupon_kinds": [{ "kind": "3", "amount_off": 10, "earned_en": earned }] });
     admin.put("/v1/tiers", json!({ "tiers": [{ "from": 100, "coupon_kind": "3" }] })).is(200);
     admin.put("/v1/coupon-kinds", kind("and a tenner for you")).is(200);
     let single = ("/v1/wallets/alice/recharge", json!({ "amount": 120 }));

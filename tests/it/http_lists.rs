@@ -43,7 +43,7 @@ fn list_pages_miss_and_repeat_nothing() {
     let server = busy(60);
     let admin = server.admin();
     let first = admin.get("/v1/wallets").is(200);
-    assert_eq!((first.rows().len(), first["next"].is_string()), (50, true), "50 if nobody says otherwise");
+    assert_eq!((first.rows().len(), first["next"].is_string()), (50, true), "50 by default");
     assert_eq!(fields(&first.rows()[0]), ["user_id", "balance", "held", "entries"]);
     for limit in [1, 7, 64, 1_000] {
         let names: Vec<_> = all_pages(&admin, "/v1/wallets", limit)
@@ -130,10 +130,10 @@ fn list_refuses_unknown_or_bad_parameters() {
     admin.get("/v1/wallets?kind=pay").refuses(400, "invalid_request");
     admin.ask("GET", "/v1/wallets").json(r#"{"limit":1}"#).send().refuses(400, "invalid_request");
     for path in [
-        "/v1/wallets/nobody",
-        "/v1/wallets/nobody/entries",
-        "/v1/wallets/nobody/coupons",
-        "/v1/wallets/nobody?as_of=2026-01-01T00:00:00Z",
+        "/v1/wallets/ghost",
+        "/v1/wallets/ghost/entries",
+        "/v1/wallets/ghost/coupons",
+        "/v1/wallets/ghost?as_of=2026-01-01T00:00:00Z",
     ] {
         admin.get(path).refuses(404, "wallet_not_found");
     }
@@ -241,7 +241,7 @@ fn head_is_get_without_body_and_other_methods_are_405() {
         }
     }
     assert_eq!(admin.ask("HEAD", "/v1/entries/99").send().status, 404);
-    assert_eq!(server.nobody().ask("HEAD", "/v1/wallets").send().status, 401);
+    assert_eq!(server.anonymous().ask("HEAD", "/v1/wallets").send().status, 401);
     let file = admin.ask("HEAD", "/v1/entries").header("Accept", "text/csv").send();
     assert_eq!((file.status, file.body.len(), file.header("content-type")), (200, 0, Some("text/csv")));
     for (method, path, allow) in [
@@ -298,7 +298,7 @@ fn get_requests_change_nothing() {
     let code = admin.get("/v1/wallets/alice/coupons").is(200).rows()[0]["code"].as_str().unwrap().to_owned();
     for path in [
         "/wallet?user_id=alice",
-        "/wallet?user_id=nobody",
+        "/wallet?user_id=ghost",
         "/v1/wallets",
         "/v1/wallets/alice",
         "/v1/wallets/alice?as_of=2026-01-01T00:00:00Z",

@@ -41,12 +41,12 @@ fn user_does_not_see_holder_of_other_wallets_lock() {
     let atomic =
         alice.ask("POST", "/v1/batch?atomic=true").header("Prefer", "wait=0").json(json!([item.clone()])).send();
     let each = alice.post("/v1/batch", json!([item])).is(200);
-    for told in [&refused.json, &atomic.refuses(423, "locked").json, &each["results"][0]] {
+    for refusal in [&refused.json, &atomic.refuses(423, "locked").json, &each["results"][0]] {
         assert_eq!(
-            (&told["error"], &told["state"], &told["holder"], &told["fence"]),
+            (&refusal["error"], &refusal["state"], &refusal["holder"], &refusal["fence"]),
             (&json!("locked"), &json!("held"), &json!(null), &json!(null))
         );
-        assert!(!told.to_string().contains("visit"), "{told}");
+        assert!(!refusal.to_string().contains("visit"), "{refusal}");
     }
     admin.post("/v1/locks/wallet/alice", json!({ "holder": "me" })).is(201);
     let own = alice.ask("POST", "/v1/wallets/alice/withdraw").header("Prefer", "wait=0").form("amount=1").send();

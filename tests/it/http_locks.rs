@@ -1,4 +1,4 @@
-//! Locks over HTTP: who gets one, who waits, who has lost it.
+//! Locks over HTTP: granted, waited for, lost.
 
 use super::server::{Answer, Client, Server, fields, until};
 use serde_json::{Value, json};
@@ -61,7 +61,11 @@ fn free_lock_is_granted_and_released() {
     let next = admin.post("/v1/locks/nightly", json!({})).is(201);
     assert!(next["fence"].as_i64() > grant["fence"].as_i64(), "a fence never comes again");
     with(&admin, "DELETE", "/v1/locks/nightly", &token).is(204);
-    assert_eq!(admin.get("/v1/locks/nightly").is(200)["fence"], next["fence"], "a late repeat frees nobody else's");
+    assert_eq!(
+        admin.get("/v1/locks/nightly").is(200)["fence"],
+        next["fence"],
+        "a late repeat does not free another client's"
+    );
 }
 
 #[test]
@@ -368,9 +372,9 @@ fn waiter_asking_again_is_granted_after_first_closed() {
     }
 }
 
-/// Whoever had one would stand in the way of every payment.
 #[test]
 fn locks_of_system_wallets_are_refused() {
+    // A holder would block every payment.
     let server = Server::start();
     let (admin, teller) = (server.admin(), server.role("teller"));
     server.user_with("alice", "10");

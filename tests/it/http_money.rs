@@ -285,8 +285,8 @@ fn transfer_to_self_or_missing_or_system_is_refused() {
     verb(&admin, "alice", "recharge", json!({ "amount": 90 })).is(200);
     verb(&admin, "alice", "transfer", json!({ "to": "alice", "amount": 1 })).refuses(400, "invalid_request");
     verb(&admin, "alice", "pay", json!({ "to": "alice", "amount": 1 })).refuses(400, "invalid_request");
-    verb(&admin, "alice", "transfer", json!({ "to": "nobody", "amount": 1 })).refuses(404, "wallet_not_found");
-    verb(&admin, "nobody", "transfer", json!({ "to": "alice", "amount": 1 })).refuses(404, "wallet_not_found");
+    verb(&admin, "alice", "transfer", json!({ "to": "ghost", "amount": 1 })).refuses(404, "wallet_not_found");
+    verb(&admin, "ghost", "transfer", json!({ "to": "alice", "amount": 1 })).refuses(404, "wallet_not_found");
     verb(&admin, "alice", "transfer", json!({ "amount": 1 })).refuses(400, "invalid_request");
     for to in ["@bank", "@holds", "@else", "a b", "", ".."] {
         verb(&admin, "alice", "transfer", json!({ "to": to, "amount": 1 })).refuses(400, "invalid_user");

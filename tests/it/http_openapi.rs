@@ -131,11 +131,11 @@ fn only_health_check_is_described_without_token() {
 #[test]
 fn description_needs_any_access_token() {
     let server = Server::start();
-    server.nobody().get("/openapi.json").refuses(401, "unauthenticated");
+    server.anonymous().get("/openapi.json").refuses(401, "unauthenticated");
     let document = server.user("alice").get("/openapi.json").is(200);
     assert!(document.text("openapi").starts_with("3.1"));
     assert_eq!(&document.json, description(), "it is the same on every server");
-    server.nobody().get("/metrics").refuses(401, "unauthenticated");
+    server.anonymous().get("/metrics").refuses(401, "unauthenticated");
     let metrics = server.user("alice").get("/metrics").is(200);
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const NO: u16 = 403;
 
 /// Method, pattern, request, and what user, teller, auditor and admin are answered. The scene: alice owns wallet,
-/// coupon `CODE` and entry 1; the user is alice; nobody holds a lock.
+/// coupon `CODE` and entry 1; the user is alice; no lock is held.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("GET", "/wallet", "/wallet?user_id=alice", "", [200, 200, 200, 200]),
@@ -113,7 +113,7 @@ fn request_without_valid_token_gets_only_health() {
     let garbage =
         ["cbx_0123456789abcdef0123456789abcdef", "cbx_", "", "x", "cbx_a b", "cbx_é", "cbx_' OR 1=1 --aaaaaaaa"];
     let mut strangers: Vec<Client> = garbage.iter().map(|token| server.client(token)).collect();
-    strangers.extend([server.nobody(), revoked]);
+    strangers.extend([server.anonymous(), revoked]);
     for row in TABLE {
         for client in &strangers {
             let answer = scene.ask(client, row);
@@ -126,13 +126,15 @@ fn request_without_valid_token_gets_only_health() {
         }
     }
     for authorization in ["Basic YTpi", "Bearer", super::server::ADMIN, &format!("Token {}", super::server::ADMIN)] {
-        let answer = server.nobody().ask("GET", "/v1/wallets").header("Authorization", authorization).send();
+        let answer = server.anonymous().ask("GET", "/v1/wallets").header("Authorization", authorization).send();
         answer.refuses(401, "unauthenticated");
     }
     let twice = server.admin().ask("GET", "/v1/wallets").header("Authorization", "Bearer cbx_0123456789abcdef");
     twice.send().refuses(401, "unauthenticated");
-    let lower =
-        server.nobody().ask("GET", "/v1/wallets").header("authorization", &format!("bearer {}", super::server::ADMIN));
+    let lower = server
+        .anonymous()
+        .ask("GET", "/v1/wallets")
+        .header("authorization", &format!("bearer {}", super::server::ADMIN));
     lower.send().is(200);
 }
 
@@ -318,7 +320,7 @@ fn self_recharge_can_be_turned_off() {
 fn request_from_other_site_is_refused() {
     let server = Server::with(&["--open", "--host", "Shop.local"]);
     let ask = |headers: &[(&str, &str)]| {
-        let asking = server.nobody().ask("POST", "/v1/wallets/alice/recharge").form("amount=1");
+        let asking = server.anonymous().ask("POST", "/v1/wallets/alice/recharge").form("amount=1");
         headers.iter().fold(asking, |asking, (name, value)| asking.header(name, value)).send()
     };
     for good in [
@@ -353,8 +355,9 @@ fn request_from_other_site_is_refused() {
         ask(&[("Host", bad), ("Origin", &format!("http://{bad}"))]).refuses(403, "forbidden");
     }
     for path in ["/healthz", "/wallet?user_id=alice", "/nothing"] {
-        server.nobody().ask("GET", path).header("Host", "evil.example").send().refuses(403, "forbidden");
+        server.anonymous().ask("GET", path).header("Host", "evil.example").send().refuses(403, "forbidden");
     }
-    let two = server.nobody().ask("GET", "/healthz").header("Host", "localhost").header("Origin", "http://localhost");
+    let two =
+        server.anonymous().ask("GET", "/healthz").header("Host", "localhost").header("Origin", "http://localhost");
     two.header("Origin", "http://evil.example").send().refuses(403, "forbidden");
 }

@@ -113,7 +113,7 @@ fn unreadable_amount_answers_with_verbs_own_msg() {
     }
     for (method, msg) in [("POST", "充值错误"), ("PUT", "提现错误")] {
         let nothing = alice.ask(method, "/wallet").send().refuses(400, "invalid_amount");
-        assert_eq!(nothing["msg"], msg, "no amount is no amount either");
+        assert_eq!(nothing["msg"], msg, "a missing amount is invalid too");
         let raw = alice.ask(method, "/wallet").json(r#"{"money": 1e2}"#).send().refuses(400, "invalid_amount");
         assert_eq!(raw["msg"], msg);
     }
@@ -173,18 +173,18 @@ fn accept_language_en_gets_english() {
 #[test]
 fn open_server_takes_user_from_request() {
     let server = Server::with(&["--open"]);
-    let anybody = server.nobody();
-    assert_eq!(anybody.post("/wallet", json!({ "user_id": "bob", "money": 120 })).is(200)["msg"], TEN_OFF);
-    assert_eq!(anybody.ask("PUT", "/wallet?user_id=bob").form("money=20").send().is(200)["balance"], "100.00");
-    assert_eq!(anybody.get("/wallet?user_id=bob").is(200)["balance"], "100.00");
-    assert_eq!(anybody.post("/wallet?user_id=bob", json!({ "user_id": "bob", "money": 1 })).is(200)["msg"], NONE);
-    anybody.post("/wallet?user_id=bob", json!({ "user_id": "eve", "money": 1 })).refuses(400, "invalid_request");
-    anybody.get("/wallet").refuses(400, "invalid_user");
-    anybody.post("/wallet", json!({ "money": 1 })).refuses(400, "invalid_user");
+    let open = server.anonymous();
+    assert_eq!(open.post("/wallet", json!({ "user_id": "bob", "money": 120 })).is(200)["msg"], TEN_OFF);
+    assert_eq!(open.ask("PUT", "/wallet?user_id=bob").form("money=20").send().is(200)["balance"], "100.00");
+    assert_eq!(open.get("/wallet?user_id=bob").is(200)["balance"], "100.00");
+    assert_eq!(open.post("/wallet?user_id=bob", json!({ "user_id": "bob", "money": 1 })).is(200)["msg"], NONE);
+    open.post("/wallet?user_id=bob", json!({ "user_id": "eve", "money": 1 })).refuses(400, "invalid_request");
+    open.get("/wallet").refuses(400, "invalid_user");
+    open.post("/wallet", json!({ "money": 1 })).refuses(400, "invalid_user");
     for user in ["@bank", "..", ".", "a%20b", "", "%C3%A9", &"x".repeat(65)] {
-        anybody.get(&format!("/wallet?user_id={user}")).refuses(400, "invalid_user");
+        open.get(&format!("/wallet?user_id={user}")).refuses(400, "invalid_user");
     }
-    let digits = anybody.post("/wallet", json!({ "user_id": 42, "money": 1 })).is(200);
+    let digits = open.post("/wallet", json!({ "user_id": 42, "money": 1 })).is(200);
     assert_eq!(digits["entry"]["to"], "42", "a user's name may look like a number");
 }
 
@@ -195,7 +195,7 @@ fn admin_must_name_user_and_user_need_not() {
     admin.get("/wallet").refuses(400, "invalid_user");
     assert_eq!(admin.post("/wallet", json!({ "user_id": "alice", "money": 500 })).is(200)["msg"], FIFTH_OFF);
     assert_eq!(admin.get("/wallet?user_id=alice").is(200)["balance"], "500.00");
-    assert_eq!(alice.get("/wallet?user_id=alice").is(200)["balance"], "500.00", "her own name is no news");
+    assert_eq!(alice.get("/wallet?user_id=alice").is(200)["balance"], "500.00", "naming oneself changes nothing");
     assert_eq!(alice.put("/wallet", json!({ "user_id": "alice", "money": 1 })).is(200)["balance"], "499.00");
     for refused in [
         alice.get("/wallet?user_id=bob"),

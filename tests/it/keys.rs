@@ -110,7 +110,7 @@ fn key_of_timed_out_wait_may_be_used_again() {
             assert_eq!(name(&answer.result), ErrorName::Locked);
         }
     });
-    let lost = Envelope { tokens: vec![book.token(99, "nobody")], ..keyed("k") };
+    let lost = Envelope { tokens: vec![book.token(99, "ghost")], ..keyed("k") };
     assert_eq!(name(&book.submit(lost, withdraw("alice", "20")).result), ErrorName::LockLost);
     book.release("wallet/alice", &holder.token).unwrap();
     let answer = book.submit(keyed("k"), withdraw("alice", "20"));
@@ -284,7 +284,7 @@ fn repeat_of_recharge_shows_coupon_as_granted() {
     assert_eq!((again.result, again.replayed), (first.result, true));
 }
 
-/// A batch under the key `K` of so many recharges of alice; `items` tells it from other batches.
+/// A batch under the key `K` of recharges of alice, one per item; `items` tells it from other batches.
 fn keyed_batch(book: &Book, items: [u8; 16], count: usize) -> Result<Vec<Outcome>, Error> {
     let key = IdempotencyKey::parse("K").unwrap();
     let item = |index| (Envelope { key: Some(key.item(index)), ..Envelope::local() }, recharge("alice", "1"));

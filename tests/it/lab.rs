@@ -13,7 +13,7 @@ const SMALL: &str = "--clients 8 --requests 40 --work 1 --retry 5 --grace 20";
 /// A lease short enough to wait for, and long enough for others to come and go after it on a busy machine.
 const SHORT: &str = "--expire 200";
 
-/// With a lease that nobody outlives by accident.
+/// With a lease that no holder outlives by accident.
 const PATIENT: &str = "--expire 60000 --no-stall";
 
 /// One whole run, and the chart it drew. All tests that look at one look at this one.
@@ -46,8 +46,8 @@ fn assert_loses(answer: &Value, guard: &str, stalled: bool) {
 #[track_caller]
 fn assert_right(answer: &Value, guard: &str, stalled: bool) {
     let row = row(answer, guard, stalled);
-    let told = ["verdict", "final_balance", "expected_balance"].map(|field| row[field].as_str());
-    assert_eq!(told, [Some("right"), Some("0.00"), Some("0.00")], "{row}");
+    let shown = ["verdict", "final_balance", "expected_balance"].map(|field| row[field].as_str());
+    assert_eq!(shown, [Some("right"), Some("0.00"), Some("0.00")], "{row}");
     let counted = ["yes", "errors", "lost_updates"].map(|field| row[field].as_i64());
     assert_eq!(counted, [Some(40), Some(0), Some(0)], "{row}");
 }
@@ -78,8 +78,8 @@ fn own_lock_loses_nothing_when_holder_stalls() {
             assert_eq!(row(answer, guard, stalled)["ledger_audit"], "clean");
         }
     }
-    let told = row(answer, "lease", true)["refusals"].as_i64().unwrap();
-    assert!(told >= 1, "whoever stalled past its lease is told so, and begins anew");
+    let refusals = row(answer, "lease", true)["refusals"].as_i64().unwrap();
+    assert!(refusals >= 1, "a holder that stalled past its lease is refused, and begins anew");
 }
 
 #[test]
@@ -234,7 +234,7 @@ fn killed_lab_is_cleaned_up_by_next() {
     assert_nothing_in(place.0.path());
 }
 
-/// How many processes have the file open.
+/// The number of processes that have the file open.
 fn processes_with(file: &Path) -> usize {
     let file = fs::canonicalize(file).unwrap_or_default();
     let processes = fs::read_dir("/proc").unwrap().flatten();

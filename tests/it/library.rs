@@ -101,7 +101,7 @@ fn history_gives_every_entry_once_newest_first() {
         std::iter::once(newest).chain(history.map(Result::unwrap)).map(|entry| entry.id.0).collect();
     let expected: Vec<i64> = (3..=251).rev().chain([1]).collect();
     assert_eq!(numbers, expected);
-    assert_eq!(cashbox.history(&UserId::parse("nobody").unwrap()).count(), 0);
+    assert_eq!(cashbox.history(&UserId::parse("ghost").unwrap()).count(), 0);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use cashbox::internals::lock::GrantOrigin;
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 
-/// Has the lock granted and given back so many times: two events each.
+/// Acquires and releases the lock that many times: two events each.
 fn used(book: &Book, id: &str, times: usize) {
     let first = book.number("SELECT fence FROM lock_seq") + 1;
     let pairs = (first..).take(times).flat_map(|fence| {
@@ -24,7 +24,7 @@ fn count(book: &Book, id: &str) -> i64 {
     book.number(&format!("SELECT count(*) FROM lock_event WHERE lock_id = '{id}'"))
 }
 
-/// How many events there are after each of so many steps.
+/// The number of events after each of the steps.
 fn swept(book: &Book, id: &str, steps: usize) -> Vec<i64> {
     let step = |_| {
         book.advance(50);
@@ -39,7 +39,7 @@ fn old_events_beyond_thousand_are_swept_in_steps() {
     let book = book();
     used(&book, "busy", 520);
     used(&book, "quiet", 2);
-    book.clock.advance_ms(30 * DAY_MS - 50); // nobody looks before `swept` does
+    book.clock.advance_ms(30 * DAY_MS - 50); // nothing reads before `swept` does
     assert_eq!(swept(&book, "busy", 1), [1_040], "thirty days old is not older than that");
     book.clock.advance_ms(HOUR_MS - 50); // the sweeper rests after each round
     let left = swept(&book, "busy", 4);

@@ -14,7 +14,7 @@ fn every_verb(place: &Place, more: &str) {
     assert_eq!(granted["outcome"], "created");
     assert_eq!(json("lock show jobs/a")["holder"], "me");
     let held = place.say(&format!("lock acquire jobs/a {more}"));
-    assert_eq!((held.exit, held.out.as_str()), (1, ""), "nothing waits that is not told to");
+    assert_eq!((held.exit, held.out.as_str()), (1, ""), "nothing waits unless asked to");
     assert!(held.err.contains("me"), "{}", held.err);
     assert_eq!(json("lock list --prefix jobs/ --state held")["data"].as_array().unwrap().len(), 1);
     assert_eq!(json("lock list --state grace")["data"], json!([]));
@@ -97,7 +97,7 @@ fn holder_past_its_lease_moves_no_money() {
     assert!(late.err.contains("ran out"), "{}", late.err);
     fs::write(place.path("next"), &next.out).unwrap();
     assert_eq!(place.json("withdraw alice 1 --lock-token @next")["balance"], "9.00");
-    assert_eq!(place.say("withdraw alice 1 --wait 0").exit, 1, "without its token it is somebody else's lock");
+    assert_eq!(place.say("withdraw alice 1 --wait 0").exit, 1, "without its token it is another client's lock");
     assert_eq!(place.say("verify").exit, 0);
 }
 

@@ -40,7 +40,7 @@ fn command_gets_lock_and_no_other_secret() {
     let lines: Vec<_> = said.lines().collect();
     assert_eq!(lines[..3], ["nightly/report 1 none none", "600", "700"], "{said}");
     assert!(lines[4].starts_with("lk1."), "{said}");
-    assert!(!lines[5].contains("lk1."), "the guard's arguments are for everybody to read: {said}");
+    assert!(!lines[5].contains("lk1."), "the guard's arguments can be read by every user: {said}");
     assert!(!std::path::Path::new(lines[3]).exists(), "the folder is gone with the command");
     assert_eq!(state(&place, "nightly/report"), "free");
 }
@@ -115,12 +115,12 @@ fn waiting_run_starts_when_first_ends() {
 #[test]
 fn signals_reach_command_and_lock_is_freed() {
     let place = Place::new();
-    let script = "trap 'echo told; exit 5' TERM; echo in > in; while :; do sleep 0.01; done";
+    let script = "trap 'echo ended; exit 5' TERM; echo in > in; while :; do sleep 0.01; done";
     let running = run(&place, "a", script);
     place.line_of("in");
     running.signal(Signal::TERM);
     let said = running.said();
-    assert_eq!((said.exit, said.out.as_str()), (5, "told\n"));
+    assert_eq!((said.exit, said.out.as_str()), (5, "ended\n"));
     assert_eq!(state(&place, "a"), "free");
     let server = place.serve("");
     let token = place.say("lock acquire a").out;
@@ -129,7 +129,7 @@ fn signals_reach_command_and_lock_is_freed() {
     waiting.signal(Signal::TERM);
     assert_eq!(waiting.said().exit, 143, "who only waits has nothing to pass it on to");
     assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
-    assert_eq!(state(&place, "a"), "free", "and what was granted to nobody is given back");
+    assert_eq!(state(&place, "a"), "free", "and a grant that reached no client is released");
     server.stop();
 }
 
@@ -151,7 +151,7 @@ impl Desk {
         let shell = setsid.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let keys = File::from(keys);
         let mut screen = keys.try_clone().unwrap();
-        std::thread::spawn(move || std::io::copy(&mut screen, &mut std::io::sink())); // somebody looks at it
+        std::thread::spawn(move || std::io::copy(&mut screen, &mut std::io::sink())); // the screen is read
         Desk { shell, keys }
     }
 
@@ -175,7 +175,7 @@ impl Drop for Desk {
     }
 }
 
-/// Whether the terminal of that process is its own.
+/// True if that process has its terminal for itself.
 fn is_in_front(pid: &str) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().split(' ').nth(7) == Some(pid)
 }
@@ -226,7 +226,7 @@ fn killed_wrapper_takes_command_along() {
     let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
     running.signal(Signal::KILL);
     until(|| !lives(&child) && !lives(&grandchild));
-    assert_eq!(state(&place, "a"), "held", "nobody gave it back");
+    assert_eq!(state(&place, "a"), "held", "it was not released");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `cashbox lock run` where something fails it: the network, the server, its guard, or whoever started it.
+//! `cashbox lock run` where something fails it: the network, the server, its guard, or its parent.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::shell::{Place, Running, Serving, lives};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Lives on though it is told TERM, and says its number in the file `deaf`.
+/// Ignores TERM, and writes its process number to the file `deaf`.
 const DEAF: &str = "trap '' TERM; echo $$ > deaf; while :; do sleep 0.1; done";
 
 /// Lives until there is a file `go`.
@@ -41,7 +41,7 @@ fn state(place: &Place, id: &str) -> Value {
     place.json(&format!("lock show {id}"))["state"].clone()
 }
 
-/// Whoever has the lock next says so if that process is still there.
+/// Output of the next holder: `alive` if that process still runs.
 fn next_finds(place: &Place, child: &str) -> String {
     let said = run(place, "a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).said();
     assert_eq!(said.exit, 0, "{}", said.err);
@@ -78,7 +78,7 @@ fn late_grant_is_not_taken_for_new_one() {
         run(&place, "a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").said();
     assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
     assert_eq!(first.said().exit, 125);
-    assert!(!place.path("deaf").exists(), "nobody knew how long the lease would last");
+    assert!(!place.path("deaf").exists(), "the end of the lease was unknown");
     server.stop();
 }
 
@@ -91,7 +91,7 @@ fn dead_watch_connection_hides_no_revoke() {
     let fence = &place.json("lock show a")["fence"];
     place.json(&format!("lock revoke a --fence {fence}"));
     until(|| !lives(&child));
-    assert_eq!(state(&place, "a"), "revoked", "nobody else has it yet");
+    assert_eq!(state(&place, "a"), "revoked", "no other holder has it yet");
     let said = first.said();
     assert_eq!(said.exit, 123, "{}", said.err);
     server.stop();

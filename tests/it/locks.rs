@@ -96,10 +96,10 @@ fn fences_grow_across_all_changes_and_reopening() {
     let other = book.acquire("other", "six").unwrap();
     let fences = [first.token.fence, second.token.fence, third.token.fence, revoked, fifth.token.fence];
     assert!(fences.is_sorted_by(|a, b| a < b) && other.token.fence > fifth.token.fence, "{fences:?}");
-    let told: Vec<_> = history(&book, "job").iter().map(|event| (event.what, event.fence.0)).collect();
+    let events: Vec<_> = history(&book, "job").iter().map(|event| (event.what, event.fence.0)).collect();
     use LockEventKind::*;
     let expected = [(Created, 1), (Released, 1), (Created, 2), (TakenOver, 3), (Revoked, 4), (TakenOver, 5)];
-    assert_eq!(told, expected);
+    assert_eq!(events, expected);
     book.assert_sound();
 }
 
@@ -161,7 +161,7 @@ fn same_secret_asked_again_is_same_grant() {
     assert_eq!(book.lock("job"), before, "a repeat changes nothing");
     assert_eq!(history(&book, "job").len(), 1);
     book.advance(2 * EXPIRE);
-    assert_eq!(book.acquire("job", "ann").unwrap().expires_in_ms, 0, "late, and nobody has taken over");
+    assert_eq!(book.acquire("job", "ann").unwrap().expires_in_ms, 0, "late, and not taken over");
 }
 
 #[test]

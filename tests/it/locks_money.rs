@@ -89,9 +89,9 @@ fn stale_lock_is_cleared_by_money_and_recorded() {
     assert!(book.lock("wallet/alice").is_some(), "what is refused changes nothing");
     book.submit(by("tok-7", Envelope::local()), withdraw("alice", "1")).result.unwrap();
     assert_eq!(state(&book, "wallet/alice"), LockState::Free);
-    let told: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
+    let events: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
     let by = "tok-7".to_owned();
-    assert_eq!(told[1..], [(LockEventKind::TakenOver, 2, by.clone()), (LockEventKind::Released, 2, by)]);
+    assert_eq!(events[1..], [(LockEventKind::TakenOver, 2, by.clone()), (LockEventKind::Released, 2, by)]);
     let lost = renew(&book, "wallet/alice", &ann, None).unwrap_err();
     assert_eq!(fact(&lost, "ended"), "taken_over");
     book.assert_sound();

@@ -53,7 +53,7 @@ fn release_of_group_frees_rest_and_names_lost() {
     assert_eq!(history(&book, "a").pop().unwrap().what, LockEventKind::Released);
     let ben = book.acquire("a", "ben").unwrap().token;
     book.advance(1);
-    assert_eq!(give_up(), lost, "a repeat is told the same");
+    assert_eq!(give_up(), lost, "a repeat gets the same");
     assert!(book.lock("a").is_some(), "and does not touch the next holder's lease");
     assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), before);
     assert_eq!(book.release("c", &ann), Ok(Receipt::Released), "what was given back was given back");

@@ -1,25 +1,25 @@
 //! Random lock traffic, compared with a plain model of the table after every step; and what must hold of fences and
 //! time whatever happens.
 //!
-//! Which test holds which promise of the lock table (`protocol` is the search of a model; the rest is the real code):
+//! The tests of each guarantee of the lock table (`protocol` searches a model; the rest is the real code):
 //!
-//! | promise | here | and elsewhere |
+//! | guarantee | here | and elsewhere |
 //! |---|---|---|
 //! | S1 one row per id | – | the primary key |
 //! | S2 grants increase in fence | `compare_events` | `protocol`, `locks::fences_grow_…`, `crash_locks` |
-//! | S3 the counter is above every fence, nothing goes back | `compare`, `reopen` | `protocol`, `locks::after_a_reboot_…` |
+//! | S3 the counter is above every fence, nothing goes back | `compare`, `reopen` | `protocol`, `locks::lease_time_goes_on_after_reboot` |
 //! | S4 no stale write | `withdraw` | `protocol`, `locks_money`, `attacks` (the file's own triggers) |
-//! | S5 no takeover too early | `acquire` | `protocol`, `locks::an_expired_lease_…` |
-//! | S6 no other change of hands | `compare`, `compare_events` | `protocol`, `locks::a_revoke_hits_only_…` |
+//! | S5 no takeover too early | `acquire` | `protocol`, `locks::expired_lease_…` |
+//! | S6 no other change of hands | `compare`, `compare_events` | `protocol`, `locks::revoke_ends_only_…` |
 //! | S7 the money | `compare_events` (the audit) | `model_money`, `crash` |
 //! | S8 a repeat changes nothing | `and_again` | `protocol`, `keys`, `crash_locks` |
-//! | S9 no grant too late or to nobody | – | `model_waiting`, `waiting::a_waiter_is_told_…`, `waiting::who_has_gone_…` |
-//! | S10 a grant is whole | `acquire` | `model_waiting`, `waiting::a_grant_that_was_waited_for_is_whole` |
-//! | S11 reads change nothing | `look` | `locks::looking_changes_nothing`, `cli` |
+//! | S9 no grant too late or without a client | – | `model_waiting`, `waiting::waiter_…`, `waiting::disconnected_…` |
+//! | S10 a grant is whole | `acquire` | `model_waiting`, `waiting::grant_after_wait_lasts_its_full_time` |
+//! | S11 reads change nothing | `look` | `locks::reading_locks_changes_nothing`, `cli` |
 //! | S12 first come, first served | – | `model_waiting`, `waiting` |
 //! | L1 a silent holder's lock can be had | `everything_can_be_had` | `protocol`, `model_waiting` |
-//! | L2 every waiter is answered | – | `model_waiting`, `waiting::a_waiter_is_told_…`, `doubt` |
-//! | L3 two renewals of three are enough | – | `locks::two_answers_of_three_…` |
+//! | L2 every waiter is answered | – | `model_waiting`, `waiting::waiter_is_refused_at_its_deadline`, `doubt` |
+//! | L3 two renewals of three are enough | – | `locks::two_answers_of_three_keep_lock` |
 //! | L4 something can always be granted | `everything_can_be_had` | `protocol` |
 
 mod table;
@@ -253,7 +253,7 @@ impl Run {
         self.book.assert_sound();
     }
 
-    /// When everybody is silent for the longest lease and grace of this run, or a revoke's delay, every lock can be had.
+    /// After the longest lease and grace of this run, or a revoke's delay, without a request, every lock can be acquired.
     fn everything_can_be_had(&self) {
         self.book.advance(10_000);
         for id in IDS {
@@ -269,8 +269,8 @@ fn random_lock_traffic_agrees_with_plain_table() {
         let now = book.lease_ms();
         let mut run = Run { book, model: Model::default(), dice, now, named: 0 };
         for step in 0..150 {
-            let told = run.step();
-            eprintln!("{step}: T {} {told}", run.now); // shown only for a run that fails
+            let line = run.step();
+            eprintln!("{step}: T {} {line}", run.now); // shown only for a run that fails
             run.compare();
         }
         run.compare_events();

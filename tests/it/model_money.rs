@@ -45,7 +45,7 @@ struct Model {
     lines: Vec<Line>,
 }
 
-/// What the model says of a command: the numbers of the lines it writes and of the tickets it grants.
+/// The effect of a command in the model: the numbers of the lines it writes and of the coupons it grants.
 type Said = Result<(), ErrorName>;
 
 impl Model {

@@ -1,6 +1,6 @@
 //! Random waiting for one lock, compared with a plain queue: who is granted and who is refused, in which order and at
-//! which moment. Nothing is granted after a deadline or to a client that has gone, the first come is the first served,
-//! every grant is whole, and everybody is answered.
+//! which moment. Nothing is granted after a deadline or to a closed connection, the first come is the first served,
+//! every grant is whole, and every request is answered.
 
 use crate::dice::Dice;
 use crate::harness::*;
@@ -20,7 +20,7 @@ use std::time::Duration;
 const STEPS: usize = 60;
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Somebody in the queue.
+/// A request in the queue.
 struct Waiter {
     name: String,
     deadline: i64,
@@ -28,17 +28,17 @@ struct Waiter {
     is_here: Arc<AtomicBool>,
 }
 
-/// Whoever has the lock; nobody by name once it was revoked.
+/// The holder of the lock; without a name once it was revoked.
 struct Holder {
     name: Option<String>,
     fence: i64,
     stale_from: i64,
 }
 
-/// What one who asked is answered: a fence, or no.
-type Told = (String, Result<i64, ErrorName>);
+/// The answer that the model expects for a request: a fence, or a refusal.
+type Expected = (String, Result<i64, ErrorName>);
 
-/// What somebody heard.
+/// The answer that a request got.
 type Answer = (String, Outcome);
 
 /// The queue, without a database.
@@ -47,7 +47,7 @@ struct Model {
     fence: i64,
     holder: Option<Holder>,
     queue: Vec<Waiter>,
-    told: Vec<Told>,
+    expected: Vec<Expected>,
 }
 
 impl Model {
@@ -58,12 +58,12 @@ impl Model {
     fn grant(&mut self, name: String, wish: &AcquireRequest, now: i64) {
         self.fence += 1;
         let stale_from = now + wish.expire_ms + wish.grace_ms;
-        self.told.push((name.clone(), Ok(self.fence)));
+        self.expected.push((name.clone(), Ok(self.fence)));
         self.holder = Some(Holder { name: Some(name), fence: self.fence, stale_from });
     }
 
     /// The lock may have become free, or something was done to it: it goes to the first who is in time and still here,
-    /// and those who have gone are forgotten up to the next who has not. Then whose time is over is told so.
+    /// and closed ones before that one are forgotten. Then each whose time is over is refused.
     fn look(&mut self, now: i64, something_was_done: bool) {
         if something_was_done || self.is_free(now) {
             while let Some(first) = self.queue.first() {
@@ -74,14 +74,14 @@ impl Model {
                 let first = self.queue.remove(0);
                 match (is_here, in_time) {
                     (false, _) => {}
-                    (true, false) => self.told.push((first.name, Err(ErrorName::Locked))),
+                    (true, false) => self.expected.push((first.name, Err(ErrorName::Locked))),
                     (true, true) => self.grant(first.name, &first.wish, now),
                 }
             }
         }
         for late in self.queue.extract_if(.., |waiter| waiter.deadline <= now) {
             if late.is_here.load(SeqCst) {
-                self.told.push((late.name, Err(ErrorName::Locked)));
+                self.expected.push((late.name, Err(ErrorName::Locked)));
             }
         }
     }
@@ -101,7 +101,7 @@ impl Run<'_, '_> {
     fn step(&mut self, number: usize) {
         let now = self.book.lease_ms();
         match self.dice.below(10) {
-            0..=4 => self.somebody_asks(number, now),
+            0..=4 => self.client_asks(number, now),
             5..=6 => {
                 let ms = *self.dice.pick(&[1, 5, 20, 40]);
                 self.book.advance(ms);
@@ -109,12 +109,12 @@ impl Run<'_, '_> {
             }
             7 => self.the_holder_lets_go(now),
             8 => self.the_holder_is_revoked(now),
-            _ => self.somebody_leaves(),
+            _ => self.client_leaves(),
         }
         self.compare();
     }
 
-    fn somebody_asks(&mut self, number: usize, now: i64) {
+    fn client_asks(&mut self, number: usize, now: i64) {
         let name = format!("w{number}");
         let expire_ms = *self.dice.pick(&[1, 10, 30]);
         let wish = AcquireRequest { expire_ms, grace_ms: *self.dice.pick(&[0, 5]), ..ask("job", &name) };
@@ -122,9 +122,9 @@ impl Run<'_, '_> {
         let is_here = Arc::new(AtomicBool::new(true));
         let alive = Arc::clone(&is_here);
         let envelope = Envelope { alive: Some(Arc::new(move || alive.load(SeqCst))), ..waiting(wait_ms) };
-        let (book, told, command) = (self.book, self.answers.0.clone(), Command::Acquire(wish.clone()));
+        let (book, answers, command) = (self.book, self.answers.0.clone(), Command::Acquire(wish.clone()));
         let called = name.clone();
-        self.scope.spawn(move || told.send((called, book.submit(envelope, command))).is_ok());
+        self.scope.spawn(move || answers.send((called, book.submit(envelope, command))).is_ok());
         if self.model.is_free(now) {
             self.model.grant(name, &wish, now);
         } else {
@@ -149,16 +149,16 @@ impl Run<'_, '_> {
         self.model.look(now, true);
     }
 
-    fn somebody_leaves(&mut self) {
+    fn client_leaves(&mut self) {
         if !self.model.queue.is_empty() {
             let place = self.dice.below(self.model.queue.len());
             self.model.queue[place].is_here.store(false, SeqCst);
         }
     }
 
-    /// Everybody the model has told is told the same, nobody else is, and the row is the last grant, whole.
+    /// Each request gets the answer that the model expects, no other does, and the row is the last grant, whole.
     fn compare(&mut self) {
-        for (name, expected) in std::mem::take(&mut self.model.told) {
+        for (name, expected) in std::mem::take(&mut self.model.expected) {
             let outcome = self.answer_of(&name);
             let got = outcome.result.map(|receipt| match receipt {
                 Receipt::Granted(grant) => grant.token.fence.0,
@@ -174,17 +174,17 @@ impl Run<'_, '_> {
         );
     }
 
-    /// The answer to that one. Several who are told at the same moment may be heard in any order.
+    /// The answer to that request. Several that are answered at the same moment may come in any order.
     fn answer_of(&mut self, name: &str) -> Outcome {
         while !self.heard.contains_key(name) {
-            let (who, outcome) = self.answers.1.recv_timeout(PATIENCE).expect("somebody is never answered");
+            let (who, outcome) = self.answers.1.recv_timeout(PATIENCE).expect("every request is answered");
             self.heard.insert(who, outcome);
         }
         self.heard.remove(name).expect("it was just heard")
     }
 
-    /// What was heard beyond what the model told of is a no to somebody who has gone.
-    fn nobody_else_was_granted(mut self) {
+    /// Answers beyond those that the model expects are refusals to closed connections.
+    fn no_other_was_granted(mut self) {
         self.heard.extend(self.answers.1.try_iter());
         assert!(self.heard.values().all(|outcome| outcome.result.is_err()), "{:?}", self.heard);
     }
@@ -197,7 +197,7 @@ fn random_waiting_agrees_with_plain_queue() {
         std::thread::scope(|scope| {
             let (answers, heard) = (channel(), HashMap::new());
             let mut run = Run { book: &book, scope, answers, heard, model: Model::default(), dice };
-            let _nobody_hangs = Dismissed(&book);
+            let _dismissed = Dismissed(&book);
             for number in 0..STEPS {
                 run.step(number);
             }
@@ -206,8 +206,8 @@ fn random_waiting_agrees_with_plain_queue() {
                 run.model.look(book.lease_ms(), false);
                 run.compare();
             }
-            assert!(run.model.queue.is_empty(), "everybody is answered in the end");
-            run.nobody_else_was_granted();
+            assert!(run.model.queue.is_empty(), "every request is answered in the end");
+            run.no_other_was_granted();
         });
         book.assert_sound();
     }

@@ -110,10 +110,10 @@ fn coupon_of_other_user_is_not_found() {
 fn pay_checks_wallet_then_coupon_then_funds() {
     check(
         "
-        withdraw nobody 1                    | refused wallet_not_found
-        pay      nobody 1 code ZZZZZZ        | refused wallet_not_found
+        withdraw ghost 1                    | refused wallet_not_found
+        pay      ghost 1 code ZZZZZZ        | refused wallet_not_found
         recharge alice 100                   | coupon 3
-        pay      alice 1000 to nobody code ZZZZZZ | refused wallet_not_found
+        pay      alice 1000 to ghost code ZZZZZZ | refused wallet_not_found
         pay      alice 1000 code ZZZZZZ      | refused coupon_not_found
         pay      alice 1000 coupon 3         | refused insufficient_funds coupon 3 usable balance 100.00
         pay      alice 110 coupon 3          | balance 0.00 coupon 3 used

@@ -1,4 +1,4 @@
-//! What an operator looks at: health, numbers, and what the service manager is told.
+//! Operating a server: health, metrics, and messages to the service manager.
 
 use crate::server::{Server, until};
 use crate::shell::Place;
@@ -10,7 +10,7 @@ use std::io::BufRead;
 use std::os::unix::net::UnixDatagram;
 use std::process::Stdio;
 
-/// What Prometheus reads.
+/// The metrics as Prometheus reads them.
 type Numbers = MetricsExposition<PrometheusType, PrometheusValue>;
 
 fn scrape(server: &Server) -> Numbers {
@@ -68,7 +68,7 @@ fn metrics_are_prometheus_text_and_true() {
 #[test]
 fn health_reports_stalled_writer() {
     let server = Server::start();
-    let health = || server.nobody().get("/healthz").is(200);
+    let health = || server.anonymous().get("/healthz").is(200);
     assert_eq!((&health()["status"], &health()["why"]), (&json!("ok"), &json!([])));
     let other = Connection::open(server.folder.path().join("cashbox.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap(); // as a disk that does not answer would hold it
@@ -91,18 +91,18 @@ fn service_manager_is_notified_of_ready_and_stop() {
     let mut command = place.command("serve --open --listen 127.0.0.1:0");
     command.env("NOTIFY_SOCKET", place.path("notify")).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = command.spawn().unwrap();
-    let told = || {
+    let message = || {
         let mut buffer = [0; 256];
         let length = manager.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
     };
-    assert_eq!(told(), "READY=1");
+    assert_eq!(message(), "READY=1");
     let mut line = String::new();
     std::io::BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     assert!(line.starts_with("listening on "), "it was ready: {line}");
     let pid = rustix::process::Pid::from_child(&server);
     rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-    assert_eq!(told(), "STOPPING=1");
+    assert_eq!(message(), "STOPPING=1");
     assert!(server.wait().unwrap().success());
 }
 

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const REQUESTS: usize = 60;
-/// How often it is cut, if `CASHBOX_TORTURE_ROUNDS` does not say.
+/// Power cuts, unless `CASHBOX_TORTURE_ROUNDS` gives their number.
 const CUTS: usize = 24;
 
 fn log_of(file: &Path) -> PathBuf {
@@ -37,7 +37,7 @@ fn before(book: &Book) -> (Vec<u8>, usize) {
     }
 }
 
-/// What a power cut at that byte of the log leaves.
+/// The file that a power cut at that byte of the log leaves.
 fn cut(book: &Book, before: &[u8], at: usize, dice: &mut Dice) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("cashbox.db");
@@ -56,7 +56,7 @@ fn cut(book: &Book, before: &[u8], at: usize, dice: &mut Dice) -> tempfile::Temp
 fn power_loss_keeps_every_answered_change() {
     for mut dice in Dice::runs(0..1) {
         let book = book();
-        let reader = book.raw(); // somebody who looks all the time, so that the log does not start anew
+        let reader = book.raw(); // reads all the time, so that the log does not start anew
         reader.execute_batch("BEGIN; SELECT count(*) FROM wallet").unwrap();
         let (before, from) = before(&book);
         let mut written = Vec::new();

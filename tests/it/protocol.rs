@@ -3,7 +3,7 @@
 //! `src/lock` hold S1–S6 and S8 in all of them; four plausible rules that are not those of `src/lock` each break the
 //! very promise they should.
 //!
-//! How the model is the real thing:
+//! The model and the real thing:
 //! - An operation is one transaction, so it is one step. One row per id (S1) is the primary key: `row` is an `Option`.
 //! - A client may say at any time whatever it knows enough to say, and what it said may arrive at any time later, more
 //!   than once, or never. So no message is ever "on its way": each may arrive from the moment it can be said. A holder
@@ -18,7 +18,7 @@ use rules::{Answer, CLIENTS, EXPIRE, Fence, File, GRACE, Message, Rules, Secret}
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
 
-/// How many ticks pass in all, and how often the server dies and starts again.
+/// Ticks in all, and restarts of the server.
 const TICKS: u8 = 4;
 const RESTARTS: u8 = 1;
 
@@ -27,11 +27,11 @@ pub struct World {
     file: File,
     /// The clients that know they were granted the lock.
     heard: BTreeSet<Secret>,
-    /// The textbook's: the fences of rows that somebody has seen dead.
+    /// The textbook's: the fences of rows that a client has seen dead.
     seen_dead: BTreeSet<Fence>,
     ticks: u8,
     restarts: u8,
-    /// The promises that a step has broken.
+    /// The guarantees that a step has broken.
     broken: BTreeSet<&'static str>,
 }
 
@@ -43,7 +43,7 @@ pub enum Action {
 }
 
 impl World {
-    /// Every message that somebody may have sent.
+    /// Every message that a client may have sent.
     fn messages(&self) -> Vec<Message> {
         let mut all = vec![Message::WriteWithNothing];
         for secret in 0..CLIENTS {
@@ -64,7 +64,7 @@ impl World {
 const S2: &str = "S2: grants strictly increase in fence";
 const S3: &str = "S3: neither counter nor lease time goes back, and no fence is beyond the counter";
 const S4: &str = "S4: an entry is made only while the row carries exactly its secret and fence";
-const S5: &str = "S5: nobody takes over before the lease and its grace are over";
+const S5: &str = "S5: no takeover before the lease and its grace are over";
 const S6: &str = "S6: a lock changes hands only by release, a revoke that quotes its fence, or takeover";
 const S8: &str = "S8: a repeat changes nothing";
 const L1: &str = "L1, L4: whatever has happened, the lock can be had when a lease and its grace have passed";
@@ -120,8 +120,8 @@ impl Model for Rules {
         actions.extend((world.ticks < TICKS).then_some(Action::Tick));
         for message in world.messages() {
             actions.push(Action::Arrives { message, answer_is_heard: false });
-            let somebody_listens = matches!(message, Message::Acquire(_));
-            actions.extend(somebody_listens.then_some(Action::Arrives { message, answer_is_heard: true }));
+            let client_listens = matches!(message, Message::Acquire(_));
+            actions.extend(client_listens.then_some(Action::Arrives { message, answer_is_heard: true }));
         }
         if world.restarts < RESTARTS {
             actions.extend([false, true].map(|reboots| Action::Restart { reboots }));
@@ -200,7 +200,7 @@ impl Model for Rules {
     }
 }
 
-/// Whether some message that may arrive now does that to the file: as it is, the message, its answer, as it is then.
+/// True if a message that may arrive now does that to the file: as it is, the message, its answer, as it is then.
 fn can_happen(rules: Rules, world: &World, what: fn(&File, Message, Answer, &File) -> bool) -> bool {
     world.messages().into_iter().any(|message| {
         let mut after = world.file.clone();
@@ -228,7 +228,7 @@ fn textbook_lock_fails_in_model() {
     search(Rules::Textbook, &[S4, S6]).assert_any_discovery(S6);
 }
 
-/// A renewal can come between the look at the dead row and its removal; and nobody asks a late writer anything.
+/// A renewal can come between the look at the dead row and its removal; and a late writer is not checked.
 #[test]
 fn compare_then_delete_fails_in_model() {
     search(Rules::CompareBeforeDelete, &[S4, S6]).assert_any_discovery(S4);

@@ -1,16 +1,16 @@
-//! A bad network: it stands between a client and a server and decides of each request what becomes of it.
+//! A bad network: it stands between a client and a server and decides the fate of each request.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread::spawn;
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is answered.
     Answered,
-    /// It gets nowhere, and nobody says so.
+    /// It gets lost, without any sign.
     Swallowed,
     /// It arrives, and its answer never does.
     Unanswered,
@@ -26,7 +26,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// The way to the server at that URL; `fate` is told the request line.
+    /// The way to the server at that URL; `fate` gets the request line.
     pub fn to(url: &str, fate: impl FnMut(&str) -> Fate + Send + 'static) -> Proxy {
         let server: SocketAddr = url.strip_prefix("http://").unwrap().parse().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

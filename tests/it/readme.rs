@@ -137,7 +137,7 @@ fn with_values(line: &str, known: &BTreeMap<String, String>) -> String {
     known.iter().rev().fold(line.to_owned(), |line, (name, value)| line.replace(&format!("${name}"), value))
 }
 
-/// What a shell prints that runs the command, or the script, on both outputs.
+/// Both outputs of a shell that runs the command, or the script, on both outputs.
 fn shell(command: &str, script: bool, folder: &Path, known: &BTreeMap<String, String>) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_cashbox")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
@@ -152,7 +152,7 @@ fn shell(command: &str, script: bool, folder: &Path, known: &BTreeMap<String, St
     got
 }
 
-/// What a `curl` line asks for.
+/// The request of a `curl` line.
 struct Curl {
     method: String,
     target: String,
@@ -185,7 +185,7 @@ impl Curl {
 
     /// Sends it; what `curl` would print. `@NAME` as data is a file in the folder.
     fn send(self, server: &Server, folder: &Path) -> String {
-        let mut request = server.nobody().ask(&self.method, &self.target);
+        let mut request = server.anonymous().ask(&self.method, &self.target);
         let (types, others): (Vec<_>, Vec<_>) = self.headers.iter().partition(|(name, _)| name == "Content-Type");
         for (name, value) in others {
             request = request.header(name, value);
@@ -219,7 +219,7 @@ fn words(line: &str) -> VecDeque<String> {
     words
 }
 
-/// Whether the text is the pattern, with anything where the pattern has `…`.
+/// True if the text is the pattern, with anything where the pattern has `…`.
 fn is_like(text: &str, pattern: &str) -> bool {
     let mut pieces = pattern.split('…');
     let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else { return false };

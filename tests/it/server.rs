@@ -72,11 +72,11 @@ impl Server {
 
     /// Tells it to stop.
     pub fn terminate(&self) {
-        let told = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
-        assert!(told.success());
+        let sent = Command::new("kill").arg("-TERM").arg(self.process.id().to_string()).status().unwrap();
+        assert!(sent.success());
     }
 
-    /// What it exits with.
+    /// Its exit code, at its end.
     pub fn exit_code(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
     }
@@ -91,7 +91,7 @@ impl Server {
         self.process.id()
     }
 
-    /// What it has told its operator.
+    /// Its log so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap()
     }
@@ -111,7 +111,7 @@ impl Server {
         Client { address: self.address, token: Some(token.to_owned()) }
     }
 
-    pub fn nobody(&self) -> Client {
+    pub fn anonymous(&self) -> Client {
         Client { address: self.address, token: None }
     }
 
@@ -238,7 +238,7 @@ impl Asking {
         self.header("Content-Type", content_type)
     }
 
-    /// Sent and not read: whoever holds the stream can read the answer, or hang up.
+    /// Sent and not read: the caller can read the answer from the stream, or close it.
     pub fn begin(&self) -> TcpStream {
         let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.target);
         if !self.headers.iter().any(|(name, _)| name == "Host") {
@@ -280,7 +280,7 @@ pub struct Answer {
 impl Answer {
     pub fn parse(bytes: &[u8], head_only: bool) -> Answer {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-        let end = end.unwrap_or_else(|| panic!("this is no answer: {:?}", String::from_utf8_lossy(bytes)));
+        let end = end.unwrap_or_else(|| panic!("this is not an HTTP response: {:?}", String::from_utf8_lossy(bytes)));
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
         let status = head.get(9..12).and_then(|status| status.parse().ok()).unwrap();
         let mut answer = Answer { status, head, body: bytes[end + 4..].to_vec(), json: Value::Null };
@@ -382,7 +382,7 @@ pub fn description() -> &'static Value {
     static DESCRIPTION: OnceLock<Value> = OnceLock::new();
     DESCRIPTION.get_or_init(|| {
         let server = Server::with(&["--open"]);
-        let asking = server.nobody().ask("GET", "/openapi.json");
+        let asking = server.anonymous().ask("GET", "/openapi.json");
         let mut bytes = Vec::new();
         asking.begin().read_to_end(&mut bytes).unwrap();
         Answer::parse(&bytes, false).json

@@ -16,7 +16,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// A folder with (or still without) a file in it.
 pub struct Place(pub TempDir);
 
-/// What a command said.
+/// The result of a command.
 pub struct Said {
     pub exit: i32,
     pub out: String,
@@ -58,7 +58,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// What a file in the folder says, once it says a whole line.
+    /// The text of a file in the folder, once it ends a line.
     pub fn line_of(&self, name: &str) -> String {
         let text = || std::fs::read_to_string(self.path(name)).unwrap_or_default();
         until(|| text().ends_with('\n'));
@@ -117,7 +117,7 @@ impl Running {
         self.0.as_ref().unwrap().id()
     }
 
-    /// How many threads it has.
+    /// The number of its threads.
     pub fn threads(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/task", self.0.as_ref().unwrap().id())).unwrap().count()
     }
@@ -129,12 +129,12 @@ impl Running {
         children.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Whether it still runs.
+    /// True while it runs.
     pub fn runs(&mut self) -> bool {
         self.0.as_mut().unwrap().try_wait().unwrap().is_none()
     }
 
-    /// What it said, at its end.
+    /// Its result, at its end.
     pub fn said(mut self) -> Said {
         let begun = Instant::now();
         while self.runs() {
@@ -154,7 +154,7 @@ impl Drop for Running {
     }
 }
 
-/// A server of ours. Killed when dropped, if it still runs.
+/// A server of this test. Killed when dropped, if it still runs.
 pub struct Serving {
     pub child: Child,
     pub url: String,
@@ -199,7 +199,7 @@ impl Drop for Serving {
     }
 }
 
-/// Whether a process is there; one that has ended and was not waited for by its parent is not.
+/// True if a process is there; one that has ended and was not waited for by its parent is not.
 pub fn lives(pid: &str) -> bool {
     let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();

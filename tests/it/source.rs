@@ -29,7 +29,7 @@ pub fn files_in(folder: &str, endings: &[&str]) -> Vec<(PathBuf, String)> {
     files
 }
 
-/// Whether a file holds tests only.
+/// True for a file of tests only.
 pub fn is_tests(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.to_string_lossy().ends_with("tests.rs"))
 }
@@ -107,7 +107,7 @@ fn scan(source: &str) -> (String, Vec<String>) {
     (code, literals)
 }
 
-/// The literal whose text begins there, and where its closing quote is; a raw one ends with so many `#`.
+/// The literal whose text begins there, and where its closing quote is; a raw one ends with that many `#`.
 fn literal(chars: &[char], mut at: usize, raw: Option<usize>) -> (String, usize) {
     let mut text = String::new();
     loop {

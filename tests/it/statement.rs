@@ -42,7 +42,7 @@ impl Line<'_> {
         let key = format!("line-{}", self.book.number("SELECT count(*) FROM idempotency"));
         let first = self.book.submit(keyed(&key), command.clone());
         let again = self.book.submit(keyed(&key), command.clone());
-        assert!(!first.replayed, "{}: the first answer is no replay", self.line);
+        assert!(!first.replayed, "{}: the first answer is not a replay", self.line);
         assert_eq!(again.result, first.result, "{}: a repeat has the same answer", self.line);
         let remembered = first.result.as_ref().map_or_else(|error| error.name.is_refusal(), |_| true);
         assert_eq!(again.replayed, remembered, "{}: the repeat says that it is one", self.line);
@@ -101,7 +101,7 @@ impl Line<'_> {
         found.unwrap_or_else(|| panic!("{}: {user} has no coupon {kind}", self.line))
     }
 
-    /// `last` is the newest entry that is no refund.
+    /// `last` is the newest entry other than refunds.
     fn entry(&self, word: &str) -> i64 {
         if word != "last" {
             return word.parse().unwrap_or_else(|_| panic!("{}: which entry?", self.line));

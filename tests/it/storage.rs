@@ -29,7 +29,7 @@ fn full_disk_refuses_writes_reads_on_and_recovers() {
     };
     assert_eq!(full.name, ErrorName::StorageFull);
     let says_full = |book: &Book| book.stats().storage_full.load(std::sync::atomic::Ordering::Relaxed);
-    assert!(says_full(&book), "to whoever asks for its health");
+    assert!(says_full(&book), "also in its health");
     assert!(done > 0);
     let all = (0..50).map(|i| (keyed(&format!("b{i}")), recharge("bob", "100"))).collect();
     let answers = book.submit_all(all);
@@ -122,10 +122,10 @@ fn wrong_file_is_refused_and_left_alone() {
     ];
     for (name, sentence) in expected {
         let before = std::fs::read(file(name)).unwrap();
-        let told = wont_open(&file(name));
-        assert!(told.contains(sentence), "{name}: {told}");
-        let told = store::open_read_only(&file(name)).unwrap_err().to_string();
-        assert!(told.contains(sentence), "{name}, only to read: {told}");
+        let refusal = wont_open(&file(name));
+        assert!(refusal.contains(sentence), "{name}: {refusal}");
+        let refusal = store::open_read_only(&file(name)).unwrap_err().to_string();
+        assert!(refusal.contains(sentence), "{name}, only to read: {refusal}");
         assert_eq!(std::fs::read(file(name)).unwrap(), before, "{name} was changed");
     }
     assert_eq!(wont_open(folder.path()), "it is a folder");
@@ -178,7 +178,7 @@ fn panic_costs_only_its_own_command() {
     assert_eq!(book.balance("alice"), "9.00");
     book.raw().execute("DELETE FROM code_supply WHERE length = 13", []).unwrap();
     let again = book.submit(keyed("k1"), recharge("alice", "100"));
-    assert!(again.result.is_ok() && !again.replayed, "an error of ours is not remembered");
+    assert!(again.result.is_ok() && !again.replayed, "an internal error is not remembered");
     book.assert_sound();
 }
 
@@ -192,7 +192,7 @@ fn unreadable_record_costs_only_its_own_command() {
     assert!(answers[0].result.is_ok() && answers[2].result.is_ok(), "{answers:?}");
     assert_eq!(name(&answers[1].result), ErrorName::Internal);
 
-    // A trigger of somebody else's swallows every record.
+    // A foreign trigger swallows every record.
     book.raw()
         .execute_batch("CREATE TRIGGER mine BEFORE INSERT ON idempotency BEGIN SELECT RAISE(IGNORE); END")
         .unwrap();

@@ -8,7 +8,7 @@ use cashbox::internals::store::schema::VERSION;
 use cashbox::internals::store::{Options, Store};
 use std::path::Path;
 
-/// A kept file; its balances; the hash of its last entry, and the hash of its state, as they were told when it was made.
+/// A kept file; its balances; the hash of its last entry, and the hash of its state, as they were when it was made.
 type Kept = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
 
 const KEPT: &[Kept] = &[

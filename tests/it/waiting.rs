@@ -1,5 +1,5 @@
 //! Waiting for a lock: first come first served, handed over in the release's own transaction, never after the
-//! deadline, never to somebody who has gone.
+//! deadline, never to a closed connection.
 
 use crate::harness::*;
 use cashbox::internals::command::{Command, Receipt};
@@ -32,12 +32,12 @@ fn how(outcome: &Outcome) -> GrantOrigin {
     }
 }
 
-/// Sends these from a thread of its own, waits until so many are parked, does what is to be done, and returns what
+/// Sends these from a thread of its own, waits until `parked` of them are parked, does what is to be done, and returns what
 /// the parked ones were answered.
 fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: impl FnOnce()) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         let answers = scope.spawn(|| book.submit_all(sent));
-        let _nobody_hangs = Dismissed(book);
+        let _dismissed = Dismissed(book);
         book.until_parked(parked);
         then();
         if !answers.is_finished() {
@@ -142,7 +142,7 @@ fn shortened_lease_is_passed_on_when_it_ends() {
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
         book.must(Command::Renew { id: Some(lock_id("job")), token: ann.clone(), expire_ms: Some(1_000) });
         book.clock.advance_ms(6_000); // stale now, long before the moment the waiter first looked at
-        assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked, "nobody overtakes the queue");
+        assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked, "a newcomer does not overtake the queue");
         book.advance(4_000);
     });
     assert_eq!(how(&answers[0]), GrantOrigin::TakenOver);
@@ -322,7 +322,7 @@ fn shutdown_refuses_all_waiters() {
     assert!(book.lock("job").is_none());
 }
 
-/// A client who has gone, or comes to have.
+/// A client that is there while `here` holds.
 fn client(here: &Arc<AtomicBool>) -> Envelope {
     let here = Arc::clone(here);
     Envelope { alive: Some(Arc::new(move || here.load(SeqCst))), ..waiting(10_000) }
@@ -344,9 +344,9 @@ fn grant_delivered_to_one_of_two_is_kept() {
     assert_eq!(book.acquire("job", "ann").unwrap().how, GrantOrigin::Replayed);
     let take_back = || book.must(Command::ReleaseUndelivered(grant.token.clone()));
     take_back();
-    assert!(book.lock("job").is_some(), "the repeat was told of it");
+    assert!(book.lock("job").is_some(), "the repeat was delivered");
     take_back();
-    assert!(book.lock("job").is_none(), "nobody was");
+    assert!(book.lock("job").is_none(), "neither was delivered");
     book.assert_sound();
 }
 
@@ -357,7 +357,7 @@ fn repeated_wait_counts_against_limit() {
     let here = Arc::new(AtomicBool::new(true));
     let again = |count: usize| (0..count).map(|_| (client(&here), acquire("job", "ben"))).collect::<Vec<_>>();
     std::thread::scope(|scope| {
-        let _nobody_hangs = Dismissed(&book);
+        let _dismissed = Dismissed(&book);
         let all = scope.spawn(|| book.submit_all(again(30)));
         book.until_parked(1);
         book.advance(10_000);
@@ -381,7 +381,7 @@ fn full_queue_answers_busy_at_once() {
     // The writer asks whether the client is still there, and the client takes its time to say so.
     let slow = move || {
         asked.send(()).unwrap();
-        answered.lock().unwrap().recv().is_err() // once nobody will send anything
+        answered.lock().unwrap().recv().is_err() // once every sender is dropped
     };
     let slow = Envelope { alive: Some(Arc::new(slow)), ..waiting(10_000) };
     std::thread::scope(|scope| {

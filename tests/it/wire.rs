@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// When the server has read what was sent to it and does not answer, nothing tells; but this is plenty.
 const READ_BY_THEN: Duration = Duration::from_millis(50);
 
-/// What the tests share with the service.
+/// State shared by the tests and the service.
 #[derive(Default)]
 struct Stage {
     /// Closed, `/wait` waits for it.

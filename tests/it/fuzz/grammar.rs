@@ -15,7 +15,7 @@ pub struct Request {
     pub body: Content,
 }
 
-/// What a body holds, as long as it can still be changed in parts.
+/// A body whose parts can still be changed.
 #[derive(Clone)]
 pub enum Content {
     None,
@@ -123,8 +123,8 @@ impl Request {
     }
 }
 
-/// What must be there, and some of what may. (A revoke that does not say how long keeps a lock from everybody for ten
-/// seconds, which would be the length of the run.)
+/// The required fields, and some of the optional ones. (A revoke without a delay blocks a lock for ten seconds, which
+/// is longer than the run.)
 fn fill(fields: impl Iterator<Item = (&'static str, bool)>, dice: &mut Dice, known: &Known) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     for (name, optional) in fields {
@@ -142,7 +142,7 @@ fn is_money_verb(route: &Route) -> bool {
 
 fn segment(path: &str, part: &str, dice: &mut Dice, known: &Known) -> String {
     match part {
-        "{user}" if dice.one_in(12) => (*dice.pick(&["@sales", "@bank", "nobody"])).to_owned(),
+        "{user}" if dice.one_in(12) => (*dice.pick(&["@sales", "@bank", "ghost"])).to_owned(),
         "{user}" => user(dice),
         "{code}" => known.coupons.pick(dice, "ABCD"),
         "{id...}" => (*dice.pick(&LOCKS)).to_owned(),
@@ -177,7 +177,7 @@ fn value(name: &str, dice: &mut Dice, known: &Known) -> String {
         "ids" => format!("[{},{}]", one_of(dice, &LOCKS), one_of(dice, &LOCKS)),
         "tiers" => r#"[{"from":100,"coupon_kind":"3"},{"from":"300","coupon_kind":"1"},{"from":500,"coupon_kind":"2"}]"#.to_owned(),
         "coupon_kinds" => r#"[{"kind":"1","amount_off":50,"threshold":300},{"kind":"2","percent_off":20,"single_use":false},{"kind":"3","amount_off":10}]"#.to_owned(),
-        "secret" => one_of(dice, &["0123456789abcdef", "another-secret-of-somebody"]),
+        "secret" => one_of(dice, &["0123456789abcdef", "another-secret-of-others"]),
         "fence" => known.fences.pick(dice, "1"),
         "ttl_ms" | "max_hold_ms" => (1 + dice.below(50)).to_string(),
         "wait_ms" | "grace_ms" | "delay_ms" => dice.below(20).to_string(),

@@ -1,5 +1,5 @@
-//! What a confused or hostile client makes of a request: first such that it still has one beginning and one end and is
-//! answered once, then such that nobody can say any more where it ends.
+//! Changes that a confused or hostile client makes to a request: first those after which it still has one beginning and
+//! one end and gets one answer, then those after which its end is unclear.
 
 use super::Known;
 use super::grammar::{Content, Request};
@@ -52,7 +52,7 @@ const NASTY: [&str; 44] = [
     "after=1",
     "lk1.a.1.0123456789abcdef",
 ];
-/// The same as JSON that is no string.
+/// The same as JSON other than strings.
 const NASTY_JSON: [&str; 14] = [
     "null",
     "true",

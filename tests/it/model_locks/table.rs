@@ -14,7 +14,7 @@ pub struct Lease {
     pub expire: i64,
     pub grace: i64,
     pub max_hold: Option<i64>,
-    /// How many were granted together.
+    /// The number of locks granted together.
     pub ids: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct Model {
     pub rows: BTreeMap<String, Lease>,
     granted: BTreeMap<(String, String), i64>,
     released: BTreeSet<(String, i64)>,
-    /// What a revoke that left the row as it is now had quoted.
+    /// The fence that the last revoke of this row quoted.
     revoked: BTreeMap<String, (i64, Option<i64>)>,
     pub tokens: Vec<Token>,
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 pub const EXPIRE: u8 = 2;
 pub const GRACE: u8 = 1;
 const DELAY: u8 = 1;
-/// How many clients there are, each with one secret.
+/// The number of clients, each with one secret.
 pub const CLIENTS: usize = 3;
 
 /// A client is known by its secret.
@@ -54,7 +54,7 @@ pub struct File {
     /// `lock_seq.fence`, and `lock_seq.clock_ms`: the highest lease time used.
     pub counter: Fence,
     pub stored: u8,
-    /// `lock_event`: what each secret was granted (one more is for whoever comes last), and which were given back.
+    /// `lock_event`: what each secret was granted (one more is for the client that comes last), and which were given back.
     pub granted: [Option<Fence>; CLIENTS + 1],
     pub released: BTreeSet<Secret>,
     pub revoked: Option<Fence>,
@@ -72,13 +72,13 @@ pub enum Message {
     Release(Secret, Fence),
     /// By an admin who saw that fence.
     Revoke(Fence),
-    /// Money moved by somebody who presents no token.
+    /// Money moved by a client that presents no token.
     WriteWithNothing,
     /// The textbook's second step, by a client that saw that fence in a dead row.
     DeleteDead(Fence),
 }
 
-/// What a message is answered.
+/// The answer to a message.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Answer {
     Granted(Fence),

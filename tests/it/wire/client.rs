@@ -10,7 +10,7 @@ pub(super) struct Client {
     socket: BufReader<TcpStream>,
 }
 
-/// How a connection ended.
+/// The end of a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     /// End-of-file, after these bytes.
@@ -114,7 +114,7 @@ impl Client {
         }
     }
 
-    /// Whether the server closes now, without a word and without a reset.
+    /// True if the server closes now, without a response and without a reset.
     pub(super) fn is_closed(&mut self) -> bool {
         self.ending() == Ending::Closed(Vec::new())
     }
@@ -123,14 +123,14 @@ impl Client {
     pub(super) fn ask_until_closed(&mut self) {
         loop {
             self.try_send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
-            // An idle connection is closed without a word, so there may be nothing to read.
+            // An idle connection is closed silently, so there may be nothing to read.
             if !matches!(self.socket.fill_buf(), Ok(bytes) if !bytes.is_empty()) || self.reply().says_close() {
                 return;
             }
         }
     }
 
-    /// Whether nothing comes for so long.
+    /// True if nothing comes for that long.
     pub(super) fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.stream().set_read_timeout(Some(time)).unwrap();
         let silent = matches!(self.socket.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);

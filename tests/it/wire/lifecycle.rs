@@ -50,7 +50,7 @@ fn client_sending_after_close_reads_every_response() {
     let mut client = scene.client();
     let large = "GET /large?3000000 HTTP/1.1\r\nHost: h\r\n\r\n";
     let last = |pad: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(pad));
-    // What is read at a time ends where the last request does, and what follows is still with the system.
+    // One read ends where the last request does; the bytes behind it are still with the system.
     let pad = 4_096 - large.len() - last(0).len();
     client.send(large.to_owned() + &last(pad) + &"GET / HTTP/1.1\r\nHost: h\r\n\r\n".repeat(2_000));
     assert_eq!(client.reply().body.len(), 3_000_000);
@@ -125,7 +125,7 @@ fn stop_finishes_running_request_and_closes_rest() {
         assert_eq!(stopping.join().unwrap(), 0);
     });
     assert!(busy.is_closed());
-    assert!(TcpStream::connect(scene.server.address()).is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(scene.server.address()).is_err(), "the port is closed");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn oldest_unfinished_body_is_evicted_third() {
     let mut younger = in_body(&scene);
     let mut head = in_head(&scene);
     let _also_busy = scene.waiting_client();
-    assert!(head.is_closed(), "who has sent less gives way first");
+    assert!(head.is_closed(), "the client that sent less gives way first");
     assert_eq!(scene.client().get("/").status, 200);
     assert!(older.is_closed());
     assert_eq!(younger.ask("b").status, 200);
@@ -130,7 +130,7 @@ fn connection_being_answered_is_never_evicted() {
 fn refused_connections_do_not_delay_others() {
     let scene = room_for(1);
     let mut busy = scene.waiting_client();
-    // More than are told with patience, and none of them reads or goes.
+    // More than are refused with care, and none of them reads or closes.
     let mut refused: Vec<Client> = (0..80).map(|_| scene.client()).collect();
     assert!(refused.iter_mut().all(|client| client.reply().status == 503));
     scene.stage.open_gate();
@@ -188,7 +188,7 @@ fn server_without_descriptors_in_own_process() {
     assert!(idle.is_closed());
     assert_eq!(new.get("/").status, 200);
     drop(idle);
-    // Now nobody has one to give: the newcomer waits until there is one.
+    // Now no connection has one to give: the newcomer waits until there is one.
     let mut later = scene.client();
     scene.stage.open_gate();
     assert_eq!(busy.reply().status, 200);

@@ -1,4 +1,4 @@
-//! What is refused, how, and that the client hears it.
+//! Refusals: of what, in which form, and that the client gets them.
 
 use std::thread;
 use std::time::Duration;
