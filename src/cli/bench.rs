@@ -28,12 +28,12 @@ pub struct BenchArgs {
     /// Connections, each with one request on its way [default: 100; batch: 4; lock: 64]
     #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     connections: Option<usize>,
-    /// How long to measure: 500ms, 10s, 2m
-    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = input::lasting)]
-    duration: i64,
+    /// How long to measure, such as 10, 10s, 500ms, 1h30m
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::duration("1ms", "1d"))]
+    duration: Duration,
     /// How long to run before that
-    #[arg(long, value_name = "SPAN", default_value = "1s", value_parser = input::span)]
-    warm_up: i64,
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = input::duration("0s", "1d"))]
+    warm_up: Duration,
     /// Wallets that are worked on, or locks; 1 is hot [default: 100; lock: one for each connection]
     #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     wallets: Option<usize>,
@@ -89,9 +89,7 @@ impl BenchArgs {
         if self.op == BenchOp::Transfer && wallets < 2 {
             return Err(CliError::usage("a transfer needs two wallets"));
         }
-        let span = |ms: i64| Duration::from_millis(ms.unsigned_abs());
-        let plan =
-            BenchPlan { warm_up: span(self.warm_up), measured: span(self.duration), rate: self.rate, drivers: DRIVERS };
+        let plan = BenchPlan { warm_up: self.warm_up, measured: self.duration, rate: self.rate, drivers: DRIVERS };
         Ok(BenchOptions { op: self.op, connections, wallets, items: self.items, plan })
     }
 }

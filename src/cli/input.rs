@@ -4,9 +4,12 @@
 use super::output::CliError;
 use crate::id::IdempotencyKey;
 use clap::Args;
+use jiff::SpanRelativeTo;
+use jiff::fmt::friendly::SpanParser;
 use std::ffi::OsString;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The heading of the options of every command.
 const COMMON_HEADING: &str = "Options of every command";
@@ -45,9 +48,10 @@ pub struct ChangeOptions {
     /// Your name for this intention: the same key again gives the same answer and does nothing twice
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
-    /// How long to wait for somebody else's lock, such as 5 or 5s, at most 30 [default: 10]
-    #[arg(long, value_name = "SECONDS", value_parser = wait)]
-    pub wait: Option<u32>,
+    /// How long to wait for another client's lock, such as 5, 5s or 500ms; at most 30s. A server counts whole seconds
+    /// [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = duration("0s", "30s"))]
+    pub wait: Option<Duration>,
     /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Others on this machine can see a token
     /// that stands here itself
     #[arg(long, value_name = "TOKEN|@FILE", value_parser = lock_token)]
@@ -117,17 +121,6 @@ fn line() -> Result<String, CliError> {
     }
 }
 
-/// The longest a request waits for a lock, in seconds.
-const WAIT_S_MAX: u32 = 30;
-
-/// `5` or `5s`: whole seconds, for clap.
-pub fn wait(text: &str) -> Result<u32, String> {
-    let seconds = text.strip_suffix('s').unwrap_or(text).parse().ok();
-    seconds
-        .filter(|seconds| *seconds <= WAIT_S_MAX)
-        .ok_or_else(|| format!("write it as whole seconds, {WAIT_S_MAX} at most"))
-}
-
 /// The text of an option, for clap; `-` is the next line of standard input.
 pub fn option(given: &str) -> Result<String, String> {
     argument(given).map_err(|error| error.message)
@@ -144,31 +137,6 @@ pub fn pair(text: &str) -> Result<(String, String), String> {
     Ok((name.to_owned(), value.to_owned()))
 }
 
-/// The longest a lock's spans of time can be, in milliseconds.
-const SPAN_MS_MAX: i64 = 86_400_000;
-
-/// `500ms`, `10s`, `2m`, `1h`, at most a day: milliseconds, for clap.
-pub fn span(text: &str) -> Result<i64, String> {
-    let wrong = || "write it as a whole number and a unit: 500ms, 10s, 2m, 1h; at most 24h".to_owned();
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(wrong()),
-    };
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let count: Option<i64> = if plain { digits.parse().ok() } else { None };
-    let ms = count.and_then(|count| count.checked_mul(unit)).filter(|ms| *ms <= SPAN_MS_MAX);
-    ms.ok_or_else(wrong)
-}
-
-/// The same, but not nothing.
-pub fn lasting(text: &str) -> Result<i64, String> {
-    span(text).and_then(|ms| if ms > 0 { Ok(ms) } else { Err("it has to last at least 1ms".to_owned()) })
-}
-
 /// A lock token: itself, `@FILE`, or `-` for a line of standard input; for clap.
 pub fn lock_token(given: &str) -> Result<String, String> {
     let text = match given.strip_prefix('@') {
@@ -180,19 +148,46 @@ pub fn lock_token(given: &str) -> Result<String, String> {
     if token.is_empty() { Err("there is no lock token in it".to_owned()) } else { Ok(token.to_owned()) }
 }
 
-/// `90s`, `15m`, `12h`, `30d`, `4w`: seconds, for clap.
-pub fn seconds(text: &str) -> Result<i64, String> {
-    let wrong = || "write it as a number and a unit: 90s, 15m, 12h, 30d, 4w".to_owned();
-    let unit = match text.chars().last() {
-        Some('s') => 1,
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        Some('w') => 604_800,
-        _ => return Err(wrong()),
-    };
-    let digits = &text[..text.len() - 1];
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let count: Option<i64> = if plain { digits.parse().ok() } else { None };
-    count.and_then(|count| count.checked_mul(unit)).ok_or_else(wrong)
+/// A duration within those ends, for clap: `5` (seconds), `5s`, `500ms`, `1h30m`, `2d`. The ends are written so, too.
+pub fn duration(
+    min: &'static str,
+    max: &'static str,
+) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    let end = |text| parse_duration(text).expect("the ends of a range are constants of the source, and tested");
+    move |text| {
+        let duration = parse_duration(text).ok_or_else(|| {
+            format!("a duration is written as 5 (seconds), 5s, 500ms, 1h30m or 2d; this option takes {min} to {max}")
+        })?;
+        let in_range = (end(min)..=end(max)).contains(&duration);
+        in_range.then_some(duration).ok_or_else(|| format!("this option takes {min} to {max}"))
+    }
+}
+
+/// The same, in milliseconds.
+pub fn milliseconds(
+    min: &'static str,
+    max: &'static str,
+) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
+    let parse = duration(min, max);
+    move |text| parse(text).map(|duration| duration.as_millis() as i64)
+}
+
+/// The same, in whole seconds.
+pub fn seconds(min: &'static str, max: &'static str) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
+    let parse = duration(min, max);
+    move |text| match parse(text)? {
+        duration if duration.subsec_millis() == 0 => Ok(duration.as_secs() as i64),
+        _ => Err(format!("this option takes whole seconds, {min} to {max}")),
+    }
+}
+
+/// Whole milliseconds; a number alone is seconds, a day has 24 hours. Signs, spaces and fractions are not taken.
+fn parse_duration(text: &str) -> Option<Duration> {
+    if !text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let with_unit = if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+    let span = SpanParser::new().parse_span(&with_unit).ok()?;
+    let duration = Duration::try_from(span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?).ok()?;
+    (duration.subsec_nanos() % 1_000_000 == 0).then_some(duration)
 }

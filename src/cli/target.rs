@@ -21,9 +21,8 @@ use std::time::{Duration, Instant};
 
 /// Time for a server's answer, beside the wait for a lock.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// The wait for a lock unless `--wait` is given, and its maximum, in seconds.
-const WAIT_S: u32 = 10;
-const WAIT_S_MAX: u32 = 30;
+/// The wait for a lock unless `--wait` is given.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 /// Time for a server that stops to let the file go.
 const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two tries to get a lock, or to reach a server that stops.
@@ -126,7 +125,7 @@ impl ApiCall {
     fn changing(mut self, method: &'static str, options: &ChangeOptions) -> ApiCall {
         self.method = method;
         self.changes = true;
-        self.wait = Duration::from_secs(options.wait.unwrap_or(WAIT_S).min(WAIT_S_MAX).into());
+        self.wait = options.wait.unwrap_or(DEFAULT_WAIT);
         self.answer_timeout += self.wait;
         // A key is made where none is given, so that sending again after a lost answer does nothing twice.
         let key = options.key.clone().unwrap_or_else(|| format!("cli-{}", secret::random_hex::<16>()));
@@ -174,7 +173,10 @@ impl ApiCall {
     pub fn with_wait(&self, wait: Duration) -> ApiCall {
         let mut call = self.clone();
         match self.wait_field {
-            WaitField::Header if self.changes => call.headers.push(("Prefer", format!("wait={}", wait.as_secs()))),
+            WaitField::Header if self.changes => {
+                let seconds = wait.as_millis().div_ceil(1_000); // the header has whole ones; less would not wait at all
+                call.headers.push(("Prefer", format!("wait={seconds}")));
+            }
             WaitField::Header => {}
             WaitField::Body => {
                 let mut body: Value = serde_json::from_slice(&self.body).unwrap_or_default();

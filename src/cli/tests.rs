@@ -78,7 +78,11 @@ fn wait_stands_where_the_route_looks_for_it() {
     let watch = ApiCall::get(&["v1", "locks", "a"]).query("fence", Some(7)).waiting(wait, WaitField::Query);
     assert_eq!(watch.with_wait(Duration::ZERO).uri, "/v1/locks/a?fence=7&wait_ms=0");
     let money = ApiCall::post(&["v1"], &json!({}), &NO_OPTIONS).with_wait(wait);
-    assert_eq!(money.headers.last().unwrap(), &("Prefer", "wait=1".to_owned()));
+    assert_eq!(
+        money.headers.last().unwrap(),
+        &("Prefer", "wait=2".to_owned()),
+        "rounded up: the header has whole seconds"
+    );
 }
 
 #[test]
@@ -91,24 +95,69 @@ fn change_without_key_gets_a_random_one() {
 }
 
 #[test]
-fn expiry_is_a_number_and_a_unit() {
-    assert_eq!(input::seconds("30d"), Ok(2_592_000));
-    assert_eq!(input::seconds("90s"), Ok(90));
-    for wrong in ["", "d", "30", "-1d", "+1d", "1.5h", "9223372036854775807w", "3年"] {
-        assert!(input::seconds(wrong).is_err(), "{wrong}");
+fn duration_in_each_form_is_taken() {
+    let parse = input::milliseconds("0s", "36525d");
+    for (text, ms) in [
+        ("0", 0),
+        ("5", 5_000),
+        ("5s", 5_000),
+        ("500ms", 500),
+        ("1h30m", 5_400_000),
+        ("90m", 5_400_000),
+        ("24h", 86_400_000),
+        ("2d", 172_800_000),
+        ("1d12h", 129_600_000),
+        ("4w", 2_419_200_000),
+    ] {
+        assert_eq!(parse(text), Ok(ms), "{text}");
     }
 }
 
 #[test]
-fn lease_time_is_whole_milliseconds_up_to_a_day() {
-    assert_eq!(input::span("500ms"), Ok(500));
-    assert_eq!(input::span("2m"), Ok(120_000));
-    assert_eq!(input::span("24h"), Ok(86_400_000));
-    assert_eq!(input::span("0s"), Ok(0));
-    for wrong in ["", "s", "10", "1.5s", "-1s", "25h", "1d", "10S", "10 s", "9223372036854775807h", "٣s"] {
-        assert!(input::span(wrong).is_err(), "{wrong}");
+fn malformed_duration_is_refused_with_the_forms() {
+    let parse = input::duration("0s", "1d");
+    for wrong in [
+        "",
+        "s",
+        "1.5s",
+        "-1s",
+        "+1s",
+        "10S",
+        "10 s",
+        "5x",
+        "1mo",
+        "1y",
+        "5us",
+        "5s ago",
+        "PT5S",
+        "3年",
+        "٣s",
+        "forever",
+        "9223372036854775807h",
+        "99999999999999999999",
+    ] {
+        let message = parse(wrong).expect_err(wrong);
+        assert_eq!(
+            message, "a duration is written as 5 (seconds), 5s, 500ms, 1h30m or 2d; this option takes 0s to 1d",
+            "{wrong}"
+        );
     }
-    assert!(input::lasting("0s").is_err());
+}
+
+#[test]
+fn duration_outside_its_range_is_refused_with_the_range() {
+    let parse = input::duration("1ms", "1d");
+    assert!(parse("1ms").is_ok() && parse("1d").is_ok());
+    for wrong in ["0s", "0", "25h", "86401", "100w"] {
+        assert_eq!(parse(wrong).unwrap_err(), "this option takes 1ms to 1d", "{wrong}");
+    }
+}
+
+#[test]
+fn fraction_of_a_second_in_whole_seconds_is_refused() {
+    let parse = input::seconds("1s", "36525d");
+    assert_eq!(parse("30d"), Ok(2_592_000));
+    assert_eq!(parse("1500ms").unwrap_err(), "this option takes whole seconds, 1s to 36525d");
 }
 
 #[test]

@@ -549,8 +549,8 @@ pub struct CreateTokenArgs {
     /// Whose wallet, for the role user
     #[arg(long, value_parser = input::option)]
     user: Option<String>,
-    /// How long it is good, such as 12h or 30d [default: until revoked]
-    #[arg(long, value_name = "TIME", value_parser = input::seconds)]
+    /// How long it is valid, such as 12h or 30d [default: until revoked]
+    #[arg(long, value_name = "TIME", value_parser = input::seconds("1s", "36525d"))]
     expires: Option<i64>,
     /// A note for people
     #[arg(long, value_name = "TEXT", value_parser = input::option)]

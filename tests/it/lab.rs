@@ -179,6 +179,7 @@ fn lab_bad_input_is_one_sentence() {
         ("--db cashbox.db", 2, "lab works on files of its own"),
         ("--only nothing", 2, "error: invalid value 'nothing'"),
         ("--original --retry 5", 2, "error: the argument"),
+        ("--work 2h", 2, "error: invalid value '2h' for '--work <TIME>': this option takes 0s to 1h"),
     ] {
         let said = place.say(&format!("lab {line}"));
         assert_eq!((said.exit, said.out.as_str()), (exit, ""), "{line}");

@@ -104,7 +104,7 @@ fn holder_past_its_lease_moves_no_money() {
 #[test]
 fn lock_command_with_bad_arguments_is_refused() {
     let place = Place::new();
-    for wrong in ["lock acquire", "lock acquire a --ttl 1d", "lock renew a", "lock release a --lock-token @nothing"] {
+    for wrong in ["lock acquire", "lock acquire a --ttl 25h", "lock renew a", "lock release a --lock-token @nothing"] {
         assert_eq!(place.say(wrong).exit, 2, "{wrong}");
     }
     assert_eq!(place.say("lock show a").exit, 3, "looking makes no file");

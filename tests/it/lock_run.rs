@@ -61,8 +61,11 @@ fn exit_code_is_commands_own_or_the_reason() {
     assert_eq!(place.say("lock run a --wait 20ms -- true").exit, 124);
     assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
     assert_eq!(place.say("lock run a --url http://127.0.0.1:1 -- true").exit, 125);
-    for wrong in ["--ttl 0s", "--ttl 1", "--ttl 1.5s", "--grace -1s", "--wait long", "--ttl 25h", "--kill-after 5"] {
+    for wrong in ["--ttl 0s", "--ttl 1.5s", "--grace -1s", "--wait long", "--ttl 25h", "--kill-after 5x"] {
         assert_eq!(place.say(&format!("lock run a {wrong} -- true")).exit, 2, "{wrong}");
+    }
+    for taken in ["--ttl 10", "--ttl 1d", "--grace 1m30s", "--wait 0", "--max-hold 1h30m", "--kill-after 500ms"] {
+        assert_eq!(place.say(&format!("lock run a {taken} -- true")).exit, 0, "{taken}");
     }
     assert_eq!(place.say("lock run a true").exit, 2, "the command stands behind --");
     assert_eq!(state(&place, "a"), "free");

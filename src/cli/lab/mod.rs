@@ -2,7 +2,7 @@
 
 mod table;
 
-use super::input::CommonOptions;
+use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit};
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::http::conn::raise_descriptor_limit;
@@ -26,8 +26,6 @@ const DESCRIPTORS_KEPT: u64 = 64;
 /// More than any lab needs.
 const CLIENTS_MAX: u32 = 10_000;
 const REQUESTS_MAX: u32 = 10_000_000;
-/// An hour.
-const TIME_MAX_MS: u32 = 3_600_000;
 
 const EXIT_CODES: &str = "Exit codes: 0 whatever was found · 4 a guard of this program's own was wrong · 2 used wrongly · \
     3 could not reach or open · 130 stopped by Ctrl-C: what there is was printed";
@@ -49,19 +47,19 @@ pub struct LabArgs {
     /// Withdrawals of 1.00, all clients' together
     #[arg(long, value_name = "COUNT", default_value_t = 500)]
     requests: u32,
-    /// How long a client works between reading the balance and writing it, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 2)]
-    work: u32,
-    /// How long to wait before asking for a held lock again, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 50)]
-    retry: u32,
-    /// How long a lease lasts, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 600)]
-    expire: u32,
-    /// How long after that a lock is left alone, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 50)]
-    grace: u32,
-    /// The textbook's own times, a hundred times as long: --retry 5000 --expire 60000 --grace 5000. Takes many minutes
+    /// How long a client works between reading the balance and writing it. A number alone is milliseconds, here and below
+    #[arg(long, value_name = "TIME", default_value = "2ms", value_parser = lab_time("0s"))]
+    work: Duration,
+    /// How long to wait before asking for a held lock again
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = lab_time("1ms"))]
+    retry: Duration,
+    /// How long a lease lasts
+    #[arg(long, value_name = "TIME", default_value = "600ms", value_parser = lab_time("1ms"))]
+    expire: Duration,
+    /// How long after that a lock is left alone
+    #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = lab_time("0s"))]
+    grace: Duration,
+    /// The textbook's own times, a hundred times as long: --retry 5s --expire 60s --grace 5s. Takes many minutes
     #[arg(long, conflicts_with_all = ["retry", "expire", "grace"])]
     original: bool,
     /// Only with one holder frozen past its lease
@@ -88,6 +86,12 @@ pub struct LabArgs {
     /// What the lab says to itself: see `lab::second_process`
     #[arg(long, hide = true, value_name = "FILE")]
     second_process: Option<PathBuf>,
+}
+
+/// A duration of at most an hour, for clap. A number alone is milliseconds: the times of a lab are short.
+fn lab_time(min: &'static str) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
+    let parse = input::duration(min, "1h");
+    move |text| if text.bytes().all(|byte| byte.is_ascii_digit()) { parse(&format!("{text}ms")) } else { parse(text) }
 }
 
 fn guard(name: &str) -> Result<StrategyKind, String> {
@@ -128,7 +132,7 @@ impl LabArgs {
         self.check(common)?;
         let stop = Stop::listen().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
         if let Some(file) = &self.second_process {
-            let served = second_process::serve(file, self.clients, self.requests, self.work(), self.seed, stop.flag);
+            let served = second_process::serve(file, self.clients, self.requests, self.work, self.seed, stop.flag);
             return served.map(|()| Exit::Done.into()).map_err(|error| CliError::unreachable(error.to_string()));
         }
         let plan = self.plan()?;
@@ -161,10 +165,6 @@ impl LabArgs {
         };
         within("--clients", self.clients, 1, CLIENTS_MAX)?;
         within("--requests", self.requests, if self.second_process.is_some() { 0 } else { 1 }, REQUESTS_MAX)?;
-        within("--work", self.work, 0, TIME_MAX_MS)?;
-        within("--retry", self.retry, 1, TIME_MAX_MS)?;
-        within("--expire", self.expire, 1, TIME_MAX_MS)?;
-        within("--grace", self.grace, 0, TIME_MAX_MS)?;
         let needed = u64::from(self.clients) * DESCRIPTORS_PER_CLIENT + DESCRIPTORS_KEPT;
         let room = raise_descriptor_limit();
         if needed > room {
@@ -176,14 +176,10 @@ impl LabArgs {
         Ok(())
     }
 
-    fn work(&self) -> Duration {
-        Duration::from_millis(self.work.into())
-    }
-
     fn plan(&self) -> Result<LabPlan, CliError> {
-        let times = if self.original { [5_000, 60_000, 5_000] } else { [self.retry, self.expire, self.grace] };
-        let [retry, expire, grace] = times.map(|ms| Duration::from_millis(ms.into()));
-        let (clients, requests, work, seed) = (self.clients, self.requests, self.work(), self.seed);
+        let original = || [5, 60, 5].map(Duration::from_secs);
+        let [retry, expire, grace] = if self.original { original() } else { [self.retry, self.expire, self.grace] };
+        let (clients, requests, work, seed) = (self.clients, self.requests, self.work, self.seed);
         Ok(LabPlan { clients, requests, work, retry, expire, grace, seed, redis: self.redis()? })
     }
 

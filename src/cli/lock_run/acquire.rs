@@ -26,14 +26,14 @@ const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 /// The options of a request for a lock.
 #[derive(Clone, Debug, Args)]
 pub struct LockOptions {
-    /// Length of the lease without renewal: 500ms, 10s, 2m, 1h
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::lasting)]
+    /// Length of the lease without renewal, such as 10, 10s, 500ms, 1h30m
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::milliseconds("1ms", "1d"))]
     pub ttl: i64,
     /// Time after the lease in which no other client can take over
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::milliseconds("0s", "1d"))]
     pub grace: i64,
     /// Longest time the lock may be held, renewals included
-    #[arg(long, value_name = "TIME", value_parser = input::lasting)]
+    #[arg(long, value_name = "TIME", value_parser = input::milliseconds("1ms", "1d"))]
     pub max_hold: Option<i64>,
     /// Time to wait for the lock, or `forever` [default: no wait]
     #[arg(long, value_name = "TIME|forever", value_parser = lock_wait)]
@@ -55,7 +55,7 @@ pub enum LockWait {
 pub(super) fn lock_wait(text: &str) -> Result<LockWait, String> {
     match text {
         "forever" => Ok(LockWait::Forever),
-        time => input::span(time).map(|ms| LockWait::For(Duration::from_millis(ms as u64))),
+        time => input::duration("0s", "1d")(time).map(LockWait::For),
     }
 }
 

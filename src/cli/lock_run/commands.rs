@@ -115,7 +115,7 @@ pub struct RenewArgs {
     #[command(flatten)]
     lease: LeaseArgs,
     /// A new length of the lease, from now on
-    #[arg(long, value_name = "TIME", value_parser = input::lasting)]
+    #[arg(long, value_name = "TIME", value_parser = input::milliseconds("1ms", "1d"))]
     ttl: Option<i64>,
 }
 
@@ -208,7 +208,7 @@ pub struct RevokeArgs {
     #[arg(long, value_name = "FENCE")]
     fence: Option<i64>,
     /// Time in which no client can acquire it [default: the larger of its grace and 10s]
-    #[arg(long, value_name = "TIME", value_parser = input::span)]
+    #[arg(long, value_name = "TIME", value_parser = input::milliseconds("0s", "1d"))]
     delay: Option<i64>,
     /// The reason, for the record
     #[arg(long, value_name = "TEXT")]

@@ -58,7 +58,7 @@ pub struct RunArgs {
     #[command(flatten)]
     options: LockOptions,
     /// Time between TERM and KILL for the command; at most the grace
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::span)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::milliseconds("0s", "1d"))]
     kill_after: i64,
     /// The command and its arguments, behind `--`
     #[arg(last = true, required = true, value_name = "COMMAND")]
