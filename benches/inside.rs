@@ -3,11 +3,12 @@
 //!
 //! `CASHBOX_BENCH_ENTRIES=10000000` makes the file whose history is read as large as that; making it takes a while.
 
-use cashbox::internals::command::Command;
 use cashbox::internals::http::conn::{Limits, parse_head};
 use cashbox::internals::id::{IdempotencyKey, UserId, WalletId};
+use cashbox::internals::ledger::Note;
+use cashbox::internals::ledger::entry::Entry;
 use cashbox::internals::ledger::query::{Filter, entries};
-use cashbox::internals::ledger::{Entry, Note};
+use cashbox::internals::ledger::verbs::{Recharge, Withdraw};
 use cashbox::internals::money::Money;
 use cashbox::internals::store::{Envelope, Options, Store};
 use divan::counter::ItemsCount;
@@ -56,8 +57,7 @@ impl Place {
         let folder = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a folder");
         let store = Store::open(&folder.path().join("cashbox.db"), &Options::default()).expect("a new file");
         let amount = Money::parse("1000000000.00").expect("an amount");
-        let recharge =
-            |number| (Envelope::local(), Command::Recharge { user: user(number), amount, note: Note::default() });
+        let recharge = |number| (Envelope::local(), Recharge { user: user(number), amount, note: Note::default() });
         let recharged = store.submit_all((0..USERS).map(recharge).collect());
         assert!(recharged.iter().all(|outcome| outcome.result.is_ok()));
         Place { store, _folder: folder }
@@ -71,7 +71,7 @@ impl Place {
             let key =
                 IdempotencyKey::parse(&format!("{:032x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))).expect("a key");
             let envelope = Envelope { key: Some(key), ..Envelope::local() };
-            (envelope, Command::Withdraw { user: user(number % USERS), amount: Money::MIN, note: Note::default() })
+            (envelope, Withdraw { user: user(number % USERS), amount: Money::MIN, note: Note::default() })
         };
         let withdrawn = self.store.submit_all((0..count).map(withdraw).collect());
         assert!(withdrawn.iter().all(|outcome| outcome.result.is_ok()));

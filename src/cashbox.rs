@@ -1,14 +1,17 @@
 //! The front door: a wallet file in the hands of a program that uses this library.
 
-use crate::command::{Command, Receipt};
+use crate::command::{GrantCoupon, TypedCommand};
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, reachable};
 use crate::http::{App, Settings};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
 use crate::ledger::coupon::Coupon;
+use crate::ledger::entry::Entry;
 use crate::ledger::query::{Filter, entries};
-use crate::ledger::{self, Entry, Moved, Note, Wallet};
-use crate::lock::{AcquireRequest, DURATION_MS, GRACE_MS};
+use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use crate::ledger::{self, Note, Wallet};
+use crate::lock::lease::{AcquireRequest, ReleaseRequest, RenewRequest};
+use crate::lock::{DURATION_MS, GRACE_MS};
 use crate::money::{Balance, Money};
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::companion::{self, Possession, RunningServer, TakeResult};
@@ -351,7 +354,7 @@ impl RequestBuilder<'_> {
     /// `storage_full`, `outcome_unknown`.
     pub fn recharge(self, user: &UserId, amount: Money) -> Result<Moved, Error> {
         let note = self.note()?;
-        self.moved(Command::Recharge { user: user.clone(), amount, note })
+        self.submit(Recharge { user: user.clone(), amount, note })
     }
 
     /// As [`Cashbox::withdraw`].
@@ -360,7 +363,7 @@ impl RequestBuilder<'_> {
     /// `wallet_not_found`, `insufficient_funds`, and those of [`recharge`](RequestBuilder::recharge).
     pub fn withdraw(self, user: &UserId, amount: Money) -> Result<Moved, Error> {
         let note = self.note()?;
-        self.moved(Command::Withdraw { user: user.clone(), amount, note })
+        self.submit(Withdraw { user: user.clone(), amount, note })
     }
 
     /// As [`Cashbox::pay`], less what the coupon takes off.
@@ -382,7 +385,7 @@ impl RequestBuilder<'_> {
 
     fn pay_to(self, user: &UserId, to: WalletId, amount: Money) -> Result<Moved, Error> {
         let (coupon, note) = (self.coupon.clone(), self.note()?);
-        self.moved(Command::Pay { user: user.clone(), to, amount, coupon, note })
+        self.submit(Pay { user: user.clone(), to, gross: amount, coupon, note })
     }
 
     /// As [`Cashbox::transfer`].
@@ -392,7 +395,7 @@ impl RequestBuilder<'_> {
     pub fn transfer(self, from: &UserId, to: &UserId, amount: Money) -> Result<Moved, Error> {
         two_wallets(from, to)?;
         let note = self.note()?;
-        self.moved(Command::Transfer { from: from.wallet(), to: to.wallet(), amount, note })
+        self.submit(Transfer { from: from.wallet(), to: to.wallet(), amount, note })
     }
 
     /// As [`Cashbox::refund`].
@@ -402,7 +405,7 @@ impl RequestBuilder<'_> {
     /// those of [`withdraw`](RequestBuilder::withdraw): the receiver may have spent it.
     pub fn refund(self, entry: EntryId) -> Result<Moved, Error> {
         let note = self.note()?;
-        self.moved(Command::Refund { entry, amount: None, note })
+        self.submit(Refund { entry, amount: None, note })
     }
 
     /// Gives back a part of an earlier movement. Parts add up.
@@ -411,7 +414,7 @@ impl RequestBuilder<'_> {
     /// `refund_exceeds` if less is left, and those of [`refund`](RequestBuilder::refund).
     pub fn refund_part(self, entry: EntryId, amount: Money) -> Result<Moved, Error> {
         let note = self.note()?;
-        self.moved(Command::Refund { entry, amount: Some(amount), note })
+        self.submit(Refund { entry, amount: Some(amount), note })
     }
 
     /// As [`Cashbox::grant_coupon`].
@@ -419,10 +422,7 @@ impl RequestBuilder<'_> {
     /// # Errors
     /// `wallet_not_found`, `coupon_kind_not_found`, and those of every change.
     pub fn grant_coupon(self, user: &UserId, kind: &str) -> Result<Coupon, Error> {
-        match self.submit(Command::GrantCoupon { user: user.clone(), kind: kind.to_owned() })? {
-            Receipt::Coupon(coupon) => Ok(coupon),
-            other => Err(Error::internal(format!("a granted coupon was answered with {other:?}"))),
-        }
+        self.submit(GrantCoupon { user: user.clone(), kind: kind.to_owned() })
     }
 
     /// As [`Cashbox::lock`], after waiting for it if that was asked for.
@@ -452,9 +452,7 @@ impl RequestBuilder<'_> {
             max_hold_ms: None,
         };
         let cashbox = self.cashbox.clone();
-        let Receipt::Granted(grant) = self.submit(Command::Acquire(acquire))? else {
-            return Err(Error::internal("acquiring a lock was not answered with a grant"));
-        };
+        let grant = self.submit(acquire)?;
         Ok(Lease {
             expires_ms: store.lease_ms() + grant.expires_in_ms,
             cashbox,
@@ -467,14 +465,7 @@ impl RequestBuilder<'_> {
         Note::new(self.reference.clone(), self.metadata.clone())
     }
 
-    fn moved(self, command: Command) -> Result<Moved, Error> {
-        match self.submit(command)? {
-            Receipt::Moved(moved) => Ok(*moved),
-            other => Err(Error::internal(format!("a money verb was answered with {other:?}"))),
-        }
-    }
-
-    fn submit(self, command: Command) -> Result<Receipt, Error> {
+    fn submit<C: TypedCommand>(self, command: C) -> Result<C::Receipt, Error> {
         let key = self.key.map(|key| IdempotencyKey::parse(&key)).transpose()?;
         let wait_ms = i64::try_from(self.wait.as_millis()).unwrap_or(i64::MAX).min(*DURATION_MS.end());
         let envelope = Envelope { key, tokens: self.tokens, wait_ms, ..Envelope::local() };
@@ -547,11 +538,9 @@ impl Lease {
     pub fn renew(&mut self, ttl: Duration) -> Result<(), Error> {
         let (expire_ms, store) = (Some(lease_ms(ttl)?), &self.cashbox.inner.store);
         let asked_ms = store.lease_ms();
-        let renew = Command::Renew { id: None, token: self.token.clone(), expire_ms };
-        match store.submit(Envelope::local(), renew).result? {
-            Receipt::Renewed(renewed) => self.expires_ms = asked_ms + renewed.expires_in_ms,
-            other => return Err(Error::internal(format!("renewing a lease was answered with {other:?}"))),
-        }
+        let renew = RenewRequest { id: None, token: self.token.clone(), expire_ms };
+        let renewed = store.submit(Envelope::local(), renew).result?;
+        self.expires_ms = asked_ms + renewed.expires_in_ms;
         Ok(())
     }
 
@@ -565,8 +554,8 @@ impl Lease {
     }
 
     fn send_release(&self) -> Result<(), Error> {
-        let release = Command::Release { id: None, token: self.token.clone() };
-        self.cashbox.inner.store.submit(Envelope::local(), release).result.map(|_| ())
+        let release = ReleaseRequest { id: None, token: self.token.clone() };
+        self.cashbox.inner.store.submit(Envelope::local(), release).result
     }
 }
 

@@ -1,294 +1,430 @@
-//! The waist: every change to the file is a [`Command`], and what it did is a [`Receipt`].
+//! The waist: every change to the file is a [`Command`], and its result is a [`Receipt`].
 //!
 //! A command is what the client said and nothing else — no clock, no new ids — so that the same request is always
-//! the same canonical text. [`apply`] is the one place that knows which rule a command means.
+//! the same canonical text. [`apply`] is the one place that knows which rule a command means. Each kind of command is a
+//! type of its own ([`TypedCommand`]), which says what its receipt is.
 
 use crate::error::Error;
-use crate::id::{CouponCode, EntryId, LockId, LockToken, UserId, WalletId};
-use crate::ledger::coupon::{Coupon, CouponKind, Discount, Tier};
-use crate::ledger::{self, Attribution, Moved, Note};
-use crate::lock::{self, AcquireRequest, Authority, Grant, Lock, Renewed, RevokeRequest};
-use crate::money::Money;
+use crate::id::{LockId, LockToken, UserId, WalletId};
+use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, Tier};
+use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use crate::ledger::{Attribution, Note, entry};
+use crate::lock::Lock;
+use crate::lock::lease::{
+    self, AcquireRequest, Attempt, Authority, Grant, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
+};
 use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, MintedToken, NewToken};
 use crate::tx::{ReadTx, WriteTx};
 use std::collections::BTreeSet;
 
-/// Something a client wants changed.
+/// A change that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the fields are the words of the field, explained where the rules are")]
 pub enum Command {
-    /// Money from the outside world into a wallet.
-    Recharge { user: UserId, amount: Money, note: Note },
-    /// Money from a wallet to the outside world.
-    Withdraw { user: UserId, amount: Money, note: Note },
-    /// Money for something bought; `amount` is the price before the coupon.
-    Pay { user: UserId, to: WalletId, amount: Money, coupon: Option<CouponCode>, note: Note },
-    /// Money from one wallet to another.
-    Transfer { from: WalletId, to: WalletId, amount: Money, note: Note },
-    /// An earlier entry's money back; no amount means all that is left.
-    Refund { entry: EntryId, amount: Option<Money>, note: Note },
-    /// A coupon for a user.
-    GrantCoupon { user: UserId, kind: String },
-    /// Other recharge tiers.
-    SetTiers(Vec<Tier>),
-    /// Other coupon kinds.
-    SetCouponKinds(Vec<CouponKind>),
-    /// A new access token.
+    /// Moves money.
+    Money(MoneyCommand),
+    /// Moves money several times, or not at all.
+    Batch(AtomicBatch),
+    /// Grants a coupon.
+    GrantCoupon(GrantCoupon),
+    /// Replaces the recharge tiers.
+    SetTiers(SetTiers),
+    /// Replaces the coupon kinds.
+    SetCouponKinds(SetCouponKinds),
+    /// Mints an access token.
     MintToken(NewToken),
-    /// An admin's access token whose secret the operator chose: its hash. Taken once; a repeat changes nothing.
-    AdoptToken(Hash),
-    /// An access token's end.
-    RevokeToken(String),
-    /// All of these or none.
-    Batch(Vec<Command>),
-    /// The name of a batch whose items follow, each for itself: what tells it from other batches. Does nothing more.
-    NameBatch([u8; 16]),
-    /// A lock, or several together.
+    /// Takes an access token that the operator chose.
+    AdoptToken(AdoptToken),
+    /// Ends an access token.
+    RevokeToken(RevokeToken),
+    /// Names a batch whose items follow, each for itself.
+    NameBatch(NameBatch),
+    /// Grants a lock, or several together.
     Acquire(AcquireRequest),
-    /// A lease made whole again; without an id, all that were granted together.
-    Renew { id: Option<LockId>, token: LockToken, expire_ms: Option<i64> },
-    /// A lease given back.
-    Release { id: Option<LockId>, token: LockToken },
-    /// A lease taken away.
+    /// Starts a lease anew.
+    Renew(RenewRequest),
+    /// Ends a lease by its holder.
+    Release(ReleaseRequest),
+    /// Takes a lock from its holder.
     Revoke(RevokeRequest),
-    /// A lease given back because its grant could not be told to anybody.
-    ReleaseUndelivered(LockToken),
+    /// Ends a lease whose grant reached no client.
+    ReleaseUndelivered(ReleaseUndelivered),
 }
 
-/// What a command did.
+/// A money verb: alone, or as an item of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MoneyCommand {
+    /// Money from the outside world into a wallet.
+    Recharge(Recharge),
+    /// Money from a wallet to the outside world.
+    Withdraw(Withdraw),
+    /// Money for something bought.
+    Pay(Pay),
+    /// Money from one wallet to another.
+    Transfer(Transfer),
+    /// The money of an earlier entry back.
+    Refund(Refund),
+}
+
+/// All of these or none.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AtomicBatch(pub Vec<MoneyCommand>);
+
+/// A coupon of that kind for a user, who must have a wallet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantCoupon {
+    /// The owner.
+    pub user: UserId,
+    /// The name of the coupon kind.
+    pub kind: String,
+}
+
+/// These recharge tiers instead of the present ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetTiers(pub Vec<Tier>);
+
+/// These coupon kinds instead of the present ones.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SetCouponKinds(pub Vec<CouponKind>);
+
+/// An admin's access token whose secret the operator chose: its hash. Taken once; a repeat changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdoptToken(pub Hash);
+
+/// The end of the access token of that id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RevokeToken(pub String);
+
+/// The hash of a batch's items: the batch cannot come back with other items under the same key. Changes nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NameBatch(pub [u8; 16]);
+
+/// The end of the lease of a token that no answer delivered to its client.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReleaseUndelivered(pub LockToken);
+
+/// The result of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Receipt {
     /// Money moved.
     Moved(Box<Moved>),
+    /// Every item of a batch moved money.
+    Batch(Vec<Moved>),
     /// A coupon was granted.
     Coupon(Coupon),
-    /// The tiers are these now.
+    /// The recharge tiers as they are now.
     Tiers(Vec<Tier>),
-    /// The coupon kinds are these now.
+    /// The coupon kinds as they are now.
     CouponKinds(Vec<CouponKind>),
     /// An access token was minted.
     Minted(Box<MintedToken>),
-    /// An access token was taken as the operator chose it.
-    Adopted(AccessToken),
-    /// An access token was revoked.
-    TokenRevoked(AccessToken),
-    /// All of a batch was done.
-    Batch(Vec<Receipt>),
+    /// An access token was adopted or revoked.
+    Token(AccessToken),
     /// The batch has its name.
     Named,
     /// A lease was granted.
     Granted(Grant),
-    /// A lease is whole again.
+    /// A lease was renewed.
     Renewed(Renewed),
-    /// A lease was given back.
+    /// A lease was released.
     Released,
-    /// A lease was taken away; the row as it is now.
+    /// A lock was taken from its holder; the row as it is now.
     Revoked(Box<Lock>),
 }
 
-/// What came of trying a command.
-pub enum Verdict {
-    /// The answer, and the locks whose waiters must look again. What was written stays, even if the answer is an error.
-    Done(Result<Receipt, Error>, Vec<LockId>),
-    /// Somebody holds this lock. Whatever was written must be rolled back.
-    Held(LockId),
+/// A kind of command and the type of its receipt.
+pub trait TypedCommand: Into<Command> {
+    /// Its receipt.
+    type Receipt: TryFrom<Receipt>;
 }
+
+impl TypedCommand for Command {
+    type Receipt = Receipt;
+}
+
+macro_rules! typed_commands {
+    ($($command:ident => $receipt:ty, $wrap:expr;)*) => {$(
+        impl From<$command> for Command {
+            fn from(command: $command) -> Command {
+                $wrap(command)
+            }
+        }
+        impl TypedCommand for $command {
+            type Receipt = $receipt;
+        }
+    )*};
+}
+typed_commands! {
+    MoneyCommand => Moved, Command::Money;
+    Recharge => Moved, |it| Command::Money(MoneyCommand::Recharge(it));
+    Withdraw => Moved, |it| Command::Money(MoneyCommand::Withdraw(it));
+    Pay => Moved, |it| Command::Money(MoneyCommand::Pay(it));
+    Transfer => Moved, |it| Command::Money(MoneyCommand::Transfer(it));
+    Refund => Moved, |it| Command::Money(MoneyCommand::Refund(it));
+    AtomicBatch => Vec<Moved>, Command::Batch;
+    GrantCoupon => Coupon, Command::GrantCoupon;
+    SetTiers => Vec<Tier>, Command::SetTiers;
+    SetCouponKinds => Vec<CouponKind>, Command::SetCouponKinds;
+    NewToken => MintedToken, Command::MintToken;
+    AdoptToken => AccessToken, Command::AdoptToken;
+    RevokeToken => AccessToken, Command::RevokeToken;
+    NameBatch => (), Command::NameBatch;
+    AcquireRequest => Grant, Command::Acquire;
+    RenewRequest => Renewed, Command::Renew;
+    ReleaseRequest => (), Command::Release;
+    RevokeRequest => Lock, Command::Revoke;
+    ReleaseUndelivered => (), Command::ReleaseUndelivered;
+}
+
+macro_rules! typed_receipts {
+    ($($receipt:ty: $pattern:pat => $value:expr;)*) => {$(
+        impl TryFrom<Receipt> for $receipt {
+            type Error = Error;
+            fn try_from(receipt: Receipt) -> Result<$receipt, Error> {
+                match receipt {
+                    $pattern => Ok($value),
+                    other => Err(Error::internal(format!("the receipt of another command: {other:?}"))),
+                }
+            }
+        }
+    )*};
+}
+typed_receipts! {
+    Moved: Receipt::Moved(moved) => *moved;
+    Vec<Moved>: Receipt::Batch(all) => all;
+    Coupon: Receipt::Coupon(coupon) => coupon;
+    Vec<Tier>: Receipt::Tiers(tiers) => tiers;
+    Vec<CouponKind>: Receipt::CouponKinds(kinds) => kinds;
+    MintedToken: Receipt::Minted(minted) => *minted;
+    AccessToken: Receipt::Token(token) => token;
+    Grant: Receipt::Granted(grant) => grant;
+    Renewed: Receipt::Renewed(renewed) => renewed;
+    Lock: Receipt::Revoked(lock) => *lock;
+    (): Receipt::Released | Receipt::Named => ();
+}
+
+/// The result of trying a command.
+pub enum Verdict {
+    /// It was tried. All it wrote stays, even if the answer is an error. The waiters of these locks must look again.
+    Done(Result<Receipt, Error>, Vec<LockId>),
+    /// Another client holds `lock`, one of those `needed`. All it wrote must be rolled back.
+    Held {
+        /// The lock that is held.
+        lock: LockId,
+        /// Every lock that the command needs.
+        needed: Vec<LockId>,
+    },
+}
+
+impl Verdict {
+    fn done(receipt: Receipt) -> Verdict {
+        Verdict::Done(Ok(receipt), Vec::new())
+    }
+}
+
+/// The rest of a command once its locks, which are given again, are checked.
+type Rule<'a> = &'a dyn Fn(&Authority, &[LockId]) -> Result<Receipt, Error>;
 
 /// Carries the command out for `by`, under the lock tokens presented with it.
 pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Verdict, Error> {
+    let guarded = |needed, rule: Rule<'_>| under_locks(tx, tokens, by, needed, rule);
+    let plain = |rule: &dyn Fn() -> Result<Receipt, Error>| guarded(Vec::new(), &|_, _| rule());
     match command {
-        Command::Acquire(ask) => Ok(match lock::acquire(tx, ask, by)? {
-            Ok(grant) => Verdict::Done(Ok(Receipt::Granted(grant)), Vec::new()),
-            Err(id) => Verdict::Held(id),
+        Command::Money(money) => guarded(locks_of(tx, money)?, &|authority, needed| {
+            let attribution = Attribution { by, fence: authority.fence_for(needed) };
+            move_money(tx, money, &attribution).map(|moved| Receipt::Moved(Box::new(moved)))
         }),
-        Command::Release { id, token } => {
-            let released = lock::release(tx, id.as_ref(), token, by)?;
+        Command::Batch(AtomicBatch(items)) => {
+            let each: Vec<Vec<LockId>> = items.iter().map(|item| locks_of(tx, item)).collect::<Result<_, _>>()?;
+            let all: BTreeSet<LockId> = each.iter().flatten().cloned().collect();
+            guarded(all.into_iter().collect(), &|authority, _| move_all(tx, items, &each, by, authority))
+        }
+        Command::GrantCoupon(GrantCoupon { user, kind }) => {
+            plain(&|| verbs::grant_coupon(tx, user, kind).map(Receipt::Coupon))
+        }
+        Command::SetTiers(SetTiers(tiers)) => {
+            plain(&|| coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone())))
+        }
+        Command::SetCouponKinds(SetCouponKinds(kinds)) => {
+            plain(&|| coupon::set_kinds(tx, kinds).map(|()| Receipt::CouponKinds(kinds.clone())))
+        }
+        Command::MintToken(new) => plain(&|| {
+            let minted = token::mint(tx, new, token::new_secret())?;
+            Ok(Receipt::Minted(Box::new(minted)))
+        }),
+        Command::AdoptToken(AdoptToken(hash)) => plain(&|| token::adopt(tx, hash).map(Receipt::Token)),
+        Command::RevokeToken(RevokeToken(id)) => plain(&|| token::revoke(tx, id).map(Receipt::Token)),
+        Command::NameBatch(_) => plain(&|| Ok(Receipt::Named)),
+        Command::Acquire(request) => Ok(match lease::acquire(tx, request, by)? {
+            Attempt::Done(grant) => Verdict::done(Receipt::Granted(grant)),
+            Attempt::Held(lock) => Verdict::Held { lock, needed: request.ids.clone() },
+        }),
+        Command::Renew(request) => {
+            let (renewed, changed) = lease::renew(tx, request)?;
+            Ok(Verdict::Done(Ok(Receipt::Renewed(renewed)), changed))
+        }
+        Command::Release(request) => {
+            let released = lease::release(tx, request, by)?;
             Ok(Verdict::Done(released.lost.map_or(Ok(Receipt::Released), Err), released.freed))
         }
-        Command::ReleaseUndelivered(token) => {
-            Ok(Verdict::Done(Ok(Receipt::Released), lock::release(tx, None, token, by)?.freed))
+        Command::ReleaseUndelivered(ReleaseUndelivered(token)) => {
+            let released = lease::release(tx, &ReleaseRequest { id: None, token: token.clone() }, by)?;
+            Ok(Verdict::Done(Ok(Receipt::Released), released.freed))
         }
-        Command::Renew { id, token, expire_ms } => {
-            let (renewed, ids) = lock::renew(tx, id.as_ref(), token, *expire_ms)?;
-            Ok(Verdict::Done(Ok(Receipt::Renewed(renewed)), ids))
+        Command::Revoke(request) => {
+            let lock = lease::revoke(tx, request, by)?;
+            Ok(Verdict::Done(Ok(Receipt::Revoked(Box::new(lock))), vec![request.id.clone()]))
         }
-        Command::Revoke(revoke) => {
-            let lock = lock::revoke(tx, revoke, by)?;
-            Ok(Verdict::Done(Ok(Receipt::Revoked(Box::new(lock))), vec![revoke.id.clone()]))
-        }
-        _ => match lock::check(tx, tokens, &locks_needed(tx, command)?, by)? {
-            Ok(authority) => Ok(Verdict::Done(Ok(carry_out(tx, command, by, &authority)?), authority.freed)),
-            Err(id) => Ok(Verdict::Held(id)),
-        },
     }
 }
 
-fn carry_out(tx: &WriteTx<'_>, command: &Command, by: &str, authority: &Authority) -> Result<Receipt, Error> {
-    let moved = |moved: Moved| Receipt::Moved(Box::new(moved));
-    let no_lease = authority.leases.is_empty();
-    let fence = if no_lease { None } else { authority.fence_for(&locks_needed(tx, command)?) };
-    let act = &Attribution { by: by.to_owned(), fence };
+/// Applies `rule` if each lock token still proves its lease and no other client holds a lock that is `needed`.
+fn under_locks(
+    tx: &WriteTx<'_>,
+    tokens: &[LockToken],
+    by: &str,
+    needed: Vec<LockId>,
+    rule: Rule<'_>,
+) -> Result<Verdict, Error> {
+    match lease::check(tx, tokens, &needed, by)? {
+        Attempt::Done(authority) => {
+            let receipt = rule(&authority, &needed)?;
+            Ok(Verdict::Done(Ok(receipt), authority.freed))
+        }
+        Attempt::Held(lock) => Ok(Verdict::Held { lock, needed }),
+    }
+}
+
+fn move_money(tx: &WriteTx<'_>, command: &MoneyCommand, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     match command {
-        Command::Recharge { user, amount, note } => ledger::recharge::recharge(tx, user, *amount, note, act).map(moved),
-        Command::Withdraw { user, amount, note } => ledger::withdraw::withdraw(tx, user, *amount, note, act).map(moved),
-        Command::Pay { user, to, amount, coupon, note } => {
-            ledger::pay::pay(tx, user, to, *amount, coupon.as_ref(), note, act).map(moved)
-        }
-        Command::Transfer { from, to, amount, note } => {
-            ledger::transfer::transfer(tx, from, to, *amount, note, act).map(moved)
-        }
-        Command::Refund { entry, amount, note } => ledger::refund::refund(tx, *entry, *amount, note, act).map(moved),
-        Command::GrantCoupon { user, kind } => ledger::coupon::grant_kind(tx, user, kind).map(Receipt::Coupon),
-        Command::SetTiers(tiers) => ledger::coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone())),
-        Command::SetCouponKinds(kinds) => {
-            ledger::coupon::set_kinds(tx, kinds).map(|()| Receipt::CouponKinds(kinds.clone()))
-        }
-        Command::MintToken(wanted) => {
-            token::mint(tx, wanted, token::new_secret()).map(|minted| Receipt::Minted(Box::new(minted)))
-        }
-        Command::AdoptToken(hash) => token::adopt(tx, hash).map(Receipt::Adopted),
-        Command::RevokeToken(id) => token::revoke(tx, id).map(Receipt::TokenRevoked),
-        Command::Batch(items) => {
-            let done = items
-                .iter()
-                .enumerate()
-                .map(|(index, item)| carry_out(tx, item, by, authority).map_err(|error| error.with("index", index)));
-            done.collect::<Result<_, _>>().map(Receipt::Batch)
-        }
-        Command::NameBatch(_) => Ok(Receipt::Named),
-        Command::Acquire(_)
-        | Command::Renew { .. }
-        | Command::Release { .. }
-        | Command::Revoke(_)
-        | Command::ReleaseUndelivered(_) => {
-            unreachable!("what changes a lock is applied above and is no batch item")
-        }
+        MoneyCommand::Recharge(recharge) => verbs::recharge(tx, recharge, attribution),
+        MoneyCommand::Withdraw(withdraw) => verbs::withdraw(tx, withdraw, attribution),
+        MoneyCommand::Pay(pay) => verbs::pay(tx, pay, attribution),
+        MoneyCommand::Transfer(transfer) => verbs::transfer(tx, transfer, attribution),
+        MoneyCommand::Refund(refund) => verbs::refund(tx, refund, attribution),
     }
 }
 
-/// The locks of the users' wallets a command touches, the payer's first: each must be proved by a token or held by
-/// nobody. (Which is asked first makes no difference: nothing is held while waiting.)
-pub fn locks_needed(tx: &ReadTx<'_>, command: &Command) -> Result<Vec<LockId>, Error> {
+/// Moves the money of each item, whose locks are `each`; the error of the first refused one gets its index.
+fn move_all(
+    tx: &WriteTx<'_>,
+    items: &[MoneyCommand],
+    each: &[Vec<LockId>],
+    by: &str,
+    authority: &Authority,
+) -> Result<Receipt, Error> {
+    let done = items.iter().zip(each).enumerate().map(|(index, (item, needed))| {
+        let fence = match item {
+            // An earlier item may have made the entry: its locks are known only now.
+            MoneyCommand::Refund(_) if needed.is_empty() => authority.fence_for(&locks_of(tx, item)?),
+            _ => authority.fence_for(needed),
+        };
+        move_money(tx, item, &Attribution { by, fence }).map_err(|error| error.with("index", index))
+    });
+    done.collect::<Result<_, _>>().map(Receipt::Batch)
+}
+
+/// The locks of the users' wallets that a money verb touches, the payer's first.
+fn locks_of(tx: &ReadTx<'_>, command: &MoneyCommand) -> Result<Vec<LockId>, Error> {
     let locks = |wallets: &[&WalletId]| wallets.iter().filter_map(|wallet| wallet.lock()).collect();
     Ok(match command {
-        Command::Recharge { user, .. } | Command::Withdraw { user, .. } => locks(&[&user.wallet()]),
-        Command::Pay { user, to, .. } => locks(&[&user.wallet(), to]),
-        Command::Transfer { from, to, .. } => locks(&[from, to]),
-        Command::Refund { entry, .. } => match ledger::entry::entry(tx, *entry) {
-            Ok(original) => locks(&[&original.to, &original.from]),
-            Err(_) => Vec::new(), // said in its turn: locks come before wallets
-        },
-        Command::Batch(items) => {
-            let mut all = BTreeSet::new();
-            for item in items {
-                all.extend(locks_needed(tx, item)?);
-            }
-            all.into_iter().collect()
+        MoneyCommand::Recharge(Recharge { user, .. }) | MoneyCommand::Withdraw(Withdraw { user, .. }) => {
+            locks(&[&user.wallet()])
         }
-        Command::Acquire(ask) => ask.ids.clone(),
-        _ => Vec::new(),
+        MoneyCommand::Pay(Pay { user, to, .. }) => locks(&[&user.wallet(), to]),
+        MoneyCommand::Transfer(Transfer { from, to, .. }) => locks(&[from, to]),
+        MoneyCommand::Refund(Refund { entry, .. }) => match entry::entry(tx, *entry) {
+            Ok(original) => locks(&[&original.to, &original.from]),
+            Err(_) => Vec::new(), // `verbs::refund` refuses it: lock refusals come before that of the entry
+        },
     })
 }
 
 impl Command {
-    /// Whether its answer carries a secret, or it repeats by one: such an answer is never stored.
-    pub fn answers_with_a_secret(&self) -> bool {
-        matches!(
-            self,
+    /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON). None if its
+    /// answer is never stored under a key: it carries a secret, or is repeated by one.
+    pub fn fingerprint(&self) -> Option<[u8; 16]> {
+        let mut text = Canonical::default();
+        match self {
+            Command::Money(money) => money.write(&mut text),
+            Command::Batch(AtomicBatch(items)) => {
+                text.field("batch").field(items.len());
+                items.iter().for_each(|item| item.write(&mut text));
+            }
+            Command::GrantCoupon(GrantCoupon { user, kind }) => _ = text.field("coupon").field(user).field(kind),
+            Command::SetTiers(SetTiers(tiers)) => {
+                text.field("tiers");
+                tiers.iter().for_each(|tier| _ = text.field(tier.from).optional(tier.kind.as_ref()));
+            }
+            Command::SetCouponKinds(SetCouponKinds(kinds)) => {
+                text.field("coupon-kinds");
+                kinds.iter().for_each(|kind| text.coupon_kind(kind));
+            }
+            Command::RevokeToken(RevokeToken(id)) => _ = text.field("revoke-token").field(id),
+            Command::NameBatch(NameBatch(items)) => _ = text.field("name-batch").field(secret::hex(items)),
+            Command::Revoke(RevokeRequest { id, fence, delay_ms, reason }) => {
+                text.field("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref());
+            }
             Command::MintToken(_)
-                | Command::AdoptToken(_)
-                | Command::Acquire(_)
-                | Command::Renew { .. }
-                | Command::Release { .. }
-                | Command::ReleaseUndelivered(_)
-        )
-    }
-
-    /// Names the wish for a lock: asking again with the same secret is the same wish.
-    pub fn acquire_key(&self) -> Option<[u8; 16]> {
-        let Command::Acquire(ask) = self else { return None };
-        let mut text = Canonical(Vec::new());
-        text.verb("acquire").field(ask.secret.as_str());
-        for id in &ask.ids {
-            text.field(id);
+            | Command::AdoptToken(_)
+            | Command::Acquire(_)
+            | Command::Renew(_)
+            | Command::Release(_)
+            | Command::ReleaseUndelivered(_) => return None,
         }
-        Some(secret::sha256_short(&text.0))
+        Some(text.hash())
     }
 
-    /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON).
+    /// The same 16 bytes for the same request for locks: a client repeats it with the same secret.
+    pub fn acquire_key(&self) -> Option<[u8; 16]> {
+        let Command::Acquire(request) = self else { return None };
+        let mut text = Canonical::default();
+        text.field("acquire").field(request.secret.as_str());
+        request.ids.iter().for_each(|id| _ = text.field(id));
+        Some(text.hash())
+    }
+}
+
+impl MoneyCommand {
+    /// As [`Command::fingerprint`].
     pub fn fingerprint(&self) -> [u8; 16] {
-        secret::sha256_short(&self.canonical())
-    }
-
-    /// Verb and fields, each with its length before it, so that no two commands read the same.
-    fn canonical(&self) -> Vec<u8> {
-        let mut text = Canonical(Vec::with_capacity(128));
+        let mut text = Canonical::default();
         self.write(&mut text);
-        text.0
+        text.hash()
     }
 
     fn write(&self, text: &mut Canonical) {
         match self {
-            Command::Recharge { user, amount, note } => text.verb("recharge").field(user).field(amount).note(note),
-            Command::Withdraw { user, amount, note } => text.verb("withdraw").field(user).field(amount).note(note),
-            Command::Pay { user, to, amount, coupon, note } => {
-                text.verb("pay").field(user).field(to).field(amount).optional(coupon.as_ref()).note(note)
+            MoneyCommand::Recharge(Recharge { user, amount, note }) => {
+                text.field("recharge").field(user).field(amount).note(note);
             }
-            Command::Transfer { from, to, amount, note } => {
-                text.verb("transfer").field(from).field(to).field(amount).note(note)
+            MoneyCommand::Withdraw(Withdraw { user, amount, note }) => {
+                text.field("withdraw").field(user).field(amount).note(note);
             }
-            Command::Refund { entry, amount, note } => {
-                text.verb("refund").field(entry.0).optional(amount.as_ref()).note(note)
+            MoneyCommand::Pay(Pay { user, to, gross, coupon, note }) => {
+                text.field("pay").field(user).field(to).field(gross).optional(coupon.as_ref()).note(note);
             }
-            Command::GrantCoupon { user, kind } => text.verb("coupon").field(user).field(kind),
-            Command::SetTiers(tiers) => {
-                text.verb("tiers");
-                for tier in tiers {
-                    text.field(tier.from).optional(tier.kind.as_ref());
-                }
-                text
+            MoneyCommand::Transfer(Transfer { from, to, amount, note }) => {
+                text.field("transfer").field(from).field(to).field(amount).note(note);
             }
-            Command::SetCouponKinds(kinds) => {
-                text.verb("coupon-kinds");
-                for CouponKind { kind, terms, earned_zh, earned_en } in kinds {
-                    match terms.off {
-                        Discount::Amount(amount) => text.field(kind).field("amount").field(amount),
-                        Discount::Percent(percent) => text.field(kind).field("percent").field(percent),
-                    };
-                    text.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
-                }
-                text
+            MoneyCommand::Refund(Refund { entry, amount, note }) => {
+                text.field("refund").field(entry.0).optional(amount.as_ref()).note(note);
             }
-            Command::RevokeToken(id) => text.verb("revoke-token").field(id),
-            Command::Batch(items) => {
-                text.verb("batch").field(items.len());
-                items.iter().for_each(|item| item.write(text));
-                text
-            }
-            Command::Revoke(RevokeRequest { id, fence, delay_ms, reason }) => {
-                text.verb("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref())
-            }
-            Command::NameBatch(items) => text.verb("name-batch").field(secret::hex(items)),
-            Command::MintToken(_)
-            | Command::AdoptToken(_)
-            | Command::Acquire(_)
-            | Command::Renew { .. }
-            | Command::Release { .. }
-            | Command::ReleaseUndelivered(_) => {
-                unreachable!("an answer with a secret is never stored, so nothing is compared")
-            }
-        };
+        }
     }
 }
 
+/// The canonical text of a command: its verb and its fields, each with its length before it, so that no two commands
+/// read the same. Records in existing files hold its hash, so it never changes.
 struct Canonical(Vec<u8>);
 
-impl Canonical {
-    fn verb(&mut self, verb: &str) -> &mut Canonical {
-        self.field(verb)
+impl Default for Canonical {
+    fn default() -> Canonical {
+        Canonical(Vec::with_capacity(128))
     }
+}
 
+impl Canonical {
     fn field(&mut self, value: impl std::fmt::Display) -> &mut Canonical {
         let value = value.to_string();
         self.0.extend((value.len() as u32).to_be_bytes());
@@ -306,7 +442,20 @@ impl Canonical {
         }
     }
 
-    fn note(&mut self, note: &Note) -> &mut Canonical {
-        self.optional(note.reference.as_ref()).optional(note.metadata.as_ref())
+    fn note(&mut self, note: &Note) {
+        self.optional(note.reference.as_ref()).optional(note.metadata.as_ref());
+    }
+
+    fn coupon_kind(&mut self, kind: &CouponKind) {
+        let CouponKind { kind, terms, earned_zh, earned_en } = kind;
+        match terms.off {
+            Discount::Amount(amount) => self.field(kind).field("amount").field(amount),
+            Discount::Percent(percent) => self.field(kind).field("percent").field(percent),
+        };
+        self.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
+    }
+
+    fn hash(&self) -> [u8; 16] {
+        secret::sha256_short(&self.0)
     }
 }

@@ -171,8 +171,8 @@ pub struct LockId(String);
 impl LockId {
     const OF_A_WALLET: &str = "wallet/";
 
-    /// Whether it guards a user's wallet.
-    pub fn guards_a_wallet(&self) -> bool {
+    /// Returns whether it is the lock of a user's wallet.
+    pub fn is_of_a_wallet(&self) -> bool {
         self.0.starts_with(LockId::OF_A_WALLET)
     }
 

@@ -39,14 +39,14 @@
 //! # An example
 //!
 //! ```
-//! use cashbox::internals::command::{Command, Receipt};
-//! use cashbox::internals::{id::UserId, ledger::Note, money::Money, store};
+//! use cashbox::internals::ledger::{Note, verbs::Recharge};
+//! use cashbox::internals::{id::UserId, money::Money, store};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let folder = tempfile::tempdir()?;
 //! let store = store::Store::open(&folder.path().join("cashbox.db"), &store::Options::default())?;
-//! let recharge = Command::Recharge { user: UserId::parse("alice")?, amount: Money::parse("120")?, note: Note::default() };
-//! let Receipt::Moved(moved) = store.submit(store::Envelope::local(), recharge).result? else { unreachable!() };
+//! let recharge = Recharge { user: UserId::parse("alice")?, amount: Money::parse("120")?, note: Note::default() };
+//! let moved = store.submit(store::Envelope::local(), recharge).result?;
 //! assert_eq!(moved.entry.to_balance.to_string(), "120.00");
 //! assert!(moved.coupon.is_some(), "a recharge of 120 earns a coupon");
 //! # Ok(())
@@ -77,8 +77,10 @@ mod tx;
 pub use cashbox::{Cashbox, History, Lease, RequestBuilder, ServerHandle};
 pub use error::{Error, ErrorName};
 pub use id::{CouponCode, EntryId, Fence, LockId, LockToken, UserId, WalletId};
-pub use ledger::coupon::{Coupon, CouponTerms, Discount};
-pub use ledger::{Entry, EntryKind, Moved, Wallet};
+pub use ledger::Wallet;
+pub use ledger::coupon::{Coupon, CouponState, CouponTerms, Discount};
+pub use ledger::entry::{Entry, EntryKind};
+pub use ledger::verbs::Moved;
 pub use money::{Balance, Cents, Money};
 pub use store::OpenError;
 pub use store::audit::{AuditReport, Finding};

@@ -127,12 +127,12 @@ impl<'conn> WriteTx<'conn> {
     }
 
     /// The newest entry.
-    pub fn head(&self) -> ChainHead {
+    pub fn chain_head(&self) -> ChainHead {
         self.head.get()
     }
 
     /// Remembers the newest entry, after writing it.
-    pub fn set_head(&self, head: ChainHead) {
+    pub fn set_chain_head(&self, head: ChainHead) {
         self.head.set(head);
     }
 }

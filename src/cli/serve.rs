@@ -4,7 +4,7 @@ use super::input::{self, CommonOptions, environment};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
 use super::temp_folder::TempFolder;
-use crate::command::{Command, Receipt};
+use crate::command::AdoptToken;
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, Settings};
@@ -236,8 +236,8 @@ impl ServeArgs {
 /// Takes the admin's access token that the operator chose, and mints one if there is still none to be used.
 fn make_a_token(store: &Store, chosen: Option<&str>) {
     if let Some(secret) = chosen {
-        match store.submit(Envelope::local(), Command::AdoptToken(token::hash(secret))).result {
-            Ok(Receipt::Adopted(token)) if token.role == Role::Admin && token.is_usable(Clock::Machine.wall_ms()) => {}
+        match store.submit(Envelope::local(), AdoptToken(token::hash(secret))).result {
+            Ok(token) if token.role == Role::Admin && token.is_usable(Clock::Machine.wall_ms()) => {}
             Ok(_) => {
                 log::warn("the access token in --token-file", &"is known already, and no admin's or not good any more")
             }
@@ -259,10 +259,7 @@ fn minted(store: &Store) -> Result<Option<String>, Error> {
     }
     let wanted =
         NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
-    match store.submit(Envelope::local(), Command::MintToken(wanted)).result? {
-        Receipt::Minted(minted) => Ok(Some(minted.secret)),
-        other => unreachable!("minting gives a token and not {other:?}"),
-    }
+    Ok(Some(store.submit(Envelope::local(), wanted).result?.secret))
 }
 
 /// Set by the first SIGINT or SIGTERM. A second one ends the process at once.

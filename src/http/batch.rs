@@ -6,7 +6,7 @@ use super::money::{self, Verb};
 use super::reply::Reply;
 use super::request::{self, Context, HandlerResult, media_type, unsupported};
 use super::{App, problem};
-use crate::command::{Command, Receipt};
+use crate::command::{AtomicBatch, MoneyCommand, NameBatch};
 use crate::error::{Error, ErrorName};
 use crate::id::IdempotencyKey;
 use crate::secret::Hasher;
@@ -22,7 +22,7 @@ pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
 const ITEMS_MAX: usize = 10_000;
 /// One item: what it asks for, or why it cannot be read; its own key, if it has one; and its text.
 struct Item<'a> {
-    command: Result<Command, Error>,
+    command: Result<MoneyCommand, Error>,
     key: Option<IdempotencyKey>,
     text: &'a [u8],
 }
@@ -93,7 +93,7 @@ fn item<'a>(app: &App, context: &Context<'_>, text: &'a [u8]) -> Item<'a> {
 }
 
 /// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
-fn command(app: &App, context: &Context<'_>, fields: &mut Fields) -> Result<Command, Error> {
+fn command(app: &App, context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let op = fields.the_text("op")?;
     let (verb, takes) = match op.as_str() {
         "recharge" => (Verb::Recharge, money::RECHARGE),
@@ -120,7 +120,7 @@ fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
     if let Some(key) = &shared.key {
         own_keys_apart(key, &items)?;
     }
-    let reserve = shared.key.as_ref().map(|_| Command::NameBatch(meaning(&items)));
+    let reserve = shared.key.as_ref().map(|_| NameBatch(meaning(&items)));
     let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
     let (mut places, mut commands) = (Vec::new(), Vec::new());
     for (index, Item { command, key, .. }) in items.into_iter().enumerate() {
@@ -144,7 +144,7 @@ fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
     for (index, outcome) in places.into_iter().zip(outcomes) {
         replayed &= outcome.replayed;
         results[index] = match outcome.result {
-            Ok(receipt) => money::receipt(&receipt, &context.caller, context.language),
+            Ok(moved) => money::body(&moved, &context.caller, context.language),
             Err(error) => problem::raw_body(&context.caller.told(error), context.language),
         };
     }
@@ -183,7 +183,7 @@ fn meaning(items: &[Item<'_>]) -> [u8; 16] {
 /// All items in one savepoint; or the first refused one's error with its `index`, and nothing done.
 fn all_or_nothing(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
     let count = items.len();
-    let commands: Result<Vec<Command>, Error> = items
+    let commands: Result<Vec<MoneyCommand>, Error> = items
         .into_iter()
         .enumerate()
         .map(|(index, item)| {
@@ -194,12 +194,12 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult 
             .map_err(|error| error.with("index", index))
         })
         .collect();
-    let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(Command::Batch(commands)));
+    let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(AtomicBatch(commands)));
     match submitted {
         Ok(submitted) => {
-            let Receipt::Batch(_) = &submitted.receipt else { unreachable!("a batch answers with a batch") };
-            let body = money::receipt(&submitted.receipt, &context.caller, context.language);
-            Ok(submitted.marked(Reply::json(200, &body)))
+            let body = |moved| money::body(moved, &context.caller, context.language);
+            let results = money::Results { results: submitted.receipt.iter().map(body).collect() };
+            Ok(submitted.marked(Reply::ok(context.language.pick("成功", "ok"), &results)))
         }
         Err(mut failure) => {
             let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());

@@ -4,7 +4,7 @@ use super::fields::{Field, Fields, Kind as Is, may, need};
 use super::reply::Reply;
 use super::request::{Context, HandlerResult};
 use super::{list, show};
-use crate::command::{Command, Receipt};
+use crate::command::{GrantCoupon, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, UserId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, CouponTerms, Discount, Tier};
@@ -71,7 +71,7 @@ fn visible(context: &Context<'_>) -> Result<Coupon, Error> {
     let code = CouponCode::parse(&context.params[0])
         .map_err(|_| Error::new(ErrorName::CouponNotFound, "there is no such coupon"))?;
     context.app.store().read(|tx| match &context.caller.user {
-        Some(user) => coupon::of_user(tx, &code, user),
+        Some(user) => coupon::coupon_of(tx, &code, user),
         None => coupon::coupon(tx, &code),
     })
 }
@@ -80,9 +80,9 @@ fn visible(context: &Context<'_>) -> Result<Coupon, Error> {
 pub fn grant(context: &mut Context<'_>) -> HandlerResult {
     let user = UserId::parse(&context.params[0])?;
     let kind = context.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
-    let submitted = context.submit(Command::GrantCoupon { user, kind })?;
-    let Receipt::Coupon(coupon) = &submitted.receipt else { unreachable!("granting answers with a coupon") };
-    let answer = Reply::ok(context.language.pick("发放成功", "granted"), &json!({ "coupon": show::coupon(coupon) }));
+    let submitted = context.submit(GrantCoupon { user, kind })?;
+    let answer =
+        Reply::ok(context.language.pick("发放成功", "granted"), &json!({ "coupon": show::coupon(&submitted.receipt) }));
     Ok(submitted.marked(answer))
 }
 
@@ -116,9 +116,8 @@ pub fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     if tiers.windows(2).any(|pair| pair[0].from == pair[1].from) {
         return Err(Error::invalid("two tiers begin at the same amount").into());
     }
-    let submitted = context.submit(Command::SetTiers(tiers))?;
-    let Receipt::Tiers(tiers) = &submitted.receipt else { unreachable!("changing tiers answers with tiers") };
-    Ok(submitted.marked(everything(context, tiers.iter().map(show::tier).collect())))
+    let submitted = context.submit(SetTiers(tiers))?;
+    Ok(submitted.marked(everything(context, submitted.receipt.iter().map(show::tier).collect())))
 }
 
 /// `PUT /v1/coupon-kinds`: these instead of those there are.
@@ -131,9 +130,8 @@ pub fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
     if kinds.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
         return Err(Error::invalid("two coupon kinds have the same name").into());
     }
-    let submitted = context.submit(Command::SetCouponKinds(kinds))?;
-    let Receipt::CouponKinds(kinds) = &submitted.receipt else { unreachable!("changing kinds answers with kinds") };
-    Ok(submitted.marked(everything(context, kinds.iter().map(show::coupon_kind).collect())))
+    let submitted = context.submit(SetCouponKinds(kinds))?;
+    Ok(submitted.marked(everything(context, submitted.receipt.iter().map(show::coupon_kind).collect())))
 }
 
 fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {

@@ -7,11 +7,12 @@ use super::reply::Reply;
 use super::request::{Context, HandlerResult};
 use super::{list, look};
 use crate::clock::rfc3339;
-use crate::command::{Command, Receipt};
+use crate::command::ReleaseUndelivered;
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
-use crate::lock::query::LockEvent;
-use crate::lock::{self, AcquireRequest, DURATION_MS, GRACE_MS, Grant, GrantOrigin, Lock, LockState, RevokeRequest};
+use crate::lock::event::LockEvent;
+use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
+use crate::lock::{self, DURATION_MS, GRACE_MS, Lock, LockState};
 use crate::secret;
 use crate::store::Envelope;
 use crate::token::Role;
@@ -96,13 +97,12 @@ fn grant(context: &mut Context<'_>, ids: Vec<LockId>) -> HandlerResult {
         max_hold_ms,
     };
     let wait_ms = fields.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
-    let outcome = context.app.store().submit(Envelope { wait_ms, ..context.envelope()? }, Command::Acquire(ask));
-    let Receipt::Granted(grant) = outcome.result? else { unreachable!("acquiring answers with a grant") };
-    Ok(granted(context, grant))
+    let outcome = context.app.store().submit(Envelope { wait_ms, ..context.envelope()? }, ask);
+    Ok(granted(context, outcome.result?))
 }
 
 fn granted(context: &Context<'_>, grant: Grant) -> Response {
-    let (status, outcome) = match grant.how {
+    let (status, outcome) = match grant.origin {
         GrantOrigin::Created => (201, "created"),
         GrantOrigin::TakenOver => (201, "taken_over"),
         GrantOrigin::Replayed => (200, "replayed"),
@@ -123,7 +123,7 @@ fn granted(context: &Context<'_>, grant: Grant) -> Response {
     // Nobody knows of a grant whose answer was delivered to nobody: it is given back at once.
     let (store, by, token) = (Arc::clone(&context.app.store), context.caller.by.clone(), grant.token);
     answer.undelivered = Some(Box::new(move || {
-        store.submit(Envelope { by, ..Envelope::local() }, Command::ReleaseUndelivered(token));
+        store.submit(Envelope { by, ..Envelope::local() }, ReleaseUndelivered(token));
     }));
     answer
 }
@@ -143,8 +143,8 @@ fn renewed(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
     let ttl_max = if context.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
     let expire_ms = context.fields.integer("ttl_ms", 1..=ttl_max)?;
     let token = the_token(context)?;
-    let submitted = context.submit_bare(Command::Renew { id, token, expire_ms })?;
-    let Receipt::Renewed(renewed) = submitted.receipt else { unreachable!("renewing answers so") };
+    let submitted = context.submit_bare(RenewRequest { id, token, expire_ms })?;
+    let renewed = submitted.receipt;
     let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
     Ok(Reply::ok(context.language.pick("已续期", "renewed"), &rest))
 }
@@ -162,7 +162,7 @@ pub fn release_several(context: &mut Context<'_>) -> HandlerResult {
 
 fn released(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
     let token = the_token(context)?;
-    context.submit_bare(Command::Release { id, token })?;
+    context.submit_bare(ReleaseRequest { id, token })?;
     let mut answer = Reply::bytes(204, "", Vec::new());
     answer.headers.clear();
     Ok(answer)
@@ -177,8 +177,8 @@ pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
         .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
-    let submitted = context.submit(Command::Revoke(RevokeRequest { id, fence: Fence(fence), delay_ms, reason }))?;
-    let Receipt::Revoked(lock) = &submitted.receipt else { unreachable!("revoking answers with the lock") };
+    let submitted = context.submit(RevokeRequest { id, fence: Fence(fence), delay_ms, reason })?;
+    let lock = &submitted.receipt;
     let shown = shown_at(lock.renew_time, &lock.id, Some(lock)); // as it was left, however late this is told again
     Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &shown)))
 }
@@ -200,14 +200,10 @@ pub fn one(context: &mut Context<'_>) -> HandlerResult {
 pub fn list(context: &mut Context<'_>) -> HandlerResult {
     let page = list::page(&mut context.query, "locks", &["prefix", "state"])?;
     let prefix = context.query.text("prefix")?.unwrap_or_default();
-    let state = context.query.text("state")?;
-    if state.as_deref().is_some_and(|state| !["held", "grace", "stale", "revoked"].contains(&state)) {
-        return Err(Error::invalid("state is held, grace, stale or revoked").into());
-    }
+    let state = context.query.text("state")?.map(|state| LockState::parse(&state)).transpose()?;
     let now = context.app.store().lease_ms();
     let after = page.after.as_deref().unwrap_or("");
-    let mut rows =
-        context.app.store().read(|tx| lock::query::locks(tx, &prefix, state.as_deref(), now, after, page.limit + 1))?;
+    let mut rows = context.app.store().read(|tx| lock::list(tx, &prefix, state, now, after, page.limit + 1))?;
     let more = rows.len() > page.limit;
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|lock| lock.id.to_string());
@@ -219,7 +215,7 @@ pub fn events(context: &mut Context<'_>) -> HandlerResult {
     let id = id(context)?;
     let page = list::page(&mut context.query, &format!("events of {id}"), &[])?;
     let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
-    let mut rows = context.app.store().read(|tx| lock::query::events(tx, &id, before, page.limit + 1))?;
+    let mut rows = context.app.store().read(|tx| lock::event::of_lock(tx, &id, before, page.limit + 1))?;
     let more = rows.len() > page.limit;
     rows.truncate(page.limit);
     let next = rows.last().filter(|_| more).map(|event| event.seq.to_string());
@@ -288,7 +284,7 @@ fn shown_at(now: i64, id: &LockId, lock: Option<&Lock>) -> Value {
 fn event(event: &LockEvent) -> Value {
     json!({
         "seq": event.seq,
-        "what": event.what.as_str(),
+        "what": event.kind.as_str(),
         "fence": event.fence.0,
         "previous_fence": event.previous_fence.map(|fence| fence.0),
         "holder": event.holder,

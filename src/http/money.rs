@@ -7,11 +7,11 @@ use super::request::{Context, HandlerResult};
 use super::show::{CouponShown, EntryShown, Text};
 use super::words::{self, Language};
 use super::{App, auth, show};
-use crate::command::{Command, Receipt};
+use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
-use crate::ledger::Moved;
 use crate::ledger::entry::{self, EntryKind};
+use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use auth::Caller;
@@ -85,14 +85,20 @@ pub fn refund(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// Has a money command carried out and answers with what moved.
-pub fn submit(context: &Context<'_>, command: Command) -> HandlerResult {
+pub fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
     let submitted = context.submit(command)?;
-    let body = receipt(&submitted.receipt, &context.caller, context.language);
+    let body = body(&submitted.receipt, &context.caller, context.language);
     Ok(submitted.marked(Reply::json(200, &body)))
 }
 
 /// The command behind a verb, the wallet it is about and the fields that came with it.
-pub fn command(app: &App, caller: &Caller, verb: Verb, wallet: &str, fields: &mut Fields) -> Result<Command, Error> {
+pub fn command(
+    app: &App,
+    caller: &Caller,
+    verb: Verb,
+    wallet: &str,
+    fields: &mut Fields,
+) -> Result<MoneyCommand, Error> {
     if verb == Verb::Transfer && wallet.starts_with('@') {
         return cash_up(caller, wallet, fields);
     }
@@ -104,23 +110,23 @@ pub fn command(app: &App, caller: &Caller, verb: Verb, wallet: &str, fields: &mu
             if caller.role == Role::User && !app.settings().self_recharge {
                 return Err(auth::forbidden("users cannot recharge their own wallets here; ask a teller"));
             }
-            Ok(Command::Recharge { user, amount, note: fields.note()? })
+            Ok(MoneyCommand::Recharge(Recharge { user, amount, note: fields.note()? }))
         }
-        Verb::Withdraw => Ok(Command::Withdraw { user, amount, note: fields.note()? }),
+        Verb::Withdraw => Ok(MoneyCommand::Withdraw(Withdraw { user, amount, note: fields.note()? })),
         Verb::Pay => {
             let to = fields.name("to")?.map_or(Ok(WalletId::SALES), |to| receiver(&user.wallet(), &to))?;
             let coupon = fields.name("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?;
-            Ok(Command::Pay { user, to, amount, coupon, note: fields.note()? })
+            Ok(MoneyCommand::Pay(Pay { user, to, gross: amount, coupon, note: fields.note()? }))
         }
         Verb::Transfer => {
             let to = receiver(&user.wallet(), &the_receiver(fields)?)?;
-            Ok(Command::Transfer { from: user.wallet(), to, amount, note: fields.note()? })
+            Ok(MoneyCommand::Transfer(Transfer { from: user.wallet(), to, amount, note: fields.note()? }))
         }
     }
 }
 
 /// The command behind a refund. What only an admin may do, only an admin may undo.
-pub fn refund_command(app: &App, caller: &Caller, entry: &str, fields: &mut Fields) -> Result<Command, Error> {
+pub fn refund_command(app: &App, caller: &Caller, entry: &str, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let entry = EntryId::parse(entry)?;
     if caller.role != Role::Admin
         && let Ok(original) = app.store().read(|tx| entry::entry(tx, entry))
@@ -129,11 +135,11 @@ pub fn refund_command(app: &App, caller: &Caller, entry: &str, fields: &mut Fiel
     {
         return Err(auth::forbidden("only an admin takes money out of @sales, or puts it back"));
     }
-    Ok(Command::Refund { entry, amount: fields.amount("amount")?, note: fields.note()? })
+    Ok(MoneyCommand::Refund(Refund { entry, amount: fields.amount("amount")?, note: fields.note()? }))
 }
 
 /// An admin takes what was paid out of the till: the one movement between system wallets that a client may ask for.
-fn cash_up(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<Command, Error> {
+fn cash_up(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let (from, to) = (WalletId::parse(wallet)?, WalletId::parse(&the_receiver(fields)?)?);
     if (&from, &to) != (&WalletId::SALES, &WalletId::BANK) {
         return Err(Error::new(
@@ -144,7 +150,7 @@ fn cash_up(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<Command
     if caller.role != Role::Admin {
         return Err(auth::forbidden("only an admin takes money out of @sales"));
     }
-    Ok(Command::Transfer { from, to, amount: fields.the_amount()?, note: fields.note()? })
+    Ok(MoneyCommand::Transfer(Transfer { from, to, amount: fields.the_amount()?, note: fields.note()? }))
 }
 
 fn the_receiver(fields: &mut Fields) -> Result<String, Error> {
@@ -162,16 +168,9 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
     Ok(to)
 }
 
-/// The answer to a money verb, or to an atomic batch of them.
-pub fn receipt(receipt: &Receipt, caller: &Caller, language: Language) -> Box<RawValue> {
-    match receipt {
-        Receipt::Moved(moved) => Reply::body(200, &sentence(moved, language), &shown(moved, caller)),
-        Receipt::Batch(receipts) => {
-            let results = receipts.iter().map(|one| self::receipt(one, caller, language)).collect();
-            Reply::body(200, language.pick("成功", "ok"), &Results { results })
-        }
-        other => unreachable!("no money verb answers with {other:?}"),
-    }
+/// The body of the answer to a money verb.
+pub fn body(moved: &Moved, caller: &Caller, language: Language) -> Box<RawValue> {
+    Reply::body(200, &sentence(moved, language), &shown(moved, caller))
 }
 
 /// What each item of a batch is answered, in order.

@@ -4,7 +4,7 @@ use super::App;
 use super::auth::Caller;
 use super::fields::Fields;
 use super::words::{self, Language};
-use crate::command::{Command, Receipt};
+use crate::command::TypedCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::store::{Alive, Envelope, Outcome};
@@ -87,14 +87,14 @@ impl Context<'_> {
     }
 
     /// Has the command carried out.
-    pub fn submit(&self, command: Command) -> Result<Submitted, Failure> {
+    pub fn submit<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
         let mut outcome = self.app.store().submit(self.envelope()?, command);
         outcome.result = outcome.result.map_err(|error| self.caller.told(error));
         submitted(outcome)
     }
 
     /// The same for a command that takes its one lock token as what it is about, and not as what it is done under.
-    pub fn submit_bare(&self, command: Command) -> Result<Submitted, Failure> {
+    pub fn submit_bare<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
         let envelope = Envelope { key: None, tokens: Vec::new(), ..self.envelope()? };
         submitted(self.app.store().submit(envelope, command))
     }
@@ -110,9 +110,9 @@ impl Context<'_> {
 }
 
 /// A receipt, and whether it is a repeat.
-pub struct Submitted {
-    /// What was done.
-    pub receipt: Receipt,
+pub struct Submitted<R> {
+    /// The receipt of the command.
+    pub receipt: R,
     /// Whether it was done before.
     pub replayed: bool,
 }
@@ -135,12 +135,12 @@ impl From<Error> for Failure {
 pub type HandlerResult = Result<Response, Failure>;
 
 /// An outcome as a receipt or a failure.
-pub fn submitted(outcome: Outcome) -> Result<Submitted, Failure> {
+pub fn submitted<R>(outcome: Outcome<R>) -> Result<Submitted<R>, Failure> {
     let replayed = outcome.replayed;
     outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(|error| Failure { error, replayed })
 }
 
-impl Submitted {
+impl<R> Submitted<R> {
     /// The answer, marked if it is a repeat.
     pub fn marked(&self, mut answer: Response) -> Response {
         if self.replayed {

@@ -3,8 +3,9 @@
 use super::auth::Caller;
 use crate::clock::rfc3339;
 use crate::id::WalletId;
+use crate::ledger::Wallet;
 use crate::ledger::coupon::{Coupon, CouponKind, Discount, Tier};
-use crate::ledger::{Entry, Wallet};
+use crate::ledger::entry::Entry;
 use crate::money::{Balance, Cents, Money};
 use crate::secret::hex;
 use crate::token::AccessToken;
@@ -132,7 +133,7 @@ pub fn coupon(coupon: &Coupon) -> CouponShown<'_> {
         percent_off,
         threshold: Text(coupon.terms.threshold),
         single_use: coupon.terms.single_use,
-        state: coupon.state(),
+        state: coupon.state().as_str(),
         granted_at: rfc3339(coupon.granted_at),
         earned_by: coupon.earned_by.map(|id| id.0),
     }

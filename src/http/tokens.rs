@@ -4,7 +4,7 @@ use super::fields::{Field, Kind as Is, may, need};
 use super::reply::Reply;
 use super::request::{Context, HandlerResult};
 use super::{list, show};
-use crate::command::{Command, Receipt};
+use crate::command::RevokeToken;
 use crate::error::Error;
 use crate::token::{self, NewToken, Role};
 use serde_json::json;
@@ -46,8 +46,8 @@ pub fn mint(context: &mut Context<'_>) -> HandlerResult {
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")).into());
     }
-    let submitted = context.submit(Command::MintToken(NewToken { role, user, expires_in_s, note }))?;
-    let Receipt::Minted(minted) = &submitted.receipt else { unreachable!("minting answers with a token") };
+    let submitted = context.submit(NewToken { role, user, expires_in_s, note })?;
+    let minted = &submitted.receipt;
     let mut rest = show::token(&minted.token);
     rest["token"] = json!(minted.secret);
     Ok(Reply::with(201, context.language.pick("已创建", "minted"), &rest))
@@ -55,8 +55,7 @@ pub fn mint(context: &mut Context<'_>) -> HandlerResult {
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for good.
 pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
-    let submitted = context.submit(Command::RevokeToken(context.params[0].clone()))?;
+    let submitted = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
-    let Receipt::TokenRevoked(token) = &submitted.receipt else { unreachable!("revoking answers with a token") };
-    Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &show::token(token))))
+    Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &show::token(&submitted.receipt))))
 }

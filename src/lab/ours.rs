@@ -2,13 +2,14 @@
 
 use super::client::LabClient;
 use super::{AMOUNT_CENTS, Attempt, LabPlan, LabResult, LockStrategy, WALLET};
-use crate::command::{Command, Receipt};
+use crate::command::TypedCommand;
 use crate::error::{Error, ErrorName};
 use crate::http::conn::{Limits, Server, listen};
 use crate::http::{App, Settings};
 use crate::id::{LockSecret, UserId};
+use crate::ledger::verbs::{Recharge, Withdraw};
 use crate::ledger::{self, Note};
-use crate::lock::AcquireRequest;
+use crate::lock::lease::{AcquireRequest, ReleaseRequest};
 use crate::money::{Balance, Money};
 use crate::secret;
 use crate::store::{Envelope, Options, Store, WaitLimits, audit};
@@ -39,18 +40,18 @@ impl CashboxFile {
         let store = Store::open(path, &options)?;
         let user = UserId::parse(WALLET)?;
         let amount = Money::from_cents(plan.start().cents()).ok_or("the wallet cannot hold so much")?;
-        let recharge = Command::Recharge { user: user.clone(), amount, note: Note::default() };
+        let recharge = Recharge { user: user.clone(), amount, note: Note::default() };
         store.submit(Envelope::local(), recharge).result?;
         let app = Arc::new(App::new(store, Settings { open: true, ..Settings::default() }));
         Ok(CashboxFile { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("an amount")? })
     }
 
-    fn submit(&self, envelope: Envelope, command: Command) -> Result<Receipt, Error> {
+    fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Result<C::Receipt, Error> {
         self.app.store().submit(envelope, command).result
     }
 
     fn withdraw(&self, envelope: Envelope) -> LabResult<Attempt> {
-        let withdraw = Command::Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
+        let withdraw = Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
         match self.submit(Envelope { wait_ms: WAIT_MS, ..envelope }, withdraw) {
             Ok(_) => Ok(Attempt::Yes),
             Err(error) if error.name == ErrorName::LockLost => Ok(Attempt::Again),
@@ -95,13 +96,11 @@ impl LockStrategy for LeaseStrategy {
             max_hold_ms: None,
         };
         let patient = Envelope { wait_ms: WAIT_MS, ..Envelope::local() };
-        let Receipt::Granted(grant) = self.book.submit(patient, Command::Acquire(ask))? else {
-            return Err("a lock was asked for and something else given".into());
-        };
+        let grant = self.book.submit(patient, ask)?;
         self.book.balance()?;
         client.work();
         let answer = self.book.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
-        match self.book.submit(Envelope::local(), Command::Release { id: None, token: grant.token }) {
+        match self.book.submit(Envelope::local(), ReleaseRequest { id: None, token: grant.token }) {
             Err(error) if error.name != ErrorName::LockLost => Err(error.into()),
             _ => Ok(answer), // a lease that was lost needs no release
         }

@@ -1,6 +1,6 @@
-//! Coupons: what earns one, what one does to a price, and who has which.
+//! Coupons: the recharge tiers that earn them, their effect on a price, and their owners.
 //!
-//! The tiers and the kinds are rows that an admin can change; a coupon keeps the terms it was granted under.
+//! Tiers and kinds are rows that an admin can change; a coupon keeps the terms it was granted under.
 
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId};
@@ -8,14 +8,14 @@ use crate::money::{Cents, Money};
 use crate::secret;
 use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
 
-/// What a coupon does to a price.
+/// The effect of a coupon on a price.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CouponTerms {
-    /// What it takes off.
+    /// The amount or share taken off the price.
     pub off: Discount,
-    /// The smallest price it is good for, in cents; 0 for any.
+    /// The smallest price it can be used for; 0 for any.
     pub threshold: Cents,
-    /// Once, or for life.
+    /// Usable for one payment only; otherwise for any number.
     pub single_use: bool,
 }
 
@@ -28,25 +28,25 @@ pub enum Discount {
     Percent(i64),
 }
 
-/// A coupon kind: terms under a name, and what is told to whoever earns one.
+/// A coupon kind: terms under a name, and the sentences for a user who earns one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CouponKind {
     /// Its name, 1–16 characters.
     pub kind: String,
-    /// What it does.
+    /// The terms that its next coupons get.
     pub terms: CouponTerms,
-    /// The sentence for its earner, in Chinese.
+    /// The sentence in Chinese.
     pub earned_zh: String,
-    /// The sentence for its earner, in English.
+    /// The sentence in English.
     pub earned_en: String,
 }
 
 /// A recharge tier: from this amount on (and below the next tier), a recharge earns a coupon of this kind, or none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tier {
-    /// Where it begins.
+    /// The smallest recharge of this tier.
     pub from: Money,
-    /// What it earns.
+    /// The kind of the coupon it earns.
     pub kind: Option<String>,
 }
 
@@ -55,33 +55,33 @@ pub struct Tier {
 pub struct Coupon {
     /// Its code.
     pub code: CouponCode,
-    /// Whose it is.
+    /// Its owner.
     pub user: UserId,
     /// The kind it was granted as.
     pub kind: String,
     /// The terms it was granted under.
     pub terms: CouponTerms,
-    /// When, in milliseconds since 1970.
+    /// Time of the grant, in milliseconds since 1970.
     pub granted_at: i64,
     /// The recharge that earned it, if one did.
     pub earned_by: Option<EntryId>,
-    /// How many payments use it, those wholly refunded left out.
+    /// Number of payments that used it and are not refunded in full.
     pub uses: i64,
-    /// The refund that took it away again.
+    /// The refund that took it back.
     pub taken_by: Option<EntryId>,
 }
 
-/// What a payment costs.
+/// The cost of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Price {
-    /// What is really paid: never below 0.01.
+    /// The amount paid: never below 0.01.
     pub amount: Money,
-    /// What the coupon takes off.
+    /// The difference to the price.
     pub discount: Cents,
 }
 
 impl CouponTerms {
-    /// The price of something of `gross`: the discount is rounded half-up to the cent, and one cent is always paid.
+    /// Takes the discount off `gross`, rounded half-up to the cent; one cent is always paid.
     fn price(&self, gross: Money) -> Price {
         let off = match self.off {
             Discount::Amount(off) => off.cents(),
@@ -92,26 +92,50 @@ impl CouponTerms {
     }
 }
 
+/// The state of a coupon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CouponState {
+    /// It can be used for a payment.
+    Usable,
+    /// It was for one payment, and is used.
+    Used,
+    /// The recharge that earned it was refunded.
+    TakenBack,
+}
+
+impl CouponState {
+    /// The state as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CouponState::Usable => "usable",
+            CouponState::Used => "used",
+            CouponState::TakenBack => "taken_back",
+        }
+    }
+}
+
 impl Coupon {
-    /// `usable`, `used`, or `taken_back`.
-    pub fn state(&self) -> &'static str {
+    /// Its state now.
+    pub fn state(&self) -> CouponState {
         match (self.taken_by, self.terms.single_use && self.uses > 0) {
-            (Some(_), _) => "taken_back",
-            (None, true) => "used",
-            (None, false) => "usable",
+            (Some(_), _) => CouponState::TakenBack,
+            (None, true) => CouponState::Used,
+            (None, false) => CouponState::Usable,
         }
     }
 
-    /// What a payment of `gross` costs with it, or why it does not apply.
+    /// The cost of a payment of `gross` with it, or the reason it does not apply.
     pub fn price(&self, gross: Money) -> Result<Price, Error> {
         let code = &self.code;
         match self.state() {
-            "used" => return Err(Error::new(ErrorName::CouponUsed, format!("coupon {code} has been used"))),
-            "taken_back" => {
+            CouponState::Usable => {}
+            CouponState::Used => {
+                return Err(Error::new(ErrorName::CouponUsed, format!("coupon {code} has been used")));
+            }
+            CouponState::TakenBack => {
                 let detail = format!("coupon {code} was taken back when the recharge that earned it was refunded");
                 return Err(Error::new(ErrorName::CouponNotApplicable, detail));
             }
-            _ => {}
         }
         if gross.cents() < self.terms.threshold.0 {
             let threshold = self.terms.threshold.to_string();
@@ -121,7 +145,7 @@ impl Coupon {
         Ok(self.terms.price(gross))
     }
 
-    /// The same coupon as it was when it was granted: what a repeated answer shows.
+    /// The coupon as it was when it was granted: a repeated answer shows it so.
     pub fn as_granted(self) -> Coupon {
         Coupon { uses: 0, taken_by: None, ..self }
     }
@@ -170,30 +194,18 @@ pub fn coupon(tx: &ReadTx<'_>, code: &CouponCode) -> Result<Coupon, Error> {
     tx.one(sql, params![code], Coupon::read)?.ok_or_else(|| not_found(code))
 }
 
-/// The coupon of that code if it is the user's; somebody else's is as good as none.
-pub fn of_user(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
+/// The coupon of that code if it is the user's; another user's is answered as one that does not exist.
+pub fn coupon_of(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
     let coupon = coupon(tx, code)?;
     if coupon.user == *user { Ok(coupon) } else { Err(not_found(code)) }
 }
 
-/// What is said of a coupon that is not there, or not the caller's.
-pub fn not_found(code: &CouponCode) -> Error {
+/// The refusal for a coupon that does not exist or belongs to another user.
+fn not_found(code: &CouponCode) -> Error {
     Error::new(ErrorName::CouponNotFound, format!("there is no coupon {code} for this user"))
 }
 
-/// Grants the user, who must have a wallet, a coupon of that kind.
-pub fn grant_kind(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
-    super::wallet(tx, &user.wallet())?;
-    let kind = find_kind(tx, kind)?.ok_or_else(|| {
-        Error::new(
-            ErrorName::CouponKindNotFound,
-            format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"),
-        )
-    })?;
-    let code = draw_code(tx)?;
-    grant(tx, code, user, &kind, None)
-}
-
+/// Grants the user a coupon of that kind under a code from [`draw_code`].
 pub(super) fn grant(
     tx: &WriteTx<'_>,
     code: CouponCode,
@@ -211,20 +223,24 @@ pub(super) fn grant(
     Ok(Coupon { code, user: user.clone(), kind, terms, granted_at, earned_by, uses: 0, taken_by: None })
 }
 
-pub(super) fn use_once(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
+/// Counts one more payment that uses the coupon.
+pub(super) fn count_use(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
     tx.execute_one("UPDATE coupon SET uses = uses + 1 WHERE code = $1", params![code])
 }
 
-pub(super) fn give_back(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
+/// Counts one payment less: it was refunded in full.
+pub(super) fn uncount_use(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
     tx.execute_one("UPDATE coupon SET uses = uses - 1 WHERE code = $1", params![code])
 }
 
-pub(super) fn take_away(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) -> Result<(), Error> {
+/// Takes the coupon back with the refund of the recharge that earned it.
+pub(super) fn take_back(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) -> Result<(), Error> {
     // Of several partial refunds the first one takes it.
     tx.execute_one("UPDATE coupon SET taken_by = coalesce(taken_by, $1) WHERE code = $2", params![refund, code])
 }
 
-pub(super) fn must_not_be_used(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
+/// Refuses if the coupon that a recharge earned has been used.
+pub(super) fn check_unused(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
     match earned.map(|code| coupon(tx, code)).transpose()? {
         Some(coupon) if coupon.uses > 0 => {
             let detail = format!("coupon {}, which this recharge earned, has been used", coupon.code);
@@ -234,10 +250,10 @@ pub(super) fn must_not_be_used(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> 
     }
 }
 
-/// How many random codes are tried before they are made one character longer.
+/// Random codes that are tried before codes become one character longer.
 const DRAWS_MAX: usize = 8;
 
-/// A code never given before. Codes of a length run short when half of them were given: then they grow.
+/// Draws a code never given before. Once half of all codes of a length were given, they become one character longer.
 pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
     let supply = "SELECT length, given FROM code_supply ORDER BY length DESC LIMIT 1";
     let (length, given) =
@@ -291,7 +307,7 @@ pub fn kinds(tx: &ReadTx<'_>) -> Result<Vec<CouponKind>, Error> {
     tx.all(concat!("SELECT ", kind_columns!(), " FROM coupon_kind ORDER BY kind"), [], read_kind)
 }
 
-/// Replaces the coupon kinds. One that a tier gives cannot go; coupons already granted keep their terms.
+/// Replaces the coupon kinds. One that a tier gives cannot be removed; coupons already granted keep their terms.
 pub fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
     for tier in tiers(tx)? {
         if let Some(kind) = tier.kind.filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {

@@ -1,12 +1,12 @@
-//! An entry, its place in the file, and the bytes its hash covers.
+//! An entry, its row, and the bytes its hash covers.
 
-use super::{Balance, Cents, Money};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, WalletId};
+use crate::money::{Balance, Cents, Money};
 use crate::secret::{Hash, sha256};
 use crate::tx::{ChainHead, ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
-/// What kind of movement an entry is.
+/// The kind of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EntryKind {
     /// From the outside world into a wallet.
@@ -48,19 +48,19 @@ impl EntryKind {
 pub struct Entry {
     /// Its number.
     pub id: EntryId,
-    /// When, in milliseconds since 1970.
+    /// Time, in milliseconds since 1970; never less than that of the entry before.
     pub at: i64,
-    /// What kind of movement.
+    /// The kind of movement.
     pub kind: EntryKind,
     /// The wallet that gave.
     pub from: WalletId,
     /// The wallet that received.
     pub to: WalletId,
-    /// How much really moved.
+    /// The amount moved, after any discount.
     pub amount: Money,
-    /// What the giver had after it.
+    /// The giver's balance after it.
     pub from_balance: Balance,
-    /// What the receiver had after it.
+    /// The receiver's balance after it.
     pub to_balance: Balance,
     /// The caller who asked for it.
     pub by: String,
@@ -68,13 +68,13 @@ pub struct Entry {
     pub coupon: Option<CouponCode>,
     /// Of a payment: the price before the discount.
     pub gross: Option<Money>,
-    /// Of a payment: what the coupon took off.
+    /// Of a payment: the part that the coupon took off.
     pub discount: Option<Cents>,
     /// Of a refund: the entry it gives back.
     pub refunds: Option<EntryId>,
     /// The client's own name for it.
     pub reference: Option<String>,
-    /// What else the client wanted kept: a flat JSON object of strings.
+    /// The client's metadata: a flat JSON object of strings.
     pub metadata: Option<String>,
     /// The lease it was made under.
     pub fence: Option<Fence>,
@@ -96,9 +96,9 @@ impl Entry {
         sha256(&bytes)
     }
 
-    /// The byte layout that is hashed, version 1. It never changes: a new field would be a version 2, told apart by
-    /// the first byte. Every field is a big-endian u32 length and that many bytes; an integer is 8 bytes, big-endian;
-    /// what is absent has the length 0xFFFFFFFF and no bytes. The order is that of the struct.
+    /// The byte layout that is hashed, version 1. It never changes: a new field would make a version 2, with another
+    /// first byte. Every field is a big-endian u32 length and that many bytes; an integer is 8 bytes, big-endian; an
+    /// absent field has the length 0xFFFFFFFF and no bytes. The order is that of the struct.
     fn write_bytes(&self, bytes: &mut Vec<u8>) {
         bytes.push(1);
         let mut field = |value: Option<&[u8]>| match value {
@@ -190,7 +190,7 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
             entry.hash,
         ],
     )?;
-    tx.set_head(ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash });
+    tx.set_chain_head(ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash });
     Ok(())
 }
 
@@ -200,13 +200,13 @@ pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
     found.ok_or_else(|| not_found(id))
 }
 
-/// What is said of an entry that is not there, or not the caller's to see.
+/// The refusal for an entry that does not exist or that the caller may not see.
 pub fn not_found(id: EntryId) -> Error {
     Error::new(ErrorName::EntryNotFound, format!("there is no entry {}", id.0))
 }
 
 /// The newest entry; number 0 and a hash of zeros before the first.
-pub fn head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
+pub fn chain_head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
     let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
     let head = tx.one(newest, [], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
     Ok(head.unwrap_or(ChainHead { id: 0, at: 0, hash: [0; 32] }))

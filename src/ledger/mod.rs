@@ -1,38 +1,33 @@
 //! The ledger: wallets, and the entries that move money between them.
 //!
-//! What always holds:
+//! Invariants:
 //! - Money only moves: the sum over all wallets is zero. A mistake is refunded, never edited.
 //! - A wallet's balance is the sum of its entries, and each entry states both balances after it.
 //! - Only a system wallet goes below zero.
 //! - Entries are numbered without gaps, in time order, each hashed together with the hash before it.
 //!
-//! Knows nothing of: HTTP, keys, locks, who is allowed to ask.
+//! Knows nothing of: HTTP, keys, locks, the rights of a caller.
 
 pub mod coupon;
 pub mod entry;
-pub mod pay;
 pub mod query;
-pub mod recharge;
-pub mod refund;
-pub mod transfer;
-pub mod withdraw;
-
-pub use entry::{Entry, EntryKind};
+pub mod verbs;
 
 use crate::error::{Error, ErrorName};
-use crate::id::{EntryId, Fence, UserId, WalletId};
+use crate::id::{CouponCode, EntryId, Fence, WalletId};
 use crate::money::{Balance, Cents, Money};
 use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
+use entry::{Entry, EntryKind};
 use std::collections::BTreeMap;
 
-/// One wallet as it is now.
+/// A wallet as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wallet {
-    /// Whose it is.
+    /// Its owner.
     pub id: WalletId,
-    /// What it holds.
+    /// Its balance.
     pub balance: Balance,
-    /// How many entries moved it.
+    /// The number of entries that moved it.
     pub entries: i64,
 }
 
@@ -54,10 +49,10 @@ impl Wallet {
     }
 }
 
-/// What a client may say about a movement, kept with its entry.
+/// The client's own words about a movement, kept with its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Note {
-    /// The client's own name for it, at most 255 characters.
+    /// The client's name for it, at most 255 characters.
     pub reference: Option<String>,
     /// A flat JSON object of strings, in canonical form: keys sorted, no spaces.
     pub metadata: Option<String>,
@@ -99,71 +94,60 @@ impl Note {
     }
 }
 
-/// On whose behalf a command is carried out.
-#[derive(Clone, Debug)]
-pub struct Attribution {
+/// The caller of a command and the lease it is made under: every entry keeps both.
+#[derive(Clone, Copy, Debug)]
+pub struct Attribution<'a> {
     /// The caller: a user, an access token's id, or `@local`.
-    pub by: String,
+    pub by: &'a str,
     /// The lease it is made under, if a lock token was presented.
     pub fence: Option<Fence>,
 }
 
-/// What a money verb did: the entry and what belongs to it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Moved {
-    /// The movement.
-    pub entry: Entry,
-    /// The coupon a recharge earned, as granted.
-    pub coupon: Option<coupon::Coupon>,
-    /// What its earner is told, in Chinese and English.
-    pub message: Option<(String, String)>,
-}
-
-impl Moved {
-    fn plain(entry: Entry) -> Moved {
-        Moved { entry, coupon: None, message: None }
-    }
-}
-
-/// Why an amount moves: everything an entry says beyond from, to and how much.
+/// The content of an entry beyond from, to and amount.
 struct EntryDetails<'a> {
     kind: EntryKind,
-    act: &'a Attribution,
+    attribution: &'a Attribution<'a>,
     note: &'a Note,
-    coupon: Option<&'a crate::id::CouponCode>,
+    coupon: Option<&'a CouponCode>,
     /// Gross and discount of a payment.
     price: Option<(Money, Cents)>,
     refunds: Option<EntryId>,
 }
 
 impl<'a> EntryDetails<'a> {
-    fn new(kind: EntryKind, act: &'a Attribution, note: &'a Note) -> EntryDetails<'a> {
-        EntryDetails { kind, act, note, coupon: None, price: None, refunds: None }
+    fn new(kind: EntryKind, attribution: &'a Attribution<'a>, note: &'a Note) -> EntryDetails<'a> {
+        EntryDetails { kind, attribution, note, coupon: None, price: None, refunds: None }
     }
 }
 
 /// Moves `amount`, or nothing at all. The entry comes first, then the balances it explains.
-fn post(tx: &WriteTx<'_>, from: &Wallet, to: &Wallet, amount: Money, why: EntryDetails<'_>) -> Result<Entry, Error> {
+fn post(
+    tx: &WriteTx<'_>,
+    from: &Wallet,
+    to: &Wallet,
+    amount: Money,
+    details: EntryDetails<'_>,
+) -> Result<Entry, Error> {
     let from_balance = from.after_giving(amount)?;
     let to_balance = to.after_receiving(amount)?;
-    let head = tx.head();
+    let head = tx.chain_head();
     let entry = Entry {
         id: EntryId(head.id + 1),
         at: tx.steady_wall_ms(),
-        kind: why.kind,
+        kind: details.kind,
         from: from.id.clone(),
         to: to.id.clone(),
         amount,
         from_balance,
         to_balance,
-        by: why.act.by.clone(),
-        coupon: why.coupon.cloned(),
-        gross: why.price.map(|(gross, _)| gross),
-        discount: why.price.map(|(_, discount)| discount),
-        refunds: why.refunds,
-        reference: why.note.reference.clone(),
-        metadata: why.note.metadata.clone(),
-        fence: why.act.fence,
+        by: details.attribution.by.to_owned(),
+        coupon: details.coupon.cloned(),
+        gross: details.price.map(|(gross, _)| gross),
+        discount: details.price.map(|(_, discount)| discount),
+        refunds: details.refunds,
+        reference: details.note.reference.clone(),
+        metadata: details.note.metadata.clone(),
+        fence: details.attribution.fence,
         hash: [0; 32],
     }
     .chained_to(&head.hash);
@@ -177,7 +161,7 @@ fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<()
     tx.execute_one("UPDATE wallet SET balance = $1, entries = entries + 1 WHERE id = $2", params![balance, wallet.id])
 }
 
-/// The wallet, which must be there.
+/// The wallet, which must exist.
 pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
     find_wallet(tx, id)?.ok_or_else(|| {
         Error::new(ErrorName::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
@@ -185,16 +169,12 @@ pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
     })
 }
 
-/// The wallet, if it is there.
+/// The wallet, if it exists.
 pub fn find_wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
     tx.one("SELECT id, balance, entries FROM wallet WHERE id = $1", params![id], Wallet::read)
 }
 
-fn wallet_or_new(tx: &WriteTx<'_>, user: &UserId) -> Result<Wallet, Error> {
-    let id = user.wallet();
-    if let Some(wallet) = find_wallet(tx, &id)? {
-        return Ok(wallet);
-    }
+fn insert_wallet(tx: &WriteTx<'_>, id: WalletId) -> Result<Wallet, Error> {
     tx.execute_one("INSERT INTO wallet (id, created_at) VALUES ($1, $2)", params![id, tx.now().wall_ms])?;
     Ok(Wallet { id, balance: Balance::ZERO, entries: 0 })
 }

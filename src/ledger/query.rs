@@ -1,8 +1,9 @@
-//! What can be asked about wallets, entries and coupons. Every list comes in pages and says where it goes on.
+//! Questions about wallets, entries and coupons. Every list comes in pages.
 
+use super::Wallet;
 use super::coupon::{Coupon, coupon_columns};
 use super::entry::entry_columns;
-use super::{Entry, EntryKind, Wallet};
+use super::entry::{Entry, EntryKind};
 use crate::error::Error;
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Balance;
@@ -13,11 +14,11 @@ use crate::tx::{ReadTx, params};
 pub struct Page<T> {
     /// The rows.
     pub rows: Vec<T>,
-    /// Whether another row follows.
+    /// Set if another row follows.
     pub more: bool,
 }
 
-/// Asks for one row more than wanted: its presence says that there is more.
+/// Cuts off the one row more than `limit` that was asked for: its presence means that another page follows.
 fn page<T>(mut rows: Vec<T>, limit: usize) -> Page<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
@@ -30,7 +31,7 @@ pub fn wallets(tx: &ReadTx<'_>, after: Option<&str>, limit: usize) -> Result<Pag
     Ok(page(tx.all(sql, params![after.unwrap_or(""), limit + 1], Wallet::read)?, limit))
 }
 
-/// Which entries, and in which order.
+/// A choice of entries, and their order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Those that moved this wallet.
@@ -112,8 +113,8 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
     }
 }
 
-/// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so a
-/// time is found by halving and needs no index of its own.
+/// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so
+/// bisection finds it without an index.
 fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
     let newest = tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0);
     let (mut before, mut beyond): (i64, i64) = (0, newest + 1);
@@ -146,7 +147,7 @@ macro_rules! is_usable {
     };
 }
 
-/// How many coupons the user could pay with.
+/// The number of coupons the user could pay with.
 pub fn count_usable_coupons(tx: &ReadTx<'_>, wallet: &WalletId) -> Result<i64, Error> {
     let sql = concat!("SELECT count(*) FROM coupon WHERE user = $1 AND ", is_usable!());
     Ok(tx.one(sql, params![wallet], |row| row.get(0))?.unwrap_or(0))

@@ -1,21 +1,24 @@
-//! Lease time: the machine's boot-time clock plus an offset kept in the file, so that it never goes back — not with
-//! the wall clock, not with a reboot, not with a snapshot of the file brought back.
+//! The row that outlives every lock: the highest lease time used, the fence counter and the incarnation of the file.
+//!
+//! Lease time is the machine's boot-time clock plus an offset kept in the file, so that it never goes back: not with the
+//! wall clock, not with a reboot, not with a snapshot of the file brought back.
 
 use crate::clock::Clock;
 use crate::error::Error;
+use crate::id::Fence;
 use crate::tx::{ReadTx, WriteTx, params};
 
-/// How boot time becomes lease time.
+/// Turns boot time into lease time.
 #[derive(Clone, Debug)]
 pub struct LeaseClock {
     clock: Clock,
     boot_id: String,
     offset_ms: i64,
-    /// Whether the file does not say so yet.
+    /// Set while the file holds another offset.
     is_new: bool,
 }
 
-/// What lease time and its offset can be, in milliseconds: some hundred thousand years either way.
+/// Bounds of lease time and its offset, in milliseconds: some hundred thousand years either way.
 const REASONABLE_MS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 
 impl LeaseClock {
@@ -34,7 +37,7 @@ impl LeaseClock {
         Ok(LeaseClock { clock: clock.clone(), boot_id: clock.boot_id(), offset_ms, is_new: !goes_on })
     }
 
-    /// Whether it has to be stored: the file knows another boot's offset, or one that lease time has passed.
+    /// Returns whether it has to be stored: the file holds another boot's offset, or one that lease time has passed.
     pub fn is_new(&self) -> bool {
         self.is_new
     }
@@ -51,8 +54,8 @@ impl LeaseClock {
     }
 }
 
-/// Makes every lease still held or in grace whole again, once per renewal: its holder could not renew while nobody
-/// answered. Never past what it may be held at most.
+/// Starts every lease that is held or in grace anew, once per renewal: its holder could not renew while no server ran.
+/// Never past the longest time it may be held.
 pub fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
     let now = tx.now().lease_ms;
     tx.execute(
@@ -67,4 +70,18 @@ pub fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
 /// Stores the highest lease time used.
 pub(super) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
     tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1)", params![tx.now().lease_ms])
+}
+
+/// The next fence. The counter outlives every lock's row, so a fence never repeats.
+pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
+    let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1)";
+    tx.execute(drawn, params![tx.now().lease_ms])?;
+    tx.one("SELECT fence FROM lock_seq", [], |row| row.get(0))?
+        .ok_or_else(|| Error::internal("the file has no fence counter"))
+}
+
+/// The name of this history of the file.
+pub(super) fn incarnation(tx: &ReadTx<'_>) -> Result<String, Error> {
+    tx.one("SELECT incarnation FROM lock_seq", [], |row| row.get(0))?
+        .ok_or_else(|| Error::internal("the file has no incarnation"))
 }

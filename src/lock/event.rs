@@ -1,4 +1,4 @@
-//! What happened to a lock, append-only: who broke whose lock is never a mystery.
+//! The events of locks, append-only: grants, takeovers, releases and revokes, with their callers.
 
 use super::Lock;
 use crate::error::Error;
@@ -6,14 +6,14 @@ use crate::id::{Fence, LockId, LockSecret};
 use crate::secret::{Hash, sha256_short};
 use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
-/// What can happen to a lock.
+/// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockEventKind {
     /// A free lock was granted.
     Created,
     /// A stale lock was granted.
     TakenOver,
-    /// Its holder let go.
+    /// Its holder released it.
     Released,
     /// It was taken from its holder.
     Revoked,
@@ -50,8 +50,8 @@ pub struct LockEvent {
     pub seq: i64,
     /// The lock.
     pub lock: LockId,
-    /// What happened.
-    pub what: LockEventKind,
+    /// Its kind.
+    pub kind: LockEventKind,
     /// The fence from then on.
     pub fence: Fence,
     /// The fence before.
@@ -60,7 +60,7 @@ pub struct LockEvent {
     pub holder: String,
     /// The caller.
     pub by: String,
-    /// Why, where somebody said so.
+    /// The reason given, of a revoke.
     pub reason: Option<String>,
     /// Wall time, for people.
     pub at: i64,
@@ -74,11 +74,11 @@ macro_rules! event_columns {
 
 impl LockEvent {
     fn read(row: &Row<'_>) -> RowResult<LockEvent> {
-        let what: String = row.get(2)?;
+        let kind: String = row.get(2)?;
         Ok(LockEvent {
             seq: row.get(0)?,
             lock: row.get(1)?,
-            what: LockEventKind::ALL.into_iter().find(|known| known.as_str() == what).ok_or_else(|| unreadable(2))?,
+            kind: LockEventKind::ALL.into_iter().find(|known| known.as_str() == kind).ok_or_else(|| unreadable(2))?,
             fence: row.get(3)?,
             previous_fence: row.get(4)?,
             holder: row.get(5)?,
@@ -89,9 +89,9 @@ impl LockEvent {
     }
 }
 
-/// What to write down about an event beyond what the lock's row says.
+/// The part of an event that the lock's row does not hold.
 pub(super) struct NewLockEvent<'a> {
-    pub what: LockEventKind,
+    pub kind: LockEventKind,
     pub previous_fence: Option<Fence>,
     pub by: &'a str,
     pub reason: Option<&'a str>,
@@ -110,7 +110,7 @@ pub(super) fn append(
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         params![
             lock.id,
-            event.what.as_str(),
+            event.kind.as_str(),
             lock.fence,
             event.previous_fence,
             short,
@@ -123,12 +123,12 @@ pub(super) fn append(
     )
 }
 
-/// How many of the newest events of each lock are kept however old they are. (The schema refuses less.)
+/// The number of newest events of each lock that are kept however old they are. (The schema refuses less.)
 const KEPT_MIN: i64 = 1_000;
 
 /// Removes the events from before wall time `before` that are not among the newest `KEPT_MIN` of their lock, looking
-/// at no more than `steps` behind number `from`; where to go on, if any of them was old. (One alone that is young may
-/// have been written under a wrong clock.) A live lease's grant is always its lock's newest event.
+/// at no more than `steps` behind number `from`. Returns the number to continue from, if any of them was old. (A single
+/// young one may have been written under a wrong clock.) A live lease's grant is always its lock's newest event.
 pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {
     let looked_at = "SELECT seq, at FROM lock_event WHERE seq > $1 ORDER BY seq LIMIT $2";
     let looked_at: Vec<(i64, i64)> = tx.all(looked_at, params![from, steps], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -144,7 +144,7 @@ pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<O
     Ok(Some(last))
 }
 
-/// How the lease of that fence ended, if it did.
+/// The end of the lease of that fence, if it has ended.
 pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Option<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
@@ -155,7 +155,7 @@ pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Optio
     tx.one(sql, params![id, fence], LockEvent::read)
 }
 
-/// Whether the lease of that fence was given back with this secret: then giving it back again is a repeat.
+/// Returns whether the lease of that fence was released with this secret: then releasing it again is a repeat.
 pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &LockSecret) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND what = 'released' AND secret_hash = $3";
     Ok(tx.one(sql, params![id, fence, sha256_short(secret.as_str().as_bytes())], |_| Ok(()))?.is_some())
@@ -168,7 +168,7 @@ pub(super) fn granted_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) 
     tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))
 }
 
-/// The fence that this secret once had on this lock, if it ever was granted it.
+/// The fence of the newest grant of this lock to this secret.
 pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) -> Result<Option<Fence>, Error> {
     let sql = "SELECT fence FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND lock_id = $2 \
                ORDER BY seq DESC LIMIT 1";
@@ -176,7 +176,7 @@ pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) ->
 }
 
 /// The events of a lock, newest first, older than number `before`.
-pub(super) fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
+pub fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
         event_columns!(),

@@ -1,36 +1,28 @@
 //! The lock table: a row whose existence is the lock.
 //!
-//! What always holds:
+//! Invariants:
 //! - Time decides only who may take a lock, never who may write: a write is allowed because, inside its own
-//!   transaction, the row still names the writer ([`check`]).
-//! - A dead row is taken over in place by one conditional statement, with a fence from a counter that outlives it.
+//!   transaction, the row still names the writer ([`lease::check`]).
+//! - A stale row is taken over in place by one conditional statement, with a fence from a counter that outlives it.
 //! - Fences grow with every grant of any lock and never repeat; neither they nor lease time ever go back.
 //! - A row disappears or changes hands only by its holder's release, by a revoke that quoted its fence, or by a
 //!   takeover once it is stale.
 //!
-//! Knows nothing of: money, waiting (`store::waiting`), HTTP.
+//! Knows nothing of: money, waiting (`store::waiters`), HTTP.
 
 pub mod clock;
-mod end;
-mod event;
-mod grant;
-mod guard;
-pub mod query;
-
-pub use end::{REVOKE_DELAY_MS, Released, RevokeRequest, release, revoke};
-pub use event::prune as prune_events;
-pub use grant::{AcquireRequest, Grant, GrantOrigin, PreviousLease, Renewed, acquire, renew};
-pub use guard::{Authority, check};
+pub mod event;
+pub mod lease;
 
 use crate::error::{Error, ErrorName};
-use crate::id::{Fence, LockId, LockToken};
+use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::secret::{Hash, sha256};
 use crate::tx::{ReadTx, Row, RowResult, params};
 
 /// The shortest and the longest lease, in milliseconds.
 pub const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
 
-/// How long after the end of a lease no other holder takes over, in milliseconds, if the holder does not ask otherwise.
+/// The default of [`Lock::grace_ms`], in milliseconds.
 pub const GRACE_MS: i64 = 5_000;
 
 /// One row: a lease of one lock. Times are lease time, in milliseconds.
@@ -44,40 +36,43 @@ pub struct Lock {
     pub secret_hash: Option<Hash>,
     /// A label for people, never compared.
     pub holder: String,
-    /// When it was granted.
+    /// Time of the grant.
     pub create_time: i64,
-    /// When it was granted or last renewed.
+    /// Time of the grant or of the last renewal.
     pub renew_time: i64,
-    /// How long after that it is held.
+    /// Length of the lease from `renew_time`.
     pub expire_ms: i64,
-    /// How long after that the holder may still finish and nobody else may take over.
+    /// Time after the lease in which the holder may still finish and no other client may take over.
     pub grace_ms: i64,
-    /// How long after `create_time` it may be held at most, renewals included.
+    /// The longest time from `create_time` that it may be held, renewals included.
     pub max_hold_ms: Option<i64>,
-    /// How many locks were granted together under this fence.
+    /// Number of locks granted together under this fence.
     pub ids: i64,
-    /// How often it was renewed.
+    /// Number of renewals.
     pub renewals: i64,
     /// Wall time of the grant, for people.
     pub created_at: i64,
 }
 
-/// What a lock is at some lease time.
+/// The state of a lock at some lease time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockState {
     /// There is no row.
     Free,
     /// Its holder has it.
     Held,
-    /// It has expired; its holder may still finish, and nobody else may take over.
+    /// It has expired; its holder may still finish, and no other client may take over.
     Grace,
-    /// Whoever asks next takes it over.
+    /// The next client that asks takes it over.
     Stale,
-    /// It was taken from its holder, and nobody may have it before a delay is over.
+    /// It was taken from its holder, and cannot be acquired before a delay is over.
     Revoked,
 }
 
 impl LockState {
+    /// Every state that a row can have.
+    const OF_ROWS: [LockState; 4] = [LockState::Held, LockState::Grace, LockState::Stale, LockState::Revoked];
+
     /// The state as text.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -88,20 +83,26 @@ impl LockState {
             LockState::Revoked => "revoked",
         }
     }
+
+    /// The state of that name, of those that a row can have.
+    pub fn parse(text: &str) -> Result<LockState, Error> {
+        let state = LockState::OF_ROWS.into_iter().find(|state| state.as_str() == text);
+        state.ok_or_else(|| Error::invalid("state is held, grace, stale or revoked"))
+    }
 }
 
 impl Lock {
-    /// When the lease ends.
+    /// The end of the lease.
     pub fn expires(&self) -> i64 {
         self.renew_time + self.expire_ms
     }
 
-    /// From when on it may be taken over.
+    /// The time from which on it may be taken over.
     pub fn stale_from(&self) -> i64 {
         self.expires() + self.grace_ms
     }
 
-    /// What it is at lease time `now`.
+    /// Its state at lease time `now`.
     pub fn state(&self, now: i64) -> LockState {
         match self.secret_hash {
             _ if now >= self.stale_from() => LockState::Stale,
@@ -112,7 +113,7 @@ impl Lock {
     }
 
     fn is_held_by(&self, token: &LockToken) -> bool {
-        self.fence == token.fence && self.secret_hash == Some(sha256(token.secret.as_str().as_bytes()))
+        self.fence == token.fence && self.secret_hash == Some(secret_hash(&token.secret))
     }
 
     fn read(row: &Row<'_>) -> RowResult<Lock> {
@@ -138,25 +139,44 @@ macro_rules! lock_columns {
         "id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, renewals, created_at"
     };
 }
-use lock_columns;
 
 /// The lock's row, if it has one.
 pub fn find(tx: &ReadTx<'_>, id: &LockId) -> Result<Option<Lock>, Error> {
     tx.one(concat!("SELECT ", lock_columns!(), " FROM lock WHERE id = $1"), params![id], Lock::read)
 }
 
-/// Every lock granted under that fence which still is.
-fn under(tx: &ReadTx<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
+/// The locks that were granted under that fence and still are.
+fn granted_under(tx: &ReadTx<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
     tx.all(concat!("SELECT ", lock_columns!(), " FROM lock WHERE fence = $1 ORDER BY id"), params![fence], Lock::read)
 }
 
-/// What is said to somebody who finds the lock held: by whom, and for how long at most.
+/// Locks in the order of their ids, after `after`, whose ids begin with `prefix`, in that state at lease time `now`.
+pub fn list(
+    tx: &ReadTx<'_>,
+    prefix: &str,
+    state: Option<LockState>,
+    now: i64,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<Lock>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        lock_columns!(),
+        " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
+         AND ($3 IS NULL OR $3 = CASE WHEN renew_time + expire_ms + grace_ms <= $4 THEN 'stale' \
+         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $4 THEN 'held' ELSE 'grace' END) \
+         ORDER BY id LIMIT $5"
+    );
+    tx.all(sql, params![after, prefix, state.map(LockState::as_str), now, limit], Lock::read)
+}
+
+/// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.
 pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
     let error =
         |holder: &str| Error::new(ErrorName::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
     Ok(match find(tx, id)? {
-        None => error("somebody"), // it was let go a moment ago
-        Some(lock) => error(if lock.holder.is_empty() { "somebody" } else { &lock.holder })
+        None => error("another client"), // it was released a moment ago
+        Some(lock) => error(if lock.holder.is_empty() { "another client" } else { &lock.holder })
             .with("holder", lock.holder.as_str())
             .with("fence", lock.fence.0)
             .with("state", lock.state(now).as_str())
@@ -165,35 +185,6 @@ pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
     })
 }
 
-/// What is said to somebody who presents a token of a lease that has ended: how, and when. Without an id, the first
-/// that has ended of the locks granted with the token is meant.
-fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error, Error> {
-    let ended = if id.is_none() { first_not_held(tx, token)? } else { None };
-    let id = id.or(ended.as_ref());
-    let fence_now = id.map(|id| find(tx, id)).transpose()?.flatten().map(|lock| lock.fence.0);
-    let end = id.map(|id| event::end_of(tx, id, token.fence)).transpose()?.flatten();
-    let how = end.as_ref().map_or("is not there", |end| end.what.as_past());
-    let named = id.map_or(String::new(), |id| format!(" of lock {id}"));
-    let detail = format!("the lease {}{named} {how}; start over", token.fence.0);
-    Ok(Error::new(ErrorName::LockLost, detail)
-        .with("lock", id.map(LockId::as_str))
-        .with("fence_given", token.fence.0)
-        .with("fence_now", fence_now)
-        .with("ended", end.as_ref().map(|end| end.what.as_str()))
-        .with("at", end.map(|end| crate::clock::rfc3339(end.at))))
-}
-
-/// The first of the locks granted with this token that it does not prove any more.
-fn first_not_held(tx: &ReadTx<'_>, token: &LockToken) -> Result<Option<LockId>, Error> {
-    for id in event::granted_under(tx, token.fence, &token.secret)? {
-        if !find(tx, &id)?.is_some_and(|lock| lock.is_held_by(token)) {
-            return Ok(Some(id));
-        }
-    }
-    Ok(None)
-}
-
-/// What is said of a token that proves nothing: unreadable, or of another history of the file.
-fn lost_entirely(detail: &str) -> Error {
-    Error::new(ErrorName::LockLost, detail)
+fn secret_hash(secret: &LockSecret) -> Hash {
+    sha256(secret.as_str().as_bytes())
 }

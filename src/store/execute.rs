@@ -5,10 +5,11 @@ use super::idempotency;
 use super::request::{Deliveries, Outcome, Reply, Request, RequestKey, Reservation, disconnected, send, shutting_down};
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
-use crate::command::{self, Command, Receipt, Verdict};
+use crate::command::{self, Command, Receipt, ReleaseUndelivered, Verdict};
 use crate::error::{Error, ErrorName};
 use crate::id::LockId;
-use crate::lock::{self, GrantOrigin};
+use crate::lock;
+use crate::lock::lease::GrantOrigin;
 use crate::tx::WriteTx;
 use rusqlite::Connection;
 use std::collections::VecDeque;
@@ -53,8 +54,8 @@ enum Step {
     Answer(Outcome, Vec<LockId>),
     /// Let its callers wait with the waiting request of this key.
     Join(RequestKey),
-    /// Let it wait for this lock.
-    Park(LockId),
+    /// Let it wait for the lock `held`, one of those it needs.
+    Park { held: LockId, needed: Vec<LockId> },
 }
 
 impl From<Error> for Step {
@@ -106,7 +107,7 @@ impl Executor {
                 }
                 Ok(())
             }
-            Ok(Step::Park(id)) => self.park(batch, request, &id),
+            Ok(Step::Park { held, needed }) => self.park(batch, request, &held, needed),
             Err(BatchLost(error)) => {
                 batch.answer(request.replies, error.clone());
                 Err(BatchLost(error))
@@ -126,7 +127,7 @@ impl Executor {
         }
         Ok(match self.execute(batch, request)? {
             Verdict::Done(result, freed) => Step::Answer(Outcome { result, replayed: false }, freed),
-            Verdict::Held(id) => Step::Park(id),
+            Verdict::Held { lock, needed } => Step::Park { held: lock, needed },
         })
     }
 
@@ -145,7 +146,9 @@ impl Executor {
         }
         Ok(match &request.command {
             // An answer that announced the grant was delivered: the lease stays.
-            Command::ReleaseUndelivered(token) if !self.deliveries.none_delivered_after_failure(token.fence) => {
+            Command::ReleaseUndelivered(ReleaseUndelivered(token))
+                if !self.deliveries.none_delivered_after_failure(token.fence) =>
+            {
                 Some(Outcome { result: Ok(Receipt::Released), replayed: false })
             }
             // A lock that is granted to a closed connection is never released.
@@ -171,7 +174,7 @@ impl Executor {
     /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither.
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
         let Batch { conn, tx, .. } = batch;
-        let head = tx.head();
+        let head = tx.chain_head();
         tx.execute("SAVEPOINT command", [])?;
         let verdict = guarded(|| {
             let verdict = command::apply(tx, &request.command, &request.envelope.by, &request.envelope.tokens)?;
@@ -186,7 +189,7 @@ impl Executor {
         }
         if !matches!(verdict, Ok(Verdict::Done(..))) {
             tx.execute("ROLLBACK TO command", [])?;
-            tx.set_head(head);
+            tx.set_chain_head(head);
         }
         let verdict = match verdict {
             Ok(Verdict::Done(result, freed)) => {
@@ -207,7 +210,7 @@ impl Executor {
 
     fn note_locks(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
         let (about_locks, taken_over) = match receipt {
-            Some(Receipt::Granted(grant)) => (true, u64::from(grant.how == GrantOrigin::TakenOver)),
+            Some(Receipt::Granted(grant)) => (true, u64::from(grant.origin == GrantOrigin::TakenOver)),
             Some(Receipt::Renewed(_) | Receipt::Released | Receipt::Revoked(_)) => (true, 0),
             Some(_) => (!freed.is_empty(), freed.len() as u64),
             None => (!freed.is_empty(), 0),
@@ -226,24 +229,29 @@ impl Executor {
     }
 
     /// Queues the request for the locks it needs, or answers that one of them is held.
-    fn park(&mut self, batch: &mut Batch<'_>, request: Request, id: &LockId) -> Result<(), BatchLost> {
+    fn park(
+        &mut self,
+        batch: &mut Batch<'_>,
+        request: Request,
+        id: &LockId,
+        needed: Vec<LockId>,
+    ) -> Result<(), BatchLost> {
         let now = batch.lease_ms();
         let refusal = if request.envelope.wait_ms == 0 {
             self.locked(batch, id, now)?
         } else if self.refuses_waiting {
             shutting_down()
         } else {
-            let ids = command::locks_needed(&batch.tx, &request.command)?;
-            if !self.waiters.has_room(&ids) && now - self.dropped_disconnected_ms >= DROP_DISCONNECTED_EVERY_MS {
+            if !self.waiters.has_room(&needed) && now - self.dropped_disconnected_ms >= DROP_DISCONNECTED_EVERY_MS {
                 self.dropped_disconnected_ms = now;
                 for waiter in self.waiters.take_disconnected() {
                     batch.answer(waiter.request.replies, disconnected());
                 }
             }
-            if self.waiters.has_room(&ids) {
+            if self.waiters.has_room(&needed) {
                 stats::add(&self.stats.lock_waits, 1);
                 let deadline_ms = now + request.envelope.wait_ms;
-                self.waiters.park(Waiter { request, ids, since_ms: now, deadline_ms });
+                self.waiters.park(Waiter { request, ids: needed, since_ms: now, deadline_ms });
                 return self.note_stale_from(batch, id);
             }
             Error::new(ErrorName::Busy, format!("too many requests wait for the lock {id}")).with("lock", id.as_str())
@@ -272,7 +280,7 @@ impl Executor {
                         batch.answer(waiter.request.replies, Outcome { result, replayed: false });
                         ids.extend(freed);
                     }
-                    Ok(Verdict::Held(held)) => {
+                    Ok(Verdict::Held { lock: held, .. }) => {
                         let waits_for_one = waiter.ids.len() == 1;
                         self.waiters.put_back(seq, waiter);
                         self.note_stale_from(batch, &held)?;

@@ -3,10 +3,11 @@
 //! A record holds not the answer but enough to write it again: the entry's number for a money verb, a few bytes of JSON
 //! for the rest. Answers that carry a secret are never recorded.
 
-use crate::command::{Command, Receipt};
+use crate::command::{Command, Receipt, RevokeToken, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId};
-use crate::ledger::{Moved, coupon, entry};
+use crate::ledger::verbs::Moved;
+use crate::ledger::{coupon, entry};
 use crate::lock::Lock;
 use crate::token;
 use crate::tx::{ReadTx, Row, WriteTx, params};
@@ -106,17 +107,21 @@ pub fn sweep(
 /// The field of the sentence about an earned coupon: files have had it since version 1.
 const MESSAGE: &str = "told";
 
-/// An entry's number is enough for all but the sentence about an earned coupon: an admin may have changed it since.
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
-        Receipt::Moved(moved) => match &moved.message {
-            None => json!(moved.entry.id.0),
-            Some(message) => json!({ "entry": moved.entry.id.0, MESSAGE: message }),
-        },
+        Receipt::Moved(moved) => memo_of_moved(moved),
+        Receipt::Batch(all) => all.iter().map(memo_of_moved).collect(),
         Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
-        Receipt::Batch(receipts) => receipts.iter().map(memo).collect(),
         Receipt::Revoked(lock) => json!({ "revoked": revoked_row(lock) }),
         _ => json!("done"),
+    }
+}
+
+/// An entry's number is enough for all but the sentence about an earned coupon: an admin may have changed it since.
+fn memo_of_moved(moved: &Moved) -> Value {
+    match &moved.message {
+        None => json!(moved.entry.id.0),
+        Some(message) => json!({ "entry": moved.entry.id.0, MESSAGE: message }),
     }
 }
 
@@ -167,28 +172,41 @@ fn is_refusal(memo: &Value) -> bool {
 }
 
 fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
-    let unknown = || Error::internal(format!("an idempotency record cannot be read: {memo}"));
-    Ok(match (command, memo) {
-        (Command::Batch(items), Value::Array(memos)) => {
-            let each = items.iter().zip(memos).map(|(item, memo)| receipt(tx, item, memo));
-            Receipt::Batch(each.collect::<Result<_, _>>()?)
+    let unknown = || unreadable(memo);
+    Ok(match command {
+        Command::Money(_) => Receipt::Moved(Box::new(moved(tx, memo)?)),
+        Command::Batch(_) => {
+            let memos = memo.as_array().ok_or_else(unknown)?;
+            Receipt::Batch(memos.iter().map(|memo| moved(tx, memo)).collect::<Result<_, _>>()?)
         }
-        (Command::SetTiers(tiers), _) => Receipt::Tiers(tiers.clone()),
-        (Command::SetCouponKinds(kinds), _) => Receipt::CouponKinds(kinds.clone()),
-        (Command::NameBatch(_), _) => Receipt::Named,
-        (Command::Revoke(revoke), _) => {
+        Command::GrantCoupon(_) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
+        Command::SetTiers(SetTiers(tiers)) => Receipt::Tiers(tiers.clone()),
+        Command::SetCouponKinds(SetCouponKinds(kinds)) => Receipt::CouponKinds(kinds.clone()),
+        Command::NameBatch(_) => Receipt::Named,
+        Command::Revoke(revoke) => {
             Receipt::Revoked(Box::new(revoked(&revoke.id, &memo["revoked"]).ok_or_else(unknown)?))
         }
-        (Command::RevokeToken(id), _) => Receipt::TokenRevoked(token::get(tx, id)?),
-        (Command::GrantCoupon { .. }, _) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
-        _ => {
-            let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(unknown)?))?;
-            let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
-            let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
-            let message = memo.get(MESSAGE).map(message).transpose()?;
-            Receipt::Moved(Box::new(Moved { entry, coupon, message }))
-        }
+        Command::RevokeToken(RevokeToken(id)) => Receipt::Token(token::get(tx, id)?),
+        // Their answers are never recorded.
+        Command::MintToken(_)
+        | Command::AdoptToken(_)
+        | Command::Acquire(_)
+        | Command::Renew(_)
+        | Command::Release(_)
+        | Command::ReleaseUndelivered(_) => return Err(unknown()),
     })
+}
+
+fn moved(tx: &ReadTx<'_>, memo: &Value) -> Result<Moved, Error> {
+    let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(|| unreadable(memo))?))?;
+    let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
+    let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
+    let message = memo.get(MESSAGE).map(message).transpose()?;
+    Ok(Moved { entry, coupon, message })
+}
+
+fn unreadable(memo: &Value) -> Error {
+    Error::internal(format!("an idempotency record cannot be read: {memo}"))
 }
 
 /// The row of a revoked lock as it was left, without its id. It has no secret.

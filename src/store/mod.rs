@@ -23,7 +23,7 @@ pub use options::{OpenError, Options, WaitLimits};
 pub use request::{Alive, Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;
-use crate::command::Command;
+use crate::command::{Command, NameBatch, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
@@ -106,23 +106,25 @@ impl Store {
     }
 
     /// Carries a command out. Returns when it is on disk or refused, or when its wait for a lock has ended.
-    pub fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
-        self.writer.submit(envelope, command)
+    pub fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
+        self.writer.submit(envelope, command.into()).typed()
     }
 
     /// Carries commands out in order, each for itself. The writer may spread them over several commits.
-    pub fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
-        self.writer.submit_all(commands)
+    pub fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
+        self.writer.submit_all(untyped(commands)).into_iter().map(Outcome::typed).collect()
     }
 
     /// Carries the items of a batch with a key out, each for itself, if `first` reserves that key; with the first of them,
     /// in one commit. The error is that of `first`: then no item is carried out.
-    pub fn submit_batch(
+    pub fn submit_batch<C: TypedCommand>(
         &self,
-        first: (Envelope, Command),
-        items: Vec<(Envelope, Command)>,
-    ) -> Result<Vec<Outcome>, Error> {
-        self.writer.submit_batch(first, items)
+        first: (Envelope, NameBatch),
+        items: Vec<(Envelope, C)>,
+    ) -> Result<Vec<Outcome<C::Receipt>>, Error> {
+        let (envelope, name) = first;
+        let outcomes = self.writer.submit_batch((envelope, name.into()), untyped(items))?;
+        Ok(outcomes.into_iter().map(Outcome::typed).collect())
     }
 
     /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
@@ -220,6 +222,10 @@ impl Store {
     pub fn close(&self) {
         self.writer.stop();
     }
+}
+
+fn untyped<C: TypedCommand>(commands: Vec<(Envelope, C)>) -> Vec<(Envelope, Command)> {
+    commands.into_iter().map(|(envelope, command)| (envelope, command.into())).collect()
 }
 
 /// A read transaction: one consistent view of the file, until it is dropped. Its two statements are prepared once.

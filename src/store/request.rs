@@ -38,16 +38,25 @@ impl Envelope {
 
 /// The result of a command.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct Outcome<R = Receipt> {
     /// The receipt, or the error.
-    pub result: Result<Receipt, Error>,
+    pub result: Result<R, Error>,
     /// True if it was answered before, under the same idempotency key.
     pub replayed: bool,
 }
 
-impl From<Error> for Outcome {
-    fn from(error: Error) -> Outcome {
+impl<R> From<Error> for Outcome<R> {
+    fn from(error: Error) -> Outcome<R> {
         Outcome { result: Err(error), replayed: false }
+    }
+}
+
+impl Outcome {
+    /// The same outcome with the receipt of its command's type. The writer answers no command with another's receipt.
+    pub(super) fn typed<R: TryFrom<Receipt>>(self) -> Outcome<R> {
+        let another = |_| Error::internal("a command was answered with the receipt of another one");
+        let result = self.result.and_then(|receipt| R::try_from(receipt).map_err(another));
+        Outcome { result, replayed: self.replayed }
     }
 }
 
@@ -81,11 +90,12 @@ impl Request {
     ) -> (Vec<Request>, Receiver<(usize, Outcome)>) {
         let (outcomes, arriving) = channel();
         let request = |(index, (envelope, command)): (usize, (Envelope, Command))| {
-            let recorded = envelope.key.as_ref().filter(|_| !command.answers_with_a_secret());
-            let fingerprint = recorded.map(|_| command.fingerprint()).unwrap_or_default();
+            let fingerprint = envelope.key.as_ref().and_then(|_| command.fingerprint());
+            let recorded = envelope.key.as_ref().filter(|_| fingerprint.is_some());
             let record = recorded.map(|key| RecordKey { caller: envelope.by.clone(), key: key.clone() });
             let secret = command.acquire_key().map(RequestKey::LockSecret);
             let key = record.map(RequestKey::Idempotency).or(secret);
+            let fingerprint = fingerprint.unwrap_or_default();
             let replies = vec![Reply { outcomes: outcomes.clone(), index, alive: envelope.alive.clone() }];
             Request { envelope, command, key, fingerprint, reservation: reservation.cloned(), replies }
         };

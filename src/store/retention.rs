@@ -65,7 +65,7 @@ impl Sweep {
         note(tx, self.keep_keys_ms.max(KEEP_EVENTS_MS))?;
         let (old_key, old_event) = (horizon(tx, self.keep_keys_ms)?, horizon(tx, KEEP_EVENTS_MS)?);
         self.keys.step(now, |from| old_key.map_or(Ok(None), |old| idempotency::sweep(tx, from, old, KEYS_STEP)))?;
-        self.events.step(now, |from| old_event.map_or(Ok(None), |old| lock::prune_events(tx, *from, old, EVENTS_STEP)))
+        self.events.step(now, |from| old_event.map_or(Ok(None), |old| lock::event::prune(tx, *from, old, EVENTS_STEP)))
     }
 }
 

@@ -163,7 +163,7 @@ impl WriterState {
         let mut state = WriterState {
             clock: options.clock.clone(),
             lease,
-            head: entry::head(&ReadTx::new(conn))?,
+            head: entry::chain_head(&ReadTx::new(conn))?,
             backlog: VecDeque::new(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
@@ -352,7 +352,7 @@ impl WriterState {
         }
         let started = Instant::now();
         self.commit(batch.conn)?;
-        self.head = batch.tx.head();
+        self.head = batch.tx.chain_head();
         stats::add(&self.stats.commits, 1);
         self.stats.commit_us.add(started.elapsed().as_micros() as u64);
         self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);

@@ -3,8 +3,8 @@
 
 use crate::attacks::lived_in;
 use crate::harness::*;
-use cashbox::internals::command::Command;
-use cashbox::internals::ledger::Entry;
+use cashbox::internals::command::SetTiers;
+use cashbox::internals::ledger::entry::Entry;
 use cashbox::internals::store::audit::audit;
 use cashbox::internals::token::{NewToken, Role};
 use rusqlite::Connection;
@@ -70,12 +70,12 @@ fn forge(conn: &Connection) {
 fn full() -> Book {
     let mut book = lived_in();
     let together = vec![recharge("carol", "99"), withdraw("carol", "1"), transfer("@sales", "@bank", "1")];
-    book.submit(keyed("batch"), Command::Batch(together)).result.unwrap();
+    book.submit(keyed("batch"), batch(together)).result.unwrap();
     book.submit(keyed("gift"), grant("carol", "2")).result.unwrap();
-    book.submit(keyed("tiers"), Command::SetTiers(Vec::new())).result.unwrap();
+    book.submit(keyed("tiers"), SetTiers(Vec::new())).result.unwrap();
     book.submit(keyed("too-much"), withdraw("carol", "1000")).result.unwrap_err();
     let wanted = NewToken { role: Role::User, user: Some(user_id("bob")), expires_in_s: None, note: None };
-    book.must(Command::MintToken(wanted));
+    book.must(wanted);
     book.close();
     book
 }

@@ -4,14 +4,17 @@
 pub use crate::statement::{check, check_on};
 
 use cashbox::internals::clock::Clock;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{AtomicBatch, Command, GrantCoupon, Receipt, TypedCommand};
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{
     CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
 };
 use cashbox::internals::ledger::coupon::Coupon;
-use cashbox::internals::ledger::{self, Entry, Moved, Note};
-use cashbox::internals::lock::{AcquireRequest, Grant, Lock};
+use cashbox::internals::ledger::entry::Entry;
+use cashbox::internals::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use cashbox::internals::ledger::{self, Note};
+use cashbox::internals::lock::Lock;
+use cashbox::internals::lock::lease::{AcquireRequest, Grant, ReleaseRequest};
 use cashbox::internals::money::Money;
 use cashbox::internals::store::{self, Envelope, LOCAL, Options, Outcome, Store};
 use rusqlite::Connection;
@@ -85,7 +88,7 @@ impl Book {
         conn
     }
 
-    pub fn do_it(&self, command: Command) -> Outcome {
+    pub fn do_it<C: TypedCommand>(&self, command: C) -> Outcome<C::Receipt> {
         self.submit(Envelope::local(), command)
     }
 
@@ -102,7 +105,7 @@ impl Book {
     }
 
     /// Has it done, which must succeed.
-    pub fn must(&self, command: Command) -> Receipt {
+    pub fn must<C: TypedCommand + Clone + std::fmt::Debug>(&self, command: C) -> C::Receipt {
         self.do_it(command.clone()).result.unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
@@ -160,14 +163,11 @@ impl Book {
     }
 
     pub fn acquire_as(&self, ask: AcquireRequest) -> Result<Grant, Error> {
-        match self.do_it(Command::Acquire(ask)).result? {
-            Receipt::Granted(grant) => Ok(grant),
-            other => panic!("a grant, not {other:?}"),
-        }
+        self.do_it(ask).result
     }
 
-    pub fn release(&self, id: &str, token: &LockToken) -> Result<Receipt, Error> {
-        self.do_it(Command::Release { id: Some(lock_id(id)), token: token.clone() }).result
+    pub fn release(&self, id: &str, token: &LockToken) -> Result<(), Error> {
+        self.do_it(ReleaseRequest { id: Some(lock_id(id)), token: token.clone() }).result
     }
 }
 
@@ -219,28 +219,37 @@ pub fn waiting(wait_ms: i64) -> Envelope {
 }
 
 pub fn recharge(user: &str, amount: &str) -> Command {
-    Command::Recharge { user: user_id(user), amount: money(amount), note: Note::default() }
+    Recharge { user: user_id(user), amount: money(amount), note: Note::default() }.into()
 }
 
 pub fn withdraw(user: &str, amount: &str) -> Command {
-    Command::Withdraw { user: user_id(user), amount: money(amount), note: Note::default() }
+    Withdraw { user: user_id(user), amount: money(amount), note: Note::default() }.into()
 }
 
 pub fn transfer(from: &str, to: &str, amount: &str) -> Command {
-    Command::Transfer { from: wallet_id(from), to: wallet_id(to), amount: money(amount), note: Note::default() }
+    Transfer { from: wallet_id(from), to: wallet_id(to), amount: money(amount), note: Note::default() }.into()
 }
 
 pub fn pay(user: &str, amount: &str, coupon: Option<&CouponCode>) -> Command {
-    let (user, amount, coupon) = (user_id(user), money(amount), coupon.cloned());
-    Command::Pay { user, to: WalletId::SALES, amount, coupon, note: Note::default() }
+    let (user, gross, coupon) = (user_id(user), money(amount), coupon.cloned());
+    Pay { user, to: WalletId::SALES, gross, coupon, note: Note::default() }.into()
 }
 
 pub fn refund(entry: i64, amount: Option<&str>) -> Command {
-    Command::Refund { entry: EntryId(entry), amount: amount.map(money), note: Note::default() }
+    Refund { entry: EntryId(entry), amount: amount.map(money), note: Note::default() }.into()
 }
 
 pub fn grant(user: &str, kind: &str) -> Command {
-    Command::GrantCoupon { user: user_id(user), kind: kind.to_owned() }
+    GrantCoupon { user: user_id(user), kind: kind.to_owned() }.into()
+}
+
+/// All of these or none; each is a money verb.
+pub fn batch(items: Vec<Command>) -> Command {
+    let money = |item| match item {
+        Command::Money(money) => money,
+        other => panic!("{other:?} moves no money"),
+    };
+    AtomicBatch(items.into_iter().map(money).collect()).into()
 }
 
 pub fn acquire(id: &str, secret: &str) -> Command {

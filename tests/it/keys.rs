@@ -1,9 +1,14 @@
 //! Idempotency keys: one intention, one effect, one answer. (`check` repeats every line of every other test as well.)
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{Command, NameBatch, RevokeToken, SetCouponKinds, SetTiers};
 use cashbox::internals::error::{Error, ErrorName};
-use cashbox::internals::id::IdempotencyKey;
+use cashbox::internals::id::{CouponCode, EntryId, Fence, IdempotencyKey};
+use cashbox::internals::ledger::Note;
+use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
+use cashbox::internals::ledger::verbs::{Recharge, Refund};
+use cashbox::internals::lock::lease::{ReleaseRequest, RevokeRequest};
+use cashbox::internals::money::Cents;
 use cashbox::internals::store::{Envelope, Outcome};
 use cashbox::internals::token::{NewToken, Role};
 use std::sync::atomic::Ordering::Relaxed;
@@ -85,7 +90,7 @@ fn repeat_of_parked_request_joins_it() {
         (parked(), withdraw("alice", "20.0")),
         (parked(), withdraw("alice", "21")),
         (keyed("k"), withdraw("alice", "20")), // would not wait, and joins all the same
-        (Envelope::local(), Command::Release { id: None, token: holder.token }),
+        (Envelope::local(), ReleaseRequest { id: None, token: holder.token }.into()),
     ]);
     assert!(answers[0].result.is_ok() && !answers[0].replayed);
     assert_eq!((answers[1].result.clone(), answers[1].replayed), (answers[0].result.clone(), true));
@@ -223,10 +228,7 @@ fn sweep_of_many_records_is_in_bounded_steps() {
 fn answer_with_secret_is_not_recorded() {
     let book = book();
     let wanted = NewToken { role: Role::Teller, user: None, expires_in_s: None, note: None };
-    let mint = || match book.submit(keyed("k"), Command::MintToken(wanted.clone())).result.unwrap() {
-        Receipt::Minted(minted) => minted.secret,
-        other => panic!("{other:?}"),
-    };
+    let mint = || book.submit(keyed("k"), wanted.clone()).result.unwrap().secret;
     assert_ne!(mint(), mint());
     book.submit(keyed("k"), acquire("job", "holder")).result.unwrap();
     assert_eq!(book.number("SELECT count(*) FROM idempotency"), 0);
@@ -235,19 +237,14 @@ fn answer_with_secret_is_not_recorded() {
 #[test]
 fn atomic_batch_under_key_is_one_effect() {
     let book = check("recharge alice 100 |");
-    let all = Command::Batch(vec![
-        recharge("bob", "300"),
-        transfer("alice", "bob", "40"),
-        grant("bob", "2"),
-        Command::Batch(vec![withdraw("bob", "1")]),
-    ]);
+    let all = batch(vec![recharge("bob", "300"), transfer("alice", "bob", "40"), withdraw("bob", "1")]);
     let first = book.submit(keyed("all"), all.clone());
     let again = book.submit(keyed("all"), all.clone());
     assert!(first.result.is_ok() && !first.replayed && again.replayed);
     assert_eq!(again.result, first.result);
     assert_eq!((book.balance("alice").as_str(), book.balance("bob").as_str()), ("60.00", "339.00"));
 
-    let none = Command::Batch(vec![recharge("carol", "300"), withdraw("alice", "60"), withdraw("alice", "0.01")]);
+    let none = batch(vec![recharge("carol", "300"), withdraw("alice", "60"), withdraw("alice", "0.01")]);
     let first = book.submit(keyed("none"), none.clone());
     assert_eq!(name(&first.result), ErrorName::InsufficientFunds);
     assert_eq!(fact(first.result.as_ref().unwrap_err(), "index"), 2);
@@ -264,12 +261,12 @@ fn repeat_of_settings_gets_what_was_set() {
     let book = book();
     let tiers = book.read(cashbox::internals::ledger::coupon::tiers).unwrap();
     let kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
-    for (key, command) in [("t", Command::SetTiers(tiers)), ("c", Command::SetCouponKinds(kinds))] {
+    for (key, command) in [("t", Command::from(SetTiers(tiers))), ("c", SetCouponKinds(kinds).into())] {
         let first = book.submit(keyed(key), command.clone());
         let again = book.submit(keyed(key), command);
         assert_eq!((again.result, again.replayed), (first.result, true));
     }
-    let unknown = Command::RevokeToken("tok-none".to_owned());
+    let unknown = RevokeToken("tok-none".to_owned());
     assert_eq!(name(&book.submit(keyed("r"), unknown.clone()).result), ErrorName::TokenNotFound);
     assert!(book.submit(keyed("r"), unknown).replayed);
 }
@@ -288,7 +285,7 @@ fn repeat_of_recharge_shows_coupon_as_granted() {
 fn keyed_batch(book: &Book, items: [u8; 16], count: usize) -> Result<Vec<Outcome>, Error> {
     let key = IdempotencyKey::parse("K").unwrap();
     let item = |index| (Envelope { key: Some(key.item(index)), ..Envelope::local() }, recharge("alice", "1"));
-    book.submit_batch((keyed("K"), Command::NameBatch(items)), (0..count).map(item).collect())
+    book.submit_batch((keyed("K"), NameBatch(items)), (0..count).map(item).collect())
 }
 
 #[test]
@@ -342,4 +339,43 @@ fn batch_whose_key_is_not_reserved_does_nothing() {
     assert_eq!(keyed_batch(&book, [1; 16], 2_000).unwrap().len(), 2_000);
     assert_eq!(book.balance("alice"), "2000.00");
     book.assert_sound();
+}
+
+#[test]
+fn fingerprint_of_each_command_never_changes() {
+    let note = || Note { reference: Some("r-1".to_owned()), metadata: Some(r#"{"a":"b"}"#.to_owned()) };
+    let code = CouponCode::parse("7K2Q").unwrap();
+    let tiers = vec![Tier { from: money("100"), kind: Some("3".to_owned()) }, Tier { from: money("7"), kind: None }];
+    let kind = |discount, single_use| CouponKind {
+        kind: "k".to_owned(),
+        terms: CouponTerms { off: discount, threshold: Cents(800), single_use },
+        earned_zh: "券".to_owned(),
+        earned_en: "one".to_owned(),
+    };
+    let kinds = vec![kind(Discount::Amount(money("5")), true), kind(Discount::Percent(20), false)];
+    let noted = Recharge { user: user_id("alice"), amount: money("120"), note: note() };
+    let part = Refund { entry: EntryId(7), amount: Some(money("1.5")), note: note() };
+    let all = batch(vec![recharge("bob", "3"), transfer("bob", "@sales", "1")]);
+    let revoke =
+        RevokeRequest { id: lock_id("job"), fence: Fence(4), delay_ms: Some(0), reason: Some("because".to_owned()) };
+    let pinned = [
+        (recharge("alice", "120"), "04e6e0cf717b5f74a0823925de6af46a"),
+        (noted.into(), "3c3c291e0b79aa80d3d9f48ee0d16e1e"),
+        (withdraw("alice", "0.01"), "6c84cda38e906029fefdc6f1fdbe22ea"),
+        (pay("alice", "30", None), "973a6ae97938c1df7ba757d7ec286651"),
+        (pay("alice", "30", Some(&code)), "169cc513ff79296d2335ec2e2761751f"),
+        (transfer("alice", "bob", "2.50"), "08ad76a081fa7085fe8a2777956dcd3e"),
+        (refund(7, None), "aeefbb425b96629eaf048be0127fb21f"),
+        (part.into(), "c45b0421d6ee3ca76a294520035cbb4b"),
+        (grant("alice", "2"), "e4ce2f5842a2445bc7abe943369f38ef"),
+        (SetTiers(tiers).into(), "f687f4c1c7b39bdd711bcd665016c1d1"),
+        (SetCouponKinds(kinds).into(), "7b22ad67b7e5d226c23e97a02957d424"),
+        (RevokeToken("tok:1".to_owned()).into(), "f94f7ee6fbae08dcd8e00e31d953d146"),
+        (all, "6a8ac9f238050aa30daaadc223e3aacf"),
+        (revoke.into(), "0da1ca6d0e7486f50278abde84295112"),
+        (NameBatch([7; 16]).into(), "70287b868c052cf309fcf4ba4b1f0788"),
+    ];
+    for (command, hex) in pinned {
+        assert_eq!(cashbox::internals::secret::hex(&command.fingerprint().unwrap()), hex, "{command:?}");
+    }
 }

@@ -1,8 +1,8 @@
 //! The events of a lock are kept for thirty days or to the newest thousand, whichever is more.
 
 use crate::harness::*;
-use cashbox::internals::command::Command;
-use cashbox::internals::lock::GrantOrigin;
+use cashbox::internals::lock::lease::GrantOrigin;
+use cashbox::internals::lock::lease::ReleaseRequest;
 
 const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
@@ -13,7 +13,7 @@ fn used(book: &Book, id: &str, times: usize) {
     let pairs = (first..).take(times).flat_map(|fence| {
         let name = format!("{id}{fence}");
         let token = book.token(fence, &name);
-        [acquire(id, &name), Command::Release { id: Some(lock_id(id)), token }]
+        [acquire(id, &name), ReleaseRequest { id: Some(lock_id(id)), token }.into()]
     });
     let answers =
         book.submit_all(pairs.map(|command| (cashbox::internals::store::Envelope::local(), command)).collect());
@@ -67,7 +67,7 @@ fn young_events_and_live_leases_are_kept() {
     }
     assert_eq!(count(&book, "busy"), 1_040, "the older half is gone, the younger is all there");
     let again = book.acquire("job", "ann").unwrap();
-    assert_eq!((again.how, again.token), (GrantOrigin::Replayed, ann));
+    assert_eq!((again.origin, again.token), (GrantOrigin::Replayed, ann));
     book.assert_sound();
 }
 

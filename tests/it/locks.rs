@@ -1,26 +1,23 @@
 //! The lock table: who gets a lock, who keeps it, who may write under it. Time is moved by hand.
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{Fence, LockToken};
-use cashbox::internals::lock::query::{LockEvent, LockEventKind, events};
-use cashbox::internals::lock::{AcquireRequest, GrantOrigin, LockState, Renewed, RevokeRequest};
+use cashbox::internals::lock::event::{LockEvent, LockEventKind, of_lock as events};
+use cashbox::internals::lock::lease::{AcquireRequest, GrantOrigin, RenewRequest, Renewed, RevokeRequest};
+use cashbox::internals::lock::{Lock, LockState};
 
 pub const EXPIRE: i64 = 60_000;
 pub const GRACE: i64 = 5_000;
 
 pub fn renew(book: &Book, id: &str, token: &LockToken, expire_ms: Option<i64>) -> Result<Renewed, Error> {
     let id = (!id.is_empty()).then(|| lock_id(id));
-    match book.do_it(Command::Renew { id, token: token.clone(), expire_ms }).result? {
-        Receipt::Renewed(renewed) => Ok(renewed),
-        other => panic!("{other:?}"),
-    }
+    book.do_it(RenewRequest { id, token: token.clone(), expire_ms }).result
 }
 
-pub fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Receipt, Error> {
+pub fn revoke(book: &Book, id: &str, fence: i64, delay_ms: Option<i64>) -> Result<Lock, Error> {
     let reason = Some("because".to_owned());
-    book.do_it(Command::Revoke(RevokeRequest { id: lock_id(id), fence: Fence(fence), delay_ms, reason })).result
+    book.do_it(RevokeRequest { id: lock_id(id), fence: Fence(fence), delay_ms, reason }).result
 }
 
 pub fn history(book: &Book, id: &str) -> Vec<LockEvent> {
@@ -37,7 +34,7 @@ pub fn state(book: &Book, id: &str) -> LockState {
 fn lock_has_one_holder_and_refusal_names_it() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
-    assert_eq!((grant.how, grant.expires_in_ms, grant.previous), (GrantOrigin::Created, EXPIRE, None));
+    assert_eq!((grant.origin, grant.expires_in_ms, grant.previous), (GrantOrigin::Created, EXPIRE, None));
     book.advance(1_000);
     let refused = book.acquire("job", "ben").unwrap_err();
     assert_eq!(refused.name, ErrorName::Locked);
@@ -48,7 +45,7 @@ fn lock_has_one_holder_and_refusal_names_it() {
     assert!(book.acquire("Job", "ben").is_ok(), "ids are case-sensitive");
     book.release("job", &grant.token).unwrap();
     assert_eq!(state(&book, "job"), LockState::Free);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::Created);
+    assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::Created);
     book.assert_sound();
 }
 
@@ -66,7 +63,7 @@ fn expired_lease_is_in_grace_then_stale() {
     book.advance(1);
     assert_eq!(state(&book, "job"), LockState::Stale);
     let grant = book.acquire("job", "ben").unwrap();
-    assert_eq!((grant.how, grant.expires_in_ms), (GrantOrigin::TakenOver, EXPIRE));
+    assert_eq!((grant.origin, grant.expires_in_ms), (GrantOrigin::TakenOver, EXPIRE));
     let previous = grant.previous.unwrap();
     assert_eq!((previous.fence, previous.holder.as_str()), (Fence(1), "ann"));
     book.assert_sound();
@@ -78,7 +75,7 @@ fn expired_lease_without_grace_is_stale_at_once() {
     book.acquire_as(AcquireRequest { grace_ms: 0, expire_ms: 1, ..ask("job", "ann") }).unwrap();
     assert!(book.acquire("job", "ben").is_err());
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::TakenOver);
 }
 
 #[test]
@@ -96,7 +93,7 @@ fn fences_grow_across_all_changes_and_reopening() {
     let other = book.acquire("other", "six").unwrap();
     let fences = [first.token.fence, second.token.fence, third.token.fence, revoked, fifth.token.fence];
     assert!(fences.is_sorted_by(|a, b| a < b) && other.token.fence > fifth.token.fence, "{fences:?}");
-    let events: Vec<_> = history(&book, "job").iter().map(|event| (event.what, event.fence.0)).collect();
+    let events: Vec<_> = history(&book, "job").iter().map(|event| (event.kind, event.fence.0)).collect();
     use LockEventKind::*;
     let expected = [(Created, 1), (Released, 1), (Created, 2), (TakenOver, 3), (Revoked, 4), (TakenOver, 5)];
     assert_eq!(events, expected);
@@ -157,7 +154,10 @@ fn same_secret_asked_again_is_same_grant() {
     book.reopen();
     let before = book.lock("job");
     let again = book.acquire("job", "ann").unwrap();
-    assert_eq!((again.how, &again.token, again.expires_in_ms), (GrantOrigin::Replayed, &first.token, EXPIRE - 10_000));
+    assert_eq!(
+        (again.origin, &again.token, again.expires_in_ms),
+        (GrantOrigin::Replayed, &first.token, EXPIRE - 10_000)
+    );
     assert_eq!(book.lock("job"), before, "a repeat changes nothing");
     assert_eq!(history(&book, "job").len(), 1);
     book.advance(2 * EXPIRE);
@@ -183,10 +183,10 @@ fn repeated_release_is_accepted() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     for _ in 0..3 {
-        assert_eq!(book.release("job", &ann), Ok(Receipt::Released));
+        assert_eq!(book.release("job", &ann), Ok(()));
     }
     let ben = book.acquire("job", "ben").unwrap().token;
-    assert_eq!(book.release("job", &ann), Ok(Receipt::Released));
+    assert_eq!(book.release("job", &ann), Ok(()));
     assert!(book.lock("job").is_some(), "the repeat did not touch the next holder's lease");
     let forged = LockToken { secret: secret("eve"), ..ben.clone() };
     let older = LockToken { fence: Fence(1), ..ben.clone() };
@@ -237,7 +237,7 @@ fn revoke_ends_only_lease_that_was_seen() {
     assert_eq!(revoke(&book, "job", 2, Some(0)).unwrap_err().name, ErrorName::LockChanged, "it is nobody's any more");
     let event = history(&book, "job").pop().unwrap();
     assert_eq!(
-        (event.what, event.previous_fence, event.reason.as_deref()),
+        (event.kind, event.previous_fence, event.reason.as_deref()),
         (LockEventKind::Revoked, Some(Fence(1)), Some("because"))
     );
 }
@@ -256,7 +256,7 @@ fn revoked_lock_stays_taken_for_delay() {
             assert_eq!(fact(&book.acquire("job", "ben").unwrap_err(), "state"), "revoked");
             book.advance(1);
         }
-        assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver, "after {delay:?}");
+        assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::TakenOver, "after {delay:?}");
     }
 }
 
@@ -270,7 +270,7 @@ fn reading_locks_changes_nothing() {
     book.clock.advance_ms(EXPIRE + GRACE);
     assert_eq!(state(&book, "job"), LockState::Stale);
     history(&book, "job");
-    book.read(|tx| cashbox::internals::lock::query::locks(tx, "", None, 0, "", 10)).unwrap();
+    book.read(|tx| cashbox::internals::lock::list(tx, "", None, 0, "", 10)).unwrap();
     assert_eq!(version(), before);
 }
 
@@ -284,7 +284,7 @@ fn step_of_wall_clock_leaves_leases() {
         assert_eq!(book.acquire("job", "ben").unwrap_err().name, ErrorName::Locked);
         assert_eq!(renew(&book, "job", &ann, None), Ok(Renewed { expires_in_ms: EXPIRE, late: false }));
         book.advance(EXPIRE + GRACE);
-        assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
+        assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::TakenOver);
         book.assert_sound();
     }
 }
@@ -305,7 +305,7 @@ fn lease_time_goes_on_after_reboot() {
     book.advance(EXPIRE + GRACE - 1);
     assert!(book.acquire("job", "ben").is_err());
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::TakenOver);
     book.assert_sound();
 }
 
@@ -319,7 +319,7 @@ fn file_ahead_of_boot_time_goes_on_at_once() {
     book.open();
     assert_eq!(book.lease_ms(), stored);
     book.advance(1);
-    assert_eq!(book.acquire("job", "ben").unwrap().how, GrantOrigin::TakenOver);
+    assert_eq!(book.acquire("job", "ben").unwrap().origin, GrantOrigin::TakenOver);
     assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), stored + 1);
 }
 

@@ -2,10 +2,10 @@
 
 use crate::harness::*;
 use crate::locks::{EXPIRE, GRACE, history, renew, revoke, state};
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::Receipt;
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::lock::LockState;
-use cashbox::internals::lock::query::LockEventKind;
+use cashbox::internals::lock::event::LockEventKind;
 use cashbox::internals::store::Envelope;
 
 #[test]
@@ -25,10 +25,7 @@ fn entry_under_lock_carries_fence() {
     assert_eq!((refused.name, fact(&refused, "holder")), (ErrorName::Locked, &"ann".into()));
     assert_eq!(name(&book.do_it(transfer("bob", "alice", "1")).result), ErrorName::Locked);
     assert_eq!(name(&book.do_it(refund(1, None)).result), ErrorName::Locked);
-    assert_eq!(
-        name(&book.do_it(Command::Batch(vec![withdraw("bob", "1"), withdraw("alice", "1")])).result),
-        ErrorName::Locked
-    );
+    assert_eq!(name(&book.do_it(batch(vec![withdraw("bob", "1"), withdraw("alice", "1")])).result), ErrorName::Locked);
     assert!(moved(book.must(withdraw("bob", "1"))).entry.fence.is_none());
     book.advance(EXPIRE + GRACE + 1);
     let late = moved(book.submit(under(&ann), withdraw("alice", "1")).result.unwrap()).entry;
@@ -71,9 +68,9 @@ fn batch_entry_names_lease_of_its_own_wallet() {
         (book.acquire("wallet/alice", "a").unwrap().token, book.acquire("wallet/bob", "b").unwrap().token);
     let tokens = vec![alice.clone(), bob.clone()];
     let all = ["alice", "bob", "carol"].map(|user| withdraw(user, "1")).to_vec();
-    let done = book.submit(Envelope { tokens, ..Envelope::local() }, Command::Batch(all)).result.unwrap();
+    let done = book.submit(Envelope { tokens, ..Envelope::local() }, batch(all)).result.unwrap();
     let Receipt::Batch(receipts) = done else { panic!("{done:?}") };
-    let fences: Vec<_> = receipts.into_iter().map(|receipt| moved(receipt).entry.fence).collect();
+    let fences: Vec<_> = receipts.into_iter().map(|moved| moved.entry.fence).collect();
     assert_eq!(fences, [Some(alice.fence), Some(bob.fence), None]);
     book.assert_sound();
 }
@@ -89,7 +86,7 @@ fn stale_lock_is_cleared_by_money_and_recorded() {
     assert!(book.lock("wallet/alice").is_some(), "what is refused changes nothing");
     book.submit(by("tok-7", Envelope::local()), withdraw("alice", "1")).result.unwrap();
     assert_eq!(state(&book, "wallet/alice"), LockState::Free);
-    let events: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.what, e.fence.0, e.by)).collect();
+    let events: Vec<_> = history(&book, "wallet/alice").into_iter().map(|e| (e.kind, e.fence.0, e.by)).collect();
     let by = "tok-7".to_owned();
     assert_eq!(events[1..], [(LockEventKind::TakenOver, 2, by.clone()), (LockEventKind::Released, 2, by)]);
     let lost = renew(&book, "wallet/alice", &ann, None).unwrap_err();

@@ -2,10 +2,10 @@
 
 use crate::harness::*;
 use crate::locks::{EXPIRE, history, renew, revoke, state};
-use cashbox::internals::command::{Command, Receipt};
 use cashbox::internals::error::ErrorName;
-use cashbox::internals::lock::query::LockEventKind;
-use cashbox::internals::lock::{GrantOrigin, LockState};
+use cashbox::internals::lock::LockState;
+use cashbox::internals::lock::event::LockEventKind;
+use cashbox::internals::lock::lease::{GrantOrigin, ReleaseRequest};
 
 #[test]
 fn group_of_locks_is_granted_whole_or_not() {
@@ -17,12 +17,12 @@ fn group_of_locks_is_granted_whole_or_not() {
     let ann = book.acquire("a b c", "ann").unwrap().token;
     let fences: Vec<_> = ["a", "b", "c"].iter().map(|id| book.lock(id).unwrap().fence).collect();
     assert_eq!(fences, [ann.fence; 3]);
-    assert_eq!(book.acquire("a b c", "ann").unwrap().how, GrantOrigin::Replayed);
+    assert_eq!(book.acquire("a b c", "ann").unwrap().origin, GrantOrigin::Replayed);
     book.advance(10);
     assert_eq!(renew(&book, "", &ann, None).unwrap().expires_in_ms, EXPIRE);
     assert!(["a", "b", "c"].iter().all(|id| book.lock(id).unwrap().renewals == 1));
     for _ in 0..2 {
-        book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
+        book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
         assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == LockState::Free));
     }
     book.assert_sound();
@@ -33,7 +33,7 @@ fn rest_of_group_is_released_together() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.release("a", &ann).unwrap();
-    book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap();
+    book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
     assert_eq!(state(&book, "b"), LockState::Free, "a release that succeeds has given everything back");
 }
 
@@ -43,20 +43,20 @@ fn release_of_group_frees_rest_and_names_lost() {
     let ann = book.acquire("a b c", "ann").unwrap().token;
     revoke(&book, "b", ann.fence.0, Some(60_000)).unwrap();
     let before = book.number("SELECT clock_ms FROM lock_seq");
-    let give_up = || book.do_it(Command::Release { id: None, token: ann.clone() }).result.unwrap_err();
+    let give_up = || book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap_err();
     let lost = give_up();
     assert_eq!(
         (lost.name, fact(&lost, "ended"), fact(&lost, "lock")),
         (ErrorName::LockLost, &"revoked".into(), &"b".into())
     );
     assert_eq!(["a", "b", "c"].map(|id| state(&book, id)), [LockState::Free, LockState::Revoked, LockState::Free]);
-    assert_eq!(history(&book, "a").pop().unwrap().what, LockEventKind::Released);
+    assert_eq!(history(&book, "a").pop().unwrap().kind, LockEventKind::Released);
     let ben = book.acquire("a", "ben").unwrap().token;
     book.advance(1);
     assert_eq!(give_up(), lost, "a repeat gets the same");
     assert!(book.lock("a").is_some(), "and does not touch the next holder's lease");
     assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), before);
-    assert_eq!(book.release("c", &ann), Ok(Receipt::Released), "what was given back was given back");
+    assert_eq!(book.release("c", &ann), Ok(()), "what was given back was given back");
     book.release("a", &ben).unwrap();
     book.assert_sound();
 }

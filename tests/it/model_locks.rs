@@ -26,11 +26,12 @@ mod table;
 
 use crate::dice::Dice;
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::TypedCommand;
 use cashbox::internals::error::Error;
 use cashbox::internals::id::{Fence, LockToken};
-use cashbox::internals::lock::query::{LockEventKind, events, locks};
-use cashbox::internals::lock::{Grant, GrantOrigin, Lock, RevokeRequest};
+use cashbox::internals::lock::event::{LockEventKind, of_lock as events};
+use cashbox::internals::lock::lease::{Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
+use cashbox::internals::lock::{Lock, LockState, list};
 use cashbox::internals::store::Envelope;
 use table::{Lease, Model, Token};
 
@@ -97,13 +98,13 @@ impl Run {
         wish.max_hold_ms = *self.dice.pick(&[None, Some(150)]);
         let said = self.model.acquire(&wish, &name, self.now);
         let answer = self.book.acquire_as(wish.clone());
-        assert_eq!(answer.as_ref().map(|grant| grant.how).map_err(|error| error.name), said, "{wish:?}");
-        if let Some(grant) = answer.ok().filter(|grant| grant.how != GrantOrigin::Replayed) {
+        assert_eq!(answer.as_ref().map(|grant| grant.origin).map_err(|error| error.name), said, "{wish:?}");
+        if let Some(grant) = answer.ok().filter(|grant| grant.origin != GrantOrigin::Replayed) {
             let (fence, whole) = (self.model.fence, wish.expire_ms);
             assert_eq!((grant.token.fence.0, grant.expires_in_ms), (fence, whole), "whole, and newest");
-            let again = self.and_again(Command::Acquire(wish.clone()));
-            let replayed = Grant { how: GrantOrigin::Replayed, previous: None, ..grant };
-            assert_eq!(again, Ok(Receipt::Granted(replayed)));
+            let again = self.and_again(wish.clone());
+            let replayed = Grant { origin: GrantOrigin::Replayed, previous: None, ..grant };
+            assert_eq!(again, Ok(replayed));
         }
         format!("{name} asks for {:?}", wish.ids)
     }
@@ -116,9 +117,9 @@ impl Run {
         if said.is_err() {
             self.model = before;
         }
-        let command = Command::Renew { id: id.as_deref().map(lock_id), token: self.real(&token), expire_ms };
+        let command = RenewRequest { id: id.as_deref().map(lock_id), token: self.real(&token), expire_ms };
         let answer = self.book.do_it(command).result.map_err(|error| error.name);
-        assert_eq!(answer, said.map(Receipt::Renewed), "{token:?} {id:?}");
+        assert_eq!(answer, said, "{token:?} {id:?}");
         format!("renew {token:?} {id:?}")
     }
 
@@ -126,10 +127,10 @@ impl Run {
         let Some(token) = self.token() else { return String::new() };
         let id = self.one_of(&token);
         let said = self.model.release(id.as_deref(), &token);
-        let command = Command::Release { id: id.as_deref().map(lock_id), token: self.real(&token) };
+        let command = ReleaseRequest { id: id.as_deref().map(lock_id), token: self.real(&token) };
         let answer = self.book.do_it(command.clone()).result;
         assert_eq!(self.and_again(command), answer);
-        assert_eq!(answer.map_err(|error| error.name), said.map(|()| Receipt::Released), "{token:?} {id:?}");
+        assert_eq!(answer.map_err(|error| error.name), said, "{token:?} {id:?}");
         format!("release {token:?} {id:?}")
     }
 
@@ -140,8 +141,8 @@ impl Run {
         let delay_ms = *self.dice.pick(&[None, Some(0), Some(40)]);
         let said = self.model.revoke(id, fence, delay_ms, self.now);
         let revoke = RevokeRequest { id: lock_id(id), fence: Fence(fence), delay_ms, reason: None };
-        let answer = self.book.do_it(Command::Revoke(revoke.clone())).result;
-        assert_eq!(self.and_again(Command::Revoke(revoke)), answer);
+        let answer = self.book.do_it(revoke.clone()).result;
+        assert_eq!(self.and_again(revoke), answer);
         assert_eq!(answer.map(drop).map_err(|error| error.name), said, "{id} {fence}");
         format!("revoke {id} {fence} {delay_ms:?}")
     }
@@ -157,7 +158,7 @@ impl Run {
     }
 
     /// The answer to a repeat, which changes nothing.
-    fn and_again(&self, command: Command) -> Result<Receipt, Error> {
+    fn and_again<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
         let before = self.everything();
         let answer = self.book.do_it(command).result;
         assert_eq!(self.everything(), before, "a repeat changes nothing");
@@ -170,7 +171,7 @@ impl Run {
         for id in IDS {
             self.book.read(|tx| events(tx, &lock_id(id), i64::MAX, 10)).unwrap();
         }
-        self.book.read(|tx| locks(tx, "", Some("stale"), self.now, "", 10)).unwrap();
+        self.book.read(|tx| list(tx, "", Some(LockState::Stale), self.now, "", 10)).unwrap();
         assert_eq!(self.everything(), before);
         "a look".to_owned()
     }
@@ -236,14 +237,14 @@ impl Run {
             let mut holder: Option<i64> = None;
             let mut last = 0;
             for event in all {
-                match event.what {
+                match event.kind {
                     LockEventKind::Created => assert_eq!((holder, event.previous_fence), (None, None)),
                     LockEventKind::TakenOver | LockEventKind::Revoked => {
                         assert_eq!(event.previous_fence.map(|f| f.0), holder, "{event:?}")
                     }
                     LockEventKind::Released => assert_eq!(Some(event.fence.0), holder, "{event:?}"),
                 }
-                let released = event.what == LockEventKind::Released;
+                let released = event.kind == LockEventKind::Released;
                 assert!(if released { event.fence.0 == last } else { event.fence.0 > last }, "{event:?} after {last}");
                 last = event.fence.0;
                 holder = (!released).then_some(last);

@@ -2,10 +2,11 @@
 
 use crate::dice::Dice;
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{AtomicBatch, Command, GrantCoupon, MoneyCommand, Receipt};
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{CouponCode, EntryId, WalletId};
-use cashbox::internals::ledger::{Moved, Note};
+use cashbox::internals::ledger::Note;
+use cashbox::internals::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use cashbox::internals::money::Money;
 use cashbox::internals::store::{Envelope, Outcome};
 use std::collections::BTreeMap;
@@ -65,7 +66,22 @@ impl Model {
 
     fn carry_out(&mut self, command: &Command) -> Said {
         match command {
-            Command::Recharge { user, amount, .. } => {
+            Command::Money(money) => self.move_money(money),
+            Command::Batch(AtomicBatch(items)) => items.iter().try_for_each(|item| self.move_money(item)),
+            Command::GrantCoupon(GrantCoupon { user, kind }) => {
+                self.wallet(user.as_str())?;
+                let kind =
+                    kind.chars().next().filter(|kind| "123".contains(*kind)).ok_or(ErrorName::CouponKindNotFound)?;
+                self.grant(user.as_str(), kind, None);
+                Ok(())
+            }
+            other => panic!("{other:?} is not in the model"),
+        }
+    }
+
+    fn move_money(&mut self, command: &MoneyCommand) -> Said {
+        match command {
+            MoneyCommand::Recharge(Recharge { user, amount, .. }) => {
                 self.balances.entry(user.to_string()).or_insert(0);
                 let kind = match amount.cents() {
                     ..10_000 => None,
@@ -77,26 +93,21 @@ impl Model {
                 self.post("recharge", "@bank", user.as_str(), amount.cents())?.coupon = number;
                 Ok(())
             }
-            Command::Withdraw { user, amount, .. } => {
+            MoneyCommand::Withdraw(Withdraw { user, amount, .. }) => {
                 self.wallet(user.as_str())?;
                 self.post("withdraw", user.as_str(), "@bank", amount.cents()).map(drop)
             }
-            Command::Transfer { from, to, amount, .. } => {
+            MoneyCommand::Transfer(Transfer { from, to, amount, .. }) => {
                 self.wallet(from.as_str())?;
                 self.wallet(to.as_str())?;
                 self.post("transfer", from.as_str(), to.as_str(), amount.cents()).map(drop)
             }
-            Command::Pay { user, to, amount, coupon, .. } => self.pay(user.as_str(), to, *amount, coupon.as_ref()),
-            Command::Refund { entry, amount, .. } => self.refund(entry.0 as usize, amount.map(Money::cents)),
-            Command::GrantCoupon { user, kind } => {
-                self.wallet(user.as_str())?;
-                let kind =
-                    kind.chars().next().filter(|kind| "123".contains(*kind)).ok_or(ErrorName::CouponKindNotFound)?;
-                self.grant(user.as_str(), kind, None);
-                Ok(())
+            MoneyCommand::Pay(Pay { user, to, gross, coupon, .. }) => {
+                self.pay(user.as_str(), to, *gross, coupon.as_ref())
             }
-            Command::Batch(items) => items.iter().try_for_each(|item| self.carry_out(item)),
-            other => panic!("{other:?} is not in the model"),
+            MoneyCommand::Refund(Refund { entry, amount, .. }) => {
+                self.refund(entry.0 as usize, amount.map(Money::cents))
+            }
         }
     }
 
@@ -188,13 +199,9 @@ impl Model {
             *next += 1;
         };
         match receipt {
-            Receipt::Moved(moved) => {
-                if let Some(coupon) = &moved.coupon {
-                    learn(&coupon.code);
-                }
-            }
+            Receipt::Moved(moved) => moved.coupon.iter().for_each(|coupon| learn(&coupon.code)),
             Receipt::Coupon(coupon) => learn(&coupon.code),
-            Receipt::Batch(receipts) => receipts.iter().for_each(|receipt| self.learn(receipt, next)),
+            Receipt::Batch(all) => all.iter().flat_map(|moved| &moved.coupon).for_each(|coupon| learn(&coupon.code)),
             _ => {}
         }
     }
@@ -213,17 +220,13 @@ fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
     let note = Note::default();
     let user = user_id(USERS[dice.below(USERS.len())]);
     let known: Vec<&Ticket> = model.tickets.iter().filter(|ticket| ticket.code.is_some()).collect();
-    match dice.below(if depth == 0 { 21 } else { 20 }) {
-        0..=4 => Command::Recharge { user, amount: amount(dice), note },
-        5..=6 => Command::Withdraw { user, amount: amount(dice), note },
+    match dice.below(if depth == 0 { 21 } else { 19 }) {
+        0..=4 => Recharge { user, amount: amount(dice), note }.into(),
+        5..=6 => Withdraw { user, amount: amount(dice), note }.into(),
         7..=9 => {
             let others: Vec<_> = USERS.iter().filter(|other| **other != user.as_str()).collect();
-            Command::Transfer {
-                from: user.wallet(),
-                to: wallet_id(others[dice.below(others.len())]),
-                amount: amount(dice),
-                note,
-            }
+            let to = wallet_id(others[dice.below(others.len())]);
+            Transfer { from: user.wallet(), to, amount: amount(dice), note }.into()
         }
         10..=14 => {
             let ticket = if known.is_empty() || dice.one_in(4) { None } else { Some(*dice.pick(&known)) };
@@ -233,15 +236,15 @@ fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
                 to if dice.one_in(3) && *to != own.as_str() => wallet_id(to),
                 _ => WalletId::SALES,
             };
-            Command::Pay { user: own, to, amount: amount(dice), coupon, note }
+            Pay { user: own, to, gross: amount(dice), coupon, note }.into()
         }
         15..=18 => {
             let entry = EntryId(1 + dice.below(model.lines.len() + 2) as i64);
             let amount = if dice.one_in(2) { None } else { Some(amount(dice)) };
-            Command::Refund { entry, amount, note }
+            Refund { entry, amount, note }.into()
         }
-        19 => Command::GrantCoupon { user, kind: dice.pick(&["1", "2", "3", "4"]).to_string() },
-        _ => Command::Batch((0..1 + dice.below(4)).map(|_| command(dice, model, 1)).collect()),
+        19 => GrantCoupon { user, kind: dice.pick(&["1", "2", "3", "4"]).to_string() }.into(),
+        _ => batch((0..1 + dice.below(4)).map(|_| command(dice, model, 1)).collect()),
     }
 }
 
@@ -303,13 +306,14 @@ fn assert_is_repeat(sent: &[(String, Command, Result<Receipt, Error>)], key: &st
 }
 
 fn assert_lines(model: &Model, receipt: &Receipt, line: &mut usize) {
-    match receipt {
-        Receipt::Batch(receipts) => receipts.iter().for_each(|receipt| assert_lines(model, receipt, line)),
-        Receipt::Moved(moved) => {
-            assert_line(model, moved, *line);
-            *line += 1;
-        }
-        _ => {}
+    let all = match receipt {
+        Receipt::Moved(moved) => std::slice::from_ref(&**moved),
+        Receipt::Batch(all) => all,
+        _ => &[],
+    };
+    for moved in all {
+        assert_line(model, moved, *line);
+        *line += 1;
     }
 }
 

@@ -8,7 +8,7 @@ use crate::waiting::Dismissed;
 use cashbox::internals::command::{Command, Receipt};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::Fence;
-use cashbox::internals::lock::{AcquireRequest, RevokeRequest};
+use cashbox::internals::lock::lease::{AcquireRequest, RevokeRequest};
 use cashbox::internals::store::{Envelope, Outcome};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Run<'_, '_> {
         let Some(Holder { name: Some(_), fence, .. }) = self.model.holder else { return };
         let delay_ms = *self.dice.pick(&[0, 15]);
         let revoke = RevokeRequest { id: lock_id("job"), fence: Fence(fence), delay_ms: Some(delay_ms), reason: None };
-        self.book.must(Command::Revoke(revoke));
+        self.book.must(revoke);
         self.model.fence += 1;
         self.model.holder = Some(Holder { name: None, fence: self.model.fence, stale_from: now + delay_ms });
         self.model.look(now, true);

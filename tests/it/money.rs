@@ -1,7 +1,7 @@
 //! Money: every verb, every tier, every coupon, and every no.
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{Receipt, SetCouponKinds, SetTiers};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
 use cashbox::internals::money::{Balance, Cents, Money};
@@ -311,17 +311,17 @@ fn new_tiers_leave_terms_of_old_coupons() {
         Tier { from: money("200"), kind: Some("x".to_owned()) },
         Tier { from: money("1000"), kind: None },
     ];
-    let unknown = book.do_it(Command::SetTiers(tiers.clone())).result;
+    let unknown = book.do_it(SetTiers(tiers.clone())).result;
     assert_eq!(name(&unknown), ErrorName::CouponKindNotFound);
     assert_eq!(book.number("SELECT count(*) FROM recharge_tier"), 3, "a refusal leaves the tiers as they were");
-    let gone = book.do_it(Command::SetCouponKinds(vec![kind("x", Discount::Amount(money("7")), "0.00")])).result;
+    let gone = book.do_it(SetCouponKinds(vec![kind("x", Discount::Amount(money("7")), "0.00")])).result;
     assert_eq!(name(&gone), ErrorName::CouponKindInUse);
 
     let old = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     let both: Vec<_> = old.into_iter().chain([kind("x", Discount::Amount(money("7")), "9.00")]).collect();
-    book.must(Command::SetCouponKinds(both));
-    assert_eq!(book.must(Command::SetTiers(tiers.clone())), Receipt::Tiers(tiers));
-    book.must(Command::SetCouponKinds(vec![kind("x", Discount::Percent(10), "8.00")]));
+    book.must(SetCouponKinds(both));
+    assert_eq!(book.must(SetTiers(tiers.clone())), tiers);
+    book.must(SetCouponKinds(vec![kind("x", Discount::Percent(10), "8.00")]));
     check_on(
         &book,
         "
@@ -333,7 +333,7 @@ fn new_tiers_leave_terms_of_old_coupons() {
         grant    alice 1                     | refused coupon_kind_not_found
         ",
     );
-    book.must(Command::SetCouponKinds(vec![kind("x", Discount::Amount(money("1")), "0.00")]));
+    book.must(SetCouponKinds(vec![kind("x", Discount::Amount(money("1")), "0.00")]));
     check_on(
         &book,
         "
@@ -385,5 +385,5 @@ fn set_kind(book: &Book, off: Discount, threshold: &str) {
     let mut kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
     kinds.retain(|kind| kind.kind != "x");
     kinds.push(kind("x", off, threshold));
-    book.must(Command::SetCouponKinds(kinds));
+    book.must(SetCouponKinds(kinds));
 }

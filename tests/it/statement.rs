@@ -1,10 +1,11 @@
 //! `check`: a statement of account, line by line.
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{Command, GrantCoupon, MoneyCommand, Receipt};
 use cashbox::internals::error::Error;
 use cashbox::internals::id::{CouponCode, WalletId};
-use cashbox::internals::ledger::coupon::Coupon;
+use cashbox::internals::ledger::coupon::{Coupon, CouponState};
+use cashbox::internals::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use cashbox::internals::ledger::{self, Note};
 
 /// Carries out a statement of account in a new book. Each line is `what to do | what must be true after it`:
@@ -88,15 +89,14 @@ impl Line<'_> {
                 _ => panic!("{}: {rest:?}?", self.line),
             };
         }
-        let (user, amount) = (user_id(user), money(amount));
-        Command::Pay { user, to: wallet, amount, coupon: code, note: Note::default() }
+        Pay { user: user_id(user), to: wallet, gross: money(amount), coupon: code, note: Note::default() }.into()
     }
 
     /// The user's coupon of that kind: a usable one if there is one.
     fn coupon(&self, user: &str, kind: &str) -> Coupon {
         let mut coupons = self.book.coupons(user);
         coupons.retain(|coupon| coupon.kind == kind);
-        coupons.sort_by_key(|coupon| coupon.state() != "usable");
+        coupons.sort_by_key(|coupon| coupon.state() != CouponState::Usable);
         let found = coupons.into_iter().next();
         found.unwrap_or_else(|| panic!("{}: {user} has no coupon {kind}", self.line))
     }
@@ -106,23 +106,26 @@ impl Line<'_> {
         if word != "last" {
             return word.parse().unwrap_or_else(|_| panic!("{}: which entry?", self.line));
         }
-        let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind != ledger::EntryKind::Refund);
+        let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind != ledger::entry::EntryKind::Refund);
         newest.unwrap_or_else(|| panic!("{}: there is no entry", self.line)).id.0
     }
 
     /// The user whose statement this is.
     fn user(&self, command: &Command) -> String {
-        match command {
-            Command::Recharge { user, .. }
-            | Command::Withdraw { user, .. }
-            | Command::Pay { user, .. }
-            | Command::GrantCoupon { user, .. } => user.to_string(),
-            Command::Transfer { from, .. } => from.to_string(),
-            Command::Refund { entry, .. } => {
+        let money = match command {
+            Command::Money(money) => money,
+            Command::GrantCoupon(GrantCoupon { user, .. }) => return user.to_string(),
+            _ => panic!("{}: whose?", self.line),
+        };
+        match money {
+            MoneyCommand::Recharge(Recharge { user, .. })
+            | MoneyCommand::Withdraw(Withdraw { user, .. })
+            | MoneyCommand::Pay(Pay { user, .. }) => user.to_string(),
+            MoneyCommand::Transfer(Transfer { from, .. }) => from.to_string(),
+            MoneyCommand::Refund(Refund { entry, .. }) => {
                 let original = self.book.read(|tx| ledger::entry::entry(tx, *entry)).unwrap();
                 if original.from.is_system() { original.to } else { original.from }.to_string()
             }
-            _ => panic!("{}: whose?", self.line),
         }
     }
 
@@ -160,7 +163,7 @@ impl Line<'_> {
                 "coupon" => match words.next_if(|word| matches!(*word, "usable" | "used" | "taken_back")) {
                     Some(state) => {
                         let coupon = self.coupon(&self.user(command), next);
-                        assert_eq!(coupon.state(), state, "{line}: coupon {next}");
+                        assert_eq!(coupon.state().as_str(), state, "{line}: coupon {next}");
                     }
                     None => assert_eq!(earned(result).as_deref().unwrap_or("none"), next, "{line}: what was earned"),
                 },

@@ -2,10 +2,10 @@
 //! deadline, never to a closed connection.
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, Receipt};
+use cashbox::internals::command::{Command, Receipt, ReleaseUndelivered};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::LockToken;
-use cashbox::internals::lock::{AcquireRequest, GrantOrigin, RevokeRequest};
+use cashbox::internals::lock::lease::{AcquireRequest, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use cashbox::internals::store::{Envelope, Outcome, WaitLimits};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -13,12 +13,12 @@ use std::sync::mpsc;
 
 const STALE: i64 = 65_000;
 
-fn local(command: Command) -> (Envelope, Command) {
-    (Envelope::local(), command)
+fn local(command: impl Into<Command>) -> (Envelope, Command) {
+    (Envelope::local(), command.into())
 }
 
 fn give_back(id: &str, token: LockToken) -> (Envelope, Command) {
-    local(Command::Release { id: Some(lock_id(id)), token })
+    local(ReleaseRequest { id: Some(lock_id(id)), token })
 }
 
 fn wait_for(id: &str, secret: &str) -> (Envelope, Command) {
@@ -27,7 +27,7 @@ fn wait_for(id: &str, secret: &str) -> (Envelope, Command) {
 
 fn how(outcome: &Outcome) -> GrantOrigin {
     match &outcome.result {
-        Ok(Receipt::Granted(grant)) => grant.how,
+        Ok(Receipt::Granted(grant)) => grant.origin,
         other => panic!("a grant, not {other:?}"),
     }
 }
@@ -140,7 +140,7 @@ fn shortened_lease_is_passed_on_when_it_ends() {
     let book = book();
     let ann = book.acquire("job", "ann").unwrap().token;
     let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
-        book.must(Command::Renew { id: Some(lock_id("job")), token: ann.clone(), expire_ms: Some(1_000) });
+        book.must(RenewRequest { id: Some(lock_id("job")), token: ann.clone(), expire_ms: Some(1_000) });
         book.clock.advance_ms(6_000); // stale now, long before the moment the waiter first looked at
         assert_eq!(name(&book.acquire("job", "newcomer")), ErrorName::Locked, "a newcomer does not overtake the queue");
         book.advance(4_000);
@@ -154,12 +154,7 @@ fn revoked_lock_is_passed_on_after_delay() {
         let book = book();
         let fence = book.acquire("job", "ann").unwrap().token.fence;
         let answers = while_parked(&book, 1, vec![wait_for("job", "ben")], || {
-            book.must(Command::Revoke(RevokeRequest {
-                id: lock_id("job"),
-                fence,
-                delay_ms: Some(delay),
-                reason: None,
-            }));
+            book.must(RevokeRequest { id: lock_id("job"), fence, delay_ms: Some(delay), reason: None });
             book.advance(delay);
         });
         assert_eq!(how(&answers[0]), GrantOrigin::TakenOver);
@@ -341,8 +336,8 @@ fn waiter_gone_before_its_turn_is_granted_nothing() {
 fn grant_delivered_to_one_of_two_is_kept() {
     let book = book();
     let grant = book.acquire("job", "ann").unwrap();
-    assert_eq!(book.acquire("job", "ann").unwrap().how, GrantOrigin::Replayed);
-    let take_back = || book.must(Command::ReleaseUndelivered(grant.token.clone()));
+    assert_eq!(book.acquire("job", "ann").unwrap().origin, GrantOrigin::Replayed);
+    let take_back = || book.must(ReleaseUndelivered(grant.token.clone()));
     take_back();
     assert!(book.lock("job").is_some(), "the repeat was delivered");
     take_back();
@@ -406,8 +401,8 @@ fn full_queue_answers_busy_at_once() {
 fn rest_of_lost_group_is_passed_on_at_once() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
-    book.must(Command::Revoke(RevokeRequest { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None }));
-    let release = Command::Release { id: None, token: ann };
+    book.must(RevokeRequest { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None });
+    let release = ReleaseRequest { id: None, token: ann };
     let answers = book.submit_all(vec![wait_for("b", "ben"), local(release)]);
     assert_eq!(how(&answers[0]), GrantOrigin::Created);
     assert_eq!(name(&answers[1].result), ErrorName::LockLost);

@@ -6,7 +6,7 @@
 use super::{Findings, text};
 use crate::error::Error;
 use crate::id::WalletId;
-use crate::ledger::Entry;
+use crate::ledger::entry::Entry;
 use rusqlite::Connection;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};

@@ -2,7 +2,8 @@
 
 use super::Findings;
 use crate::id::{Fence, WalletId};
-use crate::ledger::{Entry, EntryKind, Note};
+use crate::ledger::Note;
+use crate::ledger::entry::{Entry, EntryKind};
 use crate::money::Balance;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;

@@ -4,7 +4,9 @@ use super::{Findings, text};
 use crate::command::Command;
 use crate::error::Error;
 use crate::id::{UserId, WalletId};
-use crate::ledger::{Entry, EntryKind, Note};
+use crate::ledger::Note;
+use crate::ledger::entry::{Entry, EntryKind};
+use crate::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::store::idempotency;
 use crate::tx::{ReadTx, params};
 use rusqlite::{Connection, Row, Rows};
@@ -96,18 +98,18 @@ impl KeyRecord {
 
 /// Whether a request with that hash makes such an entry. A refund of all that is left names no amount.
 fn is_request_of(entry: &Entry, request: &[u8]) -> bool {
-    let is = |command: Command| command.fingerprint() == request;
+    let is = |command: Command| command.fingerprint().is_some_and(|own| own == request);
     let (amount, note) = (entry.amount, note_of(entry));
     let user = |wallet: &WalletId| UserId::parse(wallet.as_str()).ok();
     match entry.kind {
-        EntryKind::Recharge => user(&entry.to).is_some_and(|user| is(Command::Recharge { user, amount, note })),
-        EntryKind::Withdraw => user(&entry.from).is_some_and(|user| is(Command::Withdraw { user, amount, note })),
-        EntryKind::Pay => user(&entry.from).zip(entry.gross).is_some_and(|(user, amount)| {
-            is(Command::Pay { user, to: entry.to.clone(), amount, coupon: entry.coupon.clone(), note })
+        EntryKind::Recharge => user(&entry.to).is_some_and(|user| is(Recharge { user, amount, note }.into())),
+        EntryKind::Withdraw => user(&entry.from).is_some_and(|user| is(Withdraw { user, amount, note }.into())),
+        EntryKind::Pay => user(&entry.from).zip(entry.gross).is_some_and(|(user, gross)| {
+            is(Pay { user, to: entry.to.clone(), gross, coupon: entry.coupon.clone(), note }.into())
         }),
-        EntryKind::Transfer => is(Command::Transfer { from: entry.from.clone(), to: entry.to.clone(), amount, note }),
+        EntryKind::Transfer => is(Transfer { from: entry.from.clone(), to: entry.to.clone(), amount, note }.into()),
         EntryKind::Refund => entry.refunds.is_some_and(|original| {
-            let refund = |amount| Command::Refund { entry: original, amount, note: note_of(entry) };
+            let refund = |amount| Refund { entry: original, amount, note: note_of(entry) }.into();
             is(refund(None)) || is(refund(Some(amount)))
         }),
     }

@@ -6,8 +6,8 @@ use super::keys::Records;
 use super::{Findings, entries};
 use crate::error::Error;
 use crate::id::Fence;
-use crate::ledger::Entry;
 use crate::ledger::entry::ALL_IN_ORDER;
+use crate::ledger::entry::Entry;
 use crate::secret::{Hash, hex};
 use crate::tx::ReadTx;
 use rusqlite::Connection;
@@ -117,8 +117,8 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Command;
     use crate::ledger::Note;
+    use crate::ledger::verbs::Recharge;
     use crate::store::audit::WALLETS_AT_ONCE;
     use crate::store::{Envelope, Options, Store, open_read_only};
     use crate::{id::UserId, money::Money};
@@ -129,7 +129,7 @@ mod tests {
         let store = Store::open(&path, &Options { min_free: Some(0), ..Options::default() }).unwrap();
         for user in ('a'..='z').chain('a'..='z') {
             let (user, amount) = (UserId::parse(&user.to_string()).unwrap(), Money::parse("1").unwrap());
-            let recharge = Command::Recharge { user, amount, note: Note::default() };
+            let recharge = Recharge { user, amount, note: Note::default() };
             store.submit(Envelope::local(), recharge).result.unwrap();
         }
         drop(store);

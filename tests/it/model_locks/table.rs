@@ -1,7 +1,7 @@
 //! The table of locks, without a database.
 
 use cashbox::internals::error::ErrorName;
-use cashbox::internals::lock::{AcquireRequest, GrantOrigin, Renewed};
+use cashbox::internals::lock::lease::{AcquireRequest, GrantOrigin, Renewed};
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,0 +1,203 @@
+//! The money verbs. Each is what a client asks for and its rule: check everything, then write.
+//!
+//! Refusals come in the order of `error`: the entry or the wallets first, then the coupon, then the funds.
+
+use super::coupon::{self, Coupon, Price};
+use super::entry::{self, Entry, EntryKind};
+use super::{Attribution, EntryDetails, Note, find_wallet, insert_wallet, post, wallet};
+use crate::error::{Error, ErrorName};
+use crate::id::{CouponCode, EntryId, UserId, WalletId};
+use crate::money::{Cents, Money};
+use crate::tx::{ReadTx, WriteTx, params};
+
+/// Money from the outside world into a wallet, and the coupon that the amount's tier earns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recharge {
+    /// The receiver; the first recharge creates the wallet.
+    pub user: UserId,
+    /// The amount received.
+    pub amount: Money,
+    /// Kept with the entry.
+    pub note: Note,
+}
+
+/// Money from a wallet to the outside world.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withdraw {
+    /// The giver.
+    pub user: UserId,
+    /// At most the balance.
+    pub amount: Money,
+    /// Kept with the entry.
+    pub note: Note,
+}
+
+/// Money for something bought, less the discount of a coupon.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pay {
+    /// The payer.
+    pub user: UserId,
+    /// The receiver: `@sales` or another user's wallet.
+    pub to: WalletId,
+    /// The price before the discount.
+    pub gross: Money,
+    /// The payer's coupon.
+    pub coupon: Option<CouponCode>,
+    /// Kept with the entry.
+    pub note: Note,
+}
+
+/// Money from one wallet to another. The two differ: the request was checked for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transfer {
+    /// The giver.
+    pub from: WalletId,
+    /// The receiver, which must have a wallet.
+    pub to: WalletId,
+    /// At most the giver's balance.
+    pub amount: Money,
+    /// Kept with the entry.
+    pub note: Note,
+}
+
+/// The money of an earlier entry back, all at once or in parts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refund {
+    /// The entry; not itself a refund.
+    pub entry: EntryId,
+    /// A part; none for all that is left.
+    pub amount: Option<Money>,
+    /// Kept with the entry.
+    pub note: Note,
+}
+
+/// The receipt of a money verb.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moved {
+    /// The movement.
+    pub entry: Entry,
+    /// The coupon that a recharge earned, as it was granted.
+    pub coupon: Option<Coupon>,
+    /// The sentence of the earned coupon's kind, in Chinese and English.
+    pub message: Option<(String, String)>,
+}
+
+impl From<Entry> for Moved {
+    fn from(entry: Entry) -> Moved {
+        Moved { entry, coupon: None, message: None }
+    }
+}
+
+/// Recharges the user's wallet.
+pub fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+    let Recharge { user, amount, note } = recharge;
+    let to = user.wallet();
+    let to = match find_wallet(tx, &to)? {
+        Some(wallet) => wallet,
+        None => insert_wallet(tx, to)?,
+    };
+    let from = wallet(tx, &WalletId::BANK)?;
+    let earned = coupon::earned_by(tx, *amount)?;
+    let code = earned.is_some().then(|| coupon::draw_code(tx)).transpose()?;
+    let details = EntryDetails { coupon: code.as_ref(), ..EntryDetails::new(EntryKind::Recharge, attribution, note) };
+    let entry = post(tx, &from, &to, *amount, details)?;
+    let Some((kind, code)) = earned.zip(code) else { return Ok(entry.into()) };
+    let coupon = coupon::grant(tx, code, user, &kind, Some(entry.id))?;
+    Ok(Moved { entry, coupon: Some(coupon), message: Some((kind.earned_zh, kind.earned_en)) })
+}
+
+/// Withdraws from the user's wallet.
+pub fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+    let from = wallet(tx, &withdraw.user.wallet())?;
+    let to = wallet(tx, &WalletId::BANK)?;
+    let details = EntryDetails::new(EntryKind::Withdraw, attribution, &withdraw.note);
+    post(tx, &from, &to, withdraw.amount, details).map(Moved::from)
+}
+
+/// Pays the price, by the coupon's terms if there is one.
+pub fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+    let Pay { user, to, gross, coupon, note } = pay;
+    let from = wallet(tx, &user.wallet())?;
+    let to = wallet(tx, to)?;
+    let coupon = coupon.as_ref().map(|code| coupon::coupon_of(tx, code, user)).transpose()?;
+    let price = match &coupon {
+        Some(coupon) => coupon.price(*gross)?,
+        None => Price { amount: *gross, discount: Cents(0) },
+    };
+    let details = EntryDetails {
+        coupon: coupon.as_ref().map(|coupon| &coupon.code),
+        price: Some((*gross, price.discount)),
+        ..EntryDetails::new(EntryKind::Pay, attribution, note)
+    };
+    let entry = post(tx, &from, &to, price.amount, details)?;
+    if let Some(coupon) = &coupon {
+        coupon::count_use(tx, &coupon.code)?;
+    }
+    Ok(entry.into())
+}
+
+/// Transfers between two wallets.
+pub fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+    let from = wallet(tx, &transfer.from)?;
+    let to = wallet(tx, &transfer.to)?;
+    let details = EntryDetails::new(EntryKind::Transfer, attribution, &transfer.note);
+    post(tx, &from, &to, transfer.amount, details).map(Moved::from)
+}
+
+/// Refunds a part of the entry or all that is left of it. The refund that completes a payment gives its coupon back;
+/// the first refund of a recharge takes the earned coupon away.
+pub fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+    let id = refund.entry;
+    let original = entry::entry(tx, id)?;
+    if original.kind == EntryKind::Refund {
+        let detail = format!("entry {} is a refund itself, and a refund is final", id.0);
+        return Err(Error::new(ErrorName::NotRefundable, detail));
+    }
+    let left = left_to_refund(tx, &original)?.ok_or_else(|| already_refunded(id))?;
+    let amount = refund.amount.unwrap_or(left);
+    if amount > left {
+        return Err(refund_exceeds(id, left, amount));
+    }
+    let from = wallet(tx, &original.to)?;
+    let to = wallet(tx, &original.from)?;
+    if original.kind == EntryKind::Recharge {
+        coupon::check_unused(tx, original.coupon.as_ref())?;
+    }
+    let details = EntryDetails { refunds: Some(id), ..EntryDetails::new(EntryKind::Refund, attribution, &refund.note) };
+    let entry = post(tx, &from, &to, amount, details)?;
+    match (original.kind, &original.coupon) {
+        (EntryKind::Recharge, Some(code)) => coupon::take_back(tx, code, entry.id)?,
+        (EntryKind::Pay, Some(code)) if amount == left => coupon::uncount_use(tx, code)?,
+        _ => {}
+    }
+    Ok(entry.into())
+}
+
+/// Grants a coupon of that kind to a user who has a wallet.
+pub fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
+    wallet(tx, &user.wallet())?;
+    let kind = coupon::find_kind(tx, kind)?.ok_or_else(|| {
+        Error::new(
+            ErrorName::CouponKindNotFound,
+            format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"),
+        )
+    })?;
+    let code = coupon::draw_code(tx)?;
+    coupon::grant(tx, code, user, &kind, None)
+}
+
+/// The part of the entry that no refund has given back; none once it is refunded in full.
+pub fn left_to_refund(tx: &ReadTx<'_>, original: &Entry) -> Result<Option<Money>, Error> {
+    let sum = "SELECT coalesce(sum(amount), 0) FROM entry WHERE refunds = $1";
+    let refunded = tx.one(sum, params![original.id], |row| row.get::<_, i64>(0))?.unwrap_or(0);
+    Ok(Money::from_cents(original.amount.cents() - refunded))
+}
+
+fn already_refunded(id: EntryId) -> Error {
+    Error::new(ErrorName::AlreadyRefunded, format!("entry {} has been refunded in full", id.0))
+}
+
+fn refund_exceeds(id: EntryId, left: Money, amount: Money) -> Error {
+    let detail = format!("{} of entry {} is left to refund, not {amount}", Cents(left.cents()), id.0);
+    Error::new(ErrorName::RefundExceeds, detail).with("left", left.to_string()).with("needed", amount.to_string())
+}
