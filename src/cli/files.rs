@@ -10,7 +10,7 @@ use crate::http::file::report_json;
 use crate::secret::parse_hash;
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::copy::{self, CopyError, Progress};
-use crate::store::file::query::{SqlAnswer, ask};
+use crate::store::file::query::{QueryResult, query};
 use crate::store::file::record::{self, RECORDS};
 use crate::store::file::transfer::{self, ExportError, ExportForm, ImportError, ImportOptions, Source};
 use crate::store::open_read_only;
@@ -347,7 +347,7 @@ impl SqlArgs {
     fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = local_file(common)?;
         let question = input::argument_or_all(&self.question)?;
-        let answer = ask(&db, &question).map_err(|why| CliError::cannot_open(&db, &why))?;
+        let answer = query(&db, &question).map_err(|why| CliError::cannot_open(&db, &why))?;
         let answer = answer.map_err(|why| CliError::usage(format!("this cannot be asked: {why}")))?;
         let text = if common.json { sql_json(&answer) } else { output::grid(&answer.columns, &answer.rows) };
         output::print(&text)?;
@@ -359,6 +359,6 @@ impl SqlArgs {
     }
 }
 
-fn sql_json(answer: &SqlAnswer) -> String {
+fn sql_json(answer: &QueryResult) -> String {
     json!({ "columns": answer.columns, "rows": answer.rows, "more": answer.more }).to_string()
 }

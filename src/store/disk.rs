@@ -109,7 +109,7 @@ pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
 }
 
 /// The owner of the database or, if there is none yet, of its folder: must be able to open what root makes there.
-fn owner_for(of: &Path) -> Option<(u32, u32)> {
+pub(super) fn owner_for(of: &Path) -> Option<(u32, u32)> {
     let data = of.metadata().or_else(|_| folder_of(of).metadata()).ok()?;
     rustix::process::geteuid().is_root().then(|| (data.uid(), data.gid()))
 }

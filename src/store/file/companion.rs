@@ -1,7 +1,7 @@
-//! Who has the file: one process at a time, by an operating system's lock on a companion file beside it.
+//! Possession of the database by one process at a time: an operating system's lock on a companion file beside it.
 //!
 //! The companion (`FILE-serve`, readable by its owner alone) also holds a server's address and an access token for
-//! this run, so that commands find the server. They count only while the lock is held.
+//! this run, so that commands find the server. They are valid only while the lock is held.
 
 use crate::store::disk::{create_private, folder_of, has_that_name, with_ending};
 use crate::store::options::OpenError;
@@ -10,42 +10,42 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A server that has the file.
+/// A server that possesses the file.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RunningServer {
-    /// Where it listens: `http://127.0.0.1:8866`.
+    /// Its address: `http://127.0.0.1:8866`.
     pub url: String,
     /// An admin's access token for this run.
     pub token: String,
-    /// Its process.
+    /// Its process id.
     pub pid: u32,
 }
 
-/// Having the file. Given back when dropped, and by the operating system when the process dies.
+/// Possession of the file. Ends when dropped, and by the operating system when the process dies.
 #[derive(Debug)]
 pub struct Possession {
     companion: File,
     path: PathBuf,
-    /// The file itself. Without it nobody needs the companion.
+    /// The database. Without it the companion is removed.
     db: PathBuf,
-    /// Whether the companion is there only for this.
-    passing: bool,
+    /// True if the companion was created for this possession only.
+    temporary: bool,
     announced: bool,
 }
 
-/// What came of trying to have the file.
+/// The result of an attempt to possess the file.
 pub enum TakeResult {
-    /// It is ours.
+    /// This process possesses it.
     Taken(Possession),
-    /// A server has it.
+    /// A server possesses it.
     ServedBy(RunningServer),
 }
 
-/// How long the hand of a command on the file is waited for, and how often is looked.
-const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The longest wait for a command that possesses the file, and the time between two attempts.
+const TIMEOUT: Duration = Duration::from_secs(5);
+const RETRY_EVERY: Duration = Duration::from_millis(20);
 
-/// Takes the file, waiting for a command that has it for one operation, or says which server has it.
+/// Takes possession of the file, after a command that has it for one operation, or returns the server that has it.
 pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
     let path = companion_of(db)?;
     let open = || create_private(&path, db).map_err(|why| OpenError::new(format!("{}: {why}", path.display())));
@@ -54,52 +54,47 @@ pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
     loop {
         match companion.try_lock() {
             Ok(()) if !has_that_name(&companion, &path) => {
-                companion = open()?; // whoever had it has taken it away
+                companion = open()?; // its last possessor has removed it
                 continue;
             }
             Ok(()) => {
-                companion.set_len(0)?; // whatever stood there was a dead process's
-                return Ok(TakeResult::Taken(Possession {
-                    companion,
-                    path,
-                    db: db.to_owned(),
-                    passing: false,
-                    announced: false,
-                }));
+                companion.set_len(0)?; // a dead process may have left its text
+                let possession = Possession { companion, path, db: db.to_owned(), temporary: false, announced: false };
+                return Ok(TakeResult::Taken(possession));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
         }
         match companion.try_lock_shared() {
-            Ok(()) => companion.unlock()?, // nobody has it: somebody has looked whether anybody has
+            Ok(()) => companion.unlock()?, // not possessed: another process was looking at it
             Err(_) => {
                 if let Some(server) = read(&mut companion) {
                     return Ok(TakeResult::ServedBy(server));
                 }
             }
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > TIMEOUT {
             return Err(OpenError::new("another cashbox command has held it for 5 seconds"));
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(RETRY_EVERY);
     }
 }
 
-/// The server that has the file now, if one has.
+/// The server that possesses the file now, if one does.
 pub fn server(db: &Path) -> Option<RunningServer> {
     let mut companion = File::open(companion_of(db).ok()?).ok()?;
     match companion.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read(&mut companion),
-        _ => None, // nobody holds it, so what it says is a dead process's
+        _ => None, // not possessed, so its text is a dead process's
     }
 }
 
-/// Takes a file that is about to be another's, and leaves no companion that was not there before.
-pub fn take_passing(db: &Path) -> Result<Possession, OpenError> {
-    let passing = !companion_of(db)?.exists();
+/// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
+pub fn take_temporarily(db: &Path) -> Result<Possession, OpenError> {
+    let temporary = !companion_of(db)?.exists();
     match take(db)? {
         TakeResult::Taken(mut possession) => {
-            possession.passing = passing;
+            possession.temporary = temporary;
             Ok(possession)
         }
         TakeResult::ServedBy(_) => Err(OpenError::new("a server has it")),
@@ -107,7 +102,7 @@ pub fn take_passing(db: &Path) -> Result<Possession, OpenError> {
 }
 
 impl Possession {
-    /// Says where this process serves the file.
+    /// Writes the address at which this process serves the file.
     pub fn announce(&mut self, server: &RunningServer) -> std::io::Result<()> {
         self.announced = true;
         let text = format!("{}\n{}\n{}\n", server.pid, server.url, server.token);
@@ -130,8 +125,8 @@ impl Possession {
 impl Drop for Possession {
     fn drop(&mut self) {
         let _ = self.companion.set_len(0); // the lock ends with the descriptor
-        if self.passing || !self.db.exists() {
-            let _ = std::fs::remove_file(&self.path); // whoever waits for it finds out that it has lost its name
+        if self.temporary || !self.db.exists() {
+            let _ = std::fs::remove_file(&self.path); // a process that waits for it sees that it has lost its name
         }
     }
 }

@@ -1,9 +1,22 @@
-//! Backups: a copy that is one view of the file while it is written to, checked and on disk before it has its name; and
-//! putting one back.
-//! A database that is being made: whole, sound and on disk before it has its name, or not there at all.
+//! Copies of a whole database: backups, restoring one, and the new file that an import makes.
 //!
-//! A log beside a file it does not belong to is poison: SQLite would play it into that file. So nothing gets a name beside
-//! which a log lies, and nothing loses its log as long as it may be needed.
+//! A copy is made under a temporary name and gets its own name last, so that a file of that name is always whole:
+//!
+//! 1. Refuse a target that is a folder, a link, part of another database, or there already (without `replace`), and a
+//!    target beside a log: SQLite replays any `-wal` or `-journal` that it finds beside a database, even a foreign one.
+//!    On failure nothing was made.
+//! 2. Create `TARGET.XXXXXXXX.partial` in the target's folder, readable by its owner alone, and lock it. Partial files
+//!    of dead processes, which are not locked, are removed first. On failure nothing was made.
+//! 3. Write the pages or records. On failure, as up to step 7, the partial file is removed; if the process is killed it
+//!    stays, until the next copy to that target.
+//! 4. Audit what was written. If the audit finds anything, the source is reported as damaged.
+//! 5. Sync the partial file.
+//! 6. If it replaces a file: possess that file, so that no server has it, and move its log into it. Refused while another
+//!    program reads it, for then its log is still needed. Without `replace`: look for a log once more.
+//! 7. Rename. On failure the target is as it was. `restore` and `import` keep the old file as `TARGET.replaced-TIME`:
+//!    the files change names in one step where the file system can do that, and at every moment one of them has the
+//!    name. If the process is killed in this step, the other one may be left as `TARGET.replacing-TIME`.
+//! 8. Sync the folder. On failure the copy is there, and the error says that it may not be after a power failure.
 
 use super::companion;
 use crate::clock::Clock;
@@ -11,8 +24,8 @@ use crate::error::{Error, ErrorName};
 use crate::lock::DURATION_MS;
 use crate::store::audit::{self, AuditReport};
 use crate::store::connection::{connect, open_read_only};
-use crate::store::disk::{create_private, folder_of, has_that_name, with_ending};
-use crate::store::options::OpenError;
+use crate::store::disk::{folder_of, has_that_name, owner_for, with_ending};
+use crate::store::options::{OpenError, cannot_open};
 use crate::store::request::LOCAL;
 use crate::store::schema;
 use crate::{log, secret};
@@ -23,25 +36,76 @@ use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::fchown;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tempfile::NamedTempFile;
 
-/// Pages copied at once (4 MiB). They are synced before the next ones are copied: a great deal to sync at the end would
-/// hold up the commits of whoever serves the file.
+/// Receives the progress: work done, and all work, in pages or entries.
+pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
+
+/// The reason why a copy was not made.
+#[derive(Debug)]
+pub enum CopyError {
+    /// A file is in the place of the copy.
+    TargetExists(PathBuf),
+    /// A copy cannot be put there; the reason.
+    BadTarget(PathBuf, &'static str),
+    /// A file cannot be opened or written.
+    Open(PathBuf, OpenError),
+    /// The source is damaged: the first finding of the audit.
+    Damaged(PathBuf, String),
+}
+
+impl std::fmt::Display for CopyError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            CopyError::TargetExists(file) => write!(out, "{} is there already", file.display()),
+            CopyError::BadTarget(file, why) => write!(out, "a copy cannot be put at {}: {why}", file.display()),
+            CopyError::Open(file, why) => write!(out, "cannot open {}: {why}", file.display()),
+            CopyError::Damaged(file, what) => {
+                write!(out, "{} is damaged, and nothing was changed: {what}", file.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CopyError {}
+
+/// For a client elsewhere, which does not see the file.
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Error {
+        match &error {
+            CopyError::Damaged(_, what) => Error::new(ErrorName::Damaged, what.as_str()),
+            CopyError::Open(_, why) if why.is_full_disk() => {
+                Error::new(ErrorName::StorageFull, "there is no space left for a copy")
+            }
+            CopyError::Open(..) | CopyError::TargetExists(_) | CopyError::BadTarget(..) => Error::internal(error),
+        }
+    }
+}
+
+pub(super) fn failed_at<E: Into<OpenError>>(file: &Path) -> impl Fn(E) -> CopyError + '_ {
+    |why| CopyError::Open(file.to_owned(), why.into())
+}
+
+/// Pages copied at once (4 MiB). They are synced before the next ones are copied: syncing all at the end would delay the
+/// commits of a server.
 const PAGES_AT_ONCE: i32 = 1_024;
 
-/// How far fences jump when a file goes back to what it was: they go on above all that were given since.
+/// Distance from the highest fence of a restored file to its next one, so that fences stay above all that were granted
+/// since the backup.
 pub(super) const FENCES_SKIPPED: i64 = 1 << 32;
 
-/// Copies the file, beside whoever has it, to `target`; says what is in the copy.
+/// Copies the file to `target`, also while it is served. Returns what is in the copy.
 pub fn back_up(db: &Path, target: &Path, replace: bool, progress: Progress<'_>) -> Result<AuditReport, CopyError> {
     let partial = Partial::begin_unless_there(target, replace)?;
-    copy(db, &partial.path, progress)?;
+    copy(db, partial.path(), progress)?;
     partial.finish(db, target, replace, progress)
 }
 
-/// Puts a backup in the place of the file, which nobody may have meanwhile; says what is in it, and where the file that
-/// was there is now. Lock tokens of before count no more, and fences go on above every one that was given.
+/// Puts a backup in the place of the file, which the caller must possess. Returns what is in it, and the new path of the
+/// file that was there. Earlier lock tokens are not valid any more, and fences go on above every one that was granted.
 pub fn restore(
     backup: &Path,
     db: &Path,
@@ -49,14 +113,14 @@ pub fn restore(
     progress: Progress<'_>,
 ) -> Result<(AuditReport, Option<PathBuf>), CopyError> {
     let partial = Partial::begin_unless_there(db, replace)?;
-    copy(backup, &partial.path, progress)?;
-    bring_up(&partial.path).map_err(failed_at(backup))?;
+    copy(backup, partial.path(), progress)?;
+    upgrade_copy(partial.path()).map_err(failed_at(backup))?;
     let report = partial.check(backup, progress)?;
-    begin_another_history(&partial.path, db).map_err(failed_at(&partial.path))?;
+    begin_new_incarnation(partial.path(), db).map_err(failed_at(partial.path()))?;
     Ok((report, partial.replace(db)?))
 }
 
-/// A backup that comes from elsewhere: `fill` writes it, and it is audited before it has its name; says what is in it.
+/// Makes a backup of bytes from elsewhere, which `fill` writes. Returns what is in it.
 pub fn receive<E: From<CopyError>>(
     target: &Path,
     replace: bool,
@@ -64,19 +128,19 @@ pub fn receive<E: From<CopyError>>(
     progress: Progress<'_>,
 ) -> Result<AuditReport, E> {
     let partial = Partial::begin_unless_there(target, replace)?;
-    fill(&mut &partial.file)?;
+    fill(&mut partial.file.as_file())?;
     Ok(partial.finish(target, target, replace, progress)?)
 }
 
-/// An audited copy that has no name: it is gone when whoever has it lets it go.
+/// An audited copy without a name: its space is free again when it is closed.
 pub fn nameless(db: &Path) -> Result<File, CopyError> {
-    let partial = Partial::begin_passing(db, "backup")?;
-    copy(db, &partial.path, &mut |_, _| {})?;
+    let partial = Partial::begin(db)?;
+    copy(db, partial.path(), &mut |_, _| {})?;
     partial.check(db, &mut |_, _| {})?;
-    File::open(&partial.path).map_err(failed_at(&partial.path))
+    File::open(partial.path()).map_err(failed_at(partial.path()))
 }
 
-/// Keeps the file as it is before its upgrade, under a name of its own beside it.
+/// Keeps a copy of the file beside it, before its upgrade.
 pub fn keep_version(db: &Path, version: i32) -> Result<(), OpenError> {
     let failed = |why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}"));
     let kept = keep_beside(db, &format!("version-{version}")).map_err(failed)?;
@@ -88,25 +152,25 @@ fn keep_beside(db: &Path, ending: &str) -> Result<PathBuf, CopyError> {
     let usual = beside(db, ending);
     let kept = if usual.exists() { beside(db, &format!("{ending}-{}", Clock::Machine.wall_ms())) } else { usual };
     let partial = Partial::begin(&kept)?;
-    copy(db, &partial.path, &mut |_, _| {})?;
+    copy(db, partial.path(), &mut |_, _| {})?;
     partial.name(&kept, false)?;
     Ok(kept)
 }
 
-/// Copies all pages as one view of the file sees them. The copy is a single file, without a log beside it.
+/// Copies all pages of one view of the file. The copy is a single file, without a log beside it.
 pub(super) fn copy(from: &Path, to: &Path, progress: Progress<'_>) -> Result<(), CopyError> {
     let source = open_read_only(from).map_err(|why| CopyError::Open(from.to_owned(), why))?;
     copy_pages(&source, to, progress).map_err(failed_at(to))
 }
 
 fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<(), OpenError> {
-    let view = source.unchecked_transaction()?; // or whatever is committed meanwhile would start the copy over
+    let view = source.unchecked_transaction()?; // without it each commit would start the copy again
     view.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let file = File::open(to)?;
     {
         let mut copy = connect(to, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-        copy.pragma_update(None, "journal_mode", "OFF")?; // nobody reads it before it is whole
-        copy.pragma_update(None, "synchronous", "OFF")?; // we do that
+        copy.pragma_update(None, "journal_mode", "OFF")?; // it is not read before it is whole
+        copy.pragma_update(None, "synchronous", "OFF")?; // synced here instead
         let backup = Backup::new(&view, &mut copy)?;
         while backup.step(PAGES_AT_ONCE)? != StepResult::Done {
             file.sync_data()?;
@@ -119,15 +183,15 @@ fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
     Ok(())
 }
 
-/// A backup may be older than this program.
-fn bring_up(copy: &Path) -> Result<(), OpenError> {
+/// Upgrades a backup of an earlier version of this program.
+fn upgrade_copy(copy: &Path) -> Result<(), OpenError> {
     if schema::check(&open_read_only(copy)?)? == 0 {
         return Ok(()); // an empty file stays one
     }
     schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, |_| Ok(()))
 }
 
-fn begin_another_history(copy: &Path, db: &Path) -> Result<(), OpenError> {
+fn begin_new_incarnation(copy: &Path, db: &Path) -> Result<(), OpenError> {
     let before = fence_before(db);
     let mut conn = connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -142,13 +206,13 @@ fn fence_of(conn: &Connection) -> rusqlite::Result<i64> {
     conn.query_row("SELECT fence FROM lock_seq", [], |row| row.get(0))
 }
 
-/// The highest fence of the file that is to be replaced, if there is one and it still tells.
+/// The highest fence of the file that is to be replaced; 0 if there is none or it cannot be read.
 pub(super) fn fence_before(db: &Path) -> i64 {
     open_read_only(db).ok().and_then(|conn| fence_of(&conn).ok()).unwrap_or(0)
 }
 
-/// The leases of the history that ends here run out by themselves, and nobody can go on with one: their holders may have
-/// given them back since, and others may have had the locks.
+/// Revokes all leases of the backup; each lock is free at its time. Their holders may have released them since the
+/// backup, and other clients may have held the locks.
 fn revoke_leases(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     let mut leases = tx.prepare("SELECT id, fence FROM lock WHERE secret_hash IS NOT NULL ORDER BY id")?;
     let leases: Vec<(String, i64)> =
@@ -167,112 +231,81 @@ fn revoke_leases(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Told of what is done and how much there is, in the unit of the work.
-pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
-
-/// Why there is no copy.
-#[derive(Debug)]
-pub enum CopyError {
-    /// Something stands where the copy is to go.
-    TargetExists(PathBuf),
-    /// A copy cannot go there, and why.
-    BadTarget(PathBuf, &'static str),
-    /// A file does not open, or cannot be written.
-    Open(PathBuf, OpenError),
-    /// What would be copied is not sound: what the audit found, in a sentence.
-    Damaged(PathBuf, String),
-}
-
-impl std::fmt::Display for CopyError {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            CopyError::TargetExists(file) => write!(out, "{} is there already", file.display()),
-            CopyError::BadTarget(file, why) => write!(out, "{} is no place for it: {why}", file.display()),
-            CopyError::Open(file, why) => write!(out, "cannot open {}: {why}", file.display()),
-            CopyError::Damaged(file, what) => {
-                write!(out, "{} is damaged, and nothing was changed: {what}", file.display())
-            }
-        }
-    }
-}
-
-impl std::error::Error for CopyError {}
-
-/// Of a copy that somebody asked for who has not got the file at hand.
-impl From<CopyError> for Error {
-    fn from(failed: CopyError) -> Error {
-        match &failed {
-            CopyError::Damaged(_, what) => Error::new(ErrorName::Damaged, what.as_str()),
-            CopyError::Open(_, why) if why.is_full_disk() => {
-                Error::new(ErrorName::StorageFull, "there is no space left for a copy")
-            }
-            CopyError::Open(..) | CopyError::TargetExists(_) | CopyError::BadTarget(..) => Error::internal(failed),
-        }
-    }
-}
-
-/// A file that is being made, under a name that says so. Removed if it comes to nothing.
+/// A database that is being made, under a temporary name. Removed on drop unless it got its own name.
 pub(super) struct Partial {
-    pub(super) path: PathBuf,
-    /// Locked: two who make the same file would spoil each other's.
-    file: File,
-    named: bool,
+    /// Locked while it is made: an unlocked one is a dead process's.
+    file: NamedTempFile,
+    _logs: RemoveLogs,
 }
 
-/// What lies beside a database: part of it, or somebody's hold on it.
+/// Removes the logs of that file on drop: SQLite leaves one when writing fails.
+struct RemoveLogs(PathBuf);
+
+impl Drop for RemoveLogs {
+    fn drop(&mut self) {
+        let _ = remove_logs(&self.0); // the file they belong to is removed or complete
+    }
+}
+
+/// Endings of the parts of a database beside it.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
-const BESIDE: [&str; 5] = ["-wal", "-shm", "-journal", "-serve", ".partial"];
+/// Endings that a copy must not have: logs, the companion, and partial files.
+const RESERVED: [&str; 5] = ["-wal", "-shm", "-journal", "-serve", PARTIAL];
+const PARTIAL: &str = ".partial";
+const RANDOM_CHARS: usize = 8;
+
+/// Attempts to create a partial file: another process may take it for a dead one's before it is locked.
+const CREATE_ATTEMPTS: u32 = 5;
 
 impl Partial {
-    /// Begins if nothing has that name, or what has it may be replaced.
+    /// Begins if there is no file of that name, or it may be replaced.
     pub(super) fn begin_unless_there(target: &Path, replace: bool) -> Result<Partial, CopyError> {
-        let no_place = |why| Err(CopyError::BadTarget(target.to_owned(), why));
+        let bad_target = |why| Err(CopyError::BadTarget(target.to_owned(), why));
         let name = target.as_os_str().to_string_lossy();
-        if BESIDE.iter().any(|ending| name.ends_with(ending)) {
-            return no_place("what is called so lies beside a database and is part of it");
+        if RESERVED.iter().any(|ending| name.ends_with(ending)) {
+            return bad_target("a file of such a name lies beside a database and is part of it");
         }
         match target.symlink_metadata() {
-            Ok(data) if data.is_dir() => return no_place("it is a folder"),
-            Ok(data) if !data.is_file() => return no_place("it is no ordinary file"),
+            Ok(data) if data.is_dir() => return bad_target("it is a folder"),
+            Ok(data) if !data.is_file() => return bad_target("it is not an ordinary file"),
             Ok(_) if !replace => return Err(CopyError::TargetExists(target.to_owned())),
             _ => {}
         }
-        if let Some(log) = LOGS.map(|ending| with_ending(target, ending)).into_iter().find(|log| log.exists())
-            && !replace
-        {
-            return Err(CopyError::TargetExists(log));
+        if !replace {
+            refuse_beside_log(target)?;
         }
         Partial::begin(target)
     }
 
+    /// Begins beside `target`, from which the name is made.
     pub(super) fn begin(target: &Path) -> Result<Partial, CopyError> {
-        let path = beside(target, "partial");
-        loop {
-            let file = create_private(&path, target).map_err(|why| CopyError::Open(path.clone(), why))?;
-            if !is_soon_ours(&file) {
-                return Err(failed_at(&path)(OpenError::new("another command is making it")));
+        remove_dead(target);
+        let folder = folder_of(target);
+        let failed = |error| failed_at(target)(cannot_open(error));
+        for _ in 0..CREATE_ATTEMPTS {
+            let mut prefix = target.file_name().unwrap_or_default().to_owned();
+            prefix.push(".");
+            let mut builder = tempfile::Builder::new();
+            let file = builder.prefix(&prefix).suffix(PARTIAL).rand_bytes(RANDOM_CHARS).tempfile_in(folder).map_err(failed)?;
+            if let Some((user, group)) = owner_for(target) {
+                fchown(&file, Some(user), Some(group)).map_err(failed)?;
             }
-            // Whoever made it before us may have given it its name in between: then it is not ours to empty.
-            if has_that_name(&file, &path) {
-                let partial = Partial { path, file, named: false };
-                partial.file.set_len(0).map_err(failed_at(&partial.path))?; // what stood there was a dead process's
-                remove_logs(&partial.path).map_err(failed_at(&partial.path))?;
-                return Ok(partial);
+            if file.as_file().try_lock().is_ok() && has_that_name(file.as_file(), file.path()) {
+                let _logs = RemoveLogs(file.path().to_owned());
+                return Ok(Partial { file, _logs });
             }
         }
+        Err(failed_at(target)(OpenError::new("another program removes the files that are made beside it")))
     }
 
-    /// Begins a file that will never have a name of its own, for `what`, beside the database: others may make one for the
-    /// same at the same time. Those of dead processes go.
-    pub(super) fn begin_passing(db: &Path, what: &str) -> Result<Partial, CopyError> {
-        remove_dead(db, what);
-        Partial::begin(&beside(db, &format!("{what}-{}", secret::random_hex::<4>())))
+    pub(super) fn path(&self) -> &Path {
+        self.file.path()
     }
 
-    /// Whether the copy is sound. If not, neither is what it was copied from.
+    /// Audits the copy. If it is damaged, so is the file that it was copied from.
     pub(super) fn check(&self, copied: &Path, progress: Progress<'_>) -> Result<AuditReport, CopyError> {
         let damaged = |what: String| CopyError::Damaged(copied.to_owned(), what);
-        let report = audit::audit(&self.path, None, progress);
+        let report = audit::audit(self.path(), None, progress);
         let report = report.map_err(|error| damaged(error.cause.unwrap_or(error.detail)))?;
         match report.findings.first() {
             None => Ok(report),
@@ -280,7 +313,8 @@ impl Partial {
         }
     }
 
-    pub(super) fn finish(
+    /// Steps 4 to 8.
+    fn finish(
         self,
         copied: &Path,
         target: &Path,
@@ -292,43 +326,41 @@ impl Partial {
         Ok(report)
     }
 
-    /// On disk, then its name, and that on disk too. What had the name is gone then, its log included; nobody may have it.
-    pub(super) fn name(mut self, target: &Path, replace: bool) -> Result<(), CopyError> {
+    /// Steps 5 to 8. A file that had the name is removed, with its log.
+    fn name(self, target: &Path, replace: bool) -> Result<(), CopyError> {
         let failed = failed_at(target);
-        self.file.sync_all().map_err(&failed)?;
-        let _ours = match replace {
-            true => Some(companion::take_passing(target).map_err(failed_at(target))?),
-            false => None,
-        };
-        if replace {
-            settle(target)?;
+        self.file.as_file().sync_all().map_err(&failed)?;
+        let named = if replace {
+            let _possession = companion::take_temporarily(target).map_err(failed_at(target))?;
+            empty_log(target)?;
             remove_logs(target).map_err(&failed)?;
-        }
-        match give_name(&self.path, target, replace) {
-            Ok(()) => self.named = true,
+            self.file.persist(target)
+        } else {
+            refuse_beside_log(target)?;
+            self.file.persist_noclobber(target)
+        };
+        match named.map_err(|error| error.error) {
+            Ok(_) => sync_folder_of(target).map_err(failed),
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                return Err(CopyError::TargetExists(target.to_owned()));
+                Err(CopyError::TargetExists(target.to_owned()))
             }
-            Err(error) => return Err(failed(error)),
+            Err(error) => Err(failed(error)),
         }
-        sync_folder_of(target).map_err(failed)
     }
 
-    /// In the place of the file that is there, which gets another name, with whatever was beside it; says which. Whoever
-    /// calls has the file, so that nobody else does. At every moment one of the two has the name, whole; until the old one
-    /// has its other name, it has one that says that something is being replaced, and nobody ever empties what has that.
-    pub(super) fn replace(mut self, db: &Path) -> Result<Option<PathBuf>, CopyError> {
+    /// Steps 5 to 8, in the place of a file that the caller possesses. That file is kept under another name, with its
+    /// log; returns that name.
+    pub(super) fn replace(self, db: &Path) -> Result<Option<PathBuf>, CopyError> {
         let failed = failed_at(db);
-        self.file.sync_all().map_err(&failed)?;
-        settle(db)?;
+        self.file.as_file().sync_all().map_err(&failed)?;
+        empty_log(db)?;
         let now = Clock::Machine.wall_ms();
         let (kept, replacing) = (beside(db, &format!("replaced-{now}")), beside(db, &format!("replacing-{now}")));
         let aside = LogsAside::put(db, &kept).map_err(&failed)?;
-        fs::rename(&self.path, &replacing).map_err(&failed)?;
-        self.path.clone_from(&replacing);
-        let swapped = swap(&replacing, db, &kept).map_err(&failed)?;
-        self.named = true; // from here on what has our name is the old file, if anything
-        aside.stay();
+        self.file.persist(&replacing).map_err(|error| failed(error.error))?;
+        let remove_new = |_: &io::Error| drop(fs::remove_file(&replacing));
+        let swapped = swap(&replacing, db, &kept).inspect_err(remove_new).map_err(&failed)?;
+        aside.stay(); // the file under `replacing` is the old one now, if any
         let kept = match swapped {
             Swapped::WithNothing => None,
             Swapped::AndKept => Some(kept),
@@ -339,19 +371,18 @@ impl Partial {
     }
 }
 
-impl Drop for Partial {
-    fn drop(&mut self) {
-        if !self.named {
-            let _ = fs::remove_file(&self.path); // the next one to make it begins with emptying it
-        }
+fn refuse_beside_log(target: &Path) -> Result<(), CopyError> {
+    match LOGS.map(|ending| with_ending(target, ending)).into_iter().find(|log| log.exists()) {
+        Some(log) => Err(CopyError::TargetExists(log)),
+        None => Ok(()),
     }
 }
 
-/// How long a reader is waited for.
+/// The longest wait for a reader.
 const READER_WAIT: Duration = Duration::from_secs(1);
 
-/// Has all that stands in a database's log moved into it, if that can be: then the log is not needed any more.
-fn settle(db: &Path) -> Result<(), CopyError> {
+/// Moves a database's log into it: then the log is not needed any more.
+fn empty_log(db: &Path) -> Result<(), CopyError> {
     if !db.exists() {
         return Ok(());
     }
@@ -361,7 +392,7 @@ fn settle(db: &Path) -> Result<(), CopyError> {
             let why = "another program is reading it, and part of it is in its log; end that program first";
             Err(failed_at(db)(OpenError::new(why)))
         }
-        Err(error) if is_damage(&error) => Ok(()), // it is kept, or goes, as it is
+        Err(error) if is_damage(&error) => Ok(()), // it is kept or removed as it is
         Err(error) => Err(failed_at(db)(error)),
     }
 }
@@ -370,7 +401,7 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// Whether a reader keeps the log from being moved.
+/// True if a reader keeps the log from being moved.
 fn is_read(db: &Path) -> rusqlite::Result<bool> {
     let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(READER_WAIT)?;
@@ -378,7 +409,7 @@ fn is_read(db: &Path) -> rusqlite::Result<bool> {
     conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
 }
 
-/// Logs that have been put beside another name. They go back, unless they are told to stay.
+/// Logs that have been moved beside another name. Moved back on drop, unless they stay.
 struct LogsAside {
     moved: Vec<(PathBuf, PathBuf)>,
 }
@@ -410,37 +441,27 @@ impl Drop for LogsAside {
     }
 }
 
-/// Gives the file its name, in the place of what has it only if that may be.
-fn give_name(file: &Path, name: &Path, replace: bool) -> io::Result<()> {
-    let flags = if replace { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
-    match renameat_with(CWD, file, CWD, name, flags) {
-        // A file system that cannot ask: a second name for the file is refused as well if there is one like it.
-        Err(error) if !replace && cannot(error) => fs::hard_link(file, name).and_then(|()| fs::remove_file(file)),
-        given => Ok(given?),
-    }
-}
-
-/// Whether the file system knows no such way of renaming.
+/// True if the file system has no such way of renaming.
 fn cannot(error: Errno) -> bool {
     matches!(error, Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)
 }
 
-/// How a file got the name of another.
+/// The way in which a file got the name of another.
 enum Swapped {
-    /// There was none.
+    /// There was no other.
     WithNothing,
-    /// They have changed names.
+    /// They have exchanged names.
     InOneStep,
-    /// The other has the name under which it is kept.
+    /// The other has its new name already.
     AndKept,
 }
 
-/// Gives `new` the name, and what has it another; or fails, and all is as it was.
+/// Gives `new` the name, and the file that has it another name. On failure all is as it was.
 fn swap(new: &Path, db: &Path, kept: &Path) -> io::Result<Swapped> {
     match renameat_with(CWD, new, CWD, db, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(Swapped::InOneStep),
         Err(Errno::NOENT) => fs::rename(new, db).map(|()| Swapped::WithNothing),
-        // A file system that cannot: the old file has two names for a moment or, where it cannot have two, none.
+        // A file system that cannot exchange: the old file has two names for a moment or, where it cannot have two, none.
         Err(error) if cannot(error) && !db.exists() => fs::rename(new, db).map(|()| Swapped::WithNothing),
         Err(error) if cannot(error) => {
             let linked = fs::hard_link(db, kept).is_ok();
@@ -454,37 +475,31 @@ fn swap(new: &Path, db: &Path, kept: &Path) -> io::Result<Swapped> {
     }
 }
 
-/// How often, and how far apart, a lock is tried: somebody may just be looking whether we are dead.
-const TRIES: u32 = 5;
-const TRY_EVERY: Duration = Duration::from_millis(10);
-
-fn is_soon_ours(file: &File) -> bool {
-    (0..TRIES).any(|tried| {
-        std::thread::sleep(TRY_EVERY * tried.min(1));
-        file.try_lock().is_ok()
-    })
-}
-
 fn remove_logs(file: &Path) -> io::Result<()> {
     LOGS.iter().try_for_each(|ending| fs::remove_file(with_ending(file, ending)).or_else(if_there))
 }
 
-/// Removes what dead processes have left of the same making.
-fn remove_dead(db: &Path, what: &str) {
-    let begins = beside(db, &format!("{what}-"));
-    let begins = begins.file_name().unwrap_or_default().as_bytes();
-    let Ok(files) = fs::read_dir(folder_of(db)) else { return };
-    for name in files.flatten().map(|file| file.file_name()) {
-        let path = folder_of(db).join(&name);
-        if !(name.as_bytes().starts_with(begins) && name.as_bytes().ends_with(b".partial")) {
-            continue;
-        }
-        if let Ok(file) = File::open(&path)
-            && file.try_lock().is_ok()
+/// Removes the partial files of dead processes.
+fn remove_dead(target: &Path) {
+    let Ok(files) = fs::read_dir(folder_of(target)) else { return };
+    for file in files.flatten() {
+        let is_file = file.file_type().is_ok_and(|kind| kind.is_file());
+        if is_file
+            && is_partial_of(target, file.file_name().as_bytes())
+            && let Ok(locked) = File::open(file.path())
+            && locked.try_lock().is_ok()
         {
-            let _ = fs::remove_file(&path).and_then(|()| remove_logs(&path)); // it is in nobody's way
+            let _ = remove_logs(&file.path()).and_then(|()| fs::remove_file(file.path())); // tried again next time
         }
     }
+}
+
+/// True for `TARGET.XXXXXXXX.partial`, and for the `TARGET.partial` of earlier versions.
+fn is_partial_of(target: &Path, name: &[u8]) -> bool {
+    let rest = name.strip_prefix(target.file_name().unwrap_or_default().as_bytes());
+    let Some(middle) = rest.and_then(|rest| rest.strip_suffix(PARTIAL.as_bytes())) else { return false };
+    let random = middle.len().checked_sub(RANDOM_CHARS).map(|start| &middle[start..]);
+    middle.is_empty() || middle[0] == b'.' && random.is_some_and(|chars| chars.iter().all(u8::is_ascii_alphanumeric))
 }
 
 fn if_there(error: io::Error) -> io::Result<()> {
@@ -495,10 +510,6 @@ fn sync_folder_of(file: &Path) -> io::Result<()> {
     File::open(folder_of(file))?.sync_all()
 }
 
-pub(super) fn beside(file: &Path, ending: &str) -> PathBuf {
+fn beside(file: &Path, ending: &str) -> PathBuf {
     with_ending(file, &format!(".{ending}"))
-}
-
-pub(super) fn failed_at<E: Into<OpenError>>(file: &Path) -> impl Fn(E) -> CopyError + '_ {
-    |why| CopyError::Open(file.to_owned(), why.into())
 }

@@ -1,5 +1,4 @@
-//! Work on whole files: the companion file, which says who serves a file; copies; records out of a file and into one;
-//! questions in SQL.
+//! Work on whole files: possession, copies, export and import of records, queries in SQL.
 
 pub mod companion;
 pub mod copy;

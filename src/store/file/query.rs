@@ -1,4 +1,4 @@
-//! Questions in SQL from whoever has the file: nothing in them can change it.
+//! Queries in SQL by a person with access to the file. They cannot change it.
 
 use crate::secret::hex;
 use crate::store::connection::open_read_only;
@@ -8,37 +8,37 @@ use rusqlite::{Connection, Statement};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The most rows of an answer: it is kept in memory until it is whole.
+/// The most rows of a result, which is kept in memory until it is complete.
 const ROWS_MAX: usize = 100_000;
 
-/// The answer to a question.
+/// The result of a query.
 #[derive(Debug)]
-pub struct SqlAnswer {
+pub struct QueryResult {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows.
     pub rows: Vec<Vec<Value>>,
-    /// Whether there were more.
+    /// True if there were more.
     pub more: bool,
 }
 
-/// Asks one question; the inner error says what is wrong with it.
-pub fn ask(db: &Path, question: &str) -> Result<Result<SqlAnswer, String>, OpenError> {
+/// Runs one query. The inner error is about the query.
+pub fn query(db: &Path, sql: &str) -> Result<Result<QueryResult, String>, OpenError> {
     let conn = open_read_only(db)?;
-    Ok(answer(&conn, question))
+    Ok(run(&conn, sql))
 }
 
-fn answer(conn: &Connection, question: &str) -> Result<SqlAnswer, String> {
-    if question.trim().is_empty() {
-        return Err("there is no question".to_owned());
+fn run(conn: &Connection, sql: &str) -> Result<QueryResult, String> {
+    if sql.trim().is_empty() {
+        return Err("the query is empty".to_owned());
     }
-    let mut statement = conn.prepare(question).map_err(|error| error.to_string())?;
+    let mut statement = conn.prepare(sql).map_err(|error| error.to_string())?;
     if !statement.readonly() {
-        return Err("it would change something, and this only looks".to_owned());
+        return Err("it would change the file; only a query that reads is accepted".to_owned());
     }
     let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
     let (rows, more) = rows(&mut statement, columns.len()).map_err(|error| error.to_string())?;
-    Ok(SqlAnswer { columns, rows, more })
+    Ok(QueryResult { columns, rows, more })
 }
 
 fn rows(statement: &mut Statement<'_>, columns: usize) -> rusqlite::Result<(Vec<Vec<Value>>, bool)> {

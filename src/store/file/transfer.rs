@@ -1,7 +1,6 @@
-//! The ledger out of a file: every record of one moment, as lines of JSON or as one table of CSV. Access tokens, locks and
-//! idempotency keys stay behind: they belong to one file.
-//! A new file out of records, as lines of JSON or as tables of CSV: what came out (`export`) and goes in again has the
-//! same hashes, or it is refused.
+//! Export of the ledger, every record of one moment, as lines of JSON or as one table of CSV; and import into a new file.
+//! Exported records that are imported again have the same hashes, or they are refused. Access tokens, locks and
+//! idempotency records are not exported: they belong to one file.
 
 use super::companion;
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
@@ -14,50 +13,50 @@ use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 
-/// The name of the first record, which says what follows, and of the last one, which says how many there were between them:
-/// what was cut off on its way is not the whole of it.
-pub(super) const HEAD: &str = "cashbox";
-pub(super) const END: &str = "end";
+/// The names of the first record, which holds the version, and of the last one, which holds the number of records between
+/// them: so an export that was cut off on its way is recognised.
+const HEAD: &str = "cashbox";
+const END: &str = "end";
 
-/// What is written out.
+/// The form of an export.
 #[derive(Clone, Copy)]
 pub enum ExportForm {
     /// Everything, a JSON object a line.
     Ndjson,
-    /// One kind of record as a table, a head line first.
+    /// One kind of record as a table, its columns' names first.
     Csv(&'static RecordKind),
 }
 
-/// A file that is ready to be written out.
+/// Exports one moment of a file.
 pub struct Exporter {
     file: PathBuf,
-    /// Of a file that is served, what is read is a copy, so that a slow reader keeps nothing from the server.
+    /// Copy of a served file, which is read instead, so that a slow reader does not hold up the server's checkpoints.
     _copy: Option<Partial>,
 }
 
-/// Why it was not written out to the end.
+/// The reason why an export was not written to its end.
 #[derive(Debug)]
 pub enum ExportError {
-    /// Whoever takes it takes no more.
+    /// The output cannot be written.
     Output(io::Error),
     /// The file cannot be read.
     File(CopyError),
 }
 
 impl Exporter {
-    /// Of the file, beside whoever has it.
+    /// Of the file, also while it is served.
     pub fn of(db: &Path) -> Result<Exporter, CopyError> {
         if companion::server(db).is_none() {
             return Ok(Exporter { file: db.to_owned(), _copy: None });
         }
-        let partial = Partial::begin_passing(db, "export")?;
-        copy(db, &partial.path, &mut |_, _| {})?;
-        Ok(Exporter { file: partial.path.clone(), _copy: Some(partial) })
+        let partial = Partial::begin(db)?;
+        copy(db, partial.path(), &mut |_, _| {})?;
+        Ok(Exporter { file: partial.path().to_owned(), _copy: Some(partial) })
     }
 
-    /// All of it, as it is read.
+    /// Writes all records, as they are read.
     pub fn write(&self, form: ExportForm, out: &mut dyn Write) -> Result<(), ExportError> {
-        let mut taken = match form {
+        let mut written = match form {
             ExportForm::Ndjson => Ok(()),
             ExportForm::Csv(record) => out.write_all(csv_line(&record.names()).as_bytes()),
         };
@@ -68,15 +67,15 @@ impl Exporter {
                     csv_line(&kind.names().iter().map(|name| cell(&record[*name])).collect::<Vec<_>>())
                 }
             };
-            taken = out.write_all(line.as_bytes());
-            taken.is_ok()
+            written = out.write_all(line.as_bytes());
+            written.is_ok()
         };
         let only = if let ExportForm::Csv(record) = form { Some(record) } else { None };
         self.each(only, &mut sink).map_err(ExportError::File)?;
-        taken.and_then(|()| out.flush()).map_err(ExportError::Output)
+        written.and_then(|()| out.flush()).map_err(ExportError::Output)
     }
 
-    /// Every record, or those of one kind, to `sink`, until that says no more is wanted. All are of one moment.
+    /// Passes every record, or those of one kind, to `sink` until it returns false. All are of one moment.
     fn each(
         &self,
         only: Option<&RecordKind>,
@@ -91,16 +90,16 @@ impl Exporter {
             let frame = |name: &str, field: &str, value: i64| {
                 Map::from_iter([("record".to_owned(), json!(name)), (field.to_owned(), json!(value))])
             };
-            let mut wanted = sink(frame(HEAD, "version", VERSION));
+            let mut goes_on = sink(frame(HEAD, "version", VERSION));
             let mut count = 0;
             let mut counted = |record| {
                 count += 1;
                 sink(record)
             };
             for record in &RECORDS {
-                wanted = wanted && record.each(&view, &mut counted)?;
+                goes_on = goes_on && record.each(&view, &mut counted)?;
             }
-            if wanted {
+            if goes_on {
                 sink(frame(END, "records", count));
             }
             Ok(())
@@ -109,15 +108,15 @@ impl Exporter {
     }
 }
 
-/// One line of CSV (RFC 4180): quoted where it has to be.
+/// One line of CSV (RFC 4180), quoted where necessary.
 pub fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
     let mut line = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
-    line.write_record(cells).expect("a vector takes every write");
-    let line = line.into_inner().expect("a vector takes every write");
+    line.write_record(cells).expect("a write to a vector cannot fail");
+    let line = line.into_inner().expect("a write to a vector cannot fail");
     String::from_utf8(line).expect("quotes and commas between texts are text")
 }
 
-/// What a cell shows of a value; what is absent is empty.
+/// The text of a value in a cell; null is empty.
 pub fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -126,16 +125,16 @@ pub fn cell(value: &Value) -> String {
     }
 }
 
-/// Why records are not taken.
+/// The reason why records are not imported.
 #[derive(Debug)]
 pub enum ImportError {
-    /// Something cannot be what it should: where it stands, and what is wrong.
+    /// A wrong record: its place, and the reason.
     At(String, String),
-    /// These sources do not belong together.
+    /// Sources that cannot be imported together: the reason.
     Together(String),
-    /// All of them together make no sound file: what the audit found.
+    /// The file that they make is damaged: the first finding of the audit.
     Unsound(String),
-    /// The file cannot be made.
+    /// The file cannot be written.
     File(CopyError),
 }
 
@@ -148,7 +147,7 @@ impl From<CopyError> for ImportError {
     }
 }
 
-/// Where records come from.
+/// A source of records.
 pub struct Source {
     name: String,
     form: SourceForm,
@@ -159,12 +158,12 @@ type Bytes = Box<dyn BufRead>;
 enum SourceForm {
     /// Everything, a JSON object a line.
     Ndjson(Bytes),
-    /// One kind as a table of CSV, whose columns are called so.
+    /// One kind as a table of CSV, with the names of its columns.
     Csv(&'static RecordKind, Vec<String>, csv::Reader<Bytes>),
 }
 
 impl Source {
-    /// Looks at how it begins: with a brace or with the names of columns. `name` is what people know it by.
+    /// Recognises the form by the beginning: a brace, or the names of columns. `name` is used in errors.
     pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, ImportError> {
         let at_line_one = |what: String| ImportError::At(format!("{name}, line 1"), what);
         let cannot_be_read = |error: &dyn std::fmt::Display| at_line_one(format!("it cannot be read: {error}"));
@@ -186,18 +185,18 @@ impl Source {
         Ok(Source { name: name.to_owned(), form })
     }
 
-    /// Tables go in in the order in which they can.
-    fn place(&self) -> usize {
-        let kind = |own: &RecordKind| RECORDS.iter().position(|record| record.name == own.name);
-        if let SourceForm::Csv(own, ..) = &self.form { kind(own).unwrap_or(0) } else { 0 }
+    /// The position among the tables in the order in which they can be inserted.
+    fn position(&self) -> usize {
+        let position = |own: &RecordKind| RECORDS.iter().position(|record| record.name == own.name);
+        if let SourceForm::Csv(own, ..) = &self.form { position(own).unwrap_or(0) } else { 0 }
     }
 
     fn is(&self, kind: &str) -> bool {
         matches!(&self.form, SourceForm::Csv(own, ..) if own.name == kind)
     }
 
-    /// Puts every record into the file.
-    fn put_into(self, conn: &Connection) -> Result<(), ImportError> {
+    /// Inserts every record into the file.
+    fn insert_into(self, conn: &Connection) -> Result<(), ImportError> {
         let name = self.name;
         match self.form {
             SourceForm::Ndjson(mut lines) => {
@@ -237,17 +236,17 @@ fn not_a_row(error: &csv::Error) -> String {
     }
 }
 
-/// How records are imported.
+/// Options of an import.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ImportOptions {
-    /// Put the new file in the place of the one that is there, which is kept beside it.
+    /// Puts the new file in the place of the one that is there, which is kept beside it.
     pub replace: bool,
-    /// Only find out whether it could be done.
+    /// Only checks that it could be done.
     pub dry_run: bool,
 }
 
-/// Makes a file of records and audits it before it has its name; says what is in it, and where the file that was there is
-/// now. Nobody may have the file meanwhile, unless it is to be a dry run.
+/// Makes a file of records. Returns what is in it, and the new path of the file that was there. The caller must possess the
+/// file, except for a dry run.
 pub fn import(
     db: &Path,
     sources: Vec<Source>,
@@ -255,12 +254,12 @@ pub fn import(
     progress: Progress<'_>,
 ) -> Result<(AuditReport, Option<PathBuf>), ImportError> {
     let partial = match options.dry_run {
-        true => Partial::begin_passing(db, "dry-run")?, // who has the file, and whether there is one, does not matter
+        true => Partial::begin(db)?, // also if there is a file of that name, and if it is served
         false => Partial::begin_unless_there(db, options.replace)?,
     };
-    let mut conn = connect(&partial.path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(&partial.path))?;
-    schema::prepare(&mut conn, |_| Ok(())).map_err(failed_at(&partial.path))?;
-    fill(&mut conn, &partial.path, in_order(sources)?, fence_before(db))?;
+    let mut conn = connect(partial.path(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(partial.path()))?;
+    schema::prepare(&mut conn, |_| Ok(())).map_err(failed_at(partial.path()))?;
+    fill(&mut conn, partial.path(), in_order(sources)?, fence_before(db))?;
     drop(conn);
     let report = partial.check(db, progress)?;
     if options.dry_run {
@@ -269,11 +268,11 @@ pub fn import(
     Ok((report, partial.replace(db)?))
 }
 
-/// The sources in the order in which they go in, if they belong together.
+/// The sources in the order of insertion, if they can be imported together.
 fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, ImportError> {
-    sources.sort_by_key(Source::place);
+    sources.sort_by_key(Source::position);
     let whole = sources.iter().filter(|source| matches!(source.form, SourceForm::Ndjson(_))).count();
-    let twice = sources.windows(2).find(|pair| whole == 0 && pair[0].place() == pair[1].place());
+    let twice = sources.windows(2).find(|pair| whole == 0 && pair[0].position() == pair[1].position());
     let has = |kind: &str| sources.iter().any(|source| source.is(kind));
     let why = match twice {
         _ if whole > 1 || whole == 1 && sources.len() > 1 => "a file of JSON lines is all of a ledger: import it alone",
@@ -285,18 +284,18 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, ImportError> {
     Err(ImportError::Together(why.to_owned()))
 }
 
-/// One transaction, in which the file takes what it is given: the audit is to find what its triggers would refuse.
+/// Inserts all records in one transaction, without the triggers: the audit finds what they would refuse, and names it.
 fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: i64) -> Result<(), ImportError> {
     let wrong = |error: rusqlite::Error| ImportError::File(failed_at(file)(error));
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
-    make_room(&tx, &sources).map_err(wrong)?;
+    delete_initial_rows(&tx, &sources).map_err(wrong)?;
     for source in sources {
-        source.put_into(&tx)?;
+        source.insert_into(&tx)?;
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
-        // The audit tells of one that is beyond reason.
+        // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
         tx.execute_batch(&triggers)
@@ -305,8 +304,8 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
     tx.commit().map_err(wrong)
 }
 
-/// Takes away what a new file begins with, where the sources say what it shall be.
-fn make_room(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
+/// Deletes the first rows of a new file where the sources have rows for that table.
+fn delete_initial_rows(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
     let given =
         |kind: &str| sources.iter().any(|source| matches!(source.form, SourceForm::Ndjson(_)) || source.is(kind));
     for (kind, sql) in [
@@ -321,10 +320,10 @@ fn make_room(conn: &Connection, sources: &[Source]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// The longest line there may be, in bytes: an entry with all it can hold is a tenth of it.
+/// The longest line, in bytes: the longest entry takes a tenth of it.
 const LINE_MAX: u64 = 256 * 1024;
 
-/// The record of the next line, if there is one.
+/// The record of the next line, None at the end.
 fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> {
     let mut line = Vec::new();
     let read =
@@ -335,22 +334,22 @@ fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> 
     if read as u64 == LINE_MAX {
         return Err(format!("it is longer than any record: {LINE_MAX} bytes and no end"));
     }
-    serde_json::from_slice(&line).map(Some).map_err(|error| format!("it is no JSON object: {error}"))
+    serde_json::from_slice(&line).map(Some).map_err(|error| format!("it is not a JSON object: {error}"))
 }
 
-/// Where in a file of records one is.
+/// A position in a file of records.
 enum Position {
     /// At the first line.
     Head,
-    /// Behind so many records.
+    /// Behind that many records.
     Within(i64),
     /// Behind the last line.
     Behind,
 }
 
-/// Puts one record into the file, or sees that the frame around them is right; where one is then.
+/// Inserts one record, or checks the first or last line around them. Returns the position after it.
 fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Result<Position, String> {
-    let name = record.get("record").and_then(Value::as_str).ok_or("it has no field `record` that says what it is")?;
+    let name = record.get("record").and_then(Value::as_str).ok_or("it has no field `record`, which names its kind")?;
     match (place, name) {
         (Position::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Position::Within(0)),
         (Position::Head, HEAD) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
@@ -370,7 +369,7 @@ fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Resul
     }
 }
 
-/// Drops all triggers; what brings them back.
+/// Drops all triggers. Returns the SQL that creates them again.
 fn take_triggers(conn: &Connection) -> rusqlite::Result<String> {
     let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")?;
     let triggers = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
