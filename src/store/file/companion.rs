@@ -110,7 +110,7 @@ impl Possession {
         self.companion.write_all(text.as_bytes())
     }
 
-    /// Whether this process serves the file.
+    /// True if this process serves the file.
     pub fn is_announced(&self) -> bool {
         self.announced
     }
