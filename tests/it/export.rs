@@ -206,7 +206,11 @@ fn import_refuses_unsound_ledger() {
         ),
         (good.replacen("\"amount\":\"320.00\"", "\"amount\":320.00", 1), 2, "320.0 is not a valid amount".to_owned()),
         (good.replacen("\"amount\":\"320.00\"", "\"amount\":\"-320.00\"", 1), 2, "it cannot be inserted".to_owned()),
-        (good.replacen("\"user_id\":\"alice\"", "\"user_id\":\"a b\"", 1), 2, "\"a b\" is not a valid user_id".to_owned()),
+        (
+            good.replacen("\"user_id\":\"alice\"", "\"user_id\":\"a b\"", 1),
+            2,
+            "\"a b\" is not a valid user_id".to_owned(),
+        ),
         (
             good.replacen("\"amount\":\"320.00\"", "\"amount\":\"320.01\"", 1),
             4,

@@ -286,7 +286,8 @@ impl Partial {
             let mut prefix = target.file_name().unwrap_or_default().to_owned();
             prefix.push(".");
             let mut builder = tempfile::Builder::new();
-            let file = builder.prefix(&prefix).suffix(PARTIAL).rand_bytes(RANDOM_CHARS).tempfile_in(folder).map_err(failed)?;
+            let file =
+                builder.prefix(&prefix).suffix(PARTIAL).rand_bytes(RANDOM_CHARS).tempfile_in(folder).map_err(failed)?;
             if let Some((user, group)) = owner_for(target) {
                 fchown(&file, Some(user), Some(group)).map_err(failed)?;
             }
@@ -341,9 +342,7 @@ impl Partial {
         };
         match named.map_err(|error| error.error) {
             Ok(_) => sync_folder_of(target).map_err(failed),
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                Err(CopyError::TargetExists(target.to_owned()))
-            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(CopyError::TargetExists(target.to_owned())),
             Err(error) => Err(failed(error)),
         }
     }
