@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::shell::{PATIENCE, Place, Said};
+use crate::shell::{Place, Said, TIMEOUT};
 use serde_json::{Value, json};
 
 /// The only access token in a text.
@@ -315,13 +315,13 @@ fn lost_answer_is_retried_once_with_same_key() {
 fn url_of_other_program_is_recognised() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let stranger = std::thread::spawn(move || {
+    let other = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let _ = stream.read(&mut [0; 4096]).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
     });
     let said = Place::new().say(&format!("wallets --url {url}"));
-    stranger.join().unwrap();
+    other.join().unwrap();
     assert_eq!((said.exit, said.out.as_str()), (3, ""));
     assert!(said.err.contains("not in the words of cashbox"), "{}", said.err);
 }
@@ -381,11 +381,11 @@ fn memory_server_leaves_nothing_behind() {
     };
     let server = place.serve("--memory --open");
     assert_eq!(place.json(&format!("recharge alice 5 --url {}", server.url))["balance"], "5.00");
-    let ours = folders(server.child.id());
-    assert_eq!(ours.len(), 1, "{ours:?}");
-    assert_eq!(fs::metadata(&ours[0]).unwrap().permissions().mode() & 0o777, 0o700);
+    let folders_of_server = folders(server.child.id());
+    assert_eq!(folders_of_server.len(), 1, "{folders_of_server:?}");
+    assert_eq!(fs::metadata(&folders_of_server[0]).unwrap().permissions().mode() & 0o777, 0o700);
     server.stop();
-    assert!(!ours[0].exists());
+    assert!(!folders_of_server[0].exists());
     assert!(!place.db().exists());
 
     let killed = place.serve("--memory --open");
@@ -412,7 +412,7 @@ fn waiting_command_without_server_leaves_file_free() {
         assert_eq!(place.json("wallet alice")["balance"], "5.00");
     }
     assert_eq!(waiting.wait().unwrap().code(), Some(1));
-    assert!(begun.elapsed() >= Duration::from_secs(2) && begun.elapsed() < PATIENCE);
+    assert!(begun.elapsed() >= Duration::from_secs(2) && begun.elapsed() < TIMEOUT);
 }
 
 #[test]

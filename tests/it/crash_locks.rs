@@ -15,7 +15,7 @@ const ROUNDS: usize = 10;
 const CLIENTS: usize = 6;
 const USERS: usize = 3;
 
-/// One lease, from the wish to its end, and how far its holder has come.
+/// One lease, from the request for it to its end, and how far its holder has come.
 #[derive(Debug)]
 struct Lease {
     user: String,
@@ -51,8 +51,8 @@ impl Speaker {
 
     fn acquire(&self, lease: &mut Lease, wait_ms: u64) -> Option<u16> {
         let path = format!("/v1/locks/wallet/{}", lease.user);
-        let wish = json!({ "secret": lease.secret, "wait_ms": wait_ms });
-        let (status, grant) = self.say("POST", &path, &[], &wish)?;
+        let request = json!({ "secret": lease.secret, "wait_ms": wait_ms });
+        let (status, grant) = self.say("POST", &path, &[], &request)?;
         if status < 300 {
             let got = (grant["token"].as_str().unwrap().to_owned(), grant["fence"].as_i64().unwrap());
             assert!(lease.granted.as_ref().is_none_or(|had| *had == got), "{lease:?} is another lease now: {grant}");

@@ -1,7 +1,7 @@
 //! Storage that cannot be trusted: a commit that fails for another reason than a full disk. No client gets a yes that is
 //! not on disk, each is asked to retry, and the process stops.
 
-use crate::server::{ADMIN, PATIENCE};
+use crate::server::{ADMIN, TIMEOUT};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -42,7 +42,7 @@ fn recharge(agent: &ureq::Agent, url: &str, key: &str) -> (u16, serde_json::Valu
 fn failed_commit_answers_unknown_and_ends_process() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
-    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE));
+    let config = ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT));
     let agent: ureq::Agent = config.build().into();
 
     let (mut process, url) = serve(folder.path(), Some(1_200));
@@ -61,7 +61,7 @@ fn failed_commit_answers_unknown_and_ends_process() {
         if let Some(status) = process.try_wait().unwrap() {
             break status.code();
         }
-        assert!(begun.elapsed() < PATIENCE, "the process goes on");
+        assert!(begun.elapsed() < TIMEOUT, "the process goes on");
         std::thread::yield_now();
     };
     assert_eq!(code, Some(5), "storage cannot be trusted");

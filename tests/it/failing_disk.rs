@@ -2,7 +2,7 @@
 //! fiu-utils). `.ci/slow` runs these.
 
 use crate::crash::agent;
-use crate::server::{ADMIN, PATIENCE, until};
+use crate::server::{ADMIN, TIMEOUT, until};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -130,7 +130,7 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
         for n in 0..=done {
             let (status, body) = patient.recharge(&agent, n).unwrap();
             assert_eq!((status, &body["balance"]), (200, &Value::from(format!("{}.00", n + 1))), "{body}");
-            assert!(begun.elapsed() < PATIENCE);
+            assert!(begun.elapsed() < TIMEOUT);
         }
         done += 1;
         patient.end();

@@ -12,7 +12,7 @@ mod mutate;
 use crate::crash::audit_finds_nothing;
 use crate::dice::Dice;
 use crate::http_openapi::hold_against_its_description;
-use crate::server::{ADMIN, Answer, PATIENCE, Server, until};
+use crate::server::{ADMIN, Answer, Server, TIMEOUT, until};
 use answers::Answers;
 use cashbox::internals::http::route;
 use grammar::Request;
@@ -131,7 +131,7 @@ struct Client {
 impl Client {
     fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream
     }
 

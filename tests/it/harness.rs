@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// The bound of waiting for what must happen at once.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 pub struct Book {
     pub clock: Clock,
@@ -93,11 +93,11 @@ impl Book {
     }
 
     /// `Store::submit_all`, but a request without an answer fails the test instead of hanging it.
-    pub fn submit_all(&self, mail: Vec<(Envelope, Command)>) -> Vec<Outcome> {
+    pub fn submit_all(&self, requests: Vec<(Envelope, Command)>) -> Vec<Outcome> {
         std::thread::scope(|scope| {
             let (done, answers) = std::sync::mpsc::channel();
-            scope.spawn(move || done.send(self.deref().submit_all(mail)));
-            answers.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+            scope.spawn(move || done.send(self.deref().submit_all(requests)));
+            answers.recv_timeout(TIMEOUT).unwrap_or_else(|_| {
                 self.refuse_waiting();
                 panic!("a request was never answered")
             })
@@ -146,7 +146,7 @@ impl Book {
     pub fn until_parked(&self, count: u64) {
         let begun = Instant::now();
         while self.stats().parked.load(std::sync::atomic::Ordering::Relaxed) != count {
-            assert!(begun.elapsed() < PATIENCE, "{count} requests never came to wait");
+            assert!(begun.elapsed() < TIMEOUT, "{count} requests never came to wait");
             std::thread::yield_now();
         }
     }

@@ -358,15 +358,16 @@ fn waiter_asking_again_is_granted_after_first_closed() {
         let line = text.lines().find(|line| line.starts_with("cashbox_commands_total ")).unwrap();
         line.split_once(' ').unwrap().1.parse::<u64>().unwrap()
     };
-    let wish = admin.ask("POST", "/v1/locks/a").json(json!({ "wait_ms": 20_000, "secret": "the-same-secret-again" }));
+    let request =
+        admin.ask("POST", "/v1/locks/a").json(json!({ "wait_ms": 20_000, "secret": "the-same-secret-again" }));
     let before = commands();
-    let gives_up = wish.begin();
+    let gives_up = request.begin();
     until(|| commands() == before + 1);
-    let again = wish.begin();
+    let again = request.begin();
     until(|| commands() == before + 2);
     drop(gives_up);
     with(&admin, "DELETE", "/v1/locks/a", &first.text("token")).is(204);
-    let grant = wish.read(again).is(201);
+    let grant = request.read(again).is(201);
     for _ in 0..5 {
         with(&admin, "PATCH", "/v1/locks/a", &grant.text("token")).is(200);
     }
@@ -400,11 +401,11 @@ fn spent_secret_is_refused_and_keyed_revoke_repeats() {
     ask(&["c", "d"], held).refuses(400, "invalid_request");
     assert_eq!(ask(&["c"], held).is(200)["outcome"], "replayed");
 
-    let wish = json!({ "fence": 2, "delay_ms": 0, "reason": "stuck" });
-    let first = admin.post_once("r", "/v1/locks/c/revoke", wish.clone()).is(200);
+    let request = json!({ "fence": 2, "delay_ms": 0, "reason": "stuck" });
+    let first = admin.post_once("r", "/v1/locks/c/revoke", request.clone()).is(200);
     admin.post("/v1/locks/c", json!({})).is(201);
-    let again = admin.post_once("r", "/v1/locks/c/revoke", wish.clone()).is(200);
+    let again = admin.post_once("r", "/v1/locks/c/revoke", request.clone()).is(200);
     assert_eq!((first.was_replayed(), again.was_replayed()), (false, true));
     assert_eq!(first.json, again.json);
-    admin.post("/v1/locks/c/revoke", wish).refuses(409, "lock_changed");
+    admin.post("/v1/locks/c/revoke", request).refuses(409, "lock_changed");
 }

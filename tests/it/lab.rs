@@ -1,4 +1,4 @@
-//! The lab: who loses money is seen to lose it, ours never does, and nothing stays behind.
+//! The lab: strategies that lose money are shown to lose it, our lock never does, and nothing stays behind.
 
 use crate::server::until;
 use crate::shell::{Place, Said};

@@ -137,13 +137,13 @@ fn signals_reach_command_and_lock_is_freed() {
 }
 
 /// A shell at a terminal of its own.
-struct Desk {
+struct Terminal {
     shell: Child,
     keys: File,
 }
 
-impl Desk {
-    fn new(place: &Place) -> Desk {
+impl Terminal {
+    fn new(place: &Place) -> Terminal {
         let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&keys).unwrap();
         unlockpt(&keys).unwrap();
@@ -155,7 +155,7 @@ impl Desk {
         let keys = File::from(keys);
         let mut screen = keys.try_clone().unwrap();
         std::thread::spawn(move || std::io::copy(&mut screen, &mut std::io::sink())); // the screen is read
-        Desk { shell, keys }
+        Terminal { shell, keys }
     }
 
     fn types(&mut self, keys: &str) {
@@ -171,7 +171,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for Terminal {
     fn drop(&mut self) {
         let _ = self.shell.kill(); // it may have ended
         let _ = self.shell.wait();
@@ -186,16 +186,16 @@ fn is_in_front(pid: &str) -> bool {
 #[test]
 fn command_at_terminal_can_be_stopped_and_resumed() {
     let place = Place::new();
-    let mut desk = Desk::new(&place);
+    let mut terminal = Terminal::new(&place);
     let script = "read ready; echo $$ > in; read word; echo $word > read; exit 4";
-    desk.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
+    terminal.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
     let child = place.line_of("in");
-    desk.stops(&place, &child);
-    desk.types("fg\n");
+    terminal.stops(&place, &child);
+    terminal.types("fg\n");
     until(|| is_in_front(&child));
-    desk.types("hello\n");
+    terminal.types("hello\n");
     assert_eq!(place.line_of("read"), "hello");
-    desk.types("echo $? > over\n");
+    terminal.types("echo $? > over\n");
     assert_eq!(place.line_of("over"), "4");
     assert_eq!(state(&place, "a"), "free");
 }
@@ -203,14 +203,14 @@ fn command_at_terminal_can_be_stopped_and_resumed() {
 #[test]
 fn stopped_command_with_revoked_lease_does_not_resume() {
     let place = Place::new();
-    let mut desk = Desk::new(&place);
+    let mut terminal = Terminal::new(&place);
     let script = "read ready; echo $$ > in; read word; echo > ran";
-    desk.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
+    terminal.types(&format!("{} lock run a -- sh -c '{script}'\nready\n", env!("CARGO_BIN_EXE_cashbox")));
     let child = place.line_of("in");
-    desk.stops(&place, &child);
+    terminal.stops(&place, &child);
     let fence = &place.json("lock show a")["fence"]; // the file is in nobody's hand
     place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
-    desk.types("fg\necho $? > over\n");
+    terminal.types("fg\necho $? > over\n");
     assert_eq!(place.line_of("over"), "123");
     assert!(!place.path("ran").exists());
 }

@@ -6,7 +6,7 @@ mod words;
 use crate::source;
 
 /// Every line of code (not of comment) outside of `homes` that says `word`.
-fn strangers(word: &str, homes: &[&str]) -> Vec<String> {
+fn lines_outside(word: &str, homes: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for (path, text) in source::files() {
         if homes.iter().any(|home| path.starts_with(home)) {
@@ -24,28 +24,28 @@ fn strangers(word: &str, homes: &[&str]) -> Vec<String> {
 
 #[test]
 fn sqlite_is_named_only_in_tx_and_store() {
-    // The lab's plain file does on purpose what the wallet never would, so it cannot go through the wallet's door.
-    assert_eq!(strangers("rusqlite", &["tx.rs", "store", "lab/plain_file.rs"]), Vec::<String>::new());
+    // The lab's plain file does on purpose what the wallet never would, so it cannot use the wallet's own access.
+    assert_eq!(lines_outside("rusqlite", &["tx.rs", "store", "lab/plain_file.rs"]), Vec::<String>::new());
 }
 
 #[test]
 fn only_writer_commits() {
-    assert_eq!(strangers("\"COMMIT\"", &["store/writer.rs"]), Vec::<String>::new());
-    assert_eq!(strangers("WriteTx::new", &["store/writer.rs"]), Vec::<String>::new());
+    assert_eq!(lines_outside("\"COMMIT\"", &["store/writer.rs"]), Vec::<String>::new());
+    assert_eq!(lines_outside("WriteTx::new", &["store/writer.rs"]), Vec::<String>::new());
 }
 
 #[test]
 fn only_clock_reads_time() {
     for word in ["SystemTime", "Timestamp::now", "clock_gettime"] {
-        assert_eq!(strangers(word, &["clock.rs"]), Vec::<String>::new());
+        assert_eq!(lines_outside(word, &["clock.rs"]), Vec::<String>::new());
     }
 }
 
 #[test]
 fn only_money_parses_amounts_and_floats_are_absent() {
-    assert_eq!(strangers("Decimal", &["money.rs"]), Vec::<String>::new());
-    assert_eq!(strangers("f64", &[]), Vec::<String>::new());
-    assert_eq!(strangers("f32", &[]), Vec::<String>::new());
+    assert_eq!(lines_outside("Decimal", &["money.rs"]), Vec::<String>::new());
+    assert_eq!(lines_outside("f64", &[]), Vec::<String>::new());
+    assert_eq!(lines_outside("f32", &[]), Vec::<String>::new());
 }
 
 #[test]

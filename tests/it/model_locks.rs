@@ -92,21 +92,21 @@ impl Run {
             self.named += 1;
             format!("n{}", self.named)
         };
-        let mut wish = ask(&IDS[first..first + together].join(" "), &name);
-        wish.expire_ms = *self.dice.pick(&[1, 50, 100]);
-        wish.grace_ms = *self.dice.pick(&[0, 30]);
-        wish.max_hold_ms = *self.dice.pick(&[None, Some(150)]);
-        let said = self.model.acquire(&wish, &name, self.now);
-        let answer = self.book.acquire_as(wish.clone());
-        assert_eq!(answer.as_ref().map(|grant| grant.origin).map_err(|error| error.name), said, "{wish:?}");
+        let mut request = ask(&IDS[first..first + together].join(" "), &name);
+        request.expire_ms = *self.dice.pick(&[1, 50, 100]);
+        request.grace_ms = *self.dice.pick(&[0, 30]);
+        request.max_hold_ms = *self.dice.pick(&[None, Some(150)]);
+        let said = self.model.acquire(&request, &name, self.now);
+        let answer = self.book.acquire_as(request.clone());
+        assert_eq!(answer.as_ref().map(|grant| grant.origin).map_err(|error| error.name), said, "{request:?}");
         if let Some(grant) = answer.ok().filter(|grant| grant.origin != GrantOrigin::Replayed) {
-            let (fence, whole) = (self.model.fence, wish.expire_ms);
+            let (fence, whole) = (self.model.fence, request.expire_ms);
             assert_eq!((grant.token.fence.0, grant.expires_in_ms), (fence, whole), "whole, and newest");
-            let again = self.and_again(wish.clone());
+            let again = self.and_again(request.clone());
             let replayed = Grant { origin: GrantOrigin::Replayed, previous: None, ..grant };
             assert_eq!(again, Ok(replayed));
         }
-        format!("{name} asks for {:?}", wish.ids)
+        format!("{name} asks for {:?}", request.ids)
     }
 
     fn renew(&mut self) -> String {

@@ -16,7 +16,7 @@ const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
 const EDGES: [i64; 12] = [1, 2, 3, 1_000, 9_999, 10_000, 29_999, 30_000, 49_999, 50_000, 99_999, 10_000_000];
 
 #[derive(Clone, Debug)]
-struct Ticket {
+struct ModelCoupon {
     code: Option<CouponCode>,
     user: String,
     kind: char,
@@ -42,7 +42,7 @@ struct Line {
 #[derive(Clone, Default)]
 struct Model {
     balances: BTreeMap<String, i64>,
-    tickets: Vec<Ticket>,
+    coupons: Vec<ModelCoupon>,
     lines: Vec<Line>,
 }
 
@@ -115,20 +115,20 @@ impl Model {
         self.wallet(user)?;
         self.wallet(to.as_str())?;
         let gross = gross.cents();
-        let number = code.map(|code| self.tickets.iter().position(|ticket| ticket.code.as_ref() == Some(code)));
+        let number = code.map(|code| self.coupons.iter().position(|granted| granted.code.as_ref() == Some(code)));
         let number = number.map(|found| found.ok_or(ErrorName::CouponNotFound)).transpose()?;
         let mut discount = 0;
-        if let Some(ticket) = number.map(|number| &self.tickets[number]) {
-            if ticket.user != user {
+        if let Some(granted) = number.map(|number| &self.coupons[number]) {
+            if granted.user != user {
                 return Err(ErrorName::CouponNotFound);
             }
-            if ticket.taken || (ticket.kind != '2' && ticket.uses > 0) {
-                return Err(if ticket.taken { ErrorName::CouponNotApplicable } else { ErrorName::CouponUsed });
+            if granted.taken || (granted.kind != '2' && granted.uses > 0) {
+                return Err(if granted.taken { ErrorName::CouponNotApplicable } else { ErrorName::CouponUsed });
             }
-            if ticket.kind == '1' && gross < 30_000 {
+            if granted.kind == '1' && gross < 30_000 {
                 return Err(ErrorName::CouponNotApplicable);
             }
-            let off = match ticket.kind {
+            let off = match granted.kind {
                 '1' => 5_000,
                 '2' => (2 * gross + 5) / 10,
                 _ => 1_000,
@@ -138,7 +138,7 @@ impl Model {
         let line = self.post("pay", user, to.as_str(), gross - discount)?;
         (line.discount, line.coupon) = (Some(discount), number);
         if let Some(number) = number {
-            self.tickets[number].uses += 1;
+            self.coupons[number].uses += 1;
         }
         Ok(())
     }
@@ -157,22 +157,22 @@ impl Model {
         if amount > left {
             return Err(ErrorName::RefundExceeds);
         }
-        let ticket = original.coupon.map(|number| &self.tickets[number]);
-        if original.kind == "recharge" && ticket.is_some_and(|ticket| ticket.uses > 0) {
+        let granted = original.coupon.map(|number| &self.coupons[number]);
+        if original.kind == "recharge" && granted.is_some_and(|granted| granted.uses > 0) {
             return Err(ErrorName::CouponUsed);
         }
         self.post("refund", &original.to, &original.from, amount)?.refunds = Some(entry);
         match (original.kind, original.coupon) {
-            ("recharge", Some(number)) => self.tickets[number].taken = true,
-            ("pay", Some(number)) if amount == left => self.tickets[number].uses -= 1,
+            ("recharge", Some(number)) => self.coupons[number].taken = true,
+            ("pay", Some(number)) if amount == left => self.coupons[number].uses -= 1,
             _ => {}
         }
         Ok(())
     }
 
     fn grant(&mut self, user: &str, kind: char, earned_by: Option<usize>) -> usize {
-        self.tickets.push(Ticket { code: None, user: user.to_owned(), kind, earned_by, uses: 0, taken: false });
-        self.tickets.len() - 1
+        self.coupons.push(ModelCoupon { code: None, user: user.to_owned(), kind, earned_by, uses: 0, taken: false });
+        self.coupons.len() - 1
     }
 
     fn wallet(&self, id: &str) -> Result<i64, ErrorName> {
@@ -195,7 +195,7 @@ impl Model {
     /// Takes from the real answers what the model cannot know: the codes.
     fn learn(&mut self, receipt: &Receipt, next: &mut usize) {
         let mut learn = |code: &CouponCode| {
-            self.tickets[*next].code = Some(code.clone());
+            self.coupons[*next].code = Some(code.clone());
             *next += 1;
         };
         match receipt {
@@ -219,7 +219,7 @@ fn amount(dice: &mut Dice) -> Money {
 fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
     let note = Note::default();
     let user = user_id(USERS[dice.below(USERS.len())]);
-    let known: Vec<&Ticket> = model.tickets.iter().filter(|ticket| ticket.code.is_some()).collect();
+    let known: Vec<&ModelCoupon> = model.coupons.iter().filter(|granted| granted.code.is_some()).collect();
     match dice.below(if depth == 0 { 21 } else { 19 }) {
         0..=4 => Recharge { user, amount: amount(dice), note }.into(),
         5..=6 => Withdraw { user, amount: amount(dice), note }.into(),
@@ -229,9 +229,9 @@ fn command(dice: &mut Dice, model: &Model, depth: usize) -> Command {
             Transfer { from: user.wallet(), to, amount: amount(dice), note }.into()
         }
         10..=14 => {
-            let ticket = if known.is_empty() || dice.one_in(4) { None } else { Some(*dice.pick(&known)) };
-            let own = ticket.filter(|_| !dice.one_in(8)).map_or(user, |ticket| user_id(&ticket.user));
-            let coupon = ticket.and_then(|ticket| ticket.code.clone());
+            let granted = if known.is_empty() || dice.one_in(4) { None } else { Some(*dice.pick(&known)) };
+            let own = granted.filter(|_| !dice.one_in(8)).map_or(user, |granted| user_id(&granted.user));
+            let coupon = granted.and_then(|granted| granted.code.clone());
             let to = match dice.pick(&USERS) {
                 to if dice.one_in(3) && *to != own.as_str() => wallet_id(to),
                 _ => WalletId::SALES,
@@ -256,22 +256,22 @@ fn random_statements_agree_with_plain_map() {
         let mut model = Model::new();
         let mut sent: Vec<(String, Command, Result<Receipt, Error>)> = Vec::new();
         for round in 0..20 {
-            let (mut mail, mut said) = (Vec::new(), Vec::new());
-            let (mut line, mut ticket) = (model.lines.len(), model.tickets.len());
+            let (mut requests, mut said) = (Vec::new(), Vec::new());
+            let (mut line, mut granted) = (model.lines.len(), model.coupons.len());
             for item in 0..1 + dice.below(12) {
                 if !sent.is_empty() && dice.one_in(5) {
                     let (key, command, _) = dice.pick(&sent);
-                    mail.push((keyed(key), command.clone()));
+                    requests.push((keyed(key), command.clone()));
                     said.push(None);
                 } else {
                     let command = command(&mut dice, &model, 0);
                     let key = format!("{round}/{item}");
-                    mail.push((if dice.one_in(3) { Envelope::local() } else { keyed(&key) }, command.clone()));
+                    requests.push((if dice.one_in(3) { Envelope::local() } else { keyed(&key) }, command.clone()));
                     said.push(Some(model.apply(&command)));
                 }
             }
-            let answers = book.submit_all(mail.clone());
-            for (((envelope, command), said), answer) in mail.into_iter().zip(said).zip(answers) {
+            let answers = book.submit_all(requests.clone());
+            for (((envelope, command), said), answer) in requests.into_iter().zip(said).zip(answers) {
                 let key = envelope.key.map(|key| key.to_string());
                 match said {
                     None => assert_is_repeat(&sent, &key.unwrap(), &answer),
@@ -283,7 +283,7 @@ fn random_statements_agree_with_plain_map() {
                             *refusals.entry(name.as_str()).or_insert(0) += 1;
                         }
                         if let Ok(receipt) = &answer.result {
-                            model.learn(receipt, &mut ticket);
+                            model.learn(receipt, &mut granted);
                             assert_lines(&model, receipt, &mut line);
                         }
                         sent.extend(key.map(|key| (key, command, answer.result)));
@@ -325,7 +325,7 @@ fn assert_line(model: &Model, moved: &Moved, number: usize) {
     assert_eq!((entry.from_balance.cents(), entry.to_balance.cents()), line.balances);
     assert_eq!(entry.discount.map(|discount| discount.0), line.discount);
     assert_eq!(entry.refunds.map(|id| id.0 as usize), line.refunds);
-    assert_eq!(entry.coupon.as_ref(), line.coupon.and_then(|number| model.tickets[number].code.as_ref()));
+    assert_eq!(entry.coupon.as_ref(), line.coupon.and_then(|number| model.coupons[number].code.as_ref()));
     assert_eq!(
         moved.coupon.as_ref().and_then(|coupon| coupon.earned_by).is_some(),
         line.kind == "recharge" && line.coupon.is_some()
@@ -338,14 +338,14 @@ fn assert_agrees(book: &Book, model: &Model) {
     assert_eq!(held, model.balances);
     let mut real: Vec<_> = USERS.iter().flat_map(|user| book.coupons(user)).collect();
     real.sort_by(|a, b| a.code.cmp(&b.code));
-    let mut tickets = model.tickets.clone();
-    tickets.sort_by(|a, b| a.code.cmp(&b.code));
-    assert_eq!(real.len(), tickets.len());
-    for (coupon, ticket) in real.iter().zip(&tickets) {
-        let (earned, kind) = (coupon.earned_by.map(|id| id.0 as usize - 1), ticket.kind.to_string());
-        assert_eq!((Some(&coupon.code), coupon.user.as_str()), (ticket.code.as_ref(), ticket.user.as_str()));
-        assert_eq!((&coupon.kind, coupon.uses), (&kind, ticket.uses), "{coupon:?}");
-        assert_eq!((coupon.taken_by.is_some(), earned), (ticket.taken, ticket.earned_by), "{coupon:?}");
+    let mut coupons = model.coupons.clone();
+    coupons.sort_by(|a, b| a.code.cmp(&b.code));
+    assert_eq!(real.len(), coupons.len());
+    for (coupon, granted) in real.iter().zip(&coupons) {
+        let (earned, kind) = (coupon.earned_by.map(|id| id.0 as usize - 1), granted.kind.to_string());
+        assert_eq!((Some(&coupon.code), coupon.user.as_str()), (granted.code.as_ref(), granted.user.as_str()));
+        assert_eq!((&coupon.kind, coupon.uses), (&kind, granted.uses), "{coupon:?}");
+        assert_eq!((coupon.taken_by.is_some(), earned), (granted.taken, granted.earned_by), "{coupon:?}");
     }
     book.assert_sound();
 }

@@ -18,13 +18,13 @@ use std::thread::Scope;
 use std::time::Duration;
 
 const STEPS: usize = 60;
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A request in the queue.
 struct Waiter {
     name: String,
     deadline: i64,
-    wish: AcquireRequest,
+    request: AcquireRequest,
     is_here: Arc<AtomicBool>,
 }
 
@@ -55,9 +55,9 @@ impl Model {
         self.holder.as_ref().is_none_or(|holder| now >= holder.stale_from)
     }
 
-    fn grant(&mut self, name: String, wish: &AcquireRequest, now: i64) {
+    fn grant(&mut self, name: String, request: &AcquireRequest, now: i64) {
         self.fence += 1;
-        let stale_from = now + wish.expire_ms + wish.grace_ms;
+        let stale_from = now + request.expire_ms + request.grace_ms;
         self.expected.push((name.clone(), Ok(self.fence)));
         self.holder = Some(Holder { name: Some(name), fence: self.fence, stale_from });
     }
@@ -75,7 +75,7 @@ impl Model {
                 match (is_here, in_time) {
                     (false, _) => {}
                     (true, false) => self.expected.push((first.name, Err(ErrorName::Locked))),
-                    (true, true) => self.grant(first.name, &first.wish, now),
+                    (true, true) => self.grant(first.name, &first.request, now),
                 }
             }
         }
@@ -117,18 +117,18 @@ impl Run<'_, '_> {
     fn client_asks(&mut self, number: usize, now: i64) {
         let name = format!("w{number}");
         let expire_ms = *self.dice.pick(&[1, 10, 30]);
-        let wish = AcquireRequest { expire_ms, grace_ms: *self.dice.pick(&[0, 5]), ..ask("job", &name) };
+        let request = AcquireRequest { expire_ms, grace_ms: *self.dice.pick(&[0, 5]), ..ask("job", &name) };
         let wait_ms = *self.dice.pick(&[1, 20, 50]);
         let is_here = Arc::new(AtomicBool::new(true));
         let alive = Arc::clone(&is_here);
         let envelope = Envelope { alive: Some(Arc::new(move || alive.load(SeqCst))), ..waiting(wait_ms) };
-        let (book, answers, command) = (self.book, self.answers.0.clone(), Command::Acquire(wish.clone()));
+        let (book, answers, command) = (self.book, self.answers.0.clone(), Command::Acquire(request.clone()));
         let called = name.clone();
         self.scope.spawn(move || answers.send((called, book.submit(envelope, command))).is_ok());
         if self.model.is_free(now) {
-            self.model.grant(name, &wish, now);
+            self.model.grant(name, &request, now);
         } else {
-            self.model.queue.push(Waiter { name, deadline: now + wait_ms, wish, is_here });
+            self.model.queue.push(Waiter { name, deadline: now + wait_ms, request, is_here });
         }
     }
 
@@ -177,7 +177,7 @@ impl Run<'_, '_> {
     /// The answer to that request. Several that are answered at the same moment may come in any order.
     fn answer_of(&mut self, name: &str) -> Outcome {
         while !self.heard.contains_key(name) {
-            let (who, outcome) = self.answers.1.recv_timeout(PATIENCE).expect("every request is answered");
+            let (who, outcome) = self.answers.1.recv_timeout(TIMEOUT).expect("every request is answered");
             self.heard.insert(who, outcome);
         }
         self.heard.remove(name).expect("it was just heard")

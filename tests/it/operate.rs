@@ -87,7 +87,7 @@ fn health_reports_stalled_writer() {
 fn service_manager_is_notified_of_ready_and_stop() {
     let place = Place::new();
     let manager = UnixDatagram::bind(place.path("notify")).unwrap();
-    manager.set_read_timeout(Some(crate::server::PATIENCE)).unwrap();
+    manager.set_read_timeout(Some(crate::server::TIMEOUT)).unwrap();
     let mut command = place.command("serve --open --listen 127.0.0.1:0");
     command.env("NOTIFY_SOCKET", place.path("notify")).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut server = command.spawn().unwrap();

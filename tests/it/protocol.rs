@@ -1,7 +1,7 @@
 //! The lock protocol as a model, searched to its end: every order in which three clients, an admin, a write that
 //! presents nothing, time, crashes and a network that loses, repeats and delays can act on one lock. The rules of
 //! `src/lock` hold S1–S6 and S8 in all of them; four plausible rules that are not those of `src/lock` each break the
-//! very promise they should.
+//! very guarantee they should.
 //!
 //! The model and the real thing:
 //! - An operation is one transaction, so it is one step. One row per id (S1) is the primary key: `row` is an `Option`.
@@ -69,10 +69,10 @@ const S6: &str = "S6: a lock changes hands only by release, a revoke that quotes
 const S8: &str = "S8: a repeat changes nothing";
 const L1: &str = "L1, L4: whatever has happened, the lock can be had when a lease and its grace have passed";
 
-/// The promises that are broken when a message turns the file from `before` into `after`.
+/// The guarantees that are broken when a message turns the file from `before` into `after`.
 fn broken_by(before: &File, message: Message, answer: Answer, after: &File) -> Vec<&'static str> {
     let mut broken = Vec::new();
-    let mut promise = |name, holds: bool| {
+    let mut guarantee = |name, holds: bool| {
         if !holds {
             broken.push(name)
         }
@@ -81,19 +81,19 @@ fn broken_by(before: &File, message: Message, answer: Answer, after: &File) -> V
     let lease = |file: &File| file.row.as_ref().map(|row| (row.fence, row.secret));
     let (was, is) = (lease(before), lease(after));
     if before.granted != after.granted {
-        promise(S2, matches!(answer, Answer::Granted(fence) if fence > highest));
+        guarantee(S2, matches!(answer, Answer::Granted(fence) if fence > highest));
     }
     let fences = after.granted.iter().flatten().chain(after.row.as_ref().map(|row| &row.fence));
-    promise(S3, fences.max().is_none_or(|fence| *fence <= after.counter));
+    guarantee(S3, fences.max().is_none_or(|fence| *fence <= after.counter));
     for (secret, fence) in after.entries.difference(&before.entries) {
-        promise(S4, was == Some((*fence, Some(*secret))));
+        guarantee(S4, was == Some((*fence, Some(*secret))));
     }
     if let Some(row) = before.row.as_ref().filter(|_| was != is) {
         let is_stale = before.now >= row.stale_from();
         let by_its_holder = matches!(message, Message::Release(secret, fence) if row.is_held_by(secret, fence));
         let revoked = message == Message::Revoke(row.fence);
-        promise(S5, is_stale || !matches!(answer, Answer::Granted(_)));
-        promise(S6, is_stale || by_its_holder || revoked);
+        guarantee(S5, is_stale || !matches!(answer, Answer::Granted(_)));
+        guarantee(S6, is_stale || by_its_holder || revoked);
     }
     let repeats = match message {
         Message::Acquire(secret) => before.granted[secret].is_some(),
@@ -101,7 +101,7 @@ fn broken_by(before: &File, message: Message, answer: Answer, after: &File) -> V
         Message::Release(secret, _) => before.released.contains(&secret),
         _ => false,
     };
-    promise(S8, !repeats || (was == is && before.granted == after.granted && before.entries == after.entries));
+    guarantee(S8, !repeats || (was == is && before.granted == after.granted && before.entries == after.entries));
     broken
 }
 
@@ -115,7 +115,7 @@ impl Model for Rules {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if !world.broken.is_empty() {
-            return; // one broken promise is enough
+            return; // one broken guarantee is enough
         }
         actions.extend((world.ticks < TICKS).then_some(Action::Tick));
         for message in world.messages() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Longer than anything here takes, unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The admin's access token, chosen by the operator.
 pub const ADMIN: &str = "cbx_the-admin-of-these-tests";
@@ -99,7 +99,7 @@ impl Server {
     /// These very bytes on a connection of their own, and what comes back until it closes.
     pub fn raw(&self, bytes: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         stream.write_all(bytes).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
@@ -249,7 +249,7 @@ impl Asking {
         }
         text += &format!("Content-Length: {}\r\n\r\n", self.body.len());
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         let _ = stream.write_all(&[text.as_bytes(), &self.body].concat()); // a server may answer before it is all sent
         stream
     }
@@ -366,7 +366,7 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
 /// Waits for what another process is about to do; each look is a question to it, so nothing spins.
 #[track_caller]
 pub fn until(mut happened: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !happened() {
         assert!(Instant::now() < deadline, "it did not happen");
     }

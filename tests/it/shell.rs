@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// Longer than anything here takes, unless it is broken.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A folder with (or still without) a file in it.
 pub struct Place(pub TempDir);
@@ -138,7 +138,7 @@ impl Running {
     pub fn said(mut self) -> Said {
         let begun = Instant::now();
         while self.runs() {
-            assert!(begun.elapsed() < PATIENCE, "it does not end");
+            assert!(begun.elapsed() < TIMEOUT, "it does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
         Said::from(self.0.take().unwrap().wait_with_output().unwrap())
@@ -173,7 +173,7 @@ impl Serving {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(begun.elapsed() < PATIENCE, "the server does not end");
+            assert!(begun.elapsed() < TIMEOUT, "the server does not end");
             std::thread::sleep(Duration::from_millis(10));
         };
         let mut err = String::new();

@@ -112,7 +112,7 @@ fn wrong_file_is_refused_and_left_alone() {
     sql("tables", "CREATE TABLE theirs (a)");
     sql("application", "PRAGMA application_id = 42; PRAGMA user_version = 1; CREATE TABLE theirs (a)");
     sql("marked", "PRAGMA application_id = 42");
-    sql("newer", "PRAGMA application_id = 0x63617368; PRAGMA user_version = 99; CREATE TABLE ours (a)");
+    sql("newer", "PRAGMA application_id = 0x63617368; PRAGMA user_version = 99; CREATE TABLE later (a)");
     let expected = [
         ("text", "not an SQLite database"),
         ("tables", "another application"),

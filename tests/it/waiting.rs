@@ -440,8 +440,8 @@ fn waiting_threads_hold_lock_one_at_a_time() {
             let (book, inside) = (&book, &inside);
             scope.spawn(move || {
                 for round in 0..10 {
-                    let wish = acquire("wallet/alice", &format!("t{thread}r{round}"));
-                    let answer = book.submit(waiting(10_000), wish).result.unwrap();
+                    let request = acquire("wallet/alice", &format!("t{thread}r{round}"));
+                    let answer = book.submit(waiting(10_000), request).result.unwrap();
                     let Receipt::Granted(grant) = answer else { panic!("{answer:?}") };
                     assert!(!inside.swap(true, SeqCst), "two hold the lock");
                     for command in [withdraw("alice", "1"), recharge("alice", "1")] {

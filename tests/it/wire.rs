@@ -22,7 +22,7 @@ use client::Client;
 const BODY_MAX: u64 = 1_000_000;
 
 /// Longer than anything here takes, unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// When the server has read what was sent to it and does not answer, nothing tells; but this is plenty.
 const READ_BY_THEN: Duration = Duration::from_millis(50);
@@ -48,7 +48,7 @@ impl Stage {
     fn wait_at_gate(&self) {
         self.waiting.fetch_add(1, SeqCst);
         let open = self.open.lock().unwrap();
-        drop(self.opened.wait_timeout_while(open, PATIENCE, |open| !*open).unwrap());
+        drop(self.opened.wait_timeout_while(open, TIMEOUT, |open| !*open).unwrap());
         self.waiting.fetch_sub(1, SeqCst);
     }
 }
@@ -179,7 +179,7 @@ impl Scene {
 /// Waits for what another thread is about to do.
 #[track_caller]
 fn until(happened: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !happened() {
         assert!(Instant::now() < deadline, "it did not happen");
         std::thread::sleep(Duration::from_millis(1));

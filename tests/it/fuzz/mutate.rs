@@ -5,7 +5,7 @@ use super::Known;
 use super::grammar::{Content, Request};
 use crate::dice::Dice;
 
-/// Values that have been trouble somewhere.
+/// Values that have broken other programs.
 const NASTY: [&str; 44] = [
     "",
     "0",

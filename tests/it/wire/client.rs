@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::TIMEOUT;
 
 pub(super) struct Client {
     socket: BufReader<TcpStream>,
@@ -49,7 +49,7 @@ impl Client {
     pub(super) fn connect(address: SocketAddr) -> Client {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.set_read_timeout(Some(TIMEOUT)).unwrap();
         Client::from(stream)
     }
 
@@ -134,7 +134,7 @@ impl Client {
     pub(super) fn hears_nothing_for(&mut self, time: Duration) -> bool {
         self.stream().set_read_timeout(Some(time)).unwrap();
         let silent = matches!(self.socket.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
-        self.stream().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream().set_read_timeout(Some(TIMEOUT)).unwrap();
         silent
     }
 }

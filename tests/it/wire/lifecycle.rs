@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use cashbox::internals::http::conn::{Limits, Presence};
 
 use super::client::Client;
-use super::{PATIENCE, READ_BY_THEN, Scene, until};
+use super::{READ_BY_THEN, Scene, TIMEOUT, until};
 
 fn presence(scene: &Scene) -> Presence {
     scene.stage.presence.lock().unwrap().clone().expect("a request waits")
@@ -115,7 +115,7 @@ fn stop_finishes_running_request_and_closes_rest() {
     until(|| scene.server.connections() == 2);
     let mut busy = scene.waiting_client();
     thread::scope(|scope| {
-        let stopping = scope.spawn(|| scene.server.stop(PATIENCE));
+        let stopping = scope.spawn(|| scene.server.stop(TIMEOUT));
         assert!(idle.is_closed());
         assert!(fresh.is_closed());
         assert!(!stopping.is_finished(), "a request is in flight");
@@ -134,7 +134,7 @@ fn stop_refuses_unfinished_head() {
     let mut client = scene.client();
     client.send("GET / HTTP/1.1\r\n");
     assert!(client.hears_nothing_for(READ_BY_THEN));
-    assert_eq!(scene.server.stop(PATIENCE), 0);
+    assert_eq!(scene.server.stop(TIMEOUT), 0);
     let reply = client.reply();
     assert_eq!((reply.status, reply.body.as_str()), (503, "ShuttingDown"));
     assert!(client.is_closed());
@@ -150,7 +150,7 @@ fn stop_waits_up_to_its_timeout() {
     assert_eq!(scene.server.stop(Duration::ZERO), 2, "stopping again only counts");
     scene.stage.open_gate();
     assert!(busy.iter_mut().all(|client| client.reply().says_close()));
-    assert_eq!(scene.server.stop(PATIENCE), 0);
+    assert_eq!(scene.server.stop(TIMEOUT), 0);
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn stop_is_prompt_under_load() {
         until(|| scene.server.connections() == 4);
         thread::sleep(Duration::from_millis(20));
         let began = Instant::now();
-        assert_eq!(scene.server.stop(PATIENCE), 0);
+        assert_eq!(scene.server.stop(TIMEOUT), 0);
         assert!(began.elapsed() < Duration::from_secs(1));
     });
 }
