@@ -1,2 +1,6 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|data: &[u8]| cashbox::internals::http::fuzz::amount(data));
+#[path = "../../tests/it/fuzz/targets.rs"]
+#[allow(dead_code, reason = "each binary runs one of them")]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::amount(data));

@@ -1,6 +1,6 @@
 //! The program without sockets, on a file of its own that goes with the process.
 
-use cashbox::internals::http::route::{ROUTES, Route};
+use cashbox::internals::http::{endpoint::Route, routes::ROUTES};
 use cashbox::internals::http::{App, Settings};
 use cashbox::internals::store::{Options, Store};
 use std::sync::LazyLock;

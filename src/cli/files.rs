@@ -6,7 +6,7 @@ use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ProgressBar, ServerReply};
 use super::target::{ApiCall, ApiClient, Download, Target, download, take_possession};
 use crate::clock::{Clock, rfc3339};
-use crate::http::file::report_json;
+use crate::http::files::report_json;
 use crate::secret::parse_hash;
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::copy::{self, CopyError, Progress};

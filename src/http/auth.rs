@@ -1,4 +1,4 @@
-//! Who may come in, and as whom: the `Host` and `Origin` rules, access tokens, roles.
+//! Authentication and roles: the `Host` and `Origin` rules, access tokens, the access of a route.
 
 use super::conn::RequestHead;
 use crate::error::{Error, ErrorName};
@@ -11,19 +11,19 @@ use std::net::IpAddr;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-/// Who calls.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The principal: the user for the role `user`, otherwise the access token's id, or `@local`.
+    /// The user for the role `user`, otherwise the access token's id, or `@local`.
     pub by: String,
-    /// What the caller may do.
+    /// The role.
     pub role: Role,
-    /// Whose wallet, for the role `user`.
+    /// The user of the wallet, for the role `user`.
     pub user: Option<UserId>,
 }
 
 impl Caller {
-    /// Somebody with the file itself in their hands, or anybody with `--open`.
+    /// The caller of commands on this machine, and every caller with `--open`.
     pub fn local() -> Caller {
         Caller { by: LOCAL.to_owned(), role: Role::Admin, user: None }
     }
@@ -33,13 +33,13 @@ impl Caller {
         Caller { by, role: token.role, user: token.user.clone() }
     }
 
-    /// Refuses a user another user's wallet.
-    pub fn may_touch(&self, user: &UserId) -> Result<(), Error> {
-        self.may_see(&user.wallet())
+    /// Refuses the role `user` the wallet of another user.
+    pub fn check_user(&self, user: &UserId) -> Result<(), Error> {
+        self.check_wallet(&user.wallet())
     }
 
-    /// Refuses a user any wallet but the own one, the system's included.
-    pub fn may_see(&self, wallet: &WalletId) -> Result<(), Error> {
+    /// Refuses the role `user` every other wallet, the system's included.
+    pub fn check_wallet(&self, wallet: &WalletId) -> Result<(), Error> {
         match &self.user {
             Some(own) if own.wallet() != *wallet => {
                 Err(forbidden(format!("this access token is for the wallet of {own} alone")))
@@ -47,39 +47,37 @@ impl Caller {
             _ => Ok(()),
         }
     }
-}
 
-/// What a refusal says of somebody's lock beyond that it is held.
-const ABOUT_A_HOLDER: [&str; 2] = ["holder", "fence"];
-
-impl Caller {
-    /// The error as this caller may hear it: a user is not told who has the lock of another's wallet.
-    pub fn told(&self, error: Error) -> Error {
-        let about = error.facts.iter().find(|(fact, _)| fact == "lock").and_then(|(_, lock)| lock.as_str());
+    /// The error as this caller may see it: the role `user` does not learn who holds the lock of another wallet.
+    pub fn without_holder(&self, error: Error) -> Error {
+        let lock = error.facts.iter().find(|(fact, _)| fact == "lock").and_then(|(_, lock)| lock.as_str());
         let own = self.user.as_ref().and_then(|user| user.wallet().lock());
-        match (error.name, about, own) {
+        match (error.name, lock, own) {
             (ErrorName::Locked, Some(lock), Some(own)) if lock != own.as_str() => {
                 let detail = format!("somebody has the lock {lock}");
-                let facts = error.facts.into_iter().filter(|(fact, _)| !ABOUT_A_HOLDER.contains(&fact.as_ref()));
+                let facts = error.facts.into_iter().filter(|(fact, _)| !HOLDER_FACTS.contains(&fact.as_ref()));
                 Error { detail, facts: facts.collect(), ..error }
             }
-            (_, _, _) => error,
+            _ => error,
         }
     }
 }
 
-/// Who may use a route.
+/// The facts about the holder of a lock.
+const HOLDER_FACTS: [&str; 2] = ["holder", "fence"];
+
+/// The roles that may use a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Everybody, without an access token.
+    /// Every client, without an access token.
     Anyone,
-    /// Whoever has an access token.
+    /// Every access token.
     Known,
-    /// Those who may see: all roles, the role `user` what is its own.
+    /// All roles; the role `user` for its own wallet.
     See,
-    /// Those who may move money: all but auditors, the role `user` its own.
+    /// Roles that move money: all but auditors; the role `user` for its own wallet.
     Move,
-    /// Those who see everything.
+    /// Roles that see everything.
     SeeAll,
     /// Tellers and admins.
     Staff,
@@ -90,7 +88,7 @@ pub enum Access {
 }
 
 impl Access {
-    /// The roles it lets in.
+    /// The roles.
     pub fn roles(self) -> &'static [Role] {
         use Role::*;
         match self {
@@ -103,7 +101,7 @@ impl Access {
         }
     }
 
-    /// Refuses a caller whose role it does not let in.
+    /// Refuses a caller with another role.
     pub fn check(self, caller: &Caller) -> Result<(), Error> {
         if self.roles().contains(&caller.role) {
             return Ok(());
@@ -113,33 +111,28 @@ impl Access {
     }
 }
 
-/// How many access tokens are remembered between requests.
-const REMEMBERED_MAX: usize = 10_000;
+/// The most access tokens that are kept between requests.
+const TOKENS_MAX: usize = 10_000;
 
-/// Knows access tokens by the hash of their secret, and remembers those that were used.
-pub struct Tokens {
-    /// No tokens at all: every caller is an admin.
+/// Access tokens that were used, by the hash of their secret, so that a request with one needs no look at the file.
+pub struct KnownTokens {
+    /// Callers need no access token: each is an admin.
     open: bool,
     /// The token of this run, for commands on this machine.
     run: Option<Hash>,
-    remembered: RwLock<HashMap<Hash, AccessToken>>,
-    /// Grows when a token is revoked, so that nothing read before is remembered after.
+    used: RwLock<HashMap<Hash, AccessToken>>,
+    /// Grows when a token is revoked, so that a token read before is not kept after.
     generation: AtomicU64,
 }
 
-impl Tokens {
-    /// Nothing is remembered yet.
-    pub fn new(open: bool, run_token: Option<&str>) -> Tokens {
+impl KnownTokens {
+    /// `run_token`: that of this run, for commands on this machine.
+    pub fn new(open: bool, run_token: Option<&str>) -> KnownTokens {
         let run = run_token.map(token::hash);
-        Tokens { open, run, remembered: RwLock::default(), generation: AtomicU64::new(0) }
+        KnownTokens { open, run, used: RwLock::default(), generation: AtomicU64::new(0) }
     }
 
-    /// Whether callers need no access token.
-    pub fn is_open(&self) -> bool {
-        self.open
-    }
-
-    /// Who sent this head.
+    /// The caller of a request.
     pub fn caller(&self, store: &Store, head: &RequestHead) -> Result<Caller, Error> {
         if self.open {
             return Ok(Caller::local());
@@ -168,31 +161,31 @@ impl Tokens {
 
     fn find(&self, store: &Store, hash: &Hash) -> Result<Option<AccessToken>, Error> {
         let generation = self.generation.load(SeqCst);
-        if let Some(token) = self.remembered.read().expect("nobody panics holding this").get(hash) {
+        if let Some(token) = self.used.read().expect("mutex poisoned").get(hash) {
             return Ok(Some(token.clone()));
         }
         let token = store.read(|tx| token::find(tx, hash))?;
         if let Some(token) = &token {
-            let mut remembered = self.remembered.write().expect("nobody panics holding this");
-            if remembered.len() >= REMEMBERED_MAX {
-                remembered.clear();
+            let mut used = self.used.write().expect("mutex poisoned");
+            if used.len() >= TOKENS_MAX {
+                used.clear();
             }
             if generation == self.generation.load(SeqCst) {
-                remembered.insert(*hash, token.clone());
+                used.insert(*hash, token.clone());
             }
         }
         Ok(token)
     }
 
-    /// Forgets what is remembered: a token was revoked.
+    /// Forgets all tokens: one was revoked.
     pub fn forget(&self) {
         self.generation.fetch_add(1, SeqCst);
-        self.remembered.write().expect("nobody panics holding this").clear();
+        self.used.write().expect("mutex poisoned").clear();
     }
 }
 
-/// A web page must not be able to spend from a local wallet: the host must be one that no page can name as its own,
-/// and a request that a page makes must come from here.
+/// Refuses requests of web pages of other sites: a page must not be able to spend from a local wallet. So the host must
+/// be one that no page can have as its own, and a request that a page makes must come from a page of this server.
 pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
     let host = head.header("host");
     match host {
@@ -213,7 +206,7 @@ pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
 }
 
 /// An IP address, `localhost`, or one of the names given; the port does not matter.
-fn is_own_host(host: &str, hosts: &[String]) -> bool {
+pub(super) fn is_own_host(host: &str, hosts: &[String]) -> bool {
     let name = match host.strip_prefix('[') {
         Some(bracketed) => match bracketed.split_once(']') {
             Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
@@ -227,42 +220,16 @@ fn is_own_host(host: &str, hosts: &[String]) -> bool {
             .any(|own| own.eq_ignore_ascii_case(name))
 }
 
-fn is_own_origin(origin: &str, host: &str) -> bool {
+pub(super) fn is_own_origin(origin: &str, host: &str) -> bool {
     let site = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
     site.is_some_and(|site| site.eq_ignore_ascii_case(host))
 }
 
-/// A refusal for who the caller is.
+/// A refusal because of the caller.
 pub fn forbidden(detail: impl Into<String>) -> Error {
     Error::new(ErrorName::Forbidden, detail)
 }
 
 fn unauthenticated(detail: &str) -> Error {
     Error::new(ErrorName::Unauthenticated, detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_host_is_an_address_or_a_name_of_ours() {
-        let names = ["shop.local".to_owned()];
-        for own in ["127.0.0.1:8866", "10.0.0.7", "[::1]:80", "localhost", "LOCALHOST:1", "shop.local:8866"] {
-            assert!(is_own_host(own, &names), "{own}");
-        }
-        for other in
-            ["evil.example", "localhost.evil.example:8866", "127.0.0.1.evil.example", "[::1]evil.example", "[::1", ""]
-        {
-            assert!(!is_own_host(other, &names), "{other}");
-        }
-    }
-
-    #[test]
-    fn an_origin_is_the_host_as_it_was_sent() {
-        assert!(is_own_origin("http://localhost:8866", "localhost:8866"));
-        assert!(is_own_origin("https://shop.local", "shop.local"));
-        assert!(!is_own_origin("null", "localhost:8866"));
-        assert!(!is_own_origin("http://localhost:9999", "localhost:8866"));
-    }
 }

@@ -1,27 +1,31 @@
 //! `POST /v1/batch`: many money verbs in one request, each for itself or all or nothing.
 
+use super::auth::Access;
 use super::conn::RequestHead;
-use super::fields::{Field, Fields, Kind as Is, may};
-use super::money::{self, Verb};
-use super::reply::Reply;
-use super::request::{self, Context, HandlerResult, media_type, unsupported};
-use super::{App, problem};
+use super::fields::{Field, FieldKind, Fields};
+use super::problems;
+use super::request::{Context, HandlerResult, media_type, unsupported};
+use super::response::{self, WithMsg};
+use super::wallets::{self, MovedJson, WalletVerb, moved_json};
 use crate::command::{AtomicBatch, MoneyCommand, NameBatch};
 use crate::error::{Error, ErrorName};
 use crate::id::IdempotencyKey;
+use crate::ledger::verbs::Moved;
 use crate::secret::Hasher;
-use crate::store::Envelope;
+use crate::store::{Envelope, Outcome};
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use std::borrow::Cow;
 
-/// What the query takes.
-pub const QUERY: &[Field] = &[may("atomic", Is::Flag, "all or nothing")];
-/// The largest body, in bytes.
+/// The query.
+pub const QUERY: &[Field] = &[Field::optional("atomic", FieldKind::Flag, "all or nothing")];
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
-/// One item: what it asks for, or why it cannot be read; its own key, if it has one; and its text.
-struct Item<'a> {
+
+/// One item: its command, or why it cannot be read; its own key, if it has one; and its text.
+struct BatchItem<'a> {
     command: Result<MoneyCommand, Error>,
     key: Option<IdempotencyKey>,
     text: &'a [u8],
@@ -29,22 +33,20 @@ struct Item<'a> {
 
 /// `POST /v1/batch`
 pub fn batch(context: &mut Context<'_>) -> HandlerResult {
-    let app = context.app;
     let atomic = context.query.flag("atomic")?;
-    let items: Vec<Item<'_>> =
-        split(context.head, context.body)?.into_iter().map(|text| item(app, context, text)).collect();
+    let items = split(context.head, context.body)?.into_iter().map(|text| read_item(context, text)).collect();
     if atomic { all_or_nothing(context, items) } else { each_alone(context, items) }
 }
 
 /// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
-pub(super) fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+pub fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
     let items: Vec<&[u8]> = match media_type(head)?.as_str() {
         "application/x-ndjson" => {
             let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
             lines.take(ITEMS_MAX + 1).collect()
         }
         "application/json" => {
-            let Items(rows) = serde_json::from_slice(body).map_err(|error| {
+            let BatchArray(rows) = serde_json::from_slice(body).map_err(|error| {
                 Error::invalid(format!("a batch is a JSON array of objects: {}", error.to_string().escape_debug()))
             })?;
             rows.into_iter().map(|row| row.get().as_bytes()).collect()
@@ -57,18 +59,18 @@ pub(super) fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u
     Ok(items)
 }
 
-/// The items of an array, as they were written: all of them, or the first one too many and nothing behind it.
-struct Items<'a>(Vec<&'a RawValue>);
+/// The items of an array, as they were written: all of them, or up to the first one too many.
+struct BatchArray<'a>(Vec<&'a RawValue>);
 
-impl<'de> Deserialize<'de> for Items<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Items<'de>, D::Error> {
-        struct UpToTheMost;
-        impl<'de> Visitor<'de> for UpToTheMost {
-            type Value = Items<'de>;
+impl<'de> Deserialize<'de> for BatchArray<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<BatchArray<'de>, D::Error> {
+        struct ArrayVisitor;
+        impl<'de> Visitor<'de> for ArrayVisitor {
+            type Value = BatchArray<'de>;
             fn expecting(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 out.write_str("an array")
             }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<Items<'de>, A::Error> {
+            fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<BatchArray<'de>, A::Error> {
                 let mut items = Vec::new();
                 while items.len() <= ITEMS_MAX
                     && let Some(row) = rows.next_element()?
@@ -76,101 +78,118 @@ impl<'de> Deserialize<'de> for Items<'de> {
                     items.push(row);
                 }
                 while items.len() > ITEMS_MAX && rows.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Items(items))
+                Ok(BatchArray(items))
             }
         }
-        deserializer.deserialize_seq(UpToTheMost)
+        deserializer.deserialize_seq(ArrayVisitor)
     }
 }
 
-fn item<'a>(app: &App, context: &Context<'_>, text: &'a [u8]) -> Item<'a> {
+fn read_item<'a>(context: &Context<'_>, text: &'a [u8]) -> BatchItem<'a> {
     let mut key = None;
     let command = Fields::from_json(text).and_then(|mut fields| {
         key = fields.text("key")?.map(|key| IdempotencyKey::parse(&key)).transpose()?;
-        command(app, context, &mut fields)
+        read_command(context, &mut fields)
     });
-    Item { command, key, text }
+    BatchItem { command, key, text }
 }
 
 /// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
-fn command(app: &App, context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
-    let op = fields.the_text("op")?;
-    let (verb, takes) = match op.as_str() {
-        "recharge" => (Verb::Recharge, money::RECHARGE),
-        "withdraw" => (Verb::Withdraw, money::RECHARGE),
-        "pay" => (Verb::Pay, money::PAY),
-        "transfer" => (Verb::Transfer, money::TRANSFER),
+fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
+    let op = fields.required_text("op")?;
+    let (verb, taken) = match op.as_str() {
+        "recharge" => (WalletVerb::Recharge, wallets::RECHARGE),
+        "withdraw" => (WalletVerb::Withdraw, wallets::RECHARGE),
+        "pay" => (WalletVerb::Pay, wallets::PAY),
+        "transfer" => (WalletVerb::Transfer, wallets::TRANSFER),
         "refund" => {
-            super::auth::Access::Staff.check(&context.caller)?;
+            Access::Staff.check(&context.caller)?;
             let entry = fields.name("entry")?.ok_or_else(|| Error::invalid("entry is missing: the entry to refund"))?;
-            fields.check(money::REFUND)?;
-            return money::refund_command(app, &context.caller, &entry, fields);
+            fields.check(wallets::REFUND)?;
+            return wallets::refund_command(context.app, &context.caller, &entry, fields);
         }
         _ => return Err(Error::invalid("op is one of recharge, withdraw, pay, transfer, refund")),
     };
     let user = fields.name("user")?.ok_or_else(|| Error::invalid("user is missing: whose wallet"))?;
-    fields.check(takes)?;
-    money::command(app, &context.caller, verb, &user, fields)
+    fields.check(taken)?;
+    wallets::command(context.app, &context.caller, verb, &user, fields)
 }
 
-/// Each item for itself, in order. Somebody's lock is a 423 for that item at once. A key names the batch as a whole, so that
-/// it cannot come back with other items, and gives each item a key of its own.
-fn each_alone(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
+/// The body for each item, in order.
+#[derive(Serialize)]
+struct BatchResults<'a> {
+    results: Vec<ItemResult<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ItemResult<'a> {
+    Moved(Box<WithMsg<Cow<'static, str>, MovedJson<'a>>>),
+    Problem(Map<String, Value>),
+}
+
+fn item_result<'a>(context: &Context<'_>, result: &'a Result<Moved, Error>) -> ItemResult<'a> {
+    match result {
+        Ok(moved) => ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language))),
+        Err(error) => {
+            ItemResult::Problem(problems::body(&context.caller.without_holder(error.clone()), context.language))
+        }
+    }
+}
+
+/// Submits each item for itself, in order. A lock held by another client is the error of its item at once. A key names
+/// the batch as a whole, so that it cannot come back with other items, and gives each item a key of its own.
+fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult {
     let shared = context.envelope()?;
     if let Some(key) = &shared.key {
-        own_keys_apart(key, &items)?;
+        check_item_keys(key, &items)?;
     }
-    let reserve = shared.key.as_ref().map(|_| NameBatch(meaning(&items)));
-    let mut results: Vec<Box<RawValue>> = vec![Box::default(); items.len()];
-    let (mut places, mut commands) = (Vec::new(), Vec::new());
-    for (index, Item { command, key, .. }) in items.into_iter().enumerate() {
+    let reserve = shared.key.as_ref().map(|_| NameBatch(hash_of_items(&items)));
+    let (mut unreadable, mut commands) = (Vec::with_capacity(items.len()), Vec::with_capacity(items.len()));
+    for (index, BatchItem { command, key, .. }) in items.into_iter().enumerate() {
         match command {
             Ok(command) => {
                 let key = key.or_else(|| shared.key.as_ref().map(|key| key.item(index)));
-                places.push(index);
                 commands.push((Envelope { key, wait_ms: 0, ..shared.clone() }, command));
+                unreadable.push(None);
             }
-            Err(error) => results[index] = problem::raw_body(&error, context.language),
+            Err(error) => unreadable.push(Some(Err(error))),
         }
     }
-    let outcomes = match reserve {
+    let outcomes: Vec<Outcome<Moved>> = match reserve {
         Some(reserve) => {
             let first = (Envelope { tokens: Vec::new(), ..shared.clone() }, reserve);
-            context.app.store().submit_batch(first, commands)?
+            context.app.store.submit_batch(first, commands)?
         }
-        None => context.app.store().submit_all(commands),
+        None => context.app.store.submit_all(commands),
     };
-    let mut replayed = !outcomes.is_empty();
-    for (index, outcome) in places.into_iter().zip(outcomes) {
-        replayed &= outcome.replayed;
-        results[index] = match outcome.result {
-            Ok(moved) => money::body(&moved, &context.caller, context.language),
-            Err(error) => problem::raw_body(&context.caller.told(error), context.language),
-        };
-    }
-    let mut answer = Reply::ok(context.language.pick("成功", "ok"), &money::Results { results });
-    if replayed {
-        answer.headers.push(request::replayed());
-    }
-    Ok(answer)
+    let replayed = !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.replayed);
+    let mut submitted = outcomes.iter().map(|outcome| &outcome.result);
+    let results = unreadable.iter().map(|error| {
+        let result = error.as_ref().or_else(|| submitted.next());
+        item_result(context, result.expect("an item that was read has an outcome"))
+    });
+    let mut response = response::ok(context.language.success(), &BatchResults { results: results.collect() });
+    response::mark_replayed(&mut response, replayed);
+    Ok(response)
 }
 
-/// The batch's key, and those made of it, are no item's own: one name would mean two things.
-fn own_keys_apart(key: &IdempotencyKey, items: &[Item<'_>]) -> Result<(), Error> {
-    let taken = |own: &IdempotencyKey| {
+/// Refuses an item's own key that is the batch's, or one made of it: one key would mean two commands.
+fn check_item_keys(key: &IdempotencyKey, items: &[BatchItem<'_>]) -> Result<(), Error> {
+    let is_taken = |own: &IdempotencyKey| {
         own.as_str().strip_prefix(key.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    match items.iter().position(|item| item.key.as_ref().is_some_and(taken)) {
+    match items.iter().position(|item| item.key.as_ref().is_some_and(is_taken)) {
         None => Ok(()),
         Some(index) => Err(Error::invalid("an item's own key is not the batch's Idempotency-Key, nor one made of it")
             .with("index", index)),
     }
 }
 
-/// What tells these items from others: what each asks for, or its text if that cannot be read, and its own key.
-fn meaning(items: &[Item<'_>]) -> [u8; 16] {
+/// A hash that differs for other items: of each one's command, or its text if that cannot be read, and its own key.
+fn hash_of_items(items: &[BatchItem<'_>]) -> [u8; 16] {
     let mut hasher = Hasher::default();
-    for Item { command, key, text } in items {
+    for BatchItem { command, key, text } in items {
         match command {
             Ok(command) => hasher.field(Some(&command.fingerprint())),
             Err(_) => hasher.field(Some(text)),
@@ -180,26 +199,22 @@ fn meaning(items: &[Item<'_>]) -> [u8; 16] {
     hasher.finish_short()
 }
 
-/// All items in one savepoint; or the first refused one's error with its `index`, and nothing done.
-fn all_or_nothing(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult {
+/// Submits all items as one command; or answers with the error of the first refused one and its `index`, and nothing is
+/// done.
+fn all_or_nothing(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult {
     let count = items.len();
-    let commands: Result<Vec<MoneyCommand>, Error> = items
-        .into_iter()
-        .enumerate()
-        .map(|(index, item)| {
-            match item {
-                Item { command: Ok(_), key: Some(_), .. } => Err(one_intention()),
-                item => item.command,
-            }
-            .map_err(|error| error.with("index", index))
-        })
-        .collect();
+    let read = items.into_iter().enumerate().map(|(index, item)| {
+        let command =
+            item.command.and_then(|command| if item.key.is_some() { Err(key_of_an_item()) } else { Ok(command) });
+        command.map_err(|error| error.with("index", index))
+    });
+    let commands: Result<Vec<MoneyCommand>, Error> = read.collect();
     let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(AtomicBatch(commands)));
     match submitted {
         Ok(submitted) => {
-            let body = |moved| money::body(moved, &context.caller, context.language);
-            let results = money::Results { results: submitted.receipt.iter().map(body).collect() };
-            Ok(submitted.marked(Reply::ok(context.language.pick("成功", "ok"), &results)))
+            let moved = |moved| ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language)));
+            let results = BatchResults { results: submitted.receipt.iter().map(moved).collect() };
+            Ok(submitted.marked(response::ok(context.language.success(), &results)))
         }
         Err(mut failure) => {
             let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());
@@ -212,17 +227,18 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<Item<'_>>) -> HandlerResult 
     }
 }
 
-/// A key that would not keep its promise is refused: a client may count on it when it repeats.
-fn one_intention() -> Error {
+/// The refusal of a key that would not be honoured: a client could rely on it when it repeats.
+fn key_of_an_item() -> Error {
     let detail = "an atomic batch is one intention: name it in the header Idempotency-Key, not its items";
     Error::invalid(detail).with("field", "key")
 }
 
-/// What each item of a batch that was not done would be told: the first refused one why, the others that.
+/// The bodies for the items of a batch that was not done: of the first refused one its error, of the others a reference
+/// to that.
 fn not_done(context: &Context<'_>, count: usize, index: usize, refused: &Error) -> Vec<Value> {
     let detail = format!("item {index} was refused, so nothing of this batch was done");
-    let other = Value::Object(problem::body(&Error::new(ErrorName::NotDone, detail), context.language));
+    let other = Value::Object(problems::body(&Error::new(ErrorName::NotDone, detail), context.language));
     let mut results = vec![other; count];
-    results[index] = Value::Object(problem::body(refused, context.language));
+    results[index] = Value::Object(problems::body(refused, context.language));
     results
 }

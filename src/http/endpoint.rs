@@ -1,33 +1,38 @@
-//! What a route is: method, path, access, fields, handler.
+//! A route: method, path, access, fields, handler; and whether a path is one of its own.
 
 use super::auth::Access;
 use super::fields::Field;
 use super::request::{Context, HandlerResult};
 
-/// One thing that can be asked.
+/// One request that clients can make.
+#[derive(Clone, Copy)]
 pub struct Route {
     /// The method; HEAD works wherever GET does.
     pub method: &'static str,
     /// The path. `{name}` is one segment, `{name...}` one or more.
     pub path: &'static str,
-    /// Who may.
+    /// The roles that may.
     pub access: Access,
-    /// What the query takes.
+    /// The fields of the query.
     pub query: &'static [Field],
-    /// What the body takes.
-    pub body: Body,
+    /// The body.
+    pub body: RouteBody,
     /// The status of a good answer.
     pub status: u16,
-    /// What it does, in a few words.
+    /// Its effect, in a few words.
     pub about: &'static str,
-    /// Who handles it.
-    pub handler: fn(&mut Context<'_>) -> HandlerResult,
+    /// The function that answers.
+    pub handler: Handler,
 }
 
-/// What a route's body may be.
-pub enum Body {
-    /// Nothing.
-    None,
+/// Answers a request of a route.
+pub type Handler = fn(&mut Context<'_>) -> HandlerResult;
+
+/// The body that a route takes.
+#[derive(Clone, Copy)]
+pub enum RouteBody {
+    /// None.
+    Empty,
     /// These fields, as JSON or as a form.
     Fields(&'static [Field]),
     /// A batch, read by its handler.
@@ -38,14 +43,81 @@ pub enum Body {
 pub const BODY_MAX: u64 = 64 * 1024;
 
 /// The largest body of a batch, in bytes.
-pub const BATCH_BODY_MAX: u64 = 8 * 1024 * 1024;
+const BATCH_BODY_MAX: u64 = 8 * 1024 * 1024;
 
 impl Route {
-    /// The largest body it takes, in bytes. Any body is read where none is taken, and then refused for its fields.
+    /// A question.
+    pub const fn get(
+        path: &'static str,
+        access: Access,
+        query: &'static [Field],
+        about: &'static str,
+        handler: Handler,
+    ) -> Route {
+        Route { method: "GET", path, access, query, body: RouteBody::Empty, status: 200, about, handler }
+    }
+
+    /// A change.
+    pub const fn change(
+        method: &'static str,
+        path: &'static str,
+        access: Access,
+        body: &'static [Field],
+        about: &'static str,
+        handler: Handler,
+    ) -> Route {
+        Route { method, path, access, query: &[], body: RouteBody::Fields(body), status: 200, about, handler }
+    }
+
+    /// The same route with another status of a good answer.
+    pub const fn with_status(self, status: u16) -> Route {
+        Route { status, ..self }
+    }
+
+    /// The same route with fields of the query.
+    pub const fn with_query(self, query: &'static [Field]) -> Route {
+        Route { query, ..self }
+    }
+
+    /// The largest body it takes, in bytes. A body is read also where none is taken, and then refused for its fields.
     pub fn body_max(&self) -> u64 {
         match self.body {
-            Body::None | Body::Fields(_) => BODY_MAX,
-            Body::Batch => BATCH_BODY_MAX,
+            RouteBody::Empty | RouteBody::Fields(_) => BODY_MAX,
+            RouteBody::Batch => BATCH_BODY_MAX,
         }
     }
+
+    /// The fields its body takes, or None if the handler reads the body.
+    pub fn fields(&self) -> Option<&'static [Field]> {
+        match self.body {
+            RouteBody::Empty => Some(&[]),
+            RouteBody::Fields(fields) => Some(fields),
+            RouteBody::Batch => None,
+        }
+    }
+}
+
+/// Whether the segments have the pattern's form. They are not decoded: `%2F` is not a `/`.
+pub fn matches(pattern: &[&str], segments: &[&str]) -> bool {
+    let Some((part, behind)) = pattern.split_first() else { return segments.is_empty() };
+    if part.ends_with("...}") {
+        return segments.len() > behind.len() && matches(behind, &segments[segments.len() - behind.len()..]);
+    }
+    let is_part = |segment: &str| part.starts_with('{') || *part == segment;
+    segments.split_first().is_some_and(|(segment, rest)| is_part(segment) && matches(behind, rest))
+}
+
+/// The values of the pattern's `{…}` in segments that match it, as they were sent.
+pub fn raw_params(pattern: &[&str], segments: &[&str]) -> Vec<String> {
+    let more = segments.len() - pattern.len();
+    let mut rest = segments;
+    let mut params = Vec::new();
+    for part in pattern {
+        let (own, behind) = rest.split_at(if part.ends_with("...}") { 1 + more } else { 1 });
+        if part.starts_with('{') {
+            params.push(own.join("/"));
+        }
+        rest = behind;
+    }
+    params
 }

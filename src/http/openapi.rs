@@ -1,9 +1,9 @@
 //! `GET /openapi.json`: OpenAPI 3.1, made from the route table, so that it is true to the routes.
 
 use super::auth::Access;
-use super::endpoint::{Body, Route};
-use super::fields::{Field, Kind};
-use super::{money, problem};
+use super::endpoint::{Route, RouteBody};
+use super::fields::{Field, FieldKind};
+use super::{problems, wallets};
 use crate::error::ErrorName;
 use serde_json::{Map, Value, json};
 
@@ -34,7 +34,7 @@ pub fn document(routes: &[Route]) -> Value {
 fn operation(route: &Route) -> Value {
     let mut parameters: Vec<Value> = path_parameters(route.path);
     parameters.extend(route.query.iter().map(|field| parameter("query", field)));
-    if matches!(route.body, Body::Fields(_) | Body::Batch) {
+    if matches!(route.body, RouteBody::Fields(_) | RouteBody::Batch) {
         parameters.extend(headers(route));
     }
     let mut operation = json!({
@@ -46,9 +46,9 @@ fn operation(route: &Route) -> Value {
         "x-roles": route.access.roles().iter().map(|role| role.as_str()).collect::<Vec<_>>(),
     });
     match route.body {
-        Body::None => {}
-        Body::Fields(fields) => operation["requestBody"] = body(fields),
-        Body::Batch => operation["requestBody"] = batch_body(),
+        RouteBody::Empty => {}
+        RouteBody::Fields(fields) => operation["requestBody"] = body(fields),
+        RouteBody::Batch => operation["requestBody"] = batch_body(),
     }
     operation
 }
@@ -90,15 +90,15 @@ fn headers(route: &Route) -> Vec<Value> {
     }
 }
 
-fn schema(kind: Kind) -> Value {
+fn schema(kind: FieldKind) -> Value {
     match kind {
-        Kind::Amount => json!({ "type": ["string", "number"], "pattern": "^[0-9]{1,13}([.][0-9]{1,2})?$" }),
-        Kind::Text => json!({ "type": "string" }),
-        Kind::Integer => json!({ "type": "integer" }),
-        Kind::Flag => json!({ "type": "boolean" }),
-        Kind::Time => json!({ "type": "string", "format": "date-time" }),
-        Kind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
-        Kind::List => json!({ "type": "array" }),
+        FieldKind::Amount => json!({ "type": ["string", "number"], "pattern": "^[0-9]{1,13}([.][0-9]{1,2})?$" }),
+        FieldKind::Text => json!({ "type": "string" }),
+        FieldKind::Integer => json!({ "type": "integer" }),
+        FieldKind::Flag => json!({ "type": "boolean" }),
+        FieldKind::Time => json!({ "type": "string", "format": "date-time" }),
+        FieldKind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        FieldKind::List => json!({ "type": "array" }),
     }
 }
 
@@ -132,7 +132,7 @@ fn body(fields: &[Field]) -> Value {
 }
 
 fn old_amount() -> Value {
-    let mut money = schema(Kind::Amount);
+    let mut money = schema(FieldKind::Amount);
     money["description"] = json!("the old name of amount");
     money["deprecated"] = json!(true);
     money
@@ -140,7 +140,7 @@ fn old_amount() -> Value {
 
 fn batch_body() -> Value {
     let mut properties: Map<String, Value> = Map::new();
-    for field in [money::PAY, money::TRANSFER].concat() {
+    for field in [wallets::PAY, wallets::TRANSFER].concat() {
         properties.insert(field.name.to_owned(), schema(field.kind));
     }
     let more = json!({
@@ -161,7 +161,7 @@ fn batch_body() -> Value {
     })
 }
 
-/// The good answer, and the errors any request may meet; which others a rule may give is told by their names.
+/// The good response, and the errors that any request may get; a rule may give others.
 fn responses(route: &Route) -> Value {
     let content = |schema: &str| json!({ "schema": { "$ref": format!("#/components/schemas/{schema}") } });
     let file = json!({ "schema": { "type": "string" } });
@@ -207,7 +207,7 @@ fn answer_schema() -> Value {
 
 fn problem_schema() -> Value {
     let names: Vec<_> = ErrorName::ALL.iter().map(|name| name.as_str()).collect();
-    let mut statuses: Vec<_> = ErrorName::ALL.iter().map(|name| problem::status(*name)).collect();
+    let mut statuses: Vec<_> = ErrorName::ALL.iter().map(|name| problems::status(*name)).collect();
     statuses.sort_unstable();
     statuses.dedup();
     json!({

@@ -1,125 +1,49 @@
-//! A request that has passed the door: who calls, what was said, and how to answer.
+//! A request that has been authenticated: its caller, its headers, its fields, and the page of a list it asks for.
 
-use super::App;
 use super::auth::Caller;
-use super::fields::Fields;
-use super::words::{self, Language};
+use super::conn::{HttpRequest, RequestHead, Response};
+use super::fields::{Field, FieldKind, Fields};
+use super::response::{self, Language};
+use super::state::AppState;
 use crate::command::TypedCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
+use crate::secret::hex;
 use crate::store::{Alive, Envelope, Outcome};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::conn::{RequestHead, Response};
-
-/// How long a request waits for somebody's lock if it does not say, and at most, in seconds.
+/// How long a request waits for a lock by default, and at most, in seconds.
 const WAIT_S: i64 = 10;
 const WAIT_S_MAX: i64 = 30;
 
-/// One request with its answer still to come.
+/// A request whose response is still to come.
 pub struct Context<'a> {
-    /// The program.
-    pub app: &'a App,
-    /// Who calls.
+    /// The state that all requests share.
+    pub app: &'a AppState,
+    /// The caller.
     pub caller: Caller,
     /// The head as it came.
     pub head: &'a RequestHead,
-    /// What stood in the path's `{…}`, decoded, in order.
+    /// The values of the path's `{…}`, decoded, in order.
     pub params: Vec<String>,
     /// The fields of the query.
     pub query: Fields,
     /// The fields of the body, if the route takes fields.
     pub fields: Fields,
-    /// The body itself, for the routes that read it themselves.
+    /// The body itself, for a handler that reads it.
     pub body: &'a [u8],
     /// The language of `msg`.
     pub language: Language,
-    /// Whether the client is still there.
+    /// Tells whether the client is still connected.
     pub alive: Alive,
 }
 
-impl Context<'_> {
-    /// The user in the path, who must be the caller's own for the role `user`.
-    pub fn user(&self) -> Result<UserId, Error> {
-        let user = UserId::parse(&self.params[0])?;
-        self.caller.may_touch(&user)?;
-        Ok(user)
-    }
-
-    /// The wallet in the path of a question: a user's or, for those who see everything, the system's.
-    pub fn wallet(&self) -> Result<WalletId, Error> {
-        let wallet = WalletId::parse(&self.params[0])?;
-        self.caller.may_see(&wallet)?;
-        Ok(wallet)
-    }
-
-    /// What comes with the command: caller, key, lock tokens, patience.
-    pub fn envelope(&self) -> Result<Envelope, Error> {
-        let mut keys = self.head.headers("idempotency-key").map(IdempotencyKey::parse);
-        let key = keys.next().transpose()?;
-        if keys.next().is_some() {
-            return Err(Error::invalid("send one Idempotency-Key"));
-        }
-        let wait_ms = self.wait_s() * 1_000;
-        Ok(Envelope { by: self.caller.by.clone(), key, tokens: self.lock_tokens(), wait_ms, alive: self.alive.clone() })
-    }
-
-    /// The lock tokens presented, in one header or several, separated by commas. A header with nothing in it presents a
-    /// token that proves nothing: whoever sent it meant to be guarded.
-    pub fn lock_tokens(&self) -> Vec<LockToken> {
-        let lists = self.head.headers("lock-token");
-        lists
-            .flat_map(|list| {
-                let is_empty = list.split(',').all(|text| text.trim().is_empty());
-                list.split(',').map(str::trim).filter(move |text| is_empty || !text.is_empty())
-            })
-            .map(LockToken::presented)
-            .collect()
-    }
-
-    /// `Prefer: wait=SECONDS`; what cannot be read is not a preference.
-    fn wait_s(&self) -> i64 {
-        let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
-        let wait = preferences.filter_map(|one| {
-            let (name, value) = one.split(';').next()?.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
-        });
-        wait.into_iter().next().map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
-    }
-
-    /// Has the command carried out.
-    pub fn submit<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
-        let mut outcome = self.app.store().submit(self.envelope()?, command);
-        outcome.result = outcome.result.map_err(|error| self.caller.told(error));
-        submitted(outcome)
-    }
-
-    /// The same for a command that takes its one lock token as what it is about, and not as what it is done under.
-    pub fn submit_bare<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
-        let envelope = Envelope { key: None, tokens: Vec::new(), ..self.envelope()? };
-        submitted(self.app.store().submit(envelope, command))
-    }
-
-    /// Whether the client names this type and would not rather have JSON.
-    pub fn accepts(&self, content_type: &str) -> bool {
-        let weight = |wanted: &str| {
-            let accepted = self.head.headers("accept").flat_map(|list| list.split(',')).map(words::weighed);
-            accepted.filter(|(named, _)| named.eq_ignore_ascii_case(wanted)).map(|(_, weight)| weight).max()
-        };
-        weight(content_type).is_some_and(|it| it > 0 && it >= weight("application/json").unwrap_or(0))
-    }
-}
-
-/// A receipt, and whether it is a repeat.
-pub struct Submitted<R> {
-    /// The receipt of the command.
-    pub receipt: R,
-    /// Whether it was done before.
-    pub replayed: bool,
-}
-
-/// A no, and whether it was said before.
+/// A refusal or another error.
 pub struct Failure {
-    /// What went wrong.
+    /// The error.
     pub error: Error,
     /// Whether it is a repeat under an idempotency key.
     pub replayed: bool,
@@ -131,32 +55,180 @@ impl From<Error> for Failure {
     }
 }
 
-/// What a handler returns.
+/// The response of a handler.
 pub type HandlerResult = Result<Response, Failure>;
 
-/// An outcome as a receipt or a failure.
-pub fn submitted<R>(outcome: Outcome<R>) -> Result<Submitted<R>, Failure> {
-    let replayed = outcome.replayed;
-    outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(|error| Failure { error, replayed })
+/// The receipt of a command that was carried out.
+pub struct Submitted<R> {
+    /// The receipt.
+    pub receipt: R,
+    /// Whether it is a repeat under an idempotency key.
+    pub replayed: bool,
 }
 
 impl<R> Submitted<R> {
-    /// The answer, marked if it is a repeat.
-    pub fn marked(&self, mut answer: Response) -> Response {
-        if self.replayed {
-            answer.headers.push(replayed());
-        }
-        answer
+    /// The response, marked if it is a repeat.
+    pub fn marked(&self, mut response: Response) -> Response {
+        response::mark_replayed(&mut response, self.replayed);
+        response
     }
 }
 
-/// The header of an answer that was given before.
-pub fn replayed() -> (&'static str, String) {
-    ("Idempotency-Replayed", "true".to_owned())
+impl<R> TryFrom<Outcome<R>> for Submitted<R> {
+    type Error = Failure;
+
+    fn try_from(outcome: Outcome<R>) -> Result<Submitted<R>, Failure> {
+        let replayed = outcome.replayed;
+        outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(|error| Failure { error, replayed })
+    }
 }
 
-/// Reads the fields of a body by its content type.
-pub fn fields(head: &RequestHead, body: &[u8]) -> Result<Fields, Error> {
+impl<'a> Context<'a> {
+    /// Reads the fields of the query and, unless the handler reads the body, those of the body. Fields that the route
+    /// does not take are refused.
+    pub fn read(
+        app: &'a AppState,
+        request: &'a HttpRequest,
+        caller: Caller,
+        params: Vec<String>,
+        language: Language,
+        query_fields: &[Field],
+        body_fields: Option<&[Field]>,
+    ) -> Result<Context<'a>, Error> {
+        let head = &request.head;
+        let mut fields = if body_fields.is_some() { read_fields(head, &request.body)? } else { Fields::default() };
+        let mut query = Fields::from_form(head.query.as_deref().unwrap_or_default().as_bytes())?;
+        query.check(query_fields)?;
+        fields.check(body_fields.unwrap_or(&[]))?;
+        let (presence, ends_waiting) = (request.presence.clone(), Arc::clone(&app.ends_waiting));
+        let alive: Alive = Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected()));
+        Ok(Context { app, caller, head, params, query, fields, body: &request.body, language, alive })
+    }
+
+    /// The user in the path, who must be the caller's own for the role `user`.
+    pub fn user(&self) -> Result<UserId, Error> {
+        let user = UserId::parse(&self.params[0])?;
+        self.caller.check_user(&user)?;
+        Ok(user)
+    }
+
+    /// The wallet in the path of a question: a user's or, for roles that see everything, the system's.
+    pub fn wallet(&self) -> Result<WalletId, Error> {
+        let wallet = WalletId::parse(&self.params[0])?;
+        self.caller.check_wallet(&wallet)?;
+        Ok(wallet)
+    }
+
+    /// Caller, key, lock tokens and waiting time of a command.
+    pub fn envelope(&self) -> Result<Envelope, Error> {
+        Ok(Envelope { tokens: self.lock_tokens(), ..self.envelope_without_tokens()? })
+    }
+
+    fn envelope_without_tokens(&self) -> Result<Envelope, Error> {
+        let mut keys = self.head.headers("idempotency-key").map(IdempotencyKey::parse);
+        let key = keys.next().transpose()?;
+        if keys.next().is_some() {
+            return Err(Error::invalid("send one Idempotency-Key"));
+        }
+        let wait_ms = self.wait_s() * 1_000;
+        Ok(Envelope { by: self.caller.by.clone(), key, tokens: Vec::new(), wait_ms, alive: self.alive.clone() })
+    }
+
+    /// The lock tokens presented, in one header or several, separated by commas. An empty header presents a token that
+    /// proves nothing: its client meant to be protected by a lock, so the command must not go on without one.
+    fn lock_tokens(&self) -> Vec<LockToken> {
+        let lists = self.head.headers("lock-token");
+        lists
+            .flat_map(|list| {
+                let is_empty = list.split(',').all(|text| text.trim().is_empty());
+                list.split(',').map(str::trim).filter(move |text| is_empty || !text.is_empty())
+            })
+            .map(LockToken::presented)
+            .collect()
+    }
+
+    /// The one lock token of a command about its lease.
+    pub fn lease_token(&self) -> Result<LockToken, Error> {
+        let mut tokens = self.lock_tokens();
+        match (tokens.pop(), tokens.is_empty()) {
+            (Some(token), true) => Ok(token),
+            (Some(_), false) => Err(Error::invalid("send one lock token here")),
+            (None, _) => Err(Error::new(ErrorName::LockTokenMissing, "send the token of the lease: Lock-Token: lk1.…")),
+        }
+    }
+
+    /// `Prefer: wait=SECONDS`; a preference that cannot be read is ignored.
+    fn wait_s(&self) -> i64 {
+        let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
+        let mut wait = preferences.filter_map(|one| {
+            let (name, value) = one.split(';').next()?.split_once('=')?;
+            name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u32>().ok())?
+        });
+        wait.next().map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
+    }
+
+    /// Submits a command to the store.
+    pub fn submit<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
+        let mut outcome = self.app.store.submit(self.envelope()?, command);
+        outcome.result = outcome.result.map_err(|error| self.caller.without_holder(error));
+        outcome.try_into()
+    }
+
+    /// Submits a command about the lease of the request's lock token: the token is not one it is done under, and the
+    /// answer is not stored under a key.
+    pub fn submit_for_lease<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
+        let envelope = Envelope { key: None, ..self.envelope_without_tokens()? };
+        self.app.store.submit(envelope, command).try_into()
+    }
+
+    /// Whether the client accepts this type by name and does not prefer JSON.
+    pub fn accepts(&self, content_type: &str) -> bool {
+        let weight = |wanted: &str| {
+            let accepted = self.head.headers("accept").flat_map(|list| list.split(',')).map(weighed);
+            accepted.filter(|(named, _)| named.eq_ignore_ascii_case(wanted)).map(|(_, weight)| weight).max()
+        };
+        weight(content_type).is_some_and(|own| own > 0 && own >= weight("application/json").unwrap_or(0))
+    }
+}
+
+/// The first language of ours that the client wants, by weight and then by order; `default` if it names neither, and the
+/// other one if it refuses that.
+pub fn wanted_language<'a>(accept_language: impl Iterator<Item = &'a str>, default: Language) -> Language {
+    let mut best: Option<(u32, Language)> = None;
+    let mut refuses_default = false;
+    for item in accept_language.flat_map(|list| list.split(',')) {
+        let (tag, weight) = weighed(item);
+        let primary = tag.split('-').next().unwrap_or_default();
+        let language = match () {
+            () if primary.eq_ignore_ascii_case("zh") => Language::Zh,
+            () if primary.eq_ignore_ascii_case("en") => Language::En,
+            () => continue,
+        };
+        refuses_default |= weight == 0 && language == default;
+        if weight > 0 && best.is_none_or(|(most, _)| weight > most) {
+            best = Some((weight, language));
+        }
+    }
+    let other = if default == Language::Zh { Language::En } else { Language::Zh };
+    best.map_or(if refuses_default { other } else { default }, |(_, language)| language)
+}
+
+/// The name and the weight, in thousandths, of an item of an `Accept` or `Accept-Language` list.
+fn weighed(item: &str) -> (&str, u32) {
+    let mut parts = item.split(';').map(str::trim);
+    let named = parts.next().unwrap_or_default();
+    let weight = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+    (named, weight.map_or(1_000, thousandths))
+}
+
+/// `0.8` as 800; a weight that cannot be read is 0.
+fn thousandths(weight: &str) -> u32 {
+    let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
+    let decimals: u32 = format!("{decimals:0<3}").get(..3).and_then(|three| three.parse().ok()).unwrap_or(0);
+    if whole == "1" { 1_000 } else { decimals }
+}
+
+fn read_fields(head: &RequestHead, body: &[u8]) -> Result<Fields, Error> {
     if body.is_empty() {
         return Ok(Fields::default());
     }
@@ -167,7 +239,7 @@ pub fn fields(head: &RequestHead, body: &[u8]) -> Result<Fields, Error> {
     }
 }
 
-/// The media type of the body in lower case, without parameters. A body that is packed in something cannot be read.
+/// The media type of the body in lower case, without parameters. A compressed body cannot be read.
 pub fn media_type(head: &RequestHead) -> Result<String, Error> {
     if let Some(coding) = head.headers("content-encoding").find(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return Err(unsupported(&format!("it in the coding {coding}"), "the body as it is"));
@@ -176,8 +248,100 @@ pub fn media_type(head: &RequestHead) -> Result<String, Error> {
     Ok(sent.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// What is said of a body of another type.
+/// The refusal of a body of another type.
 pub fn unsupported(sent: &str, wanted: &str) -> Error {
     let sent = if sent.is_empty() { "no Content-Type" } else { sent };
     Error::new(ErrorName::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
+}
+
+/// The field `limit` of every list.
+pub const LIMIT: Field = Field::optional("limit", FieldKind::Integer, "how many rows, 1 to 1000; 50 if left out");
+/// The field `after` of every list.
+pub const AFTER: Field = Field::optional("after", FieldKind::Text, "the `next` of the answer before");
+/// The fields of every list.
+pub const LIST: &[Field] = &[LIMIT, AFTER];
+
+const LIMIT_DEFAULT: i64 = 50;
+const LIMIT_MAX: i64 = 1_000;
+
+/// The page of a list that a request asks for. The cursor `next` of a page holds its place and the filters it was made
+/// under.
+pub struct PageRequest {
+    /// How many rows at most.
+    pub limit: usize,
+    /// The row to continue behind, in the list's own text.
+    pub after: Option<String>,
+    filters: BTreeMap<String, String>,
+}
+
+#[derive(Serialize)]
+struct PageJson<T> {
+    data: Vec<T>,
+    next: Option<String>,
+}
+
+impl PageRequest {
+    /// Reads `limit` and `after`, and adds the filters of the cursor to the query's. `of` names the list.
+    pub fn read(query: &mut Fields, of: &str, filters: &[&'static str]) -> Result<PageRequest, Error> {
+        let limit = query.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
+        let cursor = query.text("after")?.map(|cursor| decode_cursor(&cursor).ok_or_else(not_a_cursor)).transpose()?;
+        let mut after = None;
+        if let Some(mut cursor) = cursor {
+            if cursor.remove("of").as_deref() != Some(of) {
+                return Err(not_a_cursor());
+            }
+            after = cursor.remove("after");
+            for filter in filters {
+                let kept = cursor.get(*filter);
+                if query.has(filter) && query.peek(filter) != kept.map(String::as_str) {
+                    let detail =
+                        format!("the cursor was made under another {filter}; leave {filter} out, or start anew");
+                    return Err(Error::invalid(detail));
+                }
+                if let Some(kept) = kept {
+                    query.put_default(filter, kept);
+                }
+            }
+        }
+        let mut kept = BTreeMap::from([("of".to_owned(), of.to_owned())]);
+        for filter in filters {
+            if let Some(value) = query.peek(filter) {
+                kept.insert((*filter).to_owned(), value.to_owned());
+            }
+        }
+        Ok(PageRequest { limit, after, filters: kept })
+    }
+
+    /// Cuts rows, of which one more than the limit was read, to the page; returns the key of the last row if there is
+    /// more.
+    pub fn cut<T>(&self, rows: &mut Vec<T>, key: impl Fn(&T) -> String) -> Option<String> {
+        let more = rows.len() > self.limit;
+        rows.truncate(self.limit);
+        rows.last().filter(|_| more).map(key)
+    }
+
+    /// The cursor of the page that continues behind `after`.
+    pub fn next(&self, after: &str) -> String {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(&self.filters).append_pair("after", after);
+        hex(form.finish().as_bytes())
+    }
+
+    /// The page as a response. `last` is the row to continue behind, if there is more.
+    pub fn response<T: Serialize>(&self, language: Language, data: Vec<T>, last: Option<String>) -> Response {
+        let next = last.map(|after| self.next(&after));
+        response::ok(language.success(), &PageJson { data, next })
+    }
+}
+
+/// The refusal of an `after` that no page of this list had as its `next`.
+pub fn not_a_cursor() -> Error {
+    Error::invalid("after is the `next` of an answer of this very list")
+}
+
+fn decode_cursor(cursor: &str) -> Option<BTreeMap<String, String>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = cursor.as_bytes().chunks(2);
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.get(1)?)?)).collect();
+    Some(form_urlencoded::parse(&bytes?).into_owned().collect())
 }

@@ -1,40 +1,39 @@
-//! Access tokens: list, mint, revoke. An admin's business.
+//! Access tokens: list, mint, revoke; for admins.
 
-use super::fields::{Field, Kind as Is, may, need};
-use super::reply::Reply;
-use super::request::{Context, HandlerResult};
-use super::{list, show};
+use super::fields::{Field, FieldKind};
+use super::request::{Context, HandlerResult, PageRequest};
+use super::response;
+use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
-use crate::token::{self, NewToken, Role};
-use serde_json::json;
+use crate::token::{self, AccessToken, NewToken, Role};
+use FieldKind::{Integer, Text};
+use serde_json::{Value, json};
 
-/// What minting takes.
+/// The fields of a new token.
 pub const MINT: &[Field] = &[
-    need("role", Is::Text, "user, teller, auditor or admin"),
-    may("user", Is::Text, "whose wallet: with the role user, and only with it"),
-    may("expires_in_s", Is::Integer, "how long it is good, in seconds; for ever if left out"),
-    may("note", Is::Text, "a note for people, at most 255 characters"),
+    Field::required("role", Text, "user, teller, auditor or admin"),
+    Field::optional("user", Text, "whose wallet: with the role user, and only with it"),
+    Field::optional("expires_in_s", Integer, "how long it is good, in seconds; for ever if left out"),
+    Field::optional("note", Text, "a note for people, at most 255 characters"),
 ];
 
 const NOTE_CHARS_MAX: usize = 255;
-/// A hundred years.
+/// A hundred years, in seconds.
 const EXPIRES_IN_S_MAX: i64 = 3_155_760_000;
 
 /// `GET /v1/tokens`
 pub fn list(context: &mut Context<'_>) -> HandlerResult {
-    let page = list::page(&mut context.query, "tokens", &[])?;
+    let page = PageRequest::read(&mut context.query, "tokens", &[])?;
     let after = page.after.as_deref().unwrap_or("");
-    let mut rows = context.app.store().read(|tx| token::list(tx, after, page.limit + 1))?;
-    let more = rows.len() > page.limit;
-    rows.truncate(page.limit);
-    let next = rows.last().filter(|_| more).map(|token| token.id.clone());
-    Ok(page.answer(context.language, rows.iter().map(show::token).collect(), next))
+    let mut rows = context.app.store.read(|tx| token::list(tx, after, page.limit + 1))?;
+    let last = page.cut(&mut rows, |token| token.id.clone());
+    Ok(page.response(context.language, rows.iter().map(token_json).collect(), last))
 }
 
-/// `POST /v1/tokens`: mints one. Its secret is in this answer and nowhere else.
+/// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
 pub fn mint(context: &mut Context<'_>) -> HandlerResult {
-    let role = Role::parse(&context.fields.the_text("role")?)?;
+    let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
         return Err(Error::invalid("the role user is bound to a user, and only that role")
@@ -47,15 +46,28 @@ pub fn mint(context: &mut Context<'_>) -> HandlerResult {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")).into());
     }
     let submitted = context.submit(NewToken { role, user, expires_in_s, note })?;
-    let minted = &submitted.receipt;
-    let mut rest = show::token(&minted.token);
-    rest["token"] = json!(minted.secret);
-    Ok(Reply::with(201, context.language.pick("已创建", "minted"), &rest))
+    let mut rest = token_json(&submitted.receipt.token);
+    rest["token"] = json!(submitted.receipt.secret);
+    Ok(response::with_status(201, context.language.pick("已创建", "minted"), &rest))
 }
 
-/// `DELETE /v1/tokens/{id}`: revokes one, at once and for good.
+/// `DELETE /v1/tokens/{id}`: revokes one, at once and for ever.
 pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let submitted = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
-    Ok(submitted.marked(Reply::ok(context.language.pick("已撤销", "revoked"), &show::token(&submitted.receipt))))
+    let rest = token_json(&submitted.receipt);
+    Ok(submitted.marked(response::ok(context.language.pick("已撤销", "revoked"), &rest)))
+}
+
+/// An access token, without its secret.
+fn token_json(token: &AccessToken) -> Value {
+    json!({
+        "id": token.id,
+        "role": token.role.as_str(),
+        "user": token.user.as_ref().map(|user| user.as_str()),
+        "note": token.note,
+        "created_at": rfc3339(token.created_at),
+        "expires_at": token.expires_at.map(rfc3339),
+        "revoked_at": token.revoked_at.map(rfc3339),
+    })
 }

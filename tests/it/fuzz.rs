@@ -8,13 +8,15 @@
 mod answers;
 mod grammar;
 mod mutate;
+mod seeds;
+mod targets;
 
 use crate::crash::audit_finds_nothing;
 use crate::dice::Dice;
 use crate::http_openapi::hold_against_its_description;
 use crate::server::{ADMIN, Answer, Server, TIMEOUT, until};
 use answers::Answers;
-use cashbox::internals::http::route;
+use cashbox::internals::http::endpoint;
 use grammar::Request;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -222,7 +224,7 @@ fn check(asked: &Asked, answer: &Answer, before: Option<&Answer>) {
 /// True where the server has a reason to end the connection after this.
 fn may_close(request: &Request, status: u16) -> bool {
     let said = |name: &str| request.headers.iter().any(|(is, _)| is == name);
-    let unread = said("Expect") || request.content().len() as u64 > route::BODY_MAX;
+    let unread = said("Expect") || request.content().len() as u64 > endpoint::BODY_MAX;
     unread || request.version == "HTTP/1.0" || said("Connection") || [400, 413, 431, 501, 505].contains(&status)
 }
 

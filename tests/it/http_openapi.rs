@@ -1,7 +1,8 @@
 //! `/openapi.json` is true: to the table of routes, and to every answer that any test here has read.
 
 use super::server::{Answer, Server, described_path, description, fields};
-use cashbox::internals::http::route::{self, ROUTES};
+use cashbox::internals::http::endpoint::RouteBody;
+use cashbox::internals::http::routes::ROUTES;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -101,7 +102,7 @@ fn described_operations_have_unique_names_and_inputs() {
         };
         assert_eq!(named("path").len(), route.path.matches('{').count(), "{operation}");
         assert_eq!(named("query"), route.query.iter().map(|field| field.name).collect::<Vec<_>>());
-        if let route::Body::Fields(fields) = route.body {
+        if let RouteBody::Fields(fields) = route.body {
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
             for field in fields {
                 assert!(schema["properties"][field.name].is_object(), "{} in {operation}", field.name);

@@ -1,7 +1,7 @@
 //! Who may do what: every route with every role, and what a user never reaches.
 
 use super::server::{Answer, Client, Server, fields};
-use cashbox::internals::http::route::ROUTES;
+use cashbox::internals::http::routes::ROUTES;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The real program on a temporary file and a free port, and a client that forgives nothing: every answer it reads is
 //! held against `/openapi.json` as well.
 
-use cashbox::internals::http::route;
+use cashbox::internals::http::routes;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -392,6 +392,6 @@ pub fn description() -> &'static Value {
 /// The pattern of the route that a request is for, as the description writes it.
 pub fn described_path(method: &str, target: &str) -> Option<String> {
     let path = target.split('?').next().unwrap_or_default();
-    let (number, _) = route::find(method, path).ok()?;
-    Some(route::ROUTES[number].path.replace("...}", "}"))
+    let (number, _) = routes::find(method, path).ok()?;
+    Some(routes::ROUTES[number].path.replace("...}", "}"))
 }

@@ -18,8 +18,6 @@
 
 mod acceptor;
 mod connection;
-#[cfg(any(test, fuzzing))]
-pub mod fuzz;
 mod parse;
 mod permits;
 mod service;

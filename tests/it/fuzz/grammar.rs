@@ -2,7 +2,8 @@
 
 use super::Known;
 use crate::dice::Dice;
-use cashbox::internals::http::route::{Body, ROUTES, Route};
+use cashbox::internals::http::endpoint::{Route, RouteBody};
+use cashbox::internals::http::routes::ROUTES;
 
 /// A request before it is bytes.
 #[derive(Clone)]
@@ -68,13 +69,13 @@ impl Request {
             .map(|(name, value)| (name, plain(&value)))
             .collect();
         let body = match route.body {
-            Body::None => Content::None,
-            Body::Fields([]) => Content::None,
-            Body::Fields(fields) => {
+            RouteBody::Empty => Content::None,
+            RouteBody::Fields([]) => Content::None,
+            RouteBody::Fields(fields) => {
                 let pairs = fill(fields.iter().map(|field| (field.name, field.optional)), dice, known);
                 if dice.one_in(3) { Content::Form(pairs) } else { Content::Json(pairs) }
             }
-            Body::Batch => {
+            RouteBody::Batch => {
                 let items = (0..dice.below(ITEMS_MAX)).map(|_| item(dice, known)).collect();
                 Content::Batch(items, dice.one_in(2))
             }

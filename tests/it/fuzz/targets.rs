@@ -1,20 +1,21 @@
-//! What is fuzzed: everything that reads a stranger's bytes, each as a function that must not panic. `fuzz/` runs them
-//! under coverage guidance; the test below runs them on the seeds in `tests/seeds` and on mutations of those, each time.
+//! The targets that are fuzzed: all code that reads bytes of unknown clients, each target a function that must not panic.
+//! `fuzz/` runs them under coverage guidance; a test runs them on the seeds in `tests/seeds` and on mutations of those.
 //!
-//! To keep an input that once was trouble, put it in its target's folder of seeds.
+//! To keep an input that made a target fail, put it in the target's folder of seeds.
 
-use super::conn::{RequestHead, fuzz as conn};
-use super::fields::{Fields, Value};
-use super::{batch, language, list, request, route};
-use crate::clock;
-use crate::id::{CouponCode, EntryId, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
-use crate::money::{Cents, Money};
-use crate::token;
+use cashbox::internals::clock;
+use cashbox::internals::http::conn::{Limits, RequestHead, has_end, parse_head};
+use cashbox::internals::http::fields::{FieldValue, Fields};
+use cashbox::internals::http::request::{PageRequest, media_type};
+use cashbox::internals::http::{auth, batch, routes, wallets};
+use cashbox::internals::id::{CouponCode, EntryId, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
+use cashbox::internals::money::{Cents, Money};
+use cashbox::internals::token;
 
-/// A name and what it does with some bytes.
+/// A name, and the function that takes some bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All there are.
+/// All targets.
 pub const TARGETS: &[Target] = &[
     ("head", head),
     ("form", form),
@@ -25,33 +26,47 @@ pub const TARGETS: &[Target] = &[
     ("names", names),
 ];
 
-/// The target of that name.
-pub fn target(name: &str) -> fn(&[u8]) {
-    TARGETS.iter().find(|(own, _)| *own == name).expect("a target of this name").1
-}
-
 /// A request's head, and everything that is decided by it.
 pub fn head(data: &[u8]) {
-    let Some(head) = conn::head(data) else { return };
-    if let Ok((_, params)) = route::find(&head.method, &head.path) {
+    let Some(head) = read_head(data) else { return };
+    if let Ok((_, params)) = routes::find(&head.method, &head.path) {
         assert!(params.iter().all(|param| !param.is_empty()), "a route has all of its parameters");
     }
-    let _ = super::auth::check_origin(&head, &["shop.example".to_owned()]);
-    let _ = language(&head);
-    let _ = request::media_type(&head);
+    let _ = auth::check_origin(&head, &["shop.example".to_owned()]);
+    let _ = routes::language(&head);
+    let _ = media_type(&head);
     if let Some(query) = &head.query {
         form(query.as_bytes());
     }
 }
 
-/// A form: what it says is what the same form written anew says.
+/// The head at the beginning of `data`, if there is a good one.
+fn read_head(data: &[u8]) -> Option<RequestHead> {
+    let limits = Limits::default();
+    let (head, length) = parse_head(data, &limits).ok()??;
+    let bytes = &data[..length];
+    let (again, same) = parse_head(bytes, &limits).ok().flatten().expect("bytes behind a head change nothing");
+    assert_eq!(same, length);
+    assert_eq!((&again.method, &again.path, &again.query), (&head.method, &head.path, &head.query));
+    assert_eq!(again.content_length, head.content_length);
+    for end in 0..length {
+        assert!(!matches!(parse_head(&bytes[..end], &limits), Ok(Some(_))), "a part of a head is not a head");
+        assert!(has_end(bytes, end), "its end is noticed, however much was searched before");
+    }
+    assert!(head.path.starts_with('/') && head.header("transfer-encoding").is_none());
+    assert!(head.headers("host").count() <= 1 && head.headers("content-length").count() <= 1);
+    assert!(!bytes.iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)));
+    Some(head)
+}
+
+/// A form: the same form written anew has the same fields.
 pub fn form(data: &[u8]) {
     let Ok(fields) = Fields::from_form(data) else { return };
     let mut again = form_urlencoded::Serializer::new(String::new());
     for (name, value) in fields.all() {
         match value {
-            Value::Text(text) => drop(again.append_pair(name, text)),
-            Value::Json(metadata) => {
+            FieldValue::Text(text) => drop(again.append_pair(name, text)),
+            FieldValue::Json(metadata) => {
                 let metadata: serde_json::Map<String, serde_json::Value> = serde_json::from_str(metadata).unwrap();
                 for (key, text) in &metadata {
                     again.append_pair(&format!("metadata[{key}]"), text.as_str().expect("of strings"));
@@ -66,7 +81,7 @@ pub fn form(data: &[u8]) {
 /// A JSON body: another reader of it reads the same fields.
 pub fn json(data: &[u8]) {
     let Ok(fields) = Fields::from_json(data) else { return };
-    // Numbers too large for it and nesting too deep for it are no trouble to us.
+    // Numbers too large and nesting too deep for the other reader are fine for ours.
     if let Ok(other) = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(data) {
         let theirs = other.iter().filter(|(_, value)| !value.is_null()).count();
         assert_eq!(fields.all().count(), theirs, "each field is read once");
@@ -92,7 +107,7 @@ fn take_all(fields: Fields) {
             let text = clock::rfc3339(time);
             assert_eq!(clock::parse_rfc3339(&text), Some(time), "a time is written as it is read: {text}");
         }
-        let _ = again().the_list(name, 100);
+        let _ = again().objects(name, 100);
         if let Ok(texts) = again().texts(name, 16) {
             assert!((1..=16).contains(&texts.len()));
         }
@@ -104,10 +119,10 @@ fn take_all(fields: Fields) {
         assert_eq!(again.note().expect("it is a note").metadata, Some(metadata), "metadata has one form");
     }
     let mut fields = fields;
-    let _ = fields.check(super::money::PAY);
+    let _ = fields.check(wallets::PAY);
 }
 
-/// An amount: taken exactly if its digits say what an amount may be.
+/// An amount: taken exactly if its digits are those of a valid one.
 pub fn amount(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let money = Money::parse(text).ok();
@@ -141,14 +156,14 @@ pub fn cursor(data: &[u8]) {
         query.put_default("after", after);
         query
     };
-    let _ = list::page(&mut query(text), "entries", &filters);
+    let _ = PageRequest::read(&mut query(text), "entries", &filters);
     let mut asked = Fields::default();
     asked.put_default("kind", text);
-    let Ok(page) = list::page(&mut asked, "entries", &filters) else { return };
+    let Ok(page) = PageRequest::read(&mut asked, "entries", &filters) else { return };
     let mut next = query(&page.next(text));
-    let Ok(page) = list::page(&mut next, "entries", &filters) else { panic!("our own cursor is refused") };
+    let Ok(page) = PageRequest::read(&mut next, "entries", &filters) else { panic!("a cursor made here is refused") };
     assert_eq!((page.after.as_deref(), next.peek("kind")), (Some(text), Some(text)), "it keeps place and filters");
-    assert!(list::page(&mut query(&page.next(text)), "wallets", &filters).is_err(), "it is of one list");
+    assert!(PageRequest::read(&mut query(&page.next(text)), "wallets", &filters).is_err(), "it is of one list");
 }
 
 /// A batch in both of its forms: the first byte chooses.
@@ -161,7 +176,7 @@ pub fn batch(data: &[u8]) {
     }
 }
 
-/// Ids, keys, codes and tokens: what is taken is written as it was read.
+/// Ids, keys, codes and tokens: one that is taken is written as it was read.
 pub fn names(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let same = |written: &str| assert_eq!(written, text);
@@ -182,59 +197,5 @@ pub fn names(data: &[u8]) {
     let _ = token::is_secret(text);
     if let Some(time) = clock::parse_rfc3339(text) {
         assert_eq!(clock::parse_rfc3339(&clock::rfc3339(time)), Some(time), "{text}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    const MUTATIONS: u64 = 1_000;
-
-    /// Numbers that look random and are the same each time.
-    struct Chance(u64);
-
-    impl Chance {
-        fn below(&mut self, bound: usize) -> usize {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (self.0 >> 33) as usize % bound.max(1)
-        }
-    }
-
-    fn mutated(seed: &[u8], other: &[u8], chance: &mut Chance) -> Vec<u8> {
-        let mut bytes = seed.to_vec();
-        for _ in 0..=chance.below(4) {
-            let place = chance.below(bytes.len() + 1);
-            match chance.below(4) {
-                0 => bytes.truncate(place),
-                1 => bytes.insert(place, chance.below(256) as u8),
-                2 if place < bytes.len() => bytes[place] ^= 1 << chance.below(8),
-                _ => {
-                    let from = chance.below(other.len());
-                    let piece = &other[from..(from + chance.below(12)).min(other.len())];
-                    bytes.splice(place..place, piece.iter().copied());
-                }
-            }
-        }
-        bytes
-    }
-
-    #[test]
-    fn no_seed_and_no_mutation_of_one_is_too_much() {
-        let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/seeds");
-        let mut chance = Chance(1);
-        for (name, run) in TARGETS {
-            let files = std::fs::read_dir(seeds.join(name)).expect("every target has seeds");
-            let mut seeds: Vec<_> = files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
-            seeds.sort(); // folders have no order, and a run can be repeated
-            run(b"");
-            for seed in &seeds {
-                run(seed);
-                for _ in 0..MUTATIONS {
-                    run(&mutated(seed, &seeds[chance.below(seeds.len())], &mut chance));
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,225 @@
+//! The file as a whole: audited, copied, written out as records; and all entries of a filter as a file.
+//!
+//! An audit, a backup and an export read all of the file, so one runs at a time. They send a copy, so a slow client does
+//! not hold up the writer: only the next of these requests has to be repeated.
+
+use super::auth::Caller;
+use super::conn::Response;
+use super::fields::{Field, FieldKind};
+use super::request::{Context, HandlerResult};
+use super::response::{self, ENTRY_MEMBERS, entry_json};
+use super::state::WholeFileRead;
+use crate::error::Error;
+use crate::ledger::query::{self, Filter};
+use crate::secret::parse_hash;
+use crate::store::Store;
+use crate::store::audit::{self, AuditReport};
+use crate::store::file::record;
+use crate::store::file::transfer::{ExportError, ExportForm, cell, csv_line};
+use serde_json::{Value, json};
+use std::io::{self, PipeReader, Read};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// The query of an audit.
+pub const VERIFY: &[Field] =
+    &[Field::optional("since", FieldKind::Text, "a `last_hash` of before, that must still be in the chain")];
+
+/// `GET /v1/verify`: audits the file as it is now, on connections of its own.
+pub fn verify(context: &mut Context<'_>) -> HandlerResult {
+    let since = context.query.text("since")?.map(|text| {
+        parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
+    });
+    let since = since.transpose()?;
+    let _whole_file = context.app.whole_file.begin()?;
+    let report = audit::audit(context.app.store.path(), since.as_ref(), &mut |_, _| {})?;
+    Ok(response::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
+}
+
+/// A report as JSON.
+pub fn report_json(report: &AuditReport) -> Value {
+    let findings: Vec<_> =
+        report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
+    json!({
+        "ok": report.findings.is_empty(),
+        "entries": report.entries,
+        "wallets": report.wallets,
+        "last_hash": report.last_hash,
+        "state_hash": report.state_hash,
+        "findings": findings,
+    })
+}
+
+/// `GET /v1/backup`: one moment of the file, audited, as a database.
+pub fn backup(context: &mut Context<'_>) -> HandlerResult {
+    let whole_file = context.app.whole_file.begin()?;
+    let copy = context.app.store.backup()?;
+    let mut response = response::stream("application/vnd.sqlite3", FileBody { reader: copy, _whole_file: whole_file });
+    response.headers.push(("Content-Disposition", "attachment; filename=\"cashbox.db\"".to_owned()));
+    Ok(response)
+}
+
+/// The query of an export.
+pub const EXPORT: &[Field] =
+    &[Field::optional("csv", FieldKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
+
+/// `GET /v1/export`: one moment of the ledger as records, or one table of it.
+pub fn export(context: &mut Context<'_>) -> HandlerResult {
+    let form = match context.query.text("csv")? {
+        None => ExportForm::Ndjson,
+        Some(table) => ExportForm::Csv(record::find_plural(&table).ok_or_else(|| {
+            let tables: Vec<_> = record::RECORDS.iter().map(|record| record.plural).collect();
+            Error::invalid(format!("csv is one of {}", tables.join(", ")))
+        })?),
+    };
+    let whole_file = context.app.whole_file.begin()?;
+    let export = context.app.store.export()?;
+    let (pipe, mut to) = io::pipe().map_err(Error::internal)?;
+    let thread = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
+    let thread = Some(thread.map_err(Error::internal)?);
+    let content_type = if matches!(form, ExportForm::Ndjson) { "application/x-ndjson" } else { "text/csv" };
+    let reader = ExportOutput { pipe: Some(pipe), thread };
+    Ok(response::stream(content_type, FileBody { reader, _whole_file: whole_file }))
+}
+
+/// A body made of the whole file. The reader is dropped first: then its copy is closed before the next request begins.
+struct FileBody<R> {
+    reader: R,
+    _whole_file: WholeFileRead,
+}
+
+impl<R: Read> Read for FileBody<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.reader.read(buffer)
+    }
+}
+
+/// The records that a thread writes. They end well only if the thread did.
+struct ExportOutput {
+    /// None once the body is dropped: the thread's next write fails, and it ends.
+    pipe: Option<PipeReader>,
+    thread: Option<JoinHandle<Result<(), ExportError>>>,
+}
+
+impl Drop for ExportOutput {
+    fn drop(&mut self) {
+        self.pipe = None;
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Read for ExportOutput {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.pipe.as_mut().map_or(Ok(0), |pipe| pipe.read(buffer))?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => Ok(0),
+            Some(Ok(Err(ExportError::Output(error)))) => Err(error),
+            Some(Ok(Err(ExportError::File(error)))) => {
+                crate::log::error("an export could not be written to its end", &error);
+                Err(io::Error::other(error))
+            }
+            Some(Err(_)) => Err(io::Error::other("the export panicked")),
+        }
+    }
+}
+
+/// Entries read at a time.
+const ENTRIES_STEP: usize = 500;
+
+/// The format of a file of entries.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum EntryFormat {
+    /// A line of names, then a line for each.
+    Csv,
+    /// A line of JSON for each.
+    Ndjson,
+}
+
+impl EntryFormat {
+    /// The format that the client asks for, if it wants a file.
+    pub fn wanted(context: &Context<'_>) -> Option<EntryFormat> {
+        let formats = [EntryFormat::Csv, EntryFormat::Ndjson];
+        formats.into_iter().find(|format| context.accepts(format.content_type()))
+    }
+
+    fn content_type(self) -> &'static str {
+        match self {
+            EntryFormat::Csv => "text/csv",
+            EntryFormat::Ndjson => "application/x-ndjson",
+        }
+    }
+}
+
+/// All entries of the filter behind `after`. They are read in steps, and no connection to the file is kept while a step
+/// is sent.
+pub fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> Response {
+    let first_line = if format == EntryFormat::Csv { csv_line(&ENTRY_MEMBERS) } else { String::new() };
+    let reader = EntryReader {
+        store: Arc::clone(&context.app.store),
+        caller: context.caller.clone(),
+        format,
+        filter,
+        after,
+        is_last: false,
+        lines: first_line.into_bytes(),
+        sent: 0,
+    };
+    response::stream(format.content_type(), reader)
+}
+
+struct EntryReader {
+    store: Arc<Store>,
+    caller: Caller,
+    format: EntryFormat,
+    filter: Filter,
+    after: Option<i64>,
+    /// Whether `lines` are the last ones.
+    is_last: bool,
+    lines: Vec<u8>,
+    /// How many bytes of `lines` are sent.
+    sent: usize,
+}
+
+impl Read for EntryReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.sent == self.lines.len() {
+            if self.is_last {
+                return Ok(0);
+            }
+            self.next_step()?;
+        }
+        let count = buffer.len().min(self.lines.len() - self.sent);
+        buffer[..count].copy_from_slice(&self.lines[self.sent..self.sent + count]);
+        self.sent += count;
+        Ok(count)
+    }
+}
+
+impl EntryReader {
+    fn next_step(&mut self) -> io::Result<()> {
+        let read = self.store.read(|tx| query::entries(tx, &self.filter, self.after, ENTRIES_STEP));
+        let found = read.map_err(io::Error::other)?;
+        self.lines.clear();
+        self.sent = 0;
+        self.is_last = !found.more;
+        for entry in &found.rows {
+            let json = entry_json(entry, &self.caller);
+            match self.format {
+                EntryFormat::Ndjson => {
+                    serde_json::to_writer(&mut self.lines, &json)?;
+                    self.lines.push(b'\n');
+                }
+                EntryFormat::Csv => {
+                    let json = serde_json::to_value(json)?;
+                    let cells: Vec<_> = ENTRY_MEMBERS.iter().map(|member| cell(&json[*member])).collect();
+                    self.lines.extend(csv_line(&cells).into_bytes());
+                }
+            }
+            self.after = Some(entry.id.0);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! The state of the program: `GET /healthz`, and `GET /metrics` in Prometheus text.
+
+use super::request::{Context, HandlerResult};
+use super::response;
+use super::state::{AppState, RequestCounts};
+use crate::store::stats::Histogram;
+use serde_json::json;
+use std::fmt::Write;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A larger write-ahead log was not cut back, for want of a moment without readers.
+const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// A writer that needs longer for one batch has stalled.
+const STALLED_MS: i64 = 2_000;
+
+/// `GET /healthz`: `ok`, or `degraded` and why.
+pub fn healthz(context: &mut Context<'_>) -> HandlerResult {
+    let stats = context.app.store.stats();
+    let behind_ms = stats.clock_behind_ms.load(Relaxed);
+    let mut why = Vec::new();
+    if stats.storage_full.load(Relaxed) {
+        why.push("too little space is left to write; reading goes on".to_owned());
+    }
+    if stats.file_is_gone.load(Relaxed) {
+        why.push("the file was moved, replaced or deleted; nothing is written until it is back".to_owned());
+    }
+    if stats.outcome_unknown.load(Relaxed) {
+        why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
+    }
+    if behind_ms > 0 {
+        why.push(format!(
+            "the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile"
+        ));
+    }
+    let wal_bytes = stats.wal_bytes.load(Relaxed);
+    if wal_bytes > WAL_BYTES_MAX {
+        why.push(format!(
+            "the write-ahead log has {wal_bytes} bytes: something has been reading the file for a long time"
+        ));
+    }
+    let busy_since_ms = stats.busy_since_ms.load(Relaxed) as i64;
+    let busy_ms = context.app.store.clock().boot_ms() - busy_since_ms;
+    if busy_since_ms > 0 && busy_ms > STALLED_MS {
+        why.push(format!("the writer has been waiting for the disk for {busy_ms} ms"));
+    }
+    let status = if why.is_empty() { "ok" } else { "degraded" };
+    let rest = json!({
+        "status": status,
+        "why": why,
+        "version": env!("CARGO_PKG_VERSION"),
+        "queued": stats.queued.load(Relaxed),
+        "waiting": stats.parked.load(Relaxed),
+        "wal_bytes": wal_bytes,
+    });
+    Ok(response::ok(status, &rest))
+}
+
+/// `GET /metrics`
+pub fn metrics(context: &mut Context<'_>) -> HandlerResult {
+    Ok(response::bytes(200, "text/plain; version=0.0.4", prometheus_text(context.app).into_bytes()))
+}
+
+fn prometheus_text(app: &AppState) -> String {
+    let mut out = String::new();
+    requests(&app.counts, &mut out);
+    durations(&app.counts, &mut out);
+    let stats = app.store.stats();
+    let counters = [
+        ("commands_total", "Commands taken up by the writer.", &stats.commands),
+        ("commits_total", "Commits; commands per commit is the batch size.", &stats.commits),
+        ("idempotent_replays_total", "Answers given again under an idempotency key.", &stats.replays),
+        ("lock_waits_total", "Requests that had to wait for a lock.", &stats.lock_waits),
+        ("lock_takeovers_total", "Dead leases taken over.", &stats.takeovers),
+    ];
+    for (name, about, value) in counters {
+        single(&mut out, name, "counter", about, value.load(Relaxed));
+    }
+    describe(&mut out, "commit_seconds", "histogram", "How long commits took.");
+    histogram(&mut out, "commit_seconds", "", &stats.commit_us, seconds);
+    describe(&mut out, "batch_commands", "histogram", "How many commands a commit took.");
+    histogram(&mut out, "batch_commands", "", &stats.batch, |count| count.to_string());
+    let gauges = [
+        ("queue_length", "Commands waiting for the writer.", &stats.queued),
+        ("lock_waiting", "Requests waiting for a lock.", &stats.parked),
+        ("wal_bytes", "Size of the write-ahead log.", &stats.wal_bytes),
+        ("free_bytes", "Free space on the file system.", &stats.free_bytes),
+    ];
+    for (name, about, value) in gauges {
+        single(&mut out, name, "gauge", about, value.load(Relaxed));
+    }
+    out
+}
+
+fn describe(out: &mut String, name: &str, kind: &str, about: &str) {
+    let _ = writeln!(out, "# HELP cashbox_{name} {about}\n# TYPE cashbox_{name} {kind}");
+}
+
+fn single(out: &mut String, name: &str, kind: &str, about: &str, value: u64) {
+    describe(out, name, kind, about);
+    let _ = writeln!(out, "cashbox_{name} {value}");
+}
+
+/// The labels of requests without a route are empty.
+fn labels(method: &str, path: &str) -> String {
+    format!("method=\"{method}\",route=\"{path}\"")
+}
+
+fn requests(counts: &RequestCounts, out: &mut String) {
+    describe(out, "requests_total", "counter", "Requests by route and status.");
+    for route in &counts.routes {
+        let labels = labels(route.method, route.path);
+        for (status, count) in counts.statuses.iter().zip(&route.by_status) {
+            let count = count.load(Relaxed);
+            if count > 0 {
+                let _ = writeln!(out, "cashbox_requests_total{{{labels},status=\"{status}\"}} {count}");
+            }
+        }
+    }
+}
+
+fn durations(counts: &RequestCounts, out: &mut String) {
+    const NAME: &str = "request_duration_seconds";
+    describe(out, NAME, "histogram", "How long requests took, from whole request to answer.");
+    for route in &counts.routes {
+        if route.durations_us.cumulated().last() != Some(&0) {
+            histogram(out, NAME, &labels(route.method, route.path), &route.durations_us, seconds);
+        }
+    }
+}
+
+fn histogram(out: &mut String, name: &str, labels: &str, values: &Histogram, text: fn(u64) -> String) {
+    let counts = values.cumulated();
+    let bounds = values.bounds.iter().map(|bound| text(*bound)).chain(["+Inf".to_owned()]);
+    let comma = if labels.is_empty() { "" } else { "," };
+    for (bound, count) in bounds.zip(&counts) {
+        let _ = writeln!(out, "cashbox_{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+    }
+    let (sum, count) = (text(values.sum()), counts.last().copied().unwrap_or(0));
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    let _ = writeln!(out, "cashbox_{name}_sum{labels} {sum}\ncashbox_{name}_count{labels} {count}");
+}
+
+/// Microseconds as seconds in decimal.
+fn seconds(us: u64) -> String {
+    format!("{}.{:06}", us / 1_000_000, us % 1_000_000)
+}

@@ -1,0 +1,216 @@
+//! Good answers: JSON with `code` and `msg` first, in Chinese or English; and entries and wallets as clients see them.
+
+use super::auth::Caller;
+use super::conn::{Body, Response};
+use crate::clock::rfc3339;
+use crate::id::WalletId;
+use crate::ledger::Wallet;
+use crate::ledger::entry::{Entry, EntryKind};
+use crate::money::{Balance, Cents, Money};
+use crate::secret::hex;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::fmt::Display;
+use std::io::Read;
+
+/// The language of `msg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Language {
+    /// Chinese, the default of `/wallet`.
+    Zh,
+    /// English, the default of everything else.
+    En,
+}
+
+impl Language {
+    /// The one of the two that is in this language.
+    pub fn pick<'a>(self, zh: &'a str, en: &'a str) -> &'a str {
+        match self {
+            Language::Zh => zh,
+            Language::En => en,
+        }
+    }
+
+    /// The `msg` of a good answer to a question.
+    pub fn found(self) -> &'static str {
+        self.pick("查询成功", "ok")
+    }
+
+    /// The `msg` of a good answer to a list or a batch.
+    pub fn success(self) -> &'static str {
+        self.pick("成功", "ok")
+    }
+
+    /// The `msg` of a money verb.
+    pub fn moved(self, kind: EntryKind) -> &'static str {
+        match kind {
+            EntryKind::Recharge => self.pick("充值成功", "recharged"),
+            EntryKind::Withdraw => self.pick("提现成功", "withdrawn"),
+            EntryKind::Pay => self.pick("支付成功", "paid"),
+            EntryKind::Transfer => self.pick("转账成功", "transferred"),
+            EntryKind::Refund => self.pick("退款成功", "refunded"),
+        }
+    }
+}
+
+/// `code`, `msg` and the members of an object.
+#[derive(Serialize)]
+pub struct WithMsg<M, T> {
+    /// The status.
+    pub code: u16,
+    /// A sentence for people.
+    pub msg: M,
+    /// The other members.
+    #[serde(flatten)]
+    pub rest: T,
+}
+
+/// 200 with these members.
+pub fn ok(msg: &str, rest: &impl Serialize) -> Response {
+    with_status(200, msg, rest)
+}
+
+/// Another good status.
+pub fn with_status(status: u16, msg: &str, rest: &impl Serialize) -> Response {
+    json(status, &WithMsg { code: status, msg, rest })
+}
+
+/// An object as it is.
+pub fn json(status: u16, body: &impl Serialize) -> Response {
+    bytes(status, "application/json", serde_json::to_vec(body).expect("every name in a response is text"))
+}
+
+/// Bytes of any type.
+pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Response {
+    Response {
+        status,
+        headers: vec![("Content-Type", content_type.to_owned()), ("Cache-Control", "no-store".to_owned())],
+        body: Body::Bytes(body),
+        close: false,
+        undelivered: None,
+    }
+}
+
+/// 200 with bytes that are read while they are sent.
+pub fn stream(content_type: &str, reader: impl Read + Send + 'static) -> Response {
+    Response { body: Body::Stream(Box::new(reader)), ..bytes(200, content_type, Vec::new()) }
+}
+
+/// 204.
+pub fn no_content() -> Response {
+    Response { headers: Vec::new(), ..bytes(204, "", Vec::new()) }
+}
+
+/// Marks a response that was given before, under the same idempotency key.
+pub fn mark_replayed(response: &mut Response, replayed: bool) {
+    if replayed {
+        response.headers.push(("Idempotency-Replayed", "true".to_owned()));
+    }
+}
+
+/// All bytes of a body. A stream that fails ends early, and the log has the reason.
+pub fn whole_body(body: Body) -> Vec<u8> {
+    match body {
+        Body::Bytes(bytes) => bytes,
+        Body::Stream(mut stream) => {
+            let mut bytes = Vec::new();
+            if let Err(error) = stream.read_to_end(&mut bytes) {
+                crate::log::error("a list could not be read to its end", &error);
+            }
+            bytes
+        }
+    }
+}
+
+/// Serializes a value as its text: an amount, a time.
+pub struct AsText<T>(pub T);
+
+impl<T: Display> Serialize for AsText<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The names of an entry's members, in order: also the first line of a CSV file.
+pub const ENTRY_MEMBERS: [&str; 17] = [
+    "id",
+    "at",
+    "kind",
+    "from",
+    "to",
+    "amount",
+    "from_balance",
+    "to_balance",
+    "coupon",
+    "gross",
+    "discount",
+    "refunds",
+    "reference",
+    "metadata",
+    "by",
+    "fence",
+    "hash",
+];
+
+/// An entry. Its members are [`ENTRY_MEMBERS`].
+#[derive(Serialize)]
+pub struct EntryJson<'a> {
+    id: i64,
+    at: String,
+    kind: &'static str,
+    from: &'a str,
+    to: &'a str,
+    amount: AsText<Money>,
+    from_balance: Option<AsText<Balance>>,
+    to_balance: Option<AsText<Balance>>,
+    coupon: Option<&'a str>,
+    gross: Option<AsText<Money>>,
+    discount: Option<AsText<Cents>>,
+    refunds: Option<i64>,
+    reference: Option<&'a str>,
+    metadata: Option<&'a RawValue>,
+    by: &'a str,
+    fence: Option<i64>,
+    hash: Option<String>,
+}
+
+/// An entry as the caller may see it: the role `user` gets its own balance only, and no hash.
+pub fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a> {
+    let is_visible = |wallet: &WalletId| caller.user.as_ref().is_none_or(|user| user.as_str() == wallet.as_str());
+    EntryJson {
+        id: entry.id.0,
+        at: rfc3339(entry.at),
+        kind: entry.kind.as_str(),
+        from: entry.from.as_str(),
+        to: entry.to.as_str(),
+        amount: AsText(entry.amount),
+        from_balance: is_visible(&entry.from).then_some(AsText(entry.from_balance)),
+        to_balance: is_visible(&entry.to).then_some(AsText(entry.to_balance)),
+        coupon: entry.coupon.as_ref().map(|code| code.as_str()),
+        gross: entry.gross.map(AsText),
+        discount: entry.discount.map(AsText),
+        refunds: entry.refunds.map(|id| id.0),
+        reference: entry.reference.as_deref(),
+        metadata: entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        by: &entry.by,
+        fence: entry.fence.map(|fence| fence.0),
+        hash: caller.user.is_none().then(|| hex(&entry.hash)),
+    }
+}
+
+/// A wallet.
+#[derive(Serialize)]
+pub struct WalletJson<'a> {
+    user_id: &'a str,
+    balance: AsText<Balance>,
+    held: &'static str,
+    entries: i64,
+}
+
+/// A wallet.
+pub fn wallet_json(wallet: &Wallet) -> WalletJson<'_> {
+    WalletJson { user_id: wallet.id.as_str(), balance: AsText(wallet.balance), held: HELD, entries: wallet.entries }
+}
+
+/// The reserved part of a balance: nothing, until holds exist.
+pub const HELD: &str = "0.00";

@@ -1,0 +1,235 @@
+//! The one table of routes, and how a request is answered: its route is found, its caller authenticated, its fields
+//! read, its handler called. The description of the API (`/openapi.json`) is made from the table.
+
+use super::auth::{self, Access, Caller};
+use super::conn::{Admission, Fault, HttpRequest, Presence, RequestHead, Response, Service};
+use super::endpoint::{BODY_MAX, Route, RouteBody, matches, raw_params};
+use super::request::{self, Context, Failure, HandlerResult, LIST};
+use super::response::{self, Language};
+use super::state::{AppState, Settings};
+use super::{batch, coupons, files, health, locks, openapi, problems, tokens, wallets};
+use crate::error::{Error, ErrorName};
+use crate::store::Store;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use Access::*;
+
+/// All routes. If two match a path, the first is meant.
+#[rustfmt::skip]
+pub static ROUTES: &[Route] = &[
+    Route::get("/wallet", See, wallets::OWN_QUERY, "the caller's wallet", wallets::own),
+    Route::change("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
+    Route::change("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
+
+    Route::get("/v1/wallets", SeeAll, LIST, "all wallets", wallets::list),
+    Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
+    Route::change("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
+    Route::change("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
+    Route::change("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
+    Route::change("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
+    Route::get("/v1/wallets/{user}/entries", See, wallets::ENTRIES, "the entries of a wallet", wallets::entries_of_wallet),
+    Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user),
+    Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
+
+    Route::get("/v1/entries", SeeAll, wallets::ENTRIES, "all entries", wallets::entries),
+    Route::get("/v1/entries/{id}", See, &[], "one entry", wallets::entry),
+    Route::change("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
+
+    Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
+    Route::get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
+    Route::get("/v1/tiers", SeeAll, &[], "the recharge tiers", coupons::tiers),
+    Route::change("PUT", "/v1/tiers", Admin, coupons::TIERS, "other recharge tiers", coupons::set_tiers),
+    Route::get("/v1/coupon-kinds", SeeAll, &[], "the coupon kinds", coupons::kinds),
+    Route::change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
+
+    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, about: "many money verbs at once", handler: batch::batch },
+
+    Route::get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
+    Route::change("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
+    Route::change("PATCH", "/v1/locks", Staff, locks::RENEW, "renew all that were acquired together", locks::renew_several),
+    Route::change("DELETE", "/v1/locks", Staff, &[], "release all that were acquired together", locks::release_several).with_status(204),
+    Route::get("/v1/locks/{id...}/events", See, LIST, "what happened to a lock", locks::events),
+    Route::change("POST", "/v1/locks/{id...}/revoke", Admin, locks::REVOKE, "take a lock from its holder", locks::revoke),
+    Route::get("/v1/locks/{id...}", See, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
+    Route::change("POST", "/v1/locks/{id...}", Move, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
+    Route::change("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
+    Route::change("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release).with_status(204),
+
+    Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
+    Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),
+    Route::change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
+
+    Route::get("/v1/verify", Audit, files::VERIFY, "audit the file", files::verify),
+    Route::get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", files::backup),
+    Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export),
+    Route::get("/healthz", Anyone, &[], "alive, and how well", health::healthz),
+    Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics),
+    Route::get("/openapi.json", Known, &[], "the description of all this", openapi_json),
+];
+
+/// The parts of each route's path, in the order of the routes.
+static PATTERNS: LazyLock<Vec<Vec<&str>>> =
+    LazyLock::new(|| ROUTES.iter().map(|route| route.path.split('/').skip(1).collect()).collect());
+
+/// The index of a request's route, and the values of the path's `{…}`.
+pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
+    let method = if method == "HEAD" { "GET" } else { method };
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    // The first pattern that the path matches is meant, whatever the method: `/revoke` is never a part of an id.
+    let first = PATTERNS.iter().position(|pattern| matches(pattern, &segments)).ok_or_else(not_found)?;
+    let params = raw_params(&PATTERNS[first], &segments);
+    if params.iter().any(String::is_empty) {
+        return Err(not_found());
+    }
+    let same_path = || ROUTES.iter().enumerate().filter(|(_, route)| route.path == ROUTES[first].path);
+    let Some((index, _)) = same_path().find(|(_, route)| route.method == method) else {
+        return Err(method_not_allowed(same_path().map(|(_, route)| route.method).collect()));
+    };
+    let params: Option<Vec<String>> = params.iter().map(|param| decode(param)).collect();
+    Ok((index, params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?))
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorName::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
+}
+
+fn method_not_allowed(mut methods: Vec<&str>) -> Error {
+    if methods.contains(&"GET") {
+        methods.push("HEAD");
+    }
+    methods.sort_unstable();
+    let allow = methods.join(", ");
+    Error::new(ErrorName::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow)
+}
+
+fn decode(param: &str) -> Option<String> {
+    Some(percent_encoding::percent_decode_str(param).decode_utf8().ok()?.into_owned())
+}
+
+/// `GET /openapi.json`: always the same, so it is made once.
+fn openapi_json(_: &mut Context<'_>) -> HandlerResult {
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(ROUTES).to_string());
+    Ok(response::bytes(200, "application/json", DOCUMENT.as_bytes().to_vec()))
+}
+
+/// Answers requests with a store.
+pub struct App(AppState);
+
+/// A response to a request that came from no socket.
+#[derive(Clone, Debug)]
+pub struct LocalResponse {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+impl App {
+    /// Serves this store.
+    pub fn new(store: impl Into<Arc<Store>>, settings: Settings) -> App {
+        App(AppState::new(store.into(), settings, ROUTES.iter().map(|route| (route.method, route.path))))
+    }
+
+    /// Ends all waiting for locks with the error `busy`: this server stops, and the store goes on.
+    pub fn end_waiting(&self) {
+        self.0.ends_waiting.store(true, Relaxed);
+        self.0.store.drop_disconnected();
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// Answers without a socket. The caller is the one of an `Authorization` among the headers, else `@local`, an admin.
+    /// `target` is path and query, percent-encoded.
+    pub fn answer_local(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Vec<u8>) -> LocalResponse {
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let mut head = RequestHead::new(method, path, query);
+        headers.iter().for_each(|(name, value)| head.push_header(name, value));
+        let is_authorized = head.header("authorization").is_some();
+        let request = HttpRequest { head, body, presence: Presence::always() };
+        let response =
+            self.handle(&request, |head| if is_authorized { self.authenticate(head) } else { Ok(Caller::local()) });
+        let Response { status, headers, body, .. } = response;
+        LocalResponse { status, headers, body: response::whole_body(body) }
+    }
+
+    /// Finds the route, authenticates the caller, reads the fields and calls the route's handler.
+    fn handle(
+        &self,
+        request: &HttpRequest,
+        authenticate: impl FnOnce(&RequestHead) -> Result<Caller, Error>,
+    ) -> Response {
+        let started = Instant::now();
+        let language = language(&request.head);
+        let found = find(&request.head.method, &request.head.path);
+        let index = found.as_ref().ok().map(|(index, _)| *index);
+        let handled = found.map_err(Failure::from).and_then(|(index, params)| {
+            let route = &ROUTES[index];
+            let caller = allowed_caller(route, || authenticate(&request.head))?;
+            let mut context = Context::read(&self.0, request, caller, params, language, route.query, route.fields())?;
+            (route.handler)(&mut context)
+        });
+        let response = handled.unwrap_or_else(|mut failure| {
+            if let Some(msg) = wallets::msg_of_unreadable(&request.head, &failure.error, language) {
+                failure.error = failure.error.with("msg", msg);
+            }
+            problems::response(failure, language)
+        });
+        self.0.counts.add(index, response.status, started.elapsed());
+        response
+    }
+
+    fn authenticate(&self, head: &RequestHead) -> Result<Caller, Error> {
+        self.0.tokens.caller(&self.0.store, head)
+    }
+}
+
+/// The caller of a route, if the route is for its role.
+fn allowed_caller(route: &Route, authenticate: impl FnOnce() -> Result<Caller, Error>) -> Result<Caller, Error> {
+    let caller = if route.access == Anyone { Caller::local() } else { authenticate()? };
+    route.access.check(&caller)?;
+    Ok(caller)
+}
+
+/// `Accept-Language` picks; without it `/wallet` is answered in Chinese and everything else in English.
+pub fn language(head: &RequestHead) -> Language {
+    let default = if head.path == wallets::OWN_PATH { Language::Zh } else { Language::En };
+    request::wanted_language(head.headers("accept-language"), default)
+}
+
+impl Service for App {
+    /// A small body is read before anything is checked, so that a refusal leaves the connection open. A large one, or
+    /// one that waits for `100 Continue`, is admitted only if its caller may send it.
+    fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
+        if head.content_length <= BODY_MAX && head.header("expect").is_none() {
+            return Ok(Admission { body_max: BODY_MAX, reserved: None });
+        }
+        let admitted = auth::check_origin(head, &self.0.settings.hosts).and_then(|()| {
+            let (index, _) = find(&head.method, &head.path)?;
+            let caller = allowed_caller(&ROUTES[index], || self.authenticate(head))?;
+            let body_max = ROUTES[index].body_max();
+            let is_large = head.content_length > BODY_MAX && head.content_length <= body_max;
+            let reserve = || self.0.large_bodies.reserve(&caller.by, head.content_length);
+            let reserved = is_large.then(reserve).transpose()?;
+            Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn Send>) })
+        });
+        admitted.map_err(|error| problems::response(error.into(), language(head)))
+    }
+
+    fn answer(&self, request: HttpRequest) -> Response {
+        if let Err(error) = auth::check_origin(&request.head, &self.0.settings.hosts) {
+            return problems::response(error.into(), language(&request.head));
+        }
+        self.handle(&request, |head| self.authenticate(head))
+    }
+
+    fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {
+        problems::response(problems::of_fault(fault).into(), head.map_or(Language::En, language))
+    }
+}

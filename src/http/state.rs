@@ -1,0 +1,183 @@
+//! State that all requests share: the store, the settings, known access tokens, counters, and limits on large requests.
+
+use super::auth::KnownTokens;
+use super::problems;
+use crate::error::{Error, ErrorName};
+use crate::store::Store;
+use crate::store::stats::{DURATIONS_US, Histogram};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How requests are taken.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// No access tokens: every caller is an admin.
+    pub open: bool,
+    /// Names of this machine, besides its addresses and `localhost`.
+    pub hosts: Vec<String>,
+    /// Whether the role `user` may recharge its own wallet.
+    pub self_recharge: bool,
+    /// The token of this run, for commands on this machine: its bearer is `@local`, an admin.
+    pub run_token: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { open: false, hosts: Vec::new(), self_recharge: true, run_token: None }
+    }
+}
+
+/// The state behind every request.
+pub struct AppState {
+    /// The store.
+    pub store: Arc<Store>,
+    /// How requests are taken.
+    pub settings: Settings,
+    /// Access tokens that were used.
+    pub tokens: KnownTokens,
+    /// Requests so far.
+    pub counts: RequestCounts,
+    /// Large bodies in memory.
+    pub large_bodies: LargeBodies,
+    /// The one request that may read the whole file.
+    pub whole_file: WholeFile,
+    /// Ends all waiting for locks, as if the clients had disconnected.
+    pub ends_waiting: Arc<AtomicBool>,
+}
+
+impl AppState {
+    /// `routes`: method and path of each.
+    pub fn new(
+        store: Arc<Store>,
+        settings: Settings,
+        routes: impl Iterator<Item = (&'static str, &'static str)>,
+    ) -> AppState {
+        AppState {
+            store,
+            tokens: KnownTokens::new(settings.open, settings.run_token.as_deref()),
+            settings,
+            counts: RequestCounts::new(routes),
+            large_bodies: LargeBodies::default(),
+            whole_file: WholeFile::default(),
+            ends_waiting: Arc::default(),
+        }
+    }
+}
+
+/// Requests by route and status, and their durations by route.
+pub struct RequestCounts {
+    /// The statuses of all responses, so that counting needs no lock.
+    pub statuses: Vec<u16>,
+    /// By the index of the route; the last is for requests that no route takes.
+    pub routes: Vec<RouteCounts>,
+}
+
+/// The requests of one route.
+pub struct RouteCounts {
+    /// The method; empty without a route.
+    pub method: &'static str,
+    /// The path with its `{…}`; empty without a route.
+    pub path: &'static str,
+    /// Requests by status, in the order of [`RequestCounts::statuses`].
+    pub by_status: Vec<AtomicU64>,
+    /// Durations, in microseconds.
+    pub durations_us: Histogram,
+}
+
+impl RequestCounts {
+    fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> RequestCounts {
+        let mut statuses: Vec<u16> =
+            ErrorName::ALL.iter().map(|name| problems::status(*name)).chain([200, 201, 204]).collect();
+        statuses.sort_unstable();
+        statuses.dedup();
+        let counts = |(method, path)| RouteCounts {
+            method,
+            path,
+            by_status: statuses.iter().map(|_| AtomicU64::new(0)).collect(),
+            durations_us: Histogram::new(DURATIONS_US),
+        };
+        let routes = routes.chain([("", "")]).map(counts).collect();
+        RequestCounts { statuses, routes }
+    }
+
+    /// Counts a request: the index of its route (None: no route takes it), its status and its duration.
+    pub fn add(&self, route: Option<usize>, status: u16, duration: Duration) {
+        let route = &self.routes[route.unwrap_or(self.routes.len() - 1)];
+        if let Ok(index) = self.statuses.binary_search(&status) {
+            route.by_status[index].fetch_add(1, Relaxed);
+        }
+        route.durations_us.add(duration.as_micros() as u64);
+    }
+}
+
+/// Bytes of large bodies at a time, in all and of one caller. Each byte costs some more in commands and responses.
+pub(super) const LARGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+const LARGE_BYTES_OF_ONE_MAX: u64 = LARGE_BYTES_MAX / 2;
+
+/// The bytes of large bodies that are being sent or worked on, by caller: together they must fit into memory.
+#[derive(Clone, Default)]
+pub struct LargeBodies(Arc<Mutex<HashMap<String, u64>>>);
+
+/// The memory of one large body; dropping it frees it.
+pub struct ReservedBytes {
+    bodies: LargeBodies,
+    caller: String,
+    bytes: u64,
+}
+
+impl LargeBodies {
+    /// Reserves memory for a body of the caller's.
+    pub fn reserve(&self, caller: &str, bytes: u64) -> Result<ReservedBytes, Error> {
+        let mut reserved = self.by_caller();
+        let all: u64 = reserved.values().sum();
+        let own = reserved.get(caller).copied().unwrap_or(0);
+        if all + bytes > LARGE_BYTES_MAX || own + bytes > LARGE_BYTES_OF_ONE_MAX {
+            return Err(Error::new(ErrorName::Busy, "too many large bodies at once; try again shortly"));
+        }
+        reserved.insert(caller.to_owned(), own + bytes);
+        Ok(ReservedBytes { bodies: self.clone(), caller: caller.to_owned(), bytes })
+    }
+
+    pub(super) fn by_caller(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ReservedBytes {
+    fn drop(&mut self) {
+        let mut reserved = self.bodies.by_caller();
+        if let Some(own) = reserved.get_mut(&self.caller) {
+            *own -= self.bytes;
+            if *own == 0 {
+                reserved.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// Lets one request at a time read the whole file.
+#[derive(Default)]
+pub struct WholeFile(Arc<AtomicBool>);
+
+/// Permission to read the whole file; dropping it lets the next one begin.
+pub struct WholeFileRead(Arc<AtomicBool>);
+
+impl WholeFile {
+    /// Begins, or refuses while another reads it.
+    pub fn begin(&self) -> Result<WholeFileRead, Error> {
+        if self.0.swap(true, SeqCst) {
+            let detail =
+                "the whole file is being read for another audit, backup or export; ask again when it has finished";
+            return Err(Error::new(ErrorName::Busy, detail));
+        }
+        Ok(WholeFileRead(Arc::clone(&self.0)))
+    }
+}
+
+impl Drop for WholeFileRead {
+    fn drop(&mut self) {
+        self.0.store(false, SeqCst);
+    }
+}

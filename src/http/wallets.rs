@@ -1,0 +1,414 @@
+//! Wallets and their entries: the money verbs, which become one kind of command for the single requests, for `/wallet`
+//! and for the items of a batch; and looking at them.
+
+use super::auth::{self, Caller};
+use super::conn::RequestHead;
+use super::coupons::{CouponJson, coupon_json};
+use super::fields::{Field, FieldKind, Fields};
+use super::files;
+use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
+use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
+use super::state::AppState;
+use crate::command::MoneyCommand;
+use crate::error::{Error, ErrorName};
+use crate::id::{CouponCode, EntryId, UserId, WalletId};
+use crate::ledger::entry::{self, EntryKind};
+use crate::ledger::query::{self, Filter};
+use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use crate::ledger::{self, find_wallet};
+use crate::money::{Balance, Cents, Money};
+use crate::token::Role;
+use FieldKind::{Amount, Object, Text, Time};
+use serde::Serialize;
+use serde_json::json;
+use std::borrow::Cow;
+
+const AMOUNT: Field = Field::required("amount", Amount, "how much");
+const REFERENCE: Field = Field::optional("reference", Text, "your own name for it, at most 255 characters");
+const METADATA: Field = Field::optional("metadata", Object, "at most 20 strings to keep with it");
+
+/// The fields of `recharge` and `withdraw`.
+pub const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
+/// The fields of `pay`.
+pub const PAY: &[Field] = &[
+    AMOUNT,
+    Field::optional("coupon", Text, "the code of a coupon of the payer's"),
+    Field::optional("to", Text, "another user's wallet; @sales if left out"),
+    REFERENCE,
+    METADATA,
+];
+/// The fields of `transfer`.
+pub const TRANSFER: &[Field] =
+    &[Field::required("to", Text, "the receiver, who must have a wallet"), AMOUNT, REFERENCE, METADATA];
+/// The fields of `refund`.
+pub const REFUND: &[Field] =
+    &[Field::optional("amount", Amount, "a part; all that is left if left out"), REFERENCE, METADATA];
+
+/// A money verb of a wallet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalletVerb {
+    /// `recharge`
+    Recharge,
+    /// `withdraw`
+    Withdraw,
+    /// `pay`
+    Pay,
+    /// `transfer`
+    Transfer,
+}
+
+/// `POST /v1/wallets/{user}/recharge`
+pub fn recharge(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, WalletVerb::Recharge)
+}
+
+/// `POST /v1/wallets/{user}/withdraw`
+pub fn withdraw(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, WalletVerb::Withdraw)
+}
+
+/// `POST /v1/wallets/{user}/pay`
+pub fn pay(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, WalletVerb::Pay)
+}
+
+/// `POST /v1/wallets/{user}/transfer`
+pub fn transfer(context: &mut Context<'_>) -> HandlerResult {
+    move_money(context, WalletVerb::Transfer)
+}
+
+fn move_money(context: &mut Context<'_>, verb: WalletVerb) -> HandlerResult {
+    let command = command(context.app, &context.caller, verb, &context.params[0], &mut context.fields)?;
+    submit(context, command)
+}
+
+/// `POST /v1/entries/{id}/refund`
+pub fn refund(context: &mut Context<'_>) -> HandlerResult {
+    let command = refund_command(context.app, &context.caller, &context.params[0], &mut context.fields)?;
+    submit(context, command)
+}
+
+fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
+    let submitted = context.submit(command)?;
+    let body = moved_json(&submitted.receipt, &context.caller, context.language);
+    Ok(submitted.marked(response::json(200, &body)))
+}
+
+/// The command of a verb, for the wallet named in the path or the item, with the fields that came.
+pub fn command(
+    app: &AppState,
+    caller: &Caller,
+    verb: WalletVerb,
+    wallet: &str,
+    fields: &mut Fields,
+) -> Result<MoneyCommand, Error> {
+    if verb == WalletVerb::Transfer && wallet.starts_with('@') {
+        return sales_to_bank(caller, wallet, fields);
+    }
+    let user = UserId::parse(wallet)?;
+    caller.check_user(&user)?;
+    let amount = fields.required_amount()?;
+    match verb {
+        WalletVerb::Recharge => {
+            if caller.role == Role::User && !app.settings.self_recharge {
+                return Err(auth::forbidden("users cannot recharge their own wallets here; ask a teller"));
+            }
+            Ok(MoneyCommand::Recharge(Recharge { user, amount, note: fields.note()? }))
+        }
+        WalletVerb::Withdraw => Ok(MoneyCommand::Withdraw(Withdraw { user, amount, note: fields.note()? })),
+        WalletVerb::Pay => {
+            let to = fields.name("to")?.map_or(Ok(WalletId::SALES), |to| receiver(&user.wallet(), &to))?;
+            let coupon = fields.name("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?;
+            Ok(MoneyCommand::Pay(Pay { user, to, gross: amount, coupon, note: fields.note()? }))
+        }
+        WalletVerb::Transfer => {
+            let to = receiver(&user.wallet(), &required_receiver(fields)?)?;
+            Ok(MoneyCommand::Transfer(Transfer { from: user.wallet(), to, amount, note: fields.note()? }))
+        }
+    }
+}
+
+/// The command of a refund. Only an admin may undo a movement that only an admin may make.
+pub fn refund_command(
+    app: &AppState,
+    caller: &Caller,
+    entry: &str,
+    fields: &mut Fields,
+) -> Result<MoneyCommand, Error> {
+    let entry = EntryId::parse(entry)?;
+    if caller.role != Role::Admin
+        && let Ok(original) = app.store.read(|tx| entry::entry(tx, entry))
+        && original.from == WalletId::SALES
+        && original.to == WalletId::BANK
+    {
+        return Err(auth::forbidden("only an admin takes money out of @sales, or puts it back"));
+    }
+    Ok(MoneyCommand::Refund(Refund { entry, amount: fields.amount("amount")?, note: fields.note()? }))
+}
+
+/// Takes sales out: the one movement between system wallets that a client may ask for, and only an admin.
+fn sales_to_bank(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<MoneyCommand, Error> {
+    let (from, to) = (WalletId::parse(wallet)?, WalletId::parse(&required_receiver(fields)?)?);
+    if (&from, &to) != (&WalletId::SALES, &WalletId::BANK) {
+        let detail = "of the system's wallets, only @sales gives, and only to @bank";
+        return Err(Error::new(ErrorName::InvalidUser, detail));
+    }
+    if caller.role != Role::Admin {
+        return Err(auth::forbidden("only an admin takes money out of @sales"));
+    }
+    Ok(MoneyCommand::Transfer(Transfer { from, to, amount: fields.required_amount()?, note: fields.note()? }))
+}
+
+fn required_receiver(fields: &mut Fields) -> Result<String, Error> {
+    fields.name("to")?.ok_or_else(|| Error::invalid("to is missing: the receiver"))
+}
+
+fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
+    let to = WalletId::parse(to)?;
+    if to == *payer {
+        return Err(Error::invalid("payer and receiver are the same wallet").with("field", "to"));
+    }
+    if to.is_system() && to != WalletId::SALES {
+        return Err(Error::new(ErrorName::InvalidUser, "of the system's wallets, only @sales receives"));
+    }
+    Ok(to)
+}
+
+/// The answer to a money verb.
+#[derive(Serialize)]
+pub struct MovedJson<'a> {
+    balance: AsText<Balance>,
+    entry: EntryJson<'a>,
+    /// A recharge's, or null if it earned none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupon: Option<Option<CouponJson<'a>>>,
+    #[serde(flatten)]
+    price: Option<PriceJson>,
+}
+
+/// The price of a payment before the discount, the discount, and the amount paid.
+#[derive(Serialize)]
+struct PriceJson {
+    gross: Option<AsText<Money>>,
+    discount: Option<AsText<Cents>>,
+    amount: AsText<Money>,
+}
+
+/// The body of the answer to a money verb.
+pub fn moved_json<'a>(
+    moved: &'a Moved,
+    caller: &Caller,
+    language: Language,
+) -> WithMsg<Cow<'static, str>, MovedJson<'a>> {
+    let entry = &moved.entry;
+    let is_receiver = match entry.kind {
+        EntryKind::Recharge => true,
+        EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer => false,
+        // The payer's balance; that of the user if a recharge is refunded, which the bank paid.
+        EntryKind::Refund => !entry.to.is_system() || entry.from.is_system(),
+    };
+    let price = || PriceJson {
+        gross: entry.gross.map(AsText),
+        discount: entry.discount.map(AsText),
+        amount: AsText(entry.amount),
+    };
+    let rest = MovedJson {
+        balance: AsText(if is_receiver { entry.to_balance } else { entry.from_balance }),
+        entry: entry_json(entry, caller),
+        coupon: (entry.kind == EntryKind::Recharge).then(|| moved.coupon.as_ref().map(coupon_json)),
+        price: (entry.kind == EntryKind::Pay).then(price),
+    };
+    WithMsg { code: 200, msg: moved_msg(moved, language), rest }
+}
+
+/// The verb, and the coupon it earned.
+fn moved_msg(moved: &Moved, language: Language) -> Cow<'static, str> {
+    let verb = language.moved(moved.entry.kind);
+    let earned = moved.message.as_ref().map(|(zh, en)| language.pick(zh, en)).filter(|earned| !earned.is_empty());
+    earned.map_or(verb.into(), |earned| format!("{verb}{}{earned}", language.pick(",", ", ")).into())
+}
+
+/// The path of the caller's own wallet.
+pub const OWN_PATH: &str = "/wallet";
+
+const USER_ID: Field = Field::optional("user_id", Text, "whose wallet, if the access token does not say");
+/// The query of `/wallet`.
+pub const OWN_QUERY: &[Field] = &[USER_ID];
+/// The fields of `POST` and `PUT /wallet`.
+pub const OWN_MOVE: &[Field] =
+    &[Field::required("amount", Amount, "how much; also under its old name, money"), USER_ID, REFERENCE, METADATA];
+
+/// The most coupons in `GET /wallet`; `/v1/wallets/{user}/coupons` lists all.
+const COUPONS_MAX: usize = 1_000;
+
+#[derive(Serialize)]
+struct OwnWalletJson<'a> {
+    user_id: &'a str,
+    balance: AsText<Balance>,
+    held: &'static str,
+    coupons: Vec<CouponJson<'a>>,
+}
+
+/// `GET /wallet`. Before its first use it is empty.
+pub fn own(context: &mut Context<'_>) -> HandlerResult {
+    let user = own_user(context)?;
+    let (balance, coupons) = context.app.store.read(|tx| {
+        let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
+        Ok((balance, query::usable_coupons(tx, &user, COUPONS_MAX)?))
+    })?;
+    let own = OwnWalletJson {
+        user_id: user.as_str(),
+        balance: AsText(balance),
+        held: HELD,
+        coupons: coupons.iter().map(coupon_json).collect(),
+    };
+    Ok(response::ok(context.language.found(), &own))
+}
+
+/// `POST /wallet`: recharge.
+pub fn recharge_own(context: &mut Context<'_>) -> HandlerResult {
+    move_own(context, WalletVerb::Recharge)
+}
+
+/// `PUT /wallet`: withdraw.
+pub fn withdraw_own(context: &mut Context<'_>) -> HandlerResult {
+    move_own(context, WalletVerb::Withdraw)
+}
+
+fn move_own(context: &mut Context<'_>, verb: WalletVerb) -> HandlerResult {
+    let user = own_user(context)?;
+    let command = command(context.app, &context.caller, verb, user.as_str(), &mut context.fields)?;
+    submit(context, command)
+}
+
+/// The user of the access token; one without a user names it, in the body or in the query.
+fn own_user(context: &mut Context<'_>) -> Result<UserId, Error> {
+    let in_body = context.fields.user("user_id")?;
+    let in_query = context.query.user("user_id")?;
+    let user = match (in_body, in_query, context.caller.user.clone()) {
+        (Some(one), Some(other), _) if one != other => {
+            return Err(Error::invalid("body and query name different users"));
+        }
+        (one, other, own) => one.or(other).or(own),
+    };
+    let user = user.ok_or_else(|| {
+        Error::new(ErrorName::InvalidUser, "whose wallet? This access token is no user's, so send user_id")
+    })?;
+    context.caller.check_user(&user)?;
+    Ok(user)
+}
+
+/// The `msg` of a recharge or a withdrawal of `/wallet` that cannot be read, wherever that was found out.
+pub fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) -> Option<&'static str> {
+    use ErrorName::{InvalidAmount, InvalidRequest, InvalidUser};
+    if head.path != OWN_PATH || !matches!(error.name, InvalidRequest | InvalidAmount | InvalidUser) {
+        return None;
+    }
+    match head.method.as_str() {
+        "POST" => Some(language.pick("充值错误", "cannot recharge")),
+        "PUT" => Some(language.pick("提现错误", "cannot withdraw")),
+        _ => None,
+    }
+}
+
+/// The query of one wallet.
+pub const AS_OF: &[Field] =
+    &[Field::optional("as_of", Time, "as it was then, entries of that very millisecond included")];
+/// The query of a list of entries.
+pub const ENTRIES: &[Field] = &[
+    LIMIT,
+    AFTER,
+    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
+    Field::optional("since", Time, "made then or later"),
+    Field::optional("until", Time, "made then or earlier"),
+    Field::optional("order", Text, "desc (newest first) or asc"),
+];
+
+/// `GET /v1/wallets`
+pub fn list(context: &mut Context<'_>) -> HandlerResult {
+    let page = PageRequest::read(&mut context.query, "wallets", &[])?;
+    let found = context.app.store.read(|tx| query::wallets(tx, page.after.as_deref(), page.limit))?;
+    let last = found.rows.last().filter(|_| found.more).map(|wallet| wallet.id.to_string());
+    Ok(page.response(context.language, found.rows.iter().map(wallet_json).collect(), last))
+}
+
+#[derive(Serialize)]
+struct WalletWithCoupons<'a> {
+    #[serde(flatten)]
+    wallet: WalletJson<'a>,
+    coupons: i64,
+}
+
+/// `GET /v1/wallets/{user}`
+pub fn one(context: &mut Context<'_>) -> HandlerResult {
+    let id = context.wallet()?;
+    if let Some(time) = context.query.time("as_of")? {
+        let wallet = context.app.store.read(|tx| query::wallet_as_of(tx, &id, time))?;
+        let rest = json!({
+            "user_id": id.as_str(), "balance": wallet.balance.to_string(), "entries": wallet.entries,
+            "as_of": crate::clock::rfc3339(time),
+        });
+        return Ok(response::ok(context.language.found(), &rest));
+    }
+    let (wallet, coupons) =
+        context.app.store.read(|tx| Ok((ledger::wallet(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
+    let rest = WalletWithCoupons { wallet: wallet_json(&wallet), coupons };
+    Ok(response::ok(context.language.found(), &rest))
+}
+
+/// `GET /v1/entries`
+pub fn entries(context: &mut Context<'_>) -> HandlerResult {
+    list_entries(context, None)
+}
+
+/// `GET /v1/wallets/{user}/entries`
+pub fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
+    let wallet = context.wallet()?;
+    context.app.store.read(|tx| ledger::wallet(tx, &wallet))?;
+    list_entries(context, Some(wallet))
+}
+
+fn list_entries(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
+    let of = wallet.as_ref().map_or("entries".to_owned(), |wallet| format!("entries of {wallet}"));
+    if context.query.peek("order") == Some("desc") {
+        context.query.take("order"); // the default: cursors with and without it are the same
+    }
+    let page = PageRequest::read(&mut context.query, &of, &["kind", "since", "until", "order"])?;
+    let filter = entry_filter(&mut context.query, wallet)?;
+    let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);
+    if let Some(format) = files::EntryFormat::wanted(context) {
+        return Ok(files::entries(context, format, filter, after));
+    }
+    let found = context.app.store.read(|tx| query::entries(tx, &filter, after, page.limit))?;
+    let last = found.rows.last().filter(|_| found.more).map(|entry| entry.id.0.to_string());
+    let rows = found.rows.iter().map(|entry| entry_json(entry, &context.caller)).collect();
+    Ok(page.response(context.language, rows, last))
+}
+
+fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
+    let ascending = match query.text("order")?.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(Error::invalid("order is asc or desc")),
+    };
+    Ok(Filter {
+        wallet,
+        kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
+        since: query.time("since")?,
+        until: query.time("until")?,
+        ascending,
+    })
+}
+
+/// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
+pub fn entry(context: &mut Context<'_>) -> HandlerResult {
+    let id = EntryId::parse(&context.params[0])?;
+    let entry = context.app.store.read(|tx| entry::entry(tx, id))?;
+    if let Some(user) = &context.caller.user
+        && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
+    {
+        return Err(entry::not_found(id).into());
+    }
+    let rest = json!({ "entry": entry_json(&entry, &context.caller) });
+    Ok(response::ok(context.language.found(), &rest))
+}
