@@ -6,7 +6,7 @@ use super::fields::{Field, FieldKind, Fields};
 use super::problems;
 use super::request::{Context, HandlerResult, media_type, unsupported};
 use super::response::{self, WithMsg};
-use super::wallets::{self, MovedJson, WalletVerb, moved_json};
+use super::wallets::{self, MoneyVerb, MovedJson, moved_json};
 use crate::command::{AtomicBatch, MoneyCommand, NameBatch};
 use crate::error::{Error, ErrorName};
 use crate::id::IdempotencyKey;
@@ -98,10 +98,10 @@ fn read_item<'a>(context: &Context<'_>, text: &'a [u8]) -> BatchItem<'a> {
 fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let op = fields.required_text("op")?;
     let (verb, taken) = match op.as_str() {
-        "recharge" => (WalletVerb::Recharge, wallets::RECHARGE),
-        "withdraw" => (WalletVerb::Withdraw, wallets::RECHARGE),
-        "pay" => (WalletVerb::Pay, wallets::PAY),
-        "transfer" => (WalletVerb::Transfer, wallets::TRANSFER),
+        "recharge" => (MoneyVerb::Recharge, wallets::RECHARGE),
+        "withdraw" => (MoneyVerb::Withdraw, wallets::RECHARGE),
+        "pay" => (MoneyVerb::Pay, wallets::PAY),
+        "transfer" => (MoneyVerb::Transfer, wallets::TRANSFER),
         "refund" => {
             Access::Staff.check(&context.caller)?;
             let entry = fields.name("entry")?.ok_or_else(|| Error::invalid("entry is missing: the entry to refund"))?;

@@ -46,7 +46,7 @@ pub const REFUND: &[Field] =
 
 /// A money verb of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalletVerb {
+pub enum MoneyVerb {
     /// `recharge`
     Recharge,
     /// `withdraw`
@@ -59,25 +59,25 @@ pub enum WalletVerb {
 
 /// `POST /v1/wallets/{user}/recharge`
 pub fn recharge(context: &mut Context<'_>) -> HandlerResult {
-    move_money(context, WalletVerb::Recharge)
+    move_money(context, MoneyVerb::Recharge)
 }
 
 /// `POST /v1/wallets/{user}/withdraw`
 pub fn withdraw(context: &mut Context<'_>) -> HandlerResult {
-    move_money(context, WalletVerb::Withdraw)
+    move_money(context, MoneyVerb::Withdraw)
 }
 
 /// `POST /v1/wallets/{user}/pay`
 pub fn pay(context: &mut Context<'_>) -> HandlerResult {
-    move_money(context, WalletVerb::Pay)
+    move_money(context, MoneyVerb::Pay)
 }
 
 /// `POST /v1/wallets/{user}/transfer`
 pub fn transfer(context: &mut Context<'_>) -> HandlerResult {
-    move_money(context, WalletVerb::Transfer)
+    move_money(context, MoneyVerb::Transfer)
 }
 
-fn move_money(context: &mut Context<'_>, verb: WalletVerb) -> HandlerResult {
+fn move_money(context: &mut Context<'_>, verb: MoneyVerb) -> HandlerResult {
     let command = command(context.app, &context.caller, verb, &context.params[0], &mut context.fields)?;
     submit(context, command)
 }
@@ -98,30 +98,30 @@ fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
 pub fn command(
     app: &AppState,
     caller: &Caller,
-    verb: WalletVerb,
+    verb: MoneyVerb,
     wallet: &str,
     fields: &mut Fields,
 ) -> Result<MoneyCommand, Error> {
-    if verb == WalletVerb::Transfer && wallet.starts_with('@') {
+    if verb == MoneyVerb::Transfer && wallet.starts_with('@') {
         return sales_to_bank(caller, wallet, fields);
     }
     let user = UserId::parse(wallet)?;
     caller.check_user(&user)?;
     let amount = fields.required_amount()?;
     match verb {
-        WalletVerb::Recharge => {
+        MoneyVerb::Recharge => {
             if caller.role == Role::User && !app.settings.self_recharge {
                 return Err(auth::forbidden("users cannot recharge their own wallets here; ask a teller"));
             }
             Ok(MoneyCommand::Recharge(Recharge { user, amount, note: fields.note()? }))
         }
-        WalletVerb::Withdraw => Ok(MoneyCommand::Withdraw(Withdraw { user, amount, note: fields.note()? })),
-        WalletVerb::Pay => {
+        MoneyVerb::Withdraw => Ok(MoneyCommand::Withdraw(Withdraw { user, amount, note: fields.note()? })),
+        MoneyVerb::Pay => {
             let to = fields.name("to")?.map_or(Ok(WalletId::SALES), |to| receiver(&user.wallet(), &to))?;
             let coupon = fields.name("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?;
             Ok(MoneyCommand::Pay(Pay { user, to, gross: amount, coupon, note: fields.note()? }))
         }
-        WalletVerb::Transfer => {
+        MoneyVerb::Transfer => {
             let to = receiver(&user.wallet(), &required_receiver(fields)?)?;
             Ok(MoneyCommand::Transfer(Transfer { from: user.wallet(), to, amount, note: fields.note()? }))
         }
@@ -267,15 +267,15 @@ pub fn own(context: &mut Context<'_>) -> HandlerResult {
 
 /// `POST /wallet`: recharge.
 pub fn recharge_own(context: &mut Context<'_>) -> HandlerResult {
-    move_own(context, WalletVerb::Recharge)
+    move_own(context, MoneyVerb::Recharge)
 }
 
 /// `PUT /wallet`: withdraw.
 pub fn withdraw_own(context: &mut Context<'_>) -> HandlerResult {
-    move_own(context, WalletVerb::Withdraw)
+    move_own(context, MoneyVerb::Withdraw)
 }
 
-fn move_own(context: &mut Context<'_>, verb: WalletVerb) -> HandlerResult {
+fn move_own(context: &mut Context<'_>, verb: MoneyVerb) -> HandlerResult {
     let user = own_user(context)?;
     let command = command(context.app, &context.caller, verb, user.as_str(), &mut context.fields)?;
     submit(context, command)
