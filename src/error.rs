@@ -12,6 +12,7 @@ macro_rules! names {
     ($($variant:ident $text:literal $doc:literal,)*) => {
         /// The stable name of an error.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         pub enum ErrorName { $(#[doc = $doc] $variant,)* }
 
         impl ErrorName {
@@ -106,6 +107,7 @@ impl ErrorName {
 
 /// An error: its name, a sentence for people, and facts for programs (`balance`, `needed`, `holder`, …).
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Error {
     /// Its stable name.
     pub name: ErrorName,

@@ -1,57 +1,185 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! cashbox: an embedded wallet in one binary. Wallets, coupons and a lock table in one SQLite file, behind a synchronous
-//! HTTP server that `curl` can use.
+//! cashbox: an embedded wallet. Wallets, coupons and a lock table in one SQLite file, for a program in Rust through
+//! [`Cashbox`], and for everything else through its HTTP server and its command line.
 //!
-//! # The map, in reading order
+//! # Tutorial
 //!
-//! *Base, which knows nothing below it:* `money` (exact text, integer cents) · `id` (names that can only be valid) ·
-//! `clock` (the only reader of clocks) · `error` (what can go wrong, by name) · `secret` (randomness, SHA-256) ·
-//! `log` (lines for the operator) · `tx` (the thin door to SQL).
+//! **Open a file.** It is created if it is not there. The program has it alone until the last handle is dropped; a file
+//! that is served or held by another process is refused, and the error names the server.
 //!
-//! *Features, a rule and its SQL together:* `ledger` (wallets, entries, coupons) · `lock` (leases, fences, the guard) ·
-//! `token` (who may do what). They do not know each other.
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("cashbox.db");
+//! use cashbox::{Cashbox, Money, UserId};
 //!
-//! *The waist:* `command` — every change is a command, what it did is a receipt.
+//! let cashbox = Cashbox::open(&path)?;
+//! let alice: UserId = "alice".parse()?;
+//! let amount: Money = "300.00".parse()?; // exact text, or Money::from_cents(30_000); never a float
 //!
-//! *The store:* `store` — one file, one writer with group commit, a few readers, the audit.
+//! let moved = cashbox.recharge(&alice, amount)?; // the first recharge creates the wallet
+//! assert_eq!(moved.entry.to_balance.to_string(), "300.00");
+//! # Ok(())
+//! # }
+//! ```
 //!
-//! *Faces:* `http` and `cli`. They have no opinion about money: they build a command, submit it, show the receipt.
-//! `lab` tries them beside other ways to guard a balance.
-//! `bench` is none of them: it is a client, who measures a server and then checks it.
+//! When a method returns `Ok`, the change is on disk.
+//!
+//! **Move money.** The verbs are [`recharge`](Cashbox::recharge), [`withdraw`](Cashbox::withdraw),
+//! [`pay`](Cashbox::pay), [`transfer`](Cashbox::transfer) and [`refund`](Cashbox::refund). Each makes one [`Entry`],
+//! which is never edited: a mistake is refunded. A large enough recharge earns a [`Coupon`].
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+//! # let alice: cashbox::UserId = "alice".parse()?;
+//! let coupon = cashbox.recharge(&alice, "300".parse()?)?.coupon.ok_or("no coupon earned")?;
+//! let paid = cashbox.request().coupon(&coupon.code).pay(&alice, "300".parse()?)?;
+//! assert_eq!(paid.entry.amount.to_string(), "250.00"); // the coupon takes 50.00 off
+//!
+//! cashbox.refund(paid.entry.id)?;
+//! assert_eq!(cashbox.balance(&alice)?.to_string(), "300.00");
+//! assert_eq!(cashbox.coupons(&alice)?.len(), 1); // the refund gave the coupon back
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Ask again safely.** A request that may be repeated, after a crash or a lost answer, carries an idempotency key: the
+//! same request under the same key has one effect and one answer.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+//! # let alice: cashbox::UserId = "alice".parse()?;
+//! # cashbox.recharge(&alice, "50".parse()?)?;
+//! for _ in 0..3 {
+//!     cashbox.request().key("order-17").reference("order 17").withdraw(&alice, "20".parse()?)?;
+//! }
+//! assert_eq!(cashbox.balance(&alice)?.to_string(), "30.00");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Match errors by name.** [`Error::name`] is stable, `detail` is a sentence for people, and the facts are for programs.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+//! # let alice: cashbox::UserId = "alice".parse()?;
+//! # cashbox.recharge(&alice, "50".parse()?)?;
+//! use cashbox::ErrorName;
+//!
+//! match cashbox.withdraw(&alice, "80".parse()?) {
+//!     Ok(moved) => println!("left: {}", moved.entry.from_balance),
+//!     Err(error) if error.name == ErrorName::InsufficientFunds => println!("{}", error.detail),
+//!     Err(error) => return Err(error.into()),
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Hold a lock.** A [`Lease`] is released when it is dropped. A lock named `wallet/USER` keeps that wallet for the
+//! requests that prove the lease; any other name is yours. A request under a lease that has ended is refused, however
+//! late it arrives, because the lease is checked in the transaction that moves the money.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+//! # let alice: cashbox::UserId = "alice".parse()?;
+//! # cashbox.recharge(&alice, "50".parse()?)?;
+//! use std::time::Duration;
+//!
+//! let mut lease = cashbox.request().wait(Duration::from_secs(5)).lock(&"wallet/alice".parse()?, Duration::from_secs(60))?;
+//! let balance = cashbox.balance(&alice)?;
+//! if balance.cents() >= 2_000 {
+//!     cashbox.request().under(lease.token()).withdraw(&alice, "20".parse()?)?;
+//! }
+//! lease.renew(Duration::from_secs(60))?; // for longer work
+//! lease.release()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Look back, audit, copy.** [`history`](Cashbox::history) reads entries page by page, [`verify`](Cashbox::verify) finds
+//! nothing in a sound file, and [`backup`](Cashbox::backup) copies it while it is in use.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+//! # let alice: cashbox::UserId = "alice".parse()?;
+//! # cashbox.recharge(&alice, "50".parse()?)?;
+//! for entry in cashbox.history(&alice).take(10) {
+//!     let entry = entry?;
+//!     println!("{} {} {} -> {} {}", entry.id, entry.kind.as_str(), entry.from, entry.to, entry.amount);
+//! }
+//! assert!(cashbox.verify()?.findings.is_empty());
+//! cashbox.backup(folder.path().join("copy.db"))?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Serve it.** [`serve`](Cashbox::serve) starts the HTTP server in the same process, on the same file, until its handle is
+//! dropped. Meanwhile `cashbox` on the command line finds it.
+//!
+//! A program that needs none of the command line leaves it out, and with it a fifth of the dependencies:
+//! `cashbox = { version = "0.1", default-features = false }`.
 //!
 //! # What always holds
 //!
 //! - Money only moves. The sum over all wallets is zero; a balance is the sum of its entries; an entry is never edited.
-//! - A yes is on disk before it is said. A repeat under the same idempotency key is one effect and one answer.
-//! - Time decides who may take a lock, never who may write: a write under a lock checks, inside its own transaction,
-//!   that the row still names the writer. Fences only grow.
-//! - `store::audit` asks after all of it and finds nothing, after anything.
+//! - An answer that says yes is on disk. A repeat under the same idempotency key is one effect and one answer.
+//! - Time decides which client may take a lock, never which may write: a write under a lock checks, inside its own
+//!   transaction, that the row still names the writer. Fences only grow.
+//! - The audit asks for all of this and finds nothing, after anything.
+//!
+//! # The map
+//!
+//! For readers of the source, in reading order. An import points upwards in this list and never in a circle.
+//!
+//! | part | contains |
+//! |---|---|
+//! | `money` `id` `clock` `error` `secret` `log` | base: exact text and integer cents; names that can only be valid; the only reader of clocks; the table of errors |
+//! | `tx` | `WriteTx` and `ReadTx`, the only way to SQL; having a `WriteTx` proves that the caller is the writer |
+//! | `ledger` `lock` `token` | features: a rule and its SQL together. They do not know each other |
+//! | `command` | the waist: every change is a command, and what it did is a receipt |
+//! | `store` | one file, one writer with group commit, four readers |
+//! | `store::file` `store::audit` | backup, restore, companion file, export, import; every invariant as a question |
+//! | `http` | requests become commands, receipts become responses; `http::conn` is HTTP/1.1 and knows nothing of wallets |
+//! | `cashbox` | the front door of this library |
+//! | `cli` | the command line; `cli::lock_run` runs a command under a lock |
+//! | `lab` `bench` | tools: the experiment with lock strategies; the load generator, which checks what it measured |
+//!
+//! A withdrawal goes this way and back: connection, routes, handler, `store.submit`, writer, execute, command, ledger, tx.
 //!
 //! # Words
 //!
-//! *wallet*: one user's balance, or the system's (`@…`). *recharge, withdraw, pay, transfer, refund*: the verbs. *entry*:
-//! one immutable movement `from → to`. *coupon*: a user's right to a discount; *coupon kind*: what it does; *recharge
-//! tier*: what earns it. *lock*: a name; *lease*: one grant of it; *lock token*: the proof of a lease; *fence*: its
-//! number; *grace*: the time after its end in which nobody else may take over. *access token*: a credential.
-//! *idempotency key*: a client's name for one intention.
+//! One word for one thing; a new noun is added here first.
 //!
-//! # An example
-//!
-//! ```
-//! use cashbox::internals::ledger::{Note, verbs::Recharge};
-//! use cashbox::internals::{id::UserId, money::Money, store};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let folder = tempfile::tempdir()?;
-//! let store = store::Store::open(&folder.path().join("cashbox.db"), &store::Options::default())?;
-//! let recharge = Recharge { user: UserId::parse("alice")?, amount: Money::parse("120")?, note: Note::default() };
-//! let moved = store.submit(store::Envelope::local(), recharge).result?;
-//! assert_eq!(moved.entry.to_balance.to_string(), "120.00");
-//! assert!(moved.coupon.is_some(), "a recharge of 120 earns a coupon");
-//! # Ok(())
-//! # }
-//! ```
+//! | word | means | not used for it |
+//! |---|---|---|
+//! | wallet | one user's balance, or a system one, `@…` | account, purse |
+//! | recharge, withdraw, pay, transfer, refund | the verbs, everywhere the same | deposit, topup, debit |
+//! | entry | one immutable movement `from → to` | transaction, posting |
+//! | coupon, coupon kind, recharge tier | a user's right to a discount; its effect; the amount that earns it | voucher, promotion |
+//! | lock, lease, grant, holder, waiter | a name; one grant of it until a moment; its client; a client that waits for it | mutex, session, guard |
+//! | lock token, fence, grace | the proof of a lease; its number; the time after its end in which nobody takes over | |
+//! | access token, caller, role | a credential; the client that asks; what it may do | api key |
+//! | idempotency key, record | a client's name for one request; what was answered under it | intention |
+//! | command, receipt | what is to be done; what it did | work |
+//! | request, reply | a command on its way to the writer; its answer on the way back | ticket, promise |
+//! | batch, commit | commands of one transaction; the transaction's end | |
+//! | waiters, lock notifier, watch permit | parked requests per lock; signals a change; one long poll | board, bell |
+//! | deliveries | which answers to a grant reached a client | |
+//! | target, transport error | where the command line sends a request; why no answer came | door |
+//! | connection, permit, eviction, response mode | of the HTTP server | line |
+//! | companion file | `FILE-serve`: which process serves the file | |
+//! | transaction | the database's | business events |
 
 #[cfg(feature = "cli")]
 mod bench;

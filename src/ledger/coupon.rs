@@ -10,6 +10,7 @@ use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
 
 /// The effect of a coupon on a price.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CouponTerms {
     /// The amount or share taken off the price.
     pub off: Discount,
@@ -21,6 +22,7 @@ pub struct CouponTerms {
 
 /// A discount: an amount or a percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Discount {
     /// A fixed amount.
     Amount(Money),
@@ -52,6 +54,7 @@ pub struct Tier {
 
 /// A user's right to a discount.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Coupon {
     /// Its code.
     pub code: CouponCode,

@@ -8,6 +8,7 @@ use crate::tx::{ChainHead, ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
 /// The kind of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EntryKind {
     /// From the outside world into a wallet.
     Recharge,
@@ -45,6 +46,7 @@ impl EntryKind {
 
 /// One immutable movement `from → to`.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Entry {
     /// Its number.
     pub id: EntryId,

@@ -22,6 +22,7 @@ use std::collections::BTreeMap;
 
 /// A wallet as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Wallet {
     /// Its owner.
     pub id: WalletId,

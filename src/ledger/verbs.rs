@@ -73,6 +73,7 @@ pub struct Refund {
 
 /// The receipt of a money verb.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Moved {
     /// The movement.
     pub entry: Entry,

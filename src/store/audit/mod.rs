@@ -24,6 +24,7 @@ use walk::{Walked, walk};
 
 /// Something that should not be so, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Finding {
     /// The invariant it breaks.
     pub check: &'static str,
@@ -33,6 +34,7 @@ pub struct Finding {
 
 /// What the audit saw.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct AuditReport {
     /// What is wrong: nothing, in a sound file. At most [`FINDINGS_MAX`].
     pub findings: Vec<Finding>,

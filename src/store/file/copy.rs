@@ -46,6 +46,7 @@ pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
 
 /// The reason why a copy was not made.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum CopyError {
     /// A file is in the place of the copy.
     TargetExists(PathBuf),
