@@ -106,6 +106,21 @@ impl ErrorName {
 }
 
 /// An error: its name, a sentence for people, and facts for programs (`balance`, `needed`, `holder`, …).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// use cashbox::ErrorName;
+///
+/// cashbox.recharge(&alice, "50".parse()?)?;
+/// let error = cashbox.withdraw(&alice, "80".parse()?).unwrap_err();
+/// assert_eq!(error.name, ErrorName::InsufficientFunds);
+/// assert_eq!(error.fact("balance"), Some("50.00".to_owned()));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Error {
@@ -141,6 +156,12 @@ impl Error {
             .caused_by(cause)
     }
 
+    /// A fact by its name: text as it is, a number by its digits. None if there is no such fact, or if it is null.
+    pub fn fact(&self, name: &str) -> Option<String> {
+        let (_, value) = self.facts.iter().find(|(fact, value)| fact == name && !value.is_null())?;
+        Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+    }
+
     /// Whether only we, or the machine, can have caused it: the operator has to know.
     pub fn is_ours(&self) -> bool {
         matches!(self.name, ErrorName::Internal | ErrorName::Damaged)
@@ -156,6 +177,12 @@ impl Error {
     pub fn caused_by(mut self, cause: impl fmt::Display) -> Error {
         self.cause = Some(cause.to_string());
         self
+    }
+}
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.as_str())
     }
 }
 

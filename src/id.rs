@@ -6,6 +6,12 @@ use std::fmt;
 use std::str::FromStr;
 
 /// A user: 1–64 characters of `A-Z a-z 0-9 . _ -`, and neither `.` nor `..`. Also the id of the user's wallet.
+///
+/// ```
+/// use cashbox::UserId;
+/// assert_eq!(UserId::parse("alice").unwrap().to_string(), "alice");
+/// assert!("a b".parse::<UserId>().is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserId(String);
 
@@ -35,6 +41,13 @@ impl UserId {
 }
 
 /// A wallet: a user's, or the system's (`@…`).
+///
+/// ```
+/// use cashbox::{UserId, WalletId};
+/// let alice = UserId::parse("alice").unwrap();
+/// assert_eq!(WalletId::from(&alice), "alice".parse().unwrap());
+/// assert!(WalletId::SALES.is_system());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WalletId(Cow<'static, str>);
 
@@ -81,6 +94,10 @@ impl WalletId {
 }
 
 /// The number of an entry: 1, 2, 3, … without gaps.
+///
+/// ```
+/// assert_eq!("17".parse(), Ok(cashbox::EntryId(17)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(pub i64);
 
@@ -94,10 +111,19 @@ impl EntryId {
 }
 
 /// The number of a lease. It grows with every grant of any lock and never repeats.
+///
+/// ```
+/// assert_eq!("17".parse(), Ok(cashbox::Fence(17)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(pub i64);
 
 /// A coupon's code, in capitals: typed in any case it means the same.
+///
+/// ```
+/// let code: cashbox::CouponCode = "7k2q".parse().unwrap();
+/// assert_eq!(code.to_string(), "7K2Q");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CouponCode(String);
 
@@ -165,6 +191,13 @@ impl IdempotencyKey {
 }
 
 /// The name of a lock: 1–255 bytes, exact and case-sensitive, without control characters.
+///
+/// ```
+/// use cashbox::{LockId, UserId};
+/// let alice = UserId::parse("alice").unwrap();
+/// assert_eq!(alice.wallet().lock(), Some("wallet/alice".parse().unwrap()));
+/// assert!(LockId::parse("nightly report").is_ok());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LockId(String);
 
@@ -195,6 +228,12 @@ impl LockId {
 }
 
 /// The proof of one lease, as its holder presents it: `lk1.INCARNATION.FENCE.SECRET`.
+/// It is a secret: debugging shows its fence alone, and `to_string` all of it.
+///
+/// ```
+/// let token: cashbox::LockToken = "lk1.abc.17.0123456789abcdef".parse().unwrap();
+/// assert_eq!(format!("{token:?}"), "LockToken(fence 17)");
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct LockToken {
     /// The history of the file it was granted in.

@@ -116,7 +116,7 @@
 //! # cashbox.recharge(&alice, "50".parse()?)?;
 //! for entry in cashbox.history(&alice).take(10) {
 //!     let entry = entry?;
-//!     println!("{} {} {} -> {} {}", entry.id, entry.kind.as_str(), entry.from, entry.to, entry.amount);
+//!     println!("{} {} {} -> {} {}", entry.id, entry.kind, entry.from, entry.to, entry.amount);
 //! }
 //! assert!(cashbox.verify()?.findings.is_empty());
 //! cashbox.backup(folder.path().join("copy.db"))?;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 /// A positive amount of cents. Direction belongs to the entry, never to the amount.
 ///
 /// ```
-/// use cashbox::internals::money::Money;
+/// use cashbox::Money;
 /// assert_eq!(Money::parse("120").unwrap().to_string(), "120.00");
 /// assert_eq!(Money::parse("0.1").unwrap().cents(), 10);
 /// assert!(Money::parse("1e3").is_err());
@@ -54,6 +54,11 @@ impl FromStr for Money {
 }
 
 /// What a wallet holds, in cents. Only a system wallet's is ever negative.
+///
+/// ```
+/// use cashbox::{Balance, Money};
+/// assert_eq!(Balance::ZERO.plus(Money::MIN).unwrap().to_string(), "0.01");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Balance(i64);
 
@@ -99,6 +104,10 @@ impl fmt::Display for Balance {
 }
 
 /// Any whole number of cents as text with two decimals: a discount may be nothing, a balance below it.
+///
+/// ```
+/// assert_eq!(cashbox::Cents(-5).to_string(), "-0.05");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cents(pub i64);
 

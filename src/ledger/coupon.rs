@@ -53,6 +53,20 @@ pub struct Tier {
 }
 
 /// A user's right to a discount.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// use cashbox::Discount;
+///
+/// let coupon = cashbox.recharge(&alice, "300".parse()?)?.coupon.ok_or("no coupon earned")?;
+/// assert_eq!(coupon.terms.off, Discount::Amount("50".parse()?));
+/// assert!(coupon.terms.single_use && coupon.uses == 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Coupon {
@@ -84,6 +98,11 @@ pub struct Price {
 }
 
 impl CouponTerms {
+    /// Terms of a coupon kind.
+    pub fn new(off: Discount, threshold: Cents, single_use: bool) -> CouponTerms {
+        CouponTerms { off, threshold, single_use }
+    }
+
     /// Takes the discount off `gross`, rounded half-up to the cent; one cent is always paid.
     fn price(&self, gross: Money) -> Price {
         let off = match self.off {

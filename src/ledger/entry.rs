@@ -44,7 +44,27 @@ impl EntryKind {
     }
 }
 
+impl std::fmt::Display for EntryKind {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(self.as_str())
+    }
+}
+
 /// One immutable movement `from → to`.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// use cashbox::{EntryKind, WalletId};
+///
+/// let entry = cashbox.recharge(&alice, "50".parse()?)?.entry;
+/// assert_eq!((entry.kind, entry.from), (EntryKind::Recharge, WalletId::BANK));
+/// assert_eq!((entry.to, entry.to_balance.cents()), (alice.wallet(), 5_000));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Entry {

@@ -21,6 +21,18 @@ use entry::{Entry, EntryKind};
 use std::collections::BTreeMap;
 
 /// A wallet as it is now.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// cashbox.recharge(&alice, "50".parse()?)?;
+/// let wallet = cashbox.wallet(&alice)?;
+/// assert_eq!((wallet.balance.cents(), wallet.entries), (5_000, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Wallet {

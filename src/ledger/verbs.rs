@@ -72,6 +72,18 @@ pub struct Refund {
 }
 
 /// The receipt of a money verb.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// let moved = cashbox.recharge(&alice, "300".parse()?)?;
+/// let coupon = moved.coupon.ok_or("no coupon earned")?;
+/// assert_eq!(moved.entry.coupon, Some(coupon.code));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Moved {

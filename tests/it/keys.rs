@@ -348,7 +348,7 @@ fn fingerprint_of_each_command_never_changes() {
     let tiers = vec![Tier { from: money("100"), kind: Some("3".to_owned()) }, Tier { from: money("7"), kind: None }];
     let kind = |discount, single_use| CouponKind {
         kind: "k".to_owned(),
-        terms: CouponTerms { off: discount, threshold: Cents(800), single_use },
+        terms: CouponTerms::new(discount, Cents(800), single_use),
         earned_zh: "券".to_owned(),
         earned_en: "one".to_owned(),
     };

@@ -376,7 +376,7 @@ fn entry_time_never_decreases_when_clock_is_set_back() {
 
 fn kind(name: &str, off: Discount, threshold: &str) -> CouponKind {
     let threshold = Money::parse(threshold).map_or(Cents(0), |threshold| Cents(threshold.cents()));
-    let terms = CouponTerms { off, threshold, single_use: matches!(off, Discount::Amount(_)) };
+    let terms = CouponTerms::new(off, threshold, matches!(off, Discount::Amount(_)));
     CouponKind { kind: name.to_owned(), terms, earned_zh: "好".to_owned(), earned_en: "good".to_owned() }
 }
 

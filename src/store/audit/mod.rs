@@ -33,6 +33,18 @@ pub struct Finding {
 }
 
 /// What the audit saw.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// cashbox.recharge(&alice, "50".parse()?)?;
+/// let report = cashbox.verify()?;
+/// assert_eq!((report.findings.len(), report.entries), (0, 1));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuditReport {
