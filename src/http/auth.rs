@@ -54,7 +54,7 @@ impl Caller {
         let own = self.user.as_ref().and_then(|user| user.wallet().lock());
         match (error.name, lock, own) {
             (ErrorName::Locked, Some(lock), Some(own)) if lock != own.as_str() => {
-                let detail = format!("somebody has the lock {lock}");
+                let detail = format!("another client holds the lock {lock}");
                 let facts = error.facts.into_iter().filter(|(fact, _)| !HOLDER_FACTS.contains(&fact.as_ref()));
                 Error { detail, facts: facts.collect(), ..error }
             }
@@ -107,7 +107,11 @@ impl Access {
             return Ok(());
         }
         let roles: Vec<_> = self.roles().iter().map(|role| role.as_str()).collect();
-        Err(forbidden(format!("this is for the role {}, not {}", roles.join(" or "), caller.role.as_str())))
+        Err(forbidden(format!(
+            "only the role {} may do this; the access token has the role {}",
+            roles.join(" or "),
+            caller.role.as_str()
+        )))
     }
 }
 
@@ -193,14 +197,14 @@ pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
             let detail = "this host is not served here; start with --host NAME if it should be";
             return Err(forbidden(detail));
         }
-        None if !head.http_1_0 => return Err(forbidden("a request names its host")),
+        None if !head.http_1_0 => return Err(forbidden("the Host header is missing")),
         _ => {}
     }
     if head.headers("sec-fetch-site").any(|site| site.eq_ignore_ascii_case("cross-site")) {
-        return Err(forbidden("a page of another site may not ask this"));
+        return Err(forbidden("a page of another site may not send requests to this server"));
     }
     if !head.headers("origin").all(|origin| is_own_origin(origin, host.unwrap_or_default())) {
-        return Err(forbidden("a page of another origin may not ask this"));
+        return Err(forbidden("a page of another origin may not send requests to this server"));
     }
     Ok(())
 }

@@ -229,7 +229,7 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerRe
 
 /// The refusal of a key that would not be honoured: a client could rely on it when it repeats.
 fn key_of_an_item() -> Error {
-    let detail = "an atomic batch is one intention: name it in the header Idempotency-Key, not its items";
+    let detail = "an atomic batch has one key: send it in the header Idempotency-Key, not with its items";
     Error::invalid(detail).with("field", "key")
 }
 

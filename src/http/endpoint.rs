@@ -97,7 +97,7 @@ impl Route {
     }
 }
 
-/// Whether the segments have the pattern's form. They are not decoded: `%2F` is not a `/`.
+/// True if the segments have the pattern's form. They are not decoded: `%2F` is not a `/`.
 pub fn matches(pattern: &[&str], segments: &[&str]) -> bool {
     let Some((part, behind)) = pattern.split_first() else { return segments.is_empty() };
     if part.ends_with("...}") {

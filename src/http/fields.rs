@@ -19,7 +19,7 @@ pub struct Field {
     pub kind: FieldKind,
     /// Its meaning.
     pub about: &'static str,
-    /// Whether it may be left out.
+    /// True if it may be left out.
     pub optional: bool,
 }
 
@@ -131,7 +131,7 @@ impl Fields {
         self.0.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)))
     }
 
-    /// Whether the field is there.
+    /// True if the field is there.
     pub fn has(&self, name: &str) -> bool {
         self.peek(name).is_some()
     }
@@ -290,7 +290,7 @@ impl<'de> Deserialize<'de> for Fields {
                         text => Some(FieldValue::Json(text.to_owned())),
                     };
                     if fields.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a field stands in it twice"));
+                        return Err(serde::de::Error::custom("a field is there twice"));
                     }
                 }
                 Ok(Fields(fields))

@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 
 /// The query of an audit.
 pub const VERIFY: &[Field] =
-    &[Field::optional("since", FieldKind::Text, "a `last_hash` of before, that must still be in the chain")];
+    &[Field::optional("since", FieldKind::Text, "an earlier `last_hash`, which must still be in the chain")];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
 pub fn verify(context: &mut Context<'_>) -> HandlerResult {
@@ -176,10 +176,10 @@ struct EntryReader {
     format: EntryFormat,
     filter: Filter,
     after: Option<i64>,
-    /// Whether `lines` are the last ones.
+    /// True if `lines` are the last ones.
     is_last: bool,
     lines: Vec<u8>,
-    /// How many bytes of `lines` are sent.
+    /// The number of bytes of `lines` that are sent.
     sent: usize,
 }
 

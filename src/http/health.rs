@@ -70,7 +70,7 @@ fn prometheus_text(app: &AppState) -> String {
         ("commits_total", "Commits; commands per commit is the batch size.", &stats.commits),
         ("idempotent_replays_total", "Answers given again under an idempotency key.", &stats.replays),
         ("lock_waits_total", "Requests that had to wait for a lock.", &stats.lock_waits),
-        ("lock_takeovers_total", "Dead leases taken over.", &stats.takeovers),
+        ("lock_takeovers_total", "Expired leases taken over.", &stats.takeovers),
     ];
     for (name, about, value) in counters {
         single(&mut out, name, "counter", about, value.load(Relaxed));

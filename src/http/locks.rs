@@ -22,14 +22,14 @@ use std::sync::Arc;
 const TTL: Field = Field::optional("ttl_ms", Integer, "how long the lease lasts without renewal; 60000 if left out");
 const WAIT: Field = Field::optional("wait_ms", Integer, "how long to wait for it; 0 if left out");
 const GRACE: Field =
-    Field::optional("grace_ms", Integer, "how long after that nobody else may take over; 5000 if left out");
+    Field::optional("grace_ms", Integer, "how long after that no other client may take over; 5000 if left out");
 const MAX_HOLD: Field = Field::optional("max_hold_ms", Integer, "how long it may be held at most, renewals included");
 const HOLDER: Field =
-    Field::optional("holder", Text, "a label for people, at most 255 characters; who calls if left out");
+    Field::optional("holder", Text, "a label for people, at most 255 characters; the caller if left out");
 const SECRET: Field = Field::optional(
     "secret",
     Text,
-    "16 to 64 characters of A-Z a-z 0-9 _ -: asking again with it is the same grant; ours if left out",
+    "16 to 64 characters of A-Z a-z 0-9 _ -: acquiring again with it gives the same grant; a random one if left out",
 );
 
 /// The fields of acquiring one.
@@ -41,15 +41,19 @@ pub const ACQUIRE_SEVERAL: &[Field] =
 pub const RENEW: &[Field] = &[Field::optional("ttl_ms", Integer, "another length for the lease from now on")];
 /// The fields of revoking.
 pub const REVOKE: &[Field] = &[
-    Field::required("fence", Integer, "the fence that was seen"),
-    Field::optional("delay_ms", Integer, "how long nobody may have it; the larger of its grace and 10000 if left out"),
+    Field::required("fence", Integer, "the fence of the lease to revoke"),
+    Field::optional(
+        "delay_ms",
+        Integer,
+        "how long no client may acquire it; the larger of its grace and 10000 if left out",
+    ),
     Field::optional("reason", Text, "why, for the record"),
 ];
 /// The query of the list.
 pub const LIST: &[Field] = &[
     LIMIT,
     AFTER,
-    Field::optional("prefix", Text, "ids that begin so"),
+    Field::optional("prefix", Text, "the beginning of the ids"),
     Field::optional("state", Text, "held, grace, stale or revoked"),
 ];
 /// The query of looking at one.
@@ -176,7 +180,7 @@ pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let fields = &mut context.fields;
     let fence = fields
         .integer("fence", 0..=i64::MAX)?
-        .ok_or_else(|| Error::invalid("fence is missing: the fence that was seen"))?;
+        .ok_or_else(|| Error::invalid("fence is missing: the fence of the lease to revoke"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
     let submitted = context.submit(RevokeRequest { id, fence: Fence(fence), delay_ms, reason })?;

@@ -76,8 +76,8 @@ fn parameter(place: &str, field: &Field) -> Value {
 fn headers(route: &Route) -> Vec<Value> {
     let header = |name: &str, required: bool, about: &str| json!({ "name": name, "in": "header", "required": required, "description": about, "schema": { "type": "string" } });
     let key = "1 to 255 visible characters: the same key and request get the same answer, and one effect";
-    let tokens = "the lock tokens this is done under, separated by commas";
-    let prefer = "wait=SECONDS: how long to wait for somebody's lock, 10 if left out, at most 30";
+    let tokens = "the lock tokens that prove the caller's locks, separated by commas";
+    let prefer = "wait=SECONDS: how long to wait for a lock that another client holds; 10 if left out, at most 30";
     let is_of_locks = route.path.starts_with("/v1/locks");
     match route.method {
         "PATCH" | "DELETE" if is_of_locks => vec![header("Lock-Token", true, "the token of the lease")],
@@ -181,7 +181,7 @@ fn responses(route: &Route) -> Value {
             json!({ "description": "records, or a table", "content": { "application/x-ndjson": file, "text/csv": file } })
         }
         _ if route.path.ends_with("/entries") => {
-            json!({ "description": "a page; or all of them, in a file", "content": {
+            json!({ "description": "a page; or a file of all entries", "content": {
                 "application/json": content("Answer"), "text/csv": file, "application/x-ndjson": file,
             } })
         }

@@ -63,7 +63,7 @@ pub fn of_fault(fault: Fault) -> Error {
             ErrorName::NotImplemented,
             "a request body is sent with a Content-Length, not with a Transfer-Encoding",
         ),
-        Fault::Version => Error::new(ErrorName::HttpVersion, "HTTP/1.1 and HTTP/1.0 are spoken here"),
+        Fault::Version => Error::new(ErrorName::HttpVersion, "only HTTP/1.1 and HTTP/1.0 are supported"),
         Fault::TooManyConnections => Error::new(ErrorName::Busy, "too many connections; try again shortly"),
         Fault::ShuttingDown => Error::new(ErrorName::Busy, "shutting down"),
         Fault::Panic => Error::internal("a handler panicked"),

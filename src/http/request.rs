@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// How long a request waits for a lock by default, and at most, in seconds.
+/// The time a request waits for a lock by default, and at most, in seconds.
 const WAIT_S: i64 = 10;
 const WAIT_S_MAX: i64 = 30;
 
@@ -45,7 +45,7 @@ pub struct Context<'a> {
 pub struct Failure {
     /// The error.
     pub error: Error,
-    /// Whether it is a repeat under an idempotency key.
+    /// True if it is a repeat under an idempotency key.
     pub replayed: bool,
 }
 
@@ -62,7 +62,7 @@ pub type HandlerResult = Result<Response, Failure>;
 pub struct Submitted<R> {
     /// The receipt.
     pub receipt: R,
-    /// Whether it is a repeat under an idempotency key.
+    /// True if it is a repeat under an idempotency key.
     pub replayed: bool,
 }
 
@@ -181,7 +181,7 @@ impl<'a> Context<'a> {
         self.app.store.submit(envelope, command).try_into()
     }
 
-    /// Whether the client accepts this type by name and does not prefer JSON.
+    /// True if the client accepts this type by name and does not prefer JSON.
     pub fn accepts(&self, content_type: &str) -> bool {
         let weight = |wanted: &str| {
             let accepted = self.head.headers("accept").flat_map(|list| list.split(',')).map(weighed);
@@ -191,7 +191,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// The first language of ours that the client wants, by weight and then by order; `default` if it names neither, and the
+/// The language of the two that the client wants most, by weight and then by order; `default` if it names neither, and the
 /// other one if it refuses that.
 pub fn wanted_language<'a>(accept_language: impl Iterator<Item = &'a str>, default: Language) -> Language {
     let mut best: Option<(u32, Language)> = None;
@@ -257,7 +257,7 @@ pub fn unsupported(sent: &str, wanted: &str) -> Error {
 /// The field `limit` of every list.
 pub const LIMIT: Field = Field::optional("limit", FieldKind::Integer, "how many rows, 1 to 1000; 50 if left out");
 /// The field `after` of every list.
-pub const AFTER: Field = Field::optional("after", FieldKind::Text, "the `next` of the answer before");
+pub const AFTER: Field = Field::optional("after", FieldKind::Text, "the `next` of the previous answer");
 /// The fields of every list.
 pub const LIST: &[Field] = &[LIMIT, AFTER];
 
@@ -267,7 +267,7 @@ const LIMIT_MAX: i64 = 1_000;
 /// The page of a list that a request asks for. The cursor `next` of a page holds its place and the filters it was made
 /// under.
 pub struct PageRequest {
-    /// How many rows at most.
+    /// The most rows.
     pub limit: usize,
     /// The row to continue behind, in the list's own text.
     pub after: Option<String>,
@@ -294,8 +294,9 @@ impl PageRequest {
             for filter in filters {
                 let kept = cursor.get(*filter);
                 if query.has(filter) && query.peek(filter) != kept.map(String::as_str) {
-                    let detail =
-                        format!("the cursor was made under another {filter}; leave {filter} out, or start anew");
+                    let detail = format!(
+                        "the cursor was made under another {filter}; leave {filter} out, or start again without after"
+                    );
                     return Err(Error::invalid(detail));
                 }
                 if let Some(kept) = kept {
@@ -336,7 +337,7 @@ impl PageRequest {
 
 /// The refusal of an `after` that no page of this list had as its `next`.
 pub fn not_a_cursor() -> Error {
-    Error::invalid("after is the `next` of an answer of this very list")
+    Error::invalid("after is not the `next` of an answer of this list")
 }
 
 fn decode_cursor(cursor: &str) -> Option<BTreeMap<String, String>> {

@@ -115,7 +115,7 @@ pub fn whole_body(body: Body) -> Vec<u8> {
         Body::Stream(mut stream) => {
             let mut bytes = Vec::new();
             if let Err(error) = stream.read_to_end(&mut bytes) {
-                crate::log::error("a list could not be read to its end", &error);
+                crate::log::error("a stream could not be read to its end", &error);
             }
             bytes
         }

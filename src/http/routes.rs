@@ -64,9 +64,9 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/verify", Audit, files::VERIFY, "audit the file", files::verify),
     Route::get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", files::backup),
     Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export),
-    Route::get("/healthz", Anyone, &[], "alive, and how well", health::healthz),
+    Route::get("/healthz", Anyone, &[], "whether it is alive and well", health::healthz),
     Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics),
-    Route::get("/openapi.json", Known, &[], "the description of all this", openapi_json),
+    Route::get("/openapi.json", Known, &[], "the description of the API", openapi_json),
 ];
 
 /// The parts of each route's path, in the order of the routes.
@@ -92,7 +92,7 @@ pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
 }
 
 fn not_found() -> Error {
-    Error::new(ErrorName::NotFound, "there is nothing at this path; GET /openapi.json describes what there is")
+    Error::new(ErrorName::NotFound, "there is nothing at this path; GET /openapi.json lists all paths")
 }
 
 fn method_not_allowed(mut methods: Vec<&str>) -> Error {

@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How requests are taken.
+/// The options of the server.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// No access tokens: every caller is an admin.
     pub open: bool,
     /// Names of this machine, besides its addresses and `localhost`.
     pub hosts: Vec<String>,
-    /// Whether the role `user` may recharge its own wallet.
+    /// True if the role `user` may recharge its own wallet.
     pub self_recharge: bool,
     /// The token of this run, for commands on this machine: its bearer is `@local`, an admin.
     pub run_token: Option<String>,
@@ -33,7 +33,7 @@ impl Default for Settings {
 pub struct AppState {
     /// The store.
     pub store: Arc<Store>,
-    /// How requests are taken.
+    /// The options of the server.
     pub settings: Settings,
     /// Access tokens that were used.
     pub tokens: KnownTokens,
@@ -168,8 +168,7 @@ impl WholeFile {
     /// Begins, or refuses while another reads it.
     pub fn begin(&self) -> Result<WholeFileRead, Error> {
         if self.0.swap(true, SeqCst) {
-            let detail =
-                "the whole file is being read for another audit, backup or export; ask again when it has finished";
+            let detail = "another audit, backup or export is reading the whole file; ask again when it has finished";
             return Err(Error::new(ErrorName::Busy, detail));
         }
         Ok(WholeFileRead(Arc::clone(&self.0)))

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 pub const MINT: &[Field] = &[
     Field::required("role", Text, "user, teller, auditor or admin"),
     Field::optional("user", Text, "whose wallet: with the role user, and only with it"),
-    Field::optional("expires_in_s", Integer, "how long it is good, in seconds; for ever if left out"),
+    Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out"),
     Field::optional("note", Text, "a note for people, at most 255 characters"),
 ];
 

@@ -41,8 +41,11 @@ pub const PAY: &[Field] = &[
 pub const TRANSFER: &[Field] =
     &[Field::required("to", Text, "the receiver, who must have a wallet"), AMOUNT, REFERENCE, METADATA];
 /// The fields of `refund`.
-pub const REFUND: &[Field] =
-    &[Field::optional("amount", Amount, "a part; all that is left if left out"), REFERENCE, METADATA];
+pub const REFUND: &[Field] = &[
+    Field::optional("amount", Amount, "a part of it; everything that is not refunded yet if left out"),
+    REFERENCE,
+    METADATA,
+];
 
 /// A money verb of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +153,7 @@ pub fn refund_command(
 fn sales_to_bank(caller: &Caller, wallet: &str, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let (from, to) = (WalletId::parse(wallet)?, WalletId::parse(&required_receiver(fields)?)?);
     if (&from, &to) != (&WalletId::SALES, &WalletId::BANK) {
-        let detail = "of the system's wallets, only @sales gives, and only to @bank";
+        let detail = "of the system's wallets, only @sales can pay, and only to @bank";
         return Err(Error::new(ErrorName::InvalidUser, detail));
     }
     if caller.role != Role::Admin {
@@ -169,7 +172,7 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
         return Err(Error::invalid("payer and receiver are the same wallet").with("field", "to"));
     }
     if to.is_system() && to != WalletId::SALES {
-        return Err(Error::new(ErrorName::InvalidUser, "of the system's wallets, only @sales receives"));
+        return Err(Error::new(ErrorName::InvalidUser, "of the system's wallets, only @sales can receive"));
     }
     Ok(to)
 }
@@ -231,7 +234,7 @@ fn moved_msg(moved: &Moved, language: Language) -> Cow<'static, str> {
 /// The path of the caller's own wallet.
 pub const OWN_PATH: &str = "/wallet";
 
-const USER_ID: Field = Field::optional("user_id", Text, "whose wallet, if the access token does not say");
+const USER_ID: Field = Field::optional("user_id", Text, "the user, if the access token is not bound to one");
 /// The query of `/wallet`.
 pub const OWN_QUERY: &[Field] = &[USER_ID];
 /// The fields of `POST` and `PUT /wallet`.
@@ -291,9 +294,8 @@ fn own_user(context: &mut Context<'_>) -> Result<UserId, Error> {
         }
         (one, other, own) => one.or(other).or(own),
     };
-    let user = user.ok_or_else(|| {
-        Error::new(ErrorName::InvalidUser, "whose wallet? This access token is no user's, so send user_id")
-    })?;
+    let user = user
+        .ok_or_else(|| Error::new(ErrorName::InvalidUser, "send user_id: this access token is not bound to a user"))?;
     context.caller.check_user(&user)?;
     Ok(user)
 }
@@ -312,8 +314,7 @@ pub fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) 
 }
 
 /// The query of one wallet.
-pub const AS_OF: &[Field] =
-    &[Field::optional("as_of", Time, "as it was then, entries of that very millisecond included")];
+pub const AS_OF: &[Field] = &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included")];
 /// The query of a list of entries.
 pub const ENTRIES: &[Field] = &[
     LIMIT,

@@ -23,14 +23,14 @@ const BACKLOG: i32 = 1024;
 /// the part that is used takes memory.
 const STACK: usize = 512 * 1024;
 
-/// How long accepting pauses when the machine refuses, usually for want of descriptors.
+/// The pause of accepting when the machine refuses, usually for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Clients that are refused at a time with a thread each, for want of permits. Those above it get as much of the response
 /// as their socket takes at once, and nothing they still send is drained.
 const REFUSING_MAX: usize = 32;
 
-/// How long stopping tries to wake accepting where a listening socket cannot be shut down.
+/// The longest time to wake accepting where a listening socket cannot be shut down.
 const WAKE_TIME: Duration = Duration::from_millis(200);
 
 /// Binds a listening socket. A restart does not wait for old connections to be forgotten (`SO_REUSEADDR`).
@@ -140,7 +140,7 @@ impl Acceptor {
             }
             match accepted {
                 Ok((stream, _)) => self.accept(stream),
-                // A client that disconnected before it was accepted is no reason to pause.
+                // A client disconnected before it was accepted: no pause is needed.
                 Err(error) if matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::ConnectionAborted) => {}
                 Err(error) => {
                     if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) {

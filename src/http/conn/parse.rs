@@ -127,7 +127,7 @@ fn fault(error: httparse::Error, bytes: &[u8]) -> Fault {
     }
 }
 
-/// Whether a head can end in `bytes`, of which the first `seen` were searched before. A bare LF counts: then the head is
+/// True if a head can end in `bytes`, of which the first `seen` were searched before. A bare LF counts: then the head is
 /// parsed, and refused, sooner.
 pub fn has_end(bytes: &[u8], seen: usize) -> bool {
     let rest = &bytes[seen.saturating_sub(3)..];

@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 
 use super::socket::WriteStall;
 
-/// How long a client leaves a piece of its response unread before its connection may be evicted.
+/// The time a client may leave a piece of its response unread before its connection may be evicted.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// How long a connection counts as recent after it connected or began to send; recent ones are evicted after the others.
+/// The time a connection counts as recent after it connected or began to send; recent ones are evicted after the others.
 const RECENT_MS: u64 = 1_000;
 
-/// What a connection is doing.
+/// The activity of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Connected, and nothing received yet.
@@ -252,7 +252,7 @@ impl Permit {
         entered
     }
 
-    /// Whether the server was stopped while the head was coming. If so, the next phase is entered from there.
+    /// True if the server was stopped while the head was coming. If so, the next phase is entered from there.
     pub(super) fn is_refused(&mut self) -> bool {
         let now = self.connection.phase();
         if now.phase == Phase::Refused {

@@ -36,7 +36,7 @@ pub struct HttpRequest {
     pub head: RequestHead,
     /// Its body, exactly as long as the head announced.
     pub body: Vec<u8>,
-    /// Whether its client is still connected.
+    /// True if its client is still connected.
     pub presence: Presence,
 }
 
@@ -97,7 +97,7 @@ impl RequestHead {
         self.headers.iter().filter(has_name).map(|header| &self.text[header.value.clone()])
     }
 
-    /// Whether the client wants to send another request on this connection.
+    /// True if the client wants to send another request on this connection.
     pub(super) fn keep_alive(&self) -> bool {
         let lists = |word: &str| {
             self.headers("connection")
@@ -107,7 +107,7 @@ impl RequestHead {
         !lists("close") && (!self.http_1_0 || lists("keep-alive"))
     }
 
-    /// Whether the client waits for `100 Continue` before it sends the body.
+    /// True if the client waits for `100 Continue` before it sends the body.
     pub(super) fn expects_continue(&self) -> bool {
         !self.http_1_0 && self.header("expect").is_some()
     }
@@ -154,7 +154,7 @@ pub struct Response {
     pub headers: Vec<(&'static str, String)>,
     /// The body; a HEAD request gets its length only.
     pub body: Body,
-    /// Whether to close the connection after it.
+    /// True to close the connection after it.
     pub close: bool,
     /// Called if the response could not be written whole, also if its client was found disconnected just before: then
     /// nothing is written, so that no client reads a response that was taken back.

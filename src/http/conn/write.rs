@@ -14,12 +14,12 @@ const HEAD_CAPACITY: usize = 384;
 /// Bytes of a stream that are sent at a time.
 const STREAM_STEP: usize = 32 * 1024;
 
-/// How the response to a request must be written.
+/// The form in which the response to a request must be written.
 #[derive(Clone, Copy)]
 pub(super) struct ResponseMode {
     pub(super) head_only: bool,
     pub(super) http_1_0: bool,
-    /// Whether the client wants the connection kept open.
+    /// True if the client wants the connection kept open.
     pub(super) keep_alive: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) fn send_response(
     sent
 }
 
-/// Whether only closing the connection can end this body.
+/// True if only closing the connection can end this body.
 pub(super) fn must_close(body: &Body, mode: ResponseMode) -> bool {
     mode.http_1_0 && matches!(body, Body::Stream(_))
 }
