@@ -145,19 +145,19 @@ fn backup_works_beside_server_restore_only_without() {
         ("restore cashbox.db", 2, "this is the file itself"),
         ("restore none.db --db new.db", 3, "there is no such file"),
     ] {
-        let said = place.say(line);
-        assert_eq!(said.exit, exit, "{line}: {}{}", said.out, said.err);
-        assert!(said.err.contains(sentence), "{line}: {}", said.err);
+        let output = place.run(line);
+        assert_eq!(output.exit, exit, "{line}: {}{}", output.out, output.err);
+        assert!(output.err.contains(sentence), "{line}: {}", output.err);
     }
     assert_eq!(place.json("wallet alice")["balance"], "30.00");
     server.stop();
-    assert_eq!(place.say("restore copy.db").exit, 1);
+    assert_eq!(place.run("restore copy.db").exit, 1);
     let restored = place.json("restore copy.db --replace");
     assert_eq!(restored["state_hash"], backed_up["state_hash"]);
     assert_eq!(place.json("wallet alice")["balance"], "50.00");
     let kept = restored["kept"].as_str().unwrap();
     assert_eq!(place.json(&format!("wallet alice --db {kept}"))["balance"], "30.00");
-    assert_eq!(place.say("verify").exit, 0);
+    assert_eq!(place.run("verify").exit, 0);
     assert_eq!(place.json("backup copy.db --replace")["entries"], 1);
 }
 
@@ -167,7 +167,7 @@ fn backup_from_url_is_audited_where_it_arrives() {
     place.json("recharge alice 50");
     fs::write(place.path("admin"), "cbx_the-admin-of-these-tests").unwrap();
     let server = place.serve("--token-file admin");
-    let at = |line: &str| place.say(&format!("{line} --url {}", server.url));
+    let at = |line: &str| place.run(&format!("{line} --url {}", server.url));
     let refused = at("backup copy.db");
     assert!(refused.exit == 1 && refused.err.contains("an access token is needed"), "{}", refused.err);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&at("backup copy.db --json").out).unwrap()["code"], 401);
@@ -208,8 +208,8 @@ fn backup_refuses_target_beside_foreign_log() {
         if removed {
             fs::remove_file(place.path("copy.db")).unwrap();
         }
-        let said = place.say("backup copy.db");
-        assert!(said.exit == 1 && said.err.contains("is there already"), "{} {}", said.exit, said.err);
+        let output = place.run("backup copy.db");
+        assert!(output.exit == 1 && output.err.contains("is there already"), "{} {}", output.exit, output.err);
         place.json("backup copy.db --replace");
         assert_eq!(place.json("verify --db copy.db")["state_hash"], live);
         let beside = names(place.0.path());
@@ -217,7 +217,7 @@ fn backup_refuses_target_beside_foreign_log() {
     }
     place.json("backup fresh.db");
     place.json("backup fresh.db --replace");
-    assert!(place.say("import none.ndjson --db new.db").exit == 3);
+    assert!(place.run("import none.ndjson --db new.db").exit == 3);
     let beside = names(place.0.path());
     assert!(!beside.iter().any(|name| name.starts_with("fresh.db-") || name.starts_with("new.db")), "{beside:?}");
     fs::write(place.path("treasure"), "gold").unwrap();
@@ -233,8 +233,8 @@ fn backup_refuses_target_that_is_served() {
     place.json("recharge alice 60");
     place.json("recharge bob 1 --db other.db");
     let server = place.serve("--open --db other.db");
-    let said = place.say("backup other.db --replace");
-    assert!(said.exit == 3 && said.err.contains("a server has it"), "{} {}", said.exit, said.err);
+    let output = place.run("backup other.db --replace");
+    assert!(output.exit == 3 && output.err.contains("a server has it"), "{} {}", output.exit, output.err);
     assert_eq!(place.json("recharge bob 1 --db other.db")["balance"], "2.00");
     server.stop();
     assert_eq!(place.json("wallet bob --db other.db")["balance"], "2.00");
@@ -247,8 +247,8 @@ fn backup_refuses_target_that_is_a_link() {
     fs::write(place.path("treasure"), "gold").unwrap();
     std::os::unix::fs::symlink("treasure", place.path("link.db")).unwrap();
     std::os::unix::fs::symlink("treasure", place.path("copy.db.partial")).unwrap();
-    let said = place.say("backup link.db --replace");
-    assert!(said.exit == 2 && said.err.contains("not an ordinary file"), "{} {}", said.exit, said.err);
+    let output = place.run("backup link.db --replace");
+    assert!(output.exit == 2 && output.err.contains("not an ordinary file"), "{} {}", output.exit, output.err);
     place.json("backup copy.db");
     assert!(fs::symlink_metadata(place.path("copy.db")).unwrap().is_file());
     assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
@@ -263,13 +263,13 @@ fn replace_refuses_file_that_is_being_read() {
     let reader = rusqlite::Connection::open(place.db()).unwrap();
     let view = reader.unchecked_transaction().unwrap();
     view.query_row("SELECT count(*) FROM entry", [], |_| Ok(())).unwrap();
-    let said = place.say("restore copy.db --replace");
-    assert!(said.exit == 3 && said.err.contains("another program is reading it"), "{} {}", said.exit, said.err);
+    let output = place.run("restore copy.db --replace");
+    assert!(output.exit == 3 && output.err.contains("another program is reading it"), "{} {}", output.exit, output.err);
     assert_eq!(place.json("wallet mallory")["balance"], "6.00");
     drop(view);
     drop(reader);
     let kept = place.json("restore copy.db --replace")["kept"].as_str().unwrap().to_owned();
-    assert_eq!(place.say("wallet mallory").exit, 1);
+    assert_eq!(place.run("wallet mallory").exit, 1);
     assert_eq!(place.json(&format!("wallet mallory --db {kept}"))["balance"], "6.00");
 }
 
@@ -282,8 +282,8 @@ fn replace_refuses_file_that_is_locked() {
     let other = rusqlite::Connection::open(place.db()).unwrap();
     other.pragma_update(None, "locking_mode", "EXCLUSIVE").unwrap();
     other.query_row("SELECT count(*) FROM entry", [], |_| Ok(())).unwrap();
-    let said = place.say("restore copy.db --replace");
-    assert!(said.exit == 3 && said.err.contains("locked"), "{} {}", said.exit, said.err);
+    let output = place.run("restore copy.db --replace");
+    assert!(output.exit == 3 && output.err.contains("locked"), "{} {}", output.exit, output.err);
     drop(other);
     assert_eq!(place.json("wallet mallory")["balance"], "6.00");
 }
@@ -314,9 +314,9 @@ fn backup_cut_off_on_the_way_leaves_no_file() {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.sqlite3\r\nTransfer-Encoding: chunked\r\n\r\n";
         std::io::Write::write_all(&mut stream, format!("{head}10\r\nSQLite format 3\0\r\n").as_bytes()).unwrap();
     });
-    let said = place.say(&format!("backup copy.db --url {url}"));
+    let output = place.run(&format!("backup copy.db --url {url}"));
     half.join().unwrap();
-    assert!(said.exit == 3 && said.err.contains("broke off"), "{} {}", said.exit, said.err);
+    assert!(output.exit == 3 && output.err.contains("broke off"), "{} {}", output.exit, output.err);
     assert_eq!(names(place.0.path()), Vec::<String>::new());
 }
 
@@ -325,7 +325,7 @@ fn large() -> Place {
     let place = Place::new();
     let batch: String =
         (0..2_000).map(|n| format!(r#"{{"op":"recharge","user":"u{n}","amount":"1"}}"#) + "\n").collect();
-    assert_eq!(place.say_with("batch -", &batch).exit, 0);
+    assert_eq!(place.run_with_input("batch -", &batch).exit, 0);
     place
 }
 
@@ -336,7 +336,7 @@ fn server_cuts_off_backup_and_export_of_damaged_file() {
     let file = fs::OpenOptions::new().write(true).open(place.db()).unwrap();
     let half = file.metadata().unwrap().len() / 2;
     std::os::unix::fs::FileExt::write_all_at(&file, &vec![0xAA; half as usize], half).unwrap();
-    let at = |line: &str| place.say(&format!("{line} --url {}", server.url));
+    let at = |line: &str| place.run(&format!("{line} --url {}", server.url));
     let (backup, export) = (at("backup copy.db"), at("export"));
     assert!(backup.exit == 4 && backup.err.contains("damaged"), "{} {}", backup.exit, backup.err);
     assert!(export.exit == 3 && export.err.contains("broke off"), "{} {}", export.exit, export.err);
@@ -348,14 +348,14 @@ fn backup_after_killed_backup_succeeds() {
     let place = large();
     let mut killed = 0;
     while killed < 3 {
-        let mut backup = place.begin(&["backup", "copy.db", "--replace"]);
+        let mut backup = place.start(&["backup", "copy.db", "--replace"]);
         crate::server::until(|| has_partial(&place) || !backup.runs());
         if backup.runs() {
             backup.signal(Signal::KILL);
         }
-        killed += i32::from(backup.said().exit != 0);
+        killed += i32::from(backup.finish().exit != 0);
         if place.path("copy.db").exists() {
-            assert_eq!(place.say("verify --db copy.db").exit, 0, "a file under that name is whole");
+            assert_eq!(place.run("verify --db copy.db").exit, 0, "a file under that name is whole");
         }
     }
     assert_eq!(place.json("backup copy.db --replace")["entries"], 2_000);

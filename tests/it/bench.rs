@@ -1,7 +1,7 @@
 //! `cashbox bench`: a figure only beside the check, nothing touched that it has not made, and a server that stalls shows.
 
 use crate::server::{ADMIN, until};
-use crate::shell::{Place, Said};
+use crate::shell::{CommandOutput, Place};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -18,8 +18,8 @@ fn served() -> (Place, crate::shell::Serving) {
     (place, server)
 }
 
-fn json(said: &Said) -> Value {
-    serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}{}", said.out, said.err))
+fn json(output: &CommandOutput) -> Value {
+    serde_json::from_str(&output.out).unwrap_or_else(|error| panic!("{error}: {}{}", output.out, output.err))
 }
 
 fn in_histogram(report: &Value) -> u64 {
@@ -34,9 +34,9 @@ fn bench_prints_figure_and_check_for_each_op() {
                 let place = Place::new();
                 let measured = |duration| {
                     let line = format!("bench --op {op} {SHORT} --connections 3 --wallets 2 --items 20 --json");
-                    let said = place.say(&line.replace("200ms", duration));
-                    assert_eq!(said.exit, 0, "{op}: {}{}", said.out, said.err);
-                    json(&said)
+                    let output = place.run(&line.replace("200ms", duration));
+                    assert_eq!(output.exit, 0, "{op}: {}{}", output.out, output.err);
+                    json(&output)
                 };
                 // However busy the machine is: sometime something is done within what is measured.
                 let mut tries = ["200ms", "2s", "10s"].into_iter().map(measured);
@@ -57,9 +57,10 @@ fn bench_prints_figure_and_check_for_each_op() {
 fn bench_at_url_uses_its_own_wallets() {
     let (place, server) = served();
     place.json("recharge alice 50 --token-file admin");
-    let said = place.say(&format!("bench {SHORT} --connections 4 --wallets 3 --url {} --token-file admin", server.url));
-    assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
-    assert!(said.out.contains("withdrawals/s") && said.out.contains("audit clean"), "{}", said.out);
+    let output =
+        place.run(&format!("bench {SHORT} --connections 4 --wallets 3 --url {} --token-file admin", server.url));
+    assert_eq!(output.exit, 0, "{}{}", output.out, output.err);
+    assert!(output.out.contains("withdrawals/s") && output.out.contains("audit clean"), "{}", output.out);
     let wallets = place.json("wallets --all --token-file admin");
     for wallet in wallets["data"].as_array().unwrap() {
         let (user, balance) = (wallet["user_id"].as_str().unwrap(), wallet["balance"].as_str().unwrap());
@@ -94,8 +95,14 @@ fn bench_at_url_without_right_or_server_is_one_sentence() {
         ("bench --db cashbox.db".to_owned(), 2, "it takes no --db"),
         ("bench --connections 1000000".to_owned(), 2, "more than the"),
     ] {
-        let said = place.say(&line);
-        assert!(said.exit == exit && said.err.contains(sentence), "{line}: {} {}{}", said.exit, said.out, said.err);
+        let output = place.run(&line);
+        assert!(
+            output.exit == exit && output.err.contains(sentence),
+            "{line}: {} {}{}",
+            output.exit,
+            output.out,
+            output.err
+        );
     }
     assert_eq!(place.json("wallets --all --token-file admin")["data"].as_array().unwrap().len(), 3, "nothing was made");
 }
@@ -118,12 +125,12 @@ fn its_wallet(place: &Place) -> String {
 fn bench_with_missing_cent_prints_no_figure() {
     let (place, server) = served();
     let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "1s", "--warm-up", "0s", "--json"];
-    let bench = place.begin(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
+    let bench = place.start(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
     let wallet = its_wallet(&place);
     place.json(&format!("withdraw {wallet} 0.01 --token-file admin")); // by a client that it does not know
-    let said = bench.said();
-    assert_eq!(said.exit, 4, "{}{}", said.out, said.err);
-    let report = json(&said);
+    let output = bench.finish();
+    assert_eq!(output.exit, 4, "{}{}", output.out, output.err);
+    let report = json(&output);
     assert_eq!((&report["right"], &report["per_second"]), (&false.into(), &Value::Null), "{report}");
 }
 
@@ -133,7 +140,7 @@ fn bench_at_fixed_rate_shows_stalled_server() {
     let (place, server) = served();
     let words =
         ["bench", "--connections", "2", "--wallets", "1", "--rate", "100", "--duration", "2s", "--warm-up", "0s"];
-    let bench = place.begin(&[words.as_slice(), &["--json", "--url", &server.url, "--token-file", "admin"]].concat());
+    let bench = place.start(&[words.as_slice(), &["--json", "--url", &server.url, "--token-file", "admin"]].concat());
     its_wallet(&place);
     let stalled = Instant::now();
     let process = Pid::from_child(&server.child);
@@ -141,7 +148,7 @@ fn bench_at_fixed_rate_shows_stalled_server() {
     thread::sleep(STALL); // the stall itself, and no wait for anything
     kill_process(process, Signal::CONT).unwrap();
     let stalled = stalled.elapsed();
-    let report = json(&bench.said());
+    let report = json(&bench.finish());
     let at_least = |share: &str, least: Duration| {
         let us = report["latency_us"][share].as_u64().unwrap();
         assert!(us >= least.as_micros() as u64, "{share} is {us} µs, though it stood still for {stalled:?}: {report}");

@@ -11,7 +11,7 @@ fn companion_probe_does_not_look_like_server() {
     drop(place.serve("")); // killed: its companion still names it
     let looking = fs::File::open(place.path("cashbox.db-serve")).unwrap();
     looking.lock_shared().unwrap();
-    let waiting = place.begin(&["serve", "--listen", "127.0.0.1:0"]);
+    let waiting = place.start(&["serve", "--listen", "127.0.0.1:0"]);
     let opened = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|path| path.ends_with("cashbox.db-serve"));
     let files = || fs::read_dir(format!("/proc/{}/fd", waiting.id())).unwrap().flatten();
     crate::server::until(|| files().any(opened));
@@ -32,8 +32,8 @@ fn companion_file_is_private_and_follows_no_link() {
     fs::remove_file(&companion).unwrap();
     fs::write(place.path("treasure"), "gold").unwrap();
     std::os::unix::fs::symlink("treasure", &companion).unwrap();
-    let said = place.say("wallet alice");
-    assert!(said.exit == 3 && said.err.contains("it is a symbolic link"), "{} {}", said.exit, said.err);
+    let output = place.run("wallet alice");
+    assert!(output.exit == 3 && output.err.contains("it is a symbolic link"), "{} {}", output.exit, output.err);
     assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
 }
 
@@ -43,8 +43,8 @@ fn open_refuses_file_with_hard_link() {
     place.json("recharge alice 100");
     fs::hard_link(place.db(), place.path("other.db")).unwrap();
     for line in ["withdraw alice 100", "withdraw alice 100 --db other.db", "serve --listen 127.0.0.1:0"] {
-        let said = place.say(line);
-        assert!(said.exit == 3 && said.err.contains("another name too"), "{line}: {} {}", said.exit, said.err);
+        let output = place.run(line);
+        assert!(output.exit == 3 && output.err.contains("another name too"), "{line}: {} {}", output.exit, output.err);
     }
     fs::remove_file(place.path("other.db")).unwrap();
     assert_eq!(place.json("withdraw alice 100")["balance"], "0.00");
@@ -82,8 +82,8 @@ fn reading_leaves_file_unchanged_after_reboot() {
         assert!(fs::read(place.db()).unwrap() == before, "{line}");
     }
     fs::write(place.path("empty.db"), "").unwrap();
-    let said = place.say("wallets --db empty.db");
-    assert!(said.exit == 3 && said.err.contains("it is empty"), "{} {}", said.exit, said.err);
+    let output = place.run("wallets --db empty.db");
+    assert!(output.exit == 3 && output.err.contains("it is empty"), "{} {}", output.exit, output.err);
     assert_eq!(fs::read(place.path("empty.db")).unwrap(), b"");
 }
 
@@ -95,7 +95,7 @@ fn impossible_lease_clock_is_damage() {
     conn.execute("UPDATE lock_seq SET boot_offset_ms = 9223372036854775807, boot_id = ''", []).unwrap();
     drop(conn);
     for line in ["serve --listen 127.0.0.1:0", "recharge alice 1", "wallet alice", "lock acquire x", "verify"] {
-        let said = place.say(line);
-        assert_eq!(said.exit, 4, "{line}: {}{}", said.out, said.err);
+        let output = place.run(line);
+        assert_eq!(output.exit, 4, "{line}: {}{}", output.out, output.err);
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::shell::{Place, Said, TIMEOUT};
+use crate::shell::{CommandOutput, Place, TIMEOUT};
 use serde_json::{Value, json};
 
 /// The only access token in a text.
@@ -70,7 +70,7 @@ fn verbs_work_through_server_of_file() {
     every_verb(&place, "");
     assert_eq!(place.json("wallet alice"), place.json(&format!("wallet alice --db {}", place.db().display())));
     let err = server.stop();
-    assert!(place.say("token list").out.contains("minted at start"));
+    assert!(place.run("token list").out.contains("minted at start"));
     token_in(&err);
     assert_eq!(place.json("wallet alice")["balance"], "150.00", "what the server did is in the file");
 }
@@ -82,7 +82,7 @@ fn verbs_work_at_url() {
     let server = there.serve(&format!("--token-file {}", here.0.path().join("token").display()));
     every_verb(&here, &format!("--url {} --token-file token", server.url));
     assert!(!here.db().exists());
-    let refused = here.say(&format!("wallets --url {} --token cbx_someone-elses-token", server.url));
+    let refused = here.run(&format!("wallets --url {} --token cbx_someone-elses-token", server.url));
     assert_eq!(refused.exit, 1, "{}", refused.err);
     assert!(!server.stop().contains("cbx_"), "the operator's own token is enough");
 }
@@ -90,15 +90,15 @@ fn verbs_work_at_url() {
 #[test]
 fn output_for_people_is_aligned_and_error_is_one_line() {
     let place = Place::new();
-    let recharged = place.say("recharge alice 120");
+    let recharged = place.run("recharge alice 120");
     assert_eq!(recharged.exit, 0);
     assert!(recharged.out.contains("\n  balance  120.00\n"), "{}", recharged.out);
-    let wallets = place.say("wallets").out;
+    let wallets = place.run("wallets").out;
     assert!(wallets.contains("alice    120.00        1"), "{wallets}");
-    let refused = place.say("withdraw alice 500");
+    let refused = place.run("withdraw alice 500");
     assert_eq!((refused.exit, refused.out.as_str(), refused.err.lines().count()), (1, "", 1));
     assert!(refused.err.starts_with("insufficient funds: "), "{}", refused.err);
-    let refused = place.say("withdraw alice 500 --json");
+    let refused = place.run("withdraw alice 500 --json");
     let problem: Value = serde_json::from_str(&refused.out).unwrap();
     assert_eq!((refused.exit, &problem["error"]), (1, &json!("insufficient_funds")));
 }
@@ -106,16 +106,16 @@ fn output_for_people_is_aligned_and_error_is_one_line() {
 #[test]
 fn dash_argument_reads_line_of_standard_input() {
     let place = Place::new();
-    assert_eq!(place.say_with("recharge - -", "alice\n12.50\n").exit, 0);
-    assert!(place.say_with("wallet -", "alice\n").out.contains("12.50"));
+    assert_eq!(place.run_with_input("recharge - -", "alice\n12.50\n").exit, 0);
+    assert!(place.run_with_input("wallet -", "alice\n").out.contains("12.50"));
     let batch = "{\"op\":\"recharge\",\"user\":\"bob\",\"amount\":\"1\"}\n{\"op\":\"withdraw\",\"user\":\"bob\",\"amount\":\"5\"}\n";
-    let alone = place.say_with("batch -", batch);
+    let alone = place.run_with_input("batch -", batch);
     assert_eq!(alone.exit, 1, "an item was refused");
     assert_eq!(place.json("wallet bob")["balance"], "1.00");
-    assert_eq!(place.say_with("batch --atomic", batch).exit, 1);
+    assert_eq!(place.run_with_input("batch --atomic", batch).exit, 1);
     assert_eq!(place.json("wallet bob")["balance"], "1.00", "all or nothing");
     let array = r#"[{"op":"recharge","user":"bob","amount":"1"}]"#;
-    assert_eq!(place.say_with("batch", array).exit, 0);
+    assert_eq!(place.run_with_input("batch", array).exit, 0);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn key_gives_same_answer_with_and_without_server() {
     let first = place.json("recharge alice 10 --key gift-1");
     let server = place.serve("");
     assert_eq!(place.json("recharge alice 10.00 --key gift-1"), first, "the file and its server know the same caller");
-    assert_eq!(place.say("recharge alice 11 --key gift-1").exit, 1);
+    assert_eq!(place.run("recharge alice 11 --key gift-1").exit, 1);
     server.stop();
     assert_eq!(place.json("wallet alice")["balance"], "10.00");
 }
@@ -132,9 +132,9 @@ fn key_gives_same_answer_with_and_without_server() {
 #[test]
 fn exit_code_follows_outcome() {
     let place = Place::new();
-    let missing = place.say("wallet alice");
+    let missing = place.run("wallet alice");
     assert_eq!((missing.exit, missing.err.as_str()), (3, "cannot open cashbox.db: there is no such file\n"));
-    assert_eq!(place.say("verify").exit, 3);
+    assert_eq!(place.run("verify").exit, 3);
     assert!(!place.db().exists(), "looking creates nothing");
     place.json("recharge alice 10");
     for (line, exit) in [
@@ -151,11 +151,11 @@ fn exit_code_follows_outcome() {
         ("token create", 2),
         ("verify", 0),
     ] {
-        let said = place.say(line);
-        assert_eq!(said.exit, exit, "{line}: {}{}", said.out, said.err);
+        let output = place.run(line);
+        assert_eq!(output.exit, exit, "{line}: {}{}", output.out, output.err);
     }
     fs::write(place.0.path().join("text.db"), "this is not a database, and long enough to be looked at").unwrap();
-    assert_eq!(place.say("wallet alice --db text.db").err, "cannot open text.db: it is not an SQLite database\n");
+    assert_eq!(place.run("wallet alice --db text.db").err, "cannot open text.db: it is not an SQLite database\n");
 }
 
 #[test]
@@ -167,18 +167,18 @@ fn verify_exits_4_on_damage() {
     let at = bytes.windows(reference.len()).position(|window| window == reference).unwrap();
     bytes[at] = b'z';
     fs::write(place.db(), bytes).unwrap();
-    let said = place.say("verify");
-    assert_eq!(said.exit, 4, "{}{}", said.out, said.err);
-    assert!(said.out.contains(&format!("entry {entry}")), "{}", said.out);
+    let output = place.run("verify");
+    assert_eq!(output.exit, 4, "{}{}", output.out, output.err);
+    assert!(output.out.contains(&format!("entry {entry}")), "{}", output.out);
     let server = place.serve("--open");
-    assert_eq!(place.say(&format!("verify --url {}", server.url)).exit, 4);
+    assert_eq!(place.run(&format!("verify --url {}", server.url)).exit, 4);
 }
 
 #[test]
 fn second_server_names_the_first() {
     let place = Place::new();
     let server = place.serve("");
-    let second = place.say("serve --listen 127.0.0.1:0");
+    let second = place.run("serve --listen 127.0.0.1:0");
     assert_eq!((second.exit, second.out.as_str()), (3, ""));
     assert!(second.err.contains(&server.url), "{}", second.err);
     assert!(second.err.contains(&server.child.id().to_string()), "{}", second.err);
@@ -205,20 +205,20 @@ fn repeat_is_same_caller_with_and_without_server() {
     server.stop();
     assert_eq!(pay(), first, "a repeat without the server");
     assert_eq!(place.json("wallet alice")["balance"], "90.00");
-    let said = place.say("withdraw alice 10 --token cbx_unknown-to-this-file");
-    assert!(said.exit == 1 && said.err.contains("unknown"), "{} {}", said.exit, said.err);
+    let output = place.run("withdraw alice 10 --token cbx_unknown-to-this-file");
+    assert!(output.exit == 1 && output.err.contains("unknown"), "{} {}", output.exit, output.err);
 }
 
 #[test]
 fn dash_option_reads_line_of_standard_input() {
     let place = Place::new();
     for (key, balance) in [("k1", "1.00"), ("k2", "2.00"), ("k1", "1.00")] {
-        let said = place.say_with("recharge alice 1 --key - --json", &format!("{key}\n"));
-        let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+        let output = place.run_with_input("recharge alice 1 --key - --json", &format!("{key}\n"));
+        let answer: serde_json::Value = serde_json::from_str(&output.out).unwrap();
         assert_eq!(answer["balance"], balance, "{key}");
     }
-    let said = place.say_with("recharge - 5 --reference - --json", "till 7\nbob\n");
-    let answer: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let output = place.run_with_input("recharge - 5 --reference - --json", "till 7\nbob\n");
+    let answer: serde_json::Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!((&answer["entry"]["to"], &answer["entry"]["reference"]), (&"bob".into(), &"till 7".into()));
 }
 
@@ -240,9 +240,13 @@ fn unwritable_output_exits_3() {
         if line == "sql" {
             command.arg("SELECT 1");
         }
-        let said = command.stdout(full()).output().unwrap();
-        let err = String::from_utf8_lossy(&said.stderr);
-        assert!(said.status.code() == Some(3) && err.contains("cannot be written"), "{line}: {:?} {err}", said.status);
+        let output = command.stdout(full()).output().unwrap();
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(3) && err.contains("cannot be written"),
+            "{line}: {:?} {err}",
+            output.status
+        );
     }
 }
 
@@ -252,7 +256,7 @@ fn symlink_to_file_reaches_same_server() {
     place.json("recharge alice 10");
     std::os::unix::fs::symlink(place.db(), place.0.path().join("link.db")).unwrap();
     let _server = place.serve("");
-    assert_eq!(place.say("serve --listen 127.0.0.1:0 --db link.db").exit, 3);
+    assert_eq!(place.run("serve --listen 127.0.0.1:0 --db link.db").exit, 3);
     assert_eq!(place.json("wallet alice --db link.db")["balance"], "10.00");
 }
 
@@ -267,12 +271,12 @@ fn serve_refuses_unsafe_options() {
         "serve --max-connections 0",
         "serve --keep-keys 0",
     ] {
-        assert_eq!(place.say(line).exit, 2, "{line}");
+        assert_eq!(place.run(line).exit, 2, "{line}");
     }
-    assert_eq!(place.say_with("serve --token-file -", "not a token\n").exit, 2);
+    assert_eq!(place.run_with_input("serve --token-file -", "not a token\n").exit, 2);
     assert!(!place.db().exists());
     let open = place.serve("--open");
-    assert_eq!(place.say(&format!("wallets --url {}", open.url)).exit, 0);
+    assert_eq!(place.run(&format!("wallets --url {}", open.url)).exit, 0);
     let err = open.stop();
     assert!(err.contains("every local account") && !err.contains("cbx_"), "{err}");
 }
@@ -320,18 +324,19 @@ fn url_of_other_program_is_recognised() {
         let _ = stream.read(&mut [0; 4096]).unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello").unwrap();
     });
-    let said = Place::new().say(&format!("wallets --url {url}"));
+    let output = Place::new().run(&format!("wallets --url {url}"));
     other.join().unwrap();
-    assert_eq!((said.exit, said.out.as_str()), (3, ""));
-    assert!(said.err.contains("not in the words of cashbox"), "{}", said.err);
+    assert_eq!((output.exit, output.out.as_str()), (3, ""));
+    assert!(output.err.contains("not in the words of cashbox"), "{}", output.err);
 }
 
 #[test]
 fn flag_wins_over_environment() {
     let place = Place::new();
     place.json("recharge alice 1 --db here.db");
-    let run =
-        |line: &str| Said::from(place.command(line).env("CASHBOX_URL", "http://127.0.0.1:1").output().unwrap()).exit;
+    let run = |line: &str| {
+        CommandOutput::from(place.command(line).env("CASHBOX_URL", "http://127.0.0.1:1").output().unwrap()).exit
+    };
     assert_eq!(run("wallet alice --db here.db"), 0);
     assert_eq!(run("wallet alice"), 3);
     let mut named = place.command("wallet alice");
@@ -405,7 +410,7 @@ fn waiting_command_without_server_leaves_file_free() {
     request.send_form([("ttl_ms", "60000")]).unwrap();
     server.stop();
     let begun = Instant::now();
-    let refused = place.say("withdraw alice 1 --wait 0");
+    let refused = place.run("withdraw alice 1 --wait 0");
     assert_eq!(refused.exit, 1, "{}", refused.err);
     let mut waiting = place.command("withdraw alice 1 --wait 2").stderr(Stdio::piped()).spawn().unwrap();
     while waiting.try_wait().unwrap().is_none() {
@@ -424,5 +429,5 @@ fn commands_on_one_file_take_turns() {
         assert!(command.wait().unwrap().success());
     }
     assert_eq!(place.json("wallet alice")["balance"], "20.00");
-    assert_eq!(place.say("verify").exit, 0);
+    assert_eq!(place.run("verify").exit, 0);
 }

@@ -38,7 +38,7 @@ struct Speaker {
 
 impl Speaker {
     /// Sends a request; none is a lost answer.
-    fn say(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<(u16, Value)> {
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Option<(u16, Value)> {
         let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.address));
         request = request.header("Authorization", format!("Bearer {ADMIN}")).header("Content-Type", "application/json");
         for (name, value) in headers {
@@ -52,7 +52,7 @@ impl Speaker {
     fn acquire(&self, lease: &mut Lease, wait_ms: u64) -> Option<u16> {
         let path = format!("/v1/locks/wallet/{}", lease.user);
         let request = json!({ "secret": lease.secret, "wait_ms": wait_ms });
-        let (status, grant) = self.say("POST", &path, &[], &request)?;
+        let (status, grant) = self.send("POST", &path, &[], &request)?;
         if status < 300 {
             let got = (grant["token"].as_str().unwrap().to_owned(), grant["fence"].as_i64().unwrap());
             assert!(lease.granted.as_ref().is_none_or(|had| *had == got), "{lease:?} is another lease now: {grant}");
@@ -66,13 +66,13 @@ impl Speaker {
         let (token, lock) = (lease.granted.as_ref().unwrap().0.clone(), format!("/v1/locks/wallet/{}", lease.user));
         let token = ("Lock-Token", token.as_str());
         let (status, body) = match STEPS[lease.answered] {
-            "renew" => self.say("PATCH", &lock, &[token], &json!({}))?,
+            "renew" => self.send("PATCH", &lock, &[token], &json!({}))?,
             "withdraw" => {
                 let path = format!("/v1/wallets/{}/withdraw", lease.user);
                 let body = json!({ "amount": "0.01", "reference": lease.secret });
-                self.say("POST", &path, &[token, ("Idempotency-Key", &lease.secret)], &body)?
+                self.send("POST", &path, &[token, ("Idempotency-Key", &lease.secret)], &body)?
             }
-            _ => self.say("DELETE", &lock, &[token], &json!({}))?,
+            _ => self.send("DELETE", &lock, &[token], &json!({}))?,
         };
         assert!([200, 204].contains(&status), "{} of {lease:?} was answered {status} {body}", STEPS[lease.answered]);
         lease.entry = body["entry"]["id"].as_i64().or(lease.entry);
@@ -111,7 +111,7 @@ fn still_held(speaker: &Speaker, lease: &mut Lease) {
     let Some((_, fence)) = lease.granted.clone() else { return };
     if lease.answered + 1 < STEPS.len() {
         let path = format!("/v1/locks/wallet/{}", lease.user);
-        let (status, refused) = speaker.say("POST", &path, &[], &json!({})).unwrap();
+        let (status, refused) = speaker.send("POST", &path, &[], &json!({})).unwrap();
         assert_eq!((status, refused["fence"].as_i64()), (423, Some(fence)), "{lease:?}");
         assert_eq!(speaker.acquire(lease, 0), Some(200), "the same secret is the same lease: {lease:?}");
     }
@@ -166,7 +166,7 @@ fn killed_server_keeps_leases_and_money_once() {
             again.go_on(lease, &answered).expect("the server is back");
         }
         grant_the_rest(&again, leases.iter_mut().filter(|lease| lease.granted.is_none()).collect());
-        let (_, probe) = again.say("POST", &format!("/v1/locks/probe{round}"), &[], &json!({})).unwrap();
+        let (_, probe) = again.send("POST", &format!("/v1/locks/probe{round}"), &[], &json!({})).unwrap();
         let highest = leases.iter().map(|lease| lease.granted.as_ref().unwrap().1).max().unwrap();
         assert!(probe["fence"].as_i64().unwrap() > highest.max(last_fence), "a fence came again after a crash");
         last_fence = probe["fence"].as_i64().unwrap();

@@ -18,7 +18,7 @@ fn lived_in() -> Place {
     ] {
         place.json(line);
     }
-    let token = place.say("lock acquire job --ttl 1h").out;
+    let token = place.run("lock acquire job --ttl 1h").out;
     place.json(&format!("withdraw bob 1 --lock-token {}", token.trim()));
     place
 }
@@ -32,7 +32,7 @@ fn names_beside(place: &Place, begins: &str) -> Vec<String> {
 #[test]
 fn export_then_import_keeps_hashes() {
     let place = lived_in();
-    let exported = place.say("export");
+    let exported = place.run("export");
     assert_eq!(exported.exit, 0, "{}", exported.err);
     fs::write(place.path("all.ndjson"), &exported.out).unwrap();
     let before = place.json("verify");
@@ -44,19 +44,19 @@ fn export_then_import_keeps_hashes() {
     for hash in ["last_hash", "state_hash", "entries", "wallets"] {
         assert_eq!(imported[hash], before[hash], "{hash}");
     }
-    assert_eq!(place.say("export --db new.db").out, exported.out);
-    assert_eq!(place.say("import all.ndjson --db new.db").exit, 1, "it is there now");
+    assert_eq!(place.run("export --db new.db").out, exported.out);
+    assert_eq!(place.run("import all.ndjson --db new.db").exit, 1, "it is there now");
     let server = place.serve("--open --db new.db");
     assert_eq!(place.json("import all.ndjson --db new.db --dry-run")["state_hash"], before["state_hash"]);
     server.stop();
-    assert_eq!(place.say_with("import - --db new.db --replace", &exported.out).exit, 0);
+    assert_eq!(place.run_with_input("import - --db new.db --replace", &exported.out).exit, 0);
     place.json("recharge alice 500 --db new.db");
-    assert_eq!(place.say("verify --db new.db").exit, 0);
-    let (old, new) = (place.say("lock acquire x --json"), place.say("lock acquire x --json --db new.db"));
-    let fence = |said: &str| serde_json::from_str::<serde_json::Value>(said).unwrap()["fence"].as_i64().unwrap();
+    assert_eq!(place.run("verify --db new.db").exit, 0);
+    let (old, new) = (place.run("lock acquire x --json"), place.run("lock acquire x --json --db new.db"));
+    let fence = |output: &str| serde_json::from_str::<serde_json::Value>(output).unwrap()["fence"].as_i64().unwrap();
     assert!(fence(&new.out) > fence(&old.out), "fences go on above all that were given");
     place.json("import all.ndjson --db new.db --replace");
-    let newer = place.say("lock acquire x --json --db new.db");
+    let newer = place.run("lock acquire x --json --db new.db");
     assert!(fence(&newer.out) > fence(&new.out), "in the file that is replaced, too");
 }
 
@@ -67,19 +67,19 @@ fn two_exports_at_once_work_and_clean_up() {
     let left = ["cashbox.db.export-0123abcd.partial", "cashbox.db.Ab01cd23.partial"].map(|name| place.path(name));
     let other = ["cashbox.db.mine.partial", "other.db.Ab01cd23.partial"].map(|name| place.path(name));
     left.iter().chain(&other).for_each(|file| fs::write(file, "of a process that was killed").unwrap());
-    let alone = place.say("export").out;
+    let alone = place.run("export").out;
     assert!(!left.iter().any(|file| file.exists()) && other.iter().all(|file| file.exists()));
-    let both = [place.begin(&["export"]), place.begin(&["export"])].map(|export| export.said());
-    assert!(both.iter().all(|said| said.exit == 0 && said.out == alone), "{} {}", both[0].err, both[1].err);
+    let both = [place.start(&["export"]), place.start(&["export"])].map(|export| export.finish());
+    assert!(both.iter().all(|output| output.exit == 0 && output.out == alone), "{} {}", both[0].err, both[1].err);
     server.stop();
 }
 
 #[test]
 fn export_beside_server_is_the_same() {
     let place = lived_in();
-    let alone = place.say("export").out;
+    let alone = place.run("export").out;
     let server = place.serve("--open");
-    assert_eq!(place.say("export").out, alone);
+    assert_eq!(place.run("export").out, alone);
     server.stop();
     let names: Vec<_> = fs::read_dir(place.0.path()).unwrap().map(|item| item.unwrap().file_name()).collect();
     assert!(!names.iter().any(|name| name.to_str().unwrap().contains("export")), "{names:?}");
@@ -88,15 +88,15 @@ fn export_beside_server_is_the_same() {
 #[test]
 fn export_of_table_is_csv() {
     let place = lived_in();
-    let wallets = place.say("export --csv wallets").out;
+    let wallets = place.run("export --csv wallets").out;
     let mut lines = wallets.split("\r\n");
     assert_eq!(lines.next(), Some("user_id,balance,entries,created_at"));
     assert!(lines.next().unwrap().starts_with("@bank,-"), "{wallets}");
-    let entries = place.say("export --csv entries").out;
+    let entries = place.run("export --csv entries").out;
     assert_eq!(entries.lines().count(), 9);
     assert!(entries.contains(",\"a,\"\"b\"\"\","), "{entries}");
-    assert!(place.say("export --csv coupons").out.starts_with("code,user_id,kind,"));
-    assert_eq!(place.say("export --csv locks").exit, 2);
+    assert!(place.run("export --csv coupons").out.starts_with("code,user_id,kind,"));
+    assert_eq!(place.run("export --csv locks").exit, 2);
 }
 
 const TABLES: [&str; 5] = ["entries", "coupons", "wallets", "tiers", "coupon-kinds"];
@@ -104,7 +104,7 @@ const TABLES: [&str; 5] = ["entries", "coupons", "wallets", "tiers", "coupon-kin
 /// Each table as a file of its own, and how they are named.
 fn tables(place: &Place) -> String {
     for table in TABLES {
-        fs::write(place.path(&format!("{table}.csv")), place.say(&format!("export --csv {table}")).out).unwrap();
+        fs::write(place.path(&format!("{table}.csv")), place.run(&format!("export --csv {table}")).out).unwrap();
     }
     TABLES.map(|table| format!("{table}.csv")).join(" ")
 }
@@ -117,7 +117,7 @@ fn import_of_tables_in_any_order_keeps_hashes() {
     for hash in ["last_hash", "state_hash", "entries", "wallets"] {
         assert_eq!(imported[hash], before[hash], "{hash}");
     }
-    assert_eq!(place.say("export --db new.db").out, place.say("export").out);
+    assert_eq!(place.run("export --db new.db").out, place.run("export").out);
 
     // A spreadsheet begins with a mark of its own, ends lines in its own way, and has moved a column.
     let moved = |line: &str| line.rsplit_once(',').map(|(rest, last)| format!("{last},{rest}\n")).unwrap();
@@ -137,7 +137,7 @@ fn import_of_tables_in_any_order_keeps_hashes() {
 fn import_refuses_wrong_or_unrelated_tables() {
     let place = lived_in();
     tables(&place);
-    fs::write(place.path("all.ndjson"), place.say("export").out).unwrap();
+    fs::write(place.path("all.ndjson"), place.run("export").out).unwrap();
     let entries = fs::read_to_string(place.path("entries.csv")).unwrap();
     fs::write(place.path("short.csv"), entries.replacen(",320.00,", ",", 1)).unwrap();
     fs::write(place.path("number.csv"), entries.replacen(",320.00,", ",3.2e2,", 1)).unwrap();
@@ -156,8 +156,8 @@ fn import_refuses_wrong_or_unrelated_tables() {
         ("wallets.csv", 4, "a balance is the sum of its entries"),
         ("wallets.csv none.csv", 3, "cannot read none.csv"),
     ] {
-        let said = place.say(&format!("import {files} --db new.db"));
-        assert!(said.exit == exit && said.err.contains(sentence), "{files}: {} {}", said.exit, said.err);
+        let output = place.run(&format!("import {files} --db new.db"));
+        assert!(output.exit == exit && output.err.contains(sentence), "{files}: {} {}", output.exit, output.err);
         assert_eq!(names_beside(&place, "new.db"), Vec::<String>::new(), "{files}");
     }
 }
@@ -165,10 +165,10 @@ fn import_refuses_wrong_or_unrelated_tables() {
 #[test]
 fn export_from_url_is_the_same_bytes() {
     let place = lived_in();
-    let (all, entries) = (place.say("export").out, place.say("export --csv entries").out);
+    let (all, entries) = (place.run("export").out, place.run("export --csv entries").out);
     let server = place.serve("--open");
-    assert_eq!(place.say(&format!("export --url {}", server.url)).out, all);
-    assert_eq!(place.say(&format!("export --csv entries --url {}", server.url)).out, entries);
+    assert_eq!(place.run(&format!("export --url {}", server.url)).out, all);
+    assert_eq!(place.run(&format!("export --csv entries --url {}", server.url)).out, entries);
     server.stop();
     let names = fs::read_dir(place.0.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
     assert_eq!(names.filter(|name| name.contains("export") || name.contains("partial")).count(), 0);
@@ -177,7 +177,7 @@ fn export_from_url_is_the_same_bytes() {
 #[test]
 fn import_refuses_unsound_ledger() {
     let place = lived_in();
-    let good = place.say("export").out;
+    let good = place.run("export").out;
     let records = good.lines().count() - 2;
     let (end, fewer) = (format!("\"records\":{records}"), format!("\"records\":{}", records - 1));
     let with = |line: &str| good.replacen("{\"record\":\"end\"", &format!("{line}\n{{\"record\":\"end\""), 1);
@@ -236,24 +236,24 @@ fn import_refuses_unsound_ledger() {
         ),
     ];
     for (records, exit, sentence) in cases {
-        let said = place.say_with("import - --db new.db", &records);
-        assert_eq!(said.exit, exit, "{sentence}: {}", said.err);
-        assert!(said.err.contains(&sentence), "{}\nshould say: {sentence}", said.err);
+        let output = place.run_with_input("import - --db new.db", &records);
+        assert_eq!(output.exit, exit, "{sentence}: {}", output.err);
+        assert!(output.err.contains(&sentence), "{}\nshould say: {sentence}", output.err);
         assert_eq!(names_beside(&place, "new.db"), Vec::<String>::new(), "{sentence}");
     }
-    assert_eq!(place.say("import none.ndjson --db new.db").exit, 3);
-    assert_eq!(place.say("export --url http://127.0.0.1:1").exit, 3);
+    assert_eq!(place.run("import none.ndjson --db new.db").exit, 3);
+    assert_eq!(place.run("export --url http://127.0.0.1:1").exit, 3);
 }
 
 #[test]
 fn sql_query_answers_and_changes_nothing() {
     let place = lived_in();
-    let said = place.say_with("sql -", "SELECT kind, count(*) AS times FROM entry GROUP BY 1 ORDER BY 1");
+    let output = place.run_with_input("sql -", "SELECT kind, count(*) AS times FROM entry GROUP BY 1 ORDER BY 1");
     assert_eq!(
-        said.out,
+        output.out,
         "kind      times\npay           1\nrecharge      2\nrefund        2\ntransfer      1\nwithdraw      2\n"
     );
-    let json = place.say_with("sql - --json", "SELECT 1 AS a, NULL, x'ff', 'b'").out;
+    let json = place.run_with_input("sql - --json", "SELECT 1 AS a, NULL, x'ff', 'b'").out;
     assert_eq!(json.trim(), r#"{"columns":["a","NULL","x'ff'","'b'"],"rows":[[1,null,"ff","b"]],"more":false}"#);
     let before = place.json("verify")["state_hash"].clone();
     for (question, sentence) in [
@@ -265,8 +265,8 @@ fn sql_query_answers_and_changes_nothing() {
         ("SELECT missing", "no such column: missing"),
         ("", "this cannot be asked"),
     ] {
-        let said = place.say_with("sql -", question);
-        assert!(said.exit == 2 && said.err.contains(sentence), "{question}: {} {}", said.exit, said.err);
+        let output = place.run_with_input("sql -", question);
+        assert!(output.exit == 2 && output.err.contains(sentence), "{question}: {} {}", output.exit, output.err);
     }
     assert_eq!(place.json("verify")["state_hash"], before);
     assert!(!place.path("copy.db").exists() && !place.path("new.db").exists());

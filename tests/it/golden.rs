@@ -241,7 +241,7 @@ fn cli_texts_match_golden_list() {
         let folder = place.0.path().display().to_string();
         match sign {
             "= " if rest == "new" => {
-                out = without_codes(&out, &place.say("export --csv coupons").out);
+                out = without_codes(&out, &place.run("export --csv coupons").out);
                 place = Place::new();
             }
             "= " if rest == "stop" => {
@@ -260,11 +260,11 @@ fn cli_texts_match_golden_list() {
                 let ran = shell.output().unwrap();
                 let (text, err) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
                 last = serde_json::from_str(&text).unwrap_or_default();
-                let mut said = String::new();
-                text.lines().for_each(|line| said += &format!("  {line}\n"));
-                err.lines().for_each(|line| said += &format!("! {line}\n"));
-                said += &format!("exit {}\n", ran.status.code().unwrap_or(-1));
-                out += &normal(&said.replace(&folder, "FOLDER"), &known).replace(" \n", "\n");
+                let mut output = String::new();
+                text.lines().for_each(|line| output += &format!("  {line}\n"));
+                err.lines().for_each(|line| output += &format!("! {line}\n"));
+                output += &format!("exit {}\n", ran.status.code().unwrap_or(-1));
+                out += &normal(&output.replace(&folder, "FOLDER"), &known).replace(" \n", "\n");
             }
             "< " => {
                 let (name, pointer) = rest.split_once(' ').unwrap();

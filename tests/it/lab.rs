@@ -1,7 +1,7 @@
 //! The lab: strategies that lose money are shown to lose it, our lock never does, and nothing stays behind.
 
 use crate::server::until;
-use crate::shell::{Place, Said};
+use crate::shell::{CommandOutput, Place};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -111,17 +111,17 @@ fn strategy_not_run_says_why() {
 
 #[test]
 fn lab_table_marks_wrong_rows_and_fits_terminal() {
-    let said = Place::new().say(&format!("lab {SMALL} --in . --no-stall --only none,redis,plain"));
-    assert_eq!((said.exit, said.err.as_str()), (0, ""));
-    assert!(said.out.lines().all(|line| line.chars().count() <= 120), "{}", said.out);
+    let output = Place::new().run(&format!("lab {SMALL} --in . --no-stall --only none,redis,plain"));
+    assert_eq!((output.exit, output.err.as_str()), (0, ""));
+    assert!(output.out.lines().all(|line| line.chars().count() <= 120), "{}", output.out);
     let words = |guard: &str| {
-        let line = said.out.lines().find(|line| line.starts_with(&format!("{guard} "))).unwrap();
+        let line = output.out.lines().find(|line| line.starts_with(&format!("{guard} "))).unwrap();
         line.split_whitespace().collect::<Vec<_>>()
     };
     assert_eq!((words("none")[1], words("none").last()), ("WRONG", Some(&"WRONG")));
     assert_eq!(words("plain").last(), Some(&"right"));
     assert_eq!(words("redis")[1..3], ["not", "run:"]);
-    assert!(said.out.contains("86 s") && said.out.contains("9 s") && said.out.contains("Neither counts"));
+    assert!(output.out.contains("86 s") && output.out.contains("9 s") && output.out.contains("Neither counts"));
 }
 
 /// Every tag that is opened is closed, in order; what is between is text.
@@ -157,8 +157,8 @@ fn lab_chart_is_well_formed_and_strikes_out_wrong() {
 fn lab_chart_does_not_replace_other_file() {
     let place = Place::new();
     place.json("recharge alice 5");
-    let said = place.say("lab --svg cashbox.db");
-    assert_eq!((said.exit, said.err.as_str()), (2, "cashbox.db is there and is no chart, so it is left alone\n"));
+    let output = place.run("lab --svg cashbox.db");
+    assert_eq!((output.exit, output.err.as_str()), (2, "cashbox.db is there and is no chart, so it is left alone\n"));
     assert_eq!(place.json("wallet alice")["balance"], "5.00");
     for _ in 0..2 {
         place.json(&format!("lab {SMALL} --only plain --no-stall --svg chart.svg"));
@@ -181,10 +181,10 @@ fn lab_bad_input_is_one_sentence() {
         ("--original --retry 5", 2, "error: the argument"),
         ("--work 2h", 2, "error: invalid value '2h' for '--work <TIME>': this option takes 0s to 1h"),
     ] {
-        let said = place.say(&format!("lab {line}"));
-        assert_eq!((said.exit, said.out.as_str()), (exit, ""), "{line}");
-        assert!(said.err.starts_with(sentence), "{line}: {}", said.err);
-        assert!(said.err.lines().count() == 1 || said.err.starts_with("error: "), "{line}: {}", said.err);
+        let output = place.run(&format!("lab {line}"));
+        assert_eq!((output.exit, output.out.as_str()), (exit, ""), "{line}");
+        assert!(output.err.starts_with(sentence), "{line}: {}", output.err);
+        assert!(output.err.lines().count() == 1 || output.err.starts_with("error: "), "{line}: {}", output.err);
     }
     assert_nothing_in(place.0.path());
 }
@@ -194,21 +194,21 @@ fn lab_refuses_more_clients_than_descriptors() {
     let place = Place::new();
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "ulimit -n 200 && exec \"$0\" lab --clients 100", env!("CARGO_BIN_EXE_cashbox")]);
-    let said = Said::from(shell.current_dir(place.0.path()).output().unwrap());
-    assert_eq!((said.exit, said.out.as_str(), said.err.lines().count()), (2, "", 1), "{}", said.err);
-    assert!(said.err.starts_with("--clients 100 needs "), "{}", said.err);
+    let output = CommandOutput::from(shell.current_dir(place.0.path()).output().unwrap());
+    assert_eq!((output.exit, output.out.as_str(), output.err.lines().count()), (2, "", 1), "{}", output.err);
+    assert!(output.err.starts_with("--clients 100 needs "), "{}", output.err);
 }
 
 #[test]
 fn lab_stopped_by_signal_prints_partial_table() {
     let place = Place::new();
     let long = "lab --in . --clients 2 --requests 10000 --work 1 --only none,plain --no-stall";
-    let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
+    let lab = place.start(&long.split(' ').collect::<Vec<_>>());
     until(|| first_file_is_there(place.0.path()));
     lab.signal(Signal::INT);
-    let said = lab.said();
-    assert_eq!(said.exit, 128 + 2, "{}{}", said.out, said.err);
-    assert!(said.out.contains("Stopped before its end") && said.out.contains("not run: stopped"), "{}", said.out);
+    let output = lab.finish();
+    assert_eq!(output.exit, 128 + 2, "{}{}", output.out, output.err);
+    assert!(output.out.contains("Stopped before its end") && output.out.contains("not run: stopped"), "{}", output.out);
     assert_nothing_in(place.0.path());
 }
 
@@ -221,7 +221,7 @@ fn first_file_is_there(place: &Path) -> bool {
 fn killed_lab_is_cleaned_up_by_next() {
     let place = Place::new();
     let long = "lab --in . --clients 2 --requests 1000000 --work 1 --only thread-two-processes";
-    let lab = place.begin(&long.split(' ').collect::<Vec<_>>());
+    let lab = place.start(&long.split(' ').collect::<Vec<_>>());
     let file = |place: &Place| {
         let folder = fs::read_dir(place.0.path()).unwrap().flatten().next()?;
         Some(folder.path().join("thread-two-processes-undisturbed/wallet.db"))
@@ -299,7 +299,7 @@ mod redis {
         let place = Place::new();
         let server = place.serve("--open");
         let url = server.url.replace("http", "redis");
-        let said = place.say(&format!("lab {SMALL} --redis {url}"));
-        assert_eq!((said.exit, said.err.lines().count()), (3, 1), "{}", said.err);
+        let output = place.run(&format!("lab {SMALL} --redis {url}"));
+        assert_eq!((output.exit, output.err.lines().count()), (3, 1), "{}", output.err);
     }
 }

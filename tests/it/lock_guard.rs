@@ -24,7 +24,7 @@ fn now() -> i64 {
 fn guard(place: &Place, script: &str) -> Guard {
     fs::create_dir(place.path("line")).unwrap();
     let listener = UnixListener::bind(place.path("line/control")).unwrap();
-    let process = place.begin(&["lock", "guard", "line", "--", "sh", "-c", script]);
+    let process = place.start(&["lock", "guard", "line", "--", "sh", "-c", script]);
     let stream = listener.accept().unwrap().0;
     Guard { process, messages: BufReader::new(stream.try_clone().unwrap()), stream }
 }
@@ -94,7 +94,7 @@ fn guard_does_not_start_command_after_lease() {
     let mut guard = guard(&place, "echo > ran");
     guard.send(&lease(now(), now() + 1_000));
     assert_eq!((guard.receive(), guard.receive()), (r#""too_late""#.to_owned(), String::new()));
-    assert_eq!(guard.process.said().exit, 0);
+    assert_eq!(guard.process.finish().exit, 0);
     assert!(!place.path("ran").exists());
 }
 
@@ -137,6 +137,6 @@ fn guard_without_wrapper_removes_folder() {
     place.line_of("in");
     let Guard { process, stream, messages } = guard;
     drop((stream, messages));
-    assert_eq!(process.said().exit, 0);
+    assert_eq!(process.finish().exit, 0);
     assert!(!place.path("line").exists());
 }

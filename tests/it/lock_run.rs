@@ -17,11 +17,11 @@ fn run(place: &Place, line: &str, script: &str) -> Running {
     let mut words = vec!["lock", "run"];
     words.extend(line.split_whitespace());
     words.extend(["--", "sh", "-c", script]);
-    place.begin(&words)
+    place.start(&words)
 }
 
 fn exit_of(place: &Place, line: &str, script: &str) -> i32 {
-    run(place, line, script).said().exit
+    run(place, line, script).finish().exit
 }
 
 fn state(place: &Place, id: &str) -> Value {
@@ -36,11 +36,11 @@ fn command_gets_lock_and_no_other_secret() {
                   echo $CASHBOX_LOCK_TOKEN_FILE; cat $CASHBOX_LOCK_TOKEN_FILE; ps -o args= -p $PPID";
     let mut command = place.command("lock run nightly/report --");
     let output = command.args(["sh", "-c", script]).env("CASHBOX_TOKEN", "cbx_secretsecretsecret").output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let lines: Vec<_> = said.lines().collect();
-    assert_eq!(lines[..3], ["nightly/report 1 none none", "600", "700"], "{said}");
-    assert!(lines[4].starts_with("lk1."), "{said}");
-    assert!(!lines[5].contains("lk1."), "the guard's arguments can be read by every user: {said}");
+    let output = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = output.lines().collect();
+    assert_eq!(lines[..3], ["nightly/report 1 none none", "600", "700"], "{output}");
+    assert!(lines[4].starts_with("lk1."), "{output}");
+    assert!(!lines[5].contains("lk1."), "the guard's arguments can be read by every user: {output}");
     assert!(!std::path::Path::new(lines[3]).exists(), "the folder is gone with the command");
     assert_eq!(state(&place, "nightly/report"), "free");
 }
@@ -54,28 +54,28 @@ fn exit_code_is_commands_own_or_the_reason() {
     for (script, exit) in exits {
         assert_eq!(exit_of(&place, "a", script), exit, "{script}");
     }
-    assert_eq!(place.say("lock run a -- ./no-such-program").exit, 127);
-    assert_eq!(place.say("lock run a -- ./no-program").exit, 126);
-    let token = place.say("lock acquire a").out;
-    assert_eq!(place.say("lock run a -- true").exit, 124);
-    assert_eq!(place.say("lock run a --wait 20ms -- true").exit, 124);
-    assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
-    assert_eq!(place.say("lock run a --url http://127.0.0.1:1 -- true").exit, 125);
+    assert_eq!(place.run("lock run a -- ./no-such-program").exit, 127);
+    assert_eq!(place.run("lock run a -- ./no-program").exit, 126);
+    let token = place.run("lock acquire a").out;
+    assert_eq!(place.run("lock run a -- true").exit, 124);
+    assert_eq!(place.run("lock run a --wait 20ms -- true").exit, 124);
+    assert_eq!(place.run(&format!("lock release a --lock-token {token}")).exit, 0);
+    assert_eq!(place.run("lock run a --url http://127.0.0.1:1 -- true").exit, 125);
     for wrong in ["--ttl 0s", "--ttl 1.5s", "--grace -1s", "--wait long", "--ttl 25h", "--kill-after 5x"] {
-        assert_eq!(place.say(&format!("lock run a {wrong} -- true")).exit, 2, "{wrong}");
+        assert_eq!(place.run(&format!("lock run a {wrong} -- true")).exit, 2, "{wrong}");
     }
     for taken in ["--ttl 10", "--ttl 1d", "--grace 1m30s", "--wait 0", "--max-hold 1h30m", "--kill-after 500ms"] {
-        assert_eq!(place.say(&format!("lock run a {taken} -- true")).exit, 0, "{taken}");
+        assert_eq!(place.run(&format!("lock run a {taken} -- true")).exit, 0, "{taken}");
     }
-    assert_eq!(place.say("lock run a true").exit, 2, "the command stands behind --");
+    assert_eq!(place.run("lock run a true").exit, 2, "the command stands behind --");
     assert_eq!(state(&place, "a"), "free");
 }
 
 #[test]
 fn input_and_output_belong_to_command() {
     let place = Place::new();
-    let said = place.say_with("lock run a -- cat", "one\ntwo\n");
-    assert_eq!((said.exit, said.out.as_str(), said.err.as_str()), (0, "one\ntwo\n", ""));
+    let output = place.run_with_input("lock run a -- cat", "one\ntwo\n");
+    assert_eq!((output.exit, output.out.as_str(), output.err.as_str()), (0, "one\ntwo\n", ""));
 }
 
 /// Many at once, each of which would notice another.
@@ -83,8 +83,8 @@ fn exclude_each_other(place: &Place, more: &str) {
     let alone = "mkdir busy || exit 99; sleep 0.01; rmdir busy; echo done >> log";
     let all: Vec<_> = (0..8).map(|_| run(place, &format!("a --wait forever {more}"), alone)).collect();
     for one in all {
-        let said = one.said();
-        assert_eq!(said.exit, 0, "{}{}", said.out, said.err);
+        let output = one.finish();
+        assert_eq!(output.exit, 0, "{}{}", output.out, output.err);
     }
     assert_eq!(fs::read_to_string(place.path("log")).unwrap().lines().count(), 8);
     fs::remove_file(place.path("log")).unwrap();
@@ -109,9 +109,9 @@ fn waiting_run_starts_when_first_ends() {
     assert_eq!(exit_of(&place, "report --wait 50ms", "echo in > third"), 124);
     assert!(second.runs() && !place.path("second").exists());
     fs::write(place.path("go"), "").unwrap();
-    assert_eq!(first.said().exit, 0);
+    assert_eq!(first.finish().exit, 0);
     place.line_of("second");
-    assert_eq!(second.said().exit, 0);
+    assert_eq!(second.finish().exit, 0);
     assert!(!place.path("third").exists());
 }
 
@@ -122,16 +122,16 @@ fn signals_reach_command_and_lock_is_freed() {
     let running = run(&place, "a", script);
     place.line_of("in");
     running.signal(Signal::TERM);
-    let said = running.said();
-    assert_eq!((said.exit, said.out.as_str()), (5, "ended\n"));
+    let output = running.finish();
+    assert_eq!((output.exit, output.out.as_str()), (5, "ended\n"));
     assert_eq!(state(&place, "a"), "free");
     let server = place.serve("");
-    let token = place.say("lock acquire a").out;
+    let token = place.run("lock acquire a").out;
     let waiting = run(&place, "a --wait forever", "true");
     until(|| place.json("lock show a")["queue"] == 1);
     waiting.signal(Signal::TERM);
-    assert_eq!(waiting.said().exit, 143, "who only waits has nothing to pass it on to");
-    assert_eq!(place.say(&format!("lock release a --lock-token {token}")).exit, 0);
+    assert_eq!(waiting.finish().exit, 143, "who only waits has nothing to pass it on to");
+    assert_eq!(place.run(&format!("lock release a --lock-token {token}")).exit, 0);
     assert_eq!(state(&place, "a"), "free", "and a grant that reached no client is released");
     server.stop();
 }
@@ -244,7 +244,7 @@ fn next_run_after_killed_wrapper_waits_for_lease() {
     first.signal(Signal::KILL);
     until(|| !lives(&child) && !lives(&grandchild));
     assert!(second.runs(), "the lease is not over yet");
-    assert_eq!(second.said().exit, 0);
+    assert_eq!(second.finish().exit, 0);
     // The last renewal was at most a third of the ttl before.
     assert!(killed.elapsed() > Duration::from_millis(600 + 600 - 100), "{:?}", killed.elapsed());
     let events = place.json("lock events a");
@@ -258,12 +258,12 @@ fn stopped_wrapper_loses_command_in_time() {
     let stopped = run(&place, "a --ttl 900ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
     stopped.signal(Signal::STOP);
-    let next = place.say("lock run a --wait forever -- sh -c true");
+    let next = place.run("lock run a --wait forever -- sh -c true");
     assert_eq!(next.exit, 0, "{}", next.err);
     assert!(!lives(&child), "it deafened itself to TERM, and KILL came before the next could start");
     stopped.signal(Signal::CONT);
-    let said = stopped.said();
-    assert_eq!(said.exit, 123, "{}", said.err);
+    let output = stopped.finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
 }
 
 #[test]
@@ -272,10 +272,10 @@ fn lease_without_grace_ends_command_first() {
     let stopped = run(&place, "a --ttl 1500ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
     stopped.signal(Signal::STOP);
-    let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true")).said();
+    let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true")).finish();
     assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
     stopped.signal(Signal::CONT);
-    assert_eq!(stopped.said().exit, 123);
+    assert_eq!(stopped.finish().exit, 123);
 }
 
 #[test]
@@ -285,19 +285,19 @@ fn revoked_lease_ends_command_before_next_starts() {
         let server = serving.then(|| place.serve(""));
         let first = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000");
         let child = place.line_of("one");
-        let asked = place.say("lock revoke a");
+        let asked = place.run("lock revoke a");
         assert_eq!(asked.exit, 2);
         let fence = place.json("lock show a")["fence"].as_i64().unwrap();
         assert!(asked.err.contains(&format!("--fence {fence}")), "{}", asked.err);
-        assert_eq!(place.say(&format!("lock revoke a --fence {} --delay 0s", fence + 1)).exit, 1);
-        let revoked = place.say(&format!("lock revoke a --fence {fence} --delay 2s --reason maintenance"));
+        assert_eq!(place.run(&format!("lock revoke a --fence {} --delay 0s", fence + 1)).exit, 1);
+        let revoked = place.run(&format!("lock revoke a --fence {fence} --delay 2s --reason maintenance"));
         assert_eq!(revoked.exit, 0, "{}", revoked.err);
         let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true"));
-        let said = first.said();
-        assert_eq!(said.exit, 123, "{}", said.err);
-        assert!(said.err.contains("revoked"), "{}", said.err);
-        let said = next.said();
-        assert_eq!((said.exit, said.out.as_str()), (0, ""), "{}", said.err);
+        let output = first.finish();
+        assert_eq!(output.exit, 123, "{}", output.err);
+        assert!(output.err.contains("revoked"), "{}", output.err);
+        let output = next.finish();
+        assert_eq!((output.exit, output.out.as_str()), (0, ""), "{}", output.err);
         assert_eq!(place.json("lock events a")["data"][2]["reason"], "maintenance");
         fs::remove_file(place.path("one")).unwrap();
         drop(server.map(|server| server.stop()));
@@ -307,8 +307,8 @@ fn revoked_lease_ends_command_before_next_starts() {
 #[test]
 fn run_ends_at_max_hold() {
     let place = Place::new();
-    let said = run(&place, "a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").said();
-    assert_eq!(said.exit, 123, "{}", said.err);
+    let output = run(&place, "a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
 }
 
 #[test]
@@ -326,8 +326,8 @@ fn lease_outlives_restarts_of_server() {
     renewed(6);
     assert!(running.threads() < 20, "what it opens to renew, it closes");
     fs::write(place.path("go"), "").unwrap();
-    let said = running.said();
-    assert_eq!(said.exit, 0, "{}", said.err);
+    let output = running.finish();
+    assert_eq!(output.exit, 0, "{}", output.err);
     assert_eq!(state(&place, "a"), "free");
     server.stop();
 }

@@ -20,7 +20,7 @@ fn run(place: &Place, line: &str, script: &str) -> Running {
     let mut words = vec!["lock", "run"];
     words.extend(line.split_whitespace());
     words.extend(["--", "sh", "-c", script]);
-    place.begin(&words)
+    place.start(&words)
 }
 
 /// A server, and a bad network in front of it.
@@ -43,9 +43,9 @@ fn state(place: &Place, id: &str) -> Value {
 
 /// Output of the next holder: `alive` if that process still runs.
 fn next_finds(place: &Place, child: &str) -> String {
-    let said = run(place, "a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).said();
-    assert_eq!(said.exit, 0, "{}", said.err);
-    said.out
+    let output = run(place, "a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).finish();
+    assert_eq!(output.exit, 0, "{}", output.err);
+    output.out
 }
 
 #[test]
@@ -56,8 +56,8 @@ fn unanswered_renewal_keeps_lease() {
     place.line_of("in");
     until(|| place.json("lock show a")["renewals"].as_i64() >= Some(3));
     fs::write(place.path("go"), "").unwrap();
-    let said = running.said();
-    assert_eq!(said.exit, 0, "{}", said.err);
+    let output = running.finish();
+    assert_eq!(output.exit, 0, "{}", output.err);
     server.stop();
 }
 
@@ -75,9 +75,9 @@ fn late_grant_is_not_taken_for_new_one() {
     let first = run(&place, &format!("a --ttl 1500ms --grace 500ms --wait 20s {through}"), DEAF);
     until(|| place.db().exists() && state(&place, "a") == "held");
     let next =
-        run(&place, "a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").said();
+        run(&place, "a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").finish();
     assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
-    assert_eq!(first.said().exit, 125);
+    assert_eq!(first.finish().exit, 125);
     assert!(!place.path("deaf").exists(), "the end of the lease was unknown");
     server.stop();
 }
@@ -92,8 +92,8 @@ fn dead_watch_connection_hides_no_revoke() {
     place.json(&format!("lock revoke a --fence {fence}"));
     until(|| !lives(&child));
     assert_eq!(state(&place, "a"), "revoked", "no other holder has it yet");
-    let said = first.said();
-    assert_eq!(said.exit, 123, "{}", said.err);
+    let output = first.finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
     server.stop();
 }
 
@@ -108,8 +108,8 @@ fn stopped_guard_keeps_no_revoked_command_alive() {
     let fence = &place.json("lock show a")["fence"];
     place.json(&format!("lock revoke a --fence {fence} --delay 1500ms"));
     assert_eq!(next_finds(&place, &child), "");
-    let said = first.said();
-    assert_eq!(said.exit, 123, "{}", said.err);
+    let output = first.finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
     server.stop();
 }
 
@@ -121,8 +121,8 @@ fn lost_lease_is_reported_with_reason() {
     place.line_of("in");
     let fence = &place.json("lock show a")["fence"];
     place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
-    let said = first.said();
-    assert_eq!((said.exit, said.err.trim_end()), (123, "the lock a was lost: revoked"));
+    let output = first.finish();
+    assert_eq!((output.exit, output.err.trim_end()), (123, "the lock a was lost: revoked"));
     server.stop();
 }
 
@@ -130,13 +130,13 @@ fn lost_lease_is_reported_with_reason() {
 fn waited_lease_is_renewed_then_used() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Broken; 4]));
-    let holder = place.say("lock acquire a").out;
+    let holder = place.run("lock acquire a").out;
     let waiting = run(&place, &format!("a --ttl 600ms --grace 1s --wait 1m {through}"), "exit 7");
     let begun = Instant::now();
     until(|| place.json("lock show a")["queue"] == 1 && begun.elapsed() > Duration::from_millis(700));
-    assert_eq!(place.say(&format!("lock release a --lock-token {holder}")).exit, 0);
-    let said = waiting.said();
-    assert_eq!((said.exit, said.err.as_str()), (7, ""));
+    assert_eq!(place.run(&format!("lock release a --lock-token {holder}")).exit, 0);
+    let output = waiting.finish();
+    assert_eq!((output.exit, output.err.as_str()), (7, ""));
     assert_eq!(state(&place, "a"), "free");
     server.stop();
 }
@@ -148,8 +148,8 @@ fn run_stopped_while_asking_leaves_lock_free() {
     let asking = run(&place, &format!("a --ttl 1h {through}"), "echo ran");
     until(|| state(&place, "a") == "held");
     asking.signal(Signal::TERM);
-    let said = asking.said();
-    assert_eq!((said.exit, said.out.as_str()), (143, ""), "{}", said.err);
+    let output = asking.finish();
+    assert_eq!((output.exit, output.out.as_str()), (143, ""), "{}", output.err);
     assert_eq!(state(&place, "a"), "free");
     server.stop();
 }
@@ -167,10 +167,10 @@ fn hanging_server_does_not_keep_run() {
     running.signal(Signal::TERM);
     until(|| for_ever.threads() > 2); // it hears signals, and asks
     for_ever.signal(Signal::TERM);
-    assert_eq!(for_ever.said().exit, 143);
+    assert_eq!(for_ever.finish().exit, 143);
     until(|| !running.runs());
-    assert_eq!(running.said().exit, 143);
-    assert_eq!(in_time.said().exit, 124);
+    assert_eq!(running.finish().exit, 143);
+    assert_eq!(in_time.finish().exit, 124);
     kill_process(hangs, Signal::CONT).unwrap();
     until(|| state(&place, "b") == "free" && state(&place, "c") == "free");
     server.stop();
@@ -187,8 +187,8 @@ fn signal_ignored_at_start_stays_ignored() {
     place.line_of("in");
     running.signal(Signal::HUP);
     fs::write(place.path("go"), "").unwrap();
-    let said = running.said();
-    assert_eq!(said.exit, 6, "{}", said.err);
+    let output = running.finish();
+    assert_eq!(output.exit, 6, "{}", output.err);
 }
 
 #[test]

@@ -17,7 +17,7 @@ pub const TIMEOUT: Duration = Duration::from_secs(20);
 pub struct Place(pub TempDir);
 
 /// The result of a command.
-pub struct Said {
+pub struct CommandOutput {
     pub exit: i32,
     pub out: String,
     pub err: String,
@@ -41,16 +41,16 @@ impl Place {
         command
     }
 
-    pub fn say(&self, line: &str) -> Said {
-        self.say_with(line, "")
+    pub fn run(&self, line: &str) -> CommandOutput {
+        self.run_with_input(line, "")
     }
 
     /// With something on standard input.
-    pub fn say_with(&self, line: &str, input: &str) -> Said {
+    pub fn run_with_input(&self, line: &str, input: &str) -> CommandOutput {
         let mut command = self.command(line);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes()); // some commands read none of it
-        Said::from(child.wait_with_output().unwrap())
+        CommandOutput::from(child.wait_with_output().unwrap())
     }
 
     /// A file in the folder.
@@ -66,7 +66,7 @@ impl Place {
     }
 
     /// A command with its words apart, which goes on in the background.
-    pub fn begin(&self, words: &[&str]) -> Running {
+    pub fn start(&self, words: &[&str]) -> Running {
         let mut command = self.command("");
         command.args(words);
         Running::of(command)
@@ -74,9 +74,9 @@ impl Place {
 
     /// Says it with `--json`, expects it done, and reads the answer.
     pub fn json(&self, line: &str) -> Value {
-        let said = self.say(&format!("{line} --json"));
-        assert_eq!(said.exit, 0, "{line}: {}{}", said.out, said.err);
-        serde_json::from_str(&said.out).unwrap()
+        let output = self.run(&format!("{line} --json"));
+        assert_eq!(output.exit, 0, "{line}: {}{}", output.out, output.err);
+        serde_json::from_str(&output.out).unwrap()
     }
 
     pub fn serve(&self, options: &str) -> Serving {
@@ -90,10 +90,10 @@ impl Place {
     }
 }
 
-impl From<Output> for Said {
-    fn from(output: Output) -> Said {
+impl From<Output> for CommandOutput {
+    fn from(output: Output) -> CommandOutput {
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+        CommandOutput { exit: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
     }
 }
 
@@ -135,13 +135,13 @@ impl Running {
     }
 
     /// Its result, at its end.
-    pub fn said(mut self) -> Said {
+    pub fn finish(mut self) -> CommandOutput {
         let begun = Instant::now();
         while self.runs() {
             assert!(begun.elapsed() < TIMEOUT, "it does not end");
             std::thread::sleep(Duration::from_millis(5));
         }
-        Said::from(self.0.take().unwrap().wait_with_output().unwrap())
+        CommandOutput::from(self.0.take().unwrap().wait_with_output().unwrap())
     }
 }
 
