@@ -1,102 +1,136 @@
-//! What can go wrong, by name. The names are stable: programs match on them.
+//! The errors: one table of their names, statuses and texts, in the order of their precedence.
 //!
-//! A *refusal* is a good answer: a rule said no, and a repeat under the same idempotency key says the same no.
-//! Everything else (a form that cannot be read, somebody's lock, a full disk) may end differently next time and is
-//! never remembered. Which HTTP status a name has is the business of `http::problem` alone.
+//! A *refusal* is an answer by a rule and is stored: a repeat under the same idempotency key gets the same refusal. Any
+//! other error (a form that cannot be read, a lock that another client holds, a full disk) may end differently the next
+//! time and is never stored.
 
 use serde_json::Value;
 use std::borrow::Cow;
 use std::fmt;
 
-macro_rules! names {
-    ($($variant:ident $text:literal $doc:literal,)*) => {
-        /// The stable name of an error.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+macro_rules! errors {
+    ($($variant:ident $name:literal $status:literal $kind:ident $en:literal $zh:literal,)*) => {
+        /// The stable name of an error, for programs.
+        ///
+        /// The order is that of precedence: of two rules that a request breaks, the lesser name is answered. (Within the
+        /// form it is the one that is read first.)
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
-        pub enum ErrorName { $(#[doc = $doc] $variant,)* }
+        pub enum ErrorName {
+            $(#[doc = concat!("`", $name, "`, HTTP status ", $status, ": ", $en, ".")] $variant,)*
+        }
 
         impl ErrorName {
-            /// Every name there is.
+            /// Every name, in the order of precedence.
             pub const ALL: &[ErrorName] = &[$(ErrorName::$variant,)*];
 
-            /// The name as programs see it.
-            pub fn as_str(self) -> &'static str {
-                match self { $(ErrorName::$variant => $text,)* }
-            }
-
-            /// What it means, in a few words for people.
-            pub fn title(self) -> &'static str {
-                match self { $(ErrorName::$variant => $doc,)* }
+            fn row(self) -> &'static ErrorRow {
+                const ROWS: &[ErrorRow] = &[
+                    $(ErrorRow { name: $name, status: $status, kind: ErrorKind::$kind, en: $en, zh: $zh },)*
+                ];
+                &ROWS[self as usize]
             }
         }
     };
 }
 
-names! {
-    InvalidRequest "invalid_request" "the request cannot be read",
-    InvalidAmount "invalid_amount" "not an amount",
-    InvalidUser "invalid_user" "not a user",
-    Unauthenticated "unauthenticated" "an access token is needed",
-    Forbidden "forbidden" "not allowed",
-    InsufficientFunds "insufficient_funds" "insufficient funds",
-    NotFound "not_found" "there is nothing here",
-    WalletNotFound "wallet_not_found" "no such wallet",
-    EntryNotFound "entry_not_found" "no such entry",
-    CouponNotFound "coupon_not_found" "no such coupon",
-    CouponKindNotFound "coupon_kind_not_found" "no such coupon kind",
-    TokenNotFound "token_not_found" "no such access token",
-    LockNotFound "lock_not_found" "no such lock",
-    MethodNotAllowed "method_not_allowed" "method not allowed",
-    RequestTimeout "request_timeout" "the request took too long to arrive",
-    CouponUsed "coupon_used" "the coupon has been used",
-    CouponNotApplicable "coupon_not_applicable" "the coupon does not apply",
-    CouponKindInUse "coupon_kind_in_use" "a recharge tier gives this coupon kind",
-    AlreadyRefunded "already_refunded" "already refunded",
-    NotRefundable "not_refundable" "cannot be refunded",
-    RefundExceeds "refund_exceeds" "more than what is left to refund",
-    BalanceLimit "balance_limit" "a balance would pass its limit",
-    LockChanged "lock_changed" "the lock has another fence now",
-    MaxHold "max_hold" "the lock may not be held longer",
-    LockLost "lock_lost" "the lock is no longer held",
-    BodyTooLarge "body_too_large" "the body is too large",
-    UnsupportedMediaType "unsupported_media_type" "unsupported media type",
-    IdempotencyKeyReused "idempotency_key_reused" "the idempotency key belongs to another request",
-    Locked "locked" "somebody else holds the lock",
-    NotDone "not_done" "not done, because another item of the batch was refused",
-    LockTokenMissing "lock_token_missing" "a lock token is needed",
-    HeadersTooLarge "headers_too_large" "the request head is too large",
-    Internal "internal" "an error of ours",
-    Damaged "damaged" "the file is damaged",
-    OutcomeUnknown "outcome_unknown" "the outcome is unknown: ask again with the same idempotency key",
-    NotImplemented "not_implemented" "not implemented",
-    Busy "busy" "busy",
-    StorageFull "storage_full" "no space left to write",
-    HttpVersion "http_version" "HTTP version not supported",
+/// One row of the table.
+struct ErrorRow {
+    name: &'static str,
+    /// The HTTP status.
+    status: u16,
+    kind: ErrorKind,
+    /// The meaning in English.
+    en: &'static str,
+    /// The meaning in Chinese.
+    zh: &'static str,
+}
+
+#[derive(PartialEq, Eq)]
+enum ErrorKind {
+    /// Stored under an idempotency key.
+    Refusal,
+    /// Never stored.
+    Other,
+}
+
+#[rustfmt::skip]
+errors! {
+    // the connection
+    HttpVersion "http_version" 505 Other "HTTP version not supported" "不支持的 HTTP 版本",
+    HeadersTooLarge "headers_too_large" 431 Other "the request head is too large" "请求头过大",
+    NotImplemented "not_implemented" 501 Other "not implemented" "未实现",
+    RequestTimeout "request_timeout" 408 Other "the request took too long to arrive" "请求超时",
+    BodyTooLarge "body_too_large" 413 Other "the body is too large" "请求体过大",
+    // the route and the caller
+    NotFound "not_found" 404 Other "there is nothing here" "没有此地址",
+    MethodNotAllowed "method_not_allowed" 405 Other "method not allowed" "不支持此方法",
+    Unauthenticated "unauthenticated" 401 Other "an access token is needed" "需要访问令牌",
+    Forbidden "forbidden" 403 Other "not allowed" "没有权限",
+    // the form
+    UnsupportedMediaType "unsupported_media_type" 415 Other "unsupported media type" "不支持的内容类型",
+    InvalidRequest "invalid_request" 400 Other "the request cannot be read" "请求有误",
+    InvalidUser "invalid_user" 400 Other "not a user" "用户有误",
+    InvalidAmount "invalid_amount" 400 Other "not an amount" "金额有误",
+    LockTokenMissing "lock_token_missing" 428 Other "a lock token is needed" "缺少锁令牌",
+    // the idempotency key
+    IdempotencyKeyReused "idempotency_key_reused" 422 Other "the idempotency key belongs to another request" "幂等键已用于其他请求",
+    // the lock
+    LockLost "lock_lost" 412 Other "the lock is no longer held" "锁已失去",
+    Locked "locked" 423 Other "another client holds the lock" "已被锁定",
+    LockNotFound "lock_not_found" 404 Refusal "no such lock" "锁不存在",
+    LockChanged "lock_changed" 409 Refusal "the lock has another fence now" "锁已变更",
+    MaxHold "max_hold" 409 Refusal "the lock may not be held longer" "锁已到最长持有时间",
+    // the wallet, and the entry or the access token meant
+    TokenNotFound "token_not_found" 404 Refusal "no such access token" "访问令牌不存在",
+    EntryNotFound "entry_not_found" 404 Refusal "no such entry" "记录不存在",
+    NotRefundable "not_refundable" 409 Refusal "cannot be refunded" "不可退款",
+    AlreadyRefunded "already_refunded" 409 Refusal "already refunded" "已退款",
+    RefundExceeds "refund_exceeds" 409 Refusal "more than what is left to refund" "超过可退金额",
+    WalletNotFound "wallet_not_found" 404 Refusal "no such wallet" "钱包不存在",
+    // the coupon
+    CouponKindNotFound "coupon_kind_not_found" 404 Refusal "no such coupon kind" "优惠券种类不存在",
+    CouponKindInUse "coupon_kind_in_use" 409 Refusal "a recharge tier gives this coupon kind" "优惠券种类正在使用",
+    CouponNotFound "coupon_not_found" 404 Refusal "no such coupon" "优惠券不存在",
+    CouponUsed "coupon_used" 409 Refusal "the coupon has been used" "优惠券已使用",
+    CouponNotApplicable "coupon_not_applicable" 409 Refusal "the coupon does not apply" "优惠券不适用",
+    // the funds
+    InsufficientFunds "insufficient_funds" 402 Refusal "insufficient funds" "余额不足",
+    BalanceLimit "balance_limit" 409 Refusal "a balance would pass its limit" "余额超过上限",
+    // another item of the batch
+    NotDone "not_done" 424 Other "not done, because another item of the batch was refused" "未执行",
+    // the server; these may come at any time
+    Busy "busy" 503 Other "busy" "系统繁忙",
+    StorageFull "storage_full" 503 Other "no space left to write" "存储空间不足",
+    OutcomeUnknown "outcome_unknown" 500 Other "the outcome is unknown: ask again with the same idempotency key" "结果未知,请用同一幂等键重试",
+    Internal "internal" 500 Other "internal error" "内部错误",
+    Damaged "damaged" 500 Other "the file is damaged" "数据文件已损坏",
 }
 
 impl ErrorName {
-    /// Whether a no of this name is a rule's, and so remembered under the idempotency key.
+    /// The name as programs see it.
+    pub fn as_str(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Its HTTP status.
+    pub fn status(self) -> u16 {
+        self.row().status
+    }
+
+    /// Returns whether it is a rule's, and so stored under the idempotency key.
     pub fn is_refusal(self) -> bool {
-        use ErrorName::*;
-        matches!(
-            self,
-            InsufficientFunds
-                | WalletNotFound
-                | EntryNotFound
-                | CouponNotFound
-                | CouponKindNotFound
-                | TokenNotFound
-                | LockNotFound
-                | CouponUsed
-                | CouponNotApplicable
-                | CouponKindInUse
-                | AlreadyRefunded
-                | NotRefundable
-                | RefundExceeds
-                | BalanceLimit
-                | LockChanged
-                | MaxHold
-        )
+        self.row().kind == ErrorKind::Refusal
+    }
+
+    /// The meaning in a few English words.
+    pub fn title(self) -> &'static str {
+        self.row().en
+    }
+
+    /// The meaning in a few Chinese words.
+    pub fn title_zh(self) -> &'static str {
+        self.row().zh
     }
 
     /// The name with that text.
@@ -126,11 +160,11 @@ impl ErrorName {
 pub struct Error {
     /// Its stable name.
     pub name: ErrorName,
-    /// What was wrong and what would be right, in one sentence.
+    /// One sentence for people: the failure, its reason, and the remedy.
     pub detail: String,
-    /// What helps a program, under stable names.
+    /// Facts for programs, under stable names.
     pub facts: Vec<(Cow<'static, str>, Value)>,
-    /// What really happened, for the log and never for a client.
+    /// The cause, for the log and never for a client.
     pub cause: Option<String>,
 }
 
@@ -145,25 +179,25 @@ impl Error {
         Error::new(ErrorName::InvalidRequest, detail)
     }
 
-    /// Something that only we can have caused. The cause goes to the log.
+    /// An error that only this program can have caused. The cause goes to the log.
     pub fn internal(cause: impl fmt::Display) -> Error {
         Error::new(ErrorName::Internal, "something went wrong here; the log says what").caused_by(cause)
     }
 
-    /// The file holds what it never should. The cause goes to the log.
+    /// The file holds a value that this program never writes. The cause goes to the log.
     pub fn damaged(cause: impl fmt::Display) -> Error {
         Error::new(ErrorName::Damaged, "the file is damaged: cashbox verify says how, and a backup can be restored")
             .caused_by(cause)
     }
 
-    /// A fact by its name: text as it is, a number by its digits. None if there is no such fact, or if it is null.
+    /// The fact of that name: text as it is, a number by its digits. None if there is no such fact, or if it is null.
     pub fn fact(&self, name: &str) -> Option<String> {
         let (_, value) = self.facts.iter().find(|(fact, value)| fact == name && !value.is_null())?;
         Some(value.as_str().map_or_else(|| value.to_string(), str::to_owned))
     }
 
-    /// Whether only we, or the machine, can have caused it: the operator has to know.
-    pub fn is_ours(&self) -> bool {
+    /// Returns whether only this program or the machine can have caused it: then it is logged.
+    pub fn is_internal(&self) -> bool {
         matches!(self.name, ErrorName::Internal | ErrorName::Damaged)
     }
 

@@ -3,7 +3,7 @@
 use super::auth::Access;
 use super::endpoint::{Route, RouteBody};
 use super::fields::{Field, FieldKind};
-use super::{problems, wallets};
+use super::wallets;
 use crate::error::ErrorName;
 use serde_json::{Map, Value, json};
 
@@ -207,7 +207,7 @@ fn answer_schema() -> Value {
 
 fn problem_schema() -> Value {
     let names: Vec<_> = ErrorName::ALL.iter().map(|name| name.as_str()).collect();
-    let mut statuses: Vec<_> = ErrorName::ALL.iter().map(|name| problems::status(*name)).collect();
+    let mut statuses: Vec<_> = ErrorName::ALL.iter().map(|name| name.status()).collect();
     statuses.sort_unstable();
     statuses.dedup();
     json!({

@@ -1,7 +1,6 @@
 //! State that all requests share: the store, the settings, known access tokens, counters, and limits on large requests.
 
 use super::auth::KnownTokens;
-use super::problems;
 use crate::error::{Error, ErrorName};
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
@@ -88,8 +87,7 @@ pub struct RouteCounts {
 
 impl RequestCounts {
     fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> RequestCounts {
-        let mut statuses: Vec<u16> =
-            ErrorName::ALL.iter().map(|name| problems::status(*name)).chain([200, 201, 204]).collect();
+        let mut statuses: Vec<u16> = ErrorName::ALL.iter().map(|name| name.status()).chain([200, 201, 204]).collect();
         statuses.sort_unstable();
         statuses.dedup();
         let counts = |(method, path)| RouteCounts {

@@ -353,7 +353,7 @@ pub(super) fn failed(conn: &Connection, error: Error) -> Result<Error, BatchLost
     if conn.is_autocommit() {
         return Err(BatchLost(error));
     }
-    if error.is_ours() {
+    if error.is_internal() {
         crate::log::error("a command failed", &error);
     }
     Ok(error)

@@ -45,6 +45,7 @@ mod model_waiting;
 mod money;
 mod operate;
 mod power;
+mod precedence;
 mod protocol;
 mod proxy;
 mod readme;
