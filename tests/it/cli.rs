@@ -347,12 +347,16 @@ fn flag_wins_over_environment() {
 fn second_signal_ends_server_at_once() {
     let place = Place::new();
     let mut server = place.serve("--open");
-    let mut slow = std::net::TcpStream::connect(server.url.strip_prefix("http://").unwrap()).unwrap();
-    slow.write_all(b"POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n").unwrap();
-    std::thread::sleep(Duration::from_millis(100)); // plenty for a head to arrive
+    let address = server.url.strip_prefix("http://").unwrap().to_owned();
+    let mut slow = std::net::TcpStream::connect(&address).unwrap();
+    let head = "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n";
+    slow.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
+    let mut line = [0; 12];
+    slow.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"HTTP/1.1 100", "the head has arrived");
     let begun = Instant::now();
     server.signal();
-    std::thread::sleep(Duration::from_millis(300));
+    crate::server::until(|| std::net::TcpStream::connect(&address).is_err()); // it has taken the first one
     assert!(server.child.try_wait().unwrap().is_none(), "the first one waits for requests in flight");
     server.signal();
     assert_eq!(server.wait().0, 128 + 15);

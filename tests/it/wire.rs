@@ -34,6 +34,7 @@ struct Stage {
     open: Mutex<bool>,
     opened: Condvar,
     waiting: AtomicUsize,
+    answered: AtomicUsize,
     undelivered: AtomicUsize,
     presence: Mutex<Option<Presence>>,
     stopped_reading: AtomicBool,
@@ -72,6 +73,7 @@ impl Service for Echo {
 
     fn answer(&self, request: HttpRequest) -> Response {
         let HttpRequest { head, body, presence } = request;
+        self.0.answered.fetch_add(1, SeqCst);
         let stream = |reader: Box<dyn Read + Send>| Response { body: Body::Stream(reader), ..text(200, "") };
         match head.path.as_str() {
             "/panic" => panic!("on purpose, in answer"),

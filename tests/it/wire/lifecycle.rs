@@ -163,8 +163,7 @@ fn stop_is_prompt_under_load() {
                 Client::connect(address).ask_until_closed();
             });
         }
-        until(|| scene.server.connections() == 4);
-        thread::sleep(Duration::from_millis(20));
+        until(|| scene.server.connections() == 4 && scene.stage.answered.load(SeqCst) > 100);
         let began = Instant::now();
         assert_eq!(scene.server.stop(TIMEOUT), 0);
         assert!(began.elapsed() < Duration::from_secs(1));
