@@ -349,7 +349,8 @@ fn second_signal_ends_server_at_once() {
     let mut server = place.serve("--open");
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let mut slow = std::net::TcpStream::connect(&address).unwrap();
-    let head = "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n";
+    let head =
+        "POST /v1/batch HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n";
     slow.write_all(format!("{head}Expect: 100-continue\r\n\r\n").as_bytes()).unwrap();
     let mut line = [0; 12];
     slow.read_exact(&mut line).unwrap();
