@@ -2,7 +2,7 @@
 
 use super::auth::Access;
 use super::conn::RequestHead;
-use super::fields::{Field, FieldKind, Fields};
+use super::fields::{Field, Fields, ValueKind};
 use super::problems;
 use super::request::{Context, HandlerResult, media_type, unsupported};
 use super::response::{self, WithMsg};
@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The query.
-pub const QUERY: &[Field] = &[Field::optional("atomic", FieldKind::Flag, "all or nothing")];
+pub const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing")];
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
 

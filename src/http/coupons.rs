@@ -1,7 +1,7 @@
 //! Coupons: list, look at, quote and grant them; and the coupon kinds and recharge tiers, which an admin can change.
 
 use super::conn::Response;
-use super::fields::{Field, FieldKind, Fields};
+use super::fields::{Field, Fields, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest, not_a_cursor};
 use super::response::{self, AsText};
 use crate::clock::rfc3339;
@@ -11,7 +11,7 @@ use crate::id::{CouponCode, UserId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, CouponTerms, Discount, Tier};
 use crate::ledger::{self, query};
 use crate::money::{Cents, Money};
-use FieldKind::{Amount, Flag, Integer, List, Text};
+use ValueKind::{Amount, Flag, Integer, List, Text};
 use serde::Serialize;
 use serde_json::{Value, json};
 

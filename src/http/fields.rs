@@ -16,7 +16,7 @@ pub struct Field {
     /// Its name.
     pub name: &'static str,
     /// The kind of its value.
-    pub kind: FieldKind,
+    pub kind: ValueKind,
     /// Its meaning.
     pub about: &'static str,
     /// True if it may be left out.
@@ -25,7 +25,7 @@ pub struct Field {
 
 /// The kind of a field's value, as the description of the API names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldKind {
+pub enum ValueKind {
     /// Decimal text or a number.
     Amount,
     /// Text.
@@ -44,12 +44,12 @@ pub enum FieldKind {
 
 impl Field {
     /// A field that must be there.
-    pub const fn required(name: &'static str, kind: FieldKind, about: &'static str) -> Field {
+    pub const fn required(name: &'static str, kind: ValueKind, about: &'static str) -> Field {
         Field { name, kind, about, optional: false }
     }
 
     /// A field that may be left out.
-    pub const fn optional(name: &'static str, kind: FieldKind, about: &'static str) -> Field {
+    pub const fn optional(name: &'static str, kind: ValueKind, about: &'static str) -> Field {
         Field { name, kind, about, optional: true }
     }
 }

@@ -5,7 +5,7 @@
 
 use super::auth::Caller;
 use super::conn::Response;
-use super::fields::{Field, FieldKind};
+use super::fields::{Field, ValueKind};
 use super::request::{Context, HandlerResult};
 use super::response::{self, ENTRY_MEMBERS, entry_json};
 use super::state::WholeFileRead;
@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 
 /// The query of an audit.
 pub const VERIFY: &[Field] =
-    &[Field::optional("since", FieldKind::Text, "an earlier `last_hash`, which must still be in the chain")];
+    &[Field::optional("since", ValueKind::Text, "an earlier `last_hash`, which must still be in the chain")];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
 pub fn verify(context: &mut Context<'_>) -> HandlerResult {
@@ -61,7 +61,7 @@ pub fn backup(context: &mut Context<'_>) -> HandlerResult {
 
 /// The query of an export.
 pub const EXPORT: &[Field] =
-    &[Field::optional("csv", FieldKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
+    &[Field::optional("csv", ValueKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
 
 /// `GET /v1/export`: one moment of the ledger as records, or one table of it.
 pub fn export(context: &mut Context<'_>) -> HandlerResult {

@@ -2,7 +2,7 @@
 
 use super::auth;
 use super::conn::Response;
-use super::fields::{Field, FieldKind, Fields};
+use super::fields::{Field, Fields, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response;
 use crate::clock::rfc3339;
@@ -15,7 +15,7 @@ use crate::lock::{self, DURATION_MS, GRACE_MS, Lock, LockState};
 use crate::secret;
 use crate::store::Envelope;
 use crate::token::Role;
-use FieldKind::{Integer, List, Text};
+use ValueKind::{Integer, List, Text};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use super::auth::Access;
 use super::endpoint::{Route, RouteBody};
-use super::fields::{Field, FieldKind};
+use super::fields::{Field, ValueKind};
 use super::wallets;
 use crate::error::ErrorName;
 use serde_json::{Map, Value, json};
@@ -90,15 +90,15 @@ fn headers(route: &Route) -> Vec<Value> {
     }
 }
 
-fn schema(kind: FieldKind) -> Value {
+fn schema(kind: ValueKind) -> Value {
     match kind {
-        FieldKind::Amount => json!({ "type": ["string", "number"], "pattern": "^[0-9]{1,13}([.][0-9]{1,2})?$" }),
-        FieldKind::Text => json!({ "type": "string" }),
-        FieldKind::Integer => json!({ "type": "integer" }),
-        FieldKind::Flag => json!({ "type": "boolean" }),
-        FieldKind::Time => json!({ "type": "string", "format": "date-time" }),
-        FieldKind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
-        FieldKind::List => json!({ "type": "array" }),
+        ValueKind::Amount => json!({ "type": ["string", "number"], "pattern": "^[0-9]{1,13}([.][0-9]{1,2})?$" }),
+        ValueKind::Text => json!({ "type": "string" }),
+        ValueKind::Integer => json!({ "type": "integer" }),
+        ValueKind::Flag => json!({ "type": "boolean" }),
+        ValueKind::Time => json!({ "type": "string", "format": "date-time" }),
+        ValueKind::Object => json!({ "type": "object", "additionalProperties": { "type": "string" } }),
+        ValueKind::List => json!({ "type": "array" }),
     }
 }
 
@@ -132,7 +132,7 @@ fn body(fields: &[Field]) -> Value {
 }
 
 fn old_amount() -> Value {
-    let mut money = schema(FieldKind::Amount);
+    let mut money = schema(ValueKind::Amount);
     money["description"] = json!("the old name of amount");
     money["deprecated"] = json!(true);
     money

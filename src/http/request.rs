@@ -2,7 +2,7 @@
 
 use super::auth::Caller;
 use super::conn::{HttpRequest, RequestHead, Response};
-use super::fields::{Field, FieldKind, Fields};
+use super::fields::{Field, Fields, ValueKind};
 use super::response::{self, Language};
 use super::state::AppState;
 use crate::command::TypedCommand;
@@ -255,9 +255,9 @@ pub fn unsupported(sent: &str, wanted: &str) -> Error {
 }
 
 /// The field `limit` of every list.
-pub const LIMIT: Field = Field::optional("limit", FieldKind::Integer, "how many rows, 1 to 1000; 50 if left out");
+pub const LIMIT: Field = Field::optional("limit", ValueKind::Integer, "how many rows, 1 to 1000; 50 if left out");
 /// The field `after` of every list.
-pub const AFTER: Field = Field::optional("after", FieldKind::Text, "the `next` of the previous answer");
+pub const AFTER: Field = Field::optional("after", ValueKind::Text, "the `next` of the previous answer");
 /// The fields of every list.
 pub const LIST: &[Field] = &[LIMIT, AFTER];
 

@@ -1,13 +1,13 @@
 //! Access tokens: list, mint, revoke; for admins.
 
-use super::fields::{Field, FieldKind};
+use super::fields::{Field, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
 use super::response;
 use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
 use crate::token::{self, AccessToken, NewToken, Role};
-use FieldKind::{Integer, Text};
+use ValueKind::{Integer, Text};
 use serde_json::{Value, json};
 
 /// The fields of a new token.

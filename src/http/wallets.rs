@@ -4,7 +4,7 @@
 use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
-use super::fields::{Field, FieldKind, Fields};
+use super::fields::{Field, Fields, ValueKind};
 use super::files;
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
@@ -18,7 +18,7 @@ use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::ledger::{self, find_wallet};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
-use FieldKind::{Amount, Object, Text, Time};
+use ValueKind::{Amount, Object, Text, Time};
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
