@@ -15,6 +15,8 @@ mod request;
 mod retention;
 pub mod schema;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 mod waiters;
 mod writer;
 

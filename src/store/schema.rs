@@ -52,7 +52,7 @@ fn create(conn: &mut Connection) -> Result<(), OpenError> {
 }
 
 /// Takes the steps from that version on, all of them or none.
-fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Result<(), OpenError> {
+pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in steps {
         tx.execute_batch(step)?;
@@ -73,64 +73,5 @@ pub fn check(conn: &Connection) -> Result<i32, OpenError> {
             "it was written by a newer cashbox (version {newer} of the file; this program knows {VERSION}): use that one"
         ))),
         _ => Err(OpenError::new("it is a database of another application")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn an_upgraded_file_has_the_schema_of_a_new_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let schema = |file: &Path| {
-            let conn = Connection::open(file).unwrap();
-            let mut rows = conn.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2").unwrap();
-            let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-            rows.collect::<Result<Vec<(String, String, Option<String>)>, _>>().unwrap()
-        };
-        let kept = folder.path().join("kept.db");
-        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db"), &kept).unwrap();
-        prepare(&mut Connection::open(&kept).unwrap(), |_| Ok(())).unwrap();
-        assert_eq!(schema(&kept), schema(&new_file(folder.path())));
-    }
-
-    fn new_file(folder: &Path) -> std::path::PathBuf {
-        let file = folder.join("cashbox.db");
-        prepare(&mut Connection::open(&file).unwrap(), |_| Ok(())).unwrap();
-        file
-    }
-
-    fn version(file: &Path) -> i32 {
-        check(&Connection::open(file).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn an_upgrade_takes_every_step_and_keeps_the_file_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = new_file(folder.path());
-        let steps = [
-            "CREATE TABLE second (a); INSERT INTO second VALUES (2)",
-            "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
-        ];
-        let mut conn = Connection::open(&file).unwrap();
-        crate::store::file::copy::keep_version(&file, VERSION).unwrap();
-        upgrade(&mut conn, VERSION, &steps).unwrap();
-        assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
-        assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);
-        assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox"), "this program does not know it");
-        assert_eq!(version(&folder.path().join(format!("cashbox.db.version-{VERSION}"))), VERSION);
-    }
-
-    #[test]
-    fn a_step_that_fails_leaves_the_file_as_it_was() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = new_file(folder.path());
-        let mut conn = Connection::open(&file).unwrap();
-        upgrade(&mut conn, VERSION, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
-        let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
-        assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
-        assert_eq!(version(&file), VERSION);
     }
 }

@@ -104,11 +104,11 @@ fn assert_all_named(damages: &[(&str, &str)]) {
 const FIND: &str = "SQLite finds its own structures sound";
 const TERMS: &str = "a coupon has the terms of a coupon";
 const MADE: &str = "an idempotency record names the entry that its request made";
-const SAYS: &str = "an idempotency record says what was answered";
+const SAYS: &str = "an idempotency record holds an answer";
 const COUNTER: &str = "there is one counter of fences and one clock of leases";
 const TOKEN: &str = "an access token has a role, and a user if that is its role";
 const WAY: &str = "money goes the way of its kind";
-const NOTE: &str = "a note fits";
+const NOTE: &str = "a note has a permitted size";
 
 #[test]
 fn audit_of_intact_file_finds_nothing() {
@@ -173,8 +173,8 @@ fn audit_names_numbers_out_of_bounds() {
             "a payment's coupon is the payer's, and its terms make the price",
             "UPDATE coupon SET amount_off = NULL, percent_off = 9223372036854775807 WHERE kind = '1'",
         ),
-        ("a lease lasts as long as one can", "UPDATE lock SET expire_ms = 9223372036854775807"),
-        ("a lease ends when it must", "UPDATE lock SET expire_ms = 9223372036854775807, max_hold_ms = 1"),
+        ("a lease has a possible length", "UPDATE lock SET expire_ms = 9223372036854775807"),
+        ("a lease ends within max_hold_ms", "UPDATE lock SET expire_ms = 9223372036854775807, max_hold_ms = 1"),
     ]);
 }
 
@@ -212,10 +212,10 @@ fn audit_names_impossible_entry_with_right_hash() {
         ("no fence is beyond the counter", "UPDATE entry SET fence = 99 WHERE id = 9"),
         ("fences are numbered from 1", "UPDATE entry SET fence = 0 WHERE id = 9"),
         ("fences are numbered from 1", "UPDATE entry SET fence = -7 WHERE id = 9"),
-        ("an entry is made at some time", "UPDATE entry SET at = -1 WHERE id = 1"),
-        ("an entry is made at some time", "UPDATE entry SET at = 253402300800000 WHERE id = 12"),
-        ("somebody makes an entry", "UPDATE entry SET made_by = '' WHERE id = 9"),
-        ("somebody makes an entry", "UPDATE entry SET made_by = char(27) || '[31m' WHERE id = 9"),
+        ("an entry has a possible time", "UPDATE entry SET at = -1 WHERE id = 1"),
+        ("an entry has a possible time", "UPDATE entry SET at = 253402300800000 WHERE id = 12"),
+        ("an entry has a caller", "UPDATE entry SET made_by = '' WHERE id = 9"),
+        ("an entry has a caller", "UPDATE entry SET made_by = char(27) || '[31m' WHERE id = 9"),
         (NOTE, "UPDATE entry SET reference = hex(zeroblob(128)) WHERE id = 1"),
         (NOTE, "UPDATE entry SET metadata = '{oops' WHERE id = 1"),
         (NOTE, "UPDATE entry SET metadata = 'null' WHERE id = 1"),
@@ -268,10 +268,7 @@ fn audit_names_damage_to_coupons() {
         ),
         ("a recharge's coupon is the one it earned", "UPDATE coupon SET user = 'bob' WHERE kind = '2'"),
         ("a recharge's coupon is the one it earned", "UPDATE coupon SET earned_by = 3 WHERE kind = '2'"),
-        (
-            "a coupon taken back was earned by a recharge that is refunded",
-            "UPDATE coupon SET taken_by = 6 WHERE kind = '2'",
-        ),
+        ("a coupon taken back was earned by a refunded recharge", "UPDATE coupon SET taken_by = 6 WHERE kind = '2'"),
         ("a refunded recharge's coupon is taken back", "UPDATE coupon SET taken_by = NULL WHERE kind = '3'"),
         ("codes of each length are counted", "DELETE FROM coupon WHERE kind = '2'"),
         ("codes of each length are counted", "DELETE FROM code_supply"),
@@ -280,7 +277,7 @@ fn audit_names_damage_to_coupons() {
         (FIND, "UPDATE coupon SET uses = 2 WHERE kind = '1'"),
         (FIND, "UPDATE coupon_kind SET percent_off = 500 WHERE kind = '2'"),
         (FIND, "UPDATE coupon_kind SET threshold = -5"),
-        ("a tier begins above nothing", "INSERT INTO recharge_tier VALUES (0, '3')"),
+        ("a tier begins above zero", "INSERT INTO recharge_tier VALUES (0, '3')"),
         (TERMS, "UPDATE coupon_kind SET percent_off = 500 WHERE kind = '2'"),
         (TERMS, "UPDATE coupon_kind SET threshold = -5"),
         (TERMS, "UPDATE coupon SET uses = 2 WHERE kind = '1'"),
@@ -366,14 +363,14 @@ fn audit_names_damage_to_locks_and_access_tokens() {
         ("fences are numbered from 1", "UPDATE lock_event SET fence = -5 WHERE seq = 1"),
         ("lock events are numbered from 1 and of a kind", "UPDATE lock_event SET seq = 0 WHERE seq = 1"),
         ("lock events are numbered from 1 and of a kind", "UPDATE lock_event SET what = 'eaten' WHERE seq = 1"),
-        ("what is revoked is over", "UPDATE lock SET secret_hash = NULL WHERE id = 'job'"),
+        ("a revoked lease has ended", "UPDATE lock SET secret_hash = NULL WHERE id = 'job'"),
         ("a lease was granted", "UPDATE lock SET secret_hash = NULL, expire_ms = 0 WHERE id = 'job'"),
-        ("a lease ends when it must", "UPDATE lock SET max_hold_ms = 1 WHERE id = 'job'"),
+        ("a lease ends within max_hold_ms", "UPDATE lock SET max_hold_ms = 1 WHERE id = 'job'"),
         ("no lease is from the future", "UPDATE lock SET renew_time = renew_time + 1 WHERE id = 'job'"),
-        ("a lease lasts as long as one can", "UPDATE lock SET expire_ms = 86400001 WHERE id = 'job'"),
-        ("a lease lasts as long as one can", "UPDATE lock SET grace_ms = 86400001 WHERE id = 'job'"),
-        ("a lease lasts as long as one can", "UPDATE lock SET grace_ms = -1 WHERE id = 'job'"),
-        ("a lease lasts as long as one can", "UPDATE lock SET max_hold_ms = 0 WHERE id = 'job'"),
+        ("a lease has a possible length", "UPDATE lock SET expire_ms = 86400001 WHERE id = 'job'"),
+        ("a lease has a possible length", "UPDATE lock SET grace_ms = 86400001 WHERE id = 'job'"),
+        ("a lease has a possible length", "UPDATE lock SET grace_ms = -1 WHERE id = 'job'"),
+        ("a lease has a possible length", "UPDATE lock SET max_hold_ms = 0 WHERE id = 'job'"),
         ("a lease has no more locks than were granted together", "UPDATE lock SET ids = 0 WHERE id = 'job'"),
         (
             "a lease has no more locks than were granted together",

@@ -116,7 +116,7 @@ fn auditor_verifies_since_noted_hash() {
     let auditor = server.role("auditor");
     assert_eq!(auditor.get(&format!("/v1/verify?since={noted}")).is(200)["ok"], true);
     let unknown = auditor.get(&format!("/v1/verify?since={}", "ab".repeat(32))).is(200);
-    assert_eq!(unknown["findings"][0]["check"], "what was there before is there still");
+    assert_eq!(unknown["findings"][0]["check"], "earlier entries are there still");
     for since in ["", "ab", &"zz".repeat(32), &"ab".repeat(33)] {
         auditor.get(&format!("/v1/verify?since={since}")).refuses(400, "invalid_request");
     }

@@ -1,6 +1,6 @@
-//! The invariants that one question each can ask after.
+//! The invariants that one SQL query each can check.
 
-/// Each of these finds nothing in a sound file; each row of an unsound one is a sentence.
+/// Each query returns no rows in a sound file; each row that it returns is a sentence.
 pub const QUESTIONS: &[(&str, &str)] = &[
     (
         "the system's wallets are there",
@@ -37,11 +37,11 @@ pub const QUESTIONS: &[(&str, &str)] = &[
     ),
     (
         "a recharge's coupon is the one it earned",
-        "SELECT 'entry ' || e.id || ' earned coupon ' || e.coupon || ', which says otherwise'
+        "SELECT 'entry ' || e.id || ' earned coupon ' || e.coupon || ', which does not name that entry'
          FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
          WHERE e.kind = 'recharge' AND e.coupon IS NOT NULL AND (c.earned_by IS NOT e.id OR c.user <> e.to_wallet)
          UNION ALL
-         SELECT 'coupon ' || c.code || ' says entry ' || c.earned_by || ' earned it, which says otherwise'
+         SELECT 'coupon ' || c.code || ' says entry ' || c.earned_by || ' earned it, which does not name that coupon'
          FROM coupon c LEFT JOIN entry e ON e.id = c.earned_by
          WHERE c.earned_by IS NOT NULL AND (e.kind IS NOT 'recharge' OR e.coupon IS NOT c.code)",
     ),
@@ -54,7 +54,7 @@ pub const QUESTIONS: &[(&str, &str)] = &[
          FROM coupon c LEFT JOIN used u ON u.code = c.code WHERE c.uses <> coalesce(u.uses, 0)",
     ),
     (
-        "a coupon taken back was earned by a recharge that is refunded",
+        "a coupon taken back was earned by a refunded recharge",
         "SELECT 'coupon ' || c.code || ' was taken back by entry ' || c.taken_by || ', which does not refund its recharge'
          FROM coupon c LEFT JOIN entry r ON r.id = c.taken_by WHERE c.taken_by IS NOT NULL AND r.refunds IS NOT c.earned_by",
     ),
@@ -63,7 +63,7 @@ pub const QUESTIONS: &[(&str, &str)] = &[
         "SELECT DISTINCT 'coupon ' || c.code || ' was earned by entry ' || c.earned_by || ', which is refunded, and was not taken back'
          FROM coupon c JOIN entry r ON r.refunds = c.earned_by WHERE c.taken_by IS NULL",
     ),
-    ("a tier begins above nothing", "SELECT 'a tier begins at ' || from_amount FROM recharge_tier WHERE from_amount < 1"),
+    ("a tier begins above zero", "SELECT 'a tier begins at ' || from_amount FROM recharge_tier WHERE from_amount < 1"),
     (
         "codes of each length are counted",
         "SELECT 'codes of length ' || length || ' were given ' || coalesce(s.given, 'no') || ' times; there are ' || coalesce(t.codes, 0)
@@ -86,7 +86,7 @@ pub const QUESTIONS: &[(&str, &str)] = &[
     ),
     (
         "an access token has a role, and a user if that is its role",
-        "SELECT 'access token ' || id || ' has the role ' || role || ' of ' || coalesce(user, 'nobody') FROM access_token
+        "SELECT 'access token ' || id || ' has the role ' || role || ' of ' || coalesce(user, 'no user') FROM access_token
          WHERE role NOT IN ('user', 'teller', 'auditor', 'admin') OR (user IS NOT NULL) <> (role = 'user') OR length(secret_hash) <> 32
            OR length(user) NOT BETWEEN 1 AND 64 OR user GLOB '*[^-A-Za-z0-9._]*' OR user IN ('.', '..')",
     ),
@@ -116,13 +116,13 @@ pub const QUESTIONS: &[(&str, &str)] = &[
            (SELECT seq, fence, lag(fence) OVER (PARTITION BY lock_id ORDER BY seq) AS before FROM lock_event WHERE what <> 'released') WHERE fence <= before",
     ),
     (
-        "a lease ends when it must",
+        "a lease ends within max_hold_ms",
         "SELECT 'lock ' || id || ' may be held ' || max_hold_ms || ' ms and is held for ' || (renew_time + expire_ms - create_time) FROM lock
          WHERE secret_hash IS NOT NULL AND renew_time + expire_ms > create_time + max_hold_ms",
     ),
     (
         "no lease is from the future",
-        "SELECT 'lock ' || id || ' was granted or renewed at a time that has not come' FROM lock
+        "SELECT 'lock ' || id || ' was granted or renewed at a later time than now' FROM lock
          WHERE renew_time > (SELECT clock_ms FROM lock_seq) OR create_time > renew_time",
     ),
 ];

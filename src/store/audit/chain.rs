@@ -1,0 +1,245 @@
+//! The walk along the entries: numbers, times, hashes and running balances; then the wallets against them, and the hash of
+//! the state that they have come to.
+
+use super::findings::{Findings, text};
+use super::rows::{self, NamingRecords};
+use crate::error::Error;
+use crate::id::{Fence, WalletId};
+use crate::ledger::entry::{ALL_IN_ORDER, Entry};
+use crate::secret::{Hash, Hasher, hex};
+use crate::tx::ReadTx;
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+
+/// Entries between two reports of progress.
+const PROGRESS_EVERY: i64 = 10_000;
+
+/// Totals of the walk.
+#[derive(Default)]
+pub struct Walked {
+    pub entries: i64,
+    pub wallets: i64,
+    pub last_hash: Hash,
+}
+
+/// Walks all entries, once for every `wallets_at_once` wallets, then the wallets. `progress` receives the entries seen, and
+/// the entries to see.
+pub fn walk(
+    conn: &Connection,
+    since: Option<&Hash>,
+    wallets_at_once: i64,
+    findings: &mut Findings,
+    progress: &mut dyn FnMut(i64, i64),
+) -> Result<Walked, Error> {
+    let number = |sql| ReadTx::new(conn).one(sql, [], |row| row.get::<_, i64>(0));
+    let wallets = number("SELECT count(*) FROM wallet")?.unwrap_or(0);
+    let entries = number("SELECT coalesce(max(id), 0) FROM entry")?.unwrap_or(0);
+    let last_fence = Fence(number("SELECT fence FROM lock_seq")?.unwrap_or(i64::MAX)); // a question reports that there is none
+    let shares = Shares::of(wallets, wallets_at_once);
+    let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
+    let mut records = conn.prepare(NamingRecords::IN_ORDER)?;
+    let mut records = NamingRecords::new(records.query([])?);
+    for share in 0..shares.count {
+        let mut balances = Balances::of_share(share, &shares);
+        let mut statement = conn.prepare(ALL_IN_ORDER)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            seen += 1;
+            if seen % PROGRESS_EVERY == 0 {
+                progress(seen, entries.saturating_mul(shares.count as i64));
+            }
+            let Ok(entry) = Entry::read(row) else {
+                chain.skip(row.get(0)?, share, findings);
+                continue;
+            };
+            if share == 0 {
+                chain.follow(&entry, findings);
+                rows::check_entry(&entry, last_fence, findings);
+                records.check(&entry, findings)?;
+            }
+            balances.move_money(&entry, findings);
+        }
+        sum += balances.compare(conn, findings)?;
+    }
+    records.finish(findings)?;
+    if sum != 0 {
+        findings.add("the sum over all wallets is zero", format!("the wallets add up to {sum} cents"));
+    }
+    if let Some(hash) = chain.sought {
+        let sentence = format!("no entry has the hash {}: an entry up to there was rewritten or removed", hex(&hash));
+        findings.add("earlier entries are there still", sentence);
+    }
+    Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
+}
+
+/// The chain up to the last entry seen.
+struct Chain {
+    id: i64,
+    at: i64,
+    hash: Hash,
+    /// A hash that must occur, and has not yet.
+    sought: Option<Hash>,
+}
+
+impl Chain {
+    fn starting(since: Option<&Hash>) -> Chain {
+        let hash = [0; 32];
+        Chain { id: 0, at: i64::MIN, hash, sought: since.filter(|since| **since != hash).copied() }
+    }
+
+    /// An entry that cannot be read: reported in the first walk.
+    fn skip(&mut self, id: i64, share: u64, findings: &mut Findings) {
+        if share == 0 {
+            findings.add("an entry can be read", format!("entry {id} has a value that cannot be read"));
+            self.id = id;
+        }
+    }
+
+    fn follow(&mut self, entry: &Entry, findings: &mut Findings) {
+        let id = entry.id.0;
+        if Some(id) != self.id.checked_add(1) {
+            findings.add("entries are numbered without gaps", format!("after entry {} comes entry {id}", self.id));
+        }
+        if entry.at < self.at {
+            let sentence = format!("entry {id} is earlier than the one before");
+            findings.add("time never decreases along the entries", sentence);
+        }
+        if entry.hash != entry.hash_after(&self.hash) {
+            let sentence = format!("entry {id} was changed, or the one before");
+            findings.add("each hash covers its entry and the hash before", sentence);
+        } else if self.sought == Some(entry.hash) {
+            self.sought = None;
+        }
+        (self.id, self.at, self.hash) = (id, entry.at, entry.hash);
+    }
+}
+
+const SUM: &str = "a balance is the sum of its entries";
+
+/// The parts into which the wallets are divided, one walk for each.
+pub struct Shares {
+    pub count: u64,
+    hasher: RandomState,
+}
+
+impl Shares {
+    /// Enough parts for at most about `at_once` wallets in each.
+    pub fn of(wallets: i64, at_once: i64) -> Shares {
+        Shares { count: (wallets / at_once + 1) as u64, hasher: RandomState::new() }
+    }
+
+    fn has(&self, share: u64, wallet: &WalletId) -> bool {
+        self.count == 1 || self.hasher.hash_one(wallet) % self.count == share
+    }
+}
+
+/// A wallet after the entries seen so far.
+#[derive(Default, PartialEq)]
+struct Running {
+    balance: i64,
+    entries: i64,
+}
+
+/// The wallets of one share, after the entries seen so far.
+///
+/// Balances are kept in memory for one share at a time; a file with more wallets is walked again for the others, so that
+/// memory does not grow with the file.
+pub struct Balances<'a> {
+    shares: &'a Shares,
+    share: u64,
+    running: HashMap<WalletId, Running>,
+}
+
+impl Balances<'_> {
+    /// No entry seen yet.
+    pub fn of_share(share: u64, shares: &Shares) -> Balances<'_> {
+        Balances { shares, share, running: HashMap::new() }
+    }
+
+    /// Moves the entry's amount between those of its wallets that are of this share.
+    pub fn move_money(&mut self, entry: &Entry, findings: &mut Findings) {
+        let amount = entry.amount.cents();
+        let sides = [(&entry.from, -amount, entry.from_balance), (&entry.to, amount, entry.to_balance)];
+        for (wallet, change, stated) in sides {
+            if !self.shares.has(self.share, wallet) {
+                continue;
+            }
+            if !self.running.contains_key(wallet) {
+                self.running.insert(wallet.clone(), Running::default());
+            }
+            let Some(running) = self.running.get_mut(wallet) else { continue };
+            let has = i128::from(running.balance) + i128::from(change); // a damaged one may be as large as an i64
+            if has != i128::from(stated.cents()) {
+                let id = entry.id.0;
+                let sentence = format!("entry {id} says {wallet} has {stated} after it; the entries say {has} cents");
+                findings.add("an entry states both balances after it", sentence);
+            }
+            running.balance = stated.cents(); // later entries are compared with it, so that an error is reported once
+            running.entries += 1;
+        }
+    }
+
+    /// Compares the wallets of this share with their entries. Returns the sum of their balances, in cents.
+    pub fn compare(mut self, conn: &Connection, findings: &mut Findings) -> Result<i128, Error> {
+        let mut sum = 0;
+        let mut statement = conn.prepare("SELECT id, balance, entries FROM wallet")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let wallet = WalletId::stored(text(row, 0)?);
+            if !self.shares.has(self.share, &wallet) {
+                continue;
+            }
+            if !wallet.is_real() {
+                findings.add("a wallet has a name", format!("{wallet} is not a valid name of a wallet"));
+            }
+            let stated = Running { balance: row.get(1)?, entries: row.get(2)? };
+            let running = self.running.remove(&wallet).unwrap_or_default();
+            if stated.balance < 0 && !wallet.is_system() {
+                let sentence = format!("wallet {wallet} has {} cents", stated.balance);
+                findings.add("only system wallets go below zero", sentence);
+            }
+            sum += i128::from(stated.balance);
+            if running != stated {
+                let sentence = format!(
+                    "wallet {wallet} says {} cents after {} entries; its entries say {} after {}",
+                    stated.balance, stated.entries, running.balance, running.entries
+                );
+                findings.add(SUM, sentence);
+            }
+        }
+        for wallet in self.running.keys() {
+            findings.add(SUM, format!("wallet {wallet} has entries and is not there"));
+        }
+        Ok(sum)
+    }
+}
+
+/// The rows of the state hash, in this order. Columns are named, so that a later version of the file hashes the same.
+const STATE: [&str; 2] = [
+    "SELECT 'wallet', id, balance, entries FROM wallet ORDER BY id",
+    "SELECT 'coupon', code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by FROM coupon ORDER BY code",
+];
+
+/// SHA-256 over the rows of [`STATE`], each field as in the hash of an entry: a big-endian u32 length and the bytes; an
+/// integer is 8 bytes, big-endian; NULL has the length 0xFFFFFFFF and no bytes.
+pub fn state_hash(conn: &Connection) -> Result<Hash, Error> {
+    let mut hasher = Hasher::default();
+    for table in STATE {
+        let mut statement = conn.prepare(table)?;
+        let columns = statement.column_count();
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            for column in 0..columns {
+                match row.get_ref(column)? {
+                    ValueRef::Null => hasher.field(None),
+                    ValueRef::Integer(number) => hasher.field(Some(&number.to_be_bytes())),
+                    ValueRef::Text(bytes) | ValueRef::Blob(bytes) => hasher.field(Some(bytes)),
+                    ValueRef::Real(_) => return Err(Error::internal("a column of integers holds a fraction")),
+                }
+            }
+        }
+    }
+    Ok(hasher.finish())
+}

@@ -1,0 +1,68 @@
+//! Findings of the audit.
+
+use crate::error::Error;
+use crate::tx::Row;
+use rusqlite::{Connection, ErrorCode};
+
+/// A violation of an invariant, in one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The invariant.
+    pub check: &'static str,
+    /// The violation and its place.
+    pub sentence: String,
+}
+
+/// The most findings of an audit: more are of no use.
+pub const FINDINGS_MAX: usize = 100;
+
+/// The most characters of a sentence: in a damaged file a text may be of any length.
+const SENTENCE_CHARS_MAX: usize = 500;
+
+/// The findings so far.
+#[derive(Default)]
+pub struct Findings(pub Vec<Finding>);
+
+impl Findings {
+    fn is_full(&self) -> bool {
+        self.0.len() >= FINDINGS_MAX
+    }
+
+    pub fn add(&mut self, check: &'static str, sentence: impl Into<String>) {
+        if !self.is_full() {
+            self.0.push(Finding { check, sentence: printable(&sentence.into()) });
+        }
+    }
+
+    /// Runs a query whose rows are sentences.
+    pub fn ask(&mut self, conn: &Connection, check: &'static str, question: &str) -> Result<(), Error> {
+        let mut statement = conn.prepare(question)?;
+        let mut rows = statement.query([])?;
+        while !self.is_full() {
+            match rows.next() {
+                Ok(Some(row)) => self.add(check, text(row, 0)?),
+                Ok(None) => break,
+                // A sum that overflows.
+                Err(error) if error.sqlite_error_code() == Some(ErrorCode::Unknown) => {
+                    self.add(check, format!("it cannot be computed: {error}"));
+                    break;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A column of text, which may be any bytes in a damaged file.
+pub fn text(row: &Row<'_>, column: usize) -> Result<String, Error> {
+    let bytes = row.get_ref(column)?.as_bytes().map_err(Error::damaged)?;
+    Ok(String::from_utf8_lossy(bytes).into_owned())
+}
+
+/// Without control characters, which could do anything to a terminal, and shortened.
+fn printable(sentence: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    sentence.chars().take(SENTENCE_CHARS_MAX).map(shown).collect()
+}
