@@ -1,5 +1,5 @@
 #![forbid(unsafe_code)]
-//! What is inside, without sockets: `cargo bench --bench inside`.
+//! The parts of the program, without sockets: `cargo bench --bench inside`.
 //!
 //! `CASHBOX_BENCH_ENTRIES=10000000` makes the file whose history is read as large as that; making it takes a while.
 
@@ -22,13 +22,13 @@ fn main() {
     if std::env::args().any(|argument| argument == "--bench") {
         divan::main();
     } else {
-        eprintln!("this is measured with: cargo bench --bench inside"); // as a test, it has nothing to say
+        eprintln!("measure with: cargo bench --bench inside"); // a test run measures nothing
     }
 }
 
 /// Wallets that are worked on.
 const USERS: u64 = 100;
-/// Entries in the file that is read, if `CASHBOX_BENCH_ENTRIES` does not say.
+/// Entries in the file that is read, unless `CASHBOX_BENCH_ENTRIES` gives another number.
 const ENTRIES: u64 = 100_000;
 const STEP: u64 = 1_000;
 
@@ -63,7 +63,7 @@ impl Place {
         Place { store, _folder: folder }
     }
 
-    /// Withdraws a cent so many times, each under a key of its own: in commits of 256 at most.
+    /// Withdraws `count` single cents, each under a key of its own, in commits of at most 256.
     fn withdraw(&self, count: u64) {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let withdraw = |_| {

@@ -21,7 +21,7 @@ pub fn compare(name: &str, scenario: Scenario, settings: &Settings, other: &Path
     }
     let count = these[0].figures.len();
     let rows: Vec<_> = (0..count).filter_map(|place| comparison(place, &these, &others)).collect();
-    report::comparisons(settings.form(), name, &rows, &wrong);
+    report::comparisons(settings.format(), name, &rows, &wrong);
     wrong.is_empty()
 }
 

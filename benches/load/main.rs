@@ -5,108 +5,105 @@
 //! without a check means nothing: at the end of each scenario the balances are what the answers said, the server stops
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
-//! In reading order: [`money`] (the scenarios about wallets), [`batch`], [`single`] (beside SQLite alone), [`start`],
-//! [`locks`], [`parked`], `redis` (beside another, with the feature of that name), [`hostile`], [`trust`]; [`against`] (two builds
-//! in one run); below them
-//! [`run`], [`server`], [`usage`], [`report`], [`machine`]. What asks and counts is `cashbox::internals::bench`, the same that
-//! `cashbox bench` has.
+//! In reading order: [`withdrawals`], [`single`] (beside SQLite alone), [`large_file`], [`locks`], `redis` (beside Redis, with
+//! the feature of that name), [`against`] (two builds in one run); below them [`server`], [`machine`], [`report`]. The load
+//! generator is `cashbox::internals::bench`, the same that `cashbox bench` has.
 
 mod against;
-mod batch;
-mod hostile;
+mod large_file;
 mod locks;
 mod machine;
-mod money;
-mod parked;
 #[cfg(feature = "redis")]
 mod redis;
 mod report;
-mod run;
 mod server;
 mod single;
-mod start;
-mod trust;
-mod usage;
+mod withdrawals;
 
+use cashbox::internals::bench::KeyOrder;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use report::{Form, Outcome, figure};
+use report::{Format, Outcome, figure};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// What can fail here has nobody to handle it but the reader of the message.
-type Got<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+/// Any error ends the scenario with its message.
+type BenchResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-type Scenario = fn(&Settings) -> Got<Outcome>;
+type Scenario = fn(&Settings) -> BenchResult<Outcome>;
 
 const SCENARIOS: &[(&str, Scenario)] = &[
-    ("withdraw", money::withdraw),
-    ("hot", money::hot),
-    ("tutorial", money::tutorial),
-    ("read", money::read),
+    ("withdraw", withdrawals::withdraw),
+    ("hot", withdrawals::hot),
+    ("tutorial", withdrawals::tutorial),
+    ("read", withdrawals::read),
     ("single", single::single),
-    ("batch", batch::batch),
-    ("start", start::start),
+    ("batch", withdrawals::batch),
+    ("start", large_file::start),
     ("locks", locks::locks),
     #[cfg(feature = "redis")]
     ("redis", redis::redis),
-    ("parked", parked::parked),
-    ("hostile", hostile::hostile),
-    ("trust", trust::trust),
+    ("parked", locks::parked),
+    ("hostile", withdrawals::hostile),
+    ("trust", large_file::trust),
 ];
 
 /// Measures cashbox on this machine
 #[derive(Clone, Parser)]
 #[command(name = "load")]
 struct Settings {
-    /// Which scenarios; all if none is named
+    /// Scenarios to run [default: all]
     #[arg(value_parser = PossibleValuesParser::new(SCENARIOS.iter().map(|(name, _)| *name)))]
     scenarios: Vec<String>,
-    /// How long each scenario is measured
+    /// Time for which each scenario is measured
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// How long it runs before that
+    /// Time each runs before that
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     warm_up: u64,
-    /// Connections, where the scenario does not say
+    /// Connections, in scenarios without a fixed number
     #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     connections: u16,
-    /// Threads that drive the connections; as many as connections is a thread each
+    /// Threads that drive the connections
     #[arg(long, value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     drivers: u16,
     /// Entries in the files of `start` and `trust`
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(start::STEP..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(large_file::STEP..))]
     entries: u64,
-    /// Idempotency keys that count up, and not the random ones that most clients send
+    /// Idempotency keys that count up, instead of the random ones that most clients send
     #[arg(long)]
     counted_keys: bool,
-    /// A JSON object a line
+    /// Print a JSON object per line
     #[arg(long)]
     json: bool,
-    /// Rows for a Markdown table
+    /// Print rows of a Markdown table
     #[arg(long, conflicts_with = "json")]
     markdown: bool,
     /// Another build of cashbox: each scenario runs against this build and that one in turn, and their ratio is shown
     #[arg(long, value_name = "BINARY")]
     against: Option<PathBuf>,
-    /// How many times each build has its turn, with --against
+    /// Turns of each build, with --against
     #[arg(long, value_name = "COUNT", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     rounds: u16,
     /// The build that is measured
     #[arg(skip = PathBuf::from(env!("CARGO_BIN_EXE_cashbox")))]
     program: PathBuf,
-    /// What `cargo bench` says
+    /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
 }
 
 impl Settings {
-    fn form(&self) -> Form {
+    fn format(&self) -> Format {
         match (self.json, self.markdown) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Markdown,
-            _ => Form::Table,
+            (true, _) => Format::Json,
+            (_, true) => Format::Markdown,
+            _ => Format::Table,
         }
+    }
+
+    fn key_order(&self) -> KeyOrder {
+        if self.counted_keys { KeyOrder::Ascending } else { KeyOrder::Random }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -117,8 +114,8 @@ impl Settings {
 fn main() -> ExitCode {
     let settings = Settings::parse();
     if !settings.bench {
-        eprintln!("this is measured with: cargo bench --bench load");
-        return ExitCode::SUCCESS; // as a test, it has nothing to say
+        eprintln!("measure with: cargo bench --bench load");
+        return ExitCode::SUCCESS; // a test run measures nothing
     }
     let against = match settings.against.as_deref().map(Path::canonicalize).transpose() {
         Ok(against) => against,
@@ -127,7 +124,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let machine = match machine::in_words(server::base()) {
+    let machine = match machine::describe(server::base()) {
         Ok(machine) => format!("{machine}; synchronous=FULL"),
         Err(error) => {
             eprintln!("{error}");
@@ -135,8 +132,8 @@ fn main() -> ExitCode {
         }
     };
     match against {
-        Some(_) => report::begin_comparisons(settings.form(), &machine),
-        None => report::begin(settings.form(), &machine),
+        Some(_) => report::begin_comparisons(settings.format(), &machine),
+        None => report::begin(settings.format(), &machine),
     }
     let mut right = true;
     for (name, scenario) in SCENARIOS.iter().filter(|(name, _)| settings.wants(name)) {
@@ -144,7 +141,7 @@ fn main() -> ExitCode {
             Some(other) => against::compare(name, *scenario, &settings, other),
             None => {
                 let outcome = run_scenario(*scenario, &settings);
-                report::rows(settings.form(), name, &outcome);
+                report::rows(settings.format(), name, &outcome);
                 outcome.wrong.is_empty()
             }
         };

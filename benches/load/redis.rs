@@ -1,12 +1,11 @@
 //! The same pairs of acquire and release at Redis, for comparison: a lock as its documentation and its clients have it,
-//! `SET key value NX PX ttl`, and a script that deletes the key if it still has the value. No fence, no queue, and what
-//! is promised after a crash is what `appendfsync` says.
+//! `SET key value NX PX ttl`, and a script that deletes the key if it still has the value. No fence, no queue, and after a
+//! crash only what `appendfsync` has synced.
 
 use crate::report::{Figure, Outcome, figure};
-use crate::run::{ms, plan};
-use crate::{Got, Settings};
-use cashbox::internals::bench::latencies::Latencies;
-use cashbox::internals::bench::report::count;
+use crate::server::{ms, plan};
+use crate::{BenchResult, Settings};
+use cashbox::internals::bench::{Latencies, with_commas};
 use redis::{Client, Connection, Script, SetExpiry, SetOptions};
 use std::net::TcpListener;
 use std::path::Path;
@@ -18,12 +17,12 @@ const CONNECTIONS: usize = 64;
 const TTL_MS: u64 = 60_000;
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
-/// How long a server has to come up, and how often is looked.
+/// Time for a server to start, and the pause between two looks at it.
 const COMES: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Pairs a second at Redis 7, synced always, and as it comes.
-pub fn redis(settings: &Settings) -> Got<Outcome> {
+/// Pairs a second at Redis, synced always, and with its default settings.
+pub fn redis(settings: &Settings) -> BenchResult<Outcome> {
     if Command::new("redis-server").arg("--version").output().is_err() {
         let checked = "not run: there is no redis-server here (Debian: apt-get install redis-server)".to_owned();
         return Ok(Outcome { figures: vec![figure("Redis", f64::NAN, "")], checked, wrong: Vec::new() });
@@ -31,7 +30,7 @@ pub fn redis(settings: &Settings) -> Got<Outcome> {
     let (mut figures, mut wrong, mut pairs) = (Vec::new(), Vec::new(), 0);
     for (how, options) in [
         ("appendfsync always", &["--appendonly", "yes", "--appendfsync", "always"][..]),
-        ("as it comes: nothing on disk for up to an hour", &[]),
+        ("default settings: nothing on disk for up to an hour", &[]),
     ] {
         let folder = tempfile::Builder::new().prefix("load").tempdir_in(crate::server::base())?;
         let server = Server::start(folder.path(), options)?;
@@ -43,7 +42,7 @@ pub fn redis(settings: &Settings) -> Got<Outcome> {
         pairs += done;
         figures.extend(figures_of(how, done, took, settings));
     }
-    Ok(Outcome { figures, checked: format!("{} pairs, each lock had and given back", count(pairs)), wrong })
+    Ok(Outcome { figures, checked: format!("{} pairs, each lock granted and released", with_commas(pairs)), wrong })
 }
 
 fn figures_of(how: &str, done: u64, took: Latencies, settings: &Settings) -> [Figure; 3] {
@@ -55,22 +54,22 @@ fn figures_of(how: &str, done: u64, took: Latencies, settings: &Settings) -> [Fi
     ]
 }
 
-/// Every connection acquires and releases a lock of its own until the time is over; how many pairs, and how long each
-/// request took.
-fn drive(server: &Server, settings: &Settings) -> Got<(u64, Latencies)> {
-    let connections = (0..CONNECTIONS).map(|_| server.connect()).collect::<Got<Vec<_>>>()?;
+/// Every connection acquires and releases a lock of its own until the time is over; the number of pairs, and the latency
+/// of each request.
+fn drive(server: &Server, settings: &Settings) -> BenchResult<(u64, Latencies)> {
+    let connections = (0..CONNECTIONS).map(|_| server.connect()).collect::<BenchResult<Vec<_>>>()?;
     let from = Instant::now() + plan(settings).warm_up;
     let until = from + plan(settings).measured;
     let took = scope(|scope| {
         let each = connections.into_iter().enumerate();
         let all: Vec<_> = each.map(|(number, conn)| scope.spawn(move || pairs(conn, number, from, until))).collect();
-        all.into_iter().map(|one| one.join().expect("a client does not panic")).collect::<Got<Vec<_>>>()
+        all.into_iter().map(|one| one.join().expect("a client does not panic")).collect::<BenchResult<Vec<_>>>()
     })?;
     let took: Latencies = took.into_iter().flatten().collect();
     Ok((took.count() / 2, took))
 }
 
-fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> Got<Vec<Duration>> {
+fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> BenchResult<Vec<Duration>> {
     let key = format!("own-{number}");
     let options =
         SetOptions::default().conditional_set(redis::ExistenceCheck::NX).with_expiration(SetExpiry::PX(TTL_MS));
@@ -84,7 +83,7 @@ fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> 
         let between = Instant::now();
         let gone: u64 = release.key(&key).arg(turn).invoke(&mut conn)?;
         if had.is_none() || gone != 1 {
-            return Err(format!("{key} was not had, or not given back").into());
+            return Err(format!("{key} was not granted, or not released").into());
         }
         if (from..until).contains(&begun) {
             took.push(between - begun);
@@ -94,14 +93,14 @@ fn pairs(mut conn: Connection, number: usize, from: Instant, until: Instant) -> 
     Ok(took)
 }
 
-/// A Redis of our own, gone at the end.
+/// A Redis of this run only, killed when dropped.
 struct Server {
     child: Child,
     client: Client,
 }
 
 impl Server {
-    fn start(folder: &Path, options: &[&str]) -> Got<Server> {
+    fn start(folder: &Path, options: &[&str]) -> BenchResult<Server> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(folder).args(options);
@@ -117,7 +116,7 @@ impl Server {
         Ok(server)
     }
 
-    fn connect(&self) -> Got<Connection> {
+    fn connect(&self) -> BenchResult<Connection> {
         Ok(self.client.get_connection()?)
     }
 }

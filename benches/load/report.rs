@@ -1,6 +1,6 @@
 //! Figures, each beside the check without which it would mean nothing.
 
-use cashbox::internals::bench::report::grouped;
+use cashbox::internals::bench::digits_with_commas;
 use serde_json::json;
 
 /// One figure.
@@ -12,12 +12,12 @@ pub struct Figure {
     pub aside: bool,
 }
 
-/// What a scenario brought: figures, what was checked, and what was found wrong.
+/// The outcome of a scenario.
 pub struct Outcome {
     pub figures: Vec<Figure>,
-    /// What holds, in words.
+    /// A description of the checks that held.
     pub checked: String,
-    /// Why the figures do not count; empty if they do.
+    /// The reasons why the figures do not count; empty if they do.
     pub wrong: Vec<String>,
 }
 
@@ -37,21 +37,21 @@ pub struct Comparison {
     pub ratios: Vec<f64>,
 }
 
-/// How the report is written.
+/// The format of the report.
 #[derive(Clone, Copy)]
-pub enum Form {
+pub enum Format {
     Table,
     Json,
     Markdown,
 }
 
 impl Figure {
-    /// Tells how the measuring went, and is left out of the table for a page.
+    /// Marks a figure about the measuring itself, which is left out of the table for a page.
     pub fn aside(self) -> Figure {
         Figure { aside: true, ..self }
     }
 
-    /// With as many digits as mean something.
+    /// The value with about three digits, and its unit.
     fn text(&self) -> String {
         let digits = match self.value.abs() {
             0.0..10.0 => 2,
@@ -59,35 +59,35 @@ impl Figure {
             _ => 0,
         };
         let space = if self.unit.starts_with('/') || self.unit.is_empty() { "" } else { " " };
-        format!("{}{space}{}", grouped(&format!("{:.digits$}", self.value)), self.unit)
+        format!("{}{space}{}", digits_with_commas(&format!("{:.digits$}", self.value)), self.unit)
     }
 }
 
-/// What is said before the first figure.
-pub fn begin(form: Form, machine: &str) {
-    match form {
-        Form::Table => println!("{machine}\n"),
-        Form::Json => println!("{}", json!({ "machine": machine })),
-        Form::Markdown => {
+/// Prints the lines before the first figure.
+pub fn begin(format: Format, machine: &str) {
+    match format {
+        Format::Table => println!("{machine}\n"),
+        Format::Json => println!("{}", json!({ "machine": machine })),
+        Format::Markdown => {
             println!("{machine}\n\n| what | figure |\n|---|---|")
         }
     }
 }
 
-/// What a scenario brought, as soon as it is through.
-pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
+/// Prints the outcome of a scenario.
+pub fn rows(format: Format, scenario: &str, outcome: &Outcome) {
     let right = outcome.wrong.is_empty();
     let check = if right { outcome.checked.clone() } else { outcome.wrong.join("; ") };
     let value = |figure: &Figure| if right { figure.text() } else { "WRONG".to_owned() };
-    match form {
-        Form::Table => {
+    match format {
+        Format::Table => {
             for (place, figure) in outcome.figures.iter().enumerate() {
                 let (scenario, beside) = if place == 0 { (scenario, check.as_str()) } else { ("", "") };
                 let line = format!("{scenario:<9} {:<52} {:>16}   {beside}", figure.name, value(figure));
                 println!("{}", line.trim_end());
             }
         }
-        Form::Markdown => {
+        Format::Markdown => {
             for (place, figure) in outcome.figures.iter().filter(|figure| !figure.aside).enumerate() {
                 match place {
                     0 => println!("| **{}** | **{}** |", figure.name, value(figure)),
@@ -96,7 +96,7 @@ pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
             }
             println!("| · checked | {check} |");
         }
-        Form::Json => {
+        Format::Json => {
             for figure in &outcome.figures {
                 let number = right.then_some(figure.value);
                 let row = json!({ "scenario": scenario, "figure": figure.name, "value": number, "unit": figure.unit, "right": right, "check": check });
@@ -106,15 +106,15 @@ pub fn rows(form: Form, scenario: &str, outcome: &Outcome) {
     }
 }
 
-/// Heads of the columns of [`comparisons`].
-pub fn begin_comparisons(form: Form, machine: &str) {
-    match form {
-        Form::Table => {
+/// Prints the lines before the first comparison.
+pub fn begin_comparisons(format: Format, machine: &str) {
+    match format {
+        Format::Table => {
             println!("{machine}\n");
             println!("{:<9} {:<52} {:>14} {:>14}   ratio (lowest to highest)", "", "median of", "this", "other");
         }
-        Form::Json => println!("{}", json!({ "machine": machine })),
-        Form::Markdown => {
+        Format::Json => println!("{}", json!({ "machine": machine })),
+        Format::Markdown => {
             println!(
                 "{machine}\n\n| scenario | figure | this | other | ratio | lowest to highest |\n|---|---|---|---|---|---|"
             )
@@ -122,8 +122,8 @@ pub fn begin_comparisons(form: Form, machine: &str) {
     }
 }
 
-/// The figures of one scenario for two builds.
-pub fn comparisons(form: Form, scenario: &str, rows: &[Comparison], wrong: &[String]) {
+/// Prints the figures of one scenario for two builds.
+pub fn comparisons(format: Format, scenario: &str, rows: &[Comparison], wrong: &[String]) {
     for (place, row) in rows.iter().enumerate() {
         let right = wrong.is_empty();
         let (name, wrong_text) = (&row.this.name, || "WRONG".to_owned());
@@ -134,13 +134,13 @@ pub fn comparisons(form: Form, scenario: &str, rows: &[Comparison], wrong: &[Str
             }
             _ => ("-".to_owned(), "-".to_owned()),
         };
-        match form {
-            Form::Table => {
+        match format {
+            Format::Table => {
                 let scenario = if place == 0 { scenario } else { "" };
                 println!("{scenario:<9} {name:<52} {this:>14} {other:>14}   {ratio} ({range})");
             }
-            Form::Markdown => println!("| {scenario} | {name} | {this} | {other} | **{ratio}** | {range} |"),
-            Form::Json => {
+            Format::Markdown => println!("| {scenario} | {name} | {this} | {other} | **{ratio}** | {range} |"),
+            Format::Json => {
                 let value = |number: f64| right.then_some(number);
                 let row = json!({
                     "scenario": scenario, "figure": name, "unit": row.this.unit, "right": right, "wrong": wrong,

@@ -1,33 +1,31 @@
-//! One client, one withdrawal at a time; beside it the same statements on SQLite alone, in the same run and by turns,
-//! so that a busy machine slows both.
+//! One client, one withdrawal at a time; beside it the same statements on SQLite alone, in the same run and in turns, so
+//! that a busy machine slows both.
 
-use crate::money::{settle, settled, wallets};
 use crate::report::{Outcome, figure};
-use crate::run::{BenchPlan, drive, ms};
-use crate::server::{Folder, Server};
-use crate::{Got, Settings};
-use cashbox::internals::bench::latencies::Latencies;
-use cashbox::internals::bench::script::MoveCents;
+use crate::server::{Folder, Server, drive, ms};
+use crate::withdrawals::{settle, settled, wallets};
+use crate::{BenchResult, Settings};
+use cashbox::internals::bench::{BenchPlan, Latencies, MoveCents};
 use rusqlite::{Connection, TransactionBehavior, params};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long one of the two goes on before it is the other's turn.
+/// Length of one turn of each of the two.
 const TURN: Duration = Duration::from_millis(500);
 
-/// One withdrawal after the other, over HTTP and on SQLite alone.
-pub fn single(settings: &Settings) -> Got<Outcome> {
+/// Measures one withdrawal after the other, over HTTP and on SQLite alone.
+pub fn single(settings: &Settings) -> BenchResult<Outcome> {
     let folder = Folder::new(settings)?;
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, 1)?;
-    let mut script = [MoveCents::withdraw(&wallets, 0, settings.counted_keys)];
+    let mut script = [MoveCents::withdraw(&wallets, 0, settings.key_order())];
     let mut alone = Alone::open(&folder.file("alone.db"))?;
     let turn = BenchPlan { warm_up: TURN / 5, measured: TURN, rate: None, drivers: 1 };
     let (mut with, mut without, mut median) = (Vec::new(), Vec::new(), Latencies::default());
     for _ in 0..settings.seconds.max(3) {
         let run = drive(&server, &mut script, turn)?;
         with.push(run.rate);
-        median.add(Duration::from_micros(run.latencies.at(500).unwrap_or_default()));
+        median.record(Duration::from_micros(run.latencies.at(500).unwrap_or_default()));
         without.push(alone.withdraw_for(TURN)?);
     }
     let done = settled(&script, &mut wallets);
@@ -60,7 +58,7 @@ struct Alone {
 const START: i64 = 1_000_000_000;
 
 impl Alone {
-    fn open(path: &Path) -> Got<Alone> {
+    fn open(path: &Path) -> BenchResult<Alone> {
         let conn = Connection::open(path)?;
         conn.pragma_update(None, "journal_mode", "WAL")?;
         conn.pragma_update(None, "synchronous", "FULL")?;
@@ -76,7 +74,7 @@ impl Alone {
     }
 
     /// Withdrawals a second.
-    fn withdraw_for(&mut self, time: Duration) -> Got<f64> {
+    fn withdraw_for(&mut self, time: Duration) -> BenchResult<f64> {
         let (begun, before) = (Instant::now(), self.done);
         while begun.elapsed() < time {
             self.withdraw()?;
@@ -99,7 +97,7 @@ impl Alone {
         Ok(())
     }
 
-    fn wrong(&self) -> Got<Option<String>> {
+    fn wrong(&self) -> BenchResult<Option<String>> {
         let seen = self.conn.query_row(
             "SELECT balance, (SELECT count(*) FROM entry), (SELECT count(*) FROM idempotency) FROM wallet",
             [],

@@ -1,42 +1,43 @@
-//! A client that costs little: it shares the cores with the server it measures. Requests come ready rendered, answers
-//! are read no further than a figure needs.
+//! A client that costs little, because it shares the cores with the server it measures: requests are rendered before, and
+//! of a response only the parts that a figure needs are read.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-/// How long a server may take to accept a connection.
+/// Time for a server to accept a connection.
 const CONNECT_TIME: Duration = Duration::from_secs(10);
-/// Longer than any answer may take, lock hand-offs included.
-const PATIENCE: Duration = Duration::from_secs(120);
-const BUFFER: usize = 8 * 1024;
+/// Time for a response: longer than any takes, waits for locks included.
+const RESPONSE_TIME: Duration = Duration::from_secs(120);
+/// Length of a connection's buffer at first, in bytes; a longer response makes it longer.
+const BUFFER_LEN: usize = 8 * 1024;
 
-/// A server, and who we are there.
+/// A server and the caller's credentials there.
 #[derive(Clone, Debug)]
 pub struct BenchTarget {
-    /// Where it listens.
+    /// The address it listens on.
     pub address: SocketAddr,
-    /// Who asks.
+    /// The caller.
     pub caller: BenchCaller,
 }
 
-/// Who asks, and under which name of the server.
+/// The caller of requests: an access token, and the name of the server.
 #[derive(Clone, Debug)]
 pub struct BenchCaller {
     host: String,
-    path: String,
+    path_prefix: String,
     token: Option<String>,
 }
 
-/// A keep-alive connection, one request at a time.
+/// A keep-alive connection with one request at a time.
 #[derive(Debug)]
 pub struct BenchClient {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-/// An answer, as it lies in the connection's buffer.
+/// A response in the connection's buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct BenchResponse<'a> {
     /// The status.
@@ -47,7 +48,7 @@ pub struct BenchResponse<'a> {
     pub body: &'a str,
 }
 
-/// The server said no where only a yes makes sense.
+/// A response whose status is not the one that the measurement needs.
 #[derive(Debug)]
 pub struct UnexpectedStatus {
     /// The status.
@@ -58,25 +59,29 @@ pub struct UnexpectedStatus {
 
 impl BenchTarget {
     /// Connects.
-    pub fn client(&self) -> io::Result<BenchClient> {
+    pub fn connect(&self) -> io::Result<BenchClient> {
         BenchClient::connect(self.address)
     }
 }
 
 impl BenchCaller {
-    /// Who has that access token, or none, at the server of that name; `path` stands before every target.
-    pub fn new(host: &str, path: &str, token: Option<&str>) -> BenchCaller {
-        BenchCaller { host: host.to_owned(), path: path.to_owned(), token: token.map(str::to_owned) }
+    /// The caller with that access token, or none, at the server of that name; `path_prefix` stands before every path.
+    pub fn new(host: &str, path_prefix: &str, token: Option<&str>) -> BenchCaller {
+        BenchCaller {
+            host: host.to_owned(),
+            path_prefix: path_prefix.to_owned(),
+            token: token.map(str::to_owned),
+        }
     }
 
-    /// Somebody else at the same server.
+    /// Another caller at the same server.
     pub fn with_token(&self, token: &str) -> BenchCaller {
         BenchCaller { token: Some(token.to_owned()), ..self.clone() }
     }
 
     /// Renders a request. `headers` are whole lines, each with its line end.
-    pub fn request(&self, method: &str, target: &str, headers: &str, body: &str) -> Vec<u8> {
-        let mut request = format!("{method} {}{target} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host);
+    pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Vec<u8> {
+        let mut request = format!("{method} {}{path} HTTP/1.1\r\nHost: {}\r\n", self.path_prefix, self.host);
         if let Some(token) = &self.token {
             request += &format!("Authorization: Bearer {token}\r\n");
         }
@@ -95,11 +100,11 @@ impl BenchClient {
     pub fn connect(address: SocketAddr) -> io::Result<BenchClient> {
         let stream = TcpStream::connect_timeout(&address, CONNECT_TIME)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(BenchClient { stream, buffer: vec![0; BUFFER] })
+        stream.set_read_timeout(Some(RESPONSE_TIME))?;
+        Ok(BenchClient { stream, buffer: vec![0; BUFFER_LEN] })
     }
 
-    /// The socket, to be waited for.
+    /// The socket, to be polled.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -109,29 +114,29 @@ impl BenchClient {
         self.stream.write_all(request)
     }
 
-    /// Reads the whole answer to the request that was sent last.
+    /// Reads the whole response to the request that was sent last.
     pub fn receive(&mut self) -> io::Result<BenchResponse<'_>> {
-        let (mut filled, mut looked_at) = (0, 0);
-        let head = loop {
+        let (mut filled, mut searched) = (0, 0);
+        let head_len = loop {
             filled += self.read_more(filled)?;
-            let found = self.buffer[looked_at..filled].windows(4).position(|four| four == b"\r\n\r\n");
+            let found = self.buffer[searched..filled].windows(4).position(|four| four == b"\r\n\r\n");
             if let Some(place) = found {
-                break looked_at + place + 4;
+                break searched + place + 4;
             }
-            looked_at = filled.saturating_sub(3);
+            searched = filled.saturating_sub(3);
         };
         let status = self.buffer.get(9..12).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
-        let status = status.ok_or_else(|| unreadable("no status"))?;
-        let end = head + body_length(status, text(&self.buffer[..head])?)?;
+        let status = status.ok_or_else(|| unreadable("it has no status"))?;
+        let end = head_len + body_len(status, text(&self.buffer[..head_len])?)?;
         self.buffer.resize(self.buffer.len().max(end), 0);
         while filled < end {
             filled += self.read_more(filled)?;
         }
-        Ok(BenchResponse { status, head: text(&self.buffer[..head])?, body: text(&self.buffer[head..end])? })
+        Ok(BenchResponse { status, head: text(&self.buffer[..head_len])?, body: text(&self.buffer[head_len..end])? })
     }
 
-    /// Sends and receives.
-    pub fn ask(&mut self, request: &[u8]) -> io::Result<BenchResponse<'_>> {
+    /// Sends a request and reads its response.
+    pub fn exchange(&mut self, request: &[u8]) -> io::Result<BenchResponse<'_>> {
         self.send(request)?;
         self.receive()
     }
@@ -143,7 +148,7 @@ impl BenchClient {
         loop {
             match self.stream.read(&mut self.buffer[filled..]) {
                 Ok(0) => return Err(unreadable("the server closed the connection")),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal came, which others look at
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // a signal, which is handled elsewhere
                 other => return other,
             }
         }
@@ -151,7 +156,7 @@ impl BenchClient {
 }
 
 impl BenchResponse<'_> {
-    /// The value of a string field: the first of that name, which in our answers is the outermost.
+    /// The value of a string field: the first of that name, which is the outermost in cashbox's responses.
     pub fn field(&self, name: &str) -> Option<&str> {
         let (_, rest) = self.body.split_once(&format!("\"{name}\":\""))?;
         Some(rest.split_once('"')?.0)
@@ -168,8 +173,8 @@ impl BenchResponse<'_> {
         header(self.head, name)
     }
 
-    /// Refuses any other status.
-    pub fn must_be(&self, status: u16) -> io::Result<()> {
+    /// An error for any other status.
+    pub fn expect_status(&self, status: u16) -> io::Result<()> {
         if self.status == status {
             return Ok(());
         }
@@ -179,7 +184,7 @@ impl BenchResponse<'_> {
 
 impl fmt::Display for UnexpectedStatus {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "an answer was {}: {}", self.status, self.body)
+        write!(out, "a response was {}: {}", self.status, self.body)
     }
 }
 
@@ -190,19 +195,19 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
-/// A 204 has none and says none.
-fn body_length(status: u16, head: &str) -> io::Result<usize> {
+/// A 204 has no body and no length.
+fn body_len(status: u16, head: &str) -> io::Result<usize> {
     match header(head, "content-length") {
-        Some(digits) => digits.parse().map_err(|_| unreadable("its length is no number")),
+        Some(digits) => digits.parse().map_err(|_| unreadable("its length is not a number")),
         None if status == 204 => Ok(0),
-        None => Err(unreadable("it does not say its length")),
+        None => Err(unreadable("it has no length")),
     }
 }
 
 fn text(bytes: &[u8]) -> io::Result<&str> {
-    std::str::from_utf8(bytes).map_err(|_| unreadable("not UTF-8"))
+    std::str::from_utf8(bytes).map_err(|_| unreadable("it is not UTF-8"))
 }
 
-fn unreadable(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("an answer cannot be read: {why}"))
+fn unreadable(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("a response cannot be read: {reason}"))
 }

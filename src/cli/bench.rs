@@ -6,10 +6,10 @@ use super::output::{self, CliError, Exit, ServerReply};
 use super::serve::stop_signal;
 use super::target::{ApiCall, Target};
 use super::temp_folder::{TempFolder, is_in_memory};
-use crate::bench::fleet::BenchPlan;
-use crate::bench::report::{BenchAudit, BenchReport};
-use crate::bench::server::BenchServer;
-use crate::bench::{self, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchTarget, UnexpectedStatus};
+use crate::bench::{
+    self, BenchAudit, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchPlan, BenchReport, BenchServer, BenchTarget,
+    UnexpectedStatus,
+};
 use crate::http::conn::raise_descriptor_limit;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
@@ -133,7 +133,7 @@ fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
     match status {
         200 if body["ok"] == true => Ok(BenchAudit::Clean),
         200 => Ok(BenchAudit::Found(found())),
-        403 => Ok(BenchAudit::NotAsked("audit not asked: this token may not".to_owned())),
+        403 => Ok(BenchAudit::NotRun("audit not asked: this token may not".to_owned())),
         _ => Err(CliError {
             exit: Exit::of(status, &body),
             message: format!("no audit: {}", output::refusal_text(&body)),
@@ -150,7 +150,7 @@ fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, Cl
     let (parked, room) = ((wanted.connections + BESIDE).to_string(), (wanted.connections + 2 * BESIDE).to_string());
     let options = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
     let server = BenchServer::start(&program, &folder.database(), &options).map_err(failed)?;
-    let outcome: BenchOutcome = bench::run(&server.site, wanted, stop).map_err(failed)?;
+    let outcome: BenchOutcome = bench::run(&server.target, wanted, stop).map_err(failed)?;
     let found = server.stop_and_audit().map_err(failed)?;
     let audit = if found.is_empty() { BenchAudit::Clean } else { BenchAudit::Found(found) };
     let in_memory =

@@ -175,7 +175,7 @@ struct CommandGroup {
     killed_ms: Option<i64>,
     /// The exit of the leader.
     leader_exit: Option<WaitStatus>,
-    /// Whether the lease ran out while it ran.
+    /// True once the lease has run out while it ran.
     has_expired: bool,
 }
 
@@ -240,7 +240,7 @@ impl CommandGroup {
         message
     }
 
-    /// Whether it is empty, or holds only processes that could not be killed in time.
+    /// True if it is empty, or holds only processes that could not be killed in time.
     fn is_gone(&self) -> bool {
         let given_up = self.killed_ms.is_some_and(|at| Clock::Machine.boot_ms() >= at + KILLED_WAIT_MS);
         self.leader_exit.is_some() && (given_up || test_kill_process_group(self.id).is_err())

@@ -170,7 +170,7 @@ impl<M: DeserializeOwned> MessageReader<M> {
         lines.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
     }
 
-    /// Whether the other process has ended.
+    /// True if the other process has ended.
     pub fn is_closed(&self) -> bool {
         self.is_closed
     }

@@ -14,9 +14,9 @@ use std::thread::spawn;
 /// The state of the terminal, if there is one. Taken back when dropped.
 #[derive(Default)]
 pub struct Terminal {
-    /// Whether the command has it.
+    /// True while the command has it.
     given: bool,
-    /// Whether the command was stopped for using it before it had it.
+    /// True if the command was stopped for using it before it had it.
     wanted: bool,
 }
 
