@@ -76,7 +76,10 @@ pub fn fill(server: &Server, wallets: &mut [BenchWallet], entries: u64) -> Bench
     };
     let sent = scope(|scope| {
         let senders: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(send)).collect();
-        senders.into_iter().map(|sender| sender.join().expect("a sender does not panic")).collect::<BenchResult<Vec<_>>>()
+        senders
+            .into_iter()
+            .map(|sender| sender.join().expect("a sender does not panic"))
+            .collect::<BenchResult<Vec<_>>>()
     })?;
     Ok(settled(&sent, wallets))
 }
@@ -141,13 +144,8 @@ pub fn trust(settings: &Settings) -> BenchResult<Outcome> {
 /// The time the audit takes, and the most memory it has meanwhile.
 fn audit(folder: &Folder) -> BenchResult<(Duration, u64)> {
     let begun = Instant::now();
-    let mut verify = folder
-        .command()
-        .arg("verify")
-        .arg("--db")
-        .arg(folder.file("cashbox.db"))
-        .stdout(Stdio::null())
-        .spawn()?;
+    let mut verify =
+        folder.command().arg("verify").arg("--db").arg(folder.file("cashbox.db")).stdout(Stdio::null()).spawn()?;
     let mut memory = 0;
     let exit = loop {
         memory = memory.max(machine::memory(verify.id()).unwrap_or(0)); // it may have ended

@@ -69,7 +69,8 @@ struct Lease {
 fn queue(server: &Server, client: &mut BenchClient, target: &str) -> BenchResult<Vec<Lease>> {
     let caller = &server.target.caller;
     let first = client.exchange(&acquire_request(caller, target, 0))?;
-    let (fence, release) = (first.number("fence").ok_or("a grant without a fence")?, release_request(caller, target, &first)?);
+    let (fence, release) =
+        (first.number("fence").ok_or("a grant without a fence")?, release_request(caller, target, &first)?);
     scope(|scope| {
         let waiters: Vec<_> = (0..WAITERS).map(|_| scope.spawn(|| wait_and_release(server, target))).collect();
         let look = server.request("GET", target, "", "");
@@ -91,7 +92,8 @@ fn wait_and_release(server: &Server, target: &str) -> BenchResult<Lease> {
     let (caller, mut client) = (&server.target.caller, server.connect()?);
     let answer = client.exchange(&acquire_request(caller, target, 60_000))?;
     let granted = Instant::now();
-    let (fence, release) = (answer.number("fence").ok_or("a grant without a fence")?, release_request(caller, target, &answer)?);
+    let (fence, release) =
+        (answer.number("fence").ok_or("a grant without a fence")?, release_request(caller, target, &answer)?);
     let released = Instant::now();
     client.exchange(&release)?.expect_status(204)?;
     Ok(Lease { fence, granted, released })
@@ -99,7 +101,8 @@ fn wait_and_release(server: &Server, target: &str) -> BenchResult<Lease> {
 
 const PARKED: usize = 10_000;
 /// Limits that admit them, and the connections that measure.
-const PARKED_LIMITS: [&str; 6] = ["--max-connections", "10500", "--max-parked", "10200", "--max-parked-per-lock", "10200"];
+const PARKED_LIMITS: [&str; 6] =
+    ["--max-connections", "10500", "--max-parked", "10200", "--max-parked-per-lock", "10200"];
 const PARKED_WAIT_MS: u32 = 600_000;
 /// Pairs on another lock for one figure.
 const PARKED_PAIRS: usize = 500;
@@ -156,7 +159,8 @@ fn pairs(caller: &BenchCaller, client: &mut BenchClient) -> BenchResult<Latencie
     let mut took = Vec::with_capacity(PARKED_PAIRS);
     for _ in 0..PARKED_PAIRS {
         let begun = Instant::now();
-        let release = release_request(caller, "/v1/locks/own", &client.exchange(&acquire_request(caller, "/v1/locks/own", 0))?)?;
+        let release =
+            release_request(caller, "/v1/locks/own", &client.exchange(&acquire_request(caller, "/v1/locks/own", 0))?)?;
         client.exchange(&release)?.expect_status(204)?;
         took.push(begun.elapsed());
     }

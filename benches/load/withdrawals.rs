@@ -5,8 +5,8 @@ use crate::report::{Figure, Outcome, figure};
 use crate::server::{Folder, Run, Server, drive, ms, plan};
 use crate::{BenchResult, Settings};
 use cashbox::internals::bench::{
-    BatchWithdraw, BenchCaller, BenchWallet, Latencies, MoveCents, ReadBalance, Workload, check_wallets,
-    open_wallets, with_commas,
+    BatchWithdraw, BenchCaller, BenchWallet, Latencies, MoveCents, ReadBalance, Workload, check_wallets, open_wallets,
+    with_commas,
 };
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -48,7 +48,10 @@ pub fn settled<W: Workload>(works: &[W], wallets: &mut [BenchWallet]) -> u64 {
 pub fn settle(server: Server, wallets: &[BenchWallet], withdrawn: u64) -> BenchResult<(String, Vec<String>)> {
     let mut wrong = check_wallets(&mut server.connect()?, wallets)?;
     wrong.extend(server.stop_and_audit()?);
-    Ok((format!("{} yes, no other answer; balances as answered, lost updates 0; audit clean", with_commas(withdrawn)), wrong))
+    Ok((
+        format!("{} yes, no other answer; balances as answered, lost updates 0; audit clean", with_commas(withdrawn)),
+        wrong,
+    ))
 }
 
 /// Has every connection withdraw from its wallet, and adds that to the expected balances.
@@ -116,7 +119,10 @@ pub fn tutorial(settings: &Settings) -> BenchResult<Outcome> {
     for round in 0..ROUNDS {
         let user = format!("round-{round}");
         let recharge = format!("/v1/wallets/{user}/recharge");
-        server.connect()?.exchange(&server.request("POST", &recharge, "", r#"{"amount":"500.00"}"#))?.expect_status(200)?;
+        server
+            .connect()?
+            .exchange(&server.request("POST", &recharge, "", r#"{"amount":"500.00"}"#))?
+            .expect_status(200)?;
         let caller = mint(&server, &user)?;
         let (time, yes_count) = empty(&server, &caller)?;
         took.push(time);
@@ -199,7 +205,8 @@ pub fn batch(settings: &Settings) -> BenchResult<Outcome> {
     let server = Server::start(&folder)?;
     let mut wallets = wallets(&server, USERS)?;
     let by_admin: Vec<_> = wallets.iter().map(|wallet| server.as_admin(wallet)).collect();
-    let mut batches: Vec<BatchWithdraw> = (0..BATCH_CONNECTIONS).map(|_| BatchWithdraw::new(&by_admin, BATCH_ITEMS)).collect();
+    let mut batches: Vec<BatchWithdraw> =
+        (0..BATCH_CONNECTIONS).map(|_| BatchWithdraw::new(&by_admin, BATCH_ITEMS)).collect();
     let run = drive(&server, &mut batches, plan(settings))?;
     let done = settled(&batches, &mut wallets);
     let (checked, wrong) = settle(server, &wallets, done)?;

@@ -67,11 +67,7 @@ impl BenchTarget {
 impl BenchCaller {
     /// The caller with that access token, or none, at the server of that name; `path_prefix` stands before every path.
     pub fn new(host: &str, path_prefix: &str, token: Option<&str>) -> BenchCaller {
-        BenchCaller {
-            host: host.to_owned(),
-            path_prefix: path_prefix.to_owned(),
-            token: token.map(str::to_owned),
-        }
+        BenchCaller { host: host.to_owned(), path_prefix: path_prefix.to_owned(), token: token.map(str::to_owned) }
     }
 
     /// Another caller at the same server.

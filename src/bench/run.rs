@@ -128,7 +128,9 @@ fn workload(wallets: &[BenchWallet], connection: usize, options: &BenchOptions) 
         BenchOp::Recharge => Box::new(MoveCents::recharge(wallets, place)),
         BenchOp::Pay => Box::new(MoveCents::pay(wallets, place)),
         BenchOp::Transfer => Box::new(MoveCents::transfer(wallets, place)),
-        BenchOp::Balance => Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user))),
+        BenchOp::Balance => {
+            Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user)))
+        }
         BenchOp::Batch => Box::new(BatchWithdraw::new(wallets, options.items)),
         BenchOp::Lock => unreachable!("locks have no wallets"),
     }

@@ -41,7 +41,10 @@ impl BenchServer {
         let address = line.trim().strip_prefix("listening on http://").and_then(|address| address.parse().ok());
         let Some(address) = address else {
             let _ = child.kill(); // it may have ended
-            return Err(io::Error::other(format!("the server did not start: it printed {line:?} and ended with {}", child.wait()?)));
+            return Err(io::Error::other(format!(
+                "the server did not start: it printed {line:?} and ended with {}",
+                child.wait()?
+            )));
         };
         let target = BenchTarget { address, caller: BenchCaller::new(&address.to_string(), "", Some(&admin)) };
         Ok(BenchServer { program: program.to_owned(), child, _input: input, db: db.to_owned(), target, started_in })

@@ -360,8 +360,7 @@ fn expect_all_done(response: &BenchResponse<'_>, items: usize) -> io::Result<()>
     let code = |result: &Value| result["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or_default();
     let results = body["results"].as_array().into_iter().flatten();
     let refused = results.map(|result| (code(result), result)).find(|(code, _)| *code != 200);
-    let (status, body) =
-        refused.map_or((200, response.body.to_owned()), |(code, result)| (code, result.to_string()));
+    let (status, body) = refused.map_or((200, response.body.to_owned()), |(code, result)| (code, result.to_string()));
     Err(io::Error::other(UnexpectedStatus { status, body }))
 }
 

@@ -7,8 +7,8 @@ use super::serve::stop_signal;
 use super::target::{ApiCall, Target};
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::bench::{
-    self, BenchAudit, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchPlan, BenchReport, BenchServer, BenchTarget,
-    UnexpectedStatus,
+    self, BenchAudit, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchPlan, BenchReport, BenchServer,
+    BenchTarget, UnexpectedStatus,
 };
 use crate::http::conn::raise_descriptor_limit;
 use clap::Args;
