@@ -1,9 +1,9 @@
 -- The whole of a cashbox file. Money is INTEGER cents; wall times are milliseconds since 1970, UTC;
 -- lease times (`clock_ms`, `create_time`, `renew_time`) are milliseconds of the lease clock and mean nothing outside.
--- The triggers are the second line: what the program would never do, the file refuses to take.
+-- The triggers are the second line: the file refuses changes that the program never makes.
 
--- A wallet: one user's balance, or the system's (`@bank` the outside world, `@sales` what was paid, `@holds` what is
--- reserved). The sum over all wallets is always zero. `entries` counts the entries that moved it.
+-- A wallet: one user's balance, or the system's (`@bank` the outside world, `@sales` paid money, `@holds` reserved
+-- money). The sum over all wallets is always zero. `entries` counts the entries that moved it.
 CREATE TABLE wallet (
     id         TEXT PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 64),
     balance    INTEGER NOT NULL DEFAULT 0 CHECK (balance >= 0 OR substr(id, 1, 1) = '@'),
@@ -73,8 +73,8 @@ BEGIN SELECT RAISE(ABORT, 'a balance changes only as the newest entry says'); EN
 CREATE TRIGGER wallet_is_never_deleted BEFORE DELETE ON wallet
 BEGIN SELECT RAISE(ABORT, 'a wallet is never deleted'); END;
 
--- A coupon kind: what a coupon does. A fixed amount off or a percentage off, from a threshold on, once or for life.
--- The sentences are told to whoever earns one.
+-- A coupon kind: the effect of a coupon. A fixed amount off or a percentage off, from a threshold on, once or for life.
+-- The answer to a recharge that earns one ends with one of the sentences.
 CREATE TABLE coupon_kind (
     kind        TEXT PRIMARY KEY,
     amount_off  INTEGER CHECK (amount_off > 0),
@@ -93,7 +93,7 @@ CREATE TABLE recharge_tier (
 ) STRICT;
 
 -- A coupon: a user's right to a discount, with the terms it was granted under. Never deleted, so no code is given twice.
--- `uses` counts the payments made with it that are not wholly refunded; `taken_by` is the refund that took it away.
+-- `uses` counts the payments made with it that are not refunded in full; `taken_by` is the refund that took it back.
 CREATE TABLE coupon (
     code        TEXT PRIMARY KEY,
     user        TEXT NOT NULL REFERENCES wallet (id),
@@ -118,15 +118,15 @@ BEGIN SELECT RAISE(ABORT, 'a coupon keeps the terms it was granted under'); END;
 CREATE TRIGGER coupon_is_never_deleted BEFORE DELETE ON coupon
 BEGIN SELECT RAISE(ABORT, 'a coupon is never deleted'); END;
 
--- How many coupon codes of each length were ever given. The longest length is the one in use.
+-- The number of coupon codes of each length that were ever given. The longest length is the one in use.
 CREATE TABLE code_supply (
     length INTEGER PRIMARY KEY,
     given  INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
--- What was answered to a request that carried an idempotency key: the first 16 bytes of the command's SHA-256, the entry
--- it made, and in `outcome` whatever else the answer needs, as JSON. Kept by caller and key as they are and not by a
--- hash of them: keys that are made one after another lie side by side, and a commit touches few pages for many of them.
+-- An idempotency record: the answer to a request with an idempotency key. `request` is the first 16 bytes of the
+-- command's SHA-256, `entry` the entry it made, `outcome` the rest of the answer as JSON. Stored by caller and key as they
+-- are, and not by a hash of them: keys made one after another lie side by side, and a commit touches few pages for them.
 CREATE TABLE idempotency (
     caller  TEXT NOT NULL,
     key     TEXT NOT NULL,
@@ -172,8 +172,8 @@ CREATE TRIGGER lock_seq_is_never_deleted BEFORE DELETE ON lock_seq
 BEGIN SELECT RAISE(ABORT, 'lock_seq is never deleted'); END;
 
 -- A lock: the row is the lease. Free: no row. Held until renew_time + expire_ms, in grace until + grace_ms, then stale.
--- `secret_hash` is NULL once revoked (then expire_ms is 0 and grace_ms the delay before anyone may take over).
--- `ids` is how many locks were granted together under this fence; `holder` is a label for people, never compared.
+-- `secret_hash` is NULL once revoked (then expire_ms is 0 and grace_ms the delay before a client may take over).
+-- `ids` is the number of locks granted together under this fence; `holder` is a label for people, never compared.
 CREATE TABLE lock (
     id          TEXT PRIMARY KEY,
     fence       INTEGER NOT NULL,
@@ -199,7 +199,8 @@ CREATE TRIGGER lock_fence_only_grows BEFORE UPDATE ON lock
 WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.renew_time < OLD.renew_time
 BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
 
--- Who got, broke or gave back whose lock: append-only, but for the pruning of all but the newest 1,000 of an id.
+-- The grants, takeovers, releases and revokes of locks: append-only, but for the pruning of all but the newest 1,000 of
+-- an id.
 -- `secret_hash` (first 16 bytes) recognises a secret whose lease has ended.
 CREATE TABLE lock_event (
     seq            INTEGER PRIMARY KEY,
@@ -224,11 +225,11 @@ CREATE TRIGGER lock_event_is_pruned_only_when_old BEFORE DELETE ON lock_event
 WHEN NOT EXISTS (SELECT 1 FROM lock_event WHERE lock_id = OLD.lock_id AND seq > OLD.seq LIMIT 1 OFFSET 999)
 BEGIN SELECT RAISE(ABORT, 'the newest 1,000 events of a lock are kept'); END;
 
--- Which wall time it was at which lease time, about once a day: age is told by both clocks, so that a wall clock that is
--- wrong for an hour makes nothing old.
+-- The wall time at a lease time, about once a day: age is measured by both clocks, so that a wall clock that is wrong for
+-- an hour makes nothing old.
 CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT;
 
--- What a new file starts with.
+-- The rows of a new file.
 INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
 INSERT INTO coupon_kind VALUES
     ('1', 5000, NULL, 30000, 1, '同时您获取了一张满300减50的优惠券', 'and you have earned a coupon: 50 off from 300'),

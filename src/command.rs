@@ -11,7 +11,7 @@ use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdra
 use crate::ledger::{Attribution, Note, entry};
 use crate::lock::Lock;
 use crate::lock::lease::{
-    self, AcquireRequest, Attempt, Authority, Grant, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
+    self, AcquireRequest, Authority, Grant, LockAttempt, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
 };
 use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, MintedToken, NewToken};
@@ -256,8 +256,8 @@ pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]
         Command::RevokeToken(RevokeToken(id)) => plain(&|| token::revoke(tx, id).map(Receipt::Token)),
         Command::NameBatch(_) => plain(&|| Ok(Receipt::Named)),
         Command::Acquire(request) => Ok(match lease::acquire(tx, request, by)? {
-            Attempt::Done(grant) => Verdict::done(Receipt::Granted(grant)),
-            Attempt::Held(lock) => Verdict::Held { lock, needed: request.ids.clone() },
+            LockAttempt::Done(grant) => Verdict::done(Receipt::Granted(grant)),
+            LockAttempt::Held(lock) => Verdict::Held { lock, needed: request.ids.clone() },
         }),
         Command::Renew(request) => {
             let (renewed, changed) = lease::renew(tx, request)?;
@@ -287,11 +287,11 @@ fn under_locks(
     rule: Rule<'_>,
 ) -> Result<Verdict, Error> {
     match lease::check(tx, tokens, &needed, by)? {
-        Attempt::Done(authority) => {
+        LockAttempt::Done(authority) => {
             let receipt = rule(&authority, &needed)?;
             Ok(Verdict::Done(Ok(receipt), authority.freed))
         }
-        Attempt::Held(lock) => Ok(Verdict::Held { lock, needed }),
+        LockAttempt::Held(lock) => Ok(Verdict::Held { lock, needed }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names and numbers that identify things. Each can only be made valid, and knows nothing of SQL or HTTP.
+//! Names and numbers of users, wallets, entries, coupons, keys and locks. Each is valid once it is made.
 
 use crate::error::{Error, ErrorName};
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use std::str::FromStr;
 pub struct UserId(String);
 
 impl UserId {
-    /// Takes a user as a client wrote it.
+    /// Reads a user as a client wrote it.
     pub fn parse(text: &str) -> Result<UserId, Error> {
         if UserId::is_valid(text) {
             return Ok(UserId(text.to_owned()));
@@ -52,32 +52,32 @@ impl UserId {
 pub struct WalletId(Cow<'static, str>);
 
 impl WalletId {
-    /// The outside world: money comes from it and goes to it.
+    /// The outside world: money enters and leaves the file through it.
     pub const BANK: WalletId = WalletId(Cow::Borrowed("@bank"));
-    /// What was paid.
+    /// The receiver of payments.
     pub const SALES: WalletId = WalletId(Cow::Borrowed("@sales"));
-    /// What is reserved.
+    /// The holder of reserved money.
     pub const HOLDS: WalletId = WalletId(Cow::Borrowed("@holds"));
-    /// Every wallet of the system's.
+    /// Every system wallet.
     pub const SYSTEM: [WalletId; 3] = [WalletId::BANK, WalletId::HOLDS, WalletId::SALES];
 
-    /// A user's wallet or one of the system's, as a client wrote it.
+    /// Reads a wallet as a client wrote it: a user's or a system wallet.
     pub fn parse(text: &str) -> Result<WalletId, Error> {
         let system = WalletId::SYSTEM.into_iter().find(|id| id.0 == text);
         system.map_or_else(|| UserId::parse(text).map(|user| user.wallet()), Ok)
     }
 
-    /// A wallet id that was read back from the file.
+    /// A wallet id read from the file, which may be damaged: any text.
     pub(crate) fn stored(text: String) -> WalletId {
         WalletId(Cow::Owned(text))
     }
 
-    /// Whether there can be such a wallet: what was read back from a damaged file may be any text.
+    /// Returns whether it is a valid id: one read from a damaged file may be any text.
     pub(crate) fn is_real(&self) -> bool {
         UserId::is_valid(&self.0) || WalletId::SYSTEM.contains(self)
     }
 
-    /// Whether it belongs to the system. Only such a wallet may go below zero.
+    /// Returns whether it is a system wallet. Only such a wallet may go below zero.
     pub fn is_system(&self) -> bool {
         self.0.starts_with('@')
     }
@@ -87,7 +87,7 @@ impl WalletId {
         &self.0
     }
 
-    /// The lock that guards this wallet; the system's wallets have none.
+    /// The lock of this wallet; system wallets have none.
     pub fn lock(&self) -> Option<LockId> {
         (!self.is_system()).then(|| LockId(format!("{}{}", LockId::OF_A_WALLET, self.0)))
     }
@@ -102,7 +102,7 @@ impl WalletId {
 pub struct EntryId(pub i64);
 
 impl EntryId {
-    /// Takes an entry's number as a client wrote it.
+    /// Reads an entry's number as a client wrote it.
     pub fn parse(text: &str) -> Result<EntryId, Error> {
         let digits = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         let number = if digits { text.parse().ok() } else { None };
@@ -128,16 +128,16 @@ pub struct Fence(pub i64);
 pub struct CouponCode(String);
 
 impl CouponCode {
-    /// What codes are made of: capitals and digits, without the look-alikes `I`, `O`, `0` and `1`.
+    /// The symbols of codes: capitals and digits, without the look-alikes `I`, `O`, `0` and `1`.
     pub const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
-    /// The longest there can be: of more, the number would not fit into the file.
+    /// The longest code: the number of longer codes would not fit into the file.
     pub const LENGTH_MAX: usize = 12;
 
-    /// The shortest that is ever drawn.
+    /// The shortest code that is drawn.
     pub const LENGTH_MIN: usize = 4;
 
-    /// Takes a code as somebody typed it.
+    /// Reads a code as a person typed it, in any case.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
         let valid =
             (1..=CouponCode::LENGTH_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -148,7 +148,7 @@ impl CouponCode {
         }
     }
 
-    /// Whether it is one that can have been drawn: what was typed, or read back from a damaged file, may be any text.
+    /// Returns whether the text is a code that can have been drawn: one typed or read from a damaged file may be any text.
     pub(crate) fn can_be_drawn(text: &str) -> bool {
         (CouponCode::LENGTH_MIN..=CouponCode::LENGTH_MAX).contains(&text.len())
             && text.bytes().all(|symbol| CouponCode::ALPHABET.contains(&symbol))
@@ -166,12 +166,12 @@ impl CouponCode {
     }
 }
 
-/// A client's name for one intention: 1–255 visible ASCII characters.
+/// A client's name for one request: 1–255 visible ASCII characters.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
-    /// Takes a key as a client sent it.
+    /// Reads a key as a client sent it.
     pub fn parse(text: &str) -> Result<IdempotencyKey, Error> {
         if is_visible(text, 1..=255) {
             return Ok(IdempotencyKey(text.to_owned()));
@@ -209,8 +209,7 @@ impl LockId {
         self.0.starts_with(LockId::OF_A_WALLET)
     }
 
-    /// Takes a lock's name as a client wrote it. The system's wallets have no locks: whoever had one would be in the
-    /// way of everybody's money.
+    /// Reads a lock's name as a client wrote it. System wallets have no locks: a holder would block all money.
     pub fn parse(text: &str) -> Result<LockId, Error> {
         if text.strip_prefix(LockId::OF_A_WALLET).is_some_and(|wallet| wallet.starts_with('@')) {
             return Err(Error::invalid("the system's wallets have no locks"));
@@ -240,12 +239,12 @@ pub struct LockToken {
     pub incarnation: String,
     /// The lease's number.
     pub fence: Fence,
-    /// What only the holder knows.
+    /// The secret that proves it.
     pub secret: LockSecret,
 }
 
 impl LockToken {
-    /// Reads a token; what cannot be one proves nothing.
+    /// Reads a token; none if it has not the form of one.
     pub fn parse(text: &str) -> Option<LockToken> {
         let mut parts = text.split('.');
         let (version, incarnation, fence, secret) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
@@ -254,16 +253,14 @@ impl LockToken {
         let fence = EntryId::parse(fence).ok()?.0;
         whole.then(|| LockToken { incarnation: incarnation.to_owned(), fence: Fence(fence), secret })
     }
-}
 
-impl LockToken {
-    /// A token as somebody presents it. What cannot be one is of no history of the file, and proves nothing.
+    /// Reads a token that a client presents. Text of another form becomes a token that proves nothing.
     pub fn presented(text: &str) -> LockToken {
         let nothing = || LockToken { incarnation: String::new(), fence: Fence(0), secret: LockSecret(String::new()) };
         LockToken::parse(text).unwrap_or_else(nothing)
     }
 
-    /// Whether it could be read.
+    /// Returns whether it has the form of a token.
     pub fn is_readable(&self) -> bool {
         !self.incarnation.is_empty()
     }
@@ -275,7 +272,6 @@ impl fmt::Display for LockToken {
     }
 }
 
-/// A token is a secret: debugging shows which lease it is of and no more.
 impl fmt::Debug for LockToken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "LockToken(fence {})", self.fence.0)
@@ -287,7 +283,7 @@ impl fmt::Debug for LockToken {
 pub struct LockSecret(String);
 
 impl LockSecret {
-    /// Takes a secret as a client chose it.
+    /// Reads a secret as a client chose it.
     pub fn parse(text: &str) -> Result<LockSecret, Error> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
         if (16..=64).contains(&text.len()) && text.bytes().all(plain) {
@@ -374,39 +370,4 @@ impl From<&WalletId> for WalletId {
 
 fn is_visible(text: &str, length: std::ops::RangeInclusive<usize>) -> bool {
     length.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_user_is_plain_and_short() {
-        for good in ["alice", "A.b_c-9", "...", &"x".repeat(64)] {
-            assert!(UserId::parse(good).is_ok(), "{good:?}");
-        }
-        for bad in ["", ".", "..", "@bank", "a b", "é", "a/b", &"x".repeat(65)] {
-            assert!(UserId::parse(bad).is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_lock_token_is_read_as_it_is_written_and_not_otherwise() {
-        let text = "lk1.abc.17.0123456789abcdef";
-        assert_eq!(LockToken::parse(text).unwrap().to_string(), text);
-        for bad in [
-            "",
-            "lk2.abc.17.0123456789abcdef",
-            "lk1.abc.17.short",
-            "lk1.abc.-1.0123456789abcdef",
-            "lk1.abc.17.0123456789abcdef.x",
-        ] {
-            assert!(LockToken::parse(bad).is_none(), "{bad:?}");
-        }
-    }
-
-    #[test]
-    fn a_code_means_the_same_in_any_case() {
-        assert_eq!(CouponCode::parse("7k2q").unwrap(), CouponCode::parse("7K2Q").unwrap());
-    }
 }

@@ -1,5 +1,4 @@
-//! What the program says to its operator, on standard error: one line each, as text or JSON. Never a secret, never a
-//! raw byte of what a stranger sent.
+//! Lines for the operator, on standard error, as text or JSON. Never a secret, never a raw byte of a request.
 
 use crate::clock::{Clock, rfc3339};
 use std::fmt::Display;
@@ -13,28 +12,28 @@ pub fn use_json() {
     JSON.store(true, Relaxed);
 }
 
-/// Something worth knowing.
-pub fn info(what: &str, more: &dyn Display) {
-    line("info", what, more);
+/// Logs an event of interest.
+pub fn info(event: &str, details: &dyn Display) {
+    line("info", event, details);
 }
 
-/// Something that may become a problem.
-pub fn warn(what: &str, more: &dyn Display) {
-    line("warn", what, more);
+/// Logs an event that may become a problem.
+pub fn warn(event: &str, details: &dyn Display) {
+    line("warn", event, details);
 }
 
-/// Something that went wrong.
-pub fn error(what: &str, more: &dyn Display) {
-    line("error", what, more);
+/// Logs a failure.
+pub fn error(event: &str, details: &dyn Display) {
+    line("error", event, details);
 }
 
-fn line(level: &str, what: &str, more: &dyn Display) {
+fn line(level: &str, event: &str, details: &dyn Display) {
     let at = rfc3339(Clock::Machine.wall_ms());
-    let more = more.to_string();
+    let details = details.to_string();
     let line = if JSON.load(Relaxed) {
-        serde_json::json!({ "at": at, "level": level, "msg": what, "more": more }).to_string()
+        serde_json::json!({ "at": at, "level": level, "msg": event, "more": details }).to_string()
     } else {
-        format!("{at} {level} {what}: {}", more.escape_debug())
+        format!("{at} {level} {event}: {}", details.escape_debug())
     };
-    let _ = writeln!(std::io::stderr(), "{line}"); // an operator who closed standard error wants no lines
+    let _ = writeln!(std::io::stderr(), "{line}"); // an operator that closed standard error wants no lines
 }

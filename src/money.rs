@@ -1,4 +1,4 @@
-//! Money: exact text in, integer cents inside, exact text out. No float ever comes near.
+//! Money: exact text in, integer cents inside, exact text out. Floats are not used.
 
 use crate::error::Error;
 use rust_decimal::Decimal;
@@ -34,7 +34,7 @@ impl Money {
         (Money::MIN.0..=Money::MAX.0).contains(&cents).then_some(Money(cents))
     }
 
-    /// How many cents it is.
+    /// The number of cents.
     pub fn cents(self) -> i64 {
         self.0
     }
@@ -53,7 +53,7 @@ impl FromStr for Money {
     }
 }
 
-/// What a wallet holds, in cents. Only a system wallet's is ever negative.
+/// The balance of a wallet, in cents. Only a system wallet's is ever negative.
 ///
 /// ```
 /// use cashbox::{Balance, Money};
@@ -63,7 +63,7 @@ impl FromStr for Money {
 pub struct Balance(i64);
 
 impl Balance {
-    /// Where every wallet begins.
+    /// The balance of a new wallet.
     pub const ZERO: Balance = Balance(0);
     /// No wallet holds (or, for a system wallet, owes) more than 1000000000000000.00.
     pub const LIMIT: Balance = Balance(100_000_000_000_000_000);
@@ -73,7 +73,7 @@ impl Balance {
         Balance(cents)
     }
 
-    /// How many cents it is.
+    /// The number of cents.
     pub fn cents(self) -> i64 {
         self.0
     }
@@ -84,7 +84,7 @@ impl Balance {
         (sum <= Balance::LIMIT).then_some(sum)
     }
 
-    /// The balance after giving `amount`. Whether it may be negative is the wallet's business.
+    /// The balance after giving `amount`, if that is within the limit. It may be negative: the wallet refuses that.
     pub fn minus(self, amount: Money) -> Option<Balance> {
         let rest = Balance(self.0.checked_sub(amount.0)?);
         (rest.0 >= -Balance::LIMIT.0).then_some(rest)
@@ -132,7 +132,7 @@ impl Cents {
     }
 }
 
-/// As many as the largest balance has before its point.
+/// Digits of the largest balance before its point.
 const BALANCE_DIGITS_MAX: usize = 16;
 const WHOLE_DIGITS_MAX: usize = 13;
 const DECIMALS_MAX: usize = 2;
@@ -150,81 +150,13 @@ fn whole_cents(mut amount: Decimal) -> Option<i64> {
     i64::try_from(amount.mantissa()).ok()
 }
 
-/// How much is shown of what is no amount.
+/// Characters of a text shown in the message that it is not a valid amount.
 const SHOWN_MAX: usize = 40;
 
 fn invalid(text: &str) -> Error {
     let shown: String = text.chars().take(SHOWN_MAX).collect();
     let detail = format!(
-        "{shown:?} is no amount: 1 to 13 digits, optionally a point and one or two more, from 0.01 to 1000000000000.00"
+        "{shown:?} is not a valid amount: 1 to 13 digits, optionally a point and one or two more, from 0.01 to 1000000000000.00"
     );
     Error::new(crate::error::ErrorName::InvalidAmount, detail)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cents_are_read_as_they_are_written() {
-        for cents in [0, 1, -1, 99, -100, 123_456, Balance::LIMIT.0, -Balance::LIMIT.0] {
-            assert_eq!(Cents::parse(&Cents(cents).to_string()), Some(Cents(cents)));
-        }
-        for text in [
-            "",
-            "-",
-            ".",
-            "1",
-            "1.",
-            ".10",
-            "1.1",
-            "1.111",
-            "+1.00",
-            "--1.00",
-            "1.-1",
-            "12345678901234567.00",
-            "1e3.00",
-        ] {
-            assert_eq!(Cents::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn every_cent_up_to_a_hundred_survives_the_way_in_and_out() {
-        for cents in 1..=10_000 {
-            let text = Cents(cents).to_string();
-            let money = Money::parse(&text).unwrap();
-            assert_eq!(money.cents(), cents);
-            assert_eq!(money.to_string(), text);
-        }
-    }
-
-    #[test]
-    fn what_is_not_an_amount_is_refused() {
-        let bad = "|nan|inf|1e400|-1|+1|0|0.00|0.001|1_000| 5 |٣|9007199254740993.01|.5|5.|1,5|0x10|1.2.3|1000000000000.01|99999999999999";
-        for text in bad.split('|') {
-            assert!(Money::parse(text).is_err(), "{text:?} was taken for an amount");
-        }
-    }
-
-    #[test]
-    fn the_edges_are_in() {
-        assert_eq!(Money::parse("0.01").unwrap(), Money::MIN);
-        assert_eq!(Money::parse("1000000000000.00").unwrap(), Money::MAX);
-        assert_eq!(Money::parse("0000000000001").unwrap().cents(), 100);
-    }
-
-    #[test]
-    fn a_percentage_rounds_half_up() {
-        assert_eq!(Money(12).percent(20), 2); // 2.4
-        assert_eq!(Money(13).percent(50), 7); // 6.5
-        assert_eq!(Money::MAX.percent(100), Money::MAX.cents());
-    }
-
-    #[test]
-    fn a_balance_stays_within_its_limit() {
-        assert_eq!(Balance::LIMIT.plus(Money::MIN), None);
-        assert_eq!(Balance::from_cents(-Balance::LIMIT.0).minus(Money::MIN), None);
-        assert_eq!(Balance::from_cents(-5).to_string(), "-0.05");
-    }
 }

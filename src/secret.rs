@@ -1,4 +1,4 @@
-//! Secrets and digests: randomness from the operating system, SHA-256, and nothing kept.
+//! Secrets and digests: randomness from the operating system, and SHA-256. Nothing is stored here.
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +15,7 @@ pub fn sha256(bytes: &[u8]) -> Hash {
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// One more field: its length as a big-endian u32 and its bytes; 0xFFFFFFFF and no bytes for one that is absent.
+    /// Adds a field: its length as a big-endian u32 and its bytes; 0xFFFFFFFF and no bytes for one that is absent.
     pub fn field(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => {
@@ -37,7 +37,7 @@ impl Hasher {
     }
 }
 
-/// The first half of a SHA-256: enough to tell apart, half the bytes to store.
+/// The first half of a SHA-256: enough to be unique, half the bytes to store.
 pub fn sha256_short(bytes: &[u8]) -> [u8; 16] {
     first_half(&sha256(bytes))
 }
@@ -46,7 +46,7 @@ fn first_half(hash: &Hash) -> [u8; 16] {
     std::array::from_fn(|i| hash[i])
 }
 
-/// `N` bytes nobody can guess.
+/// `N` bytes that cannot be guessed.
 ///
 /// # Panics
 /// If the operating system has no randomness to give: nothing secret can be made then.

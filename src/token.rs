@@ -1,4 +1,4 @@
-//! Access tokens: who a caller is and what that caller may do. Only hashes of secrets are stored.
+//! Access tokens: the identity and the role of a caller. Only hashes of secrets are stored.
 //!
 //! Knows nothing of: money, HTTP.
 
@@ -7,7 +7,7 @@ use crate::id::UserId;
 use crate::secret::{self, Hash};
 use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
 
-/// What a caller may do.
+/// The rights of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// See and move one wallet: the bound user's.
@@ -40,30 +40,30 @@ impl Role {
     }
 }
 
-/// What every access token begins with.
+/// The beginning of every access token.
 pub const PREFIX: &str = "cbx_";
 
 /// An access token as it is listed: everything but its secret.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AccessToken {
-    /// Its id: what lists and entries call it.
+    /// Its id, in lists and entries.
     pub id: String,
-    /// What it allows.
+    /// Its rights.
     pub role: Role,
-    /// Whose wallet, for the role `user`.
+    /// The owner of the wallet, for the role `user`.
     pub user: Option<UserId>,
     /// A note for people.
     pub note: Option<String>,
-    /// When it was minted, in milliseconds since 1970.
+    /// Time of minting, in milliseconds since 1970.
     pub created_at: i64,
-    /// From when on it is no good.
+    /// Time from which on it is refused.
     pub expires_at: Option<i64>,
-    /// When it was revoked.
+    /// Time of its revocation.
     pub revoked_at: Option<i64>,
 }
 
 impl AccessToken {
-    /// Whether it still opens anything at that wall time.
+    /// Returns whether it is accepted at that wall time.
     pub fn is_usable(&self, wall_ms: i64) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| wall_ms < end)
     }
@@ -82,29 +82,29 @@ impl AccessToken {
     }
 }
 
-/// What to mint.
+/// A request for an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewToken {
-    /// What it shall allow.
+    /// Its rights.
     pub role: Role,
-    /// Whose wallet: for the role `user`, and only for it.
+    /// The owner of the wallet: for the role `user`, and only for it.
     pub user: Option<UserId>,
-    /// How long it shall be good, in seconds.
+    /// The time until it expires, in seconds.
     pub expires_in_s: Option<i64>,
     /// A note for people.
     pub note: Option<String>,
 }
 
-/// A new access token, with the one sight of its secret there is.
+/// A new access token with its secret, which is shown once and never stored.
 #[derive(Clone, PartialEq)]
 pub struct MintedToken {
-    /// What is listed.
+    /// The token without its secret.
     pub token: AccessToken,
     /// The secret: `cbx_…`.
     pub secret: String,
 }
 
-/// The secret is shown once, to its owner, and never by debugging.
+/// Debugging shows no secret.
 impl std::fmt::Debug for MintedToken {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "MintedToken({})", self.token.id)
@@ -116,12 +116,12 @@ pub fn hash(secret: &str) -> Hash {
     secret::sha256(secret.as_bytes())
 }
 
-/// A secret nobody can guess.
+/// A new secret, which cannot be guessed.
 pub fn new_secret() -> String {
     format!("{PREFIX}{}", secret::random_hex::<24>())
 }
 
-/// Whether the text could be a secret: `cbx_` and 16 to 128 characters of `A-Z a-z 0-9 _ -`.
+/// Returns whether the text has the form of a secret: `cbx_` and 16 to 128 characters of `A-Z a-z 0-9 _ -`.
 pub fn is_secret(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     text.strip_prefix(PREFIX).is_some_and(|rest| (16..=128).contains(&rest.len()) && rest.bytes().all(plain))
@@ -134,32 +134,31 @@ macro_rules! token_columns {
 }
 
 /// Mints an access token with that secret.
-pub fn mint(tx: &WriteTx<'_>, wanted: &NewToken, secret: String) -> Result<MintedToken, Error> {
-    let token = new(wanted, tx.now().wall_ms);
+pub fn mint(tx: &WriteTx<'_>, new: &NewToken, secret: String) -> Result<MintedToken, Error> {
+    let token = token_of(new, tx.now().wall_ms);
     insert(tx, &token, &hash(&secret))?;
     Ok(MintedToken { token, secret })
 }
 
-/// Takes the secret with that hash, which the operator chose, as an admin's. Taking it again changes nothing.
+/// Makes the secret with that hash, which the operator chose, an admin's access token. Repeating it changes nothing.
 pub fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
     if let Some(token) = find(tx, secret_hash)? {
         return Ok(token);
     }
-    let wanted =
-        NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
-    let token = new(&wanted, tx.now().wall_ms);
+    let new = NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
+    let token = token_of(&new, tx.now().wall_ms);
     insert(tx, &token, secret_hash)?;
     Ok(token)
 }
 
-fn new(wanted: &NewToken, now: i64) -> AccessToken {
+fn token_of(new: &NewToken, now: i64) -> AccessToken {
     AccessToken {
-        id: format!("tok:{}", secret::random_hex::<8>()), // no user can be called so
-        role: wanted.role,
-        user: wanted.user.clone(),
-        note: wanted.note.clone(),
+        id: format!("tok:{}", secret::random_hex::<8>()), // not the name of any user
+        role: new.role,
+        user: new.user.clone(),
+        note: new.note.clone(),
         created_at: now,
-        expires_at: wanted.expires_in_s.map(|seconds| now.saturating_add(seconds.saturating_mul(1_000))),
+        expires_at: new.expires_in_s.map(|seconds| now.saturating_add(seconds.saturating_mul(1_000))),
         revoked_at: None,
     }
 }
@@ -199,7 +198,7 @@ pub fn list(tx: &ReadTx<'_>, after: &str, limit: usize) -> Result<Vec<AccessToke
     tx.all(sql, params![after, limit], AccessToken::read)
 }
 
-/// Whether some admin's access token can be used at that wall time.
+/// Returns whether any admin's access token is accepted at that wall time.
 pub fn has_usable_admin(tx: &ReadTx<'_>, wall_ms: i64) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM access_token WHERE role = 'admin' AND revoked_at IS NULL \
                AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";

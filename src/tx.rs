@@ -1,7 +1,7 @@
-//! The thin door to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
+//! The only way to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
 //! proves that you are the writer.
 //!
-//! Statements are prepared once and kept. Parameters are numbered (`$1`), so that another engine could stand here; and
+//! Statements are prepared once and cached. Parameters are numbered (`$1`), which other engines understand as well; and
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 use crate::error::{Error, ErrorName};
@@ -15,10 +15,10 @@ use std::ops::Deref;
 
 pub use rusqlite::{Row, params};
 
-/// What a row mapper returns.
+/// The result of a row mapper.
 pub type RowResult<T> = rusqlite::Result<T>;
 
-/// What a mapper says of a column that holds what it never should: the file is damaged.
+/// The error of a row mapper for a column whose value this program never writes: the file is damaged.
 pub fn unreadable(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
 }
@@ -68,7 +68,7 @@ fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> RowResult<CachedStateme
     Ok(statement)
 }
 
-/// When a batch of writes happens: read once, after its transaction has begun.
+/// The time of a batch of writes: read once, after its transaction has begun.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// Milliseconds since 1970, for people.
@@ -77,7 +77,7 @@ pub struct Now {
     pub lease_ms: i64,
 }
 
-/// The newest entry: what the next one is chained to.
+/// The newest entry, which the next one is chained to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainHead {
     /// Its number, 0 before the first.
@@ -101,7 +101,7 @@ impl<'conn> WriteTx<'conn> {
         WriteTx { read: ReadTx::new(conn), now, head: Cell::new(head) }
     }
 
-    /// Runs one statement; how many rows it changed.
+    /// Runs one statement. Returns the number of rows it changed.
     pub fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
         Ok(prepare(self.read.conn, sql)?.execute(params)?)
     }
@@ -109,10 +109,10 @@ impl<'conn> WriteTx<'conn> {
     /// Runs a statement that must change exactly one row.
     ///
     /// # Panics
-    /// If it changed another number of rows: then something only we can have caused is wrong.
+    /// If it changed another number of rows: only a fault of this program can cause that.
     pub fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Error> {
         let changed = self.execute(sql, params)?;
-        assert_eq!(changed, 1, "a row we have just seen is there: {sql}");
+        assert_eq!(changed, 1, "a row that was just read exists: {sql}");
         Ok(())
     }
 
@@ -121,7 +121,7 @@ impl<'conn> WriteTx<'conn> {
         self.now
     }
 
-    /// Wall time that does not go back behind the newest entry, in milliseconds: what is written down to tell age by.
+    /// Wall time, never before that of the newest entry, in milliseconds: the time that age is measured from.
     pub fn steady_wall_ms(&self) -> i64 {
         self.now.wall_ms.max(self.head.get().at)
     }
@@ -131,7 +131,7 @@ impl<'conn> WriteTx<'conn> {
         self.head.get()
     }
 
-    /// Remembers the newest entry, after writing it.
+    /// Sets the newest entry after it was written.
     pub fn set_chain_head(&self, head: ChainHead) {
         self.head.set(head);
     }
@@ -160,7 +160,7 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// Whether a column holds what no program of ours puts there.
+/// Returns whether a column holds a value that this program never writes.
 fn is_unreadable(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::*;
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..))
@@ -196,7 +196,7 @@ stored_as_integer! {
     Fence, |it| it.0;
 }
 
-/// What is in the file went through a door when it was written; a file that says otherwise is damaged.
+/// Values in the file were valid when they were written; a file with others is damaged.
 macro_rules! read_back {
     ($($kind:ty, $stored:ty, $read:expr;)*) => {$(
         impl FromSql for $kind {

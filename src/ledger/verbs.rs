@@ -186,7 +186,7 @@ pub fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) 
     Ok(entry.into())
 }
 
-/// Grants a coupon of that kind to a user who has a wallet.
+/// Grants a coupon of that kind to a user with a wallet.
 pub fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
     wallet(tx, &user.wallet())?;
     let kind = coupon::find_kind(tx, kind)?.ok_or_else(|| {

@@ -114,7 +114,7 @@ pub struct Released {
 }
 
 /// The result of an operation that needs a lock.
-pub enum Attempt<T> {
+pub enum LockAttempt<T> {
     /// It was done.
     Done(T),
     /// Another client holds this lock.
@@ -123,20 +123,19 @@ pub enum Attempt<T> {
 
 /// Grants all the locks, or names one that another client holds. After a grant that stopped half-way the caller rolls
 /// back; a gap in the fences is fine.
-pub fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<Attempt<Grant>, Error> {
+pub fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<LockAttempt<Grant>, Error> {
     if let Some(grant) = replay(tx, request)? {
-        return Ok(Attempt::Done(grant));
+        return Ok(LockAttempt::Done(grant));
     }
     let fence = draw_fence(tx)?;
     let mut previous = None;
     for id in &request.ids {
         match take(tx, request, id, fence, by)? {
-            TakeResult::Created => {}
-            TakeResult::TakenOver(stale) => previous = previous.or(Some(stale)),
-            TakeResult::Held => return Ok(Attempt::Held(id.clone())),
+            LockAttempt::Done(taken_over) => previous = previous.or(taken_over),
+            LockAttempt::Held(id) => return Ok(LockAttempt::Held(id)),
         }
     }
-    Ok(Attempt::Done(Grant {
+    Ok(LockAttempt::Done(Grant {
         ids: request.ids.clone(),
         token: LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() },
         origin: if previous.is_some() { GrantOrigin::TakenOver } else { GrantOrigin::Created },
@@ -145,14 +144,15 @@ pub fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<A
     }))
 }
 
-enum TakeResult {
-    Created,
-    TakenOver(PreviousLease),
-    Held,
-}
-
-/// The heart: one conditional statement creates the row, takes a stale one over in place, or does nothing.
-fn take(tx: &WriteTx<'_>, request: &AcquireRequest, id: &LockId, fence: Fence, by: &str) -> Result<TakeResult, Error> {
+/// Decides a grant by one conditional statement: it creates the row, takes a stale one over in place, or does nothing.
+/// Returns the lease that was taken over.
+fn take(
+    tx: &WriteTx<'_>,
+    request: &AcquireRequest,
+    id: &LockId,
+    fence: Fence,
+    by: &str,
+) -> Result<LockAttempt<Option<PreviousLease>>, Error> {
     let stale = find(tx, id)?;
     let now = tx.now();
     let secret_hash = secret_hash(&request.secret);
@@ -176,12 +176,12 @@ fn take(tx: &WriteTx<'_>, request: &AcquireRequest, id: &LockId, fence: Fence, b
             now.wall_ms
         ],
     )?;
-    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(TakeResult::Held) };
+    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(LockAttempt::Held(id.clone())) };
     let kind = if stale.is_some() { LockEventKind::TakenOver } else { LockEventKind::Created };
     let previous_fence = stale.as_ref().map(|stale| stale.fence);
     event::append(tx, &lock, Some(secret_hash), &NewLockEvent { kind, previous_fence, by, reason: None })?;
-    let taken_over = |stale: Lock| TakeResult::TakenOver(PreviousLease { fence: stale.fence, holder: stale.holder });
-    Ok(stale.map_or(TakeResult::Created, taken_over))
+    let previous = stale.map(|stale| PreviousLease { fence: stale.fence, holder: stale.holder });
+    Ok(LockAttempt::Done(previous))
 }
 
 /// The same secret once more: the same grant if the lease still exists, a loss if it has ended, and nothing if the
@@ -283,7 +283,7 @@ pub const REVOKE_DELAY_MS: i64 = 10_000;
 /// Takes the lock from its holder: from this commit on the old holder's writes, renewals and release all fail.
 pub fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Result<Lock, Error> {
     let id = &request.id;
-    let not_found = || Error::new(ErrorName::LockNotFound, format!("nobody holds the lock {id}"));
+    let not_found = || Error::new(ErrorName::LockNotFound, format!("the lock {id} is free: it cannot be revoked"));
     let lock = find(tx, id)?.ok_or_else(not_found)?;
     let is_repeat = |end: LockEvent| {
         let same_delay = request.delay_ms.map_or(lock.grace_ms >= REVOKE_DELAY_MS, |delay| delay == lock.grace_ms);
@@ -294,7 +294,7 @@ pub fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Result<Loc
     }
     if lock.fence != request.fence || lock.secret_hash.is_none() {
         let detail = match lock.secret_hash {
-            None => format!("lock {id} is revoked already, and nobody holds it"),
+            None => format!("lock {id} is revoked already, so there is no lease to revoke"),
             Some(_) => format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, request.fence.0),
         };
         return Err(Error::new(ErrorName::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
@@ -336,7 +336,12 @@ impl Authority {
 
 /// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or free;
 /// otherwise names a lock that another client holds. A stale lock on the way is taken over and released.
-pub fn check(tx: &WriteTx<'_>, tokens: &[LockToken], needed: &[LockId], by: &str) -> Result<Attempt<Authority>, Error> {
+pub fn check(
+    tx: &WriteTx<'_>,
+    tokens: &[LockToken],
+    needed: &[LockId],
+    by: &str,
+) -> Result<LockAttempt<Authority>, Error> {
     let mut authority = Authority::default();
     for token in tokens {
         authority.leases.extend(held_by(tx, None, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
@@ -351,10 +356,10 @@ pub fn check(tx: &WriteTx<'_>, tokens: &[LockToken], needed: &[LockId], by: &str
                 remove_stale(tx, &lock, by)?;
                 authority.freed.push(id.clone());
             }
-            Some(_) => return Ok(Attempt::Held(id.clone())),
+            Some(_) => return Ok(LockAttempt::Held(id.clone())),
         }
     }
-    Ok(Attempt::Done(authority))
+    Ok(LockAttempt::Done(authority))
 }
 
 /// Takes a stale lock over, with a fence of its own, and releases it at once.
@@ -370,7 +375,7 @@ fn remove_stale(tx: &WriteTx<'_>, stale: &Lock, by: &str) -> Result<(), Error> {
 /// The locks this token proves: the one named or, without a name, all that were granted with it.
 fn held_by(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
     if !token.is_readable() {
-        return Err(Error::new(ErrorName::LockLost, "this is no lock token: they look like lk1.….…"));
+        return Err(Error::new(ErrorName::LockLost, "this cannot be read as a lock token: they look like lk1.….…"));
     }
     if token.incarnation != incarnation(tx)? {
         let detail = "this lock token belongs to another history of the file (before a restore)";

@@ -55,5 +55,6 @@ mod source;
 mod statement;
 mod storage;
 mod upgrade;
+mod values;
 mod waiting;
 mod wire;

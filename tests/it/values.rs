@@ -1,0 +1,101 @@
+//! Values that can only be valid: amounts, ids, tokens and times, read from text and written as text.
+
+use cashbox::internals::clock::{Clock, parse_rfc3339, rfc3339};
+use cashbox::internals::id::{CouponCode, LockToken, UserId};
+use cashbox::internals::money::{Balance, Cents, Money};
+
+#[test]
+fn cents_written_and_read_are_the_same() {
+    for cents in [0, 1, -1, 99, -100, 123_456, Balance::LIMIT.cents(), -Balance::LIMIT.cents()] {
+        assert_eq!(Cents::parse(&Cents(cents).to_string()), Some(Cents(cents)));
+    }
+    for text in
+        ["", "-", ".", "1", "1.", ".10", "1.1", "1.111", "+1.00", "--1.00", "1.-1", "12345678901234567.00", "1e3.00"]
+    {
+        assert_eq!(Cents::parse(text), None, "{text}");
+    }
+}
+
+#[test]
+fn amount_written_and_read_is_the_same() {
+    for cents in 1..=10_000 {
+        let text = Cents(cents).to_string();
+        let money = Money::parse(&text).unwrap();
+        assert_eq!(money.cents(), cents);
+        assert_eq!(money.to_string(), text);
+    }
+}
+
+#[test]
+fn text_that_is_not_an_amount_is_refused() {
+    let bad = "|nan|inf|1e400|-1|+1|0|0.00|0.001|1_000| 5 |٣|9007199254740993.01|.5|5.|1,5|0x10|1.2.3|1000000000000.01|99999999999999";
+    for text in bad.split('|') {
+        assert!(Money::parse(text).is_err(), "{text:?} is not an amount");
+    }
+}
+
+#[test]
+fn smallest_and_largest_amounts_are_taken() {
+    assert_eq!(Money::parse("0.01").unwrap(), Money::MIN);
+    assert_eq!(Money::parse("1000000000000.00").unwrap(), Money::MAX);
+    assert_eq!(Money::parse("0000000000001").unwrap().cents(), 100);
+}
+
+#[test]
+fn percentage_rounds_half_up() {
+    let cents = |cents| Money::from_cents(cents).unwrap();
+    assert_eq!(cents(12).percent(20), 2); // 2.4
+    assert_eq!(cents(13).percent(50), 7); // 6.5
+    assert_eq!(Money::MAX.percent(100), Money::MAX.cents());
+}
+
+#[test]
+fn balance_stays_within_limit() {
+    assert_eq!(Balance::LIMIT.plus(Money::MIN), None);
+    assert_eq!(Balance::from_cents(-Balance::LIMIT.cents()).minus(Money::MIN), None);
+    assert_eq!(Balance::from_cents(-5).to_string(), "-0.05");
+}
+
+#[test]
+fn user_is_plain_and_short() {
+    for good in ["alice", "A.b_c-9", "...", &"x".repeat(64)] {
+        assert!(UserId::parse(good).is_ok(), "{good:?}");
+    }
+    for bad in ["", ".", "..", "@bank", "a b", "é", "a/b", &"x".repeat(65)] {
+        assert!(UserId::parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn lock_token_is_read_as_it_is_written() {
+    let text = "lk1.abc.17.0123456789abcdef";
+    assert_eq!(LockToken::parse(text).unwrap().to_string(), text);
+    for bad in [
+        "",
+        "lk2.abc.17.0123456789abcdef",
+        "lk1.abc.17.short",
+        "lk1.abc.-1.0123456789abcdef",
+        "lk1.abc.17.0123456789abcdef.x",
+    ] {
+        assert!(LockToken::parse(bad).is_none(), "{bad:?}");
+    }
+}
+
+#[test]
+fn coupon_code_is_the_same_in_any_case() {
+    assert_eq!(CouponCode::parse("7k2q").unwrap(), CouponCode::parse("7K2Q").unwrap());
+}
+
+#[test]
+fn time_is_written_as_it_is_read() {
+    let text = "2026-01-01T00:00:00.000Z";
+    assert_eq!(rfc3339(parse_rfc3339(text).unwrap()), text);
+    assert_eq!(parse_rfc3339("2026-01-01T01:00:00+01:00"), parse_rfc3339(text));
+    assert_eq!(parse_rfc3339("yesterday"), None);
+}
+
+#[test]
+fn boot_time_does_not_go_back() {
+    let before = Clock::Machine.boot_ms();
+    assert!(Clock::Machine.boot_ms() >= before);
+}
