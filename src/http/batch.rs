@@ -128,13 +128,12 @@ enum ItemResult<'a> {
     Problem(Map<String, Value>),
 }
 
-fn item_result<'a>(context: &Context<'_>, result: &'a Result<Moved, Error>) -> ItemResult<'a> {
-    match result {
-        Ok(moved) => ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language))),
-        Err(error) => {
-            ItemResult::Problem(problems::body(&context.caller.without_holder(error.clone()), context.language))
-        }
-    }
+fn moved_result<'a>(context: &Context<'_>, moved: &'a Moved) -> ItemResult<'a> {
+    ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language)))
+}
+
+fn problem_result(context: &Context<'_>, error: &Error) -> ItemResult<'static> {
+    ItemResult::Problem(problems::body(&context.caller.without_holder(error.clone()), context.language))
 }
 
 /// Submits each item for itself, in order. A lock held by another client is the error of its item at once. A key names
@@ -153,7 +152,7 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
                 commands.push((Envelope { key, wait_ms: 0, ..shared.clone() }, command));
                 unreadable.push(None);
             }
-            Err(error) => unreadable.push(Some(Err(error))),
+            Err(error) => unreadable.push(Some(error)),
         }
     }
     let outcomes: Vec<Outcome<Moved>> = match reserve {
@@ -165,9 +164,12 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
     };
     let replayed = !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.replayed);
     let mut submitted = outcomes.iter().map(|outcome| &outcome.result);
-    let results = unreadable.iter().map(|error| {
-        let result = error.as_ref().or_else(|| submitted.next());
-        item_result(context, result.expect("an item that was read has an outcome"))
+    let results = unreadable.iter().map(|error| match error {
+        Some(error) => problem_result(context, error),
+        None => match submitted.next().expect("an item that was read has an outcome") {
+            Ok(moved) => moved_result(context, moved),
+            Err(error) => problem_result(context, error),
+        },
     });
     let mut response = response::ok(context.language.success(), &BatchResults { results: results.collect() });
     response::mark_replayed(&mut response, replayed);
@@ -212,8 +214,8 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerRe
     let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(AtomicBatch(commands)));
     match submitted {
         Ok(submitted) => {
-            let moved = |moved| ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language)));
-            let results = BatchResults { results: submitted.receipt.iter().map(moved).collect() };
+            let results = submitted.receipt.iter().map(|moved| moved_result(context, moved)).collect();
+            let results = BatchResults { results };
             Ok(submitted.marked(response::ok(context.language.success(), &results)))
         }
         Err(mut failure) => {
