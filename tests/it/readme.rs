@@ -7,6 +7,7 @@
 //! A `sh` block behind the same mark is a script that must exit 0.
 
 use crate::server::{ADMIN, Server, described_path, description};
+use cashbox::ErrorName;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -271,10 +272,15 @@ fn http_page_shows_every_request_and_every_error() {
             assert!(sent.contains(&(path.clone(), method.clone())), "{method} {path} has a curl");
         }
     }
-    let problem = &description()["components"]["schemas"]["Problem"]["properties"];
-    for name in problem["error"]["enum"].as_array().unwrap() {
-        assert!(page.contains(&format!(" | `{}` | ", name.as_str().unwrap())), "{name} stands in the table of errors");
-    }
+    let row = |line: &str| -> Option<(u16, String, bool)> {
+        let (status, rest) = line.strip_prefix("| ")?.split_once(" | `")?;
+        let (name, _) = rest.split_once("` | ")?;
+        Some((status.parse().ok()?, name.to_owned(), line.ends_with(" stored |")))
+    };
+    let (_, table) = page.split_once("## Errors").unwrap();
+    let listed: Vec<_> = table.lines().filter_map(row).collect();
+    let errors = ErrorName::ALL.iter().map(|name| (name.status(), name.as_str().to_owned(), name.is_refusal()));
+    assert_eq!(listed, errors.collect::<Vec<_>>(), "the table of errors, in the order of precedence");
 }
 
 /// Each name in the last column of the page's tables of guarantees is a file of tests, or a test in it.
