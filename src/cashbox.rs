@@ -14,7 +14,7 @@ use crate::lock::lease::{AcquireRequest, ReleaseRequest, RenewRequest};
 use crate::lock::{DURATION_MS, GRACE_MS};
 use crate::money::{Balance, Money};
 use crate::store::audit::{self, AuditReport};
-use crate::store::file::companion::{self, Possession, RunningServer, TakeResult};
+use crate::store::file::companion::{self, Possession, RunningServer, PossessResult};
 use crate::store::file::copy::{self, CopyError};
 use crate::store::{Envelope, LOCAL, OpenError, Options, Store};
 use crate::{log, secret, token};
@@ -75,9 +75,9 @@ impl Cashbox {
     /// it is damaged, or it may not be written.
     pub fn open(path: impl AsRef<Path>) -> Result<Cashbox, OpenError> {
         let path = path.as_ref();
-        let possession = match companion::take(path).map_err(|error| error.at(path))? {
-            TakeResult::Taken(possession) => possession,
-            TakeResult::ServedBy(RunningServer { url, pid, .. }) => {
+        let possession = match companion::possess(path).map_err(|error| error.at(path))? {
+            PossessResult::Possessed(possession) => possession,
+            PossessResult::ServedBy(RunningServer { url, pid, .. }) => {
                 let why = format!("the server at {url} has it (process {pid}); send requests there, or stop it");
                 return Err(OpenError::new(why).at(path));
             }

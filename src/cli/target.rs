@@ -8,7 +8,7 @@ use super::input::{self, ChangeOptions, CommonOptions, environment};
 use super::output::{CliError, Exit, ServerReply};
 use crate::http::{App, Settings};
 use crate::secret;
-use crate::store::file::companion::{self, Possession, RunningServer, TakeResult};
+use crate::store::file::companion::{self, Possession, RunningServer, PossessResult};
 use crate::store::{OpenError, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -379,9 +379,9 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
         let why = if db.exists() { "it is empty" } else { "there is no such file" };
         return Err(CliError::unreachable(format!("cannot open {}: {why}", db.display())));
     }
-    let _possession = match companion::take(db).map_err(cannot_open)? {
-        TakeResult::ServedBy(server) => return Ok(InProcess::Served(server)),
-        TakeResult::Taken(possession) => possession,
+    let _possession = match companion::possess(db).map_err(cannot_open)? {
+        PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
+        PossessResult::Possessed(possession) => possession,
     };
     let options = Options { changes_nothing: !call.changes, ..Options::default() };
     let store = Store::open(db, &options).map_err(cannot_open)?;
@@ -400,9 +400,9 @@ fn json_object(body: &[u8]) -> Value {
 
 /// Takes possession of the file for a command that keeps other processes out of it.
 pub fn take_possession(db: &Path) -> Result<Possession, CliError> {
-    match companion::take(db).map_err(|why| CliError::cannot_open(db, &why))? {
-        TakeResult::Taken(possession) => Ok(possession),
-        TakeResult::ServedBy(server) => Err(CliError::unreachable(format!(
+    match companion::possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
+        PossessResult::Possessed(possession) => Ok(possession),
+        PossessResult::ServedBy(server) => Err(CliError::unreachable(format!(
             "cannot open {}: the server at {} has it (process {})",
             db.display(),
             server.url,

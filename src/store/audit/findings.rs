@@ -1,8 +1,36 @@
-//! Findings of the audit.
+//! The report of an audit, and its findings.
 
 use crate::error::Error;
 use crate::tx::Row;
 use rusqlite::{Connection, ErrorCode};
+
+/// The result of an audit.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// cashbox.recharge(&alice, "50".parse()?)?;
+/// let report = cashbox.verify()?;
+/// assert_eq!((report.findings.len(), report.entries), (0, 1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AuditReport {
+    /// The violations: none, in a sound file. At most [`FINDINGS_MAX`].
+    pub findings: Vec<Finding>,
+    /// The number of entries.
+    pub entries: i64,
+    /// The number of wallets.
+    pub wallets: i64,
+    /// The hash of the newest entry. If it is kept elsewhere, a later audit finds any change of the entries up to it.
+    pub last_hash: String,
+    /// A hash of every wallet and coupon as they are now: files with the same hash hold the same money and coupons.
+    pub state_hash: String,
+}
 
 /// A violation of an invariant, in one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub use findings::{FINDINGS_MAX, Finding};
+pub use findings::{AuditReport, FINDINGS_MAX, Finding};
 
 use crate::error::Error;
 use crate::secret::{Hash, hex};
@@ -22,34 +22,6 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::thread;
-
-/// The result of an audit.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
-/// # let alice: cashbox::UserId = "alice".parse()?;
-/// cashbox.recharge(&alice, "50".parse()?)?;
-/// let report = cashbox.verify()?;
-/// assert_eq!((report.findings.len(), report.entries), (0, 1));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct AuditReport {
-    /// The violations: none, in a sound file. At most [`FINDINGS_MAX`].
-    pub findings: Vec<Finding>,
-    /// The number of entries.
-    pub entries: i64,
-    /// The number of wallets.
-    pub wallets: i64,
-    /// The hash of the newest entry. If it is kept elsewhere, a later audit finds any change of the entries up to it.
-    pub last_hash: String,
-    /// A hash of every wallet and coupon as they are now: files with the same hash hold the same money and coupons.
-    pub state_hash: String,
-}
 
 /// Page cache of each of the audit's two connections, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;

@@ -34,9 +34,9 @@ pub struct Possession {
 }
 
 /// The result of an attempt to possess the file.
-pub enum TakeResult {
+pub enum PossessResult {
     /// This process possesses it.
-    Taken(Possession),
+    Possessed(Possession),
     /// A server possesses it.
     ServedBy(RunningServer),
 }
@@ -46,7 +46,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Takes possession of the file, after a command that has it for one operation, or returns the server that has it.
-pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
+pub fn possess(db: &Path) -> Result<PossessResult, OpenError> {
     let path = companion_of(db)?;
     let open = || create_private(&path, db).map_err(|why| OpenError::new(format!("{}: {why}", path.display())));
     let mut companion = open()?;
@@ -60,7 +60,7 @@ pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
             Ok(()) => {
                 companion.set_len(0)?; // a dead process may have left its text
                 let possession = Possession { companion, path, db: db.to_owned(), temporary: false, announced: false };
-                return Ok(TakeResult::Taken(possession));
+                return Ok(PossessResult::Possessed(possession));
             }
             Err(TryLockError::Error(error)) => return Err(error.into()),
             Err(TryLockError::WouldBlock) => {}
@@ -69,7 +69,7 @@ pub fn take(db: &Path) -> Result<TakeResult, OpenError> {
             Ok(()) => companion.unlock()?, // not possessed: another process was looking at it
             Err(_) => {
                 if let Some(server) = read(&mut companion) {
-                    return Ok(TakeResult::ServedBy(server));
+                    return Ok(PossessResult::ServedBy(server));
                 }
             }
         }
@@ -90,14 +90,14 @@ pub fn server(db: &Path) -> Option<RunningServer> {
 }
 
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
-pub fn take_temporarily(db: &Path) -> Result<Possession, OpenError> {
+pub fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
     let temporary = !companion_of(db)?.exists();
-    match take(db)? {
-        TakeResult::Taken(mut possession) => {
+    match possess(db)? {
+        PossessResult::Possessed(mut possession) => {
             possession.temporary = temporary;
             Ok(possession)
         }
-        TakeResult::ServedBy(_) => Err(OpenError::new("a server has it")),
+        PossessResult::ServedBy(_) => Err(OpenError::new("a server has it")),
     }
 }
 

@@ -333,7 +333,7 @@ impl Partial {
         let failed = failed_at(target);
         self.file.as_file().sync_all().map_err(&failed)?;
         let named = if replace {
-            let _possession = companion::take_temporarily(target).map_err(failed_at(target))?;
+            let _possession = companion::possess_temporarily(target).map_err(failed_at(target))?;
             empty_log(target)?;
             remove_logs(target).map_err(&failed)?;
             self.file.persist(target)
