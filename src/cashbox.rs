@@ -14,7 +14,7 @@ use crate::lock::lease::{AcquireRequest, ReleaseRequest, RenewRequest};
 use crate::lock::{DURATION_MS, GRACE_MS};
 use crate::money::{Balance, Money};
 use crate::store::audit::{self, AuditReport};
-use crate::store::file::companion::{self, Possession, RunningServer, PossessResult};
+use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
 use crate::store::file::copy::{self, CopyError};
 use crate::store::{Envelope, LOCAL, OpenError, Options, Store};
 use crate::{log, secret, token};

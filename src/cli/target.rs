@@ -8,7 +8,7 @@ use super::input::{self, ChangeOptions, CommonOptions, environment};
 use super::output::{CliError, Exit, ServerReply};
 use crate::http::{App, Settings};
 use crate::secret;
-use crate::store::file::companion::{self, Possession, RunningServer, PossessResult};
+use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
 use crate::store::{OpenError, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};

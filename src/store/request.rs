@@ -5,7 +5,7 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 /// True while the client is connected. None: it cannot disconnect.
@@ -88,7 +88,7 @@ impl Request {
         commands: Vec<(Envelope, Command)>,
         reservation: Option<&Reservation>,
     ) -> (Vec<Request>, Receiver<(usize, Outcome)>) {
-        let (outcomes, arriving) = channel();
+        let (outcomes, arriving) = sync_channel(commands.len()); // room for all: no reply has to wait
         let request = |(index, (envelope, command)): (usize, (Envelope, Command))| {
             let fingerprint = envelope.key.as_ref().and_then(|_| command.fingerprint());
             let recorded = envelope.key.as_ref().filter(|_| fingerprint.is_some());
@@ -132,7 +132,7 @@ impl Reservation {
 
 /// Sends the outcome to one caller. Dropped without that, it answers `busy`.
 pub struct Reply {
-    outcomes: Sender<(usize, Outcome)>,
+    outcomes: SyncSender<(usize, Outcome)>,
     index: usize,
     alive: Alive,
 }
