@@ -171,9 +171,8 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
             Err(error) => problem_result(context, error),
         },
     });
-    let mut response = response::ok(context.language.success(), &BatchResults { results: results.collect() });
-    response::mark_replayed(&mut response, replayed);
-    Ok(response)
+    context.replayed.set(replayed);
+    Ok(response::ok(context.language.success(), &BatchResults { results: results.collect() }))
 }
 
 /// Refuses an item's own key that is the batch's, or one made of it: one key would mean two commands.
@@ -211,20 +210,16 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerRe
         command.map_err(|error| error.with("index", index))
     });
     let commands: Result<Vec<MoneyCommand>, Error> = read.collect();
-    let submitted = commands.map_err(Into::into).and_then(|commands| context.submit(AtomicBatch(commands)));
-    match submitted {
-        Ok(submitted) => {
-            let results = submitted.receipt.iter().map(|moved| moved_result(context, moved)).collect();
-            let results = BatchResults { results };
-            Ok(submitted.marked(response::ok(context.language.success(), &results)))
+    match commands.and_then(|commands| context.submit(AtomicBatch(commands))) {
+        Ok(all) => {
+            let results = all.iter().map(|moved| moved_result(context, moved)).collect();
+            Ok(response::ok(context.language.success(), &BatchResults { results }))
         }
-        Err(mut failure) => {
-            let index = failure.error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());
-            if let Some(index) = index {
-                let results = not_done(context, count, index as usize, &failure.error);
-                failure.error = failure.error.with("results", results);
-            }
-            Err(failure)
+        Err(error) => {
+            let index = error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());
+            let Some(index) = index else { return Err(error) };
+            let results = not_done(context, count, index as usize, &error);
+            Err(error.with("results", results))
         }
     }
 }

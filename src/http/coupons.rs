@@ -89,9 +89,9 @@ fn visible(context: &Context<'_>) -> Result<Coupon, Error> {
 pub fn grant(context: &mut Context<'_>) -> HandlerResult {
     let user = UserId::parse(&context.params[0])?;
     let kind = context.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
-    let submitted = context.submit(GrantCoupon { user, kind })?;
-    let rest = json!({ "coupon": coupon_json(&submitted.receipt) });
-    Ok(submitted.marked(response::ok(context.language.pick("发放成功", "granted"), &rest)))
+    let coupon = context.submit(GrantCoupon { user, kind })?;
+    let rest = json!({ "coupon": coupon_json(&coupon) });
+    Ok(response::ok(context.language.pick("发放成功", "granted"), &rest))
 }
 
 /// `GET /v1/tiers`
@@ -122,10 +122,10 @@ pub fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     }
     tiers.sort_by_key(|tier| tier.from);
     if tiers.windows(2).any(|pair| pair[0].from == pair[1].from) {
-        return Err(Error::invalid("two tiers begin at the same amount").into());
+        return Err(Error::invalid("two tiers begin at the same amount"));
     }
-    let submitted = context.submit(SetTiers(tiers))?;
-    Ok(submitted.marked(all_rows(context, submitted.receipt.iter().map(tier_json).collect())))
+    let tiers = context.submit(SetTiers(tiers))?;
+    Ok(all_rows(context, tiers.iter().map(tier_json).collect()))
 }
 
 /// `PUT /v1/coupon-kinds`: replaces them.
@@ -136,10 +136,10 @@ pub fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
     }
     kinds.sort_by(|one: &CouponKind, other| one.kind.cmp(&other.kind));
     if kinds.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
-        return Err(Error::invalid("two coupon kinds have the same name").into());
+        return Err(Error::invalid("two coupon kinds have the same name"));
     }
-    let submitted = context.submit(SetCouponKinds(kinds))?;
-    Ok(submitted.marked(all_rows(context, submitted.receipt.iter().map(kind_json).collect())))
+    let kinds = context.submit(SetCouponKinds(kinds))?;
+    Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
 }
 
 fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {

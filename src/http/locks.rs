@@ -152,7 +152,7 @@ fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
     let ttl_max = if context.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
     let expire_ms = context.fields.integer("ttl_ms", 1..=ttl_max)?;
     let token = context.lease_token()?;
-    let renewed = context.submit_for_lease(RenewRequest { id, token, expire_ms })?.receipt;
+    let renewed = context.submit_for_lease(RenewRequest { id, token, expire_ms })?;
     let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
     Ok(response::ok(context.language.pick("已续期", "renewed"), &rest))
 }
@@ -183,11 +183,10 @@ pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
         .ok_or_else(|| Error::invalid("fence is missing: the fence of the lease to revoke"))?;
     let delay_ms = fields.integer("delay_ms", 0..=*DURATION_MS.end())?;
     let reason = label(fields, "reason")?;
-    let submitted = context.submit(RevokeRequest { id, fence: Fence(fence), delay_ms, reason })?;
-    let lock = &submitted.receipt;
+    let lock = context.submit(RevokeRequest { id, fence: Fence(fence), delay_ms, reason })?;
     // Its state when it was revoked, so that a repeat gets the same answer however late it comes.
-    let rest = lock_json_at(lock.renew_time, &lock.id, Some(lock));
-    Ok(submitted.marked(response::ok(context.language.pick("已撤销", "revoked"), &rest)))
+    let rest = lock_json_at(lock.renew_time, &lock.id, Some(&lock));
+    Ok(response::ok(context.language.pick("已撤销", "revoked"), &rest))
 }
 
 /// `GET /v1/locks/{id}`

@@ -1,7 +1,6 @@
 //! Errors as responses: `application/problem+json` (RFC 9457).
 
 use super::conn::{Fault, Response};
-use super::request::Failure;
 use super::response::{self, Language};
 use crate::error::{Error, ErrorName};
 use serde_json::{Map, Value, json};
@@ -24,8 +23,7 @@ pub fn body(error: &Error, language: Language) -> Map<String, Value> {
 }
 
 /// The response to a request that failed. An error that no client can cause goes to the log as well.
-pub fn response(failure: Failure, language: Language) -> Response {
-    let Failure { error, replayed } = failure;
+pub fn response(error: Error, language: Language) -> Response {
     if error.is_internal() {
         crate::log::error("a request failed", &error);
     }
@@ -45,7 +43,6 @@ pub fn response(failure: Failure, language: Language) -> Response {
         ErrorName::Busy | ErrorName::StorageFull => response.headers.push(("Retry-After", "1".to_owned())),
         _ => {}
     }
-    response::mark_replayed(&mut response, replayed);
     response
 }
 

@@ -9,8 +9,9 @@ use crate::command::TypedCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::secret::hex;
-use crate::store::{Alive, Envelope, Outcome};
+use crate::store::{Alive, Envelope};
 use serde::Serialize;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,49 +40,12 @@ pub struct Context<'a> {
     pub language: Language,
     /// Tells whether the client is still connected.
     pub alive: Alive,
-}
-
-/// A refusal or another error.
-pub struct Failure {
-    /// The error.
-    pub error: Error,
-    /// True if it is a repeat under an idempotency key.
-    pub replayed: bool,
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure { error, replayed: false }
-    }
+    /// Set if the answer is a repeat under an idempotency key.
+    pub replayed: Cell<bool>,
 }
 
 /// The response of a handler.
-pub type HandlerResult = Result<Response, Failure>;
-
-/// The receipt of a command that was carried out.
-pub struct Submitted<R> {
-    /// The receipt.
-    pub receipt: R,
-    /// True if it is a repeat under an idempotency key.
-    pub replayed: bool,
-}
-
-impl<R> Submitted<R> {
-    /// The response, marked if it is a repeat.
-    pub fn marked(&self, mut response: Response) -> Response {
-        response::mark_replayed(&mut response, self.replayed);
-        response
-    }
-}
-
-impl<R> TryFrom<Outcome<R>> for Submitted<R> {
-    type Error = Failure;
-
-    fn try_from(outcome: Outcome<R>) -> Result<Submitted<R>, Failure> {
-        let replayed = outcome.replayed;
-        outcome.result.map(|receipt| Submitted { receipt, replayed }).map_err(|error| Failure { error, replayed })
-    }
-}
+pub type HandlerResult = Result<Response, Error>;
 
 impl<'a> Context<'a> {
     /// Reads the fields of the query and, unless the handler reads the body, those of the body. Fields that the route
@@ -102,7 +66,18 @@ impl<'a> Context<'a> {
         fields.check(body_fields.unwrap_or(&[]))?;
         let (presence, ends_waiting) = (request.presence.clone(), Arc::clone(&app.ends_waiting));
         let alive: Alive = Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected()));
-        Ok(Context { app, caller, head, params, query, fields, body: &request.body, language, alive })
+        Ok(Context {
+            app,
+            caller,
+            head,
+            params,
+            query,
+            fields,
+            body: &request.body,
+            language,
+            alive,
+            replayed: Cell::new(false),
+        })
     }
 
     /// The user in the path, who must be the caller's own for the role `user`.
@@ -168,17 +143,17 @@ impl<'a> Context<'a> {
     }
 
     /// Submits a command to the store.
-    pub fn submit<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
-        let mut outcome = self.app.store.submit(self.envelope()?, command);
-        outcome.result = outcome.result.map_err(|error| self.caller.without_holder(error));
-        outcome.try_into()
+    pub fn submit<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
+        let outcome = self.app.store.submit(self.envelope()?, command);
+        self.replayed.set(outcome.replayed);
+        outcome.result.map_err(|error| self.caller.without_holder(error))
     }
 
     /// Submits a command about the lease of the request's lock token: the token is not one it is done under, and the
     /// answer is not stored under a key.
-    pub fn submit_for_lease<C: TypedCommand>(&self, command: C) -> Result<Submitted<C::Receipt>, Failure> {
+    pub fn submit_for_lease<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
         let envelope = Envelope { key: None, ..self.envelope_without_tokens()? };
-        self.app.store.submit(envelope, command).try_into()
+        self.app.store.submit(envelope, command).result
     }
 
     /// True if the client accepts this type by name and does not prefer JSON.

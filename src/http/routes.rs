@@ -4,7 +4,7 @@
 use super::auth::{self, Access, Caller};
 use super::conn::{Admission, Fault, HttpRequest, Presence, RequestHead, Response, Service};
 use super::endpoint::{BODY_MAX, Route, RouteBody, matches, raw_params};
-use super::request::{self, Context, Failure, HandlerResult, LIST};
+use super::request::{self, Context, HandlerResult, LIST};
 use super::response::{self, Language};
 use super::state::{AppState, Settings};
 use super::{batch, coupons, files, health, locks, openapi, problems, tokens, wallets};
@@ -169,18 +169,20 @@ impl App {
         let language = language(&request.head);
         let found = find(&request.head.method, &request.head.path);
         let index = found.as_ref().ok().map(|(index, _)| *index);
-        let handled = found.map_err(Failure::from).and_then(|(index, params)| {
+        let mut replayed = false;
+        let handled = found.and_then(|(index, params)| {
             let route = &ROUTES[index];
             let caller = allowed_caller(route, || authenticate(&request.head))?;
             let mut context = Context::read(&self.0, request, caller, params, language, route.query, route.fields())?;
-            (route.handler)(&mut context)
+            let handled = (route.handler)(&mut context);
+            replayed = context.replayed.get();
+            handled
         });
-        let response = handled.unwrap_or_else(|mut failure| {
-            if let Some(msg) = wallets::msg_of_unreadable(&request.head, &failure.error, language) {
-                failure.error = failure.error.with("msg", msg);
-            }
-            problems::response(failure, language)
+        let mut response = handled.unwrap_or_else(|error| {
+            let msg = wallets::msg_of_unreadable(&request.head, &error, language);
+            problems::response(if let Some(msg) = msg { error.with("msg", msg) } else { error }, language)
         });
+        response::mark_replayed(&mut response, replayed);
         self.0.counts.add(index, response.status, started.elapsed());
         response
     }
@@ -219,17 +221,17 @@ impl Service for App {
             let reserved = is_large.then(reserve).transpose()?;
             Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn Send>) })
         });
-        admitted.map_err(|error| problems::response(error.into(), language(head)))
+        admitted.map_err(|error| problems::response(error, language(head)))
     }
 
     fn answer(&self, request: HttpRequest) -> Response {
         if let Err(error) = auth::check_origin(&request.head, &self.0.settings.hosts) {
-            return problems::response(error.into(), language(&request.head));
+            return problems::response(error, language(&request.head));
         }
         self.handle(&request, |head| self.authenticate(head))
     }
 
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {
-        problems::response(problems::of_fault(fault).into(), head.map_or(Language::En, language))
+        problems::response(problems::of_fault(fault), head.map_or(Language::En, language))
     }
 }

@@ -36,27 +36,24 @@ pub fn mint(context: &mut Context<'_>) -> HandlerResult {
     let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
-        return Err(Error::invalid("the role user is bound to a user, and only that role")
-            .with("field", "user")
-            .into());
+        return Err(Error::invalid("the role user is bound to a user, and only that role").with("field", "user"));
     }
     let expires_in_s = context.fields.integer("expires_in_s", 1..=EXPIRES_IN_S_MAX)?;
     let note = context.fields.text("note")?;
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
-        return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")).into());
+        return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")));
     }
-    let submitted = context.submit(NewToken { role, user, expires_in_s, note })?;
-    let mut rest = token_json(&submitted.receipt.token);
-    rest["token"] = json!(submitted.receipt.secret);
+    let minted = context.submit(NewToken { role, user, expires_in_s, note })?;
+    let mut rest = token_json(&minted.token);
+    rest["token"] = json!(minted.secret);
     Ok(response::with_status(201, context.language.pick("已创建", "minted"), &rest))
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for ever.
 pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
-    let submitted = context.submit(RevokeToken(context.params[0].clone()))?;
+    let revoked = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
-    let rest = token_json(&submitted.receipt);
-    Ok(submitted.marked(response::ok(context.language.pick("已撤销", "revoked"), &rest)))
+    Ok(response::ok(context.language.pick("已撤销", "revoked"), &token_json(&revoked)))
 }
 
 /// An access token, without its secret.

@@ -92,9 +92,8 @@ pub fn refund(context: &mut Context<'_>) -> HandlerResult {
 }
 
 fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
-    let submitted = context.submit(command)?;
-    let body = moved_json(&submitted.receipt, &context.caller, context.language);
-    Ok(submitted.marked(response::json(200, &body)))
+    let moved = context.submit(command)?;
+    Ok(response::json(200, &moved_json(&moved, &context.caller, context.language)))
 }
 
 /// The command of a verb, for the wallet named in the path or the item, with the fields that came.
@@ -408,7 +407,7 @@ pub fn entry(context: &mut Context<'_>) -> HandlerResult {
     if let Some(user) = &context.caller.user
         && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
     {
-        return Err(entry::not_found(id).into());
+        return Err(entry::not_found(id));
     }
     let rest = json!({ "entry": entry_json(&entry, &context.caller) });
     Ok(response::ok(context.language.found(), &rest))
