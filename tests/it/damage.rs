@@ -1,7 +1,7 @@
 //! The audit after any program has written to the file: each kind of damage is planted with the
 //! triggers out of the way, they are put back, and it is named.
 
-use crate::attacks::lived_in;
+use crate::audit::lived_in;
 use crate::harness::*;
 use cashbox::internals::command::SetTiers;
 use cashbox::internals::ledger::entry::Entry;

@@ -1,10 +1,12 @@
-//! The lock table: who gets a lock, who keeps it, who may write under it. Time is moved by hand.
+//! The lock table: acquiring, keeping, writing under a lock; several locks under one token; events. Time is moved by hand.
 
 use crate::harness::*;
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{Fence, LockToken};
 use cashbox::internals::lock::event::{LockEvent, LockEventKind, of_lock as events};
-use cashbox::internals::lock::lease::{AcquireRequest, GrantOrigin, RenewRequest, Renewed, RevokeRequest};
+use cashbox::internals::lock::lease::{
+    AcquireRequest, GrantOrigin, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
+};
 use cashbox::internals::lock::{Lock, LockState};
 
 pub const EXPIRE: i64 = 60_000;
@@ -345,4 +347,159 @@ fn starting_server_restores_lease_once_per_renewal() {
     book.reopen();
     assert_eq!(left(&book, "plain"), EXPIRE);
     book.assert_sound();
+}
+
+#[test]
+fn group_of_locks_is_granted_whole_or_not() {
+    let book = book();
+    let ben = book.acquire("b", "ben").unwrap().token;
+    assert_eq!(book.acquire("a b c", "ann").unwrap_err().name, ErrorName::Locked);
+    assert_eq!((state(&book, "a"), state(&book, "c")), (LockState::Free, LockState::Free));
+    book.release("b", &ben).unwrap();
+    let ann = book.acquire("a b c", "ann").unwrap().token;
+    let fences: Vec<_> = ["a", "b", "c"].iter().map(|id| book.lock(id).unwrap().fence).collect();
+    assert_eq!(fences, [ann.fence; 3]);
+    assert_eq!(book.acquire("a b c", "ann").unwrap().origin, GrantOrigin::Replayed);
+    book.advance(10);
+    assert_eq!(renew(&book, "", &ann, None).unwrap().expires_in_ms, EXPIRE);
+    assert!(["a", "b", "c"].iter().all(|id| book.lock(id).unwrap().renewals == 1));
+    for _ in 0..2 {
+        book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
+        assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == LockState::Free));
+    }
+    book.assert_sound();
+}
+
+#[test]
+fn rest_of_group_is_released_together() {
+    let book = book();
+    let ann = book.acquire("a b", "ann").unwrap().token;
+    book.release("a", &ann).unwrap();
+    book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
+    assert_eq!(state(&book, "b"), LockState::Free, "a release that succeeds has given everything back");
+}
+
+#[test]
+fn release_of_group_frees_rest_and_names_lost() {
+    let book = book();
+    let ann = book.acquire("a b c", "ann").unwrap().token;
+    revoke(&book, "b", ann.fence.0, Some(60_000)).unwrap();
+    let before = book.number("SELECT clock_ms FROM lock_seq");
+    let give_up = || book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap_err();
+    let lost = give_up();
+    assert_eq!(
+        (lost.name, fact(&lost, "ended"), fact(&lost, "lock")),
+        (ErrorName::LockLost, &"revoked".into(), &"b".into())
+    );
+    assert_eq!(["a", "b", "c"].map(|id| state(&book, id)), [LockState::Free, LockState::Revoked, LockState::Free]);
+    assert_eq!(history(&book, "a").pop().unwrap().kind, LockEventKind::Released);
+    let ben = book.acquire("a", "ben").unwrap().token;
+    book.advance(1);
+    assert_eq!(give_up(), lost, "a repeat gets the same");
+    assert!(book.lock("a").is_some(), "and does not touch the next holder's lease");
+    assert_eq!(book.number("SELECT clock_ms FROM lock_seq"), before);
+    assert_eq!(book.release("c", &ann), Ok(()), "what was given back was given back");
+    book.release("a", &ben).unwrap();
+    book.assert_sound();
+}
+
+#[test]
+fn group_token_is_refused_after_losing_one_lock() {
+    let book = check("recharge alice 10 |");
+    let ann = book.acquire("other wallet/alice", "ann").unwrap().token;
+    book.submit(under(&ann), withdraw("alice", "1")).result.unwrap();
+    revoke(&book, "other", 1, None).unwrap();
+    assert_eq!(name(&book.submit(under(&ann), withdraw("alice", "1")).result), ErrorName::LockLost);
+    assert_eq!(renew(&book, "", &ann, None).unwrap_err().name, ErrorName::LockLost);
+    assert_eq!(book.balance("alice"), "9.00");
+}
+
+const DAY_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Acquires and releases the lock that many times: two events each.
+fn used(book: &Book, id: &str, times: usize) {
+    let first = book.number("SELECT fence FROM lock_seq") + 1;
+    let pairs = (first..).take(times).flat_map(|fence| {
+        let name = format!("{id}{fence}");
+        let token = book.token(fence, &name);
+        [acquire(id, &name), ReleaseRequest { id: Some(lock_id(id)), token }.into()]
+    });
+    let answers =
+        book.submit_all(pairs.map(|command| (cashbox::internals::store::Envelope::local(), command)).collect());
+    assert!(answers.iter().all(|answer| answer.result.is_ok()));
+}
+
+fn count(book: &Book, id: &str) -> i64 {
+    book.number(&format!("SELECT count(*) FROM lock_event WHERE lock_id = '{id}'"))
+}
+
+/// The number of events after each of the steps.
+fn swept(book: &Book, id: &str, steps: usize) -> Vec<i64> {
+    let step = |_| {
+        book.advance(50);
+        book.must(recharge("bob", "1"));
+        count(book, id)
+    };
+    (0..steps).map(step).collect()
+}
+
+#[test]
+fn old_events_beyond_thousand_are_swept_in_steps() {
+    let book = book();
+    used(&book, "busy", 520);
+    used(&book, "quiet", 2);
+    book.clock.advance_ms(30 * DAY_MS - 50); // nothing reads before `swept` does
+    assert_eq!(swept(&book, "busy", 1), [1_040], "thirty days old is not older than that");
+    book.clock.advance_ms(HOUR_MS - 50); // the sweeper rests after each round
+    let left = swept(&book, "busy", 4);
+    assert_eq!(left, [1_024, 1_008, 1_000, 1_000], "sixteen a step, and never fewer than a thousand are left");
+    for _ in 0..2 {
+        swept(&book, "busy", 80);
+        book.advance(HOUR_MS);
+    }
+    assert_eq!((count(&book, "busy"), count(&book, "quiet")), (1_000, 4));
+    assert_eq!(book.acquire("busy", "next").unwrap().token.fence.0, 523, "fences do not come from the events");
+    book.assert_sound();
+}
+
+#[test]
+fn young_events_and_live_leases_are_kept() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    used(&book, "busy", 520);
+    book.advance(29 * DAY_MS);
+    used(&book, "busy", 520);
+    book.advance(2 * DAY_MS);
+    for _ in 0..2 {
+        swept(&book, "busy", 140);
+        book.advance(HOUR_MS);
+    }
+    assert_eq!(count(&book, "busy"), 1_040, "the older half is gone, the younger is all there");
+    let again = book.acquire("job", "ann").unwrap();
+    assert_eq!((again.origin, again.token), (GrantOrigin::Replayed, ann));
+    book.assert_sound();
+}
+
+#[test]
+fn event_dated_by_wrong_clock_stays_harmless() {
+    let book = book();
+    used(&book, "busy", 5);
+    book.clock.step_wall_ms(400 * DAY_MS);
+    used(&book, "busy", 1);
+    book.clock.step_wall_ms(-400 * DAY_MS);
+    used(&book, "busy", 514);
+    book.advance(31 * DAY_MS);
+    swept(&book, "busy", 80);
+    assert_eq!(count(&book, "busy"), 1_002, "all beyond the thousand but the grant and the release of next year");
+}
+
+#[test]
+fn database_refuses_changing_kept_events() {
+    let book = book();
+    used(&book, "busy", 501);
+    let raw = book.raw();
+    assert!(raw.execute("DELETE FROM lock_event WHERE seq = 3", []).is_err());
+    assert_eq!(raw.execute("DELETE FROM lock_event WHERE seq <= 2", []).unwrap(), 2);
+    assert!(raw.execute("UPDATE lock_event SET holder = 'eve' WHERE seq = 9", []).is_err());
 }

@@ -8,7 +8,7 @@
 //! | S1 one row per id | – | the primary key |
 //! | S2 grants increase in fence | `compare_events` | `protocol`, `locks::fences_grow_…`, `crash_locks` |
 //! | S3 the counter is above every fence, nothing goes back | `compare`, `reopen` | `protocol`, `locks::lease_time_goes_on_after_reboot` |
-//! | S4 no stale write | `withdraw` | `protocol`, `locks_money`, `attacks` (the file's own triggers) |
+//! | S4 no stale write | `withdraw` | `protocol`, `locks_money`, `audit` (the file's own triggers) |
 //! | S5 no takeover too early | `acquire` | `protocol`, `locks::expired_lease_…` |
 //! | S6 no other change of hands | `compare`, `compare_events` | `protocol`, `locks::revoke_ends_only_…` |
 //! | S7 the money | `compare_events` (the audit) | `model_money`, `crash` |
@@ -18,7 +18,7 @@
 //! | S11 reads change nothing | `look` | `locks::reading_locks_changes_nothing`, `cli` |
 //! | S12 first come, first served | – | `model_waiting`, `waiting` |
 //! | L1 a silent holder's lock can be had | `everything_can_be_had` | `protocol`, `model_waiting` |
-//! | L2 every waiter is answered | – | `model_waiting`, `waiting::waiter_is_refused_at_its_deadline`, `doubt` |
+//! | L2 every waiter is answered | – | `model_waiting`, `waiting::waiter_is_refused_at_its_deadline`, `failing_disk` |
 //! | L3 two renewals of three are enough | – | `locks::two_answers_of_three_keep_lock` |
 //! | L4 something can always be granted | `everything_can_be_had` | `protocol` |
 

@@ -1,9 +1,15 @@
-//! The file and the disk under it: a full disk is a no and not an end, and a wrong file is refused in a sentence.
+//! The file and the disk under it: full disks, wrong files, files of every earlier version (in `kept`; a new version of
+//! the schema adds the last file of the version before), and what lies beside the file.
 
 use crate::harness::*;
+use crate::shell::Place;
 use cashbox::internals::clock::Clock;
 use cashbox::internals::error::ErrorName;
+use cashbox::internals::store::audit::audit;
+use cashbox::internals::store::schema::VERSION;
 use cashbox::internals::store::{self, Envelope, Options, Store};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -219,4 +225,173 @@ fn file_held_by_other_program_answers_busy() {
         other.execute_batch("COMMIT").unwrap();
         answer.join().unwrap().result.expect("the writer waits for a short while");
     });
+}
+
+/// A kept file; its balances; the hash of its last entry, and the hash of its state, as they were when it was made.
+type Kept = (&'static str, &'static [(&'static str, &'static str)], &'static str, &'static str);
+
+const KEPT: &[Kept] = &[
+    (
+        "version-1.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-818.00"), ("@sales", "250.00")],
+        "c4f939b2c1648927b302cde547686ea27d43570da9f5ca08dbcf5e75bf714ebb",
+        "5d6d183e6da195e43279ac507f399a0b7425804924265f0b8b160299a1dacdee",
+    ),
+    (
+        "version-2.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-688.00"), ("@sales", "120.00")],
+        "1e2d1914ba5bdaa6b565b981ce5b601167dc9c8afc6456fc1554c17596ec7e57",
+        "4f6e1578c7615a7df298d9c617a0b539fc7c2904dc406e7a967926d346339340",
+    ),
+];
+
+#[test]
+fn kept_files_cover_every_version() {
+    assert_eq!(KEPT.len() as i32, VERSION, "keep a file of the version before");
+}
+
+#[test]
+fn upgrade_overwrites_no_earlier_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cashbox.db");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db");
+    let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
+    std::fs::write(folder.path().join("cashbox.db.version-1"), "of an earlier upgrade").unwrap();
+    std::fs::copy(&kept, &file).unwrap();
+    drop(Store::open(&file, &options).unwrap());
+    let first = std::fs::read_to_string(folder.path().join("cashbox.db.version-1")).unwrap();
+    assert_eq!(first, "of an earlier upgrade");
+    let names = std::fs::read_dir(folder.path()).unwrap().map(|item| item.unwrap().file_name().into_string().unwrap());
+    assert_eq!(names.filter(|name| name.starts_with("cashbox.db.version-1-")).count(), 1);
+}
+
+#[test]
+fn kept_file_opens_unchanged_and_is_usable() {
+    for (name, balances, last_hash, state_hash) in KEPT {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(name);
+        std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept").join(name), &file).unwrap();
+        let before = std::fs::read(&file).unwrap();
+        assert_eq!(audit(&file, None, &mut |_, _| {}).unwrap().findings, [], "{name}, before it is upgraded");
+        let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
+        let store = Store::open(&file, &options).expect(name);
+        let as_it_was = file.with_file_name(format!("{name}.{}", name.trim_end_matches(".db")));
+        assert_eq!(as_it_was.exists(), !name.contains(&VERSION.to_string()), "an older one is kept beside");
+        if as_it_was.exists() {
+            let kept = rusqlite::Connection::open(&as_it_was).unwrap();
+            let version: i32 = kept.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert!(version < VERSION && std::fs::metadata(&as_it_was).unwrap().len() == before.len() as u64);
+        }
+        let report = audit(&file, None, &mut |_, _| {}).unwrap();
+        assert_eq!(report.findings, [], "{name}");
+        assert_eq!((report.last_hash.as_str(), report.state_hash.as_str()), (*last_hash, *state_hash), "{name}");
+        let balance =
+            |wallet: &str| store.read(|tx| cashbox::internals::ledger::wallet(tx, &wallet_id(wallet))).unwrap().balance;
+        for (wallet, expected) in *balances {
+            assert_eq!(balance(wallet).to_string(), *expected, "{wallet} of {name}");
+        }
+        let reused = store.submit(keyed("first"), recharge("alice", "1")).result.unwrap_err();
+        assert_eq!(reused.name.as_str(), "idempotency_key_reused", "{name}: its keys are known");
+        let held = store.submit(waiting(0), withdraw("bob", "1")).result.unwrap_err();
+        assert_eq!(held.name.as_str(), "locked", "{name}: its locks hold");
+        store.submit(keyed("go-on"), recharge("alice", "1")).result.unwrap();
+        assert_eq!(balance("alice").to_string(), "541.00");
+        assert_eq!(audit(&file, None, &mut |_, _| {}).unwrap().findings, [], "{name}");
+    }
+}
+
+#[test]
+fn companion_probe_does_not_look_like_server() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    drop(place.serve("")); // killed: its companion still names it
+    let looking = fs::File::open(place.path("cashbox.db-serve")).unwrap();
+    looking.lock_shared().unwrap();
+    let waiting = place.start(&["serve", "--listen", "127.0.0.1:0"]);
+    let opened = |file: fs::DirEntry| fs::read_link(file.path()).is_ok_and(|path| path.ends_with("cashbox.db-serve"));
+    let files = || fs::read_dir(format!("/proc/{}/fd", waiting.id())).unwrap().flatten();
+    crate::server::until(|| files().any(opened));
+    looking.unlock().unwrap();
+    crate::server::until(|| fs::read_to_string(place.path("cashbox.db-serve")).unwrap().contains("http://"));
+    assert_eq!(place.json("wallet alice")["balance"], "10.00");
+}
+
+#[test]
+fn companion_file_is_private_and_follows_no_link() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    let companion = place.path("cashbox.db-serve");
+    fs::set_permissions(&companion, fs::Permissions::from_mode(0o644)).unwrap();
+    let server = place.serve("");
+    assert_eq!(fs::metadata(&companion).unwrap().permissions().mode() & 0o777, 0o600, "a token of this run is in it");
+    server.stop();
+    fs::remove_file(&companion).unwrap();
+    fs::write(place.path("treasure"), "gold").unwrap();
+    std::os::unix::fs::symlink("treasure", &companion).unwrap();
+    let output = place.run("wallet alice");
+    assert!(output.exit == 3 && output.err.contains("it is a symbolic link"), "{} {}", output.exit, output.err);
+    assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
+}
+
+#[test]
+fn open_refuses_file_with_hard_link() {
+    let place = Place::new();
+    place.json("recharge alice 100");
+    fs::hard_link(place.db(), place.path("other.db")).unwrap();
+    for line in ["withdraw alice 100", "withdraw alice 100 --db other.db", "serve --listen 127.0.0.1:0"] {
+        let output = place.run(line);
+        assert!(output.exit == 3 && output.err.contains("another name too"), "{line}: {} {}", output.exit, output.err);
+    }
+    fs::remove_file(place.path("other.db")).unwrap();
+    assert_eq!(place.json("withdraw alice 100")["balance"], "0.00");
+}
+
+#[test]
+fn files_made_by_root_belong_to_owner_of_database() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !rustix::process::geteuid().is_root() {
+        return; // only root can give files away
+    }
+    let place = Place::new();
+    let other = Some(4_321);
+    chown(place.0.path(), other, other).unwrap();
+    place.json("recharge alice 100");
+    place.json("backup copy.db");
+    place.json("restore copy.db --replace");
+    for name in ["cashbox.db", "cashbox.db-serve", "copy.db"] {
+        assert_eq!(Some(fs::metadata(place.path(name)).unwrap().uid()), other, "{name}");
+    }
+}
+
+#[test]
+fn reading_leaves_file_unchanged_after_reboot() {
+    let place = Place::new();
+    place.json("recharge alice 100 --key k");
+    place.json("lock acquire job --ttl 1h");
+    let conn = rusqlite::Connection::open(place.db()).unwrap();
+    conn.execute("UPDATE lock_seq SET boot_id = 'another machine'", []).unwrap();
+    drop(conn);
+    let before = fs::read(place.db()).unwrap();
+    for line in ["wallet alice", "wallets", "history", "lock show job", "lock list", "tiers", "token list"] {
+        place.json(line);
+        assert_eq!(fs::metadata(place.path("cashbox.db-wal")).map_or(0, |log| log.len()), 0, "{line}");
+        assert!(fs::read(place.db()).unwrap() == before, "{line}");
+    }
+    fs::write(place.path("empty.db"), "").unwrap();
+    let output = place.run("wallets --db empty.db");
+    assert!(output.exit == 3 && output.err.contains("it is empty"), "{} {}", output.exit, output.err);
+    assert_eq!(fs::read(place.path("empty.db")).unwrap(), b"");
+}
+
+#[test]
+fn impossible_lease_clock_is_damage() {
+    let place = Place::new();
+    place.json("recharge alice 100");
+    let conn = rusqlite::Connection::open(place.db()).unwrap();
+    conn.execute("UPDATE lock_seq SET boot_offset_ms = 9223372036854775807, boot_id = ''", []).unwrap();
+    drop(conn);
+    for line in ["serve --listen 127.0.0.1:0", "recharge alice 1", "wallet alice", "lock acquire x", "verify"] {
+        let output = place.run(line);
+        assert_eq!(output.exit, 4, "{line}: {}{}", output.out, output.err);
+    }
 }
