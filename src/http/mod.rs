@@ -25,5 +25,5 @@ mod tests;
 pub mod tokens;
 pub mod wallets;
 
-pub use routes::{App, LocalResponse};
+pub use routes::App;
 pub use state::Settings;

@@ -113,11 +113,6 @@ impl StrategyKind {
         matches!(self, StrategyKind::Lease | StrategyKind::Plain | StrategyKind::PlainHttp)
     }
 
-    /// Whether it needs a Redis.
-    pub fn needs_redis(self) -> bool {
-        matches!(self, StrategyKind::Redis | StrategyKind::RedisTextbook)
-    }
-
     /// Whether there is something to see with a holder that stalls. Two processes lose without.
     pub fn can_stall(self) -> bool {
         self != StrategyKind::TwoProcesses

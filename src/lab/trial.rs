@@ -32,6 +32,7 @@ pub struct LabPlan {
     /// What repeats the clients' jitter.
     pub seed: u64,
     /// The Redis to ask, or why there is none.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "read by the strategies of that feature"))]
     pub redis: Result<Redis, String>,
 }
 

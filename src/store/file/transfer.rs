@@ -218,7 +218,7 @@ impl Source {
                 for (number, cells) in (2..).zip(table.records()) {
                     let at_row = |what: String| ImportError::At(format!("{name}, row {number}"), what);
                     let cells = cells.map_err(|error| at_row(not_a_row(&error)))?;
-                    kind.insert(conn, &kind.from_cells(&columns, &cells)).map_err(at_row)?;
+                    kind.insert(conn, &kind.read_cells(&columns, &cells)).map_err(at_row)?;
                 }
             }
         }
