@@ -9,7 +9,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub use findings::{AuditReport, FINDINGS_MAX, Finding};
+pub use findings::{AuditReport, Finding};
 
 use crate::error::Error;
 use crate::secret::{Hash, hex};
