@@ -127,16 +127,17 @@ fn file_is_one_idea_of_readable_length() {
     const SHORT: &[(&str, &str)] = &[
         ("main.rs", "arguments in, exit code out"),
         ("log.rs", "the one place that writes the log"),
-        ("http/mod.rs", "declares the files and the way of a request"),
-        ("http/conn/mod.rs", "declares the files and what a connection guarantees"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("http/tokens.rs", "a resource, which has a file as every other"),
+        ("store/schema.rs", "it grows by a step with each version of the file"),
+        ("store/file/query.rs", "the only SQL that comes from outside"),
     ];
     let (mut found, mut lines_all, mut count) = (Vec::new(), 0, 0);
     for (path, text) in source::files().into_iter().filter(|(path, _)| !source::is_tests(path)) {
         let (name, lines) = (path.display().to_string(), text.lines().count());
         (lines_all, count) = (lines_all + lines, count + 1);
-        if !LINES.contains(&lines) && !SHORT.iter().any(|(short, _)| *short == name) {
+        let declares_only = name.ends_with("mod.rs") && !text.contains("fn ");
+        if !LINES.contains(&lines) && !declares_only && !SHORT.iter().any(|(short, _)| *short == name) {
             found.push(format!("{lines:5} {name}"));
         }
     }
