@@ -1,4 +1,4 @@
-//! `cashbox bench`: load on a server of its own, or on the one it is given, and then the audit.
+//! `cashbox bench`: load on its own server, or on the one at `--url`, and then the audit.
 
 use super::files::verify_call;
 use super::input::{self, CommonOptions};
@@ -22,23 +22,23 @@ use std::time::Duration;
 /// `cashbox bench`
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// What to ask for, again and again
+    /// Operation to repeat
     #[arg(long, value_enum, default_value = "withdraw")]
     op: BenchOp,
-    /// Connections, each with one request on its way [default: 100; batch: 4; lock: 64]
+    /// Connections, each with one request at a time [default: 100; batch: 4; lock: 64]
     #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
     connections: Option<usize>,
-    /// How long to measure, such as 10, 10s, 500ms, 1h30m
+    /// Time to measure, such as 10, 10s, 500ms, 1h30m
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::duration("1ms", "1d"))]
     duration: Duration,
-    /// How long to run before that
+    /// Time to run before that, not measured
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = input::duration("0s", "1d"))]
     warm_up: Duration,
-    /// Wallets that are worked on, or locks; 1 is hot [default: 100; lock: one for each connection]
+    /// Wallets to work on, or locks; 1 makes one hot row [default: 100; lock: one for each connection]
     #[arg(long, value_name = "COUNT", value_parser = RangedU64ValueParser::<usize>::new().range(1..=100_000))]
     wallets: Option<usize>,
-    /// Requests that are due a second, whatever the server does; a latency counts from when its request was due
-    /// [default: each connection asks again as soon as it is answered]
+    /// Requests that are due each second, however fast the server is; a latency counts from when its request was due
+    /// [default: each connection sends its next request as soon as it is answered]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
     /// Withdrawals in one request, with --op batch
@@ -48,38 +48,39 @@ pub struct BenchArgs {
 
 /// Threads that drive the connections: more would take the cores from the server.
 const DRIVERS: usize = 2;
-/// Connections that are not measured.
-const BESIDE: usize = 8;
+/// Connections beside those that are measured.
+const EXTRA_CONNECTIONS: usize = 8;
 /// File descriptors that are not connections, here and in the server.
 const DESCRIPTORS_KEPT: u64 = 80;
 
 impl BenchArgs {
-    /// Measures, checks, audits and tells. Ends early, with the figures there are, when told to stop.
+    /// Measures, checks, audits and prints. Ends early, with the figures there are, at a signal to stop.
     pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         if common.db.is_some() {
             return Err(CliError::usage("bench works on a file of its own, or at --url: it takes no --db"));
         }
-        let wanted = self.wanted()?;
+        let options = self.options()?;
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT);
-        if room < wanted.connections as u64 {
+        if room < options.connections as u64 {
             return Err(CliError::usage(format!(
-                "{} connections are more than the {room} that file descriptors allow here (ulimit -n)",
-                wanted.connections
+                "{} connections are more than the {room} that file descriptors allow here: give fewer, or raise ulimit -n",
+                options.connections
             )));
         }
-        let stop = stop_signal().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
+        let stop =
+            stop_signal().map_err(|error| CliError::unreachable(format!("cannot watch for signals: {error}")))?;
         let report = match Target::from_url_option(common)? {
-            Some(target) => elsewhere(&target, wanted, &stop)?,
+            Some(target) => at_target(&target, options, &stop)?,
             None if common.token.is_some() || common.token_file.is_some() => {
                 return Err(CliError::usage("an access token is for --url: the server that bench starts has its own"));
             }
-            None => on_its_own(wanted, &stop)?,
+            None => at_own_server(options, &stop)?,
         };
         output::print(&if common.json { report.json().to_string() } else { report.text() })?;
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }
 
-    fn wanted(&self) -> Result<BenchOptions, CliError> {
+    fn options(&self) -> Result<BenchOptions, CliError> {
         let connections = self.connections.unwrap_or(match self.op {
             BenchOp::Batch => 4,
             BenchOp::Lock => 64,
@@ -94,25 +95,25 @@ impl BenchArgs {
     }
 }
 
-/// At the server behind the target, and nowhere else.
-fn elsewhere(target: &Target, wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
+/// Measures the server at the target.
+fn at_target(target: &Target, options: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
     let (url, token) = target.url().expect("bench never opens a file");
-    let site = site(url, token)?;
-    let healthy = target.send(&ApiCall::get(&["healthz"]))?; // says best what is no server, or no cashbox
+    let server = bench_target(url, token)?;
+    let healthy = target.send(&ApiCall::get(&["healthz"]))?; // its errors name best what is not a server, or not cashbox
     if !healthy.is_success() {
-        return Err(CliError::unreachable(format!("{url} is not well: {}", output::refusal_text(&healthy.body))));
+        return Err(CliError::unreachable(format!("{url} is not healthy: {}", output::refusal_text(&healthy.body))));
     }
-    let outcome = bench::run(&site, wanted, stop).map_err(|error| no_figures(url, &error))?;
+    let outcome = bench::run(&server, options, stop).map_err(|error| no_figures(url, &error))?;
     let audit = audit_at(target)?;
     Ok(BenchReport { outcome, audit, note: None })
 }
 
-/// Where a URL leads to.
-fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
-    let unsendable = || CliError::usage(format!("{url} is no address of a server: http://HOST:PORT"));
+/// The address, host name and path of a URL.
+pub fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
+    let unsendable = || CliError::usage(format!("{url} is not a valid URL of a server: write http://HOST:PORT"));
     let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable())?;
     let authority = uri.authority().ok_or_else(unsendable)?;
-    let has_more = authority.port().is_none() && authority.as_str() != authority.host(); // `user@`, or a port that is none
+    let has_more = authority.port().is_none() && authority.as_str() != authority.host(); // `user@`, or a port that is not a number
     if uri.query().is_some() || has_more || authority.as_str().contains('@') {
         return Err(unsendable());
     }
@@ -121,19 +122,20 @@ fn site(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
     }
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let address = (host, authority.port_u16().unwrap_or(80)).to_socket_addrs().ok().and_then(|mut found| found.next());
-    let address = address.ok_or_else(|| CliError::unreachable(format!("cannot reach {url}: nobody knows {host}")))?;
+    let address =
+        address.ok_or_else(|| CliError::unreachable(format!("cannot reach {url}: {host} has no known address")))?;
     Ok(BenchTarget { address, caller: BenchCaller::new(authority.as_str(), uri.path().trim_end_matches('/'), token) })
 }
 
-/// The audit of a server, if this token may ask for it.
+/// The audit of a server, if the access token allows it.
 fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
     let ServerReply { status, body } = target.send(&verify_call(None))?;
-    let found =
+    let findings =
         || body["findings"].as_array().into_iter().flatten().map(|found| output::text(&found["finding"])).collect();
     match status {
         200 if body["ok"] == true => Ok(BenchAudit::Clean),
-        200 => Ok(BenchAudit::Found(found())),
-        403 => Ok(BenchAudit::NotRun("audit not asked: this token may not".to_owned())),
+        200 => Ok(BenchAudit::Found(findings())),
+        403 => Ok(BenchAudit::NotRun("not audited: the access token does not allow it".to_owned())),
         _ => Err(CliError {
             exit: Exit::of(status, &body),
             message: format!("no audit: {}", output::refusal_text(&body)),
@@ -141,57 +143,39 @@ fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
     }
 }
 
-/// On a server that is started for it, on a file that goes with it.
-fn on_its_own(wanted: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
+/// Measures a server started for it, on a file that is removed with it.
+fn at_own_server(options: BenchOptions, stop: &AtomicBool) -> Result<BenchReport, CliError> {
     let failed = |error: io::Error| no_figures("the server that bench started", &error);
-    let folder =
-        TempFolder::for_bench().map_err(|error| CliError::unreachable(format!("no place for a file: {error}")))?;
+    let folder = TempFolder::for_bench()
+        .map_err(|error| CliError::unreachable(format!("cannot make a folder for the file: {error}")))?;
     let program = std::env::current_exe().map_err(failed)?;
-    let (parked, room) = ((wanted.connections + BESIDE).to_string(), (wanted.connections + 2 * BESIDE).to_string());
-    let options = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
-    let server = BenchServer::start(&program, &folder.database(), &options).map_err(failed)?;
-    let outcome: BenchOutcome = bench::run(&server.target, wanted, stop).map_err(failed)?;
+    let (parked, room) = (
+        (options.connections + EXTRA_CONNECTIONS).to_string(),
+        (options.connections + 2 * EXTRA_CONNECTIONS).to_string(),
+    );
+    let limits = ["--max-connections", &room, "--max-parked", &parked, "--max-parked-per-lock", &parked];
+    let server = BenchServer::start(&program, &folder.database(), &limits).map_err(failed)?;
+    let outcome: BenchOutcome = bench::run(&server.target, options, stop).map_err(failed)?;
     let found = server.stop_and_audit().map_err(failed)?;
     let audit = if found.is_empty() { BenchAudit::Clean } else { BenchAudit::Found(found) };
-    let in_memory =
-        "the file was in memory, where a commit costs nothing: name a folder on a disk with TMPDIR".to_owned();
+    let in_memory = "the file was in memory, where a commit costs nothing: set TMPDIR to a folder on a disk".to_owned();
     Ok(BenchReport { outcome, audit, note: is_in_memory(folder.path()).then_some(in_memory) })
 }
 
-/// Why there are no figures.
-fn no_figures(whom: &str, error: &io::Error) -> CliError {
+/// The error that left the run without figures.
+fn no_figures(server: &str, error: &io::Error) -> CliError {
     let Some(UnexpectedStatus { status, body }) = error.get_ref().and_then(|inner| inner.downcast_ref()) else {
-        return CliError::unreachable(format!("no figures from {whom}: {error}"));
+        return CliError::unreachable(format!("no figures from {server}: {error}"));
     };
     let body: Value = serde_json::from_str(body).unwrap_or_default();
-    let said = output::refusal_text(&body);
+    let refusal = output::refusal_text(&body);
     match status {
-        401 | 403 => {
-            CliError::usage(format!("bench needs the access token of a teller or an admin; {whom} says {said}"))
-        }
-        _ => CliError { exit: Exit::of(*status, &body), message: format!("no figures: {whom} says {status}, {said}") },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_leads_to_one_server() {
-        let to = |url| site(url, None).map(|site| site.address.to_string()).ok();
-        assert_eq!(to("http://127.0.0.1:8866").as_deref(), Some("127.0.0.1:8866"));
-        assert_eq!(to("http://127.0.0.1").as_deref(), Some("127.0.0.1:80"));
-        assert_eq!(to("http://[::1]:99/behind/a/proxy").as_deref(), Some("[::1]:99"));
-        for wrong in ["http://", "http://a b", "http://127.0.0.1:1/?q=1", "http://me@127.0.0.1", "http://127.0.0.1:x"] {
-            assert_eq!(to(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_path_of_the_url_stands_before_every_target() {
-        let site = site("http://127.0.0.1:1/wallets/", Some("cbx_x")).unwrap();
-        let request = String::from_utf8(site.caller.request("GET", "/v1/verify", "", "")).unwrap();
-        assert!(request.starts_with("GET /wallets/v1/verify HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{request}");
+        401 | 403 => CliError::usage(format!(
+            "bench needs the access token of a teller or an admin; {server} answers: {refusal}"
+        )),
+        _ => CliError {
+            exit: Exit::of(*status, &body),
+            message: format!("no figures: {server} answers {status}: {refusal}"),
+        },
     }
 }

@@ -1,4 +1,4 @@
-//! The verbs that work on the file as a whole: the audit, copies, exports and questions in SQL.
+//! The verbs that work on the file as a whole: the audit, copies, exports and queries in SQL.
 //!
 //! Those that only read work beside a server or another command; those that replace the file take possession of it.
 
@@ -27,15 +27,15 @@ use std::time::Duration;
 pub enum FileVerb {
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify(VerifyArgs),
-    /// Copy the file, also while it is served: one moment of it, checked and on disk
+    /// Copy the file, also while it is served: its state at one moment, checked and on disk
     Backup(BackupArgs),
-    /// Put a backup in the place of the file, while nobody serves it
+    /// Put a backup in the place of the file, while it is not served
     Restore(RestoreArgs),
     /// Write wallets, entries and coupons to standard output
     Export(ExportArgs),
-    /// Make a file of what `export` wrote, if it is sound
+    /// Make a new file from an export, if the audit finds nothing in it
     Import(ImportArgs),
-    /// Ask the file a question in SQL that changes nothing
+    /// Query the file in SQL; nothing can be changed
     Sql(SqlArgs),
 }
 
@@ -63,7 +63,7 @@ fn local_file(common: &CommonOptions) -> Result<PathBuf, CliError> {
     match Target::new(common)? {
         Target::File { db, .. } => Ok(db),
         Target::Url { base, .. } => Err(CliError::usage(format!(
-            "this works on the file itself, on the machine where it is: --db FILE, and not the server at {base}"
+            "this works on the file itself, on the machine where it is: give --db FILE, and not the server at {base}"
         ))),
     }
 }
@@ -105,7 +105,7 @@ fn kept_field(kept: Option<&Path>) -> Value {
 /// `cashbox verify`
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// A last hash that was noted before: finds out whether anything up to there was rewritten since
+    /// A last hash noted earlier: check too that nothing up to it was rewritten since
     #[arg(long, value_name = "HASH", value_parser = hash)]
     since: Option<String>,
 }
@@ -150,9 +150,9 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
 /// `cashbox backup`
 #[derive(Debug, Args)]
 pub struct BackupArgs {
-    /// Where the copy goes
+    /// The copy to write
     file: PathBuf,
-    /// Put it in the place of what is there
+    /// Put it in the place of a file that is there
     #[arg(long)]
     replace: bool,
 }
@@ -165,7 +165,7 @@ impl BackupArgs {
         let report = match &client.target {
             Target::File { db, .. } => {
                 if is_same_file(db, &self.file) {
-                    return Err(CliError::usage("a backup does not go where the file itself is"));
+                    return Err(CliError::usage("a backup does not go where the file itself is: choose another name"));
                 }
                 copy::back_up(db, &self.file, self.replace, &mut progress)?
             }
@@ -212,7 +212,7 @@ enum Fetched {
 /// `cashbox restore`
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
-    /// A backup
+    /// The backup
     file: PathBuf,
     /// Put it in the place of the file that is there, which is kept beside it
     #[arg(long)]
@@ -224,7 +224,7 @@ impl RestoreArgs {
     fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = replaceable_file(common)?;
         if is_same_file(&db, &self.file) {
-            return Err(CliError::usage("this is the file itself"));
+            return Err(CliError::usage("this is the file itself: name a backup of it"));
         }
         let _possession = take_possession(&db)?;
         let mut bar = ProgressBar::new();
@@ -250,7 +250,7 @@ impl From<CopyError> for CliError {
 /// `cashbox export`
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// One table of it as CSV, and not all of it as NDJSON
+    /// Write one table as CSV, instead of everything as NDJSON
     #[arg(long, value_name = "TABLE", value_parser = PossibleValuesParser::new(RECORDS.iter().map(|record| record.plural)))]
     csv: Option<String>,
 }
@@ -286,13 +286,13 @@ impl ExportArgs {
 /// `cashbox import`
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// What `export` wrote: all of it, or tables of it as CSV, a file each; `-` is standard input
+    /// Files from `export`: one of NDJSON, or tables as CSV, a file each; `-` is standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
     /// Put the new file in the place of the one that is there, which is kept beside it
     #[arg(long)]
     replace: bool,
-    /// Only find out whether it would be imported
+    /// Check the files, and import nothing
     #[arg(long)]
     dry_run: bool,
 }
@@ -328,7 +328,7 @@ impl From<ImportError> for CliError {
             ImportError::Together(what) => CliError::usage(format!("{what}; nothing was imported")),
             ImportError::Unsound(what) => CliError {
                 exit: Exit::Damage,
-                message: format!("this is no sound ledger: {what}; nothing was imported"),
+                message: format!("the ledger is not sound: {what}; nothing was imported"),
             },
             ImportError::File(error) => error.into(),
         }
@@ -339,21 +339,21 @@ impl From<ImportError> for CliError {
 #[derive(Debug, Args)]
 pub struct SqlArgs {
     /// A SELECT; amounts are cents and times milliseconds since 1970. `-` reads it from standard input
-    question: String,
+    query: String,
 }
 
 impl SqlArgs {
     /// Prints the rows as a table, or as JSON.
     fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = local_file(common)?;
-        let question = input::argument_or_all(&self.question)?;
-        let answer = query(&db, &question).map_err(|why| CliError::cannot_open(&db, &why))?;
+        let sql = input::argument_or_all(&self.query)?;
+        let answer = query(&db, &sql).map_err(|why| CliError::cannot_open(&db, &why))?;
         let answer = answer.map_err(|why| CliError::usage(format!("this cannot be asked: {why}")))?;
         let text = if common.json { sql_json(&answer) } else { output::grid(&answer.columns, &answer.rows) };
         output::print(&text)?;
         if answer.more {
             let shown = answer.rows.len();
-            output::print_error(&format!("there are more rows than {shown}: ask for fewer (LIMIT, OFFSET)"));
+            output::print_error(&format!("there are more than {shown} rows: ask for fewer (LIMIT, OFFSET)"));
         }
         Ok(Exit::Done)
     }

@@ -17,19 +17,19 @@ const COMMON_HEADING: &str = "Options of every command";
 /// Options of every command, before or after its arguments.
 #[derive(Debug, Args)]
 pub struct CommonOptions {
-    /// The file [env: CASHBOX_DB] [default: cashbox.db]
+    /// The wallet file [env: CASHBOX_DB] [default: cashbox.db]
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     pub db: Option<PathBuf>,
-    /// A server elsewhere: http://HOST:PORT [env: CASHBOX_URL]
+    /// The URL of a server: http://HOST:PORT [env: CASHBOX_URL]
     #[arg(long, global = true, value_name = "URL", help_heading = COMMON_HEADING)]
     pub url: Option<String>,
-    /// Your access token there; others on this machine can see it, so prefer --token-file or CASHBOX_TOKEN
+    /// Your access token there; other users of this machine can see it here, so prefer --token-file or CASHBOX_TOKEN
     #[arg(long, global = true, value_name = "TOKEN", help_heading = COMMON_HEADING)]
     pub token: Option<String>,
     /// A file whose first line is the access token, or `-`; with `serve`: the first admin's
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     pub token_file: Option<PathBuf>,
-    /// Print what HTTP gives
+    /// Print the reply as JSON, as HTTP gives it
     #[arg(long, global = true, help_heading = COMMON_HEADING)]
     pub json: bool,
 }
@@ -45,15 +45,15 @@ impl CommonOptions {
 /// Options of every command that changes something.
 #[derive(Debug, Default, Args)]
 pub struct ChangeOptions {
-    /// Your name for this intention: the same key again gives the same answer and does nothing twice
+    /// Idempotency key, your name for this request: the same key again gives the same answer and does nothing twice
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
-    /// How long to wait for another client's lock, such as 5, 5s or 500ms; at most 30s. A server counts whole seconds
+    /// Longest wait for another client's lock, such as 5, 5s or 500ms; at most 30s. A server counts whole seconds
     /// [default: 10s]
     #[arg(long, value_name = "TIME", value_parser = duration("0s", "30s"))]
     pub wait: Option<Duration>,
-    /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Others on this machine can see a token
-    /// that stands here itself
+    /// The token of a lock you hold, the @FILE it is in, or `-`; may be repeated. Other users of this
+    /// machine can see a token that is written here itself
     #[arg(long, value_name = "TOKEN|@FILE", value_parser = lock_token)]
     pub lock_token: Vec<String>,
 }
@@ -66,7 +66,11 @@ pub fn environment(name: &str) -> Option<OsString> {
 /// The text of an argument; `-` is the next line of standard input.
 pub fn argument(given: &str) -> Result<String, CliError> {
     let text = if given == "-" { line()? } else { given.to_owned() };
-    if text.is_empty() { Err(CliError::usage("an argument is empty")) } else { Ok(text) }
+    if text.is_empty() {
+        Err(CliError::usage("an argument is empty: give a value, or `-` for a line of standard input"))
+    } else {
+        Ok(text)
+    }
 }
 
 /// The text of an optional argument.
@@ -97,7 +101,10 @@ pub fn access_token(path: &Path) -> Result<String, CliError> {
     let text = if path == Path::new("-") { line()? } else { read_file(path)? };
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() {
-        return Err(CliError::usage(format!("there is no access token in the first line of {}", path.display())));
+        return Err(CliError::usage(format!(
+            "the first line of {} is empty: it has to be the access token",
+            path.display()
+        )));
     }
     Ok(token.to_owned())
 }
@@ -109,14 +116,14 @@ pub fn json(argument: &str) -> Result<serde_json::Value, CliError> {
     } else {
         read_file(Path::new(argument))?
     };
-    serde_json::from_str(&text).map_err(|error| CliError::usage(format!("this is not JSON: {error}")))
+    serde_json::from_str(&text).map_err(|error| CliError::usage(format!("this is not valid JSON: {error}")))
 }
 
 fn line() -> Result<String, CliError> {
     let mut line = String::new();
     let read = std::io::stdin().lock().read_line(&mut line);
     match read.map_err(|error| CliError::unreachable(format!("cannot read standard input: {error}")))? {
-        0 => Err(CliError::usage("standard input ended before every `-` had its line")),
+        0 => Err(CliError::usage("standard input ended too early: each `-` takes one line of it")),
         _ => Ok(line.trim().to_owned()),
     }
 }
@@ -145,7 +152,11 @@ pub fn lock_token(given: &str) -> Result<String, String> {
     };
     let text = text.map_err(|error| error.message)?;
     let token = text.lines().next().unwrap_or_default().trim();
-    if token.is_empty() { Err("there is no lock token in it".to_owned()) } else { Ok(token.to_owned()) }
+    if token.is_empty() {
+        Err("the lock token is empty: give the token itself, @FILE or `-`".to_owned())
+    } else {
+        Ok(token.to_owned())
+    }
 }
 
 /// A duration within those ends, for clap: `5` (seconds), `5s`, `500ms`, `1h30m`, `2d`. The ends are written so, too.

@@ -25,7 +25,7 @@ use target::ApiClient;
 
 /// An embedded wallet: wallets, coupons and a lock table in one SQLite file.
 ///
-/// Each command works on the file itself, through the server that has it, or at a server elsewhere (--url).
+/// A command works on the file itself, through the server of that file, or at another server (--url).
 #[derive(Debug, Parser)]
 #[command(name = "cashbox", version, max_term_width = 100, after_help = EXIT_CODES)]
 struct Cli {
@@ -49,9 +49,9 @@ enum CliCommand {
     Lock(lock_run::LockCommand),
     #[command(flatten)]
     File(files::FileVerb),
-    /// Try ways to guard a balance side by side, ours and others, and see which lose money
+    /// Try ways to protect a balance side by side, and see which lose money
     Lab(lab::LabArgs),
-    /// Measure a server under load, one of its own or the one at --url, and audit it; exit code 4 if a cent is missing
+    /// Measure a server under load, its own or the one at --url, and audit it; exit code 4 if a cent is missing
     Bench(bench::BenchArgs),
 }
 

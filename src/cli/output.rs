@@ -65,7 +65,7 @@ impl CliError {
         CliError { exit: Exit::Usage, message: message.into() }
     }
 
-    /// Something is not there, or does not let us in.
+    /// A file or a server cannot be reached or opened.
     pub fn unreachable(message: impl Into<String>) -> CliError {
         CliError { exit: Exit::Unreachable, message: message.into() }
     }
@@ -132,7 +132,7 @@ pub fn print(text: &str) -> Result<(), CliError> {
 pub fn print_result(written: io::Result<()>) -> Result<(), CliError> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::unreachable(format!("there is an answer, but standard output cannot be written: {error}")))
+            Err(CliError::unreachable(format!("there is a reply, but standard output cannot be written: {error}")))
         }
         _ => Ok(()),
     }
@@ -149,7 +149,7 @@ pub fn refusal_text(body: &Value) -> String {
     let message = match (body["msg"].as_str(), body["detail"].as_str()) {
         (Some(msg), Some(detail)) if msg != detail => format!("{msg}: {detail}"),
         (Some(one), _) | (None, Some(one)) => one.to_owned(),
-        (None, None) => "refused without a word".to_owned(),
+        (None, None) => "refused, and no reason was given".to_owned(),
     };
     item + &message
 }

@@ -1,4 +1,4 @@
-//! `cashbox serve`: takes the file, listens, and stops gently.
+//! `cashbox serve`: takes possession of the file, listens, and stops when the last request is answered.
 
 use super::input::{self, CommonOptions, environment};
 use super::output::{self, CliError, Exit};
@@ -22,9 +22,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How requests are logged.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Log {
+enum LogFormat {
     /// Lines for people.
     Text,
     /// A JSON object a line.
@@ -43,7 +43,7 @@ pub struct ServeArgs {
     /// No access tokens: every caller is an admin. Loopback addresses only
     #[arg(long)]
     open: bool,
-    /// A name this host goes by; may be repeated
+    /// Another name of this host; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
     /// Users may not recharge their own wallets
@@ -58,18 +58,18 @@ pub struct ServeArgs {
     /// Requests that may wait for one lock
     #[arg(long, value_name = "COUNT", default_value_t = 256)]
     max_parked_per_lock: u32,
-    /// With less free space on the disk nothing is written [default: the smaller of 256 MiB and 5 %]
+    /// Free space to leave on the disk: with less, nothing is written [default: the smaller of 256 MiB and 5 %]
     #[arg(long, value_name = "BYTES")]
     min_free: Option<u64>,
-    /// How long an idempotency key is remembered
+    /// Days for which an idempotency key is remembered
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     keep_keys: u32,
-    /// Stop when standard input ends: whoever started this server for itself is gone
+    /// Stop when standard input ends: the process that started this server has ended
     #[arg(long, hide = true)]
     while_input: bool,
-    /// How to write the log, on standard error
+    /// Format of the log on standard error
     #[arg(long, value_name = "FORM", default_value = "text")]
-    log: Log,
+    log: LogFormat,
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -85,29 +85,30 @@ fn host(text: &str) -> Result<String, String> {
         .ok_or_else(|| "write a name alone, such as shop.example: no http://, no port".to_owned())
 }
 
-/// Where it listens if nobody says.
-const USUAL: &str = "127.0.0.1:8866";
-/// Connections that are kept for those who come to give a lock back.
-const KEPT_FREE: u32 = 256;
+/// The address unless one is given.
+const DEFAULT_ADDRESS: &str = "127.0.0.1:8866";
+/// Connections that are kept free, for clients that release a lock.
+const CONNECTIONS_KEPT: u32 = 256;
 /// File descriptors that are not connections.
 const DESCRIPTORS_KEPT: u64 = 64;
-/// How long requests in flight may take when stopping.
-const STOP_TIME: Duration = Duration::from_secs(10);
-/// How often is looked whether to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Time for requests in flight when the server stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two looks at the stop signal.
+const STOP_POLL: Duration = Duration::from_millis(50);
 
 impl ServeArgs {
-    /// Serves until told to stop.
+    /// Serves until a signal to stop.
     pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         self.check(common)?;
-        if matches!(self.log, Log::Json) {
+        if matches!(self.log, LogFormat::Json) {
             log::use_json();
         }
         let chosen = common.token_file.as_deref().map(input::access_token).transpose()?;
         if chosen.as_ref().is_some_and(|secret| !token::is_secret(secret)) {
             return Err(CliError::usage("an access token is cbx_ and 16 to 128 characters of A-Z a-z 0-9 _ -"));
         }
-        let stop = stop_signal().map_err(|error| CliError::unreachable(format!("cannot hear signals: {error}")))?;
+        let stop =
+            stop_signal().map_err(|error| CliError::unreachable(format!("cannot watch for signals: {error}")))?;
         if self.while_input {
             stop_after_input(Arc::clone(&stop));
         }
@@ -115,11 +116,12 @@ impl ServeArgs {
             return self.serve(&common.file(), chosen.as_deref(), &stop);
         }
         let folder = TempFolder::new();
-        let folder = folder.map_err(|error| CliError::unreachable(format!("no place for --memory: {error}")))?;
+        let folder =
+            folder.map_err(|error| CliError::unreachable(format!("cannot make a folder for --memory: {error}")))?;
         self.serve(&folder.database(), chosen.as_deref(), &stop)
     }
 
-    /// Takes the file before anything else: who has it is the better answer than a port in use. Lets it go last.
+    /// Takes possession of the file first, since a served file is a better error than a port in use, and lets it go last.
     fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
         let mut possession = take_possession(db)?;
         let address = self.address()?;
@@ -128,13 +130,13 @@ impl ServeArgs {
         let limits = self.limits();
         let store = Store::open(db, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
         if !self.open {
-            make_a_token(&store, chosen);
+            provide_admin_token(&store, chosen);
         }
         let run_token = token::new_secret();
         let app = Arc::new(App::new(store, self.settings(&run_token)));
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
         let url = format!("http://{}", reachable(server.address()));
-        // On a full disk: what is there can be read all the same, only commands on this machine do not find us.
+        // Not an error: on a full disk the file can still be read, only commands on this machine do not find this server.
         if let Err(error) =
             possession.announce(&companion::RunningServer { url, token: run_token, pid: std::process::id() })
         {
@@ -144,13 +146,13 @@ impl ServeArgs {
         if let Err(error) = output::print(&format!("listening on http://{}", server.address())) {
             log::warn("listening", &error.message);
         }
-        tell_systemd(NotifyState::Ready);
-        let exit = wait(&app, stop);
-        tell_systemd(NotifyState::Stopping);
+        notify_systemd(NotifyState::Ready);
+        let exit = wait_for_stop(&app, stop);
+        notify_systemd(NotifyState::Stopping);
         app.store().refuse_waiting();
-        let busy = server.stop(STOP_TIME);
+        let busy = server.stop(STOP_TIMEOUT);
         if busy > 0 {
-            log::warn("stopped, though so many requests were not answered yet", &busy);
+            log::warn("stopped before every request was answered; requests left", &busy);
         }
         app.store().close();
         Ok(exit)
@@ -158,32 +160,36 @@ impl ServeArgs {
 
     fn check(&self, common: &CommonOptions) -> Result<(), CliError> {
         if common.url.is_some() || common.token.is_some() {
-            return Err(CliError::usage("serve is the server: it takes neither --url nor --token (but --token-file)"));
+            return Err(CliError::usage(
+                "serve takes neither --url nor --token; the first admin's access token is given with --token-file",
+            ));
         }
         if self.memory && common.db.is_some() {
             return Err(CliError::usage("give --db or --memory, not both"));
         }
         if self.max_parked.is_some_and(|parked| parked >= self.max_connections) {
-            let why = "--max-parked has to be less than --max-connections, or nobody could come in to give a lock back";
+            let why =
+                "--max-parked has to be less than --max-connections: a client that releases a lock needs a connection";
             return Err(CliError::usage(why));
         }
         let ip = self.address()?.ip();
         if self.open && !ip.is_loopback() {
             return Err(CliError::usage(format!(
-                "--open lets every caller spend, so it is for loopback addresses only, and {ip} is none"
+                "--open lets every caller spend, so it takes a loopback address only, such as 127.0.0.1, and not {ip}"
             )));
         }
         Ok(())
     }
 
-    /// Where to listen: as the arguments say, or else the environment.
+    /// The address given by the arguments, or else by the environment.
     fn address(&self) -> Result<SocketAddr, CliError> {
-        let usual = || environment("CASHBOX_LISTEN").map_or(USUAL.to_owned(), |text| text.to_string_lossy().into());
+        let usual =
+            || environment("CASHBOX_LISTEN").map_or(DEFAULT_ADDRESS.to_owned(), |text| text.to_string_lossy().into());
         let wrong = |why| CliError::usage(format!("CASHBOX_LISTEN: {why}"));
         self.listen.map_or_else(|| address(&usual()).map_err(wrong), Ok)
     }
 
-    /// As many connections as were asked for, if there are descriptors for them.
+    /// The connections of the arguments, if there are descriptors for them.
     fn limits(&self) -> Limits {
         let room = raise_descriptor_limit().saturating_sub(DESCRIPTORS_KEPT).max(1);
         if room < self.max_connections.into() {
@@ -205,9 +211,9 @@ impl ServeArgs {
         }
     }
 
-    /// With few connections, half of them may wait.
+    /// The most requests that wait. With few connections, half of them may.
     fn parked(&self, connections: usize) -> usize {
-        let most = connections.saturating_sub(KEPT_FREE as usize).max(connections / 2);
+        let most = connections.saturating_sub(CONNECTIONS_KEPT as usize).max(connections / 2);
         self.max_parked.map_or(most, |wanted| (wanted as usize).min(connections.saturating_sub(1)))
     }
 
@@ -220,46 +226,47 @@ impl ServeArgs {
         }
     }
 
-    /// Says who may spend that perhaps should not.
+    /// Warns of settings that let more callers spend than may be meant.
     fn warn(&self, address: SocketAddr) {
         if self.open {
             log::warn("--open", &"every local account can spend from every wallet here");
         }
         if !address.ip().is_loopback() {
-            let advice = "access tokens travel in the clear: put a TLS proxy in front that passes Host on, \
-                          and let nobody else reach this port";
+            let advice = "access tokens travel unencrypted: put a TLS proxy in front that passes Host on, \
+                          and let only the proxy reach this port";
             log::warn("listening beyond this machine", &advice);
         }
     }
 }
 
-/// Takes the admin's access token that the operator chose, and mints one if there is still none to be used.
-fn make_a_token(store: &Store, chosen: Option<&str>) {
+/// Adopts the admin's access token that the operator chose, and mints one if no admin has a usable one.
+fn provide_admin_token(store: &Store, chosen: Option<&str>) {
     if let Some(secret) = chosen {
         match store.submit(Envelope::local(), AdoptToken(token::hash(secret))).result {
             Ok(token) if token.role == Role::Admin && token.is_usable(Clock::Machine.wall_ms()) => {}
-            Ok(_) => {
-                log::warn("the access token in --token-file", &"is known already, and no admin's or not good any more")
-            }
-            Err(error) => log::warn("the access token in --token-file could not be taken", &error),
+            Ok(_) => log::warn(
+                "the access token in --token-file",
+                &"is known already, and is not an admin's or not valid any more: choose another",
+            ),
+            Err(error) => log::warn("the access token in --token-file cannot be used", &error),
         }
     }
-    match minted(store) {
+    match mint_admin_token(store) {
         Ok(None) => {}
-        // The one sight of it there is, so it stands in no log line.
+        // Shown once and kept out of the log.
         Ok(Some(secret)) => output::print_error(&format!("an admin's access token, shown this once: {secret}")),
-        Err(error) => log::warn("no access token could be minted", &error),
+        Err(error) => log::warn("cannot mint an access token", &error),
     }
 }
 
-fn minted(store: &Store) -> Result<Option<String>, Error> {
+fn mint_admin_token(store: &Store) -> Result<Option<String>, Error> {
     let now = store.clock().wall_ms();
     if store.read(|tx| token::has_usable_admin(tx, now))? {
         return Ok(None);
     }
-    let wanted =
+    let token =
         NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
-    Ok(Some(store.submit(Envelope::local(), wanted).result?.secret))
+    Ok(Some(store.submit(Envelope::local(), token).result?.secret))
 }
 
 /// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
@@ -273,10 +280,10 @@ pub fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-/// Says so where systemd has started us, and nothing elsewhere.
-fn tell_systemd(state: NotifyState<'_>) {
+/// Reports the state to systemd, if systemd started this process.
+fn notify_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
-        log::warn("systemd could not be told", &error);
+        log::warn("cannot notify systemd", &error);
     }
 }
 
@@ -287,8 +294,8 @@ fn stop_after_input(stop: Arc<AtomicBool>) {
     });
 }
 
-/// Until a signal says to stop, or the storage can no longer be trusted.
-fn wait(app: &App, stop: &AtomicBool) -> Exit {
+/// Waits for a signal to stop, or until the storage cannot be trusted any more.
+fn wait_for_stop(app: &App, stop: &AtomicBool) -> Exit {
     loop {
         if app.store().stats().outcome_unknown.load(Relaxed) {
             log::error("stopping", &"nothing more can be written safely; the line above says why");
@@ -297,24 +304,6 @@ fn wait(app: &App, stop: &AtomicBool) -> Exit {
         if stop.load(Relaxed) {
             return Exit::Done;
         }
-        sleep(LOOK_EVERY);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_for_everybody_is_reached_on_this_machine() {
-        assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
-        assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
-        assert_eq!(reachable("10.0.0.7:80".parse().unwrap()).to_string(), "10.0.0.7:80");
-    }
-
-    #[test]
-    fn an_address_has_a_port() {
-        assert!(address("127.0.0.1:0").is_ok());
-        assert!(address("127.0.0.1").is_err() && address("").is_err());
+        sleep(STOP_POLL);
     }
 }

@@ -259,7 +259,7 @@ impl Target {
     fn at(url: &str, token: Option<String>) -> Result<Target, CliError> {
         if !url.starts_with("http://") {
             return Err(CliError::usage(format!(
-                "{url:?} is no address of a server: http://HOST:PORT (TLS is for a proxy or a tunnel)"
+                "{url:?} is not a valid URL of a server: write http://HOST:PORT (for TLS, use a proxy or a tunnel)"
             )));
         }
         Ok(Target::Url { base: url.trim_end_matches('/').to_owned(), token })
@@ -403,7 +403,7 @@ pub fn take_possession(db: &Path) -> Result<Possession, CliError> {
     match companion::possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
         PossessResult::Possessed(possession) => Ok(possession),
         PossessResult::ServedBy(server) => Err(CliError::unreachable(format!(
-            "cannot open {}: the server at {} has it (process {})",
+            "cannot open {}: the server at {} has it (process {}); stop that server first",
             db.display(),
             server.url,
             server.pid
@@ -429,7 +429,7 @@ impl TransportError {
             TransportError::NotReached(why) => CliError::unreachable(format!("cannot reach {url}: {why}")),
             TransportError::Lost(why) => CliError::unreachable(format!("no answer from {url}: {why}")),
             TransportError::NotCashbox(status) => {
-                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox"))
+                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
             }
             TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
         }

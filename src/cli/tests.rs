@@ -1,11 +1,17 @@
 //! Tests of what only the command line's own modules can see.
 
+use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
 use super::output::{Exit, block, numbers, refusal_text, table, text, words};
 use super::target::{ApiCall, WaitField};
+use super::temp_folder::{LOCK, MEMORY, TempFolder};
 use super::*;
+use crate::http::conn::reachable;
 use clap::CommandFactory;
 use serde_json::json;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -196,4 +202,64 @@ fn refusal_is_one_line() {
     let refusal = json!({ "msg": "insufficient funds", "detail": "3.00 of 5.00" });
     assert_eq!(refusal_text(&refusal), "insufficient funds: 3.00 of 5.00");
     assert_eq!(refusal_text(&json!({ "msg": "nothing" })), "nothing");
+}
+
+#[test]
+fn unspecified_address_is_reached_on_loopback() {
+    assert_eq!(reachable("0.0.0.0:80".parse().unwrap()).to_string(), "127.0.0.1:80");
+    assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+    assert_eq!(reachable("10.0.0.7:80".parse().unwrap()).to_string(), "10.0.0.7:80");
+}
+
+#[test]
+fn listen_address_without_port_is_refused() {
+    let parsed = |address| parse(&format!("cashbox serve --listen {address}"));
+    assert!(parsed("127.0.0.1:0").is_ok());
+    assert!(parsed("127.0.0.1").is_err());
+}
+
+#[test]
+fn bench_url_leads_to_one_server() {
+    let to = |url| bench_target(url, None).map(|target| target.address.to_string()).ok();
+    assert_eq!(to("http://127.0.0.1:8866").as_deref(), Some("127.0.0.1:8866"));
+    assert_eq!(to("http://127.0.0.1").as_deref(), Some("127.0.0.1:80"));
+    assert_eq!(to("http://[::1]:99/behind/a/proxy").as_deref(), Some("[::1]:99"));
+    for wrong in ["http://", "http://a b", "http://127.0.0.1:1/?q=1", "http://me@127.0.0.1", "http://127.0.0.1:x"] {
+        assert_eq!(to(wrong), None, "{wrong}");
+    }
+}
+
+#[test]
+fn path_of_bench_url_begins_every_request() {
+    let target = bench_target("http://127.0.0.1:1/wallets/", Some("cbx_x")).unwrap();
+    let request = String::from_utf8(target.caller.request("GET", "/v1/verify", "", "")).unwrap();
+    assert!(request.starts_with("GET /wallets/v1/verify HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{request}");
+}
+
+fn count_in(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+#[test]
+fn temp_folder_is_private_and_removed_when_dropped() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = TempFolder::new_in(place.path(), MEMORY).unwrap();
+    fs::write(folder.database(), "money").unwrap();
+    assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
+    drop(folder);
+    assert_eq!(count_in(place.path()), 0);
+}
+
+#[test]
+fn new_temp_folder_removes_only_those_of_dead_processes() {
+    let place = tempfile::tempdir().unwrap();
+    let living = TempFolder::new_in(place.path(), MEMORY).unwrap();
+    let dead = place.path().join(format!("{MEMORY}0123456789abcdef"));
+    fs::create_dir(&dead).unwrap();
+    fs::write(dead.join(LOCK), "").unwrap();
+    let unknown = place.path().join(format!("{MEMORY}without-a-lock"));
+    fs::create_dir(&unknown).unwrap();
+    let _second = TempFolder::new_in(place.path(), MEMORY).unwrap();
+    assert!(!dead.exists() && living.path().exists() && unknown.exists());
+    assert_eq!(count_in(place.path()), 3);
 }

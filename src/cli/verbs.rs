@@ -20,22 +20,22 @@ pub enum WalletVerb {
     Transfer(TransferArgs),
     /// Give an entry's money back
     Refund(RefundArgs),
-    /// Carry out many operations, a JSON object a line or a JSON array of them
+    /// Carry out many operations: JSON objects, one a line, or a JSON array of them
     Batch(BatchArgs),
     /// Show one wallet
     Wallet(WalletArgs),
     /// List all wallets
     Wallets(Paging),
-    /// List entries, newest first: a user's, or all
+    /// List entries, newest first: those of a user, or all
     History(HistoryArgs),
     /// Show one entry
     Entry {
-        /// Its number
+        /// The entry's number
         id: String,
     },
     /// List a user's coupons
     Coupons(CouponsArgs),
-    /// Show one coupon, or what a payment would cost with it
+    /// Show one coupon, or the price of a payment with it
     Coupon(CouponArgs),
     /// Give a user a coupon
     Grant(GrantArgs),
@@ -43,7 +43,7 @@ pub enum WalletVerb {
     Tiers(TableArgs),
     /// Show or set the coupon kinds
     CouponKinds(TableArgs),
-    /// Access tokens
+    /// Mint, list and revoke access tokens
     #[command(subcommand)]
     Token(TokenVerb),
 }
@@ -75,10 +75,10 @@ impl WalletVerb {
 /// Options of a verb that moves money.
 #[derive(Debug, Args)]
 struct MoveOptions {
-    /// Your own name for it, kept with the entry
+    /// Your own reference, kept with the entry
     #[arg(long, value_name = "TEXT", value_parser = input::option)]
     reference: Option<String>,
-    /// Something to keep with the entry; may be repeated
+    /// A pair to keep with the entry; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
     #[command(flatten)]
@@ -117,9 +117,9 @@ fn movement(body: &Value) -> String {
 /// `cashbox recharge`, `cashbox withdraw`
 #[derive(Debug, Args)]
 pub struct AmountArgs {
-    /// Whose wallet
+    /// The wallet's user
     user: String,
-    /// How much, such as 120 or 99.50
+    /// The amount, such as 120 or 99.50
     #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
@@ -136,15 +136,15 @@ impl AmountArgs {
 /// `cashbox pay`
 #[derive(Debug, Args)]
 pub struct PayArgs {
-    /// Who pays
+    /// The payer
     user: String,
     /// The price, before the coupon
     #[arg(allow_negative_numbers = true)]
     amount: String,
-    /// A coupon of the payer's
+    /// A coupon of the payer
     #[arg(long, value_name = "CODE", value_parser = input::option)]
     coupon: Option<String>,
-    /// Who is paid [default: @sales]
+    /// The receiver [default: @sales]
     #[arg(long, value_name = "WALLET", value_parser = input::option)]
     to: Option<String>,
     #[command(flatten)]
@@ -162,11 +162,11 @@ impl PayArgs {
 /// `cashbox transfer`
 #[derive(Debug, Args)]
 pub struct TransferArgs {
-    /// Who gives
+    /// The payer
     from: String,
-    /// Who receives; the wallet must exist
+    /// The receiver; its wallet must exist
     to: String,
-    /// How much
+    /// The amount, such as 120 or 99.50
     #[arg(allow_negative_numbers = true)]
     amount: String,
     #[command(flatten)]
@@ -183,9 +183,9 @@ impl TransferArgs {
 /// `cashbox refund`
 #[derive(Debug, Args)]
 pub struct RefundArgs {
-    /// The entry to give back
+    /// The number of the entry to give back
     entry: String,
-    /// How much of it [default: all that is left]
+    /// The part of it to give back [default: all that is left]
     #[arg(allow_negative_numbers = true)]
     amount: Option<String>,
     #[command(flatten)]
@@ -202,10 +202,10 @@ impl RefundArgs {
 /// `cashbox batch`
 #[derive(Debug, Args)]
 pub struct BatchArgs {
-    /// Where the operations are, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
+    /// The file of operations, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
-    /// All or nothing
+    /// Carry out all of them or none
     #[arg(long)]
     atomic: bool,
     #[command(flatten)]
@@ -243,13 +243,13 @@ fn batch_results(body: &Value) -> String {
 /// The part of a list to show.
 #[derive(Debug, Args)]
 pub struct Paging {
-    /// How many rows [default: 50; at most 1000]
+    /// Rows to show [default: 50; at most 1000]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
-    /// Go on where a list ended: its `next`
+    /// Continue where a list ended: its `next`
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
-    /// All of them
+    /// Show all rows
     #[arg(long)]
     all: bool,
 }
@@ -277,7 +277,7 @@ impl Paging {
         }
         let exit = reply.print(client.json, |body| text(output::rows(body, "data")))?;
         if let (false, Some(next)) = (client.json, reply.body["next"].as_str()) {
-            output::print_error(&format!("there is more: --all, or --after {next}"));
+            output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
         }
         Ok(exit)
     }
@@ -286,9 +286,9 @@ impl Paging {
 /// `cashbox wallet`
 #[derive(Debug, Args)]
 pub struct WalletArgs {
-    /// Whose
+    /// The wallet's user
     user: String,
-    /// As it was at that time, such as 2026-01-31T12:00:00Z
+    /// The state at that time, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     as_of: Option<String>,
 }
@@ -312,15 +312,15 @@ fn wallets(client: &ApiClient, paging: &Paging) -> Result<Exit, CliError> {
 /// `cashbox history`
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
-    /// Whose; everybody's if left out
+    /// The user [default: all users]
     user: Option<String>,
     /// One kind only: recharge, withdraw, pay, transfer, refund
     #[arg(long)]
     kind: Option<String>,
-    /// From that time on
+    /// The earliest time, such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Up to that time
+    /// The latest time
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// desc (newest first) or asc [default: desc]
@@ -380,7 +380,7 @@ fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
 /// `cashbox coupons`
 #[derive(Debug, Args)]
 pub struct CouponsArgs {
-    /// Whose
+    /// The coupons' user
     user: String,
     #[command(flatten)]
     paging: Paging,
@@ -410,9 +410,9 @@ fn with_terms(mut rows: Vec<Value>) -> Vec<Value> {
 /// `cashbox coupon`
 #[derive(Debug, Args)]
 pub struct CouponArgs {
-    /// Its code
+    /// The coupon's code
     code: String,
-    /// What a payment of that much would cost with it
+    /// Show the price of a payment of that amount with it
     #[arg(long, value_name = "AMOUNT")]
     quote: Option<String>,
 }
@@ -441,9 +441,9 @@ fn coupon(body: &Value) -> String {
 /// `cashbox grant`
 #[derive(Debug, Args)]
 pub struct GrantArgs {
-    /// Who gets it
+    /// The user who gets it
     user: String,
-    /// Which coupon kind
+    /// The coupon kind
     kind: String,
     #[command(flatten)]
     change: ChangeOptions,
@@ -460,7 +460,7 @@ impl GrantArgs {
 /// `cashbox tiers`, `cashbox coupon-kinds`
 #[derive(Debug, Args)]
 pub struct TableArgs {
-    /// New rows: JSON, a file of it, or `-`
+    /// New rows of the table: JSON, a JSON file, or `-`
     #[arg(long, value_name = "JSON|FILE")]
     set: Option<String>,
     #[command(flatten)]
@@ -499,16 +499,16 @@ fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> 
 /// `cashbox token`
 #[derive(Debug, Subcommand)]
 pub enum TokenVerb {
-    /// Mint one; its secret is shown this once
+    /// Mint an access token; its secret is shown only once
     Create(CreateTokenArgs),
-    /// List them, without their secrets
+    /// List the access tokens, without their secrets
     List {
         #[command(flatten)]
         paging: Paging,
     },
-    /// End one
+    /// Revoke an access token
     Revoke {
-        /// Its id
+        /// The access token's id
         id: String,
         #[command(flatten)]
         change: ChangeOptions,
@@ -546,10 +546,10 @@ pub struct CreateTokenArgs {
     /// user, teller, auditor or admin [default: user, if --user is given]
     #[arg(long, required_unless_present = "user")]
     role: Option<String>,
-    /// Whose wallet, for the role user
+    /// The wallet's user, for the role user
     #[arg(long, value_parser = input::option)]
     user: Option<String>,
-    /// How long it is valid, such as 12h or 30d [default: until revoked]
+    /// Time until it expires, such as 12h or 30d [default: it does not expire]
     #[arg(long, value_name = "TIME", value_parser = input::seconds("1s", "36525d"))]
     expires: Option<i64>,
     /// A note for people
@@ -561,7 +561,7 @@ impl CreateTokenArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let role = self.role.as_deref().unwrap_or("user");
         let fields = json!({ "role": role, "user": self.user, "expires_in_s": self.expires, "note": self.note });
-        // Never repeated: a reply with a secret is not stored, so a second one would be of a second token.
+        // Not repeatable: a reply with a secret is not stored, so a second request would mint a second token.
         let call = ApiCall::post(&["v1", "tokens"], &given(fields), &ChangeOptions::default()).once();
         client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
     }
