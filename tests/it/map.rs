@@ -127,6 +127,7 @@ fn file_is_one_idea_of_readable_length() {
     const SHORT: &[(&str, &str)] = &[
         ("main.rs", "arguments in, exit code out"),
         ("log.rs", "the one place that writes the log"),
+        ("secret.rs", "the one place that hashes and compares secrets"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("http/tokens.rs", "a resource, which has a file as every other"),
         ("store/schema.rs", "it grows by a step with each version of the file"),

@@ -114,7 +114,6 @@ fn all_types() -> BTreeMap<String, Vec<String>> {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn type_name_means_one_thing() {
     assert!(NAMED_TWICE.len() <= 5, "exceptions stay few");
     let all = all_types();
@@ -139,7 +138,6 @@ fn words_of(name: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn types_and_modules_have_no_metaphors() {
     let types = all_types().into_iter().map(|(name, files)| (name, files.join(", ")));
     let modules = source::files().into_iter().flat_map(|(path, _)| {

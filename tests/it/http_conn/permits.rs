@@ -167,7 +167,7 @@ fn descriptor_limit_is_raised_to_hard_one() {
 /// In a process of its own, because it uses up what all tests share.
 #[test]
 fn accepting_waits_while_descriptors_lack() {
-    let test = "wire::permits::server_without_descriptors_in_own_process";
+    let test = "http_conn::permits::server_without_descriptors_in_own_process";
     let own = Command::new(std::env::current_exe().unwrap()).args(["--ignored", "--exact", test]).output().unwrap();
     let said = String::from_utf8_lossy(&own.stdout);
     assert!(own.status.success() && said.contains("1 passed"), "{said}");
