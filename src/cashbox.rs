@@ -16,7 +16,7 @@ use crate::money::{Balance, Money};
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
 use crate::store::file::copy::{self, CopyError};
-use crate::store::{Envelope, LOCAL, OpenError, Options, Store};
+use crate::store::{Envelope, LOCAL, OpenError, OpenMode, Options, Store};
 use crate::{log, secret, token};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
@@ -82,7 +82,7 @@ impl Cashbox {
                 return Err(OpenError::new(why).at(path));
             }
         };
-        let options = Options { restart_leases: true, ..Options::default() };
+        let options = Options { mode: OpenMode::Server, ..Options::default() };
         let store = Arc::new(Store::open(path, &options).map_err(|error| error.at(path))?);
         Ok(Cashbox { inner: Arc::new(Inner { store, possession: Mutex::new(possession) }) })
     }

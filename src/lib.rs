@@ -314,7 +314,7 @@ pub mod internals {
         pub use crate::secret::{hex, parse_hash, random_hex};
     }
     pub mod store {
-        pub use crate::store::{Envelope, LOCAL, Options, Outcome, Store, WaitLimits, open_read_only};
+        pub use crate::store::{Envelope, LOCAL, OpenMode, Options, Outcome, Store, WaitLimits, open_read_only};
         pub mod audit {
             pub use crate::store::audit::audit;
         }

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, Settings};
 use crate::store::file::companion;
-use crate::store::{Envelope, Options, Store, WaitLimits};
+use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
@@ -206,7 +206,7 @@ impl ServeArgs {
             },
             min_free: self.min_free,
             keep_keys_days: self.keep_keys.into(),
-            restart_leases: true,
+            mode: OpenMode::Server,
             ..Options::default()
         }
     }

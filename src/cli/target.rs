@@ -9,7 +9,7 @@ use super::output::{CliError, Exit, ServerReply};
 use crate::http::{App, Settings};
 use crate::secret;
 use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
-use crate::store::{OpenError, Options, Store};
+use crate::store::{OpenError, OpenMode, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::ffi::OsString;
@@ -383,7 +383,8 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,
     };
-    let options = Options { changes_nothing: !call.changes, ..Options::default() };
+    let mode = if call.changes { OpenMode::Commands } else { OpenMode::ReadOnly };
+    let options = Options { mode, ..Options::default() };
     let store = Store::open(db, &options).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
     let mut call = call.with_wait(Duration::ZERO); // a wait here would keep the file from the lock's holder

@@ -21,7 +21,7 @@ mod waiters;
 mod writer;
 
 pub use connection::open_read_only;
-pub use options::{OpenError, Options, WaitLimits};
+pub use options::{OpenError, OpenMode, Options, WaitLimits};
 pub use request::{Alive, Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;

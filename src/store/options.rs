@@ -20,10 +20,8 @@ pub struct Options {
     pub keep_keys_days: i64,
     /// The most pages of the file: stands for a small disk in tests.
     pub max_pages: Option<u32>,
-    /// True for the start of a server: then every lease gets its full time again.
-    pub restart_leases: bool,
-    /// True if no command will be submitted: then nothing is changed, and old records are not removed either.
-    pub changes_nothing: bool,
+    /// The use of the file.
+    pub mode: OpenMode,
 }
 
 impl Default for Options {
@@ -35,10 +33,20 @@ impl Default for Options {
             min_free: None,
             keep_keys_days: 30,
             max_pages: None,
-            restart_leases: false,
-            changes_nothing: false,
+            mode: OpenMode::Commands,
         }
     }
+}
+
+/// The use of an open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// Some commands, while no server runs.
+    Commands,
+    /// The start of a server: every lease gets its full time again.
+    Server,
+    /// No command at all: nothing is changed, and old records are not removed either.
+    ReadOnly,
 }
 
 /// The most requests that wait for locks.

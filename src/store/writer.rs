@@ -6,7 +6,7 @@
 use super::checkpoint::Checkpoint;
 use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, failed, guarded};
-use super::options::{OpenError, Options};
+use super::options::{OpenError, OpenMode, Options};
 use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnected, send, shutting_down};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
@@ -173,13 +173,13 @@ impl WriterState {
             unknown_outcome: None,
             stats: Arc::clone(stats),
         };
-        if options.changes_nothing {
+        if options.mode == OpenMode::ReadOnly {
             state.sweep.never();
-        } else if state.lease.is_new() || options.restart_leases {
+        } else if state.lease.is_new() || options.mode == OpenMode::Server {
             conn.execute_batch("BEGIN IMMEDIATE")?;
             let tx = WriteTx::new(conn, state.now(), state.head);
             state.lease.store(&tx)?;
-            if options.restart_leases {
+            if options.mode == OpenMode::Server {
                 lock::clock::restart_leases(&tx)?;
             }
             conn.execute_batch("COMMIT")?;

@@ -8,6 +8,7 @@ use cashbox::internals::lock::lease::{
     AcquireRequest, GrantOrigin, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
 };
 use cashbox::internals::lock::{Lock, LockState};
+use cashbox::internals::store::OpenMode;
 
 pub const EXPIRE: i64 = 60_000;
 pub const GRACE: i64 = 5_000;
@@ -327,7 +328,7 @@ fn file_ahead_of_boot_time_goes_on_at_once() {
 
 #[test]
 fn starting_server_restores_lease_once_per_renewal() {
-    let mut book = book_with(|options| options.restart_leases = true);
+    let mut book = book_with(|options| options.mode = OpenMode::Server);
     let left = |book: &Book, id: &str| book.lock(id).unwrap().expires() - book.lease_ms();
     let ann = book.acquire("plain", "ann").unwrap().token;
     book.acquire_as(AcquireRequest { max_hold_ms: Some(70_000), ..ask("bounded", "ben") }).unwrap();
