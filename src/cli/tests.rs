@@ -2,6 +2,7 @@
 
 use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
+use super::lab::lab_ms;
 use super::output::{Exit, block, numbers, refusal_text, table, text, words};
 use super::target::{ApiCall, WaitField};
 use super::temp_folder::{LOCK, MEMORY, TempFolder};
@@ -262,4 +263,9 @@ fn new_temp_folder_removes_only_those_of_dead_processes() {
     let _second = TempFolder::new_in(place.path(), MEMORY).unwrap();
     assert!(!dead.exists() && living.path().exists() && unknown.exists());
     assert_eq!(count_in(place.path()), 3);
+}
+
+#[test]
+fn lab_milliseconds_have_a_decimal_below_ten() {
+    assert_eq!([0, 2_149, 9_999, 12_345].map(lab_ms), ["0.0", "2.1", "9.9", "12"]);
 }

@@ -1,27 +1,27 @@
-//! The lab as a picture, in SVG written by hand: a bar of time per guard, struck out where the money is wrong.
+//! The lab's chart, in SVG: a bar of time for each strategy, struck out if the balance is wrong.
 
-use super::figures::{Figures, LabVerdict, TrialRow};
-use super::{LabPlan, StrategyKind};
+use super::strategy::LabPlan;
+use super::trial::{Figures, LabVerdict, TrialRow};
 use std::fmt::Write;
 
 const WIDTH: u64 = 960;
 const LEFT: u64 = 32;
-/// Where bars begin, and the longest.
+/// Left end of the bars, and length of the longest, in pixels.
 const BARS: u64 = 208;
 const BAR_MAX: u64 = 480;
 const BAR_HEIGHT: u64 = 18;
 const ROW_HEIGHT: u64 = 28;
-/// Between the baseline of a row's text and the top of its bar.
+/// Distance from the top of a bar to the baseline of its text.
 const BASELINE: u64 = 14;
-/// More of a reason has no room.
+/// Longest reason that fits, in characters.
 const REASON_CHARS_MAX: usize = 84;
 
 const STYLE: &str = "text { font: 14px system-ui, 'DejaVu Sans', sans-serif; fill: #222 } .title { font-size: 22px; font-weight: 600 } \
     .part { font-size: 16px; font-weight: 600 } .more { fill: #555 } .lost { fill: #b3261e; font-weight: 600 } \
-    .ours { fill: #1b7f5c } .right { fill: #6b8fb5 } .wrong { fill: #f3c4c0 } .strike { stroke: #b3261e; stroke-width: 3 } \
+    .cashbox { fill: #1b7f5c } .right { fill: #6b8fb5 } .wrong { fill: #f3c4c0 } .strike { stroke: #b3261e; stroke-width: 3 } \
     .none { font-style: italic; fill: #777 }";
 
-/// The whole picture.
+/// The whole chart.
 pub fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
     let longest =
         rows.iter().filter_map(|row| row.figures.as_ref().ok()).map(Figures::wall_us).max().unwrap_or(1).max(1);
@@ -41,18 +41,18 @@ pub fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
         y += 36;
     }
     let end =
-        "Bars are time; green ones are our own guards. A guard that loses money is struck out: its time says nothing.";
+        "Bars are time; green ones are strategies of cashbox. A strategy that loses money is struck out: its time means nothing.";
     text(&mut body, LEFT, y, "more", end);
     let mut head = String::new();
-    text(&mut head, LEFT, 44, "title", "Who loses money?");
+    text(&mut head, LEFT, 44, "title", "Which strategies lose money?");
     text(&mut head, LEFT, 68, "more", &subtitle(plan));
     let height = y + 28;
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" height=\"{height}\" \
-         role=\"img\" aria-labelledby=\"title what\">\n<title id=\"title\">Who loses money?</title>\n\
+         role=\"img\" aria-labelledby=\"title what\">\n<title id=\"title\">Which strategies lose money?</title>\n\
          <desc id=\"what\">{}</desc>\n<style>{STYLE}</style>\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n\
          {head}{body}</svg>\n",
-        escaped(&in_words(plan, rows)),
+        escaped(&description(plan, rows)),
     )
 }
 
@@ -74,13 +74,13 @@ fn draw(out: &mut String, y: u64, row: &TrialRow, longest: u64) {
     let baseline = y + BASELINE;
     text(out, LEFT, baseline, "", row.kind.name());
     let Ok(figures) = &row.figures else {
-        return text(out, BARS, baseline, "none", &said(row));
+        return text(out, BARS, baseline, "none", &result_text(row));
     };
     let width = (figures.wall_us() * BAR_MAX / longest).max(2);
     let wrong = row.verdict() == LabVerdict::Wrong;
     let class = match row.kind {
         _ if wrong => "wrong",
-        StrategyKind::Lease | StrategyKind::Plain | StrategyKind::PlainHttp => "ours",
+        kind if kind.is_cashbox() => "cashbox",
         _ => "right",
     };
     let _ = writeln!(out, r#"<rect class="{class}" x="{BARS}" y="{y}" width="{width}" height="{BAR_HEIGHT}" rx="2"/>"#);
@@ -88,15 +88,15 @@ fn draw(out: &mut String, y: u64, row: &TrialRow, longest: u64) {
         let (from, to, middle) = (BARS - 6, BARS + width + 6, y + BAR_HEIGHT / 2);
         let _ = writeln!(out, r#"<line class="strike" x1="{from}" y1="{middle}" x2="{to}" y2="{middle}"/>"#);
     }
-    text(out, BARS + width + 14, baseline, if wrong { "lost" } else { "" }, &said(row));
+    text(out, BARS + width + 14, baseline, if wrong { "lost" } else { "" }, &result_text(row));
 }
 
-/// What stands beside a bar.
-fn said(row: &TrialRow) -> String {
+/// The text beside a bar.
+fn result_text(row: &TrialRow) -> String {
     match &row.figures {
-        Err(why) => format!("not run: {}", why.chars().take(REASON_CHARS_MAX).collect::<String>()),
+        Err(reason) => format!("not run: {}", reason.chars().take(REASON_CHARS_MAX).collect::<String>()),
         Ok(figures) if row.verdict() == LabVerdict::Wrong => {
-            format!("WRONG: {} of {} lost", figures.lost_updates(), figures.yes())
+            format!("WRONG: {} of {} lost", figures.lost_updates(), figures.done())
         }
         Ok(figures) => {
             let hundredths = figures.wall_us() / 10_000;
@@ -105,12 +105,12 @@ fn said(row: &TrialRow) -> String {
     }
 }
 
-/// The picture for those who do not see it.
-fn in_words(plan: &LabPlan, rows: &[TrialRow]) -> String {
+/// The chart in words, for screen readers.
+fn description(plan: &LabPlan, rows: &[TrialRow]) -> String {
     let mut words = subtitle(plan);
     for row in rows {
         let stalled = if row.stalled { ", one holder frozen" } else { "" };
-        let _ = write!(words, "; {}{stalled}: {}", row.kind.name(), said(row));
+        let _ = write!(words, "; {}{stalled}: {}", row.kind.name(), result_text(row));
     }
     words
 }
@@ -119,7 +119,7 @@ fn text(out: &mut String, x: u64, y: u64, class: &str, words: &str) {
     let _ = writeln!(out, r#"<text class="{class}" x="{x}" y="{y}">{}</text>"#, escaped(words));
 }
 
-/// Text that cannot be taken for a tag, nor for what XML forbids.
+/// Text without markup, and without characters that XML forbids.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -133,20 +133,4 @@ fn escaped(text: &str) -> String {
         }
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn what_others_say_is_text_and_never_a_tag() {
-        let none = Duration::ZERO;
-        let (expire, grace, redis) = (none, none, Err(String::new()));
-        let plan = LabPlan { clients: 1, requests: 1, work: none, retry: none, expire, grace, seed: 1, redis };
-        let row = TrialRow { kind: StrategyKind::Redis, stalled: true, figures: Err("<b> & \"\u{1}".to_owned()) };
-        let picture = svg(&plan, &[row]);
-        assert!(picture.contains("not run: &lt;b&gt; &amp; &quot; </text>"), "{picture}");
-    }
 }

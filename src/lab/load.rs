@@ -1,78 +1,79 @@
-//! The load: clients, each a thread, and the queue of withdrawals they share.
+//! The load: clients, each on a thread of its own, that share the withdrawals of a trial.
 
 use super::client::{LabClient, LabLoad, LabRun};
-use super::{Attempt, LabResult, LockStrategy};
+use super::strategy::{Attempt, LabResult, LockStrategy};
+use serde::{Deserialize, Serialize};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{PoisonError, RwLock};
 use std::thread::{Builder, scope};
 use std::time::{Duration, Instant};
 
 /// Bytes of stack for a client.
-const STACK: usize = 512 * 1024;
-/// How often the watcher is told.
-const WATCH_EVERY: Duration = Duration::from_millis(100);
-/// How often one withdrawal is tried anew before it counts as failed.
-const TRIES_MAX: u32 = 100_000;
+const STACK_LEN: usize = 512 * 1024;
+/// Pause between two reports of progress.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// Attempts at one withdrawal before it counts as failed.
+const ATTEMPTS_MAX: u32 = 100_000;
 
-/// What the clients were told.
-#[derive(Default)]
+/// The outcomes of all withdrawals of a trial.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Tally {
-    /// How long each withdrawal took that was answered yes, in microseconds; sorted once all are through.
-    pub took: Vec<u64>,
-    /// How often a withdrawal was told to begin anew.
-    pub refusals: u64,
-    /// How many withdrawals failed.
+    /// The time of each withdrawal that was done, in microseconds; sorted once all have ended.
+    pub took_us: Vec<u64>,
+    /// Attempts that had to be repeated.
+    pub retries: u64,
+    /// Withdrawals that failed.
     pub errors: u64,
-    /// Why the first of them did.
+    /// The reason of the first failure.
     pub error: Option<String>,
-    /// How long it all took.
-    pub wall: Duration,
+    /// The time of the whole trial, in microseconds.
+    pub wall_us: u64,
 }
 
 impl Tally {
-    /// How many withdrawals were answered yes.
-    pub fn yes(&self) -> u64 {
-        self.took.len() as u64
+    /// Withdrawals that were done.
+    pub fn done(&self) -> u64 {
+        self.took_us.len() as u64
     }
 
-    /// Everything that others were told too.
-    pub fn add(&mut self, others: Tally) {
-        self.took.extend(others.took);
-        self.took.sort_unstable();
-        self.refusals += others.refusals;
-        self.errors += others.errors;
-        self.error = self.error.take().or(others.error);
-        self.wall = self.wall.max(others.wall);
+    /// Adds another tally.
+    pub fn add(&mut self, other: Tally) {
+        self.took_us.extend(other.took_us);
+        self.took_us.sort_unstable();
+        self.retries += other.retries;
+        self.errors += other.errors;
+        self.error = self.error.take().or(other.error);
+        self.wall_us = self.wall_us.max(other.wall_us);
     }
 }
 
-/// Has all clients withdraw until the queue is empty.
-pub fn drive(guard: &dyn LockStrategy, load: &LabLoad<'_>, watch: &dyn Fn(u64)) -> LabResult<Tally> {
+/// Runs all clients until no withdrawal is left. `progress` gets the number of withdrawals that have ended.
+pub fn drive(strategy: &dyn LockStrategy, load: &LabLoad<'_>, progress: &dyn Fn(u64)) -> LabResult<Tally> {
     let run = &LabRun::new(load);
     let gate = &RwLock::new(());
     scope(|scope| {
         let closed = gate.write().unwrap_or_else(PoisonError::into_inner);
-        let (here, gone) = mpsc::channel::<()>();
+        let (running, ended) = mpsc::channel::<()>();
         let mut clients = Vec::new();
         for number in 0..load.clients as usize {
-            let here = here.clone();
+            let running = running.clone();
             let begin = move || {
-                let _here = here; // dropped by the last one, it ends the watch
+                let _running = running; // dropped by the last client, it ends the reports of progress
                 drop(gate.read());
-                withdraw_all(guard, LabClient::new(number, load.seed, run), run)
+                withdraw_all(strategy, LabClient::new(number, load.seed, run), run)
             };
-            let client = Builder::new().stack_size(STACK).spawn_scoped(scope, begin).inspect_err(|_| {
-                run.take_all(); // those who are here already have nothing to do
+            let client = Builder::new().stack_size(STACK_LEN).spawn_scoped(scope, begin).inspect_err(|_| {
+                run.take_all(); // the clients that were started end at once
             });
             clients.push(client.map_err(|error| format!("the machine has no thread for client {number}: {error}"))?);
         }
-        drop(here);
+        drop(running);
         let begun = Instant::now();
         drop(closed);
-        while let Err(RecvTimeoutError::Timeout) = gone.recv_timeout(WATCH_EVERY) {
-            watch(run.done());
+        while let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(PROGRESS_EVERY) {
+            progress(run.ended());
         }
-        let mut tally = Tally { wall: begun.elapsed(), ..Tally::default() };
+        let mut tally = Tally { wall_us: micros(begun.elapsed()), ..Tally::default() };
         for client in clients {
             tally.add(client.join().expect("a client does not panic"));
         }
@@ -80,32 +81,36 @@ pub fn drive(guard: &dyn LockStrategy, load: &LabLoad<'_>, watch: &dyn Fn(u64)) 
     })
 }
 
-fn withdraw_all(guard: &dyn LockStrategy, mut client: LabClient<'_>, run: &LabRun<'_>) -> Tally {
+fn withdraw_all(strategy: &dyn LockStrategy, mut client: LabClient<'_>, run: &LabRun<'_>) -> Tally {
     let mut tally = Tally::default();
-    client.jitter(run.work()); // nobody walks in step
+    client.jitter(run.work()); // so that clients do not run in step
     while run.take() {
         let begun = Instant::now();
-        match withdraw(guard, &mut client, &mut tally.refusals) {
-            Ok(Attempt::Yes) => tally.took.push(begun.elapsed().as_micros() as u64),
-            Ok(Attempt::Again | Attempt::Stopped) => break,
-            Err(why) => {
+        match withdraw(strategy, &mut client, &mut tally.retries) {
+            Ok(Attempt::Done) => tally.took_us.push(micros(begun.elapsed())),
+            Ok(Attempt::Retry | Attempt::Stopped) => break,
+            Err(error) => {
                 tally.errors += 1;
-                tally.error.get_or_insert_with(|| why.to_string());
+                tally.error.get_or_insert_with(|| error.to_string());
             }
         }
-        run.count_one();
+        run.count_end();
     }
     tally
 }
 
-/// One withdrawal, tried anew until it is done.
-fn withdraw(guard: &dyn LockStrategy, client: &mut LabClient<'_>, refusals: &mut u64) -> LabResult<Attempt> {
-    for _ in 0..TRIES_MAX {
-        match guard.withdraw(client)? {
-            Attempt::Again if client.is_stopped() => return Ok(Attempt::Stopped),
-            Attempt::Again => *refusals += 1,
-            answer => return Ok(answer),
+/// Attempts one withdrawal until it is done.
+fn withdraw(strategy: &dyn LockStrategy, client: &mut LabClient<'_>, retries: &mut u64) -> LabResult<Attempt> {
+    for _ in 0..ATTEMPTS_MAX {
+        match strategy.withdraw(client)? {
+            Attempt::Retry if client.is_stopped() => return Ok(Attempt::Stopped),
+            Attempt::Retry => *retries += 1,
+            attempt => return Ok(attempt),
         }
     }
-    Err("it was tried too often".into())
+    Err(format!("it was not done in {ATTEMPTS_MAX} attempts").into())
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }

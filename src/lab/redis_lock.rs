@@ -1,31 +1,28 @@
-//! Locks in Redis, with the wallet in a plain file: as many write it, and as its documentation has it.
-//!
-//! Both have a key of their own per run, which goes by itself.
+//! Strategies that lock in Redis, with the wallet in a plain file.
 
-use super::{LabPlan, LabResult, LockStrategy, PATIENCE, Redis};
-use crate::lab::Attempt;
-use crate::lab::client::LabClient;
-use crate::lab::naive::read_work_write;
-use crate::lab::plain_file::PlainFile;
+use super::client::LabClient;
+use super::plain_file::{PlainFile, read_work_write};
+use super::redis::{REDIS_TIME, Redis};
+use super::strategy::{Attempt, LabPlan, LabResult, LockStrategy};
 use crate::money::Balance;
 use crate::secret;
 use ::redis::{Connection, Script, cmd};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Deletes the key if it still is the caller's.
+/// Script that deletes the key if it still is the caller's.
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
-/// A connection that says something back.
+/// A connection that has answered.
 pub fn connect(redis: &Redis) -> LabResult<Connection> {
-    let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(PATIENCE)?;
-    conn.set_read_timeout(Some(PATIENCE))?;
+    let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(REDIS_TIME)?;
+    conn.set_read_timeout(Some(REDIS_TIME))?;
     cmd("PING").exec(&mut conn)?;
     Ok(conn)
 }
 
-/// A connection per client, and the key they fight over.
+/// A connection for each client, and the key of the lock. Each run has a key of its own, which expires.
 pub struct RedisConnections {
     conns: Vec<Mutex<Connection>>,
     key: String,
@@ -47,19 +44,19 @@ impl RedisConnections {
     }
 }
 
-/// `SETNX` without a look at its answer, then `EXPIRE`, then `DEL`: everybody always has this lock.
-pub struct Textbook {
+/// The lock as many write it: `SETNX` whose answer is ignored, then `EXPIRE`, then `DEL`. Every client always gets it.
+pub struct RedisTextbook {
     pub file: PlainFile,
-    pub line: RedisConnections,
+    pub connections: RedisConnections,
 }
 
-impl LockStrategy for Textbook {
+impl LockStrategy for RedisTextbook {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
-        let mut conn = self.line.of(client);
-        cmd("SETNX").arg(&self.line.key).arg(1).exec(&mut conn)?;
-        cmd("EXPIRE").arg(&self.line.key).arg(self.line.expire.as_millis().div_ceil(1_000) as u64).exec(&mut conn)?;
+        let mut conn = self.connections.of(client);
+        cmd("SETNX").arg(&self.connections.key).arg(1).exec(&mut conn)?;
+        cmd("EXPIRE").arg(&self.connections.key).arg(self.connections.expire.as_millis().div_ceil(1_000) as u64).exec(&mut conn)?;
         let answer = read_work_write(&self.file, client);
-        cmd("DEL").arg(&self.line.key).exec(&mut conn)?;
+        cmd("DEL").arg(&self.connections.key).exec(&mut conn)?;
         answer
     }
 
@@ -68,17 +65,17 @@ impl LockStrategy for Textbook {
     }
 }
 
-/// `SET NX PX` with a random value, and a script that deletes nobody else's. What it cannot do is keep a holder whose
-/// lease has ended from writing: there is no fence.
-pub struct Careful {
+/// The lock as the documentation of Redis has it: `SET NX PX` with a random value, and a script that deletes only the
+/// caller's own key. It cannot keep a holder whose lease has ended from writing, because it has no fence.
+pub struct RedisRandomValue {
     pub file: PlainFile,
-    pub line: RedisConnections,
+    pub connections: RedisConnections,
 }
 
-impl LockStrategy for Careful {
+impl LockStrategy for RedisRandomValue {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
-        let RedisConnections { key, expire, retry, .. } = &self.line;
-        let mut conn = self.line.of(client);
+        let RedisConnections { key, expire, retry, .. } = &self.connections;
+        let mut conn = self.connections.of(client);
         let value = secret::random_hex::<16>();
         loop {
             let mut set = cmd("SET");

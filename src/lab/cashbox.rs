@@ -1,7 +1,7 @@
-//! Our guards: the lock in the money path, held explicitly or not at all, in process and over HTTP.
+//! Strategies of cashbox: its lock held explicitly, or a plain withdrawal, in process and over HTTP.
 
 use super::client::LabClient;
-use super::{AMOUNT_CENTS, Attempt, LabPlan, LabResult, LockStrategy, WALLET};
+use super::strategy::{AMOUNT_CENTS, Attempt, LabPlan, LabResult, LockStrategy, WALLET};
 use crate::command::TypedCommand;
 use crate::error::{Error, ErrorName};
 use crate::http::conn::{Limits, Server, listen};
@@ -18,14 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a client waits its turn: longer than anything here takes.
-const WAIT_MS: i64 = 3_600_000;
+/// Wait of a client for the lock: longer than any trial takes.
+const LOCK_WAIT_MS: i64 = 3_600_000;
 /// Connections beside the clients'.
 const CONNECTIONS_SPARE: usize = 16;
-/// How long a connection may rest: longer than any holder stalls.
-const IDLE: Duration = Duration::from_secs(3_600);
+/// Time a connection may be idle: longer than any holder stalls.
+const IDLE_TIME: Duration = Duration::from_secs(3_600);
 
-/// A wallet file of our own, with money in it.
+/// A wallet file with money in the wallet.
 struct CashboxFile {
     app: Arc<App>,
     user: UserId,
@@ -39,11 +39,11 @@ impl CashboxFile {
         let options = Options { wait_limits, queue: clients.max(Options::default().queue), ..Options::default() };
         let store = Store::open(path, &options)?;
         let user = UserId::parse(WALLET)?;
-        let amount = Money::from_cents(plan.start().cents()).ok_or("the wallet cannot hold so much")?;
+        let amount = Money::from_cents(plan.initial_balance().cents()).ok_or("the wallet cannot hold that much")?;
         let recharge = Recharge { user: user.clone(), amount, note: Note::default() };
         store.submit(Envelope::local(), recharge).result?;
         let app = Arc::new(App::new(store, Settings { open: true, ..Settings::default() }));
-        Ok(CashboxFile { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("an amount")? })
+        Ok(CashboxFile { app, user, amount: Money::from_cents(AMOUNT_CENTS).ok_or("the amount is not valid")? })
     }
 
     fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Result<C::Receipt, Error> {
@@ -52,16 +52,16 @@ impl CashboxFile {
 
     fn withdraw(&self, envelope: Envelope) -> LabResult<Attempt> {
         let withdraw = Withdraw { user: self.user.clone(), amount: self.amount, note: Note::default() };
-        match self.submit(Envelope { wait_ms: WAIT_MS, ..envelope }, withdraw) {
-            Ok(_) => Ok(Attempt::Yes),
-            Err(error) if error.name == ErrorName::LockLost => Ok(Attempt::Again),
+        match self.submit(Envelope { wait_ms: LOCK_WAIT_MS, ..envelope }, withdraw) {
+            Ok(_) => Ok(Attempt::Done),
+            Err(error) if error.name == ErrorName::LockLost => Ok(Attempt::Retry),
             Err(error) => Err(error.into()),
         }
     }
 
     fn balance(&self) -> LabResult<Balance> {
         let wallet = self.app.store().read(|tx| ledger::find_wallet(tx, &self.user.wallet()))?;
-        Ok(wallet.ok_or("the wallet is gone")?.balance)
+        Ok(wallet.ok_or("the wallet is missing")?.balance)
     }
 
     fn audit(&self) -> LabResult<Vec<String>> {
@@ -72,7 +72,7 @@ impl CashboxFile {
 
 /// The lock of the wallet, held from before the read until after the write.
 pub struct LeaseStrategy {
-    book: CashboxFile,
+    file: CashboxFile,
     expire_ms: i64,
     grace_ms: i64,
 }
@@ -80,14 +80,14 @@ pub struct LeaseStrategy {
 impl LeaseStrategy {
     pub fn open(path: &Path, plan: &LabPlan) -> LabResult<LeaseStrategy> {
         let (expire_ms, grace_ms) = (plan.expire.as_millis() as i64, plan.grace.as_millis() as i64);
-        Ok(LeaseStrategy { book: CashboxFile::open(path, plan)?, expire_ms, grace_ms })
+        Ok(LeaseStrategy { file: CashboxFile::open(path, plan)?, expire_ms, grace_ms })
     }
 }
 
 impl LockStrategy for LeaseStrategy {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
-        let lock = self.book.user.wallet().lock().ok_or("a user's wallet has a lock")?;
-        let ask = AcquireRequest {
+        let lock = self.file.user.wallet().lock().ok_or("a user's wallet has a lock")?;
+        let request = AcquireRequest {
             ids: vec![lock],
             secret: LockSecret::parse(&secret::random_hex::<16>())?,
             holder: format!("client {}", client.number),
@@ -95,27 +95,27 @@ impl LockStrategy for LeaseStrategy {
             grace_ms: self.grace_ms,
             max_hold_ms: None,
         };
-        let patient = Envelope { wait_ms: WAIT_MS, ..Envelope::local() };
-        let grant = self.book.submit(patient, ask)?;
-        self.book.balance()?;
+        let waiting = Envelope { wait_ms: LOCK_WAIT_MS, ..Envelope::local() };
+        let grant = self.file.submit(waiting, request)?;
+        self.file.balance()?;
         client.work();
-        let answer = self.book.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
-        match self.book.submit(Envelope::local(), ReleaseRequest { id: None, token: grant.token }) {
+        let attempt = self.file.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
+        match self.file.submit(Envelope::local(), ReleaseRequest { id: None, token: grant.token }) {
             Err(error) if error.name != ErrorName::LockLost => Err(error.into()),
-            _ => Ok(answer), // a lease that was lost needs no release
+            _ => Ok(attempt), // a lease that was lost needs no release
         }
     }
 
     fn balance(&self) -> LabResult<Balance> {
-        self.book.balance()
+        self.file.balance()
     }
 
     fn audit(&self) -> Option<LabResult<Vec<String>>> {
-        Some(self.book.audit())
+        Some(self.file.audit())
     }
 }
 
-/// Our withdraw: reading, deciding and writing happen inside, so the client does its work before it asks.
+/// A withdrawal of cashbox: it reads, decides and writes inside, so the client does its work before.
 pub struct PlainStrategy(CashboxFile);
 
 impl PlainStrategy {
@@ -139,22 +139,22 @@ impl LockStrategy for PlainStrategy {
     }
 }
 
-/// Our withdraw through a server of the lab's own, on a free port of this machine.
+/// The same through a server of the lab's own, on a free port of this machine.
 pub struct PlainHttpStrategy {
-    book: CashboxFile,
+    file: CashboxFile,
     agent: ureq::Agent,
     url: String,
-    /// Stops when dropped.
+    /// The server stops when this is dropped.
     _server: Server,
 }
 
 impl PlainHttpStrategy {
     pub fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainHttpStrategy> {
-        let book = CashboxFile::open(path, plan)?;
+        let file = CashboxFile::open(path, plan)?;
         let clients = plan.clients as usize;
-        let limits = Limits { connections: clients + CONNECTIONS_SPARE, idle: IDLE, ..Limits::default() };
+        let limits = Limits { connections: clients + CONNECTIONS_SPARE, idle: IDLE_TIME, ..Limits::default() };
         let listener = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let server = Server::start(listener, limits, Arc::clone(&book.app) as _)?;
+        let server = Server::start(listener, limits, Arc::clone(&file.app) as _)?;
         let url = format!("http://{}/v1/wallets/{WALLET}/withdraw", server.address());
         let agent = ureq::Agent::config_builder()
             .proxy(None)
@@ -163,23 +163,23 @@ impl PlainHttpStrategy {
             .max_idle_connections_per_host(clients)
             .build()
             .new_agent();
-        Ok(PlainHttpStrategy { book, agent, url, _server: server })
+        Ok(PlainHttpStrategy { file, agent, url, _server: server })
     }
 }
 
 impl LockStrategy for PlainHttpStrategy {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         client.work();
-        let mut answer = self.agent.post(&self.url).send_form([("amount", self.book.amount.to_string())])?;
-        let said = answer.body_mut().read_to_string()?; // to its end: then the connection can be used again
-        if answer.status().is_success() { Ok(Attempt::Yes) } else { Err(said.into()) }
+        let mut response = self.agent.post(&self.url).send_form([("amount", self.file.amount.to_string())])?;
+        let body = response.body_mut().read_to_string()?; // read to its end, so that the connection can be used again
+        if response.status().is_success() { Ok(Attempt::Done) } else { Err(body.into()) }
     }
 
     fn balance(&self) -> LabResult<Balance> {
-        self.book.balance()
+        self.file.balance()
     }
 
     fn audit(&self) -> Option<LabResult<Vec<String>>> {
-        Some(self.book.audit())
+        Some(self.file.audit())
     }
 }
