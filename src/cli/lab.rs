@@ -130,7 +130,8 @@ impl LabArgs {
     /// Tries the strategies and prints the result.
     pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
         self.check(common)?;
-        let stop = LabStop::listen().map_err(|error| CliError::unreachable(format!("cannot watch for signals: {error}")))?;
+        let stop =
+            LabStop::listen().map_err(|error| CliError::unreachable(format!("cannot watch for signals: {error}")))?;
         if let Some(file) = &self.second_process {
             let served = run_second_process(file, self.clients, self.requests, self.work, self.seed, stop.flag);
             return served.map(|()| Exit::Done.into()).map_err(|error| CliError::unreachable(error.to_string()));
@@ -194,7 +195,9 @@ impl LabArgs {
             }
             Err(_) => {
                 let at = redis.at();
-                Ok(Err(format!("no Redis answers at {at} (Debian: apt-get install redis-server); --redis URL names another")))
+                Ok(Err(format!(
+                    "no Redis answers at {at} (Debian: apt-get install redis-server); --redis URL names another"
+                )))
             }
         }
     }
@@ -247,7 +250,10 @@ fn open_chart(path: &Path) -> Result<File, CliError> {
     let mut begin = Vec::new();
     (&file).take(4).read_to_end(&mut begin).and_then(|_| file.rewind()).map_err(cannot)?;
     if !begin.is_empty() && begin != b"<svg" {
-        return Err(CliError::usage(format!("{} exists and is not a chart, so it is left alone: name a new file", path.display())));
+        return Err(CliError::usage(format!(
+            "{} exists and is not a chart, so it is left alone: name a new file",
+            path.display()
+        )));
     }
     Ok(file)
 }

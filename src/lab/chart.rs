@@ -40,8 +40,7 @@ pub fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
         }
         y += 36;
     }
-    let end =
-        "Bars are time; green ones are strategies of cashbox. A strategy that loses money is struck out: its time means nothing.";
+    let end = "Bars are time; green ones are strategies of cashbox. A strategy that loses money is struck out: its time means nothing.";
     text(&mut body, LEFT, y, "more", end);
     let mut head = String::new();
     text(&mut head, LEFT, 44, "title", "Which strategies lose money?");

@@ -54,7 +54,10 @@ impl LockStrategy for RedisTextbook {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
         let mut conn = self.connections.of(client);
         cmd("SETNX").arg(&self.connections.key).arg(1).exec(&mut conn)?;
-        cmd("EXPIRE").arg(&self.connections.key).arg(self.connections.expire.as_millis().div_ceil(1_000) as u64).exec(&mut conn)?;
+        cmd("EXPIRE")
+            .arg(&self.connections.key)
+            .arg(self.connections.expire.as_millis().div_ceil(1_000) as u64)
+            .exec(&mut conn)?;
         let answer = read_work_write(&self.file, client);
         cmd("DEL").arg(&self.connections.key).exec(&mut conn)?;
         answer

@@ -26,7 +26,8 @@ pub(super) fn drive_both(
     file: &Path,
     progress: &dyn Fn(u64),
 ) -> LabResult<Tally> {
-    let second_load = LabLoad { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
+    let second_load =
+        LabLoad { clients: (load.clients / 2).max(1), requests: load.requests / 2, seed: !load.seed, ..*load };
     let first_load = LabLoad { clients: load.clients.div_ceil(2), requests: load.requests.div_ceil(2), ..*load };
     let mut second = SecondProcess::start(file, &second_load)?;
     second.begin()?;

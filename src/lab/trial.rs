@@ -14,7 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 #[cfg(not(feature = "redis"))]
-const HOW_TO_BUILD: &str = "this build has no Redis client; build one with: cargo run --release --features redis -- lab";
+const HOW_TO_BUILD: &str =
+    "this build has no Redis client; build one with: cargo run --release --features redis -- lab";
 
 /// One trial of a strategy.
 pub struct TrialRow {
@@ -184,7 +185,8 @@ pub fn try_strategy(
     let (clients, requests, work, seed) = (plan.clients, plan.requests, plan.work, plan.seed);
     let load = LabLoad { clients, requests, work, stall: stalled.then(|| plan.stall()), seed, stop };
     let folder = folder.join(format!("{}-{}", kind.name(), if stalled { "stalled" } else { "undisturbed" }));
-    let figures = if stop.load(Relaxed) { Err("stopped".into()) } else { figures(kind, &load, plan, &folder, progress) };
+    let figures =
+        if stop.load(Relaxed) { Err("stopped".into()) } else { figures(kind, &load, plan, &folder, progress) };
     TrialRow { kind, stalled, figures: figures.map_err(|error| error.to_string()) }
 }
 

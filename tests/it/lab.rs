@@ -158,7 +158,10 @@ fn lab_chart_does_not_replace_other_file() {
     let place = Place::new();
     place.json("recharge alice 5");
     let output = place.run("lab --svg cashbox.db");
-    assert_eq!((output.exit, output.err.as_str()), (2, "cashbox.db exists and is not a chart, so it is left alone: name a new file\n"));
+    assert_eq!(
+        (output.exit, output.err.as_str()),
+        (2, "cashbox.db exists and is not a chart, so it is left alone: name a new file\n")
+    );
     assert_eq!(place.json("wallet alice")["balance"], "5.00");
     for _ in 0..2 {
         place.json(&format!("lab {SMALL} --only plain --no-stall --svg chart.svg"));
