@@ -1,6 +1,6 @@
 //! The lab: the same load under each strategy to protect a withdrawal, and the balance that is left.
 //!
-//! Clients share a number of withdrawals from one wallet. A [`LockStrategy`] carries out one of them: it reads, works and
+//! Clients share a number of withdrawals from one wallet. A `LockStrategy` carries out one of them: it reads, works and
 //! writes, in its own way. In the end the wallet must hold its first balance less every withdrawal that was reported as
 //! done; a strategy under which it holds anything else is wrong, however fast it was.
 //!
@@ -32,5 +32,5 @@ mod trial;
 pub use chart::svg;
 pub use redis::Redis;
 pub use second_process::run_second_process;
-pub use strategy::{AMOUNT_CENTS, LabPlan, LockStrategy, StrategyKind};
+pub use strategy::{AMOUNT_CENTS, LabPlan, StrategyKind};
 pub use trial::{Figures, LabVerdict, TrialRow, try_strategy};
