@@ -204,7 +204,7 @@ typed_receipts! {
 }
 
 /// The result of trying a command.
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It was tried. All it wrote stays, even if the answer is an error. The waiters of these locks must look again.
     Done(Result<Receipt, Error>, Vec<LockId>),
     /// Another client holds `lock`, one of those `needed`. All it wrote must be rolled back.
@@ -226,7 +226,7 @@ impl Verdict {
 type Rule<'a> = &'a dyn Fn(&Authority, &[LockId]) -> Result<Receipt, Error>;
 
 /// Carries the command out for `by`, under the lock tokens presented with it.
-pub fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Verdict, Error> {
+pub(crate) fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Verdict, Error> {
     let guarded = |needed, rule: Rule<'_>| under_locks(tx, tokens, by, needed, rule);
     let plain = |rule: &dyn Fn() -> Result<Receipt, Error>| guarded(Vec::new(), &|_, _| rule());
     match command {

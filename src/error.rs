@@ -124,7 +124,7 @@ impl ErrorName {
     }
 
     /// The meaning in a few English words.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         self.row().en
     }
 
@@ -134,6 +134,7 @@ impl ErrorName {
     }
 
     /// The name with that text.
+    #[doc(hidden)]
     pub fn from_text(text: &str) -> Option<ErrorName> {
         ErrorName::ALL.iter().copied().find(|name| name.as_str() == text)
     }
@@ -170,22 +171,22 @@ pub struct Error {
 
 impl Error {
     /// An error with its sentence.
-    pub fn new(name: ErrorName, detail: impl Into<String>) -> Error {
+    pub(crate) fn new(name: ErrorName, detail: impl Into<String>) -> Error {
         Error { name, detail: detail.into(), facts: Vec::new(), cause: None }
     }
 
     /// The form of the request is wrong.
-    pub fn invalid(detail: impl Into<String>) -> Error {
+    pub(crate) fn invalid(detail: impl Into<String>) -> Error {
         Error::new(ErrorName::InvalidRequest, detail)
     }
 
     /// An error that only this program can have caused. The cause goes to the log.
-    pub fn internal(cause: impl fmt::Display) -> Error {
+    pub(crate) fn internal(cause: impl fmt::Display) -> Error {
         Error::new(ErrorName::Internal, "something went wrong here; the log says what").caused_by(cause)
     }
 
     /// The file holds a value that this program never writes. The cause goes to the log.
-    pub fn damaged(cause: impl fmt::Display) -> Error {
+    pub(crate) fn damaged(cause: impl fmt::Display) -> Error {
         Error::new(ErrorName::Damaged, "the file is damaged: cashbox verify says how, and a backup can be restored")
             .caused_by(cause)
     }
@@ -197,18 +198,18 @@ impl Error {
     }
 
     /// Returns whether only this program or the machine can have caused it: then it is logged.
-    pub fn is_internal(&self) -> bool {
+    pub(crate) fn is_internal(&self) -> bool {
         matches!(self.name, ErrorName::Internal | ErrorName::Damaged)
     }
 
     /// The same error with one more fact.
-    pub fn with(mut self, fact: &'static str, value: impl Into<Value>) -> Error {
+    pub(crate) fn with(mut self, fact: &'static str, value: impl Into<Value>) -> Error {
         self.facts.push((Cow::Borrowed(fact), value.into()));
         self
     }
 
     /// The same error with its cause, which is logged and never sent.
-    pub fn caused_by(mut self, cause: impl fmt::Display) -> Error {
+    pub(crate) fn caused_by(mut self, cause: impl fmt::Display) -> Error {
         self.cause = Some(cause.to_string());
         self
     }

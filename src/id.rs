@@ -129,13 +129,13 @@ pub struct CouponCode(String);
 
 impl CouponCode {
     /// The symbols of codes: capitals and digits, without the look-alikes `I`, `O`, `0` and `1`.
-    pub const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    pub(crate) const ALPHABET: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
 
     /// The longest code: the number of longer codes would not fit into the file.
-    pub const LENGTH_MAX: usize = 12;
+    pub(crate) const LENGTH_MAX: usize = 12;
 
     /// The shortest code that is drawn.
-    pub const LENGTH_MIN: usize = 4;
+    pub(crate) const LENGTH_MIN: usize = 4;
 
     /// Reads a code as a person typed it, in any case.
     pub fn parse(text: &str) -> Result<CouponCode, Error> {
@@ -155,7 +155,7 @@ impl CouponCode {
     }
 
     /// A code of random `bytes`, one symbol each.
-    pub fn from_random(bytes: &[u8]) -> CouponCode {
+    pub(crate) fn from_random(bytes: &[u8]) -> CouponCode {
         let symbol = |byte: &u8| char::from(CouponCode::ALPHABET[usize::from(*byte) % CouponCode::ALPHABET.len()]);
         CouponCode(bytes.iter().map(symbol).collect())
     }
@@ -205,7 +205,7 @@ impl LockId {
     const OF_A_WALLET: &str = "wallet/";
 
     /// Returns whether it is the lock of a user's wallet.
-    pub fn is_of_a_wallet(&self) -> bool {
+    pub(crate) fn is_of_a_wallet(&self) -> bool {
         self.0.starts_with(LockId::OF_A_WALLET)
     }
 
@@ -236,10 +236,12 @@ impl LockId {
 #[derive(Clone, PartialEq, Eq)]
 pub struct LockToken {
     /// The history of the file it was granted in.
+    #[doc(hidden)]
     pub incarnation: String,
     /// The lease's number.
     pub fence: Fence,
     /// The secret that proves it.
+    #[doc(hidden)]
     pub secret: LockSecret,
 }
 
@@ -255,13 +257,13 @@ impl LockToken {
     }
 
     /// Reads a token that a client presents. Text of another form becomes a token that proves nothing.
-    pub fn presented(text: &str) -> LockToken {
+    pub(crate) fn presented(text: &str) -> LockToken {
         let nothing = || LockToken { incarnation: String::new(), fence: Fence(0), secret: LockSecret(String::new()) };
         LockToken::parse(text).unwrap_or_else(nothing)
     }
 
     /// Returns whether it has the form of a token.
-    pub fn is_readable(&self) -> bool {
+    pub(crate) fn is_readable(&self) -> bool {
         !self.incarnation.is_empty()
     }
 }

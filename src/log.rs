@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 static JSON: AtomicBool = AtomicBool::new(false);
 
 /// Writes lines as JSON objects from now on.
-pub fn use_json() {
+pub(crate) fn use_json() {
     JSON.store(true, Relaxed);
 }
 
 /// Logs an event of interest.
-pub fn info(event: &str, details: &dyn Display) {
+pub(crate) fn info(event: &str, details: &dyn Display) {
     line("info", event, details);
 }
 
 /// Logs an event that may become a problem.
-pub fn warn(event: &str, details: &dyn Display) {
+pub(crate) fn warn(event: &str, details: &dyn Display) {
     line("warn", event, details);
 }
 
 /// Logs a failure.
-pub fn error(event: &str, details: &dyn Display) {
+pub(crate) fn error(event: &str, details: &dyn Display) {
     line("error", event, details);
 }
 

@@ -40,6 +40,7 @@ impl Money {
     }
 
     /// `percent` of it in cents, rounded half-up.
+    #[doc(hidden)]
     pub fn percent(self, percent: i64) -> i64 {
         (self.0 * percent + 50) / 100
     }

@@ -3,20 +3,20 @@
 use sha2::{Digest, Sha256};
 
 /// A SHA-256 digest.
-pub type Hash = [u8; 32];
+pub(crate) type Hash = [u8; 32];
 
 /// SHA-256 of `bytes`.
-pub fn sha256(bytes: &[u8]) -> Hash {
+pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()
 }
 
 /// SHA-256 of fields that come one after another.
 #[derive(Default)]
-pub struct Hasher(Sha256);
+pub(crate) struct Hasher(Sha256);
 
 impl Hasher {
     /// Adds a field: its length as a big-endian u32 and its bytes; 0xFFFFFFFF and no bytes for one that is absent.
-    pub fn field(&mut self, value: Option<&[u8]>) {
+    pub(crate) fn field(&mut self, value: Option<&[u8]>) {
         match value {
             Some(value) => {
                 self.0.update((value.len() as u32).to_be_bytes());
@@ -27,18 +27,18 @@ impl Hasher {
     }
 
     /// The digest of all of them.
-    pub fn finish(self) -> Hash {
+    pub(crate) fn finish(self) -> Hash {
         self.0.finalize().into()
     }
 
     /// The first half of it.
-    pub fn finish_short(self) -> [u8; 16] {
+    pub(crate) fn finish_short(self) -> [u8; 16] {
         first_half(&self.finish())
     }
 }
 
 /// The first half of a SHA-256: enough to be unique, half the bytes to store.
-pub fn sha256_short(bytes: &[u8]) -> [u8; 16] {
+pub(crate) fn sha256_short(bytes: &[u8]) -> [u8; 16] {
     first_half(&sha256(bytes))
 }
 
@@ -50,7 +50,7 @@ fn first_half(hash: &Hash) -> [u8; 16] {
 ///
 /// # Panics
 /// If the operating system has no randomness to give: nothing secret can be made then.
-pub fn random<const N: usize>() -> [u8; N] {
+pub(crate) fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes

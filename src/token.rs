@@ -41,7 +41,7 @@ impl Role {
 }
 
 /// The beginning of every access token.
-pub const PREFIX: &str = "cbx_";
+pub(crate) const PREFIX: &str = "cbx_";
 
 /// An access token as it is listed: everything but its secret.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,12 +112,12 @@ impl std::fmt::Debug for MintedToken {
 }
 
 /// The hash under which a secret is stored.
-pub fn hash(secret: &str) -> Hash {
+pub(crate) fn hash(secret: &str) -> Hash {
     secret::sha256(secret.as_bytes())
 }
 
 /// A new secret, which cannot be guessed.
-pub fn new_secret() -> String {
+pub(crate) fn new_secret() -> String {
     format!("{PREFIX}{}", secret::random_hex::<24>())
 }
 
@@ -134,14 +134,14 @@ macro_rules! token_columns {
 }
 
 /// Mints an access token with that secret.
-pub fn mint(tx: &WriteTx<'_>, new: &NewToken, secret: String) -> Result<MintedToken, Error> {
+pub(crate) fn mint(tx: &WriteTx<'_>, new: &NewToken, secret: String) -> Result<MintedToken, Error> {
     let token = token_of(new, tx.now().wall_ms);
     insert(tx, &token, &hash(&secret))?;
     Ok(MintedToken { token, secret })
 }
 
 /// Makes the secret with that hash, which the operator chose, an admin's access token. Repeating it changes nothing.
-pub fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
+pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
     if let Some(token) = find(tx, secret_hash)? {
         return Ok(token);
     }
@@ -171,7 +171,7 @@ fn insert(tx: &WriteTx<'_>, token: &AccessToken, secret_hash: &Hash) -> Result<(
 }
 
 /// Revokes the token of that id, once and for all. Revoking again changes nothing.
-pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
+pub(crate) fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
     tx.execute(
         "UPDATE access_token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL",
         params![tx.now().wall_ms, id],
@@ -180,26 +180,26 @@ pub fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
 }
 
 /// The access token of that id.
-pub fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
+pub(crate) fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
     tx.one(sql, params![id], AccessToken::read)?
         .ok_or_else(|| Error::new(ErrorName::TokenNotFound, format!("there is no access token {id}")))
 }
 
 /// The access token with that secret's hash, usable or not.
-pub fn find(tx: &ReadTx<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {
+pub(crate) fn find(tx: &ReadTx<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE secret_hash = $1");
     tx.one(sql, params![secret_hash], AccessToken::read)
 }
 
 /// Access tokens in the order of their ids, after `after`.
-pub fn list(tx: &ReadTx<'_>, after: &str, limit: usize) -> Result<Vec<AccessToken>, Error> {
+pub(crate) fn list(tx: &ReadTx<'_>, after: &str, limit: usize) -> Result<Vec<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id > $1 ORDER BY id LIMIT $2");
     tx.all(sql, params![after, limit], AccessToken::read)
 }
 
 /// Returns whether any admin's access token is accepted at that wall time.
-pub fn has_usable_admin(tx: &ReadTx<'_>, wall_ms: i64) -> Result<bool, Error> {
+pub(crate) fn has_usable_admin(tx: &ReadTx<'_>, wall_ms: i64) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM access_token WHERE role = 'admin' AND revoked_at IS NULL \
                AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";
     Ok(tx.one(sql, params![wall_ms], |_| Ok(()))?.is_some())

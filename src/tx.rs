@@ -13,13 +13,13 @@ use rusqlite::{CachedStatement, Connection, ErrorCode};
 use std::cell::Cell;
 use std::ops::Deref;
 
-pub use rusqlite::{Row, params};
+pub(crate) use rusqlite::{Row, params};
 
 /// The result of a row mapper.
-pub type RowResult<T> = rusqlite::Result<T>;
+pub(crate) type RowResult<T> = rusqlite::Result<T>;
 
 /// The error of a row mapper for a column whose value this program never writes: the file is damaged.
-pub fn unreadable(column: usize) -> rusqlite::Error {
+pub(crate) fn unreadable(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
 }
 
@@ -70,7 +70,7 @@ fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> RowResult<CachedStateme
 
 /// The time of a batch of writes: read once, after its transaction has begun.
 #[derive(Clone, Copy, Debug)]
-pub struct Now {
+pub(crate) struct Now {
     /// Milliseconds since 1970, for people.
     pub wall_ms: i64,
     /// Lease time, for locks: it never goes back.
@@ -79,7 +79,7 @@ pub struct Now {
 
 /// The newest entry, which the next one is chained to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ChainHead {
+pub(crate) struct ChainHead {
     /// Its number, 0 before the first.
     pub id: i64,
     /// Its time.
@@ -89,7 +89,7 @@ pub struct ChainHead {
 }
 
 /// The write transaction. There is one at a time in the whole file.
-pub struct WriteTx<'conn> {
+pub(crate) struct WriteTx<'conn> {
     read: ReadTx<'conn>,
     now: Now,
     head: Cell<ChainHead>,
@@ -102,7 +102,7 @@ impl<'conn> WriteTx<'conn> {
     }
 
     /// Runs one statement. Returns the number of rows it changed.
-    pub fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
+    pub(crate) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
         Ok(prepare(self.read.conn, sql)?.execute(params)?)
     }
 
@@ -110,29 +110,29 @@ impl<'conn> WriteTx<'conn> {
     ///
     /// # Panics
     /// If it changed another number of rows: only a fault of this program can cause that.
-    pub fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Error> {
+    pub(crate) fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Error> {
         let changed = self.execute(sql, params)?;
         assert_eq!(changed, 1, "a row that was just read exists: {sql}");
         Ok(())
     }
 
     /// The time of this transaction.
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         self.now
     }
 
     /// Wall time, never before that of the newest entry, in milliseconds: the time that age is measured from.
-    pub fn steady_wall_ms(&self) -> i64 {
+    pub(crate) fn steady_wall_ms(&self) -> i64 {
         self.now.wall_ms.max(self.head.get().at)
     }
 
     /// The newest entry.
-    pub fn chain_head(&self) -> ChainHead {
+    pub(crate) fn chain_head(&self) -> ChainHead {
         self.head.get()
     }
 
     /// Sets the newest entry after it was written.
-    pub fn set_chain_head(&self, head: ChainHead) {
+    pub(crate) fn set_chain_head(&self, head: ChainHead) {
         self.head.set(head);
     }
 }

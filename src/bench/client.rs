@@ -50,7 +50,7 @@ pub struct BenchResponse<'a> {
 
 /// A response whose status is not the one that the measurement needs.
 #[derive(Debug)]
-pub struct UnexpectedStatus {
+pub(crate) struct UnexpectedStatus {
     /// The status.
     pub status: u16,
     /// The body.

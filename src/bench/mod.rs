@@ -20,10 +20,12 @@ mod server;
 mod tests;
 mod workload;
 
-pub use client::{BenchCaller, BenchClient, BenchTarget, UnexpectedStatus};
+pub use client::{BenchCaller, BenchClient};
+pub(crate) use client::{BenchTarget, UnexpectedStatus};
 pub use driver::{BenchPlan, Latencies, drive};
-pub use report::{BenchAudit, BenchReport, digits_with_commas, with_commas};
-pub use run::{BenchOp, BenchOptions, BenchOutcome, run};
+pub(crate) use report::{BenchAudit, BenchReport};
+pub use report::{digits_with_commas, with_commas};
+pub(crate) use run::{BenchOp, BenchOptions, BenchOutcome, run};
 pub use server::{BenchServer, clean_command};
 pub use workload::{
     BatchWithdraw, BenchWallet, HeldFlag, KeyOrder, LockPairs, MoveCents, ReadBalance, Workload, acquire_request,

@@ -12,7 +12,7 @@ const BAR_LEN: u64 = 40;
 
 /// The result of the audit.
 #[derive(Clone, Debug)]
-pub enum BenchAudit {
+pub(crate) enum BenchAudit {
     /// No findings.
     Clean,
     /// The findings.
@@ -23,7 +23,7 @@ pub enum BenchAudit {
 
 /// A run and the audit after it.
 #[derive(Debug)]
-pub struct BenchReport {
+pub(crate) struct BenchReport {
     /// The run and its check.
     pub outcome: BenchOutcome,
     /// The audit.
@@ -34,7 +34,7 @@ pub struct BenchReport {
 
 impl BenchReport {
     /// The reasons why the figures do not count; empty if they do.
-    pub fn wrong(&self) -> Vec<&str> {
+    pub(crate) fn wrong(&self) -> Vec<&str> {
         let found: &[String] = if let BenchAudit::Found(found) = &self.audit { found } else { &[] };
         self.outcome.wrong.iter().chain(found).map(String::as_str).collect()
     }
@@ -63,7 +63,7 @@ impl BenchReport {
     }
 
     /// For people.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let (options, run, wrong) = (&self.outcome.options, &self.outcome.run, self.wrong());
         let mut lines = vec![self.head()];
         if wrong.is_empty() {
@@ -125,7 +125,7 @@ impl BenchReport {
     }
 
     /// For programs: times in microseconds (`us`) and milliseconds (`ms`). Figures that do not count are null.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let (options, run, wrong) = (&self.outcome.options, &self.outcome.run, self.wrong());
         let right = wrong.is_empty();
         let us = |share| run.latencies.at(share).filter(|_| right);

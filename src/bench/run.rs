@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicBool;
 
 /// The operation that a run repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum BenchOp {
+pub(crate) enum BenchOp {
     /// A cent out of a wallet
     Withdraw,
     /// A cent into a wallet
@@ -31,7 +31,7 @@ pub enum BenchOp {
 
 impl BenchOp {
     /// Its name on the command line.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             BenchOp::Withdraw => "withdraw",
             BenchOp::Recharge => "recharge",
@@ -44,7 +44,7 @@ impl BenchOp {
     }
 
     /// The name of its units.
-    pub fn units(self) -> &'static str {
+    pub(crate) fn units(self) -> &'static str {
         match self {
             BenchOp::Withdraw | BenchOp::Batch => "withdrawals",
             BenchOp::Recharge => "recharges",
@@ -58,7 +58,7 @@ impl BenchOp {
 
 /// The options of a run.
 #[derive(Clone, Copy, Debug)]
-pub struct BenchOptions {
+pub(crate) struct BenchOptions {
     /// The operation.
     pub op: BenchOp,
     /// Number of connections.
@@ -73,7 +73,7 @@ pub struct BenchOptions {
 
 /// The outcome of a run.
 #[derive(Clone, Debug)]
-pub struct BenchOutcome {
+pub(crate) struct BenchOutcome {
     /// Its options.
     pub options: BenchOptions,
     /// The measurements.
@@ -88,7 +88,7 @@ pub struct BenchOutcome {
 ///
 /// # Errors
 /// If the server cannot be reached, or refuses a request ([`UnexpectedStatus`](super::UnexpectedStatus), inside).
-pub fn run(target: &BenchTarget, options: BenchOptions, stop: &AtomicBool) -> io::Result<BenchOutcome> {
+pub(crate) fn run(target: &BenchTarget, options: BenchOptions, stop: &AtomicBool) -> io::Result<BenchOutcome> {
     let mut client = target.connect()?;
     let prefix = format!("bench-{}-", secret::random_hex::<4>());
     let names = (0..options.wallets).map(|number| format!("{prefix}{number}"));

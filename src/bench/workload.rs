@@ -297,7 +297,7 @@ pub fn check_locks(client: &mut BenchClient, caller: &BenchCaller, prefix: &str)
 }
 
 /// The balance of each wallet at first, in cents: each request moves one.
-pub const INITIAL_CENTS: i64 = 1_000_000_000;
+pub(crate) const INITIAL_CENTS: i64 = 1_000_000_000;
 /// Items of one batch when many wallets are filled or emptied.
 const FILL_ITEMS: usize = 1_000;
 /// Wallets that are named at most when they are wrong.
@@ -334,7 +334,7 @@ pub fn open_wallets(
 }
 
 /// Withdraws all that is left in them.
-pub fn empty_wallets(client: &mut BenchClient, wallets: &[BenchWallet]) -> io::Result<()> {
+pub(crate) fn empty_wallets(client: &mut BenchClient, wallets: &[BenchWallet]) -> io::Result<()> {
     move_expected(client, "withdraw", wallets)
 }
 

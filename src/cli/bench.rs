@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// `cashbox bench`
 #[derive(Debug, Args)]
-pub struct BenchArgs {
+pub(crate) struct BenchArgs {
     /// Operation to repeat
     #[arg(long, value_enum, default_value = "withdraw")]
     op: BenchOp,
@@ -55,7 +55,7 @@ const DESCRIPTORS_KEPT: u64 = 80;
 
 impl BenchArgs {
     /// Measures, checks, audits and prints. Ends early, with the figures there are, at a signal to stop.
-    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         if common.db.is_some() {
             return Err(CliError::usage("bench works on a file of its own, or at --url: it takes no --db"));
         }
@@ -109,7 +109,7 @@ fn at_target(target: &Target, options: BenchOptions, stop: &AtomicBool) -> Resul
 }
 
 /// The address, host name and path of a URL.
-pub fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
+pub(crate) fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
     let unsendable = || CliError::usage(format!("{url} is not a valid URL of a server: write http://HOST:PORT"));
     let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable())?;
     let authority = uri.authority().ok_or_else(unsendable)?;

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 /// A verb, with its arguments.
 #[derive(Debug, Subcommand)]
-pub enum FileVerb {
+pub(crate) enum FileVerb {
     /// Check every invariant of the file; exit code 4 if one is broken
     Verify(VerifyArgs),
     /// Copy the file, also while it is served: its state at one moment, checked and on disk
@@ -41,7 +41,7 @@ pub enum FileVerb {
 
 impl FileVerb {
     /// Carries out the verb.
-    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         match self {
             FileVerb::Verify(args) => args.run(&ApiClient::new(common)?),
             FileVerb::Backup(args) => args.run(&ApiClient::new(common)?),
@@ -104,7 +104,7 @@ fn kept_field(kept: Option<&Path>) -> Value {
 
 /// `cashbox verify`
 #[derive(Debug, Args)]
-pub struct VerifyArgs {
+pub(crate) struct VerifyArgs {
     /// A last hash noted earlier: check too that nothing up to it was rewritten since
     #[arg(long, value_name = "HASH", value_parser = hash)]
     since: Option<String>,
@@ -130,7 +130,7 @@ impl VerifyArgs {
 }
 
 /// The request for a server's audit.
-pub fn verify_call(since: Option<&String>) -> ApiCall {
+pub(crate) fn verify_call(since: Option<&String>) -> ApiCall {
     ApiCall { answer_timeout: FILE_TIMEOUT, ..ApiCall::get(&["v1", "verify"]) }.query("since", since)
 }
 
@@ -149,7 +149,7 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
 
 /// `cashbox backup`
 #[derive(Debug, Args)]
-pub struct BackupArgs {
+pub(crate) struct BackupArgs {
     /// The copy to write
     file: PathBuf,
     /// Put it in the place of a file that is there
@@ -211,7 +211,7 @@ enum Fetched {
 
 /// `cashbox restore`
 #[derive(Debug, Args)]
-pub struct RestoreArgs {
+pub(crate) struct RestoreArgs {
     /// The backup
     file: PathBuf,
     /// Put it in the place of the file that is there, which is kept beside it
@@ -249,7 +249,7 @@ impl From<CopyError> for CliError {
 
 /// `cashbox export`
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// Write one table as CSV, instead of everything as NDJSON
     #[arg(long, value_name = "TABLE", value_parser = PossibleValuesParser::new(RECORDS.iter().map(|record| record.plural)))]
     csv: Option<String>,
@@ -285,7 +285,7 @@ impl ExportArgs {
 
 /// `cashbox import`
 #[derive(Debug, Args)]
-pub struct ImportArgs {
+pub(crate) struct ImportArgs {
     /// Files from `export`: one of NDJSON, or tables as CSV, a file each; `-` is standard input
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -337,7 +337,7 @@ impl From<ImportError> for CliError {
 
 /// `cashbox sql`
 #[derive(Debug, Args)]
-pub struct SqlArgs {
+pub(crate) struct SqlArgs {
     /// A SELECT; amounts are cents and times milliseconds since 1970. `-` reads it from standard input
     query: String,
 }

@@ -16,7 +16,7 @@ const COMMON_HEADING: &str = "Options of every command";
 
 /// Options of every command, before or after its arguments.
 #[derive(Debug, Args)]
-pub struct CommonOptions {
+pub(crate) struct CommonOptions {
     /// The wallet file [env: CASHBOX_DB] [default: cashbox.db]
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     pub db: Option<PathBuf>,
@@ -36,7 +36,7 @@ pub struct CommonOptions {
 
 impl CommonOptions {
     /// The file named by the options, or else by the environment.
-    pub fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         let named = self.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from));
         named.unwrap_or_else(|| PathBuf::from("cashbox.db"))
     }
@@ -44,7 +44,7 @@ impl CommonOptions {
 
 /// Options of every command that changes something.
 #[derive(Debug, Default, Args)]
-pub struct ChangeOptions {
+pub(crate) struct ChangeOptions {
     /// Idempotency key, your name for this request: the same key again gives the same answer and does nothing twice
     #[arg(long, value_name = "KEY", value_parser = key)]
     pub key: Option<String>,
@@ -59,12 +59,12 @@ pub struct ChangeOptions {
 }
 
 /// The value of an environment variable; an empty one counts as missing.
-pub fn environment(name: &str) -> Option<OsString> {
+pub(crate) fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 /// The text of an argument; `-` is the next line of standard input.
-pub fn argument(given: &str) -> Result<String, CliError> {
+pub(crate) fn argument(given: &str) -> Result<String, CliError> {
     let text = if given == "-" { line()? } else { given.to_owned() };
     if text.is_empty() {
         Err(CliError::usage("an argument is empty: give a value, or `-` for a line of standard input"))
@@ -74,12 +74,12 @@ pub fn argument(given: &str) -> Result<String, CliError> {
 }
 
 /// The text of an optional argument.
-pub fn optional_argument(given: Option<&String>) -> Result<Option<String>, CliError> {
+pub(crate) fn optional_argument(given: Option<&String>) -> Result<Option<String>, CliError> {
     given.map(|given| argument(given)).transpose()
 }
 
 /// All of a file; `-` is standard input.
-pub fn read_file(path: &Path) -> Result<String, CliError> {
+pub(crate) fn read_file(path: &Path) -> Result<String, CliError> {
     if path == Path::new("-") {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);
@@ -92,12 +92,12 @@ pub fn read_file(path: &Path) -> Result<String, CliError> {
 }
 
 /// The text of an argument; `-` is all of standard input.
-pub fn argument_or_all(argument: &str) -> Result<String, CliError> {
+pub(crate) fn argument_or_all(argument: &str) -> Result<String, CliError> {
     if argument == "-" { read_file(Path::new("-")) } else { Ok(argument.to_owned()) }
 }
 
 /// An access token: the first line of a file, or of standard input.
-pub fn access_token(path: &Path) -> Result<String, CliError> {
+pub(crate) fn access_token(path: &Path) -> Result<String, CliError> {
     let text = if path == Path::new("-") { line()? } else { read_file(path)? };
     let token = text.lines().next().unwrap_or_default().trim();
     if token.is_empty() {
@@ -110,7 +110,7 @@ pub fn access_token(path: &Path) -> Result<String, CliError> {
 }
 
 /// JSON: itself, or the file or standard input it is in.
-pub fn json(argument: &str) -> Result<serde_json::Value, CliError> {
+pub(crate) fn json(argument: &str) -> Result<serde_json::Value, CliError> {
     let text = if argument.trim_start().starts_with(['[', '{']) {
         argument.to_owned()
     } else {
@@ -129,23 +129,23 @@ fn line() -> Result<String, CliError> {
 }
 
 /// The text of an option, for clap; `-` is the next line of standard input.
-pub fn option(given: &str) -> Result<String, String> {
+pub(crate) fn option(given: &str) -> Result<String, String> {
     argument(given).map_err(|error| error.message)
 }
 
 /// An idempotency key, for clap.
-pub fn key(argument: &str) -> Result<String, String> {
+pub(crate) fn key(argument: &str) -> Result<String, String> {
     IdempotencyKey::parse(&option(argument)?).map(|key| key.as_str().to_owned()).map_err(|error| error.detail)
 }
 
 /// `NAME=VALUE`, for clap.
-pub fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write it as NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A lock token: itself, `@FILE`, or `-` for a line of standard input; for clap.
-pub fn lock_token(given: &str) -> Result<String, String> {
+pub(crate) fn lock_token(given: &str) -> Result<String, String> {
     let text = match given.strip_prefix('@') {
         Some(path) => read_file(Path::new(path)),
         None => argument(given),
@@ -160,7 +160,7 @@ pub fn lock_token(given: &str) -> Result<String, String> {
 }
 
 /// A duration within those ends, for clap: `5` (seconds), `5s`, `500ms`, `1h30m`, `2d`. The ends are written so, too.
-pub fn duration(
+pub(crate) fn duration(
     min: &'static str,
     max: &'static str,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync {
@@ -175,7 +175,7 @@ pub fn duration(
 }
 
 /// The same, in milliseconds.
-pub fn milliseconds(
+pub(crate) fn milliseconds(
     min: &'static str,
     max: &'static str,
 ) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
@@ -184,7 +184,10 @@ pub fn milliseconds(
 }
 
 /// The same, in whole seconds.
-pub fn seconds(min: &'static str, max: &'static str) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
+pub(crate) fn seconds(
+    min: &'static str,
+    max: &'static str,
+) -> impl Fn(&str) -> Result<i64, String> + Clone + Send + Sync {
     let parse = duration(min, max);
     move |text| match parse(text)? {
         duration if duration.subsec_millis() == 0 => Ok(duration.as_secs() as i64),

@@ -52,7 +52,7 @@ impl Exit {
 
 /// The reason why a command ends without a reply to print.
 #[derive(Debug)]
-pub struct CliError {
+pub(crate) struct CliError {
     /// The exit code.
     pub exit: Exit,
     /// One sentence for people.
@@ -61,24 +61,24 @@ pub struct CliError {
 
 impl CliError {
     /// The arguments cannot be used.
-    pub fn usage(message: impl Into<String>) -> CliError {
+    pub(crate) fn usage(message: impl Into<String>) -> CliError {
         CliError { exit: Exit::Usage, message: message.into() }
     }
 
     /// A file or a server cannot be reached or opened.
-    pub fn unreachable(message: impl Into<String>) -> CliError {
+    pub(crate) fn unreachable(message: impl Into<String>) -> CliError {
         CliError { exit: Exit::Unreachable, message: message.into() }
     }
 
     /// The file does not open.
-    pub fn cannot_open(file: &Path, why: &OpenError) -> CliError {
+    pub(crate) fn cannot_open(file: &Path, why: &OpenError) -> CliError {
         let exit = if why.is_damage() { Exit::Damage } else { Exit::Unreachable };
         CliError { exit, message: format!("cannot open {}: {why}", file.display()) }
     }
 }
 
 /// A reply to an API call, from a server or from this process.
-pub struct ServerReply {
+pub(crate) struct ServerReply {
     /// The HTTP status.
     pub status: u16,
     /// The body: an object, or null if there is none.
@@ -87,17 +87,17 @@ pub struct ServerReply {
 
 impl ServerReply {
     /// Any status of 2xx.
-    pub fn is_success(&self) -> bool {
+    pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
     /// The error of that name.
-    pub fn is_error(&self, name: &str) -> bool {
+    pub(crate) fn is_error(&self, name: &str) -> bool {
         self.body["error"] == name
     }
 
     /// Prints the reply: its body as it is, or as `text` writes a success for people. A refusal goes to standard error.
-    pub fn print(&self, json: bool, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
+    pub(crate) fn print(&self, json: bool, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
         if json {
             print(&self.body.to_string())?;
         } else if self.is_success() {
@@ -122,14 +122,14 @@ impl ServerReply {
 }
 
 /// Prints text, ending its last line.
-pub fn print(text: &str) -> Result<(), CliError> {
+pub(crate) fn print(text: &str) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
     print_result(write!(out, "{text}{end}").and_then(|()| out.flush()))
 }
 
 /// The result of writing to standard output. A reader who stops reading (`| head`) is not an error; a full disk is one.
-pub fn print_result(written: io::Result<()>) -> Result<(), CliError> {
+pub(crate) fn print_result(written: io::Result<()>) -> Result<(), CliError> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(CliError::unreachable(format!("there is a reply, but standard output cannot be written: {error}")))
@@ -139,12 +139,12 @@ pub fn print_result(written: io::Result<()>) -> Result<(), CliError> {
 }
 
 /// Prints one line on standard error.
-pub fn print_error(message: &str) {
+pub(crate) fn print_error(message: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(message)); // a closed standard error leaves nowhere to report it
 }
 
 /// A refusal for people: the message, and the detail if it adds something.
-pub fn refusal_text(body: &Value) -> String {
+pub(crate) fn refusal_text(body: &Value) -> String {
     let item = body["index"].as_u64().map_or(String::new(), |index| format!("item {index}: "));
     let message = match (body["msg"].as_str(), body["detail"].as_str()) {
         (Some(msg), Some(detail)) if msg != detail => format!("{msg}: {detail}"),
@@ -155,7 +155,7 @@ pub fn refusal_text(body: &Value) -> String {
 }
 
 /// The message, and under it those of the named fields that have a value, aligned.
-pub fn block(body: &Value, fields: &[&str]) -> String {
+pub(crate) fn block(body: &Value, fields: &[&str]) -> String {
     let lines: Vec<_> = fields
         .iter()
         .map(|field| (field.replace('_', " "), text(&body[*field])))
@@ -170,24 +170,24 @@ pub fn block(body: &Value, fields: &[&str]) -> String {
 }
 
 /// One column of a table: its head, and the field it shows.
-pub struct Column {
+pub(crate) struct Column {
     head: &'static str,
     field: &'static str,
     right: bool,
 }
 
 /// A column of words.
-pub const fn words(head: &'static str, field: &'static str) -> Column {
+pub(crate) const fn words(head: &'static str, field: &'static str) -> Column {
     Column { head, field, right: false }
 }
 
 /// A column of numbers, aligned at their ends.
-pub const fn numbers(head: &'static str, field: &'static str) -> Column {
+pub(crate) const fn numbers(head: &'static str, field: &'static str) -> Column {
     Column { head, field, right: true }
 }
 
 /// Rows under their heads, without the columns that are empty throughout. No rows: `empty`.
-pub fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
+pub(crate) fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
     if rows.is_empty() {
         return empty.to_owned();
     }
@@ -203,7 +203,7 @@ pub fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
 }
 
 /// Rows of plain values under their heads; numbers stand to the right.
-pub fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
+pub(crate) fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
     let mut lines = vec![String::new(); rows.len() + 1];
     for (place, head) in heads.iter().enumerate() {
         let right = rows.iter().all(|row| row[place].is_number() || row[place].is_null());
@@ -226,13 +226,13 @@ fn joined(lines: &[String]) -> String {
 }
 
 /// The rows of a list in a reply.
-pub fn rows(body: &Value, field: &str) -> Vec<Value> {
+pub(crate) fn rows(body: &Value, field: &str) -> Vec<Value> {
     let rows = body[field].as_array().into_iter().flatten();
     rows.filter(|row| row.is_object()).cloned().collect()
 }
 
 /// A value in a cell: nothing for null, the code of a coupon with its terms, the number of an entry.
-pub fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
@@ -251,7 +251,7 @@ pub fn text(value: &Value) -> String {
 }
 
 /// The effect of a coupon: `50.00 off from 300.00, once`.
-pub fn terms(coupon: &Value) -> String {
+pub(crate) fn terms(coupon: &Value) -> String {
     let off = match (coupon["amount_off"].as_str(), coupon["percent_off"].as_i64()) {
         (Some(amount), _) => format!("{} off", plain(amount)),
         (None, Some(percent)) => format!("{percent} % off"),
@@ -286,7 +286,7 @@ fn width(text: &str) -> usize {
 }
 
 /// The progress of a long command: a bar on standard error, if that is a terminal; cleared when dropped.
-pub struct ProgressBar {
+pub(crate) struct ProgressBar {
     on_terminal: bool,
     shown: bool,
 }
@@ -296,12 +296,12 @@ const BAR_WIDTH: i64 = 30;
 
 impl ProgressBar {
     /// Shows nothing yet: a quick command needs no bar.
-    pub fn new() -> ProgressBar {
+    pub(crate) fn new() -> ProgressBar {
         ProgressBar { on_terminal: io::stderr().is_terminal(), shown: false }
     }
 
     /// Draws the bar.
-    pub fn show(&mut self, done: i64, total: i64) {
+    pub(crate) fn show(&mut self, done: i64, total: i64) {
         if !self.on_terminal || total <= 0 {
             return;
         }

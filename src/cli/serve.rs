@@ -33,7 +33,7 @@ enum LogFormat {
 
 /// `cashbox serve`
 #[derive(Debug, Args)]
-pub struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// A throw-away database in memory
     #[arg(long)]
     memory: bool,
@@ -98,7 +98,7 @@ const STOP_POLL: Duration = Duration::from_millis(50);
 
 impl ServeArgs {
     /// Serves until a signal to stop.
-    pub fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         self.check(common)?;
         if matches!(self.log, LogFormat::Json) {
             log::use_json();
@@ -270,7 +270,7 @@ fn mint_admin_token(store: &Store) -> Result<Option<String>, Error> {
 }
 
 /// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
-pub fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag unset, and then sets it.

@@ -37,11 +37,11 @@ const REPLY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The media type of most bodies.
-pub const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// One request of the HTTP API, the same for every target.
 #[derive(Clone, Debug)]
-pub struct ApiCall {
+pub(crate) struct ApiCall {
     /// The method.
     pub method: &'static str,
     /// Path and query, percent-encoded.
@@ -66,7 +66,7 @@ pub struct ApiCall {
 
 /// The place in a request that gives its wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitField {
+pub(crate) enum WaitField {
     /// The header `Prefer`, or nothing for a request that changes nothing.
     Header,
     /// The field `wait_ms` of the JSON body.
@@ -77,7 +77,7 @@ pub enum WaitField {
 
 impl ApiCall {
     /// A request that changes nothing.
-    pub fn get(path: &[&str]) -> ApiCall {
+    pub(crate) fn get(path: &[&str]) -> ApiCall {
         ApiCall {
             method: "GET",
             uri: path.iter().flat_map(|segment| ["/".into(), encoded(segment)]).collect::<Vec<_>>().concat(),
@@ -93,7 +93,7 @@ impl ApiCall {
     }
 
     /// A change of locks. It needs no idempotency key: the lock's own secret makes it repeatable.
-    pub fn lock(method: &'static str, path: &[&str], body: Option<&Value>, token: Option<&str>) -> ApiCall {
+    pub(crate) fn lock(method: &'static str, path: &[&str], body: Option<&Value>, token: Option<&str>) -> ApiCall {
         let mut call = ApiCall { method, changes: true, ..ApiCall::get(path) };
         call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
         match body {
@@ -103,22 +103,22 @@ impl ApiCall {
     }
 
     /// `POST` with a JSON body.
-    pub fn post(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+    pub(crate) fn post(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
         ApiCall::post_text(path, JSON, body.to_string(), options)
     }
 
     /// `POST` with a body of that type.
-    pub fn post_text(path: &[&str], content_type: &str, body: String, options: &ChangeOptions) -> ApiCall {
+    pub(crate) fn post_text(path: &[&str], content_type: &str, body: String, options: &ChangeOptions) -> ApiCall {
         ApiCall::get(path).changing("POST", options).with_body(content_type, body)
     }
 
     /// `PUT` with a JSON body.
-    pub fn put(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+    pub(crate) fn put(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
         ApiCall::get(path).changing("PUT", options).with_body(JSON, body.to_string())
     }
 
     /// `DELETE`
-    pub fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
+    pub(crate) fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
         ApiCall::get(path).changing("DELETE", options)
     }
 
@@ -143,7 +143,7 @@ impl ApiCall {
     }
 
     /// The call with one more field in the query, if there is a value for it.
-    pub fn query(mut self, name: &str, value: Option<impl std::fmt::Display>) -> ApiCall {
+    pub(crate) fn query(mut self, name: &str, value: Option<impl std::fmt::Display>) -> ApiCall {
         if let Some(value) = value {
             let sign = if self.uri.contains('?') { '&' } else { '?' };
             self.uri.push(sign);
@@ -153,24 +153,24 @@ impl ApiCall {
     }
 
     /// The call without a second try: its answer is the only one of its kind.
-    pub fn once(mut self) -> ApiCall {
+    pub(crate) fn once(mut self) -> ApiCall {
         self.repeatable = false;
         self
     }
 
     /// The call with that wait for a lock.
-    pub fn waiting(mut self, wait: Duration, wait_field: WaitField) -> ApiCall {
+    pub(crate) fn waiting(mut self, wait: Duration, wait_field: WaitField) -> ApiCall {
         self.answer_timeout += wait;
         ApiCall { wait, wait_field, ..self }
     }
 
     /// The call with that bound on its whole time.
-    pub fn within(self, time: Duration) -> ApiCall {
+    pub(crate) fn within(self, time: Duration) -> ApiCall {
         ApiCall { total_timeout: Some(time), ..self }
     }
 
     /// The request as it is sent: with the wait in its place.
-    pub fn with_wait(&self, wait: Duration) -> ApiCall {
+    pub(crate) fn with_wait(&self, wait: Duration) -> ApiCall {
         let mut call = self.clone();
         match self.wait_field {
             WaitField::Header if self.changes => {
@@ -196,7 +196,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// The target and the output format of one command.
-pub struct ApiClient {
+pub(crate) struct ApiClient {
     /// Where requests go.
     pub target: Target,
     /// Set if replies are printed as JSON.
@@ -205,19 +205,19 @@ pub struct ApiClient {
 
 impl ApiClient {
     /// The client that the options describe.
-    pub fn new(common: &CommonOptions) -> Result<ApiClient, CliError> {
+    pub(crate) fn new(common: &CommonOptions) -> Result<ApiClient, CliError> {
         Ok(ApiClient { target: Target::new(common)?, json: common.json })
     }
 
     /// Sends the call and prints the reply; `text` writes a success for people.
-    pub fn run(&self, call: &ApiCall, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, call: &ApiCall, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
         self.target.send(call)?.print(self.json, text)
     }
 }
 
 /// The target of a request.
 #[derive(Clone)]
-pub enum Target {
+pub(crate) enum Target {
     /// A server at a URL.
     Url {
         /// The URL, without a slash at the end.
@@ -236,7 +236,7 @@ pub enum Target {
 
 impl Target {
     /// The target named by the options, or else by the environment.
-    pub fn new(common: &CommonOptions) -> Result<Target, CliError> {
+    pub(crate) fn new(common: &CommonOptions) -> Result<Target, CliError> {
         let url = match (&common.url, &common.db) {
             (Some(_), Some(_)) => return Err(CliError::usage("give --url or --db, not both")),
             (None, Some(_)) => None,
@@ -251,7 +251,7 @@ impl Target {
     }
 
     /// The server at `--url`, if it is given: for requests that must not follow the environment.
-    pub fn from_url_option(common: &CommonOptions) -> Result<Option<Target>, CliError> {
+    pub(crate) fn from_url_option(common: &CommonOptions) -> Result<Option<Target>, CliError> {
         let Some(url) = &common.url else { return Ok(None) };
         Target::at(url, token_option(common)?.or_else(environment_token)).map(Some)
     }
@@ -266,7 +266,7 @@ impl Target {
     }
 
     /// The URL and the access token there, unless the target is a file.
-    pub fn url(&self) -> Option<(&str, Option<&str>)> {
+    pub(crate) fn url(&self) -> Option<(&str, Option<&str>)> {
         match self {
             Target::Url { base, token } => Some((base, token.as_deref())),
             Target::File { .. } => None,
@@ -274,7 +274,7 @@ impl Target {
     }
 
     /// Sends the call and gives the reply.
-    pub fn send(&self, call: &ApiCall) -> Result<ServerReply, CliError> {
+    pub(crate) fn send(&self, call: &ApiCall) -> Result<ServerReply, CliError> {
         match self {
             Target::Url { base, token } => {
                 let timer = CallTimer::start(call);
@@ -366,7 +366,7 @@ static HAS_FILE: Mutex<()> = Mutex::new(());
 
 /// Waits until this process does not have the file, and keeps it from taking it: a process that is stopped meanwhile
 /// blocks no other.
-pub fn pause_file_access() -> MutexGuard<'static, ()> {
+pub(crate) fn pause_file_access() -> MutexGuard<'static, ()> {
     HAS_FILE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -400,7 +400,7 @@ fn json_object(body: &[u8]) -> Value {
 }
 
 /// Takes possession of the file for a command that keeps other processes out of it.
-pub fn take_possession(db: &Path) -> Result<Possession, CliError> {
+pub(crate) fn take_possession(db: &Path) -> Result<Possession, CliError> {
     match companion::possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
         PossessResult::Possessed(possession) => Ok(possession),
         PossessResult::ServedBy(server) => Err(CliError::unreachable(format!(
@@ -508,7 +508,7 @@ fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswe
 }
 
 /// The result of a request for a file.
-pub enum Download {
+pub(crate) enum Download {
     /// All of it is written.
     Complete,
     /// Writing it here failed.
@@ -518,7 +518,7 @@ pub enum Download {
 }
 
 /// Requests a file of that type from a server, and writes it as it arrives.
-pub fn download(
+pub(crate) fn download(
     base: &str,
     token: Option<&str>,
     call: &ApiCall,

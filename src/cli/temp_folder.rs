@@ -11,16 +11,16 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-pub const MEMORY: &str = "cashbox-memory-";
+pub(crate) const MEMORY: &str = "cashbox-memory-";
 const LAB: &str = "cashbox-lab-";
 const BENCH: &str = "cashbox-bench-";
-pub const LOCK: &str = "lock";
+pub(crate) const LOCK: &str = "lock";
 /// The kinds of file systems in memory: tmpfs and ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// A folder of this process. Removed when dropped.
 #[derive(Debug)]
-pub struct TempFolder {
+pub(crate) struct TempFolder {
     path: PathBuf,
     /// Held until the folder is dropped.
     _lock: File,
@@ -28,22 +28,22 @@ pub struct TempFolder {
 
 impl TempFolder {
     /// Makes a folder, in memory if there is a place for it, and removes what dead processes left.
-    pub fn new() -> io::Result<TempFolder> {
+    pub(crate) fn new() -> io::Result<TempFolder> {
         let in_memory = TempFolder::new_in(Path::new("/dev/shm"), MEMORY);
         in_memory.or_else(|_| TempFolder::new_in(&std::env::temp_dir(), MEMORY))
     }
 
     /// Makes a folder for `lab` in that place, and removes what dead processes left.
-    pub fn for_lab(place: &Path) -> io::Result<TempFolder> {
+    pub(crate) fn for_lab(place: &Path) -> io::Result<TempFolder> {
         TempFolder::new_in(place, LAB)
     }
 
     /// Makes a folder for `bench` where temporary files go: a disk, unless the system or `TMPDIR` names another place.
-    pub fn for_bench() -> io::Result<TempFolder> {
+    pub(crate) fn for_bench() -> io::Result<TempFolder> {
         TempFolder::new_in(&std::env::temp_dir(), BENCH)
     }
 
-    pub fn new_in(place: &Path, prefix: &str) -> io::Result<TempFolder> {
+    pub(crate) fn new_in(place: &Path, prefix: &str) -> io::Result<TempFolder> {
         remove_leftovers(place, prefix);
         loop {
             let path = place.join(format!("{prefix}{}", secret::random_hex::<8>()));
@@ -61,12 +61,12 @@ impl TempFolder {
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The path of a database in it.
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.path.join("cashbox.db")
     }
 }
@@ -78,7 +78,7 @@ impl Drop for TempFolder {
 }
 
 /// True for a place in memory, where a commit does not wait for a disk.
-pub fn is_in_memory(place: &Path) -> bool {
+pub(crate) fn is_in_memory(place: &Path) -> bool {
     // The kind is signed on some machines, unsigned on others, and of any width.
     rustix::fs::statfs(place).is_ok_and(|system| IN_MEMORY.contains(&(system.f_type as u32)))
 }

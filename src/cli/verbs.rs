@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 /// A verb, with its arguments.
 #[derive(Debug, Subcommand)]
-pub enum WalletVerb {
+pub(crate) enum WalletVerb {
     /// Put money into a wallet
     Recharge(AmountArgs),
     /// Take money out of a wallet
@@ -50,7 +50,7 @@ pub enum WalletVerb {
 
 impl WalletVerb {
     /// Sends the request and prints the reply.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         match self {
             WalletVerb::Recharge(args) => args.run(client, "recharge"),
             WalletVerb::Withdraw(args) => args.run(client, "withdraw"),
@@ -116,7 +116,7 @@ fn movement(body: &Value) -> String {
 
 /// `cashbox recharge`, `cashbox withdraw`
 #[derive(Debug, Args)]
-pub struct AmountArgs {
+pub(crate) struct AmountArgs {
     /// The wallet's user
     user: String,
     /// The amount, such as 120 or 99.50
@@ -135,7 +135,7 @@ impl AmountArgs {
 
 /// `cashbox pay`
 #[derive(Debug, Args)]
-pub struct PayArgs {
+pub(crate) struct PayArgs {
     /// The payer
     user: String,
     /// The price, before the coupon
@@ -161,7 +161,7 @@ impl PayArgs {
 
 /// `cashbox transfer`
 #[derive(Debug, Args)]
-pub struct TransferArgs {
+pub(crate) struct TransferArgs {
     /// The payer
     from: String,
     /// The receiver; its wallet must exist
@@ -182,7 +182,7 @@ impl TransferArgs {
 
 /// `cashbox refund`
 #[derive(Debug, Args)]
-pub struct RefundArgs {
+pub(crate) struct RefundArgs {
     /// The number of the entry to give back
     entry: String,
     /// The part of it to give back [default: all that is left]
@@ -201,7 +201,7 @@ impl RefundArgs {
 
 /// `cashbox batch`
 #[derive(Debug, Args)]
-pub struct BatchArgs {
+pub(crate) struct BatchArgs {
     /// The file of operations, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
@@ -242,7 +242,7 @@ fn batch_results(body: &Value) -> String {
 
 /// The part of a list to show.
 #[derive(Debug, Args)]
-pub struct Paging {
+pub(crate) struct Paging {
     /// Rows to show [default: 50; at most 1000]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
@@ -259,7 +259,7 @@ const PAGE_ROWS_MAX: u32 = 1_000;
 
 impl Paging {
     /// Prints the list: one page of it, or all pages as one.
-    pub fn run(
+    pub(crate) fn run(
         &self,
         client: &ApiClient,
         list: &ApiCall,
@@ -285,7 +285,7 @@ impl Paging {
 
 /// `cashbox wallet`
 #[derive(Debug, Args)]
-pub struct WalletArgs {
+pub(crate) struct WalletArgs {
     /// The wallet's user
     user: String,
     /// The state at that time, such as 2026-01-31T12:00:00Z
@@ -311,7 +311,7 @@ fn wallets(client: &ApiClient, paging: &Paging) -> Result<Exit, CliError> {
 
 /// `cashbox history`
 #[derive(Debug, Args)]
-pub struct HistoryArgs {
+pub(crate) struct HistoryArgs {
     /// The user [default: all users]
     user: Option<String>,
     /// One kind only: recharge, withdraw, pay, transfer, refund
@@ -379,7 +379,7 @@ fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
 
 /// `cashbox coupons`
 #[derive(Debug, Args)]
-pub struct CouponsArgs {
+pub(crate) struct CouponsArgs {
     /// The coupons' user
     user: String,
     #[command(flatten)]
@@ -409,7 +409,7 @@ fn with_terms(mut rows: Vec<Value>) -> Vec<Value> {
 
 /// `cashbox coupon`
 #[derive(Debug, Args)]
-pub struct CouponArgs {
+pub(crate) struct CouponArgs {
     /// The coupon's code
     code: String,
     /// Show the price of a payment of that amount with it
@@ -440,7 +440,7 @@ fn coupon(body: &Value) -> String {
 
 /// `cashbox grant`
 #[derive(Debug, Args)]
-pub struct GrantArgs {
+pub(crate) struct GrantArgs {
     /// The user who gets it
     user: String,
     /// The coupon kind
@@ -459,7 +459,7 @@ impl GrantArgs {
 
 /// `cashbox tiers`, `cashbox coupon-kinds`
 #[derive(Debug, Args)]
-pub struct TableArgs {
+pub(crate) struct TableArgs {
     /// New rows of the table: JSON, a JSON file, or `-`
     #[arg(long, value_name = "JSON|FILE")]
     set: Option<String>,
@@ -498,7 +498,7 @@ fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> 
 
 /// `cashbox token`
 #[derive(Debug, Subcommand)]
-pub enum TokenVerb {
+pub(crate) enum TokenVerb {
     /// Mint an access token; its secret is shown only once
     Create(CreateTokenArgs),
     /// List the access tokens, without their secrets
@@ -542,7 +542,7 @@ impl TokenVerb {
 
 /// `cashbox token create`
 #[derive(Debug, Args)]
-pub struct CreateTokenArgs {
+pub(crate) struct CreateTokenArgs {
     /// user, teller, auditor or admin [default: user, if --user is given]
     #[arg(long, required_unless_present = "user")]
     role: Option<String>,

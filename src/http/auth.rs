@@ -230,7 +230,7 @@ pub(super) fn is_own_origin(origin: &str, host: &str) -> bool {
 }
 
 /// A refusal because of the caller.
-pub fn forbidden(detail: impl Into<String>) -> Error {
+pub(crate) fn forbidden(detail: impl Into<String>) -> Error {
     Error::new(ErrorName::Forbidden, detail)
 }
 

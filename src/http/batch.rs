@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The query.
-pub const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing")];
+pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing")];
 /// The most items.
 const ITEMS_MAX: usize = 10_000;
 
@@ -32,7 +32,7 @@ struct BatchItem<'a> {
 }
 
 /// `POST /v1/batch`
-pub fn batch(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn batch(context: &mut Context<'_>) -> HandlerResult {
     let atomic = context.query.flag("atomic")?;
     let items = split(context.head, context.body)?.into_iter().map(|text| read_item(context, text)).collect();
     if atomic { all_or_nothing(context, items) } else { each_alone(context, items) }

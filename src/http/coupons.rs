@@ -16,13 +16,13 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 /// The fields of a grant.
-pub const GRANT: &[Field] = &[Field::required("kind", Text, "a coupon kind")];
+pub(crate) const GRANT: &[Field] = &[Field::required("kind", Text, "a coupon kind")];
 /// The query of a quote.
-pub const QUOTE: &[Field] = &[Field::required("amount", Amount, "the price before the discount")];
+pub(crate) const QUOTE: &[Field] = &[Field::required("amount", Amount, "the price before the discount")];
 /// The fields of a change of the tiers.
-pub const TIERS: &[Field] = &[Field::required("tiers", List, "all tiers: {from, coupon_kind or null} each")];
+pub(crate) const TIERS: &[Field] = &[Field::required("tiers", List, "all tiers: {from, coupon_kind or null} each")];
 /// The fields of a change of the coupon kinds.
-pub const KINDS: &[Field] = &[Field::required(
+pub(crate) const KINDS: &[Field] = &[Field::required(
     "coupon_kinds",
     List,
     "all kinds: {kind, amount_off or percent_off, threshold, single_use, earned_zh, earned_en} each",
@@ -34,7 +34,7 @@ const ROWS_MAX: usize = 100;
 const EARNED_CHARS_MAX: usize = 200;
 
 /// `GET /v1/wallets/{user}/coupons`
-pub fn of_user(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn of_user(context: &mut Context<'_>) -> HandlerResult {
     let user = context.user()?;
     let page = PageRequest::read(&mut context.query, &format!("coupons of {user}"), &[])?;
     let after = page.after.as_deref().map(|after| read_after(after).ok_or_else(not_a_cursor)).transpose()?;
@@ -53,13 +53,13 @@ fn read_after(text: &str) -> Option<(i64, CouponCode)> {
 }
 
 /// `GET /v1/coupons/{code}`
-pub fn one(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let coupon = visible(context)?;
     Ok(response::ok(context.language.found(), &json!({ "coupon": coupon_json(&coupon) })))
 }
 
 /// `GET /v1/coupons/{code}/quote?amount=`: the price of a payment with it, or why it does not apply.
-pub fn quote(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn quote(context: &mut Context<'_>) -> HandlerResult {
     let coupon = visible(context)?;
     let gross = context.query.required_amount()?;
     let rest = match coupon.price(gross) {
@@ -86,7 +86,7 @@ fn visible(context: &Context<'_>) -> Result<Coupon, Error> {
 }
 
 /// `POST /v1/wallets/{user}/coupons`: grants one.
-pub fn grant(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn grant(context: &mut Context<'_>) -> HandlerResult {
     let user = UserId::parse(&context.params[0])?;
     let kind = context.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
     let coupon = context.submit(GrantCoupon { user, kind })?;
@@ -95,13 +95,13 @@ pub fn grant(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /v1/tiers`
-pub fn tiers(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn tiers(context: &mut Context<'_>) -> HandlerResult {
     let tiers = context.app.store.read(coupon::tiers)?;
     Ok(all_rows(context, tiers.iter().map(tier_json).collect()))
 }
 
 /// `GET /v1/coupon-kinds`
-pub fn kinds(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn kinds(context: &mut Context<'_>) -> HandlerResult {
     let kinds = context.app.store.read(coupon::kinds)?;
     Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
 }
@@ -111,7 +111,7 @@ fn all_rows(context: &Context<'_>, rows: Vec<Value>) -> Response {
 }
 
 /// `PUT /v1/tiers`: replaces them.
-pub fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     let mut tiers = Vec::new();
     for mut row in context.fields.objects("tiers", ROWS_MAX)? {
         row.check(&[Field::required("from", Amount, ""), Field::optional("coupon_kind", Text, "")])?;
@@ -129,7 +129,7 @@ pub fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `PUT /v1/coupon-kinds`: replaces them.
-pub fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
     let mut kinds = Vec::new();
     for row in context.fields.objects("coupon_kinds", ROWS_MAX)? {
         kinds.push(read_kind(row)?);
@@ -187,7 +187,7 @@ fn threshold(row: &mut Fields) -> Result<Cents, Error> {
 
 /// A coupon.
 #[derive(Serialize)]
-pub struct CouponJson<'a> {
+pub(crate) struct CouponJson<'a> {
     code: &'a str,
     user_id: &'a str,
     kind: &'a str,
@@ -201,7 +201,7 @@ pub struct CouponJson<'a> {
 }
 
 /// A coupon.
-pub fn coupon_json(coupon: &Coupon) -> CouponJson<'_> {
+pub(crate) fn coupon_json(coupon: &Coupon) -> CouponJson<'_> {
     let (amount_off, percent_off) = discount_json(coupon.terms.off);
     CouponJson {
         code: coupon.code.as_str(),

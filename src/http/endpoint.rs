@@ -26,7 +26,7 @@ pub struct Route {
 }
 
 /// Answers a request of a route.
-pub type Handler = fn(&mut Context<'_>) -> HandlerResult;
+pub(crate) type Handler = fn(&mut Context<'_>) -> HandlerResult;
 
 /// The body that a route takes.
 #[derive(Clone, Copy)]
@@ -98,7 +98,7 @@ impl Route {
 }
 
 /// True if the segments have the pattern's form. They are not decoded: `%2F` is not a `/`.
-pub fn matches(pattern: &[&str], segments: &[&str]) -> bool {
+pub(crate) fn matches(pattern: &[&str], segments: &[&str]) -> bool {
     let Some((part, behind)) = pattern.split_first() else { return segments.is_empty() };
     if part.ends_with("...}") {
         return segments.len() > behind.len() && matches(behind, &segments[segments.len() - behind.len()..]);
@@ -108,7 +108,7 @@ pub fn matches(pattern: &[&str], segments: &[&str]) -> bool {
 }
 
 /// The values of the pattern's `{…}` in segments that match it, as they were sent.
-pub fn raw_params(pattern: &[&str], segments: &[&str]) -> Vec<String> {
+pub(crate) fn raw_params(pattern: &[&str], segments: &[&str]) -> Vec<String> {
     let more = segments.len() - pattern.len();
     let mut rest = segments;
     let mut params = Vec::new();

@@ -22,11 +22,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// The query of an audit.
-pub const VERIFY: &[Field] =
+pub(crate) const VERIFY: &[Field] =
     &[Field::optional("since", ValueKind::Text, "an earlier `last_hash`, which must still be in the chain")];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
-pub fn verify(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
     let since = context.query.text("since")?.map(|text| {
         parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
     });
@@ -37,7 +37,7 @@ pub fn verify(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// A report as JSON.
-pub fn report_json(report: &AuditReport) -> Value {
+pub(crate) fn report_json(report: &AuditReport) -> Value {
     let findings: Vec<_> =
         report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
     json!({
@@ -51,7 +51,7 @@ pub fn report_json(report: &AuditReport) -> Value {
 }
 
 /// `GET /v1/backup`: one moment of the file, audited, as a database.
-pub fn backup(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn backup(context: &mut Context<'_>) -> HandlerResult {
     let whole_file = context.app.whole_file.begin()?;
     let copy = context.app.store.backup()?;
     let mut response = response::stream("application/vnd.sqlite3", FileBody { reader: copy, _whole_file: whole_file });
@@ -60,11 +60,11 @@ pub fn backup(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// The query of an export.
-pub const EXPORT: &[Field] =
+pub(crate) const EXPORT: &[Field] =
     &[Field::optional("csv", ValueKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
 
 /// `GET /v1/export`: one moment of the ledger as records, or one table of it.
-pub fn export(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn export(context: &mut Context<'_>) -> HandlerResult {
     let form = match context.query.text("csv")? {
         None => ExportForm::Ndjson,
         Some(table) => ExportForm::Csv(record::find_plural(&table).ok_or_else(|| {
@@ -131,7 +131,7 @@ const ENTRIES_STEP: usize = 500;
 
 /// The format of a file of entries.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum EntryFormat {
+pub(crate) enum EntryFormat {
     /// A line of names, then a line for each.
     Csv,
     /// A line of JSON for each.
@@ -140,7 +140,7 @@ pub enum EntryFormat {
 
 impl EntryFormat {
     /// The format that the client asks for, if it wants a file.
-    pub fn wanted(context: &Context<'_>) -> Option<EntryFormat> {
+    pub(crate) fn wanted(context: &Context<'_>) -> Option<EntryFormat> {
         let formats = [EntryFormat::Csv, EntryFormat::Ndjson];
         formats.into_iter().find(|format| context.accepts(format.content_type()))
     }
@@ -155,7 +155,7 @@ impl EntryFormat {
 
 /// All entries of the filter behind `after`. They are read in steps, and no connection to the file is kept while a step
 /// is sent.
-pub fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> Response {
+pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> Response {
     let first_line = if format == EntryFormat::Csv { csv_line(&ENTRY_MEMBERS) } else { String::new() };
     let reader = EntryReader {
         store: Arc::clone(&context.app.store),

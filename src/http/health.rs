@@ -14,7 +14,7 @@ const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const STALLED_MS: i64 = 2_000;
 
 /// `GET /healthz`: `ok`, or `degraded` and why.
-pub fn healthz(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
     let stats = context.app.store.stats();
     let behind_ms = stats.clock_behind_ms.load(Relaxed);
     let mut why = Vec::new();
@@ -56,7 +56,7 @@ pub fn healthz(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /metrics`
-pub fn metrics(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn metrics(context: &mut Context<'_>) -> HandlerResult {
     Ok(response::bytes(200, "text/plain; version=0.0.4", prometheus_text(context.app).into_bytes()))
 }
 

@@ -33,14 +33,14 @@ const SECRET: Field = Field::optional(
 );
 
 /// The fields of acquiring one.
-pub const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
+pub(crate) const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
 /// The fields of acquiring several.
-pub const ACQUIRE_SEVERAL: &[Field] =
+pub(crate) const ACQUIRE_SEVERAL: &[Field] =
     &[Field::required("ids", List, "1 to 16 lock ids"), TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
 /// The fields of a renewal.
-pub const RENEW: &[Field] = &[Field::optional("ttl_ms", Integer, "another length for the lease from now on")];
+pub(crate) const RENEW: &[Field] = &[Field::optional("ttl_ms", Integer, "another length for the lease from now on")];
 /// The fields of revoking.
-pub const REVOKE: &[Field] = &[
+pub(crate) const REVOKE: &[Field] = &[
     Field::required("fence", Integer, "the fence of the lease to revoke"),
     Field::optional(
         "delay_ms",
@@ -50,14 +50,14 @@ pub const REVOKE: &[Field] = &[
     Field::optional("reason", Text, "why, for the record"),
 ];
 /// The query of the list.
-pub const LIST: &[Field] = &[
+pub(crate) const LIST: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("prefix", Text, "the beginning of the ids"),
     Field::optional("state", Text, "held, grace, stale or revoked"),
 ];
 /// The query of looking at one.
-pub const WATCH: &[Field] = &[
+pub(crate) const WATCH: &[Field] = &[
     Field::optional("fence", Integer, "with wait_ms: answer when this lease has ended"),
     Field::optional("wait_ms", Integer, "how long to watch"),
 ];
@@ -74,13 +74,13 @@ const USER_GRACE_MS_MAX: i64 = 60_000;
 const USER_HOLD_MS_MAX: i64 = 300_000;
 
 /// `POST /v1/locks/{id}`
-pub fn acquire(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn acquire(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     acquire_all(context, vec![id])
 }
 
 /// `POST /v1/locks`
-pub fn acquire_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn acquire_several(context: &mut Context<'_>) -> HandlerResult {
     let ids = context.fields.texts("ids", IDS_MAX)?;
     let mut ids = ids.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
     ids.sort();
@@ -138,13 +138,13 @@ fn granted(context: &Context<'_>, grant: Grant) -> Response {
 }
 
 /// `PATCH /v1/locks/{id}`
-pub fn renew(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn renew(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     renew_lease(context, Some(id))
 }
 
 /// `PATCH /v1/locks`
-pub fn renew_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn renew_several(context: &mut Context<'_>) -> HandlerResult {
     renew_lease(context, None)
 }
 
@@ -158,13 +158,13 @@ fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
 }
 
 /// `DELETE /v1/locks/{id}`
-pub fn release(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn release(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     release_lease(context, Some(id))
 }
 
 /// `DELETE /v1/locks`
-pub fn release_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn release_several(context: &mut Context<'_>) -> HandlerResult {
     release_lease(context, None)
 }
 
@@ -175,7 +175,7 @@ fn release_lease(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult
 }
 
 /// `POST /v1/locks/{id}/revoke`
-pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     let fields = &mut context.fields;
     let fence = fields
@@ -190,7 +190,7 @@ pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /v1/locks/{id}`
-pub fn one(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     let fence = context.query.integer("fence", 0..=i64::MAX)?;
     let wait_ms = context.query.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
@@ -202,7 +202,7 @@ pub fn one(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /v1/locks`
-pub fn list(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     let page = PageRequest::read(&mut context.query, "locks", &["prefix", "state"])?;
     let prefix = context.query.text("prefix")?.unwrap_or_default();
     let state = context.query.text("state")?.map(|state| LockState::parse(&state)).transpose()?;
@@ -215,7 +215,7 @@ pub fn list(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /v1/locks/{id}/events`
-pub fn events(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn events(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
     let page = PageRequest::read(&mut context.query, &format!("events of {id}"), &[])?;
     let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);

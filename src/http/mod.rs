@@ -5,25 +5,25 @@
 //! reads the fields), a file for each resource ([`wallets`], [`coupons`], [`locks`], [`batch`], [`tokens`], [`files`],
 //! [`health`]), which submits a command to the store.
 
-pub mod auth;
-pub mod batch;
-pub mod conn;
-pub mod coupons;
-pub mod endpoint;
-pub mod fields;
-pub mod files;
-pub mod health;
-pub mod locks;
-pub mod openapi;
-pub mod problems;
-pub mod request;
-pub mod response;
-pub mod routes;
-pub mod state;
+pub(crate) mod auth;
+pub(crate) mod batch;
+pub(crate) mod conn;
+pub(crate) mod coupons;
+pub(crate) mod endpoint;
+pub(crate) mod fields;
+pub(crate) mod files;
+pub(crate) mod health;
+pub(crate) mod locks;
+pub(crate) mod openapi;
+pub(crate) mod problems;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod routes;
+pub(crate) mod state;
 #[cfg(test)]
 mod tests;
-pub mod tokens;
-pub mod wallets;
+pub(crate) mod tokens;
+pub(crate) mod wallets;
 
 pub use routes::App;
 pub use state::Settings;

@@ -8,7 +8,7 @@ use crate::error::ErrorName;
 use serde_json::{Map, Value, json};
 
 /// The whole document.
-pub fn document(routes: &[Route]) -> Value {
+pub(crate) fn document(routes: &[Route]) -> Value {
     let mut paths: Map<String, Value> = Map::new();
     for route in routes {
         let path = route.path.replace("...}", "}");

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorName};
 use serde_json::{Map, Value, json};
 
 /// The body of an error: RFC 9457's members, ours (`error`, `code`, `msg`), and its facts.
-pub fn body(error: &Error, language: Language) -> Map<String, Value> {
+pub(crate) fn body(error: &Error, language: Language) -> Map<String, Value> {
     let (name, status) = (error.name.as_str(), error.name.status());
     let mut body = Map::with_capacity(7 + error.facts.len());
     body.insert("code".to_owned(), json!(status));
@@ -23,7 +23,7 @@ pub fn body(error: &Error, language: Language) -> Map<String, Value> {
 }
 
 /// The response to a request that failed. An error that no client can cause goes to the log as well.
-pub fn response(error: Error, language: Language) -> Response {
+pub(crate) fn response(error: Error, language: Language) -> Response {
     if error.is_internal() {
         crate::log::error("a request failed", &error);
     }
@@ -47,7 +47,7 @@ pub fn response(error: Error, language: Language) -> Response {
 }
 
 /// The error of a fault of the connection.
-pub fn of_fault(fault: Fault) -> Error {
+pub(crate) fn of_fault(fault: Fault) -> Error {
     match fault {
         Fault::BadRequest(sentence) => Error::invalid(sentence),
         Fault::HeadTimeout => Error::new(ErrorName::RequestTimeout, "the request head did not come whole in time"),

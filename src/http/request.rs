@@ -45,7 +45,7 @@ pub struct Context<'a> {
 }
 
 /// The response of a handler.
-pub type HandlerResult = Result<Response, Error>;
+pub(crate) type HandlerResult = Result<Response, Error>;
 
 impl<'a> Context<'a> {
     /// Reads the fields of the query and, unless the handler reads the body, those of the body. Fields that the route
@@ -168,7 +168,7 @@ impl<'a> Context<'a> {
 
 /// The language of the two that the client wants most, by weight and then by order; `default` if it names neither, and the
 /// other one if it refuses that.
-pub fn wanted_language<'a>(accept_language: impl Iterator<Item = &'a str>, default: Language) -> Language {
+pub(crate) fn wanted_language<'a>(accept_language: impl Iterator<Item = &'a str>, default: Language) -> Language {
     let mut best: Option<(u32, Language)> = None;
     let mut refuses_default = false;
     for item in accept_language.flat_map(|list| list.split(',')) {
@@ -224,17 +224,18 @@ pub fn media_type(head: &RequestHead) -> Result<String, Error> {
 }
 
 /// The refusal of a body of another type.
-pub fn unsupported(sent: &str, wanted: &str) -> Error {
+pub(crate) fn unsupported(sent: &str, wanted: &str) -> Error {
     let sent = if sent.is_empty() { "no Content-Type" } else { sent };
     Error::new(ErrorName::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
 }
 
 /// The field `limit` of every list.
-pub const LIMIT: Field = Field::optional("limit", ValueKind::Integer, "how many rows, 1 to 1000; 50 if left out");
+pub(crate) const LIMIT: Field =
+    Field::optional("limit", ValueKind::Integer, "how many rows, 1 to 1000; 50 if left out");
 /// The field `after` of every list.
-pub const AFTER: Field = Field::optional("after", ValueKind::Text, "the `next` of the previous answer");
+pub(crate) const AFTER: Field = Field::optional("after", ValueKind::Text, "the `next` of the previous answer");
 /// The fields of every list.
-pub const LIST: &[Field] = &[LIMIT, AFTER];
+pub(crate) const LIST: &[Field] = &[LIMIT, AFTER];
 
 const LIMIT_DEFAULT: i64 = 50;
 const LIMIT_MAX: i64 = 1_000;
@@ -311,7 +312,7 @@ impl PageRequest {
 }
 
 /// The refusal of an `after` that no page of this list had as its `next`.
-pub fn not_a_cursor() -> Error {
+pub(crate) fn not_a_cursor() -> Error {
     Error::invalid("after is not the `next` of an answer of this list")
 }
 

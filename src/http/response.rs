@@ -55,7 +55,7 @@ impl Language {
 
 /// `code`, `msg` and the members of an object.
 #[derive(Serialize)]
-pub struct WithMsg<M, T> {
+pub(crate) struct WithMsg<M, T> {
     /// The status.
     pub code: u16,
     /// A sentence for people.
@@ -66,22 +66,22 @@ pub struct WithMsg<M, T> {
 }
 
 /// 200 with these members.
-pub fn ok(msg: &str, rest: &impl Serialize) -> Response {
+pub(crate) fn ok(msg: &str, rest: &impl Serialize) -> Response {
     with_status(200, msg, rest)
 }
 
 /// Another good status.
-pub fn with_status(status: u16, msg: &str, rest: &impl Serialize) -> Response {
+pub(crate) fn with_status(status: u16, msg: &str, rest: &impl Serialize) -> Response {
     json(status, &WithMsg { code: status, msg, rest })
 }
 
 /// An object as it is.
-pub fn json(status: u16, body: &impl Serialize) -> Response {
+pub(crate) fn json(status: u16, body: &impl Serialize) -> Response {
     bytes(status, "application/json", serde_json::to_vec(body).expect("every name in a response is text"))
 }
 
 /// Bytes of any type.
-pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Response {
+pub(crate) fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Response {
     Response {
         status,
         headers: vec![("Content-Type", content_type.to_owned()), ("Cache-Control", "no-store".to_owned())],
@@ -92,24 +92,24 @@ pub fn bytes(status: u16, content_type: &str, body: Vec<u8>) -> Response {
 }
 
 /// 200 with bytes that are read while they are sent.
-pub fn stream(content_type: &str, reader: impl Read + Send + 'static) -> Response {
+pub(crate) fn stream(content_type: &str, reader: impl Read + Send + 'static) -> Response {
     Response { body: Body::Stream(Box::new(reader)), ..bytes(200, content_type, Vec::new()) }
 }
 
 /// 204.
-pub fn no_content() -> Response {
+pub(crate) fn no_content() -> Response {
     Response { headers: Vec::new(), ..bytes(204, "", Vec::new()) }
 }
 
 /// Marks a response that was given before, under the same idempotency key.
-pub fn mark_replayed(response: &mut Response, replayed: bool) {
+pub(crate) fn mark_replayed(response: &mut Response, replayed: bool) {
     if replayed {
         response.headers.push(("Idempotency-Replayed", "true".to_owned()));
     }
 }
 
 /// All bytes of a body. A stream that fails ends early, and the log has the reason.
-pub fn whole_body(body: Body) -> Vec<u8> {
+pub(crate) fn whole_body(body: Body) -> Vec<u8> {
     match body {
         Body::Bytes(bytes) => bytes,
         Body::Stream(mut stream) => {
@@ -123,7 +123,7 @@ pub fn whole_body(body: Body) -> Vec<u8> {
 }
 
 /// Serializes a value as its text: an amount, a time.
-pub struct AsText<T>(pub T);
+pub(crate) struct AsText<T>(pub T);
 
 impl<T: Display> Serialize for AsText<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -132,7 +132,7 @@ impl<T: Display> Serialize for AsText<T> {
 }
 
 /// The names of an entry's members, in order: also the first line of a CSV file.
-pub const ENTRY_MEMBERS: [&str; 17] = [
+pub(crate) const ENTRY_MEMBERS: [&str; 17] = [
     "id",
     "at",
     "kind",
@@ -154,7 +154,7 @@ pub const ENTRY_MEMBERS: [&str; 17] = [
 
 /// An entry. Its members are [`ENTRY_MEMBERS`].
 #[derive(Serialize)]
-pub struct EntryJson<'a> {
+pub(crate) struct EntryJson<'a> {
     id: i64,
     at: String,
     kind: &'static str,
@@ -175,7 +175,7 @@ pub struct EntryJson<'a> {
 }
 
 /// An entry as the caller may see it: the role `user` gets its own balance only, and no hash.
-pub fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a> {
+pub(crate) fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a> {
     let is_visible = |wallet: &WalletId| caller.user.as_ref().is_none_or(|user| user.as_str() == wallet.as_str());
     EntryJson {
         id: entry.id.0,
@@ -200,7 +200,7 @@ pub fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a> {
 
 /// A wallet.
 #[derive(Serialize)]
-pub struct WalletJson<'a> {
+pub(crate) struct WalletJson<'a> {
     user_id: &'a str,
     balance: AsText<Balance>,
     held: &'static str,
@@ -208,9 +208,9 @@ pub struct WalletJson<'a> {
 }
 
 /// A wallet.
-pub fn wallet_json(wallet: &Wallet) -> WalletJson<'_> {
+pub(crate) fn wallet_json(wallet: &Wallet) -> WalletJson<'_> {
     WalletJson { user_id: wallet.id.as_str(), balance: AsText(wallet.balance), held: HELD, entries: wallet.entries }
 }
 
 /// The reserved part of a balance: nothing, until holds exist.
-pub const HELD: &str = "0.00";
+pub(crate) const HELD: &str = "0.00";

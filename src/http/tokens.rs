@@ -11,7 +11,7 @@ use ValueKind::{Integer, Text};
 use serde_json::{Value, json};
 
 /// The fields of a new token.
-pub const MINT: &[Field] = &[
+pub(crate) const MINT: &[Field] = &[
     Field::required("role", Text, "user, teller, auditor or admin"),
     Field::optional("user", Text, "whose wallet: with the role user, and only with it"),
     Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out"),
@@ -23,7 +23,7 @@ const NOTE_CHARS_MAX: usize = 255;
 const EXPIRES_IN_S_MAX: i64 = 3_155_760_000;
 
 /// `GET /v1/tokens`
-pub fn list(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     let page = PageRequest::read(&mut context.query, "tokens", &[])?;
     let after = page.after.as_deref().unwrap_or("");
     let mut rows = context.app.store.read(|tx| token::list(tx, after, page.limit + 1))?;
@@ -32,7 +32,7 @@ pub fn list(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
-pub fn mint(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
     let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
@@ -50,7 +50,7 @@ pub fn mint(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for ever.
-pub fn revoke(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let revoked = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
     Ok(response::ok(context.language.pick("已撤销", "revoked"), &token_json(&revoked)))

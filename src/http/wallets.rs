@@ -28,7 +28,7 @@ const REFERENCE: Field = Field::optional("reference", Text, "your own name for i
 const METADATA: Field = Field::optional("metadata", Object, "at most 20 strings to keep with it");
 
 /// The fields of `recharge` and `withdraw`.
-pub const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
+pub(crate) const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
 /// The fields of `pay`.
 pub const PAY: &[Field] = &[
     AMOUNT,
@@ -38,10 +38,10 @@ pub const PAY: &[Field] = &[
     METADATA,
 ];
 /// The fields of `transfer`.
-pub const TRANSFER: &[Field] =
+pub(crate) const TRANSFER: &[Field] =
     &[Field::required("to", Text, "the receiver, who must have a wallet"), AMOUNT, REFERENCE, METADATA];
 /// The fields of `refund`.
-pub const REFUND: &[Field] = &[
+pub(crate) const REFUND: &[Field] = &[
     Field::optional("amount", Amount, "a part of it; everything that is not refunded yet if left out"),
     REFERENCE,
     METADATA,
@@ -49,7 +49,7 @@ pub const REFUND: &[Field] = &[
 
 /// A money verb of a wallet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MoneyVerb {
+pub(crate) enum MoneyVerb {
     /// `recharge`
     Recharge,
     /// `withdraw`
@@ -61,22 +61,22 @@ pub enum MoneyVerb {
 }
 
 /// `POST /v1/wallets/{user}/recharge`
-pub fn recharge(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn recharge(context: &mut Context<'_>) -> HandlerResult {
     move_money(context, MoneyVerb::Recharge)
 }
 
 /// `POST /v1/wallets/{user}/withdraw`
-pub fn withdraw(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn withdraw(context: &mut Context<'_>) -> HandlerResult {
     move_money(context, MoneyVerb::Withdraw)
 }
 
 /// `POST /v1/wallets/{user}/pay`
-pub fn pay(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn pay(context: &mut Context<'_>) -> HandlerResult {
     move_money(context, MoneyVerb::Pay)
 }
 
 /// `POST /v1/wallets/{user}/transfer`
-pub fn transfer(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn transfer(context: &mut Context<'_>) -> HandlerResult {
     move_money(context, MoneyVerb::Transfer)
 }
 
@@ -86,7 +86,7 @@ fn move_money(context: &mut Context<'_>, verb: MoneyVerb) -> HandlerResult {
 }
 
 /// `POST /v1/entries/{id}/refund`
-pub fn refund(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn refund(context: &mut Context<'_>) -> HandlerResult {
     let command = refund_command(context.app, &context.caller, &context.params[0], &mut context.fields)?;
     submit(context, command)
 }
@@ -97,7 +97,7 @@ fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
 }
 
 /// The command of a verb, for the wallet named in the path or the item, with the fields that came.
-pub fn command(
+pub(crate) fn command(
     app: &AppState,
     caller: &Caller,
     verb: MoneyVerb,
@@ -131,7 +131,7 @@ pub fn command(
 }
 
 /// The command of a refund. Only an admin may undo a movement that only an admin may make.
-pub fn refund_command(
+pub(crate) fn refund_command(
     app: &AppState,
     caller: &Caller,
     entry: &str,
@@ -178,7 +178,7 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
 
 /// The answer to a money verb.
 #[derive(Serialize)]
-pub struct MovedJson<'a> {
+pub(crate) struct MovedJson<'a> {
     balance: AsText<Balance>,
     entry: EntryJson<'a>,
     /// A recharge's, or null if it earned none.
@@ -197,7 +197,7 @@ struct PriceJson {
 }
 
 /// The body of the answer to a money verb.
-pub fn moved_json<'a>(
+pub(crate) fn moved_json<'a>(
     moved: &'a Moved,
     caller: &Caller,
     language: Language,
@@ -231,13 +231,13 @@ fn moved_msg(moved: &Moved, language: Language) -> Cow<'static, str> {
 }
 
 /// The path of the caller's own wallet.
-pub const OWN_PATH: &str = "/wallet";
+pub(crate) const OWN_PATH: &str = "/wallet";
 
 const USER_ID: Field = Field::optional("user_id", Text, "the user, if the access token is not bound to one");
 /// The query of `/wallet`.
-pub const OWN_QUERY: &[Field] = &[USER_ID];
+pub(crate) const OWN_QUERY: &[Field] = &[USER_ID];
 /// The fields of `POST` and `PUT /wallet`.
-pub const OWN_MOVE: &[Field] =
+pub(crate) const OWN_MOVE: &[Field] =
     &[Field::required("amount", Amount, "how much; also under its old name, money"), USER_ID, REFERENCE, METADATA];
 
 /// The most coupons in `GET /wallet`; `/v1/wallets/{user}/coupons` lists all.
@@ -252,7 +252,7 @@ struct OwnWalletJson<'a> {
 }
 
 /// `GET /wallet`. Before its first use it is empty.
-pub fn own(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn own(context: &mut Context<'_>) -> HandlerResult {
     let user = own_user(context)?;
     let (balance, coupons) = context.app.store.read(|tx| {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
@@ -268,12 +268,12 @@ pub fn own(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `POST /wallet`: recharge.
-pub fn recharge_own(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn recharge_own(context: &mut Context<'_>) -> HandlerResult {
     move_own(context, MoneyVerb::Recharge)
 }
 
 /// `PUT /wallet`: withdraw.
-pub fn withdraw_own(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn withdraw_own(context: &mut Context<'_>) -> HandlerResult {
     move_own(context, MoneyVerb::Withdraw)
 }
 
@@ -300,7 +300,7 @@ fn own_user(context: &mut Context<'_>) -> Result<UserId, Error> {
 }
 
 /// The `msg` of a recharge or a withdrawal of `/wallet` that cannot be read, wherever that was found out.
-pub fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) -> Option<&'static str> {
+pub(crate) fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) -> Option<&'static str> {
     use ErrorName::{InvalidAmount, InvalidRequest, InvalidUser};
     if head.path != OWN_PATH || !matches!(error.name, InvalidRequest | InvalidAmount | InvalidUser) {
         return None;
@@ -313,9 +313,10 @@ pub fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) 
 }
 
 /// The query of one wallet.
-pub const AS_OF: &[Field] = &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included")];
+pub(crate) const AS_OF: &[Field] =
+    &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included")];
 /// The query of a list of entries.
-pub const ENTRIES: &[Field] = &[
+pub(crate) const ENTRIES: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
@@ -325,7 +326,7 @@ pub const ENTRIES: &[Field] = &[
 ];
 
 /// `GET /v1/wallets`
-pub fn list(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     let page = PageRequest::read(&mut context.query, "wallets", &[])?;
     let found = context.app.store.read(|tx| query::wallets(tx, page.after.as_deref(), page.limit))?;
     let last = found.rows.last().filter(|_| found.more).map(|wallet| wallet.id.to_string());
@@ -340,7 +341,7 @@ struct WalletWithCoupons<'a> {
 }
 
 /// `GET /v1/wallets/{user}`
-pub fn one(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let id = context.wallet()?;
     if let Some(time) = context.query.time("as_of")? {
         let wallet = context.app.store.read(|tx| query::wallet_as_of(tx, &id, time))?;
@@ -357,12 +358,12 @@ pub fn one(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `GET /v1/entries`
-pub fn entries(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn entries(context: &mut Context<'_>) -> HandlerResult {
     list_entries(context, None)
 }
 
 /// `GET /v1/wallets/{user}/entries`
-pub fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
     let wallet = context.wallet()?;
     context.app.store.read(|tx| ledger::wallet(tx, &wallet))?;
     list_entries(context, Some(wallet))
@@ -401,7 +402,7 @@ fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, 
 }
 
 /// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
-pub fn entry(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     let id = EntryId::parse(&context.params[0])?;
     let entry = context.app.store.read(|tx| entry::entry(tx, id))?;
     if let Some(user) = &context.caller.user

@@ -90,7 +90,7 @@ pub struct Coupon {
 
 /// The cost of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Price {
+pub(crate) struct Price {
     /// The amount paid: never below 0.01.
     pub amount: Money,
     /// The difference to the price.
@@ -99,6 +99,7 @@ pub struct Price {
 
 impl CouponTerms {
     /// Terms of a coupon kind.
+    #[doc(hidden)]
     pub fn new(off: Discount, threshold: Cents, single_use: bool) -> CouponTerms {
         CouponTerms { off, threshold, single_use }
     }
@@ -147,7 +148,7 @@ impl Coupon {
     }
 
     /// The cost of a payment of `gross` with it, or the reason it does not apply.
-    pub fn price(&self, gross: Money) -> Result<Price, Error> {
+    pub(crate) fn price(&self, gross: Money) -> Result<Price, Error> {
         let code = &self.code;
         match self.state() {
             CouponState::Usable => {}
@@ -168,7 +169,7 @@ impl Coupon {
     }
 
     /// The coupon as it was when it was granted: a repeated answer shows it so.
-    pub fn as_granted(self) -> Coupon {
+    pub fn when_granted(self) -> Coupon {
         Coupon { uses: 0, taken_by: None, ..self }
     }
 
@@ -211,13 +212,13 @@ impl Discount {
 }
 
 /// The coupon of that code.
-pub fn coupon(tx: &ReadTx<'_>, code: &CouponCode) -> Result<Coupon, Error> {
+pub(crate) fn coupon(tx: &ReadTx<'_>, code: &CouponCode) -> Result<Coupon, Error> {
     let sql = concat!("SELECT ", coupon_columns!(), " FROM coupon WHERE code = $1");
     tx.one(sql, params![code], Coupon::read)?.ok_or_else(|| not_found(code))
 }
 
 /// The coupon of that code if it is the user's; another user's is answered as one that does not exist.
-pub fn coupon_of(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
+pub(crate) fn coupon_of(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
     let coupon = coupon(tx, code)?;
     if coupon.user == *user { Ok(coupon) } else { Err(not_found(code)) }
 }
@@ -320,7 +321,7 @@ fn read_kind(row: &Row<'_>) -> RowResult<CouponKind> {
 }
 
 /// The coupon kind of that name, if there is one.
-pub fn find_kind(tx: &ReadTx<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
+pub(crate) fn find_kind(tx: &ReadTx<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
     tx.one(concat!("SELECT ", kind_columns!(), " FROM coupon_kind WHERE kind = $1"), params![kind], read_kind)
 }
 
@@ -330,7 +331,7 @@ pub fn kinds(tx: &ReadTx<'_>) -> Result<Vec<CouponKind>, Error> {
 }
 
 /// Replaces the coupon kinds. One that a tier gives cannot be removed; coupons already granted keep their terms.
-pub fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
+pub(crate) fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
     for tier in tiers(tx)? {
         if let Some(kind) = tier.kind.filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
             let detail = format!("recharge tier {} gives coupon kind {kind}; change the tiers first", tier.from);
@@ -364,7 +365,7 @@ pub fn tiers(tx: &ReadTx<'_>) -> Result<Vec<Tier>, Error> {
 }
 
 /// Replaces the recharge tiers.
-pub fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
+pub(crate) fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
     tx.execute("DELETE FROM recharge_tier", [])?;
     for tier in tiers {
         if let Some(kind) = &tier.kind

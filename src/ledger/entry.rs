@@ -106,12 +106,14 @@ pub struct Entry {
 
 impl Entry {
     /// The entry with its hash, which ties it to everything before.
+    #[doc(hidden)]
     pub fn chained_to(mut self, previous: &Hash) -> Entry {
         self.hash = self.hash_after(previous);
         self
     }
 
     /// The hash it must have if `previous` is the hash of the entry before it (32 zero bytes before the first).
+    #[doc(hidden)]
     pub fn hash_after(&self, previous: &Hash) -> Hash {
         let mut bytes = previous.to_vec();
         self.write_bytes(&mut bytes);
@@ -149,6 +151,7 @@ impl Entry {
     }
 
     /// Reads a row of `entry_columns!`.
+    #[doc(hidden)]
     pub fn read(row: &Row<'_>) -> RowResult<Entry> {
         let kind: String = row.get(2)?;
         Ok(Entry {
@@ -183,7 +186,7 @@ macro_rules! entry_columns {
 pub(super) use entry_columns;
 
 /// Every entry in the order of the chain.
-pub const ALL_IN_ORDER: &str = concat!("SELECT ", entry_columns!(), " FROM entry ORDER BY id");
+pub(crate) const ALL_IN_ORDER: &str = concat!("SELECT ", entry_columns!(), " FROM entry ORDER BY id");
 
 pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
     tx.execute_one(
@@ -223,12 +226,12 @@ pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
 }
 
 /// The refusal for an entry that does not exist or that the caller may not see.
-pub fn not_found(id: EntryId) -> Error {
+pub(crate) fn not_found(id: EntryId) -> Error {
     Error::new(ErrorName::EntryNotFound, format!("there is no entry {}", id.0))
 }
 
 /// The newest entry; number 0 and a hash of zeros before the first.
-pub fn chain_head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
+pub(crate) fn chain_head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
     let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
     let head = tx.one(newest, [], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
     Ok(head.unwrap_or(ChainHead { id: 0, at: 0, hash: [0; 32] }))

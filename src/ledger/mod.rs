@@ -8,10 +8,10 @@
 //!
 //! Knows nothing of: HTTP, keys, locks, the rights of a caller.
 
-pub mod coupon;
-pub mod entry;
-pub mod query;
-pub mod verbs;
+pub(crate) mod coupon;
+pub(crate) mod entry;
+pub(crate) mod query;
+pub(crate) mod verbs;
 
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, WalletId};
@@ -109,7 +109,7 @@ impl Note {
 
 /// The caller of a command and the lease it is made under: every entry keeps both.
 #[derive(Clone, Copy, Debug)]
-pub struct Attribution<'a> {
+pub(crate) struct Attribution<'a> {
     /// The caller: a user, an access token's id, or `@local`.
     pub by: &'a str,
     /// The lease it is made under, if a lock token was presented.

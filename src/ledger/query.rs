@@ -127,7 +127,7 @@ fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
 }
 
 /// The wallet as it was at `time`, entries made at that very millisecond included.
-pub fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<Wallet, Error> {
+pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<Wallet, Error> {
     super::wallet(tx, id)?;
     let last = last_entry_before(tx, time.saturating_add(1))?;
     let newest = "SELECT id, from_balance FROM entry WHERE id = (SELECT max(id) FROM entry WHERE from_wallet = $1 AND id <= $2) \
@@ -148,13 +148,13 @@ macro_rules! is_usable {
 }
 
 /// The number of coupons the user could pay with.
-pub fn count_usable_coupons(tx: &ReadTx<'_>, wallet: &WalletId) -> Result<i64, Error> {
+pub(crate) fn count_usable_coupons(tx: &ReadTx<'_>, wallet: &WalletId) -> Result<i64, Error> {
     let sql = concat!("SELECT count(*) FROM coupon WHERE user = $1 AND ", is_usable!());
     Ok(tx.one(sql, params![wallet], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The newest of the coupons the user could pay with, `limit` at most.
-pub fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, limit: usize) -> Result<Vec<Coupon>, Error> {
+pub(crate) fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, limit: usize) -> Result<Vec<Coupon>, Error> {
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),

@@ -102,7 +102,7 @@ impl From<Entry> for Moved {
 }
 
 /// Recharges the user's wallet.
-pub fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+pub(crate) fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let Recharge { user, amount, note } = recharge;
     let to = user.wallet();
     let to = match find_wallet(tx, &to)? {
@@ -120,7 +120,7 @@ pub fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attribution
 }
 
 /// Withdraws from the user's wallet.
-pub fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+pub(crate) fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let from = wallet(tx, &withdraw.user.wallet())?;
     let to = wallet(tx, &WalletId::BANK)?;
     let details = EntryDetails::new(EntryKind::Withdraw, attribution, &withdraw.note);
@@ -128,7 +128,7 @@ pub fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attribution
 }
 
 /// Pays the price, by the coupon's terms if there is one.
-pub fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+pub(crate) fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let Pay { user, to, gross, coupon, note } = pay;
     let from = wallet(tx, &user.wallet())?;
     let to = wallet(tx, to)?;
@@ -150,7 +150,7 @@ pub fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) -> Result
 }
 
 /// Transfers between two wallets.
-pub fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+pub(crate) fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let from = wallet(tx, &transfer.from)?;
     let to = wallet(tx, &transfer.to)?;
     let details = EntryDetails::new(EntryKind::Transfer, attribution, &transfer.note);
@@ -159,7 +159,7 @@ pub fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attribution
 
 /// Refunds a part of the entry or all that is left of it. The refund that completes a payment gives its coupon back;
 /// the first refund of a recharge takes the earned coupon away.
-pub fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let id = refund.entry;
     let original = entry::entry(tx, id)?;
     if original.kind == EntryKind::Refund {
@@ -187,7 +187,7 @@ pub fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) 
 }
 
 /// Grants a coupon of that kind to a user with a wallet.
-pub fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
+pub(crate) fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
     wallet(tx, &user.wallet())?;
     let kind = coupon::find_kind(tx, kind)?.ok_or_else(|| {
         Error::new(
@@ -200,7 +200,7 @@ pub fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupo
 }
 
 /// The part of the entry that no refund has given back; none once it is refunded in full.
-pub fn left_to_refund(tx: &ReadTx<'_>, original: &Entry) -> Result<Option<Money>, Error> {
+pub(crate) fn left_to_refund(tx: &ReadTx<'_>, original: &Entry) -> Result<Option<Money>, Error> {
     let sum = "SELECT coalesce(sum(amount), 0) FROM entry WHERE refunds = $1";
     let refunded = tx.one(sum, params![original.id], |row| row.get::<_, i64>(0))?.unwrap_or(0);
     Ok(Money::from_cents(original.amount.cents() - refunded))

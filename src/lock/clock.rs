@@ -10,7 +10,7 @@ use crate::tx::{ReadTx, WriteTx, params};
 
 /// Turns boot time into lease time.
 #[derive(Clone, Debug)]
-pub struct LeaseClock {
+pub(crate) struct LeaseClock {
     clock: Clock,
     boot_id: String,
     offset_ms: i64,
@@ -23,7 +23,7 @@ const REASONABLE_MS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 
 impl LeaseClock {
     /// Reads the offset of this boot, or works out a new one with which time goes on from the highest ever used.
-    pub fn load(tx: &ReadTx<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
+    pub(crate) fn load(tx: &ReadTx<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
         let sql = "SELECT clock_ms, boot_id, boot_offset_ms FROM lock_seq";
         let (highest, boot_id, offset): (i64, String, i64) = tx
             .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -38,25 +38,25 @@ impl LeaseClock {
     }
 
     /// Returns whether it has to be stored: the file holds another boot's offset, or one that lease time has passed.
-    pub fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
     /// Stores the offset, so that every process on this boot sees the same time.
-    pub fn store(&self, tx: &WriteTx<'_>) -> Result<(), Error> {
+    pub(crate) fn store(&self, tx: &WriteTx<'_>) -> Result<(), Error> {
         let sql = "UPDATE lock_seq SET boot_id = $1, boot_offset_ms = $2";
         tx.execute_one(sql, params![self.boot_id, self.offset_ms])
     }
 
     /// Lease time now, in milliseconds.
-    pub fn now_ms(&self) -> i64 {
+    pub(crate) fn now_ms(&self) -> i64 {
         self.clock.boot_ms() + self.offset_ms
     }
 }
 
 /// Starts every lease that is held or in grace anew, once per renewal: its holder could not renew while no server ran.
 /// Never past the longest time it may be held.
-pub fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
+pub(crate) fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
     let now = tx.now().lease_ms;
     tx.execute(
         "UPDATE lock SET restarted = 1, \

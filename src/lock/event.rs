@@ -129,7 +129,7 @@ const KEPT_MIN: i64 = 1_000;
 /// Removes the events from before wall time `before` that are not among the newest `KEPT_MIN` of their lock, looking
 /// at no more than `steps` behind number `from`. Returns the number to continue from, if any of them was old. (A single
 /// young one may have been written under a wrong clock.) A live lease's grant is always its lock's newest event.
-pub fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {
+pub(crate) fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> Result<Option<i64>, Error> {
     let looked_at = "SELECT seq, at FROM lock_event WHERE seq > $1 ORDER BY seq LIMIT $2";
     let looked_at: Vec<(i64, i64)> = tx.all(looked_at, params![from, steps], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let Some(&(last, _)) = looked_at.last().filter(|_| looked_at.iter().any(|(_, at)| *at < before)) else {

@@ -105,7 +105,7 @@ pub struct Renewed {
 
 /// A lease that was released.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Released {
+pub(crate) struct Released {
     /// The locks that are free now.
     pub freed: Vec<LockId>,
     /// Set if one of several granted together had been lost before: the rest is released all the same, and this is the
@@ -114,7 +114,7 @@ pub struct Released {
 }
 
 /// The result of an operation that needs a lock.
-pub enum LockAttempt<T> {
+pub(crate) enum LockAttempt<T> {
     /// It was done.
     Done(T),
     /// Another client holds this lock.
@@ -123,7 +123,7 @@ pub enum LockAttempt<T> {
 
 /// Grants all the locks, or names one that another client holds. After a grant that stopped half-way the caller rolls
 /// back; a gap in the fences is fine.
-pub fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<LockAttempt<Grant>, Error> {
+pub(crate) fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<LockAttempt<Grant>, Error> {
     if let Some(grant) = replay(tx, request)? {
         return Ok(LockAttempt::Done(grant));
     }
@@ -217,7 +217,7 @@ fn replay(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, E
 
 /// Starts the lease anew, never beyond the longest time it may be held. Returns also the locks whose leases end at
 /// another time now.
-pub fn renew(tx: &WriteTx<'_>, request: &RenewRequest) -> Result<(Renewed, Vec<LockId>), Error> {
+pub(crate) fn renew(tx: &WriteTx<'_>, request: &RenewRequest) -> Result<(Renewed, Vec<LockId>), Error> {
     let now = tx.now().lease_ms;
     let mut renewed = Renewed { expires_in_ms: i64::MAX, late: false };
     let mut ids = Vec::new();
@@ -243,7 +243,7 @@ pub fn renew(tx: &WriteTx<'_>, request: &RenewRequest) -> Result<(Renewed, Vec<L
 
 /// Releases every lock of the lease that is still its holder's, or the one named. Releasing again is a repeat and frees
 /// none.
-pub fn release(tx: &WriteTx<'_>, request: &ReleaseRequest, by: &str) -> Result<Released, Error> {
+pub(crate) fn release(tx: &WriteTx<'_>, request: &ReleaseRequest, by: &str) -> Result<Released, Error> {
     let ReleaseRequest { id, token } = request;
     let ids = match id {
         Some(id) => vec![id.clone()],
@@ -278,10 +278,10 @@ fn delete(tx: &WriteTx<'_>, lock: &Lock) -> Result<(), Error> {
 }
 
 /// The default time in which a revoked lock cannot be acquired, in milliseconds: enough to end its holder's child.
-pub const REVOKE_DELAY_MS: i64 = 10_000;
+pub(crate) const REVOKE_DELAY_MS: i64 = 10_000;
 
 /// Takes the lock from its holder: from this commit on the old holder's writes, renewals and release all fail.
-pub fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Result<Lock, Error> {
+pub(crate) fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Result<Lock, Error> {
     let id = &request.id;
     let not_found = || Error::new(ErrorName::LockNotFound, format!("the lock {id} is free: it cannot be revoked"));
     let lock = find(tx, id)?.ok_or_else(not_found)?;
@@ -314,7 +314,7 @@ pub fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Result<Loc
 
 /// The proof that a write may go on: its lock tokens hold, and no other client holds a lock it needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Authority {
+pub(crate) struct Authority {
     /// The leases that were proved.
     pub leases: Vec<(LockId, Fence)>,
     /// Locks whose stale leases were removed on the way: other clients may wait for them.
@@ -324,7 +324,7 @@ pub struct Authority {
 impl Authority {
     /// The lease that an entry touching the locks `needed` is made under: that of the first of them which was proved,
     /// else of the first lock that belongs to no wallet (a job's). Another wallet's lease does not count.
-    pub fn fence_for(&self, needed: &[LockId]) -> Option<Fence> {
+    pub(crate) fn fence_for(&self, needed: &[LockId]) -> Option<Fence> {
         let own = needed.iter().find_map(|id| self.fence_of(id));
         own.or_else(|| self.leases.iter().find(|(id, _)| !id.is_of_a_wallet()).map(|(_, fence)| *fence))
     }
@@ -336,7 +336,7 @@ impl Authority {
 
 /// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or free;
 /// otherwise names a lock that another client holds. A stale lock on the way is taken over and released.
-pub fn check(
+pub(crate) fn check(
     tx: &WriteTx<'_>,
     tokens: &[LockToken],
     needed: &[LockId],

@@ -10,9 +10,9 @@
 //!
 //! Knows nothing of: money, waiting (`store::waiters`), HTTP.
 
-pub mod clock;
-pub mod event;
-pub mod lease;
+pub(crate) mod clock;
+pub(crate) mod event;
+pub(crate) mod lease;
 
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
@@ -20,10 +20,10 @@ use crate::secret::{Hash, sha256};
 use crate::tx::{ReadTx, Row, RowResult, params};
 
 /// The shortest and the longest lease, in milliseconds.
-pub const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
+pub(crate) const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
 
 /// The default of [`Lock::grace_ms`], in milliseconds.
-pub const GRACE_MS: i64 = 5_000;
+pub(crate) const GRACE_MS: i64 = 5_000;
 
 /// One row: a lease of one lock. Times are lease time, in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +171,7 @@ pub fn list(
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.
-pub fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
+pub(crate) fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
     let error =
         |holder: &str| Error::new(ErrorName::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
     Ok(match find(tx, id)? {

@@ -27,7 +27,7 @@ thread_local! {
 }
 
 /// The second connection's thread, and the time for the next checkpoint.
-pub struct Checkpoint {
+pub(crate) struct Checkpoint {
     wal: PathBuf,
     ask: Option<SyncSender<()>>,
     moved: Arc<AtomicBool>,
@@ -40,7 +40,7 @@ pub struct Checkpoint {
 
 impl Checkpoint {
     /// Starts the second connection's thread.
-    pub fn start(conn: &Connection, path: &Path, stats: Arc<Stats>) -> Result<Checkpoint, OpenError> {
+    pub(crate) fn start(conn: &Connection, path: &Path, stats: Arc<Stats>) -> Result<Checkpoint, OpenError> {
         conn.wal_hook(Some(|_, pages| {
             IN_LOG.set(pages.into());
             Ok(())
@@ -66,12 +66,12 @@ impl Checkpoint {
     }
 
     /// True if there are commits that are not in the file yet.
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.commits != self.stats.commits.load(SeqCst)
     }
 
     /// Called by the writer between two batches.
-    pub fn after_commit(&mut self, conn: &Connection, idle: bool) {
+    pub(crate) fn after_commit(&mut self, conn: &Connection, idle: bool) {
         if idle && self.is_due() {
             self.finish(conn);
         } else if self.moved.swap(false, SeqCst) {
@@ -95,7 +95,7 @@ impl Checkpoint {
     }
 
     /// The last checkpoint, before the file is closed.
-    pub fn last(mut self, conn: &Connection) {
+    pub(crate) fn last(mut self, conn: &Connection) {
         self.ask = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();

@@ -17,7 +17,7 @@ const MIN_FREE_MAX: u64 = 256 * 1024 * 1024;
 const LOOK_AGAIN_MS: i64 = 250;
 
 /// Free space and the file's name, as of the last look.
-pub struct Space {
+pub(crate) struct Space {
     file: PathBuf,
     /// Device and inode of the file that had the name at first.
     identity: Option<(u64, u64)>,
@@ -32,14 +32,14 @@ pub struct Space {
 
 impl Space {
     /// Watches the file and the file system that it is on.
-    pub fn new(file: &Path, min_free: Option<u64>) -> Space {
+    pub(crate) fn new(file: &Path, min_free: Option<u64>) -> Space {
         let identity = identity(file);
         let file = file.to_owned();
         Space { file, identity, min_free, looked_at_ms: None, free: u64::MAX, floor: 0, file_is_gone: false }
     }
 
     /// Refuses to write when less than the floor is free, or when the file is not where it was.
-    pub fn check(&mut self, boot_ms: i64) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, boot_ms: i64) -> Result<(), Error> {
         if self.looked_at_ms.is_none_or(|at| boot_ms - at >= LOOK_AGAIN_MS) {
             self.looked_at_ms = Some(boot_ms);
             self.look();
@@ -57,7 +57,7 @@ impl Space {
     }
 
     /// Refuses to write that many bytes more if less than the floor would be free then.
-    pub fn check_room_for(&mut self, bytes: u64) -> Result<(), Error> {
+    pub(crate) fn check_room_for(&mut self, bytes: u64) -> Result<(), Error> {
         self.look();
         if self.free >= self.floor.saturating_add(bytes) {
             return Ok(());
@@ -83,7 +83,7 @@ const OWNER_ALONE: u32 = 0o600;
 /// Opens the file for reading and writing, and creates it if it is not there. It must not be a link to another file, and
 /// is made readable by its owner alone. `of` is the database that it belongs to: if root makes the file, it gets that
 /// owner.
-pub fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
+pub(crate) fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> {
     let owner = if file.exists() { None } else { owner_for(of) };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(OWNER_ALONE);
@@ -115,18 +115,18 @@ pub(super) fn owner_for(of: &Path) -> Option<(u32, u32)> {
 }
 
 /// True if the open file is the one that has that name now.
-pub fn has_that_name(file: &File, name: &Path) -> bool {
+pub(crate) fn has_that_name(file: &File, name: &Path) -> bool {
     let identity = |data: io::Result<Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
     identity(file.metadata()) == identity(name.symlink_metadata())
 }
 
 /// The folder that a file is in.
-pub fn folder_of(file: &Path) -> &Path {
+pub(crate) fn folder_of(file: &Path) -> &Path {
     file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// The file's path with `ending` added.
-pub fn with_ending(file: &Path, ending: &str) -> PathBuf {
+pub(crate) fn with_ending(file: &Path, ending: &str) -> PathBuf {
     let mut name = OsString::from(file);
     name.push(ending);
     name.into()

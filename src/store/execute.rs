@@ -23,7 +23,7 @@ const DROP_DISCONNECTED_EVERY_MS: i64 = 100;
 const RETRY_MS: i64 = 250;
 
 /// A transaction that has begun, and the outcomes that hold only if it is committed.
-pub struct Batch<'conn> {
+pub(crate) struct Batch<'conn> {
     pub conn: &'conn Connection,
     pub tx: WriteTx<'conn>,
     pub answers: Vec<(Vec<Reply>, Outcome)>,
@@ -40,7 +40,7 @@ impl Batch<'_> {
 }
 
 /// The transaction has ended: no command of the batch was done.
-pub struct BatchLost(pub Error);
+pub(crate) struct BatchLost(pub Error);
 
 impl<E: Into<Error>> From<E> for BatchLost {
     fn from(error: E) -> BatchLost {
@@ -65,7 +65,7 @@ impl From<Error> for Step {
 }
 
 /// Executes commands, and keeps what outlives a batch: the waiters and the deliveries of their grants.
-pub struct Executor {
+pub(crate) struct Executor {
     pub waiters: Waiters,
     pub deliveries: Deliveries,
     /// True if this batch changes locks.
@@ -79,7 +79,7 @@ pub struct Executor {
 }
 
 impl Executor {
-    pub fn new(waiters: Waiters, stats: Arc<Stats>) -> Executor {
+    pub(crate) fn new(waiters: Waiters, stats: Arc<Stats>) -> Executor {
         Executor {
             waiters,
             deliveries: Deliveries::default(),
@@ -92,7 +92,7 @@ impl Executor {
     }
 
     /// Handles a request that has come in. Whatever happens, its callers get an answer or a place in a queue.
-    pub fn handle(&mut self, batch: &mut Batch<'_>, request: Request) -> Result<(), BatchLost> {
+    pub(crate) fn handle(&mut self, batch: &mut Batch<'_>, request: Request) -> Result<(), BatchLost> {
         stats::add(&self.stats.commands, 1);
         match self.try_now(batch, &request) {
             Ok(Step::Answer(outcome, freed)) => {
@@ -268,7 +268,7 @@ impl Executor {
     }
 
     /// Lets the waiters of these locks try, first come first served, until each lock is held again.
-    pub fn wake(&mut self, batch: &mut Batch<'_>, ids: Vec<LockId>) -> Result<(), BatchLost> {
+    pub(crate) fn wake(&mut self, batch: &mut Batch<'_>, ids: Vec<LockId>) -> Result<(), BatchLost> {
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
             let mut last = None;
@@ -309,7 +309,7 @@ impl Executor {
     }
 
     /// Answers the waiters whose deadline has come: another lease still holds the lock.
-    pub fn answer_expired(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
+    pub(crate) fn answer_expired(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
         for waiter in self.waiters.take_expired(batch.lease_ms()) {
             let held = waiter.ids.iter().find(|id| matches!(lock::find(&batch.tx, id), Ok(Some(_))));
             let error = self.locked(batch, held.unwrap_or(&waiter.ids[0]), waiter.since_ms)?;
@@ -319,7 +319,7 @@ impl Executor {
     }
 
     /// The same when no transaction can be begun.
-    pub fn expire(&mut self, now: i64) {
+    pub(crate) fn expire(&mut self, now: i64) {
         for waiter in self.waiters.take_expired(now) {
             send(waiter.request.replies, Error::new(ErrorName::Locked, "another client holds the lock").into());
         }
@@ -329,7 +329,7 @@ impl Executor {
     }
 
     /// Has all waiters try again soon: the noted times of their locks may never have been written.
-    pub fn retry(&mut self, now: i64) {
+    pub(crate) fn retry(&mut self, now: i64) {
         self.waiters.retry_at(now + RETRY_MS);
     }
 

@@ -16,7 +16,7 @@ use std::borrow::Cow;
 
 /// A caller, and the idempotency key that this caller chose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RecordKey {
+pub(crate) struct RecordKey {
     /// The caller: a user, an access token's id, or `@local`.
     pub caller: String,
     /// The key.
@@ -24,13 +24,13 @@ pub struct RecordKey {
 }
 
 /// The refusal of a key that comes back with another request.
-pub fn reused() -> Error {
+pub(crate) fn reused() -> Error {
     let detail = "this Idempotency-Key was used for another request; choose a new one";
     Error::new(ErrorName::IdempotencyKeyReused, detail)
 }
 
 /// The recorded answer under that key; an error if the record is of another request.
-pub fn look_up(
+pub(crate) fn look_up(
     tx: &ReadTx<'_>,
     key: &RecordKey,
     fingerprint: [u8; 16],
@@ -56,7 +56,7 @@ pub fn look_up(
 }
 
 /// Records an answer: a receipt, or a refusal by a rule. No other error may be given.
-pub fn record(
+pub(crate) fn record(
     tx: &WriteTx<'_>,
     key: &RecordKey,
     fingerprint: [u8; 16],
@@ -78,14 +78,14 @@ pub fn record(
 
 /// A position between two records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SweepPosition {
+pub(crate) struct SweepPosition {
     caller: String,
     key: String,
 }
 
 /// Removes records older than `before`, looking at no more than `steps` records behind `from`. Returns the position to go
 /// on from, None at the end.
-pub fn sweep(
+pub(crate) fn sweep(
     tx: &WriteTx<'_>,
     from: &SweepPosition,
     before: i64,
@@ -247,7 +247,7 @@ fn message(memo: &Value) -> Result<(String, String), Error> {
 }
 
 fn granted(tx: &ReadTx<'_>, code: &str) -> Result<coupon::Coupon, Error> {
-    Ok(coupon::coupon(tx, &CouponCode::parse(code)?)?.as_granted())
+    Ok(coupon::coupon(tx, &CouponCode::parse(code)?)?.when_granted())
 }
 
 fn facts(error: &Error) -> Map<String, Value> {

@@ -3,18 +3,18 @@
 //! Only the writer commits, and it answers only after the commit is on disk. Reads take a read-only connection of
 //! their own and never touch the writer. The store knows nothing of HTTP.
 
-pub mod audit;
+pub(crate) mod audit;
 mod checkpoint;
 mod connection;
 mod disk;
 mod execute;
-pub mod file;
-pub mod idempotency;
+pub(crate) mod file;
+pub(crate) mod idempotency;
 mod options;
 mod request;
 mod retention;
-pub mod schema;
-pub mod stats;
+pub(crate) mod schema;
+pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -22,7 +22,8 @@ mod writer;
 
 pub use connection::open_read_only;
 pub use options::{OpenError, OpenMode, Options, WaitLimits};
-pub use request::{Alive, Envelope, LOCAL, Outcome};
+pub(crate) use request::Alive;
+pub use request::{Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 /// True while the client is connected. None: it cannot disconnect.
-pub type Alive = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
+pub(crate) type Alive = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
 
 /// The caller of commands on the file, of the companion's token and of `--open`.
 pub const LOCAL: &str = "@local";
@@ -62,7 +62,7 @@ impl Outcome {
 
 /// Equal in a request and its repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum RequestKey {
+pub(crate) enum RequestKey {
     /// Caller and idempotency key.
     Idempotency(RecordKey),
     /// Hash of a lock secret and the locks that it is for.
@@ -70,7 +70,7 @@ pub enum RequestKey {
 }
 
 /// A command in the queue.
-pub struct Request {
+pub(crate) struct Request {
     pub(super) envelope: Envelope,
     pub(super) command: Command,
     /// None: no other request repeats it.
@@ -103,7 +103,7 @@ impl Request {
     }
 
     /// The key under which its outcome is recorded.
-    pub fn record_key(&self) -> Option<&RecordKey> {
+    pub(crate) fn record_key(&self) -> Option<&RecordKey> {
         match &self.key {
             Some(RequestKey::Idempotency(key)) => Some(key),
             _ => None,
@@ -111,14 +111,14 @@ impl Request {
     }
 
     /// True while any caller is connected.
-    pub fn has_client(&self) -> bool {
+    pub(crate) fn has_client(&self) -> bool {
         self.replies.iter().any(Reply::is_connected)
     }
 }
 
 /// Shared by the requests of a batch with a key: the error for which its key is not reserved, once that is known.
 #[derive(Clone, Default)]
-pub struct Reservation(Arc<OnceLock<Error>>);
+pub(crate) struct Reservation(Arc<OnceLock<Error>>);
 
 impl Reservation {
     pub(super) fn fail(&self, error: &Error) {
@@ -131,7 +131,7 @@ impl Reservation {
 }
 
 /// Sends the outcome to one caller. Dropped without that, it answers `busy`.
-pub struct Reply {
+pub(crate) struct Reply {
     outcomes: SyncSender<(usize, Outcome)>,
     index: usize,
     alive: Alive,
@@ -185,11 +185,11 @@ const GRANTS_MAX: usize = 16_384;
 /// For each recent grant, sorted by fence: the number of answers that announced it, and the number of those that could
 /// not be delivered. A grant that no answer announced is released; one delivered answer is enough to keep it.
 #[derive(Default)]
-pub struct Deliveries(VecDeque<(Fence, u32, u32)>);
+pub(crate) struct Deliveries(VecDeque<(Fence, u32, u32)>);
 
 impl Deliveries {
     /// The grant was announced in that many more answers.
-    pub fn sent(&mut self, fence: Fence, answers: u32) {
+    pub(crate) fn sent(&mut self, fence: Fence, answers: u32) {
         match self.0.binary_search_by_key(&fence, |(of, ..)| *of) {
             Ok(place) => self.0[place].1 += answers,
             Err(place) => self.0.insert(place, (fence, answers, 0)),
@@ -200,7 +200,7 @@ impl Deliveries {
     }
 
     /// One more answer was not delivered. Returns true if none was. Of a forgotten grant one may have been.
-    pub fn none_delivered_after_failure(&mut self, fence: Fence) -> bool {
+    pub(crate) fn none_delivered_after_failure(&mut self, fence: Fence) -> bool {
         let Ok(place) = self.0.binary_search_by_key(&fence, |(of, ..)| *of) else { return false };
         let (_, sent, failed) = &mut self.0[place];
         *failed += 1;

@@ -20,7 +20,7 @@ const DAY_MS: i64 = 86_400_000;
 const KEEP_EVENTS_MS: i64 = 30 * DAY_MS;
 
 /// Rounds through the records and through the events.
-pub struct Sweep {
+pub(crate) struct Sweep {
     keep_keys_ms: i64,
     keys: Round<idempotency::SweepPosition>,
     events: Round<i64>,
@@ -28,36 +28,36 @@ pub struct Sweep {
 
 impl Sweep {
     /// Keeps idempotency records for that many days.
-    pub fn new(keep_keys_days: i64) -> Sweep {
+    pub(crate) fn new(keep_keys_days: i64) -> Sweep {
         let keep_keys_ms = keep_keys_days.saturating_mul(DAY_MS);
         Sweep { keep_keys_ms, keys: Round::default(), events: Round::default() }
     }
 
     /// Lease time at which the next step is due.
-    pub fn next_ms(&self) -> i64 {
+    pub(crate) fn next_ms(&self) -> i64 {
         self.keys.next_ms.min(self.events.next_ms)
     }
 
     /// Puts the next step off: nothing can be written now.
-    pub fn put_off(&mut self, now: i64) {
+    pub(crate) fn put_off(&mut self, now: i64) {
         let at_least = now + SWEEP_EVERY_MS;
         self.keys.next_ms = self.keys.next_ms.max(at_least);
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
     /// Takes no step at all: the file is not to be changed.
-    pub fn never(&mut self) {
+    pub(crate) fn never(&mut self) {
         self.rest(i64::MAX / 2);
     }
 
     /// Waits for the next round: a step has failed.
-    pub fn rest(&mut self, now: i64) {
+    pub(crate) fn rest(&mut self, now: i64) {
         self.keys.next_ms = now + SWEEP_REST_MS;
         self.events.next_ms = now + SWEEP_REST_MS;
     }
 
     /// Takes the steps that are due.
-    pub fn step(&mut self, tx: &WriteTx<'_>) -> Result<(), Error> {
+    pub(crate) fn step(&mut self, tx: &WriteTx<'_>) -> Result<(), Error> {
         let now = tx.now().lease_ms;
         if now < self.next_ms() {
             return Ok(());
@@ -91,7 +91,7 @@ impl<Position: Default> Round<Position> {
 
 /// Notes the wall time if the last note is a day old. Removes notes of a clock that was ahead, and all notes older than
 /// `keep_ms` but the newest of these.
-pub fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
+pub(crate) fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
     let (lease_ms, wall_ms) = (tx.now().lease_ms, tx.steady_wall_ms());
     tx.execute("DELETE FROM wall_note WHERE wall_ms > $1", params![wall_ms])?;
     tx.execute(
@@ -107,7 +107,7 @@ pub fn note(tx: &WriteTx<'_>, keep_ms: i64) -> Result<(), Error> {
 }
 
 /// The wall time before which records are older than `keep_ms` by both clocks. None: not known yet.
-pub fn horizon(tx: &WriteTx<'_>, keep_ms: i64) -> Result<Option<i64>, Error> {
+pub(crate) fn horizon(tx: &WriteTx<'_>, keep_ms: i64) -> Result<Option<i64>, Error> {
     let lease_ms = tx.now().lease_ms;
     let noted = "SELECT max(wall_ms) FROM wall_note WHERE lease_ms <= $1";
     let noted: Option<i64> = tx.one(noted, params![lease_ms - keep_ms], |row| row.get(0))?.flatten();

@@ -5,7 +5,7 @@ use crate::secret;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// `cash`, in the header of each file of this program.
-pub const APPLICATION_ID: i32 = 0x6361_7368;
+pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
 
 /// The whole current schema.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
@@ -25,7 +25,7 @@ pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
 /// Creates the tables in a new file, upgrades one of an older version in one transaction after `keep`, and refuses all others.
-pub fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenError>) -> Result<(), OpenError> {
+pub(crate) fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenError>) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
         0 => create(conn),
@@ -62,7 +62,7 @@ pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Re
 }
 
 /// The version of the file, 0 for an empty one; or the reason why it cannot be used.
-pub fn check(conn: &Connection) -> Result<i32, OpenError> {
+pub(crate) fn check(conn: &Connection) -> Result<i32, OpenError> {
     let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version: i32 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

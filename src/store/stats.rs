@@ -41,7 +41,7 @@ impl Histogram {
 }
 
 /// Upper bounds of durations, in microseconds.
-pub const DURATIONS_US: &[u64] =
+pub(crate) const DURATIONS_US: &[u64] =
     &[100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 1_000_000, 10_000_000];
 /// Upper bounds of the number of commands in a commit.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256];
@@ -96,11 +96,11 @@ numbers! {
 }
 
 /// Adds to a counter.
-pub fn add(counter: &AtomicU64, amount: u64) {
+pub(crate) fn add(counter: &AtomicU64, amount: u64) {
     counter.fetch_add(amount, Relaxed);
 }
 
 /// Sets a gauge.
-pub fn set(gauge: &AtomicU64, value: u64) {
+pub(crate) fn set(gauge: &AtomicU64, value: u64) {
     gauge.store(value, Relaxed);
 }

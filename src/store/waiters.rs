@@ -13,7 +13,7 @@ use std::time::Duration;
 const JOINED_MAX: usize = 16;
 
 /// A request that waits. Times are lease time, in milliseconds.
-pub struct Waiter {
+pub(crate) struct Waiter {
     /// The command, and the callers to answer.
     pub request: Request,
     /// The locks it needs.
@@ -26,7 +26,7 @@ pub struct Waiter {
 
 /// Queue lengths, read by any thread, and the signal that locks have changed.
 #[derive(Debug, Default)]
-pub struct LockNotifier {
+pub(crate) struct LockNotifier {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     changed: Condvar,
@@ -39,7 +39,7 @@ pub struct LockNotifier {
 const WATCHES_OF_ONE_MAX: usize = 64;
 
 /// The right to watch a lock for the length of one request. Dropping it gives it back.
-pub struct WatchPermit<'a> {
+pub(crate) struct WatchPermit<'a> {
     notifier: &'a LockNotifier,
     id: LockId,
 }
@@ -58,7 +58,7 @@ impl Drop for WatchPermit<'_> {
 
 impl LockNotifier {
     /// The number of requests that wait for that lock.
-    pub fn queue(&self, id: &LockId) -> usize {
+    pub(crate) fn queue(&self, id: &LockId) -> usize {
         self.queues.lock().expect("mutex poisoned").get(id).copied().unwrap_or(0)
     }
 
@@ -72,7 +72,7 @@ impl LockNotifier {
     }
 
     /// A permit to watch that lock, if there is room: a watch keeps its connection, so it counts as a waiter.
-    pub fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
+    pub(crate) fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
         let mut watches = self.watches.lock().expect("mutex poisoned");
         let count = watches.entry(id.clone()).or_default();
         if *count == WATCHES_OF_ONE_MAX {
@@ -83,41 +83,41 @@ impl LockNotifier {
     }
 
     /// The number of watches.
-    pub fn watching(&self) -> usize {
+    pub(crate) fn watching(&self) -> usize {
         self.watches.lock().expect("mutex poisoned").values().sum()
     }
 
     /// Ends every watch, now and from now on.
-    pub fn close(&self) {
+    pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);
         self.notify();
     }
 
     /// True if no lock may be watched any more.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)
     }
 
     /// The number of changes of locks so far, to be read before looking at a lock.
-    pub fn changes(&self) -> u64 {
+    pub(crate) fn changes(&self) -> u64 {
         *self.changes.lock().expect("mutex poisoned")
     }
 
     /// Signals that locks have changed, after the commit.
-    pub fn notify(&self) {
+    pub(crate) fn notify(&self) {
         *self.changes.lock().expect("mutex poisoned") += 1;
         self.changed.notify_all();
     }
 
     /// Sleeps until locks have changed since `seen`, or for `at_most`.
-    pub fn sleep(&self, seen: u64, at_most: Duration) {
+    pub(crate) fn sleep(&self, seen: u64, at_most: Duration) {
         let changes = self.changes.lock().expect("mutex poisoned");
         let _ = self.changed.wait_timeout_while(changes, at_most, |changes| *changes == seen);
     }
 }
 
 /// All waiting requests.
-pub struct Waiters {
+pub(crate) struct Waiters {
     limits: WaitLimits,
     notifier: Arc<LockNotifier>,
     next: u64,
@@ -134,7 +134,7 @@ pub struct Waiters {
 
 impl Waiters {
     /// No waiters yet.
-    pub fn new(limits: WaitLimits, notifier: Arc<LockNotifier>) -> Waiters {
+    pub(crate) fn new(limits: WaitLimits, notifier: Arc<LockNotifier>) -> Waiters {
         Waiters {
             limits,
             notifier,
@@ -150,17 +150,17 @@ impl Waiters {
     }
 
     /// The number of waiting requests.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiters.len()
     }
 
     /// The number of requests that wait for that lock.
-    pub fn queue(&self, id: &LockId) -> usize {
+    pub(crate) fn queue(&self, id: &LockId) -> usize {
         self.queues.get(id).map_or(0, BTreeSet::len)
     }
 
     /// True if another request may wait for these locks.
-    pub fn has_room(&self, ids: &[LockId]) -> bool {
+    pub(crate) fn has_room(&self, ids: &[LockId]) -> bool {
         self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.limits.per_lock)
     }
 
@@ -170,7 +170,7 @@ impl Waiters {
 
     /// Lets clients wait with the request that they repeat, in place of those of its clients that have disconnected.
     /// Returns them if there is no room.
-    pub fn join(&mut self, first: &RequestKey, clients: Vec<Reply>) -> Result<(), Vec<Reply>> {
+    pub(crate) fn join(&mut self, first: &RequestKey, clients: Vec<Reply>) -> Result<(), Vec<Reply>> {
         let has_room = self.has_room_for_another();
         let Some(seq) = self.by_key.get(first) else { return Err(clients) };
         let Some(waiter) = self.waiters.get_mut(seq) else { return Err(clients) };
@@ -184,13 +184,13 @@ impl Waiters {
     }
 
     /// Puts a request at the end of its queues.
-    pub fn park(&mut self, waiter: Waiter) {
+    pub(crate) fn park(&mut self, waiter: Waiter) {
         self.next += 1;
         self.put_back(self.next, waiter);
     }
 
     /// Puts a request back where it was.
-    pub fn put_back(&mut self, seq: u64, waiter: Waiter) {
+    pub(crate) fn put_back(&mut self, seq: u64, waiter: Waiter) {
         for id in &waiter.ids {
             let queue = self.queues.entry(id.clone()).or_default();
             queue.insert(seq);
@@ -205,7 +205,7 @@ impl Waiters {
     }
 
     /// Takes a request out of its queues.
-    pub fn take(&mut self, seq: u64) -> Option<Waiter> {
+    pub(crate) fn take(&mut self, seq: u64) -> Option<Waiter> {
         let waiter = self.waiters.remove(&seq)?;
         self.clients -= waiter.request.replies.len();
         for id in &waiter.ids {
@@ -226,19 +226,19 @@ impl Waiters {
     }
 
     /// The first request behind `after` in the queue of that lock.
-    pub fn next_in_queue(&self, id: &LockId, after: Option<u64>) -> Option<u64> {
+    pub(crate) fn next_in_queue(&self, id: &LockId, after: Option<u64>) -> Option<u64> {
         let from = after.map_or(0, |seq| seq + 1);
         self.queues.get(id)?.range(from..).next().copied()
     }
 
     /// The waiting request with that key, which a repeat joins.
-    pub fn with_key(&self, key: &RequestKey) -> Option<&Waiter> {
+    pub(crate) fn with_key(&self, key: &RequestKey) -> Option<&Waiter> {
         let seq = self.by_key.get(key)?;
         self.waiters.get(seq)
     }
 
     /// Remembers the time at which a waited-for lock turns stale if nothing happens to it before.
-    pub fn set_stale_from(&mut self, id: &LockId, stale_from: i64) {
+    pub(crate) fn set_stale_from(&mut self, id: &LockId, stale_from: i64) {
         self.forget_stale(id);
         if self.queues.contains_key(id) {
             self.turns_stale.insert((stale_from, id.clone()));
@@ -247,13 +247,13 @@ impl Waiters {
     }
 
     /// Has every waited-for lock looked at again at that time: its noted time may never have been written.
-    pub fn retry_at(&mut self, at: i64) {
+    pub(crate) fn retry_at(&mut self, at: i64) {
         let ids: Vec<LockId> = self.queues.keys().cloned().collect();
         ids.iter().for_each(|id| self.set_stale_from(id, at));
     }
 
     /// Takes out the requests whose clients have all disconnected.
-    pub fn take_disconnected(&mut self) -> Vec<Waiter> {
+    pub(crate) fn take_disconnected(&mut self) -> Vec<Waiter> {
         let waiters = self.waiters.iter().filter(|(_, waiter)| !waiter.request.has_client()).map(|(seq, _)| *seq);
         waiters.collect::<Vec<_>>().into_iter().filter_map(|seq| self.take(seq)).collect()
     }
@@ -265,7 +265,7 @@ impl Waiters {
     }
 
     /// The locks that have turned stale by `now`.
-    pub fn stale_by(&mut self, now: i64) -> Vec<LockId> {
+    pub(crate) fn stale_by(&mut self, now: i64) -> Vec<LockId> {
         let due: Vec<LockId> =
             self.turns_stale.iter().take_while(|(from, _)| *from <= now).map(|(_, id)| id.clone()).collect();
         due.iter().for_each(|id| self.forget_stale(id));
@@ -273,20 +273,20 @@ impl Waiters {
     }
 
     /// Takes out the requests whose deadline has come.
-    pub fn take_expired(&mut self, now: i64) -> Vec<Waiter> {
+    pub(crate) fn take_expired(&mut self, now: i64) -> Vec<Waiter> {
         let due: Vec<u64> = self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).collect();
         due.into_iter().filter_map(|seq| self.take(seq)).collect()
     }
 
     /// Time of the next deadline, or at which the next lock turns stale.
-    pub fn next_timer(&self) -> Option<i64> {
+    pub(crate) fn next_timer(&self) -> Option<i64> {
         let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
         let stale = self.turns_stale.first().map(|(from, _)| *from);
         deadline.into_iter().chain(stale).min()
     }
 
     /// Takes all requests out.
-    pub fn drain(&mut self) -> Vec<Waiter> {
+    pub(crate) fn drain(&mut self) -> Vec<Waiter> {
         let all: Vec<u64> = self.waiters.keys().copied().collect();
         all.into_iter().filter_map(|seq| self.take(seq)).collect()
     }

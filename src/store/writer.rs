@@ -40,7 +40,7 @@ enum Message {
 }
 
 /// The handle of the writer's thread.
-pub struct Writer {
+pub(crate) struct Writer {
     queue: SyncSender<Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
     stats: Arc<Stats>,

@@ -25,7 +25,7 @@ const GIVE_UP_TIME: Duration = Duration::from_secs(1);
 
 /// The options of a request for a lock.
 #[derive(Clone, Debug, Args)]
-pub struct LockOptions {
+pub(crate) struct LockOptions {
     /// Length of the lease without renewal, such as 10, 10s, 500ms, 1h30m
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::milliseconds("1ms", "1d"))]
     pub ttl: i64,
@@ -45,7 +45,7 @@ pub struct LockOptions {
 
 /// The length of a wait for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LockWait {
+pub(crate) enum LockWait {
     /// At most this long.
     For(Duration),
     /// Without end.
@@ -61,12 +61,12 @@ pub(super) fn lock_wait(text: &str) -> Result<LockWait, String> {
 
 impl LockOptions {
     /// The length of a lease, in milliseconds: at most the time it may be held.
-    pub fn lease_ms(&self) -> i64 {
+    pub(crate) fn lease_ms(&self) -> i64 {
         self.max_hold.map_or(self.ttl, |most| self.ttl.min(most))
     }
 
     /// The same options when a part of the wait is over.
-    pub fn after(&self, waited: Duration) -> LockOptions {
+    pub(crate) fn after(&self, waited: Duration) -> LockOptions {
         let wait = match self.wait {
             Some(LockWait::For(wait)) => Some(LockWait::For(wait.saturating_sub(waited))),
             other => other,
@@ -77,7 +77,7 @@ impl LockOptions {
 
 /// Requests the locks under that secret until they are granted or the wait is over; the last reply. `before_request` runs
 /// before each request is sent.
-pub fn acquire(
+pub(crate) fn acquire(
     target: &Target,
     ids: &[String],
     options: &LockOptions,
@@ -129,7 +129,7 @@ fn acquire_call(ids: &[String], options: &LockOptions, secret: &str) -> ApiCall 
 }
 
 /// One lock that `lock run` acquires.
-pub struct LockAcquisition {
+pub(crate) struct LockAcquisition {
     /// The target of the request.
     pub target: Target,
     /// The lock's name.
@@ -141,7 +141,7 @@ pub struct LockAcquisition {
 }
 
 /// The result of acquiring.
-pub enum AcquireResult {
+pub(crate) enum AcquireResult {
     /// A lease, and the boot time until which it lasts, in milliseconds.
     Lease(HeldLease, i64),
     /// A lease that was lost before it was used.
@@ -152,7 +152,7 @@ pub enum AcquireResult {
 
 impl LockAcquisition {
     /// Acquires the lock, or gives up when the wait is over.
-    pub fn run(&self) -> Result<AcquireResult, CliError> {
+    pub(crate) fn run(&self) -> Result<AcquireResult, CliError> {
         let waits = self.options.wait.is_some();
         let mut sent_ms = 0;
         let before_request = || sent_ms = Clock::Machine.boot_ms();
@@ -219,7 +219,7 @@ impl LockAcquisition {
 
     /// Releases a lease that may have been granted: its reply may be lost or on its way. A repeat under the same secret
     /// gives the same grant, or one that is released at once.
-    pub fn give_up(&self) {
+    pub(crate) fn give_up(&self) {
         let call = acquire_call(slice::from_ref(&self.id), &self.options, &self.secret);
         let reply = self.target.send(&call.waiting(Duration::ZERO, WaitField::Body).within(GIVE_UP_TIME));
         let granted = reply.ok().filter(ServerReply::is_success).and_then(|reply| self.lease(&reply));

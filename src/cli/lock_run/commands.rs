@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 /// `cashbox lock`
 #[derive(Debug, Subcommand)]
-pub enum LockCommand {
+pub(crate) enum LockCommand {
     /// Hold a lock while a command runs
     #[command(after_help = EXIT_CODES)]
     Run(RunArgs),
@@ -39,7 +39,7 @@ pub enum LockCommand {
 
 impl LockCommand {
     /// Runs the subcommand.
-    pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
+    pub(crate) fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
         let client = || ApiClient::new(common);
         let exit: Result<Exit, CliError> = match self {
             LockCommand::Run(args) => return Ok(args.run(common)),
@@ -58,7 +58,7 @@ impl LockCommand {
 
 /// `cashbox lock acquire`
 #[derive(Debug, Args)]
-pub struct AcquireArgs {
+pub(crate) struct AcquireArgs {
     /// The locks' names; several are acquired together, or none of them
     #[arg(required = true)]
     id: Vec<String>,
@@ -68,7 +68,7 @@ pub struct AcquireArgs {
 
 impl AcquireArgs {
     /// Acquires, and prints the lock token alone, so that a shell can keep it.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let ids = self.id.iter().map(|id| argument(id)).collect::<Result<Vec<_>, _>>()?;
         let reply = acquire(&client.target, &ids, &self.options, &secret::random_hex::<16>(), || {})?;
         let exit = reply.print(client.json, |body| output::text(&body["token"]))?;
@@ -111,7 +111,7 @@ fn environment(name: &str) -> Option<String> {
 
 /// `cashbox lock renew`
 #[derive(Debug, Args)]
-pub struct RenewArgs {
+pub(crate) struct RenewArgs {
     #[command(flatten)]
     lease: LeaseArgs,
     /// A new length of the lease, from now on
@@ -121,7 +121,7 @@ pub struct RenewArgs {
 
 impl RenewArgs {
     /// Renews the lease.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
         client.run(&self.lease.call("PATCH", body.as_ref())?, |body| output::block(body, &["expires_in_ms", "late"]))
     }
@@ -129,14 +129,14 @@ impl RenewArgs {
 
 /// `cashbox lock release`
 #[derive(Debug, Args)]
-pub struct ReleaseArgs {
+pub(crate) struct ReleaseArgs {
     #[command(flatten)]
     lease: LeaseArgs,
 }
 
 impl ReleaseArgs {
     /// Releases the lock.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let reply = client.target.send(&self.lease.call("DELETE", None)?)?;
         if reply.is_success() && client.json {
             return Ok(Exit::Done); // the body of the response is empty
@@ -147,14 +147,14 @@ impl ReleaseArgs {
 
 /// `cashbox lock show`
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The lock's name
     id: String,
 }
 
 impl ShowArgs {
     /// Shows the lock as it is now.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?]);
         let facts = ["state", "holder", "fence", "created_at", "expires_in_ms", "free_in_ms", "renewals", "queue"];
         client.run(&call, |body| output::block(&titled(body), &facts))
@@ -170,7 +170,7 @@ fn titled(body: &Value) -> Value {
 
 /// `cashbox lock list`
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Only names that begin with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
@@ -183,7 +183,7 @@ pub struct ListArgs {
 
 impl ListArgs {
     /// Lists the locks.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("LOCK", "id"),
             words("STATE", "state"),
@@ -201,7 +201,7 @@ impl ListArgs {
 
 /// `cashbox lock revoke`
 #[derive(Debug, Args)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     /// The lock's name
     id: String,
     /// The fence of the lease to revoke, so that a newer lease stays
@@ -217,7 +217,7 @@ pub struct RevokeArgs {
 
 impl RevokeArgs {
     /// Revokes the lease.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let id = argument(&self.id)?;
         let Some(fence) = self.fence else { return Err(self.missing_fence(client, &id)?) };
         let mut body = json!({ "fence": fence });
@@ -246,7 +246,7 @@ impl RevokeArgs {
 
 /// `cashbox lock events`
 #[derive(Debug, Args)]
-pub struct EventsArgs {
+pub(crate) struct EventsArgs {
     /// The lock's name
     id: String,
     #[command(flatten)]
@@ -255,7 +255,7 @@ pub struct EventsArgs {
 
 impl EventsArgs {
     /// Lists the events.
-    pub fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let columns = [
             words("AT", "at"),
             words("WHAT", "what"),

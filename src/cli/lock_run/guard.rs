@@ -36,7 +36,7 @@ const NOT_FOUND: u8 = 127;
 
 /// `cashbox lock guard`: started by `lock run` only.
 #[derive(Debug, Args)]
-pub struct GuardArgs {
+pub(crate) struct GuardArgs {
     folder: PathBuf,
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
@@ -44,7 +44,7 @@ pub struct GuardArgs {
 
 impl GuardArgs {
     /// Runs the command until it has ended.
-    pub fn run(&self) -> ExitCode {
+    pub(crate) fn run(&self) -> ExitCode {
         match self.guard() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE, // the wrapper sees the socket end, and prints the reason

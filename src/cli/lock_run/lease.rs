@@ -25,7 +25,7 @@ const RELEASE_TIME: Duration = Duration::from_secs(3);
 const KILL_MARGIN_MS: i64 = 250;
 
 /// A lease and the target that granted it.
-pub struct HeldLease {
+pub(crate) struct HeldLease {
     /// The target of its requests.
     pub target: Target,
     /// The lock's name.
@@ -39,7 +39,7 @@ pub struct HeldLease {
 }
 
 /// The result of a renewal.
-pub enum RenewResult {
+pub(crate) enum RenewResult {
     /// The lease lasts until this boot time, in milliseconds, counted from before the request was sent.
     Until(i64),
     /// Another client ended it.
@@ -51,7 +51,7 @@ pub enum RenewResult {
 }
 
 /// The end of a lease before its time.
-pub struct LeaseLoss {
+pub(crate) struct LeaseLoss {
     /// The reason, for people.
     pub message: String,
     /// The boot time before which no other client has the lock, in milliseconds, if that is known.
@@ -61,7 +61,7 @@ pub struct LeaseLoss {
 impl HeldLease {
     /// Renews it once. The reply has a third of the length, so that one lost reply does not cost the lease; and no more
     /// time than the lease lasts.
-    pub fn renew(&self, until_ms: i64) -> RenewResult {
+    pub(crate) fn renew(&self, until_ms: i64) -> RenewResult {
         let sent_ms = Clock::Machine.boot_ms();
         let time_ms = self.renew_every_ms().min(until_ms - sent_ms).max(REPLY_MIN_MS);
         match self.target.send(&self.call("PATCH").within(Duration::from_millis(time_ms as u64))) {
@@ -83,12 +83,12 @@ impl HeldLease {
     }
 
     /// Time from one renewal without a reply to the next.
-    pub fn retry_ms(&self) -> i64 {
+    pub(crate) fn retry_ms(&self) -> i64 {
         (self.renew_every_ms() / 3).clamp(1, RETRY_MAX_MS)
     }
 
     /// Renews it until the sender of `stop` is dropped, or it is lost, or cannot be renewed any more; reports each result.
-    pub fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, report: impl Fn(RenewResult)) {
+    pub(crate) fn keep(&self, mut until_ms: i64, stop: &Receiver<()>, report: impl Fn(RenewResult)) {
         let mut next_ms = until_ms - self.ttl_ms + self.renew_every_ms();
         loop {
             let pause_ms = (next_ms - Clock::Machine.boot_ms()).max(0);
@@ -110,7 +110,7 @@ impl HeldLease {
     }
 
     /// Returns when another client has ended it.
-    pub fn watch(&self) -> LeaseLoss {
+    pub(crate) fn watch(&self) -> LeaseLoss {
         loop {
             let begun = Instant::now();
             if let Some(loss) = self.look(WATCH_TIME) {
@@ -155,7 +155,7 @@ impl HeldLease {
     }
 
     /// Releases it.
-    pub fn release(&self) {
+    pub(crate) fn release(&self) {
         let failed = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.id));
         match self.target.send(&self.call("DELETE").within(RELEASE_TIME)) {
             Ok(reply) if reply.is_success() || reply.is_error("lock_lost") => {}
@@ -171,7 +171,7 @@ impl HeldLease {
 
 /// The times of a lease that set the deadlines of its command, in milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub struct LeaseTimes {
+pub(crate) struct LeaseTimes {
     /// Length of the lease.
     pub ttl_ms: i64,
     /// Time after it in which no other client can have the lock.
@@ -183,19 +183,19 @@ pub struct LeaseTimes {
 impl LeaseTimes {
     /// The deadlines under a lease that ends at `lease_end_ms`: TERM at its end, and KILL before the grace is over, with
     /// the margin. A grace shorter than the margin puts both before the end of the lease.
-    pub fn deadlines(&self, lease_end_ms: i64) -> Deadlines {
+    pub(crate) fn deadlines(&self, lease_end_ms: i64) -> Deadlines {
         let last_ms = self.kill_before(lease_end_ms + self.grace_ms);
         let term_ms = lease_end_ms.min(last_ms);
         Deadlines { term_ms, kill_ms: last_ms.min(term_ms + self.kill_after_ms) }
     }
 
     /// The time to kill if another client may have the lock at `free_ms`.
-    pub fn kill_before(&self, free_ms: i64) -> i64 {
+    pub(crate) fn kill_before(&self, free_ms: i64) -> i64 {
         free_ms - KILL_MARGIN_MS.min((self.ttl_ms + self.grace_ms) / 2)
     }
 
     /// The time from TERM to KILL.
-    pub fn term_to_kill_ms(&self) -> i64 {
+    pub(crate) fn term_to_kill_ms(&self) -> i64 {
         let deadlines = self.deadlines(0);
         deadlines.kill_ms - deadlines.term_ms
     }

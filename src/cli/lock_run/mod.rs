@@ -15,4 +15,4 @@ mod terminal;
 mod tests;
 mod wrapper;
 
-pub use commands::LockCommand;
+pub(crate) use commands::LockCommand;

@@ -14,11 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 
 /// Added to the number of the signal that ended a command, for the exit code, as shells do.
-pub const SIGNAL_EXIT_BASE: i32 = 128;
+pub(crate) const SIGNAL_EXIT_BASE: i32 = 128;
 
 /// Deadlines of the command, in milliseconds of the machine's boot-time clock, which both processes read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadlines {
+pub(crate) struct Deadlines {
     /// SIGTERM is sent at this time.
     pub term_ms: i64,
     /// SIGKILL is sent at this time.
@@ -28,7 +28,7 @@ pub struct Deadlines {
 /// A message of the wrapper to the guard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum WrapperMessage {
+pub(crate) enum WrapperMessage {
     /// The lease was acquired or renewed: these deadlines replace the earlier ones.
     Lease(Deadlines),
     /// Pass this signal on to the command.
@@ -40,7 +40,7 @@ pub enum WrapperMessage {
 /// A message of the guard to the wrapper.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GuardMessage {
+pub(crate) enum GuardMessage {
     /// The command runs and leads the process group of this number.
     Started(i32),
     /// The command could not be started.
@@ -64,7 +64,7 @@ pub enum GuardMessage {
 
 impl GuardMessage {
     /// The exit of a command that a signal ended, perhaps before it was started.
-    pub fn exited_by(signal: ForwardedSignal) -> GuardMessage {
+    pub(crate) fn exited_by(signal: ForwardedSignal) -> GuardMessage {
         GuardMessage::Exited((SIGNAL_EXIT_BASE + signal.number()) as u8)
     }
 }
@@ -72,7 +72,7 @@ impl GuardMessage {
 /// A signal that `lock run` passes on to its command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ForwardedSignal {
+pub(crate) enum ForwardedSignal {
     /// SIGINT
     Int,
     /// SIGTERM
@@ -85,21 +85,21 @@ pub enum ForwardedSignal {
 
 impl ForwardedSignal {
     /// All of them.
-    pub const ALL: [ForwardedSignal; 4] =
+    pub(crate) const ALL: [ForwardedSignal; 4] =
         [ForwardedSignal::Int, ForwardedSignal::Term, ForwardedSignal::Hup, ForwardedSignal::Quit];
 
     /// The signal of that number, if it is passed on.
-    pub fn from_number(number: i32) -> Option<ForwardedSignal> {
+    pub(crate) fn from_number(number: i32) -> Option<ForwardedSignal> {
         ForwardedSignal::ALL.into_iter().find(|signal| signal.number() == number)
     }
 
     /// Its number.
-    pub fn number(self) -> i32 {
+    pub(crate) fn number(self) -> i32 {
         self.signal().as_raw()
     }
 
     /// The signal as the system has it.
-    pub fn signal(self) -> Signal {
+    pub(crate) fn signal(self) -> Signal {
         match self {
             ForwardedSignal::Int => Signal::INT,
             ForwardedSignal::Term => Signal::TERM,
@@ -110,7 +110,7 @@ impl ForwardedSignal {
 }
 
 /// Sends one message. A failure is ignored: the end of the other process is noticed where its messages are read.
-pub fn send(mut stream: &UnixStream, message: &impl Serialize) {
+pub(crate) fn send(mut stream: &UnixStream, message: &impl Serialize) {
     let mut line = serde_json::to_string(message).expect("messages have no maps, so they are always valid JSON");
     line.push('\n');
     let _ = stream.write_all(line.as_bytes());
@@ -118,7 +118,7 @@ pub fn send(mut stream: &UnixStream, message: &impl Serialize) {
 
 /// Reads messages on a thread of its own and sends each on as an event; then `None`, when the other process has ended. A
 /// line that is not a valid message is skipped.
-pub fn forward_messages<M: DeserializeOwned, T: Send + 'static>(
+pub(crate) fn forward_messages<M: DeserializeOwned, T: Send + 'static>(
     stream: &UnixStream,
     events: Sender<T>,
     event: impl Fn(Option<M>) -> T + Send + 'static,
@@ -137,7 +137,7 @@ pub fn forward_messages<M: DeserializeOwned, T: Send + 'static>(
 }
 
 /// A reader of messages that never waits.
-pub struct MessageReader<M> {
+pub(crate) struct MessageReader<M> {
     stream: UnixStream,
     buffer: Vec<u8>,
     is_closed: bool,
@@ -146,13 +146,13 @@ pub struct MessageReader<M> {
 
 impl<M: DeserializeOwned> MessageReader<M> {
     /// A reader of that stream, which is non-blocking from now on.
-    pub fn new(stream: &UnixStream) -> io::Result<MessageReader<M>> {
+    pub(crate) fn new(stream: &UnixStream) -> io::Result<MessageReader<M>> {
         stream.set_nonblocking(true)?;
         Ok(MessageReader { stream: stream.try_clone()?, buffer: Vec::new(), is_closed: false, messages: PhantomData })
     }
 
     /// The messages that arrived since the last call. A line that is not a valid message is skipped.
-    pub fn received(&mut self) -> Vec<M> {
+    pub(crate) fn received(&mut self) -> Vec<M> {
         let mut chunk = [0; 4096];
         while !self.is_closed {
             match self.stream.read(&mut chunk) {
@@ -171,23 +171,23 @@ impl<M: DeserializeOwned> MessageReader<M> {
     }
 
     /// True if the other process has ended.
-    pub fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         self.is_closed
     }
 
     /// The stream, to be polled.
-    pub fn stream(&self) -> &UnixStream {
+    pub(crate) fn stream(&self) -> &UnixStream {
         &self.stream
     }
 }
 
 /// The folder of the socket and of the lock token, which only its owner may enter. Wrapper and guard both remove it when
 /// they end, because either may be killed.
-pub struct ControlFolder(PathBuf);
+pub(crate) struct ControlFolder(PathBuf);
 
 impl ControlFolder {
     /// Makes one among temporary files, with the socket in it.
-    pub fn new() -> io::Result<(ControlFolder, UnixListener)> {
+    pub(crate) fn new() -> io::Result<(ControlFolder, UnixListener)> {
         let path = std::env::temp_dir().join(format!("cashbox-lock-{}", secret::random_hex::<8>()));
         DirBuilder::new().mode(0o700).create(&path)?;
         let folder = ControlFolder(path);
@@ -196,22 +196,22 @@ impl ControlFolder {
     }
 
     /// The folder that the wrapper has made.
-    pub fn shared(path: &Path) -> ControlFolder {
+    pub(crate) fn shared(path: &Path) -> ControlFolder {
         ControlFolder(path.to_owned())
     }
 
     /// Its path.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 
     /// The path of the socket in such a folder.
-    pub fn socket(folder: &Path) -> PathBuf {
+    pub(crate) fn socket(folder: &Path) -> PathBuf {
         folder.join("control")
     }
 
     /// Writes the lock token for the command to read; the path of that file.
-    pub fn write_token(&self, token: &str) -> io::Result<PathBuf> {
+    pub(crate) fn write_token(&self, token: &str) -> io::Result<PathBuf> {
         let path = self.token();
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         writeln!(file, "{token}")?;

@@ -13,7 +13,7 @@ use std::thread::spawn;
 
 /// The state of the terminal, if there is one. Taken back when dropped.
 #[derive(Default)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     /// True while the command has it.
     given: bool,
     /// True if the command was stopped for using it before it had it.
@@ -22,7 +22,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Gives it to the command's group if this process has it, and continues a command that was stopped for using it.
-    pub fn give(&mut self, group: Pid) {
+    pub(crate) fn give(&mut self, group: Pid) {
         let stdin = io::stdin();
         if !self.given && isatty(&stdin) && tcgetpgrp(&stdin).is_ok_and(|foreground| foreground == getpgrp()) {
             self.given = tcsetpgrp(&stdin, group).is_ok();
@@ -33,13 +33,13 @@ impl Terminal {
     }
 
     /// Notes that the command was stopped for using it.
-    pub fn set_wanted(&mut self) {
+    pub(crate) fn set_wanted(&mut self) {
         self.wanted = true;
     }
 
     /// Handles Ctrl-Z: stops this process's own group as well, so that the shell has its prompt, and returns when the
     /// shell continues it (`fg` or `bg`). False if the command did not have the terminal.
-    pub fn stop(&mut self) -> bool {
+    pub(crate) fn stop(&mut self) -> bool {
         let given = self.given;
         if given {
             self.take_back();
@@ -72,7 +72,7 @@ impl Drop for Terminal {
 
 /// Calls `handle` for each signal to pass on, on a thread of its own. A signal that was ignored when this process began
 /// (as `nohup` does, and a shell for its background jobs) stays ignored, here and in the command.
-pub fn forward_signals(handle: impl Fn(ForwardedSignal) + Send + 'static) -> io::Result<()> {
+pub(crate) fn forward_signals(handle: impl Fn(ForwardedSignal) + Send + 'static) -> io::Result<()> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = ignored_signals(&status);
     let handled = ForwardedSignal::ALL.into_iter().filter(|signal| !is_in_set(signal.signal(), ignored));

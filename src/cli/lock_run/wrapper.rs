@@ -34,7 +34,7 @@ const LOST: u8 = 123;
 const FAILED: u8 = 125;
 
 /// The exit codes, for `--help`.
-pub const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time · \
+pub(crate) const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time · \
     123 lost while it ran · 125 cashbox itself failed · 126 cannot be executed · 127 not found";
 
 /// Longest label that a lock takes.
@@ -52,7 +52,7 @@ const NOT_STARTED: &str = "the lease was over before the command could start, so
 
 /// `cashbox lock run`
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// The lock's name
     id: String,
     #[command(flatten)]
@@ -81,7 +81,7 @@ enum WrapperEvent {
 
 impl RunArgs {
     /// Runs the command under the lock.
-    pub fn run(&self, common: &CommonOptions) -> ExitCode {
+    pub(crate) fn run(&self, common: &CommonOptions) -> ExitCode {
         let code = self.run_locked(common).unwrap_or_else(|error| {
             output::print_error(&error.message);
             FAILED

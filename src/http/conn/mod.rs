@@ -26,6 +26,7 @@ mod socket;
 mod tests;
 mod write;
 
-pub use acceptor::{Server, listen, raise_descriptor_limit, reachable};
+pub(crate) use acceptor::reachable;
+pub use acceptor::{Server, listen, raise_descriptor_limit};
 pub use parse::{has_end, parse_head};
 pub use service::{Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};

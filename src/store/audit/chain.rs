@@ -18,7 +18,7 @@ const PROGRESS_EVERY: i64 = 10_000;
 
 /// Totals of the walk.
 #[derive(Default)]
-pub struct Walked {
+pub(crate) struct Walked {
     pub entries: i64,
     pub wallets: i64,
     pub last_hash: Hash,
@@ -26,7 +26,7 @@ pub struct Walked {
 
 /// Walks all entries, once for every `wallets_at_once` wallets, then the wallets. `progress` receives the entries seen, and
 /// the entries to see.
-pub fn walk(
+pub(crate) fn walk(
     conn: &Connection,
     since: Option<&Hash>,
     wallets_at_once: i64,
@@ -119,14 +119,14 @@ impl Chain {
 const SUM: &str = "a balance is the sum of its entries";
 
 /// The parts into which the wallets are divided, one walk for each.
-pub struct Shares {
+pub(crate) struct Shares {
     pub count: u64,
     hasher: RandomState,
 }
 
 impl Shares {
     /// Enough parts for at most about `at_once` wallets in each.
-    pub fn of(wallets: i64, at_once: i64) -> Shares {
+    pub(crate) fn of(wallets: i64, at_once: i64) -> Shares {
         Shares { count: (wallets / at_once + 1) as u64, hasher: RandomState::new() }
     }
 
@@ -146,7 +146,7 @@ struct Running {
 ///
 /// Balances are kept in memory for one share at a time; a file with more wallets is walked again for the others, so that
 /// memory does not grow with the file.
-pub struct Balances<'a> {
+pub(crate) struct Balances<'a> {
     shares: &'a Shares,
     share: u64,
     running: HashMap<WalletId, Running>,
@@ -154,12 +154,12 @@ pub struct Balances<'a> {
 
 impl Balances<'_> {
     /// No entry seen yet.
-    pub fn of_share(share: u64, shares: &Shares) -> Balances<'_> {
+    pub(crate) fn of_share(share: u64, shares: &Shares) -> Balances<'_> {
         Balances { shares, share, running: HashMap::new() }
     }
 
     /// Moves the entry's amount between those of its wallets that are of this share.
-    pub fn move_money(&mut self, entry: &Entry, findings: &mut Findings) {
+    pub(crate) fn move_money(&mut self, entry: &Entry, findings: &mut Findings) {
         let amount = entry.amount.cents();
         let sides = [(&entry.from, -amount, entry.from_balance), (&entry.to, amount, entry.to_balance)];
         for (wallet, change, stated) in sides {
@@ -182,7 +182,7 @@ impl Balances<'_> {
     }
 
     /// Compares the wallets of this share with their entries. Returns the sum of their balances, in cents.
-    pub fn compare(mut self, conn: &Connection, findings: &mut Findings) -> Result<i128, Error> {
+    pub(crate) fn compare(mut self, conn: &Connection, findings: &mut Findings) -> Result<i128, Error> {
         let mut sum = 0;
         let mut statement = conn.prepare("SELECT id, balance, entries FROM wallet")?;
         let mut rows = statement.query([])?;
@@ -224,7 +224,7 @@ const STATE: [&str; 2] = [
 
 /// SHA-256 over the rows of [`STATE`], each field as in the hash of an entry: a big-endian u32 length and the bytes; an
 /// integer is 8 bytes, big-endian; NULL has the length 0xFFFFFFFF and no bytes.
-pub fn state_hash(conn: &Connection) -> Result<Hash, Error> {
+pub(crate) fn state_hash(conn: &Connection) -> Result<Hash, Error> {
     let mut hasher = Hasher::default();
     for table in STATE {
         let mut statement = conn.prepare(table)?;

@@ -43,28 +43,28 @@ pub struct Finding {
 }
 
 /// The most findings of an audit: more are of no use.
-pub const FINDINGS_MAX: usize = 100;
+pub(crate) const FINDINGS_MAX: usize = 100;
 
 /// The most characters of a sentence: in a damaged file a text may be of any length.
 const SENTENCE_CHARS_MAX: usize = 500;
 
 /// The findings so far.
 #[derive(Default)]
-pub struct Findings(pub Vec<Finding>);
+pub(crate) struct Findings(pub Vec<Finding>);
 
 impl Findings {
     fn is_full(&self) -> bool {
         self.0.len() >= FINDINGS_MAX
     }
 
-    pub fn add(&mut self, check: &'static str, sentence: impl Into<String>) {
+    pub(crate) fn add(&mut self, check: &'static str, sentence: impl Into<String>) {
         if !self.is_full() {
             self.0.push(Finding { check, sentence: printable(&sentence.into()) });
         }
     }
 
     /// Runs a query whose rows are sentences.
-    pub fn ask(&mut self, conn: &Connection, check: &'static str, question: &str) -> Result<(), Error> {
+    pub(crate) fn ask(&mut self, conn: &Connection, check: &'static str, question: &str) -> Result<(), Error> {
         let mut statement = conn.prepare(question)?;
         let mut rows = statement.query([])?;
         while !self.is_full() {
@@ -84,7 +84,7 @@ impl Findings {
 }
 
 /// A column of text, which may be any bytes in a damaged file.
-pub fn text(row: &Row<'_>, column: usize) -> Result<String, Error> {
+pub(crate) fn text(row: &Row<'_>, column: usize) -> Result<String, Error> {
     let bytes = row.get_ref(column)?.as_bytes().map_err(Error::damaged)?;
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }

@@ -1,7 +1,7 @@
 //! The invariants that one SQL query each can check.
 
 /// Each query returns no rows in a sound file; each row that it returns is a sentence.
-pub const QUESTIONS: &[(&str, &str)] = &[
+pub(crate) const QUESTIONS: &[(&str, &str)] = &[
     (
         "the system's wallets are there",
         "SELECT 'wallet ' || column1 || ' is missing' FROM (VALUES ('@bank'), ('@holds'), ('@sales'))

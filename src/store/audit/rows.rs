@@ -19,7 +19,7 @@ use std::ops::RangeInclusive;
 const TIMES_MS: RangeInclusive<i64> = 0..=253_402_300_799_999;
 
 /// Checks one entry by every rule that needs no other row. No fence may be above `last_fence`.
-pub fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findings) {
+pub(crate) fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findings) {
     let sides = [(&entry.from, entry.from_balance), (&entry.to, entry.to_balance)];
     let (pays, recharges, refunds) =
         (entry.kind == EntryKind::Pay, entry.kind == EntryKind::Recharge, entry.kind == EntryKind::Refund);
@@ -118,7 +118,7 @@ fn is_metadata(text: &str) -> bool {
 const TERMS: &str = "a coupon has the terms of a coupon";
 
 /// Checks every coupon and every coupon kind.
-pub fn check_coupons(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
+pub(crate) fn check_coupons(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
     check_given_coupons(conn, findings)?;
     let sql = "SELECT kind, NULL, amount_off, percent_off, threshold, single_use, 0 FROM coupon_kind";
     let mut statement = conn.prepare(sql)?;
@@ -170,7 +170,7 @@ const HASH_LEN: usize = 32;
 const SHORT_HASH_LEN: usize = 16;
 
 /// Checks every lock: a lease that was granted and can be, or a revoked one.
-pub fn check_locks(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
+pub(crate) fn check_locks(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
     let mut statement = conn.prepare("SELECT id, fence, secret_hash, expire_ms, grace_ms, max_hold_ms FROM lock")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -214,7 +214,7 @@ const HOLDS_ANSWER: &str = "an idempotency record holds an answer";
 const REQUEST_HASH_LEN: usize = 16;
 
 /// The idempotency records that name an entry, in the order of the entries, for the walk along these.
-pub struct NamingRecords<'s> {
+pub(crate) struct NamingRecords<'s> {
     rows: Rows<'s>,
     next: Option<KeyRecord>,
     /// The entry that the last record named.
@@ -231,15 +231,15 @@ struct KeyRecord {
 }
 
 impl<'s> NamingRecords<'s> {
-    pub const IN_ORDER: &'static str = "SELECT entry, caller, key, request, outcome IS NOT NULL FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
+    pub(crate) const IN_ORDER: &'static str = "SELECT entry, caller, key, request, outcome IS NOT NULL FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
 
     /// From the rows of [`NamingRecords::IN_ORDER`].
-    pub fn new(rows: Rows<'s>) -> NamingRecords<'s> {
+    pub(crate) fn new(rows: Rows<'s>) -> NamingRecords<'s> {
         NamingRecords { rows, next: None, named: 0 }
     }
 
     /// Compares the entry with the records that name it, and reports those of entries that should have come before.
-    pub fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
+    pub(crate) fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(entry.id.0)? {
             let has_wrong_message = record.has_message && (entry.kind != EntryKind::Recharge || entry.coupon.is_none());
             let what = if record.entry != entry.id.0 {
@@ -262,7 +262,7 @@ impl<'s> NamingRecords<'s> {
     }
 
     /// Reports the records of entries that are not there.
-    pub fn finish(mut self, findings: &mut Findings) -> Result<(), Error> {
+    pub(crate) fn finish(mut self, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(i64::MAX)? {
             findings.add(NAMES_ENTRY, record.sentence("is not there to be read"));
         }
@@ -318,7 +318,7 @@ fn note_of(entry: &Entry) -> Note {
 
 /// Checks that the outcomes of records can be read, and that the rows they refer to are there. Entries are numbered up to
 /// `last_entry`.
-pub fn check_records(conn: &Connection, last_entry: i64, findings: &mut Findings) -> Result<(), Error> {
+pub(crate) fn check_records(conn: &Connection, last_entry: i64, findings: &mut Findings) -> Result<(), Error> {
     let sql = "SELECT caller, key, request, entry, outcome FROM idempotency WHERE outcome IS NOT NULL OR entry IS NULL";
     let mut statement = conn.prepare(sql)?;
     let mut rows = statement.query([])?;

@@ -19,7 +19,7 @@ type Parts = BTreeMap<(String, String), (String, String)>;
 
 /// Reports every table, index and trigger that is missing, different, or not the program's. Returns false if a table is not
 /// there: a view of that name may be anything, and no question can be asked.
-pub fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool, Error> {
+pub(crate) fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool, Error> {
     let pattern = Connection::open_in_memory()?;
     pattern.execute_batch(SCHEMA)?;
     let (own, mut found) = (parts(&pattern)?, parts(conn)?);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// A server that possesses the file.
 #[derive(Clone, PartialEq, Eq)]
-pub struct RunningServer {
+pub(crate) struct RunningServer {
     /// Its address: `http://127.0.0.1:8866`.
     pub url: String,
     /// An admin's access token for this run.
@@ -23,7 +23,7 @@ pub struct RunningServer {
 
 /// Possession of the file. Ends when dropped, and by the operating system when the process dies.
 #[derive(Debug)]
-pub struct Possession {
+pub(crate) struct Possession {
     companion: File,
     path: PathBuf,
     /// The database. Without it the companion is removed.
@@ -34,7 +34,7 @@ pub struct Possession {
 }
 
 /// The result of an attempt to possess the file.
-pub enum PossessResult {
+pub(crate) enum PossessResult {
     /// This process possesses it.
     Possessed(Possession),
     /// A server possesses it.
@@ -46,7 +46,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_millis(20);
 
 /// Takes possession of the file, after a command that has it for one operation, or returns the server that has it.
-pub fn possess(db: &Path) -> Result<PossessResult, OpenError> {
+pub(crate) fn possess(db: &Path) -> Result<PossessResult, OpenError> {
     let path = companion_of(db)?;
     let open = || create_private(&path, db).map_err(|why| OpenError::new(format!("{}: {why}", path.display())));
     let mut companion = open()?;
@@ -81,7 +81,7 @@ pub fn possess(db: &Path) -> Result<PossessResult, OpenError> {
 }
 
 /// The server that possesses the file now, if one does.
-pub fn server(db: &Path) -> Option<RunningServer> {
+pub(crate) fn server(db: &Path) -> Option<RunningServer> {
     let mut companion = File::open(companion_of(db).ok()?).ok()?;
     match companion.try_lock_shared() {
         Err(TryLockError::WouldBlock) => read(&mut companion),
@@ -90,7 +90,7 @@ pub fn server(db: &Path) -> Option<RunningServer> {
 }
 
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
-pub fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
+pub(crate) fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
     let temporary = !companion_of(db)?.exists();
     match possess(db)? {
         PossessResult::Possessed(mut possession) => {
@@ -103,7 +103,7 @@ pub fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
 
 impl Possession {
     /// Writes the address at which this process serves the file.
-    pub fn announce(&mut self, server: &RunningServer) -> std::io::Result<()> {
+    pub(crate) fn announce(&mut self, server: &RunningServer) -> std::io::Result<()> {
         self.announced = true;
         let text = format!("{}\n{}\n{}\n", server.pid, server.url, server.token);
         self.companion.seek(SeekFrom::Start(0))?;
@@ -111,12 +111,12 @@ impl Possession {
     }
 
     /// True if this process serves the file.
-    pub fn is_announced(&self) -> bool {
+    pub(crate) fn is_announced(&self) -> bool {
         self.announced
     }
 
     /// Ends the announcement: this process keeps the file and serves it no longer.
-    pub fn retract(&mut self) -> std::io::Result<()> {
+    pub(crate) fn retract(&mut self) -> std::io::Result<()> {
         self.announced = false;
         self.companion.set_len(0)
     }

@@ -42,7 +42,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 /// Receives the progress: work done, and all work, in pages or entries.
-pub type Progress<'a> = &'a mut dyn FnMut(i64, i64);
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(i64, i64);
 
 /// The reason why a copy was not made.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ pub fn restore(
 }
 
 /// Makes a backup of bytes from elsewhere, which `fill` writes. Returns what is in it.
-pub fn receive<E: From<CopyError>>(
+pub(crate) fn receive<E: From<CopyError>>(
     target: &Path,
     replace: bool,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
@@ -134,7 +134,7 @@ pub fn receive<E: From<CopyError>>(
 }
 
 /// An audited copy without a name: its space is free again when it is closed.
-pub fn nameless(db: &Path) -> Result<File, CopyError> {
+pub(crate) fn nameless(db: &Path) -> Result<File, CopyError> {
     let partial = Partial::begin(db)?;
     copy(db, partial.path(), &mut |_, _| {})?;
     partial.check(db, &mut |_, _| {})?;
@@ -142,7 +142,7 @@ pub fn nameless(db: &Path) -> Result<File, CopyError> {
 }
 
 /// Keeps a copy of the file beside it, before its upgrade.
-pub fn keep_version(db: &Path, version: i32) -> Result<(), OpenError> {
+pub(crate) fn keep_version(db: &Path, version: i32) -> Result<(), OpenError> {
     let failed = |why| OpenError::new(format!("it cannot be kept as it is before its upgrade: {why}"));
     let kept = keep_beside(db, &format!("version-{version}")).map_err(failed)?;
     log::info("the file is upgraded; as it was before it is kept as", &kept.display());

@@ -1,7 +1,7 @@
 //! Work on whole files: possession, copies, export and import of records, queries in SQL.
 
-pub mod companion;
-pub mod copy;
-pub mod query;
-pub mod record;
-pub mod transfer;
+pub(crate) mod companion;
+pub(crate) mod copy;
+pub(crate) mod query;
+pub(crate) mod record;
+pub(crate) mod transfer;

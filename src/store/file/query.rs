@@ -13,7 +13,7 @@ const ROWS_MAX: usize = 100_000;
 
 /// The result of a query.
 #[derive(Debug)]
-pub struct QueryResult {
+pub(crate) struct QueryResult {
     /// The names of the columns.
     pub columns: Vec<String>,
     /// The rows.
@@ -23,7 +23,7 @@ pub struct QueryResult {
 }
 
 /// Runs one query. The inner error is about the query.
-pub fn query(db: &Path, sql: &str) -> Result<Result<QueryResult, String>, OpenError> {
+pub(crate) fn query(db: &Path, sql: &str) -> Result<Result<QueryResult, String>, OpenError> {
     let conn = open_read_only(db)?;
     Ok(run(&conn, sql))
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value, json};
 
 /// The version of the records. A change of their meaning makes it higher.
-pub const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 1;
 
 /// A kind of record.
 pub struct RecordKind {
@@ -64,7 +64,7 @@ const fn in_column(name: &'static str, column: &'static str, kind: FieldKind) ->
 }
 
 /// All kinds, in the order in which they can be put into an empty file.
-pub static RECORDS: [RecordKind; 5] = [
+pub(crate) static RECORDS: [RecordKind; 5] = [
     RecordKind {
         name: "coupon_kind",
         plural: "coupon-kinds",
@@ -141,17 +141,17 @@ pub static RECORDS: [RecordKind; 5] = [
 ];
 
 /// The kind of that name.
-pub fn find(name: &str) -> Option<&'static RecordKind> {
+pub(crate) fn find(name: &str) -> Option<&'static RecordKind> {
     RECORDS.iter().find(|record| record.name == name)
 }
 
 /// The kind with that plural.
-pub fn find_plural(plural: &str) -> Option<&'static RecordKind> {
+pub(crate) fn find_plural(plural: &str) -> Option<&'static RecordKind> {
     RECORDS.iter().find(|record| record.plural == plural)
 }
 
 /// The kind that has exactly these fields, in any order.
-pub fn find_by_fields(names: &[String]) -> Option<&'static RecordKind> {
+pub(crate) fn find_by_fields(names: &[String]) -> Option<&'static RecordKind> {
     let has = |record: &RecordKind, name: &String| record.fields.iter().any(|field| field.name == name);
     RECORDS.iter().find(|record| record.fields.len() == names.len() && names.iter().all(|name| has(record, name)))
 }

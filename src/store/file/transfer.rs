@@ -109,7 +109,7 @@ impl Exporter {
 }
 
 /// One line of CSV (RFC 4180), quoted where necessary.
-pub fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
+pub(crate) fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
     let mut line = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
     line.write_record(cells).expect("a write to a vector cannot fail");
     let line = line.into_inner().expect("a write to a vector cannot fail");
@@ -117,7 +117,7 @@ pub fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
 }
 
 /// The text of a value in a cell; null is empty.
-pub fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
