@@ -1,4 +1,4 @@
-//! Records or a table: imported whole and sound, or refused without a trace.
+//! Records or a table: imported completely, or refused with no file left behind.
 #![no_main]
 
 use cashbox::internals::store::file::transfer::{Source, ImportOptions, import};

@@ -6,15 +6,15 @@ use std::time::Duration;
 const SCHEME: &str = "redis://";
 const PORT: u16 = 6379;
 /// Time for a server to answer.
-pub const REDIS_TIME: Duration = Duration::from_secs(3);
+const REDIS_TIME: Duration = Duration::from_secs(3);
 
 /// A Redis server.
 #[derive(Clone, Debug)]
 pub struct Redis {
     #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only the client library uses it"))]
-    pub(super) url: String,
+    url: String,
     /// Host and port: what may be shown, while the URL may hold a password.
-    pub(super) at: String,
+    at: String,
 }
 
 impl Redis {
@@ -56,11 +56,20 @@ impl Redis {
 
     #[cfg(feature = "redis")]
     fn greet(&self) -> Result<(), String> {
-        super::redis_lock::connect(self).map(drop).map_err(|error| error.to_string())
+        connect(self).map(drop).map_err(|error| error.to_string())
     }
 
     #[cfg(not(feature = "redis"))]
     fn greet(&self) -> Result<(), String> {
         Ok(())
     }
+}
+
+/// A connection that has answered.
+#[cfg(feature = "redis")]
+pub fn connect(redis: &Redis) -> ::redis::RedisResult<::redis::Connection> {
+    let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(REDIS_TIME)?;
+    conn.set_read_timeout(Some(REDIS_TIME))?;
+    ::redis::cmd("PING").exec(&mut conn)?;
+    Ok(conn)
 }

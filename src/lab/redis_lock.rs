@@ -2,7 +2,7 @@
 
 use super::client::LabClient;
 use super::plain_file::{PlainFile, read_work_write};
-use super::redis::{REDIS_TIME, Redis};
+use super::redis::connect;
 use super::strategy::{Attempt, LabPlan, LabResult, LockStrategy};
 use crate::money::Balance;
 use crate::secret;
@@ -13,14 +13,6 @@ use std::time::Duration;
 /// Script that deletes the key if it still is the caller's.
 const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
-
-/// A connection that has answered.
-pub fn connect(redis: &Redis) -> LabResult<Connection> {
-    let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(REDIS_TIME)?;
-    conn.set_read_timeout(Some(REDIS_TIME))?;
-    cmd("PING").exec(&mut conn)?;
-    Ok(conn)
-}
 
 /// A connection for each client, and the key of the lock. Each run has a key of its own, which expires.
 pub struct RedisConnections {
@@ -33,7 +25,7 @@ pub struct RedisConnections {
 impl RedisConnections {
     pub fn new(plan: &LabPlan) -> LabResult<RedisConnections> {
         let redis = plan.redis.as_ref().map_err(Clone::clone)?;
-        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<LabResult<_>>();
+        let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<::redis::RedisResult<_>>();
         let conns = conns.map_err(|error| format!("Redis at {}: {error}", redis.at()))?;
         let key = format!("cashbox-lab:{}", secret::random_hex::<8>());
         Ok(RedisConnections { conns, key, expire: plan.expire, retry: plan.retry })

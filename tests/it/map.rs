@@ -130,6 +130,7 @@ fn file_is_one_idea_of_readable_length() {
         ("secret.rs", "the one place that hashes and compares secrets"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("http/tokens.rs", "a resource, which has a file as every other"),
+        ("lab/redis.rs", "it compiles without a client of Redis, for the plan"),
         ("store/schema.rs", "it grows by a step with each version of the file"),
         ("store/file/query.rs", "the only SQL that comes from outside"),
     ];
