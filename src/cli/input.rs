@@ -59,8 +59,13 @@ pub(crate) struct ChangeOptions {
 }
 
 /// The value of an environment variable; an empty one counts as missing.
-pub(crate) fn environment(name: &str) -> Option<OsString> {
+fn environment(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The same as text.
+pub(crate) fn environment_text(name: &str) -> Option<String> {
+    environment(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// The text of an argument; `-` is the next line of standard input.

@@ -1,6 +1,6 @@
 //! `cashbox serve`: takes possession of the file, listens, and stops when the last request is answered.
 
-use super::input::{self, CommonOptions, environment};
+use super::input::{self, CommonOptions, environment_text};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
 use super::temp_folder::TempFolder;
@@ -183,8 +183,7 @@ impl ServeArgs {
 
     /// The address given by the arguments, or else by the environment.
     fn address(&self) -> Result<SocketAddr, CliError> {
-        let usual =
-            || environment("CASHBOX_LISTEN").map_or(DEFAULT_ADDRESS.to_owned(), |text| text.to_string_lossy().into());
+        let usual = || environment_text("CASHBOX_LISTEN").unwrap_or(DEFAULT_ADDRESS.to_owned());
         let wrong = |why| CliError::usage(format!("CASHBOX_LISTEN: {why}"));
         self.listen.map_or_else(|| address(&usual()).map_err(wrong), Ok)
     }

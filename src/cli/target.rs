@@ -4,7 +4,7 @@
 //! stop between two of them. Without a server this process has the file for one try at a time: a command that waits for
 //! a lock lets go of the file in between, or the lock's holder could not release it.
 
-use super::input::{self, ChangeOptions, CommonOptions, environment};
+use super::input::{self, ChangeOptions, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
 use crate::http::{App, Settings};
 use crate::secret;
@@ -12,7 +12,6 @@ use crate::store::file::companion::{self, PossessResult, Possession, RunningServ
 use crate::store::{OpenError, OpenMode, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
-use std::ffi::OsString;
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,18 +92,18 @@ impl ApiCall {
     }
 
     /// A change of locks. It needs no idempotency key: the lock's own secret makes it repeatable.
-    pub(crate) fn lock(method: &'static str, path: &[&str], body: Option<&Value>, token: Option<&str>) -> ApiCall {
+    pub(crate) fn lock(method: &'static str, path: &[&str], fields: Option<Value>, token: Option<&str>) -> ApiCall {
         let mut call = ApiCall { method, changes: true, ..ApiCall::get(path) };
         call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
-        match body {
-            Some(body) => call.with_body(JSON, body.to_string()),
+        match fields {
+            Some(fields) => call.with_body(JSON, without_nulls(fields)),
             None => call,
         }
     }
 
-    /// `POST` with a JSON body.
-    pub(crate) fn post(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
-        ApiCall::post_text(path, JSON, body.to_string(), options)
+    /// `POST` with those fields that are not null, as JSON.
+    pub(crate) fn post(path: &[&str], fields: Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::post_text(path, JSON, without_nulls(fields), options)
     }
 
     /// `POST` with a body of that type.
@@ -191,6 +190,11 @@ impl ApiCall {
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+fn without_nulls(mut fields: Value) -> String {
+    fields.as_object_mut().into_iter().for_each(|fields| fields.retain(|_, value| !value.is_null()));
+    fields.to_string()
+}
+
 fn encoded(text: &str) -> String {
     utf8_percent_encode(text, UNRESERVED).to_string()
 }
@@ -240,11 +244,11 @@ impl Target {
         let url = match (&common.url, &common.db) {
             (Some(_), Some(_)) => return Err(CliError::usage("give --url or --db, not both")),
             (None, Some(_)) => None,
-            (url, None) => url.clone().map(OsString::from).or_else(|| environment("CASHBOX_URL")),
+            (url, None) => url.clone().or_else(|| environment_text("CASHBOX_URL")),
         };
         let token = token_option(common)?;
         match url {
-            Some(url) => Target::at(&url.to_string_lossy(), token.or_else(environment_token)),
+            Some(url) => Target::at(&url, token.or_else(environment_token)),
             // The caller on a file is `@local`, with a server or without, unless an option gives another token.
             None => Ok(Target::File { db: common.file(), token }),
         }
@@ -302,7 +306,7 @@ fn token_option(common: &CommonOptions) -> Result<Option<String>, CliError> {
 }
 
 fn environment_token() -> Option<String> {
-    environment("CASHBOX_TOKEN").map(|token| token.to_string_lossy().into_owned())
+    environment_text("CASHBOX_TOKEN")
 }
 
 /// The time a call has taken, and its bound.

@@ -78,13 +78,13 @@ fn path_segment_with_reserved_characters_is_encoded() {
 #[test]
 fn wait_stands_where_the_route_looks_for_it() {
     let wait = Duration::from_millis(1_500);
-    let acquire = ApiCall::lock("POST", &["v1", "locks", "a/b"], Some(&json!({ "ttl_ms": 5 })), None);
+    let acquire = ApiCall::lock("POST", &["v1", "locks", "a/b"], Some(json!({ "ttl_ms": 5, "holder": null })), None);
     let acquire = acquire.waiting(wait, WaitField::Body).with_wait(wait);
     assert_eq!(acquire.uri, "/v1/locks/a%2Fb");
     assert_eq!(String::from_utf8(acquire.body).unwrap(), r#"{"ttl_ms":5,"wait_ms":1500}"#);
     let watch = ApiCall::get(&["v1", "locks", "a"]).query("fence", Some(7)).waiting(wait, WaitField::Query);
     assert_eq!(watch.with_wait(Duration::ZERO).uri, "/v1/locks/a?fence=7&wait_ms=0");
-    let money = ApiCall::post(&["v1"], &json!({}), &NO_OPTIONS).with_wait(wait);
+    let money = ApiCall::post(&["v1"], json!({}), &NO_OPTIONS).with_wait(wait);
     assert_eq!(
         money.headers.last().unwrap(),
         &("Prefer", "wait=2".to_owned()),
@@ -94,7 +94,7 @@ fn wait_stands_where_the_route_looks_for_it() {
 
 #[test]
 fn change_without_key_gets_a_random_one() {
-    let key = || ApiCall::post(&["v1"], &json!({}), &NO_OPTIONS).headers[0].clone();
+    let key = || ApiCall::post(&["v1"], json!({}), &NO_OPTIONS).headers[0].clone();
     assert_eq!(key().0, "Idempotency-Key");
     assert_ne!(key(), key());
     let given = ChangeOptions { key: Some("mine".to_owned()), ..NO_OPTIONS };

@@ -4,7 +4,7 @@ use super::input::{self, ChangeOptions, argument, optional_argument};
 use super::output::{self, CliError, Exit, numbers, words};
 use super::target::{ApiCall, ApiClient, JSON};
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// A verb, with its arguments.
@@ -93,14 +93,8 @@ impl MoveOptions {
             let pairs = self.metadata.iter().map(|(name, value)| (name.clone(), json!(value)));
             fields["metadata"] = Value::Object(pairs.collect());
         }
-        client.run(&ApiCall::post(path, &given(fields), &self.change), movement)
+        client.run(&ApiCall::post(path, fields, &self.change), movement)
     }
-}
-
-/// The fields that have a value.
-fn given(mut fields: Value) -> Value {
-    fields.as_object_mut().into_iter().for_each(|fields: &mut Map<_, _>| fields.retain(|_, value| !value.is_null()));
-    fields
 }
 
 /// A movement: its parties and amounts, and the balance of its wallet after it.
@@ -453,7 +447,7 @@ impl GrantArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let (user, kind) = (argument(&self.user)?, argument(&self.kind)?);
         let path = ["v1", "wallets", &user, "coupons"];
-        client.run(&ApiCall::post(&path, &json!({ "kind": kind }), &self.change), coupon)
+        client.run(&ApiCall::post(&path, json!({ "kind": kind }), &self.change), coupon)
     }
 }
 
@@ -562,7 +556,7 @@ impl CreateTokenArgs {
         let role = self.role.as_deref().unwrap_or("user");
         let fields = json!({ "role": role, "user": self.user, "expires_in_s": self.expires, "note": self.note });
         // Not repeatable: a reply with a secret is not stored, so a second request would mint a second token.
-        let call = ApiCall::post(&["v1", "tokens"], &given(fields), &ChangeOptions::default()).once();
+        let call = ApiCall::post(&["v1", "tokens"], fields, &ChangeOptions::default()).once();
         client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
     }
 }

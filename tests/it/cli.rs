@@ -426,6 +426,23 @@ fn waiting_command_without_server_leaves_file_free() {
 }
 
 #[test]
+fn wait_below_a_second_is_not_cut_to_none() {
+    let place = Place::new();
+    place.json("recharge alice 5");
+    place.run("lock acquire wallet/alice --ttl 1h");
+    let waits = |line: &str| {
+        let begun = Instant::now();
+        let refused = place.run(line);
+        assert_eq!(refused.exit, 1, "{line}: {}", refused.err);
+        begun.elapsed()
+    };
+    assert!(waits("withdraw alice 1 --wait 300ms") >= Duration::from_millis(300));
+    let _server = place.serve("--open");
+    // A server counts whole seconds, so the wait is rounded up.
+    assert!(waits("withdraw alice 1 --wait 300ms") >= Duration::from_millis(300));
+}
+
+#[test]
 fn commands_on_one_file_take_turns() {
     let place = Place::new();
     let many: Vec<_> =

@@ -7,7 +7,7 @@ use crate::cli::output::{self, CliError, Exit, ServerReply};
 use crate::cli::target::{ApiCall, Target, WaitField};
 use crate::clock::Clock;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::slice;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -112,19 +112,14 @@ pub(crate) fn acquire(
 
 /// The request for the locks under that secret.
 fn acquire_call(ids: &[String], options: &LockOptions, secret: &str) -> ApiCall {
-    let fields = [
-        ("ids", if ids.len() == 1 { Value::Null } else { json!(ids) }),
-        ("ttl_ms", json!(options.ttl)),
-        ("grace_ms", json!(options.grace)),
-        ("max_hold_ms", json!(options.max_hold)),
-        ("holder", json!(options.holder)),
-        ("secret", json!(secret)),
-    ];
-    let given = fields.into_iter().filter(|(_, value)| !value.is_null());
-    let body = Value::Object(given.map(|(name, value)| (name.to_owned(), value)).collect());
+    let mut fields = json!({ "ttl_ms": options.ttl, "grace_ms": options.grace, "max_hold_ms": options.max_hold,
+        "holder": options.holder, "secret": secret });
     match ids {
-        [id] => ApiCall::lock("POST", &["v1", "locks", id], Some(&body), None),
-        _ => ApiCall::lock("POST", &["v1", "locks"], Some(&body), None),
+        [id] => ApiCall::lock("POST", &["v1", "locks", id], Some(fields), None),
+        _ => {
+            fields["ids"] = json!(ids);
+            ApiCall::lock("POST", &["v1", "locks"], Some(fields), None)
+        }
     }
 }
 

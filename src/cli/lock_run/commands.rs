@@ -3,7 +3,7 @@
 use super::acquire::{LockOptions, acquire};
 use super::guard::GuardArgs;
 use super::wrapper::{EXIT_CODES, RunArgs};
-use crate::cli::input::{self, CommonOptions, argument};
+use crate::cli::input::{self, CommonOptions, argument, environment_text};
 use crate::cli::output::{self, CliError, Exit, numbers, words};
 use crate::cli::target::{ApiCall, ApiClient};
 use crate::cli::verbs::Paging;
@@ -91,22 +91,18 @@ struct LeaseArgs {
 }
 
 impl LeaseArgs {
-    fn call(&self, method: &'static str, body: Option<&Value>) -> Result<ApiCall, CliError> {
-        let token = self.lock_token.clone().or_else(|| environment("CASHBOX_LOCK_TOKEN"));
-        let token = match (token, environment("CASHBOX_LOCK_TOKEN_FILE")) {
+    fn call(&self, method: &'static str, fields: Option<Value>) -> Result<ApiCall, CliError> {
+        let token = self.lock_token.clone().or_else(|| environment_text("CASHBOX_LOCK_TOKEN"));
+        let token = match (token, environment_text("CASHBOX_LOCK_TOKEN_FILE")) {
             (Some(token), _) => token,
             (None, Some(file)) => input::lock_token(&format!("@{file}")).map_err(CliError::usage)?,
             (None, None) => return Err(CliError::usage("a lock token is needed: give --lock-token TOKEN, @FILE or -")),
         };
         Ok(match input::optional_argument(self.id.as_ref())? {
-            Some(id) => ApiCall::lock(method, &["v1", "locks", &id], body, Some(&token)),
-            None => ApiCall::lock(method, &["v1", "locks"], body, Some(&token)),
+            Some(id) => ApiCall::lock(method, &["v1", "locks", &id], fields, Some(&token)),
+            None => ApiCall::lock(method, &["v1", "locks"], fields, Some(&token)),
         })
     }
-}
-
-fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// `cashbox lock renew`
@@ -122,8 +118,8 @@ pub(crate) struct RenewArgs {
 impl RenewArgs {
     /// Renews the lease.
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let body = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
-        client.run(&self.lease.call("PATCH", body.as_ref())?, |body| output::block(body, &["expires_in_ms", "late"]))
+        let fields = self.ttl.map(|ttl| json!({ "ttl_ms": ttl }));
+        client.run(&self.lease.call("PATCH", fields)?, |body| output::block(body, &["expires_in_ms", "late"]))
     }
 }
 
@@ -220,14 +216,8 @@ impl RevokeArgs {
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let id = argument(&self.id)?;
         let Some(fence) = self.fence else { return Err(self.missing_fence(client, &id)?) };
-        let mut body = json!({ "fence": fence });
-        if let Some(delay) = self.delay {
-            body["delay_ms"] = json!(delay);
-        }
-        if let Some(reason) = &self.reason {
-            body["reason"] = json!(reason);
-        }
-        let call = ApiCall::lock("POST", &["v1", "locks", &id, "revoke"], Some(&body), None);
+        let fields = json!({ "fence": fence, "delay_ms": self.delay, "reason": self.reason });
+        let call = ApiCall::lock("POST", &["v1", "locks", &id, "revoke"], Some(fields), None);
         client.run(&call, |body| output::block(body, &["id", "state", "holder", "fence", "free_in_ms"]))
     }
 
