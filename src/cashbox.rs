@@ -334,7 +334,7 @@ impl RequestBuilder<'_> {
         self
     }
 
-    /// How long to wait for locks that others hold, in milliseconds at most 24 hours: the lock itself, or those of the
+    /// The longest wait for locks that others hold, in milliseconds at most 24 hours: the lock itself, or those of the
     /// wallets that money moves between. Without it a held lock is an error at once.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = wait;
@@ -522,7 +522,7 @@ impl Lease {
         self.token.fence
     }
 
-    /// How long the lease lasts from now without renewal; zero if it has expired. A request
+    /// The time that the lease lasts from now without renewal; zero if it has expired. A request
     /// [`under`](RequestBuilder::under) it is refused once another holder has taken over, and no sooner than 5 seconds
     /// after it expired.
     pub fn remaining(&self) -> Duration {
@@ -620,7 +620,7 @@ pub struct ServerHandle {
     token: String,
 }
 
-/// How long requests in flight may take when the server stops.
+/// The time that requests in flight may take when the server stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
 
 impl ServerHandle {

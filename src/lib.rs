@@ -170,7 +170,7 @@
 //! | entry | one immutable movement `from → to` | transaction, posting |
 //! | coupon, coupon kind, recharge tier | a user's right to a discount; its effect; the amount that earns it | voucher, promotion |
 //! | lock, lease, grant, holder, waiter | a name; one grant of it until a moment; its client; a client that waits for it | mutex, session, guard |
-//! | lock token, fence, grace | the proof of a lease; its number; the time after its end in which nobody takes over | |
+//! | lock token, fence, grace | the proof of a lease; its number; the time after its end in which no other client can take over | |
 //! | access token, caller, role | a credential; the client that asks; what it may do | api key |
 //! | idempotency key, record | a client's name for one request; what was answered under it | intention |
 //! | command, receipt | what is to be done; what it did | work |

@@ -162,7 +162,6 @@ fn children(graph: &Graph, folder: &str) -> Graph {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn files_and_folders_have_no_import_circles() {
     let graph = imports();
     assert!(graph.values().map(BTreeSet::len).sum::<usize>() > 200, "imports were read");

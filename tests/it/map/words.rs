@@ -61,7 +61,6 @@ fn report(found: Vec<String>, what: &str) {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn texts_have_no_forbidden_words() {
     let mut found = Vec::new();
     for (path, text) in texts() {
@@ -151,7 +150,6 @@ fn types_and_modules_have_no_metaphors() {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn comments_begin_with_noun_or_verb() {
     let mut found = Vec::new();
     for (path, text) in texts().into_iter().filter(|(path, _)| path.ends_with(".rs")) {
@@ -186,7 +184,6 @@ fn tests(text: &str) -> Vec<String> {
 }
 
 #[test]
-#[ignore = "until the house is done"]
 fn tests_stand_in_tests_and_have_short_names() {
     const NAME_CHARS_MAX: usize = 60;
     let mut found = Vec::new();
