@@ -53,7 +53,7 @@ pub struct RevokeRequest {
     pub id: LockId,
     /// The fence that the admin has seen, so that it cannot hit a newer holder.
     pub fence: Fence,
-    /// Time in which the lock cannot be acquired; by default the larger of the lease's grace and [`REVOKE_DELAY_MS`].
+    /// Time in which the lock cannot be acquired; by default the larger of the lease's grace and `REVOKE_DELAY_MS`.
     pub delay_ms: Option<i64>,
     /// The reason, for the record.
     pub reason: Option<String>,

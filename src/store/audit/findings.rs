@@ -20,7 +20,7 @@ use rusqlite::{Connection, ErrorCode};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AuditReport {
-    /// The violations: none, in a sound file. At most [`FINDINGS_MAX`].
+    /// The violations: none, in a sound file. At most 100.
     pub findings: Vec<Finding>,
     /// The number of entries.
     pub entries: i64,
