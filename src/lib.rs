@@ -194,7 +194,6 @@ mod error;
 mod http;
 mod id;
 #[cfg(feature = "cli")]
-#[allow(unreachable_pub)]
 mod lab;
 mod ledger;
 mod lock;

@@ -40,7 +40,7 @@ fn strategies_help() -> String {
 /// `cashbox lab`
 #[derive(Debug, Args)]
 #[command(after_help = strategies_help())]
-pub struct LabArgs {
+pub(crate) struct LabArgs {
     /// Clients at a time
     #[arg(long, value_name = "COUNT", default_value_t = 100)]
     clients: u32,
@@ -128,7 +128,7 @@ impl LabStop {
 
 impl LabArgs {
     /// Tries the strategies and prints the result.
-    pub fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
+    pub(crate) fn run(&self, common: &CommonOptions) -> Result<ExitCode, CliError> {
         self.check(common)?;
         let stop =
             LabStop::listen().map_err(|error| CliError::unreachable(format!("cannot watch for signals: {error}")))?;

@@ -7,7 +7,6 @@
 mod bench;
 mod files;
 mod input;
-#[allow(unreachable_pub)]
 mod lab;
 mod lock_run;
 mod output;

@@ -71,14 +71,14 @@ impl CashboxFile {
 }
 
 /// The lock of the wallet, held from before the read until after the write.
-pub struct LeaseStrategy {
+pub(crate) struct LeaseStrategy {
     file: CashboxFile,
     expire_ms: i64,
     grace_ms: i64,
 }
 
 impl LeaseStrategy {
-    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<LeaseStrategy> {
+    pub(crate) fn open(path: &Path, plan: &LabPlan) -> LabResult<LeaseStrategy> {
         let (expire_ms, grace_ms) = (plan.expire.as_millis() as i64, plan.grace.as_millis() as i64);
         Ok(LeaseStrategy { file: CashboxFile::open(path, plan)?, expire_ms, grace_ms })
     }
@@ -116,10 +116,10 @@ impl LockStrategy for LeaseStrategy {
 }
 
 /// A withdrawal of cashbox: it reads, decides and writes inside, so the client does its work before.
-pub struct PlainStrategy(CashboxFile);
+pub(crate) struct PlainStrategy(CashboxFile);
 
 impl PlainStrategy {
-    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainStrategy> {
+    pub(crate) fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainStrategy> {
         CashboxFile::open(path, plan).map(PlainStrategy)
     }
 }
@@ -140,7 +140,7 @@ impl LockStrategy for PlainStrategy {
 }
 
 /// The same through a server of the lab's own, on a free port of this machine.
-pub struct PlainHttpStrategy {
+pub(crate) struct PlainHttpStrategy {
     file: CashboxFile,
     agent: ureq::Agent,
     url: String,
@@ -149,7 +149,7 @@ pub struct PlainHttpStrategy {
 }
 
 impl PlainHttpStrategy {
-    pub fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainHttpStrategy> {
+    pub(crate) fn open(path: &Path, plan: &LabPlan) -> LabResult<PlainHttpStrategy> {
         let file = CashboxFile::open(path, plan)?;
         let clients = plan.clients as usize;
         let limits = Limits { connections: clients + CONNECTIONS_SPARE, idle: IDLE_TIME, ..Limits::default() };

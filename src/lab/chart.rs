@@ -22,7 +22,7 @@ const STYLE: &str = "text { font: 14px system-ui, 'DejaVu Sans', sans-serif; fil
     .none { font-style: italic; fill: #777 }";
 
 /// The whole chart.
-pub fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
+pub(crate) fn svg(plan: &LabPlan, rows: &[TrialRow]) -> String {
     let longest =
         rows.iter().filter_map(|row| row.figures.as_ref().ok()).map(Figures::wall_us).max().unwrap_or(1).max(1);
     let mut body = String::new();

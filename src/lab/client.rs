@@ -69,7 +69,7 @@ impl<'a> LabRun<'a> {
 }
 
 /// A client that withdraws again and again.
-pub struct LabClient<'a> {
+pub(crate) struct LabClient<'a> {
     /// Its number, from 0 on.
     pub number: usize,
     random: fastrand::Rng,
@@ -82,7 +82,7 @@ impl<'a> LabClient<'a> {
     }
 
     /// Does the work between reading and writing. In a trial with a stalled holder the first client here is frozen.
-    pub fn work(&self) {
+    pub(crate) fn work(&self) {
         self.sleep(self.run.work());
         if let Some(stall) = self.run.stall_once() {
             self.sleep(stall);
@@ -90,7 +90,7 @@ impl<'a> LabClient<'a> {
     }
 
     /// Sleeps for that time, or until the run is stopped.
-    pub fn sleep(&self, time: Duration) {
+    pub(crate) fn sleep(&self, time: Duration) {
         let mut left = time;
         while !left.is_zero() && !self.is_stopped() {
             let part = left.min(LOOK_EVERY);
@@ -100,14 +100,14 @@ impl<'a> LabClient<'a> {
     }
 
     /// Sleeps for a random time up to `longest`, at least a microsecond.
-    pub fn jitter(&mut self, longest: Duration) {
+    pub(crate) fn jitter(&mut self, longest: Duration) {
         let micros = longest.as_micros().max(1) as u64;
         let time = Duration::from_micros(self.random.u64(1..=micros));
         self.sleep(time);
     }
 
     /// True once the run is stopped.
-    pub fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         self.run.is_stopped()
     }
 }

@@ -17,7 +17,7 @@ const ATTEMPTS_MAX: u32 = 100_000;
 
 /// The outcomes of all withdrawals of a trial.
 #[derive(Default, Serialize, Deserialize)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// The time of each withdrawal that was done, in microseconds; sorted once all have ended.
     pub took_us: Vec<u64>,
     /// Attempts that had to be repeated.
@@ -32,12 +32,12 @@ pub struct Tally {
 
 impl Tally {
     /// Withdrawals that were done.
-    pub fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.took_us.len() as u64
     }
 
     /// Adds another tally.
-    pub fn add(&mut self, other: Tally) {
+    pub(crate) fn add(&mut self, other: Tally) {
         self.took_us.extend(other.took_us);
         self.took_us.sort_unstable();
         self.retries += other.retries;
@@ -48,7 +48,7 @@ impl Tally {
 }
 
 /// Runs all clients until no withdrawal is left. `progress` gets the number of withdrawals that have ended.
-pub fn drive(strategy: &dyn LockStrategy, load: &LabLoad<'_>, progress: &dyn Fn(u64)) -> LabResult<Tally> {
+pub(crate) fn drive(strategy: &dyn LockStrategy, load: &LabLoad<'_>, progress: &dyn Fn(u64)) -> LabResult<Tally> {
     let run = &LabRun::new(load);
     let gate = &RwLock::new(());
     scope(|scope| {

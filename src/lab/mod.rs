@@ -29,8 +29,8 @@ mod strategy;
 mod tests;
 mod trial;
 
-pub use chart::svg;
-pub use redis::Redis;
-pub use second_process::run_second_process;
-pub use strategy::{AMOUNT_CENTS, LabPlan, StrategyKind};
-pub use trial::{Figures, LabVerdict, TrialRow, try_strategy};
+pub(crate) use chart::svg;
+pub(crate) use redis::Redis;
+pub(crate) use second_process::run_second_process;
+pub(crate) use strategy::{AMOUNT_CENTS, LabPlan, StrategyKind};
+pub(crate) use trial::{Figures, LabVerdict, TrialRow, try_strategy};

@@ -21,11 +21,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// Synced like a file of cashbox. Every statement is a transaction of its own. The clients of a process share one
 /// connection, which costs no more than SQLite's own lock on the file would.
-pub struct PlainFile(Mutex<Connection>);
+pub(crate) struct PlainFile(Mutex<Connection>);
 
 /// The wallet as it was read.
 #[derive(Clone, Copy)]
-pub struct WalletRow {
+pub(crate) struct WalletRow {
     pub balance: Balance,
     pub version: i64,
 }
@@ -39,7 +39,7 @@ impl WalletRow {
 
 impl PlainFile {
     /// A new file whose wallet has that balance.
-    pub fn create(path: &Path, balance: Balance) -> LabResult<PlainFile> {
+    pub(crate) fn create(path: &Path, balance: Balance) -> LabResult<PlainFile> {
         let file = PlainFile::open(path)?;
         file.conn().execute_batch(SCHEMA)?;
         file.run("INSERT INTO wallet VALUES ($1, $2, 0)", (WALLET, balance))?;
@@ -47,7 +47,7 @@ impl PlainFile {
     }
 
     /// A file that another process has made.
-    pub fn open(path: &Path) -> LabResult<PlainFile> {
+    pub(crate) fn open(path: &Path) -> LabResult<PlainFile> {
         let conn = Connection::open(path)?;
         conn.busy_timeout(BUSY_TIMEOUT)?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -56,14 +56,14 @@ impl PlainFile {
     }
 
     /// The wallet as it is now.
-    pub fn read(&self) -> LabResult<WalletRow> {
+    pub(crate) fn read(&self) -> LabResult<WalletRow> {
         let wallet = |row: &Row<'_>| Ok(WalletRow { balance: row.get(0)?, version: row.get(1)? });
         let found = self.row("SELECT balance_cents, version FROM wallet WHERE id = $1", [WALLET], wallet)?;
         found.ok_or_else(|| "the wallet is missing".into())
     }
 
     /// Writes a balance over the present one.
-    pub fn write(&self, balance: Balance) -> LabResult<()> {
+    pub(crate) fn write(&self, balance: Balance) -> LabResult<()> {
         let params = (balance, WALLET);
         self.run("UPDATE wallet SET balance_cents = $1, version = version + 1 WHERE id = $2", params).map(drop)
     }
@@ -113,7 +113,7 @@ impl PlainFile {
 const BACK_OFF: Duration = Duration::from_millis(20);
 
 /// Reads, works, and writes over any balance that was written meanwhile.
-pub fn read_work_write(file: &PlainFile, client: &LabClient<'_>) -> LabResult<Attempt> {
+pub(crate) fn read_work_write(file: &PlainFile, client: &LabClient<'_>) -> LabResult<Attempt> {
     let seen = file.read()?;
     client.work();
     file.write(seen.after_withdrawal())?;
@@ -121,7 +121,7 @@ pub fn read_work_write(file: &PlainFile, client: &LabClient<'_>) -> LabResult<At
 }
 
 /// No protection.
-pub struct Unprotected(pub PlainFile);
+pub(crate) struct Unprotected(pub PlainFile);
 
 impl LockStrategy for Unprotected {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
@@ -134,13 +134,13 @@ impl LockStrategy for Unprotected {
 }
 
 /// One lock in the process. Another process has another lock.
-pub struct ThreadLock {
+pub(crate) struct ThreadLock {
     file: PlainFile,
     lock: Mutex<()>,
 }
 
 impl ThreadLock {
-    pub fn new(file: PlainFile) -> ThreadLock {
+    pub(crate) fn new(file: PlainFile) -> ThreadLock {
         ThreadLock { file, lock: Mutex::new(()) }
     }
 }
@@ -157,7 +157,7 @@ impl LockStrategy for ThreadLock {
 }
 
 /// No lock: the write happens only if no other write came since the read.
-pub struct Optimistic(pub PlainFile);
+pub(crate) struct Optimistic(pub PlainFile);
 
 impl LockStrategy for Optimistic {
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt> {
@@ -180,7 +180,7 @@ impl LockStrategy for Optimistic {
 /// It has three faults, and all need a holder that is slow. An expired row is deleted by its name, so of two clients that
 /// saw it expired the second deletes the first one's new row. It is released by its name, so a late holder deletes the row
 /// of another client. And the write does not check whether the lock is still held.
-pub struct RowTextbook {
+pub(crate) struct RowTextbook {
     file: PlainFile,
     retry: Duration,
     expire_ms: i64,
@@ -188,7 +188,7 @@ pub struct RowTextbook {
 }
 
 impl RowTextbook {
-    pub fn new(file: PlainFile, plan: &LabPlan) -> RowTextbook {
+    pub(crate) fn new(file: PlainFile, plan: &LabPlan) -> RowTextbook {
         RowTextbook { file, retry: plan.retry, expire_ms: plan.expire.as_millis() as i64, grace: plan.grace }
     }
 

@@ -10,7 +10,7 @@ const REDIS_TIME: Duration = Duration::from_secs(3);
 
 /// A Redis server.
 #[derive(Clone, Debug)]
-pub struct Redis {
+pub(crate) struct Redis {
     #[cfg_attr(not(feature = "redis"), allow(dead_code, reason = "only the client library uses it"))]
     url: String,
     /// Host and port: what may be shown, while the URL may hold a password.
@@ -19,10 +19,10 @@ pub struct Redis {
 
 impl Redis {
     /// The default address of Redis.
-    pub const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
+    pub(crate) const DEFAULT_URL: &str = "redis://127.0.0.1:6379";
 
     /// Reads `redis://[USER:PASSWORD@]HOST[:PORT][/NUMBER]`.
-    pub fn parse(url: &str) -> Result<Redis, &'static str> {
+    pub(crate) fn parse(url: &str) -> Result<Redis, &'static str> {
         const FORM: &str = "a Redis is named as redis://HOST:PORT";
         let rest = url.strip_prefix(SCHEME).ok_or(FORM)?;
         let (server, database) = rest.split_once('/').unwrap_or((rest, ""));
@@ -38,12 +38,12 @@ impl Redis {
     }
 
     /// Host and port.
-    pub fn at(&self) -> &str {
+    pub(crate) fn at(&self) -> &str {
         &self.at
     }
 
     /// Connects and sends a greeting; the reason if there is no answer.
-    pub fn reach(&self) -> Result<(), String> {
+    pub(crate) fn reach(&self) -> Result<(), String> {
         let mut reason = "there is no such host".to_owned();
         for address in self.at.to_socket_addrs().into_iter().flatten() {
             match TcpStream::connect_timeout(&address, REDIS_TIME) {
@@ -67,7 +67,7 @@ impl Redis {
 
 /// A connection that has answered.
 #[cfg(feature = "redis")]
-pub fn connect(redis: &Redis) -> ::redis::RedisResult<::redis::Connection> {
+pub(crate) fn connect(redis: &Redis) -> ::redis::RedisResult<::redis::Connection> {
     let mut conn = ::redis::Client::open(redis.url.as_str())?.get_connection_with_timeout(REDIS_TIME)?;
     conn.set_read_timeout(Some(REDIS_TIME))?;
     ::redis::cmd("PING").exec(&mut conn)?;

@@ -15,7 +15,7 @@ const RELEASE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
 /// A connection for each client, and the key of the lock. Each run has a key of its own, which expires.
-pub struct RedisConnections {
+pub(crate) struct RedisConnections {
     conns: Vec<Mutex<Connection>>,
     key: String,
     expire: Duration,
@@ -23,7 +23,7 @@ pub struct RedisConnections {
 }
 
 impl RedisConnections {
-    pub fn new(plan: &LabPlan) -> LabResult<RedisConnections> {
+    pub(crate) fn new(plan: &LabPlan) -> LabResult<RedisConnections> {
         let redis = plan.redis.as_ref().map_err(Clone::clone)?;
         let conns = (0..plan.clients).map(|_| connect(redis).map(Mutex::new)).collect::<::redis::RedisResult<_>>();
         let conns = conns.map_err(|error| format!("Redis at {}: {error}", redis.at()))?;
@@ -37,7 +37,7 @@ impl RedisConnections {
 }
 
 /// The lock as many write it: `SETNX` whose answer is ignored, then `EXPIRE`, then `DEL`. Every client always gets it.
-pub struct RedisTextbook {
+pub(crate) struct RedisTextbook {
     pub file: PlainFile,
     pub connections: RedisConnections,
 }
@@ -62,7 +62,7 @@ impl LockStrategy for RedisTextbook {
 
 /// The lock as the documentation of Redis has it: `SET NX PX` with a random value, and a script that deletes only the
 /// caller's own key. It cannot keep a holder whose lease has ended from writing, because it has no fence.
-pub struct RedisRandomValue {
+pub(crate) struct RedisRandomValue {
     pub file: PlainFile,
     pub connections: RedisConnections,
 }

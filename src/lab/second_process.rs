@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The hidden option that makes `cashbox lab` the second process, on the file that follows it.
-pub const OPTION: &str = "--second-process";
+pub(crate) const OPTION: &str = "--second-process";
 
 const READY: &str = "ready";
 
@@ -86,7 +86,7 @@ impl Drop for SecondProcess {
 }
 
 /// Runs as the second process.
-pub fn run_second_process(
+pub(crate) fn run_second_process(
     file: &Path,
     clients: u32,
     requests: u32,

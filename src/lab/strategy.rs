@@ -7,16 +7,16 @@ use crate::money::Balance;
 use std::time::Duration;
 
 /// The user whose wallet it is.
-pub const WALLET: &str = "3";
+pub(crate) const WALLET: &str = "3";
 /// The amount of each withdrawal, in cents.
-pub const AMOUNT_CENTS: i64 = 100;
+pub(crate) const AMOUNT_CENTS: i64 = 100;
 
 /// A result whose error is for people.
-pub type LabResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+pub(crate) type LabResult<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
 /// The outcome of one attempt at a withdrawal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// The strategy reports it as done.
     Done,
     /// The strategy has seen another client in between and has written nothing: it is tried again.
@@ -26,7 +26,7 @@ pub enum Attempt {
 }
 
 /// One way to protect a withdrawal, with its file.
-pub trait LockStrategy: Sync {
+pub(crate) trait LockStrategy: Sync {
     /// Withdraws the amount from the wallet: reads, works, writes.
     fn withdraw(&self, client: &mut LabClient<'_>) -> LabResult<Attempt>;
 
@@ -43,19 +43,19 @@ macro_rules! strategies {
     ($($variant:ident $name:literal $about:literal,)*) => {
         /// The strategies, in the order in which they are shown.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum StrategyKind { $(#[doc = $about] $variant,)* }
+        pub(crate) enum StrategyKind { $(#[doc = $about] $variant,)* }
 
         impl StrategyKind {
             /// Every strategy.
-            pub const ALL: &[StrategyKind] = &[$(StrategyKind::$variant,)*];
+            pub(crate) const ALL: &[StrategyKind] = &[$(StrategyKind::$variant,)*];
 
             /// The strategy's name.
-            pub fn name(self) -> &'static str {
+            pub(crate) fn name(self) -> &'static str {
                 match self { $(StrategyKind::$variant => $name,)* }
             }
 
             /// A description in a few words.
-            pub fn about(self) -> &'static str {
+            pub(crate) fn about(self) -> &'static str {
                 match self { $(StrategyKind::$variant => $about,)* }
             }
         }
@@ -77,24 +77,24 @@ strategies! {
 
 impl StrategyKind {
     /// The strategy of that name.
-    pub fn parse(name: &str) -> Option<StrategyKind> {
+    pub(crate) fn parse(name: &str) -> Option<StrategyKind> {
         StrategyKind::ALL.iter().copied().find(|kind| kind.name() == name)
     }
 
     /// True for a strategy of cashbox: if one is wrong, cashbox has a bug.
-    pub fn is_cashbox(self) -> bool {
+    pub(crate) fn is_cashbox(self) -> bool {
         matches!(self, StrategyKind::Lease | StrategyKind::Plain | StrategyKind::PlainHttp)
     }
 
     /// True if a holder that stalls makes a difference. Two processes lose money without one.
-    pub fn can_stall(self) -> bool {
+    pub(crate) fn can_stall(self) -> bool {
         self != StrategyKind::TwoProcesses
     }
 }
 
 /// The plan by which each strategy is tried.
 #[derive(Clone, Debug)]
-pub struct LabPlan {
+pub(crate) struct LabPlan {
     /// Clients at a time.
     pub clients: u32,
     /// Withdrawals of all clients together.
@@ -116,12 +116,12 @@ pub struct LabPlan {
 
 impl LabPlan {
     /// Time a stalled holder is frozen: its lease and grace, and another lease, in which other clients come and go.
-    pub fn stall(&self) -> Duration {
+    pub(crate) fn stall(&self) -> Duration {
         self.expire * 2 + self.grace
     }
 
     /// The balance at first: exactly the sum of all withdrawals.
-    pub fn initial_balance(&self) -> Balance {
+    pub(crate) fn initial_balance(&self) -> Balance {
         Balance::from_cents(i64::from(self.requests) * AMOUNT_CENTS)
     }
 }

@@ -18,7 +18,7 @@ const HOW_TO_BUILD: &str =
     "this build has no Redis client; build one with: cargo run --release --features redis -- lab";
 
 /// One trial of a strategy.
-pub struct TrialRow {
+pub(crate) struct TrialRow {
     /// The strategy.
     pub kind: StrategyKind,
     /// True if one holder stalled past its lease.
@@ -28,7 +28,7 @@ pub struct TrialRow {
 }
 
 /// The figures of a trial.
-pub struct Figures {
+pub(crate) struct Figures {
     pub(super) tally: Tally,
     pub(super) balance: Balance,
     pub(super) expected: Balance,
@@ -37,7 +37,7 @@ pub struct Figures {
 
 /// The verdict without which figures mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LabVerdict {
+pub(crate) enum LabVerdict {
     /// The balance is right to the cent.
     Right,
     /// The balance is wrong.
@@ -48,7 +48,7 @@ pub enum LabVerdict {
 
 impl LabVerdict {
     /// As it is printed.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             LabVerdict::Right => "right",
             LabVerdict::Wrong => "wrong",
@@ -59,7 +59,7 @@ impl LabVerdict {
 
 impl TrialRow {
     /// Its verdict.
-    pub fn verdict(&self) -> LabVerdict {
+    pub(crate) fn verdict(&self) -> LabVerdict {
         match &self.figures {
             Err(_) => LabVerdict::NotRun,
             Ok(figures) if figures.is_right() => LabVerdict::Right,
@@ -68,7 +68,7 @@ impl TrialRow {
     }
 
     /// The row for programs.
-    pub fn json(&self, plan: &LabPlan) -> Value {
+    pub(crate) fn json(&self, plan: &LabPlan) -> Value {
         let mut row = json!({
             "guard": self.kind.name(),
             "about": self.kind.about(),
@@ -96,53 +96,53 @@ impl Figures {
     }
 
     /// Withdrawals that were reported as done and are not in the balance.
-    pub fn lost_updates(&self) -> i64 {
+    pub(crate) fn lost_updates(&self) -> i64 {
         (self.balance.cents() - self.expected.cents()) / AMOUNT_CENTS
     }
 
     /// Withdrawals that were reported as done.
-    pub fn done(&self) -> u64 {
+    pub(crate) fn done(&self) -> u64 {
         self.tally.done()
     }
 
     /// The time of the whole trial, in microseconds.
-    pub fn wall_us(&self) -> u64 {
+    pub(crate) fn wall_us(&self) -> u64 {
         self.tally.wall_us
     }
 
     /// Withdrawals done a second.
-    pub fn per_second(&self) -> u64 {
+    pub(crate) fn per_second(&self) -> u64 {
         self.done() * 1_000_000 / self.wall_us().max(1)
     }
 
     /// The time within which `percent` of the withdrawals were done, in microseconds.
-    pub fn percentile_us(&self, percent: usize) -> u64 {
+    pub(crate) fn percentile_us(&self, percent: usize) -> u64 {
         let rank = (self.tally.took_us.len() * percent).div_ceil(100).max(1);
         self.tally.took_us.get(rank - 1).copied().unwrap_or(0)
     }
 
     /// Attempts that had to be repeated.
-    pub fn retries(&self) -> u64 {
+    pub(crate) fn retries(&self) -> u64 {
         self.tally.retries
     }
 
     /// Withdrawals that failed.
-    pub fn errors(&self) -> u64 {
+    pub(crate) fn errors(&self) -> u64 {
         self.tally.errors
     }
 
     /// The balance of the wallet.
-    pub fn balance(&self) -> Balance {
+    pub(crate) fn balance(&self) -> Balance {
         self.balance
     }
 
     /// The balance it should have: the first one less all withdrawals done.
-    pub fn expected(&self) -> Balance {
+    pub(crate) fn expected(&self) -> Balance {
         self.expected
     }
 
     /// The result of the ledger audit; `None` if the file has no ledger.
-    pub fn audit(&self) -> Option<&'static str> {
+    pub(crate) fn audit(&self) -> Option<&'static str> {
         self.audit.as_ref().map(|findings| if findings.is_empty() { "clean" } else { "damaged" })
     }
 
@@ -174,7 +174,7 @@ pub(super) fn thousandths(number: u64) -> Value {
 
 /// Tries one strategy in a folder of its own inside `folder`, with one holder stalled or none. `progress` gets the number of
 /// withdrawals that have ended.
-pub fn try_strategy(
+pub(crate) fn try_strategy(
     kind: StrategyKind,
     stalled: bool,
     plan: &LabPlan,
