@@ -343,7 +343,11 @@ fn no_response(count: usize) -> io::Error {
 /// Latencies in microseconds, in an HDR histogram: a run of any length takes the same memory, and each value is kept to a
 /// thousandth of itself.
 #[derive(Clone, Debug)]
-pub struct Latencies(Histogram<u64>);
+pub struct Latencies {
+    histogram: Histogram<u64>,
+    /// The longest one, exactly.
+    max_us: u64,
+}
 
 /// Longer latencies count as this: an hour and a bit.
 const LATENCY_MAX_US: u64 = u32::MAX as u64;
@@ -352,44 +356,48 @@ const LATENCY_DIGITS: u8 = 3;
 
 impl Default for Latencies {
     fn default() -> Latencies {
-        Latencies(Histogram::new_with_max(LATENCY_MAX_US, LATENCY_DIGITS).expect("the bounds are valid"))
+        let histogram = Histogram::new_with_max(LATENCY_MAX_US, LATENCY_DIGITS).expect("the bounds are valid");
+        Latencies { histogram, max_us: 0 }
     }
 }
 
 impl Latencies {
     /// Adds one.
     pub fn record(&mut self, latency: Duration) {
-        self.0.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MAX_US));
+        let us = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX).min(LATENCY_MAX_US);
+        self.histogram.saturating_record(us);
+        self.max_us = self.max_us.max(us);
     }
 
     /// Adds all of another's.
     pub fn merge(&mut self, other: &Latencies) {
-        self.0.add(&other.0).expect("both have the same bounds");
+        self.histogram.add(&other.histogram).expect("both have the same bounds");
+        self.max_us = self.max_us.max(other.max_us);
     }
 
     /// Their number.
     pub fn count(&self) -> u64 {
-        self.0.len()
+        self.histogram.len()
     }
 
     /// The latency within which `per_mille` thousandths of them are: 500 is the median, 1000 the longest. Never below the
-    /// real value, and at most a thousandth above it. `None` if there are none.
+    /// real value, and at most a thousandth above it; the longest is exact. `None` if there are none.
     pub fn at(&self, per_mille: u64) -> Option<u64> {
         let rank = (self.count() * per_mille).div_ceil(1_000).max(1);
         let mut seen = 0;
-        let step = self.0.iter_recorded().find(|step| {
+        let step = self.histogram.iter_recorded().find(|step| {
             seen += step.count_since_last_iteration();
             seen >= rank
         })?;
-        Some(self.0.highest_equivalent(step.value_iterated_to()).min(LATENCY_MAX_US))
+        Some(self.histogram.highest_equivalent(step.value_iterated_to()).min(self.max_us))
     }
 
     /// Their number up to each bound, beginning with the shortest: bounds of 1, 2 and 5 times a power of ten.
     pub fn histogram(&self) -> Vec<(u64, u64)> {
         let mut rows: Vec<(u64, u64)> = Vec::new();
         let mut bounds = (0..).flat_map(|power| [1, 2, 5].map(|step| step * 10u64.pow(power)));
-        for step in self.0.iter_recorded() {
-            let longest = self.0.highest_equivalent(step.value_iterated_to());
+        for step in self.histogram.iter_recorded() {
+            let longest = self.histogram.highest_equivalent(step.value_iterated_to());
             while rows.last().is_none_or(|(bound, _)| *bound < longest) {
                 rows.push((bounds.next().expect("the bounds have no end"), 0));
             }

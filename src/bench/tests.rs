@@ -25,6 +25,7 @@ fn quantile_is_reached_by_its_share_of_latencies() {
     let at = [0, 500, 990, 999, 1_000].map(|per_mille| hundred.at(per_mille).unwrap());
     assert_eq!(at, [1, 50, 99, 100, 100]);
     assert_eq!(latencies([]).at(500), None);
+    assert_eq!(latencies([3_000_000_007]).at(1_000), Some(3_000_000_007), "the longest is exact");
 }
 
 #[test]
