@@ -14,7 +14,6 @@ use crate::lock::lease::{AcquireRequest, ReleaseRequest, RenewRequest};
 use crate::lock::{DURATION_MS, GRACE_MS};
 use crate::money::{Balance, Money};
 use crate::store::audit::{self, AuditReport};
-use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
 use crate::store::file::copy::{self, CopyError};
 use crate::store::{Envelope, LOCAL, OpenError, OpenMode, Options, Store};
 use crate::{log, secret, token};
@@ -51,7 +50,8 @@ pub struct Cashbox {
 
 struct Inner {
     store: Arc<Store>,
-    possession: Mutex<Possession>,
+    /// Held while the server starts or ends.
+    serving: Mutex<()>,
 }
 
 impl Drop for Inner {
@@ -66,7 +66,8 @@ impl Cashbox {
     /// Opens the file, and creates it (readable by its owner alone) if it is not there. A file of an earlier version
     /// is upgraded; a copy from before the upgrade stays beside it.
     ///
-    /// Takes possession by an operating system's lock on the companion file `PATH-serve`. A command that holds the file
+    /// Takes possession by operating system's locks on the companion file `PATH-serve` and on the file itself, and holds
+    /// them until it is closed: no server, command, `restore` or other handle has the file meanwhile. A command that holds the file
     /// for one operation is waited for, 5 seconds at most. Leases of locks that have not ended last their whole time
     /// again, because their holders could not renew them meanwhile.
     ///
@@ -75,16 +76,9 @@ impl Cashbox {
     /// it is damaged, or it may not be written.
     pub fn open(path: impl AsRef<Path>) -> Result<Cashbox, OpenError> {
         let path = path.as_ref();
-        let possession = match companion::possess(path).map_err(|error| error.at(path))? {
-            PossessResult::Possessed(possession) => possession,
-            PossessResult::ServedBy(RunningServer { url, pid, .. }) => {
-                let why = format!("the server at {url} has it (process {pid}); send requests there, or stop it");
-                return Err(OpenError::new(why).at(path));
-            }
-        };
         let options = Options { mode: OpenMode::Server, ..Options::default() };
         let store = Arc::new(Store::open(path, &options).map_err(|error| error.at(path))?);
-        Ok(Cashbox { inner: Arc::new(Inner { store, possession: Mutex::new(possession) }) })
+        Ok(Cashbox { inner: Arc::new(Inner { store, serving: Mutex::new(()) }) })
     }
 
     /// Begins a request with an idempotency key, a reference, a coupon, lock tokens or a time to wait.
@@ -242,7 +236,8 @@ impl Cashbox {
         let address = address.to_socket_addrs()?.next().ok_or_else(|| {
             io::Error::new(ErrorKind::InvalidInput, "the address has no IP address; write it as ADDR:PORT")
         })?;
-        let mut possession = self.possession();
+        let _serving = self.inner.serving.lock().unwrap_or_else(PoisonError::into_inner); // it guards no data
+        let possession = self.inner.store.possession();
         if possession.is_announced() {
             return Err(io::Error::new(ErrorKind::AlreadyExists, "this file is served by this process already"));
         }
@@ -251,13 +246,8 @@ impl Cashbox {
         let app = Arc::new(App::new(Arc::clone(&self.inner.store), settings));
         let server = Server::start(listen(address)?, Limits::default(), Arc::clone(&app) as _)?;
         let url = format!("http://{}", reachable(server.address()));
-        possession.announce(&RunningServer { url: url.clone(), token: token.clone(), pid: std::process::id() })?;
-        drop(possession);
+        possession.announce(&url, &token)?;
         Ok(ServerHandle { cashbox: self.clone(), app, server, url, token })
-    }
-
-    fn possession(&self) -> std::sync::MutexGuard<'_, Possession> {
-        self.inner.possession.lock().unwrap_or_else(PoisonError::into_inner) // an announcement is rewritten whole
     }
 }
 
@@ -646,7 +636,7 @@ impl ServerHandle {
 
 impl Drop for ServerHandle {
     fn drop(&mut self) {
-        if let Err(error) = self.cashbox.possession().retract() {
+        if let Err(error) = self.cashbox.inner.store.possession().retract() {
             log::warn("commands on this machine may look for this server", &error);
         }
         self.app.end_waiting();

@@ -8,7 +8,6 @@ use crate::command::AdoptToken;
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, Settings};
-use crate::store::file::companion;
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
@@ -123,12 +122,13 @@ impl ServeArgs {
 
     /// Takes possession of the file first, since a served file is a better error than a port in use, and lets it go last.
     fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
-        let mut possession = take_possession(db)?;
+        let possession = take_possession(db)?;
         let address = self.address()?;
         let cannot_listen = |error| CliError::unreachable(format!("cannot listen on {address}: {error}"));
         let listener = listen(address).map_err(cannot_listen)?;
         let limits = self.limits();
-        let store = Store::open(db, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
+        let store =
+            Store::open_possessed(possession, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
         if !self.open {
             provide_admin_token(&store, chosen);
         }
@@ -137,9 +137,7 @@ impl ServeArgs {
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
         let url = format!("http://{}", reachable(server.address()));
         // Not an error: on a full disk the file can still be read, only commands on this machine do not find this server.
-        if let Err(error) =
-            possession.announce(&companion::RunningServer { url, token: run_token, pid: std::process::id() })
-        {
+        if let Err(error) = app.store().possession().announce(&url, &run_token) {
             log::warn("commands on this machine will not find this server", &error);
         }
         self.warn(server.address());

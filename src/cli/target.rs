@@ -8,7 +8,7 @@ use super::input::{self, ChangeOptions, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
 use crate::http::{App, Settings};
 use crate::secret;
-use crate::store::file::companion::{self, PossessResult, Possession, RunningServer};
+use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess};
 use crate::store::{OpenError, OpenMode, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -383,13 +383,13 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
         let why = if db.exists() { "it is empty" } else { "there is no such file" };
         return Err(CliError::unreachable(format!("cannot open {}: {why}", db.display())));
     }
-    let _possession = match companion::possess(db).map_err(cannot_open)? {
+    let possession = match possess(db).map_err(cannot_open)? {
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,
     };
     let mode = if call.changes { OpenMode::Commands } else { OpenMode::ReadOnly };
     let options = Options { mode, ..Options::default() };
-    let store = Store::open(db, &options).map_err(cannot_open)?;
+    let store = Store::open_possessed(possession, &options).map_err(cannot_open)?;
     let app = App::new(store, Settings::default());
     let mut call = call.with_wait(Duration::ZERO); // a wait here would keep the file from the lock's holder
     call.headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
@@ -405,14 +405,9 @@ fn json_object(body: &[u8]) -> Value {
 
 /// Takes possession of the file for a command that keeps other processes out of it.
 pub(crate) fn take_possession(db: &Path) -> Result<Possession, CliError> {
-    match companion::possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
+    match possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
         PossessResult::Possessed(possession) => Ok(possession),
-        PossessResult::ServedBy(server) => Err(CliError::unreachable(format!(
-            "cannot open {}: the server at {} has it (process {}); stop that server first",
-            db.display(),
-            server.url,
-            server.pid
-        ))),
+        PossessResult::ServedBy(server) => Err(CliError::cannot_open(db, &server.has_it())),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::request::{Context, HandlerResult};
 use super::response;
 use super::state::{AppState, RequestCounts};
+use crate::store::possession::FileFault;
 use crate::store::stats::Histogram;
 use serde_json::json;
 use std::fmt::Write;
@@ -21,9 +22,7 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
     if stats.storage_full.load(Relaxed) {
         why.push("too little space is left to write; reading goes on".to_owned());
     }
-    if stats.file_is_gone.load(Relaxed) {
-        why.push("the file was moved, replaced or deleted; nothing is written until it is back".to_owned());
-    }
+    why.extend(FileFault::all_in(stats.file_faults.load(Relaxed)).map(|fault| fault.sentence().to_owned()));
     if stats.outcome_unknown.load(Relaxed) {
         why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
     }
@@ -87,6 +86,10 @@ fn prometheus_text(app: &AppState) -> String {
     ];
     for (name, about, value) in gauges {
         single(&mut out, name, "gauge", about, value.load(Relaxed));
+    }
+    describe(&mut out, "degraded", "gauge", "1 for each reason that /healthz gives for degraded.");
+    for fault in FileFault::all_in(stats.file_faults.load(Relaxed)) {
+        let _ = writeln!(out, "cashbox_degraded{{why=\"{}\"}} 1", fault.label());
     }
     out
 }

@@ -2,6 +2,7 @@
 //! connection does it when the log has grown. The writer then moves the little that is left, so that the log can start
 //! anew.
 
+use super::disk::{FileId, identity, with_ending};
 use super::options::OpenError;
 use super::stats::{self, Stats};
 use rusqlite::Connection;
@@ -24,6 +25,8 @@ const READER_WAIT: Duration = Duration::from_millis(100);
 thread_local! {
     /// The pages in the log after this thread's last commit.
     static IN_LOG: Cell<i64> = const { Cell::new(0) };
+    /// True if this thread has written to the log since that was last asked.
+    static HAS_WRITTEN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The second connection's thread, and the time for the next checkpoint.
@@ -40,19 +43,33 @@ pub(crate) struct Checkpoint {
 
 impl Checkpoint {
     /// Starts the second connection's thread.
-    pub(crate) fn start(conn: &Connection, path: &Path, stats: Arc<Stats>) -> Result<Checkpoint, OpenError> {
+    pub(crate) fn start(
+        conn: &Connection,
+        path: &Path,
+        log: Option<FileId>,
+        stats: Arc<Stats>,
+    ) -> Result<Checkpoint, OpenError> {
         conn.wal_hook(Some(|_, pages| {
             IN_LOG.set(pages.into());
+            HAS_WRITTEN.set(true);
             Ok(())
         }));
         let (ask, asked) = mpsc::sync_channel::<()>(1);
         let moved = Arc::new(AtomicBool::new(false));
         let (file, done) = (path.to_owned(), Arc::clone(&moved));
+        let wal = with_ending(path, "-wal");
+        let wal_of_thread = wal.clone();
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
             let mut conn = None; // opened when first needed
             for () in asked {
                 if conn.is_none() {
                     conn = super::connection::connect(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE).ok();
+                    // It opens its log by name with its first read, and must never move another log into the file.
+                    let read =
+                        conn.as_ref().map(|conn| conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())));
+                    if !matches!(read, Some(Ok(()))) || identity(&wal_of_thread) != log {
+                        conn = None;
+                    }
                 }
                 if let Some(conn) = &conn {
                     checkpoint(conn, "PASSIVE");
@@ -60,9 +77,7 @@ impl Checkpoint {
                 done.store(true, SeqCst);
             }
         })?;
-        let mut wal = path.as_os_str().to_owned();
-        wal.push("-wal");
-        Ok(Checkpoint { wal: wal.into(), ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, asked_at: 0 })
+        Ok(Checkpoint { wal, ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, asked_at: 0 })
     }
 
     /// True if there are commits that are not in the file yet.
@@ -114,6 +129,25 @@ impl Checkpoint {
         let bytes = std::fs::metadata(&self.wal).map_or(0, |file| file.len());
         stats::set(&self.stats.wal_bytes, bytes);
         bytes
+    }
+}
+
+/// True if this thread has written to the log since the last call. (A commit that changes nothing writes nothing.)
+pub(crate) fn has_written() -> bool {
+    HAS_WRITTEN.take()
+}
+
+/// Moves everything from the log into the file, and syncs it. Waits for readers; false if one remains, or on an error.
+pub(crate) fn move_all(conn: &Connection) -> bool {
+    let moved = conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+    });
+    match moved {
+        Ok((busy, in_log, moved)) => busy == 0 && in_log == moved,
+        Err(error) => {
+            crate::log::error("the write-ahead log could not be moved into the file", &error);
+            false
+        }
     }
 }
 

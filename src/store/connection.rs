@@ -1,6 +1,7 @@
 //! Connections to the file: pragmas for all of them, for the writer's, and for the readers'.
 
 use super::options::OpenError;
+use super::possession::companion::check_log_of_server;
 use super::schema;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -22,6 +23,7 @@ pub fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
     if !path.is_file() {
         return Err(OpenError::new(if path.is_dir() { "it is a folder" } else { "there is no such file" }));
     }
+    check_log_of_server(path)?;
     let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     if schema::check(&conn)? == 0 {
         return Err(OpenError::new("it is empty"));

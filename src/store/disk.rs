@@ -1,5 +1,5 @@
-//! Database files in their file system: created for their owner alone; not written when the disk is nearly full, or when
-//! the file has lost its name, for its entries would not be found again. Reading goes on.
+//! Database files in their file system: created for their owner alone, known by their inodes, and not written when the
+//! disk is nearly full. Reading goes on.
 
 use super::options::{OpenError, cannot_open};
 use crate::error::{Error, ErrorName};
@@ -16,38 +16,27 @@ const MIN_FREE_MAX: u64 = 256 * 1024 * 1024;
 /// Time between two looks.
 const LOOK_AGAIN_MS: i64 = 250;
 
-/// Free space and the file's name, as of the last look.
+/// Free space, as of the last look.
 pub(crate) struct Space {
     file: PathBuf,
-    /// Device and inode of the file that had the name at first.
-    identity: Option<(u64, u64)>,
     min_free: Option<u64>,
     looked_at_ms: Option<i64>,
     /// Free bytes at the last look.
     pub free: u64,
     floor: u64,
-    /// True if the name was another file's, or no file's, at the last look.
-    pub file_is_gone: bool,
 }
 
 impl Space {
     /// Watches the file and the file system that it is on.
     pub(crate) fn new(file: &Path, min_free: Option<u64>) -> Space {
-        let identity = identity(file);
-        let file = file.to_owned();
-        Space { file, identity, min_free, looked_at_ms: None, free: u64::MAX, floor: 0, file_is_gone: false }
+        Space { file: file.to_owned(), min_free, looked_at_ms: None, free: u64::MAX, floor: 0 }
     }
 
-    /// Refuses to write when less than the floor is free, or when the file is not where it was.
+    /// Refuses to write when less than the floor is free.
     pub(crate) fn check(&mut self, boot_ms: i64) -> Result<(), Error> {
         if self.looked_at_ms.is_none_or(|at| boot_ms - at >= LOOK_AGAIN_MS) {
             self.looked_at_ms = Some(boot_ms);
             self.look();
-            self.file_is_gone = identity(&self.file) != self.identity;
-        }
-        if self.file_is_gone {
-            let detail = "the file was moved, replaced or deleted while it is served: put it back, or start again";
-            return Err(Error::new(ErrorName::Damaged, detail));
         }
         if self.free >= self.floor {
             return Ok(());
@@ -74,8 +63,17 @@ impl Space {
     }
 }
 
-fn identity(file: &Path) -> Option<(u64, u64)> {
-    file.metadata().ok().map(|data| (data.dev(), data.ino()))
+/// Device and inode of a file.
+pub(crate) type FileId = (u64, u64);
+
+/// The file that has the name now, if one does.
+pub(crate) fn identity(file: &Path) -> Option<FileId> {
+    file.metadata().ok().map(|data| identity_of(&data))
+}
+
+/// The file that the metadata is of.
+pub(crate) fn identity_of(data: &Metadata) -> FileId {
+    (data.dev(), data.ino())
 }
 
 const OWNER_ALONE: u32 = 0o600;
@@ -87,7 +85,7 @@ pub(crate) fn create_private(file: &Path, of: &Path) -> Result<File, OpenError> 
     let owner = if file.exists() { None } else { owner_for(of) };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(OWNER_ALONE);
-    let opened = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(file);
+    let opened = options.custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32).open(file);
     let opened = opened.map_err(|error| match Errno::from_io_error(&error) {
         Some(Errno::LOOP) => OpenError::new("it is a symbolic link, and cashbox would write through it"),
         _ => cannot_open(error),
@@ -116,7 +114,7 @@ pub(super) fn owner_for(of: &Path) -> Option<(u32, u32)> {
 
 /// True if the open file is the one that has that name now.
 pub(crate) fn has_that_name(file: &File, name: &Path) -> bool {
-    let identity = |data: io::Result<Metadata>| data.ok().map(|data| (data.dev(), data.ino()));
+    let identity = |data: io::Result<Metadata>| data.ok().map(|data| identity_of(&data));
     identity(file.metadata()) == identity(name.symlink_metadata())
 }
 

@@ -11,6 +11,7 @@ mod execute;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod options;
+pub(crate) mod possession;
 mod request;
 mod retention;
 pub(crate) mod schema;
@@ -20,10 +21,10 @@ mod tests;
 mod waiters;
 mod writer;
 
-pub use connection::open_read_only;
-pub use options::{OpenError, OpenMode, Options, WaitLimits};
+pub(crate) use connection::open_read_only;
+pub(crate) use options::{OpenError, OpenMode, Options, WaitLimits};
 pub(crate) use request::Alive;
-pub use request::{Envelope, LOCAL, Outcome};
+pub(crate) use request::{Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
@@ -32,13 +33,13 @@ use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use connection::{ReaderFactory, connect, prepare_writer, readers};
-use disk::{Space, create_private};
+use disk::{Space, create_private, with_ending};
 use file::copy;
 use file::transfer::Exporter;
+use possession::{PossessResult, Possession, possess};
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
 use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -50,7 +51,7 @@ use writer::Writer;
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
-pub struct Store {
+pub(crate) struct Store {
     path: PathBuf,
     clock: Clock,
     lease: LeaseClock,
@@ -62,22 +63,27 @@ pub struct Store {
     waiting_max: usize,
     /// As in [`Options`].
     min_free: Option<u64>,
+    /// The last field, so that it ends after the connections are closed.
+    possession: Arc<Possession>,
 }
 
 impl Store {
-    /// Opens the file, creating it (readable by its owner alone) if it is not there.
-    pub fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
-        if path.is_dir() {
-            return Err(OpenError::new("it is a folder"));
+    /// Takes possession of the file and opens it, creating it (readable by its owner alone) if it is not there.
+    pub(crate) fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
+        match possess(path)? {
+            PossessResult::Possessed(possession) => Store::open_possessed(possession, options),
+            PossessResult::ServedBy(server) => Err(server.has_it()),
         }
+    }
+
+    /// Opens a file that this process possesses, as [`Store::open`] does.
+    pub(crate) fn open_possessed(possession: Possession, options: &Options) -> Result<Store, OpenError> {
+        let possession = Arc::new(possession);
+        let path = possession.db().to_owned();
+        refuse_log_without_file(&path)?;
         if !path.exists() {
-            create_private(path, path)?;
-        }
-        let path = path.canonicalize()?;
-        if path.metadata()?.nlink() > 1 {
-            let why =
-                "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
-            return Err(OpenError::new(why));
+            create_private(&path, &path)?;
+            possession.lock_inode()?;
         }
         let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         schema::check(&conn)?;
@@ -93,7 +99,7 @@ impl Store {
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
         let notifier = Arc::default();
-        let writer = Writer::start(conn, &path, options, lease.clone(), Arc::clone(&stats), &notifier)?;
+        let writer = Writer::start(conn, &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
         let readers = readers(&path)?;
         Ok(Store {
             path,
@@ -105,22 +111,23 @@ impl Store {
             notifier,
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
+            possession,
         })
     }
 
     /// Carries a command out. Returns when it is on disk or refused, or when its wait for a lock has ended.
-    pub fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
+    pub(crate) fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
         self.writer.submit(envelope, command.into()).typed()
     }
 
     /// Carries commands out in order, each for itself. The writer may spread them over several commits.
-    pub fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
+    pub(crate) fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
         self.writer.submit_all(untyped(commands)).into_iter().map(Outcome::typed).collect()
     }
 
     /// Carries the items of a batch with a key out, each for itself, if `first` reserves that key; with the first of them,
     /// in one commit. The error is that of `first`: then no item is carried out.
-    pub fn submit_batch<C: TypedCommand>(
+    pub(crate) fn submit_batch<C: TypedCommand>(
         &self,
         first: (Envelope, NameBatch),
         items: Vec<(Envelope, C)>,
@@ -131,20 +138,20 @@ impl Store {
     }
 
     /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
-    pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
         let view = View::begin(&conn)?;
         read(&ReadTx::new(view.conn))
     }
 
     /// An audited copy of one moment of the file: a database without a name, removed when it is closed.
-    pub fn backup(&self) -> Result<File, Error> {
+    pub(crate) fn backup(&self) -> Result<File, Error> {
         self.check_room_for_a_copy()?;
         copy::nameless(&self.path).map_err(Error::from)
     }
 
     /// One moment of the ledger, to be written out as records.
-    pub fn export(&self) -> Result<Exporter, Error> {
+    pub(crate) fn export(&self) -> Result<Exporter, Error> {
         self.check_room_for_a_copy()?;
         Exporter::of(&self.path).map_err(Error::from)
     }
@@ -155,12 +162,12 @@ impl Store {
     }
 
     /// The number of requests that wait for that lock.
-    pub fn queue(&self, id: &LockId) -> usize {
+    pub(crate) fn queue(&self, id: &LockId) -> usize {
         self.notifier.queue(id)
     }
 
     /// Returns when the lease of that fence has ended, after `wait_ms`, or when the client has disconnected.
-    pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
+    pub(crate) fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
         let mut permit = None;
@@ -186,45 +193,65 @@ impl Store {
     }
 
     /// Lease time now, in milliseconds.
-    pub fn lease_ms(&self) -> i64 {
+    pub(crate) fn lease_ms(&self) -> i64 {
         self.lease.now_ms()
     }
 
     /// The source of time.
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
     /// The file, symlinks resolved.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The possession of the file by this process.
+    pub(crate) fn possession(&self) -> &Possession {
+        &self.possession
+    }
+
     /// Counters and gauges.
-    pub fn stats(&self) -> &Stats {
+    pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// Makes the writer look at the time again: a manual clock was moved.
-    pub fn look_at_time(&self) {
+    pub(crate) fn look_at_time(&self) {
         self.writer.look_at_time();
     }
 
     /// Answers `busy` to requests that wait for locks and have no connected client.
-    pub fn drop_disconnected(&self) {
+    pub(crate) fn drop_disconnected(&self) {
         self.writer.drop_disconnected();
     }
 
     /// Answers `busy` to all requests that wait for a lock or watch one, now and from now on.
-    pub fn refuse_waiting(&self) {
+    pub(crate) fn refuse_waiting(&self) {
         self.notifier.close();
         self.writer.refuse_waiting();
     }
 
-    /// Commits what was accepted, checkpoints and closes the file for writing.
-    pub fn close(&self) {
+    /// Commits what was accepted, checkpoints, closes the file for writing and gives it up.
+    pub(crate) fn close(&self) {
         self.writer.stop();
+        self.possession.give_up();
     }
+}
+
+/// Refuses a file that is missing or empty beside its log: SQLite would delete the log, and what it holds was answered.
+fn refuse_log_without_file(path: &Path) -> Result<(), OpenError> {
+    let log = with_ending(path, "-wal");
+    let bytes = |file: &Path| file.metadata().map_or(0, |data| data.len());
+    if bytes(path) > 0 || bytes(&log) == 0 {
+        return Ok(());
+    }
+    let what = if path.exists() { "it is empty" } else { "it is missing" };
+    Err(OpenError::new(format!(
+        "{what}, but its log {} is there and holds what was answered last: put the file back beside it; to begin a new file move the log away first",
+        log.display()
+    )))
 }
 
 fn untyped<C: TypedCommand>(commands: Vec<(Envelope, C)>) -> Vec<(Envelope, Command)> {

@@ -1,6 +1,6 @@
 //! Counters and gauges of the store.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Counts of values between bounds.
 #[derive(Debug)]
@@ -58,8 +58,8 @@ macro_rules! numbers {
             pub batch: Histogram,
             /// True if the last look at the disk found too little free space to write.
             pub storage_full: AtomicBool,
-            /// True if the file's name was another file's, or no file's, at the last look: nothing is written.
-            pub file_is_gone: AtomicBool,
+            /// What was wrong with the database's files at the last look: a set of `FileFault`.
+            pub file_faults: AtomicU8,
             /// True if a commit's outcome is unknown: the process must stop.
             pub outcome_unknown: AtomicBool,
             /// Time by which the wall clock is behind the newest entry, in milliseconds: it was set back.
@@ -73,7 +73,7 @@ macro_rules! numbers {
                     commit_us: Histogram::new(DURATIONS_US),
                     batch: Histogram::new(BATCHES),
                     storage_full: AtomicBool::new(false),
-                    file_is_gone: AtomicBool::new(false),
+                    file_faults: AtomicU8::new(0),
                     outcome_unknown: AtomicBool::new(false),
                     clock_behind_ms: AtomicI64::new(0),
                 }

@@ -3,10 +3,11 @@
 //! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
 //! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{self, Checkpoint};
 use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::options::{OpenError, OpenMode, Options};
+use super::possession::{FileFault, FileWatch, Possession};
 use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnected, send, shutting_down};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
@@ -17,10 +18,10 @@ use crate::error::{Error, ErrorName};
 use crate::ledger::entry;
 use crate::lock::{self, clock::LeaseClock};
 use crate::tx::{ChainHead, Now, ReadTx, WriteTx};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,10 @@ use std::time::{Duration, Instant};
 const BATCH_MAX: usize = 256;
 /// Idle time before a checkpoint, and the pause when nothing can be written.
 const IDLE: Duration = Duration::from_millis(200);
+/// The longest time between two looks at the files of the database.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Before a commit the files are looked at unless that was done this short time ago: after each commit they are too.
+const LOOKED_JUST_NOW: Duration = Duration::from_millis(5);
 
 enum Message {
     Requests(Vec<Request>),
@@ -49,15 +54,15 @@ pub(crate) struct Writer {
 impl Writer {
     pub(super) fn start(
         conn: Connection,
-        path: &Path,
+        possession: &Arc<Possession>,
         options: &Options,
         lease: LeaseClock,
         stats: Arc<Stats>,
         notifier: &Arc<LockNotifier>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
-        let mut state = WriterState::open(&conn, path, options, lease, &stats, notifier)?;
-        let checkpoint = Checkpoint::start(&conn, path, Arc::clone(&stats))?;
+        let mut state = WriterState::open(&conn, possession, options, lease, &stats, notifier)?;
+        let checkpoint = Checkpoint::start(&conn, possession.db(), state.files.log_id(), Arc::clone(&stats))?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);
@@ -143,6 +148,10 @@ struct WriterState {
     executor: Executor,
     notifier: Arc<LockNotifier>,
     space: Space,
+    files: FileWatch,
+    looked_at: Instant,
+    /// True if commits that a fault endangers are in the file now.
+    log_is_saved: bool,
     sweep: Sweep,
     /// True if the last batch failed because the disk is full.
     disk_is_full: bool,
@@ -154,7 +163,7 @@ struct WriterState {
 impl WriterState {
     fn open(
         conn: &Connection,
-        path: &Path,
+        possession: &Arc<Possession>,
         options: &Options,
         lease: LeaseClock,
         stats: &Arc<Stats>,
@@ -167,7 +176,10 @@ impl WriterState {
             backlog: VecDeque::new(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
-            space: Space::new(path, options.min_free),
+            space: Space::new(possession.db(), options.min_free),
+            files: FileWatch::start(Arc::clone(possession)),
+            looked_at: Instant::now(),
+            log_is_saved: false,
             sweep: Sweep::new(options.keep_keys_days),
             disk_is_full: false,
             unknown_outcome: None,
@@ -194,11 +206,10 @@ impl WriterState {
     fn run(&mut self, conn: &Connection, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
-            let message = match self.timeout(checkpoint.is_due()) {
-                Some(timeout) => messages.recv_timeout(timeout),
-                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            };
+            let timeout = self.timeout(checkpoint.is_due());
+            let message = messages.recv_timeout(timeout.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
             let idle = matches!(message, Err(RecvTimeoutError::Timeout));
+            let mut just_now = LOOKED_JUST_NOW;
             let mut next = message.ok();
             while let Some(message) = next {
                 match message {
@@ -206,7 +217,7 @@ impl WriterState {
                         self.stats.queued.fetch_sub(requests.len() as u64, Relaxed);
                         self.backlog.extend(requests);
                     }
-                    Message::LookAtTime => {}
+                    Message::LookAtTime => just_now = Duration::ZERO,
                     Message::DropDisconnected => self.drop_disconnected(),
                     Message::RefuseWaiting => self.dismiss_waiters(),
                     Message::Stop => stopping = true,
@@ -214,12 +225,17 @@ impl WriterState {
                 next = if self.backlog.len() < BATCH_MAX { messages.try_recv().ok() } else { None };
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
+            if self.looked_at.elapsed() >= just_now {
+                self.note_faults(conn, self.files.look());
+            }
             self.commit_batch(conn);
-            checkpoint.after_commit(conn, idle && self.backlog.is_empty());
+            if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
+                checkpoint.after_commit(conn, idle && self.backlog.is_empty());
+            }
             stats::set(&self.stats.busy_since_ms, 0);
         }
         self.dismiss_waiters();
-        if self.unknown_outcome.is_none() {
+        if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
             checkpoint.last(conn);
         }
     }
@@ -231,7 +247,7 @@ impl WriterState {
         }
         let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms())];
         let left_ms = timers.into_iter().flatten().min().map(|at| (at - self.lease.now_ms()).max(0) as u64);
-        let refused = self.stats.storage_full.load(Relaxed) || self.stats.file_is_gone.load(Relaxed);
+        let refused = self.stats.storage_full.load(Relaxed) || self.has_fault(FileFault::stops_writing);
         let at_least = if self.unknown_outcome.is_some() || refused { IDLE } else { Duration::ZERO };
         let timer = left_ms.map(|ms| Duration::from_millis(ms).max(at_least));
         timer.into_iter().chain(checkpoint_is_due.then_some(IDLE)).min()
@@ -318,10 +334,58 @@ impl WriterState {
     fn check_writable(&mut self) -> Result<(), Error> {
         let space = self.space.check(self.clock.boot_ms());
         stats::set(&self.stats.free_bytes, self.space.free);
-        self.stats.file_is_gone.store(self.space.file_is_gone, Relaxed);
         let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
-        self.unknown_outcome.clone().or(space.err()).map_or(Ok(()), Err)
+        let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
+        let damaged = fault.map(|fault| Error::new(ErrorName::Damaged, fault.sentence()));
+        self.unknown_outcome.clone().or(damaged).or(space.err()).map_or(Ok(()), Err)
+    }
+
+    fn has_fault(&self, is_such: fn(FileFault) -> bool) -> bool {
+        FileFault::all_in(self.stats.file_faults.load(Relaxed)).any(is_such)
+    }
+
+    /// Logs each fault of the files once, and its end; saves what it endangers.
+    fn note_faults(&mut self, conn: &Connection, faults: u8) {
+        self.looked_at = Instant::now();
+        let before = self.stats.file_faults.load(Relaxed);
+        let faults = faults | before & FileWatch::ENDS_PROCESS;
+        self.stats.file_faults.store(faults, Relaxed);
+        for fault in FileFault::all_in(faults & !before) {
+            crate::log::error("degraded", &fault.sentence());
+        }
+        for fault in FileFault::all_in(before & !faults) {
+            crate::log::info("no longer degraded", &fault.label());
+        }
+        if self.has_fault(FileFault::ends_process) {
+            let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true); // the log is kept as it is
+            self.unknown_outcome.get_or_insert_with(|| unknown("a file of the database was emptied"));
+            self.stats.outcome_unknown.store(true, Relaxed);
+        } else if !self.has_fault(FileFault::endangers_log) {
+            self.log_is_saved = false;
+        } else if !self.log_is_saved {
+            self.log_is_saved = checkpoint::move_all(conn);
+        }
+    }
+
+    /// Refuses to answer yes for a commit that would be lost with this process, or that the file's name does not lead to.
+    fn check_kept(&mut self, conn: &Connection) -> Result<(), BatchLost> {
+        if !checkpoint::has_written() {
+            return Ok(());
+        }
+        let faults = self.files.look_after_commit();
+        // Those that are only looked for before a commit.
+        let others = self.stats.file_faults.load(Relaxed) & !FileWatch::SEEN_AFTER_COMMIT;
+        self.log_is_saved = false;
+        self.note_faults(conn, faults | others);
+        let moved = FileFault::all_in(faults).any(|fault| fault == FileFault::FileMoved);
+        match &self.unknown_outcome {
+            Some(error) => Err(BatchLost(error.clone())),
+            None if moved || self.has_fault(FileFault::endangers_log) && !self.log_is_saved => {
+                Err(BatchLost(unknown("a file of the database was moved or deleted during the commit")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Logs that the disk is full, and that it is not any more: once each.
@@ -356,7 +420,7 @@ impl WriterState {
         stats::add(&self.stats.commits, 1);
         self.stats.commit_us.add(started.elapsed().as_micros() as u64);
         self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
-        Ok(())
+        self.check_kept(batch.conn)
     }
 
     /// A full disk is a definite failure. After any other error of COMMIT it is unknown what is on disk.
@@ -365,12 +429,16 @@ impl WriterState {
         if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
             return Err(BatchLost(error.into()));
         }
-        let detail = "the commit failed and it is unknown what is on disk; ask again with the same idempotency key";
-        let unknown = Error::new(ErrorName::OutcomeUnknown, detail).caused_by(&error);
+        let unknown = unknown(&error);
         self.unknown_outcome = Some(unknown.clone());
         self.stats.outcome_unknown.store(true, Relaxed);
         Err(BatchLost(unknown))
     }
+}
+
+fn unknown(cause: impl std::fmt::Display) -> Error {
+    let detail = "the commit failed and it is unknown what is on disk; ask again with the same idempotency key";
+    Error::new(ErrorName::OutcomeUnknown, detail).caused_by(cause)
 }
 
 fn begin(conn: &Connection) -> Result<(), Error> {

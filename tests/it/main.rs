@@ -39,6 +39,7 @@ mod model_money;
 mod model_waiting;
 mod money;
 mod operate;
+mod possession;
 mod precedence;
 mod protocol;
 mod readme;

@@ -18,7 +18,6 @@
 //!    name. If the process is killed in this step, the other one may be left as `TARGET.replacing-TIME`.
 //! 8. Sync the folder. On failure the copy is there, and the error says that it may not be after a power failure.
 
-use super::companion;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
 use crate::lock::DURATION_MS;
@@ -26,6 +25,7 @@ use crate::store::audit::{self, AuditReport};
 use crate::store::connection::{connect, open_read_only};
 use crate::store::disk::{folder_of, has_that_name, owner_for, with_ending};
 use crate::store::options::{OpenError, cannot_open};
+use crate::store::possession::possess_temporarily;
 use crate::store::request::LOCAL;
 use crate::store::schema;
 use crate::{log, secret};
@@ -333,7 +333,7 @@ impl Partial {
         let failed = failed_at(target);
         self.file.as_file().sync_all().map_err(&failed)?;
         let named = if replace {
-            let _possession = companion::possess_temporarily(target).map_err(failed_at(target))?;
+            let _possession = possess_temporarily(target).map_err(failed_at(target))?;
             empty_log(target)?;
             remove_logs(target).map_err(&failed)?;
             self.file.persist(target)

@@ -1,6 +1,5 @@
-//! Work on whole files: possession, copies, export and import of records, queries in SQL.
+//! Work on whole files: copies, export and import of records, queries in SQL.
 
-pub(crate) mod companion;
 pub(crate) mod copy;
 pub(crate) mod query;
 pub(crate) mod record;

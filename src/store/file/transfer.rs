@@ -2,11 +2,11 @@
 //! Exported records that are imported again have the same hashes, or they are refused. Access tokens, locks and
 //! idempotency records are not exported: they belong to one file.
 
-use super::companion;
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
 use super::record::{RECORDS, RecordKind, VERSION, find, find_by_fields};
 use crate::store::audit::AuditReport;
 use crate::store::connection::{connect, open_read_only};
+use crate::store::possession::companion;
 use crate::store::schema;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
