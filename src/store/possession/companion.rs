@@ -26,7 +26,7 @@ impl RunningServer {
     /// The reason why another process cannot have the file.
     pub(crate) fn has_it(&self) -> OpenError {
         let RunningServer { url, pid, .. } = self;
-        OpenError::new(format!("the server at {url} has it (process {pid}); send requests there, or stop it"))
+        OpenError::new(format!("the server at {url} has it (process {pid}); stop that server first"))
     }
 }
 
