@@ -21,10 +21,10 @@ mod tests;
 mod waiters;
 mod writer;
 
-pub(crate) use connection::open_read_only;
-pub(crate) use options::{OpenError, OpenMode, Options, WaitLimits};
+pub use connection::open_read_only;
+pub use options::{OpenError, OpenMode, Options, WaitLimits};
 pub(crate) use request::Alive;
-pub(crate) use request::{Envelope, LOCAL, Outcome};
+pub use request::{Envelope, LOCAL, Outcome};
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
@@ -51,7 +51,7 @@ use writer::Writer;
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
-pub(crate) struct Store {
+pub struct Store {
     path: PathBuf,
     clock: Clock,
     lease: LeaseClock,
@@ -69,7 +69,7 @@ pub(crate) struct Store {
 
 impl Store {
     /// Takes possession of the file and opens it, creating it (readable by its owner alone) if it is not there.
-    pub(crate) fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
+    pub fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
         match possess(path)? {
             PossessResult::Possessed(possession) => Store::open_possessed(possession, options),
             PossessResult::ServedBy(server) => Err(server.has_it()),
@@ -116,18 +116,18 @@ impl Store {
     }
 
     /// Carries a command out. Returns when it is on disk or refused, or when its wait for a lock has ended.
-    pub(crate) fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
+    pub fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
         self.writer.submit(envelope, command.into()).typed()
     }
 
     /// Carries commands out in order, each for itself. The writer may spread them over several commits.
-    pub(crate) fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
+    pub fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
         self.writer.submit_all(untyped(commands)).into_iter().map(Outcome::typed).collect()
     }
 
     /// Carries the items of a batch with a key out, each for itself, if `first` reserves that key; with the first of them,
     /// in one commit. The error is that of `first`: then no item is carried out.
-    pub(crate) fn submit_batch<C: TypedCommand>(
+    pub fn submit_batch<C: TypedCommand>(
         &self,
         first: (Envelope, NameBatch),
         items: Vec<(Envelope, C)>,
@@ -138,20 +138,20 @@ impl Store {
     }
 
     /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+    pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
         let view = View::begin(&conn)?;
         read(&ReadTx::new(view.conn))
     }
 
     /// An audited copy of one moment of the file: a database without a name, removed when it is closed.
-    pub(crate) fn backup(&self) -> Result<File, Error> {
+    pub fn backup(&self) -> Result<File, Error> {
         self.check_room_for_a_copy()?;
         copy::nameless(&self.path).map_err(Error::from)
     }
 
     /// One moment of the ledger, to be written out as records.
-    pub(crate) fn export(&self) -> Result<Exporter, Error> {
+    pub fn export(&self) -> Result<Exporter, Error> {
         self.check_room_for_a_copy()?;
         Exporter::of(&self.path).map_err(Error::from)
     }
@@ -162,12 +162,12 @@ impl Store {
     }
 
     /// The number of requests that wait for that lock.
-    pub(crate) fn queue(&self, id: &LockId) -> usize {
+    pub fn queue(&self, id: &LockId) -> usize {
         self.notifier.queue(id)
     }
 
     /// Returns when the lease of that fence has ended, after `wait_ms`, or when the client has disconnected.
-    pub(crate) fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
+    pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
         let deadline = self.lease_ms() + wait_ms;
         let mut permit = None;
@@ -193,17 +193,17 @@ impl Store {
     }
 
     /// Lease time now, in milliseconds.
-    pub(crate) fn lease_ms(&self) -> i64 {
+    pub fn lease_ms(&self) -> i64 {
         self.lease.now_ms()
     }
 
     /// The source of time.
-    pub(crate) fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
     /// The file, symlinks resolved.
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -213,28 +213,28 @@ impl Store {
     }
 
     /// Counters and gauges.
-    pub(crate) fn stats(&self) -> &Stats {
+    pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
     /// Makes the writer look at the time again: a manual clock was moved.
-    pub(crate) fn look_at_time(&self) {
+    pub fn look_at_time(&self) {
         self.writer.look_at_time();
     }
 
     /// Answers `busy` to requests that wait for locks and have no connected client.
-    pub(crate) fn drop_disconnected(&self) {
+    pub fn drop_disconnected(&self) {
         self.writer.drop_disconnected();
     }
 
     /// Answers `busy` to all requests that wait for a lock or watch one, now and from now on.
-    pub(crate) fn refuse_waiting(&self) {
+    pub fn refuse_waiting(&self) {
         self.notifier.close();
         self.writer.refuse_waiting();
     }
 
     /// Commits what was accepted, checkpoints, closes the file for writing and gives it up.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.writer.stop();
         self.possession.give_up();
     }
