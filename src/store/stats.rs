@@ -58,7 +58,7 @@ macro_rules! numbers {
             pub batch: Histogram,
             /// True if the last look at the disk found too little free space to write.
             pub storage_full: AtomicBool,
-            /// What was wrong with the database's files at the last look: a set of `FileFault`.
+            /// Faults of the database's files at the last look, a set of `FileFault`.
             pub file_faults: AtomicU8,
             /// True if a commit's outcome is unknown: the process must stop.
             pub outcome_unknown: AtomicBool,
