@@ -190,7 +190,21 @@ impl IdempotencyKey {
     }
 }
 
-/// The name of a lock: 1–255 bytes, exact and case-sensitive, without control characters.
+/// Returns whether a character can change how the text around it looks, or is not seen at all: control, zero-width and
+/// bidirectional characters.
+pub(crate) fn is_hidden(c: char) -> bool {
+    let is_format = matches!(c, '\u{AD}' | '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+        | '\u{2060}'..='\u{2069}' | '\u{FEFF}');
+    c.is_control() || is_format
+}
+
+/// The text with each hidden character as its number: `\u{202e}`.
+pub(crate) fn visible(text: &str) -> String {
+    let shown = |c: char| if is_hidden(c) { c.escape_default().collect() } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
+/// The name of a lock: 1–255 bytes, exact and case-sensitive, without control or other hidden characters.
 ///
 /// ```
 /// use cashbox::{LockId, UserId};
@@ -214,10 +228,17 @@ impl LockId {
         if text.strip_prefix(LockId::OF_A_WALLET).is_some_and(|wallet| wallet.starts_with('@')) {
             return Err(Error::invalid("the system's wallets have no locks"));
         }
-        if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+        if (1..=255).contains(&text.len()) && !text.chars().any(is_hidden) {
             return Ok(LockId(text.to_owned()));
         }
-        Err(Error::invalid("a lock id is 1 to 255 bytes without control characters"))
+        Err(Error::invalid("a lock id is 1 to 255 bytes without control, zero-width or bidirectional characters"))
+    }
+
+    /// A name read from the file. Files of earlier versions hold names with hidden characters, but for control ones.
+    pub(crate) fn stored(text: &str) -> Option<LockId> {
+        let is_valid = |text: &str| (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+        let of_system = text.strip_prefix(LockId::OF_A_WALLET).is_some_and(|wallet| wallet.starts_with('@'));
+        (is_valid(text) && !of_system).then(|| LockId(text.to_owned()))
     }
 
     /// The name as text.

@@ -1,6 +1,7 @@
 //! Lines for the operator, on standard error, as text or JSON. Never a secret, never a raw byte of a request.
 
 use crate::clock::{Clock, rfc3339};
+use crate::id::is_hidden;
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -31,7 +32,8 @@ fn line(level: &str, event: &str, details: &dyn Display) {
     let at = rfc3339(Clock::Machine.wall_ms());
     let details = details.to_string();
     let line = if JSON.load(Relaxed) {
-        serde_json::json!({ "at": at, "level": level, "msg": event, "more": details }).to_string()
+        let line = serde_json::json!({ "at": at, "level": level, "msg": event, "more": details }).to_string();
+        line.chars().map(|c| if is_hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
     } else {
         format!("{at} {level} {event}: {}", details.escape_debug())
     };

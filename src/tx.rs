@@ -211,7 +211,7 @@ read_back! {
     UserId, String, |text| UserId::parse(&text).ok();
     WalletId, String, |text| Some(WalletId::stored(text));
     CouponCode, String, |text| CouponCode::parse(&text).ok();
-    LockId, String, |text| LockId::parse(&text).ok();
+    LockId, String, |text| LockId::stored(&text);
     Money, i64, Money::from_cents;
     Balance, i64, |cents| Some(Balance::from_cents(cents));
     EntryId, i64, |id| Some(EntryId(id));

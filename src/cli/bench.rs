@@ -4,7 +4,7 @@ use super::files::verify_call;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
 use super::serve::stop_signal;
-use super::target::{ApiCall, Target};
+use super::target::{ApiCall, Target, check_url};
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::bench::{
     self, BenchAudit, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchPlan, BenchReport, BenchServer,
@@ -110,13 +110,11 @@ fn at_target(target: &Target, options: BenchOptions, stop: &AtomicBool) -> Resul
 
 /// The address, host name and path of a URL.
 pub(crate) fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
-    let unsendable = || CliError::usage(format!("{url} is not a valid URL of a server: write http://HOST:PORT"));
-    let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable())?;
-    let authority = uri.authority().ok_or_else(unsendable)?;
-    let has_more = authority.port().is_none() && authority.as_str() != authority.host(); // `user@`, or a port that is not a number
-    if uri.query().is_some() || has_more || authority.as_str().contains('@') {
-        return Err(unsendable());
-    }
+    let unsendable =
+        |why| CliError::usage(format!("{url} is not a valid URL of a server: {why}; write http://HOST:PORT"));
+    check_url(url).map_err(unsendable)?;
+    let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable("it cannot be read"))?;
+    let authority = uri.authority().ok_or_else(|| unsendable("its host is missing"))?;
     if token.is_some_and(|token| token.bytes().any(|byte| !byte.is_ascii_graphic())) {
         return Err(CliError::usage("an access token has no spaces and no control characters"));
     }

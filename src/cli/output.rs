@@ -2,6 +2,7 @@
 //!
 //! Knows nothing of verbs: a text is a block of fields or a table.
 
+use crate::id::visible;
 use crate::store::OpenError;
 use serde_json::Value;
 use std::io::{self, ErrorKind, IsTerminal, Write};
@@ -265,10 +266,9 @@ pub(crate) fn terms(coupon: &Value) -> String {
     format!("{off}{from}, {times}")
 }
 
-/// Text that cannot move a terminal's cursor or colour it.
+/// Text that cannot move a terminal's cursor, colour it or change the order of what stands beside it.
 fn plain(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { c.to_string() };
-    text.chars().map(shown).collect()
+    visible(text)
 }
 
 fn padded(text: &str, to: usize, right: bool) -> String {

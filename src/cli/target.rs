@@ -13,6 +13,7 @@ use crate::store::{OpenError, OpenMode, Options, Store};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind, Read, Write};
+use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
@@ -261,12 +262,12 @@ impl Target {
     }
 
     fn at(url: &str, token: Option<String>) -> Result<Target, CliError> {
-        if !url.starts_with("http://") {
-            return Err(CliError::usage(format!(
-                "{url:?} is not a valid URL of a server: write http://HOST:PORT (for TLS, use a proxy or a tunnel)"
-            )));
+        match check_url(url) {
+            Ok(()) => Ok(Target::Url { base: url.trim_end_matches('/').to_owned(), token }),
+            Err(why) => Err(CliError::usage(format!(
+                "{url:?} is not a valid URL of a server: {why}; write http://HOST:PORT (for TLS, use a proxy or a tunnel)"
+            ))),
         }
-        Ok(Target::Url { base: url.trim_end_matches('/').to_owned(), token })
     }
 
     /// The URL and the access token there, unless the target is a file.
@@ -294,6 +295,32 @@ impl Target {
             Target::File { db, token } => send_to_file(db, token.as_deref(), call),
         }
     }
+}
+
+/// Refuses all that could be read in two ways: the access token goes to the host and port that were meant, or nowhere.
+pub(super) fn check_url(url: &str) -> Result<(), &'static str> {
+    let rest = url.strip_prefix("http://").ok_or("it does not begin with http://")?;
+    if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        return Err("it has characters other than visible ASCII ones");
+    }
+    if rest.contains(['?', '#']) {
+        return Err("it has a query or a fragment");
+    }
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = match authority.strip_prefix('[').map(|rest| rest.split_once(']')) {
+        Some(Some((address, port))) if address.parse::<Ipv6Addr>().is_ok() => (address, port),
+        Some(_) => return Err("its address in brackets is not valid"),
+        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
+    };
+    if authority.contains('@') || host.is_empty() {
+        return Err(if host.is_empty() { "its host is missing" } else { "it has a user name" });
+    }
+    let digits = port.strip_prefix(':').unwrap_or("80");
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !port.is_empty() && !port.starts_with(':') || !is_number || digits.parse::<u16>().unwrap_or(0) == 0 {
+        return Err("its port is not a number from 1 to 65535");
+    }
+    Ok(())
 }
 
 fn token_option(common: &CommonOptions) -> Result<Option<String>, CliError> {

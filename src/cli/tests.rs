@@ -4,7 +4,7 @@ use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
 use super::lab::lab_ms;
 use super::output::{Exit, block, numbers, refusal_text, table, text, words};
-use super::target::{ApiCall, WaitField};
+use super::target::{ApiCall, WaitField, check_url};
 use super::temp_folder::{LOCK, MEMORY, TempFolder};
 use super::*;
 use crate::http::conn::reachable;
@@ -228,6 +228,33 @@ fn bench_url_leads_to_one_server() {
     for wrong in ["http://", "http://a b", "http://127.0.0.1:1/?q=1", "http://me@127.0.0.1", "http://127.0.0.1:x"] {
         assert_eq!(to(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn url_that_can_be_read_in_two_ways_is_refused() {
+    for good in
+        ["http://127.0.0.1:8866", "http://localhost", "http://[::1]:99/behind/a/proxy/", "http://my-host.lan:65535"]
+    {
+        assert_eq!(check_url(good), Ok(()), "{good}");
+    }
+    let wrong = "http:// http://127.0.0.1:88660 http://h:0 http://h: http://h:x http://h:+80 http://h:80:80 http://h?q \
+                 http://h/?q=1 http://h/#f http://h:80#f http://me@h http://h:80@evil http://[::1 http://[::1]80 \
+                 http://[h]:80 http://:80 http://h\\@evil http://h/ü https://h h:80 nonsense";
+    for wrong in wrong.split(' ') {
+        assert!(check_url(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn hidden_characters_are_shown_by_number() {
+    for (hidden, shown) in [
+        ("job\u{202e}", "job\\u{202e}"),
+        ("a\u{200b}b\u{ad}", "a\\u{200b}b\\u{ad}"),
+        ("\u{feff}\u{7}", "\\u{feff}\\u{7}"),
+    ] {
+        assert_eq!(text(&json!(hidden)), shown);
+    }
+    assert_eq!(text(&json!("钱包 é")), "钱包 é");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::response;
 use crate::clock::rfc3339;
 use crate::command::ReleaseUndelivered;
 use crate::error::Error;
-use crate::id::{Fence, LockId, LockSecret};
+use crate::id::{Fence, LockId, LockSecret, is_hidden};
 use crate::lock::event::LockEvent;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, Lock, LockState};
@@ -237,9 +237,11 @@ fn path_lock(context: &Context<'_>) -> Result<LockId, Error> {
 
 fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
     let label = fields.text(name)?;
-    let is_bad = |label: &String| label.chars().count() > LABEL_CHARS_MAX || label.chars().any(char::is_control);
+    let is_bad = |label: &String| label.chars().count() > LABEL_CHARS_MAX || label.chars().any(is_hidden);
     if label.as_ref().is_some_and(is_bad) {
-        return Err(Error::invalid(format!("{name} has at most {LABEL_CHARS_MAX} characters, no control characters")));
+        return Err(Error::invalid(format!(
+            "{name} has at most {LABEL_CHARS_MAX} characters, no control or other hidden ones"
+        )));
     }
     Ok(label)
 }

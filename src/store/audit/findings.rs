@@ -1,6 +1,7 @@
 //! The report of an audit, and its findings.
 
 use crate::error::Error;
+use crate::id::visible;
 use crate::tx::Row;
 use rusqlite::{Connection, ErrorCode};
 
@@ -89,8 +90,7 @@ pub(crate) fn text(row: &Row<'_>, column: usize) -> Result<String, Error> {
     Ok(String::from_utf8_lossy(bytes).into_owned())
 }
 
-/// Without control characters, which could do anything to a terminal, and shortened.
+/// Without hidden characters, which could do anything to a terminal, and shortened.
 fn printable(sentence: &str) -> String {
-    let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-    sentence.chars().take(SENTENCE_CHARS_MAX).map(shown).collect()
+    visible(&sentence.chars().take(SENTENCE_CHARS_MAX).collect::<String>())
 }

@@ -178,7 +178,7 @@ pub(crate) fn check_locks(conn: &Connection, findings: &mut Findings) -> Result<
         let secret_hash: Option<Vec<u8>> = row.get(2)?;
         let (expire_ms, grace_ms, max_hold_ms): (i64, i64, Option<i64>) = (row.get(3)?, row.get(4)?, row.get(5)?);
         let lasts = 0..=*DURATION_MS.end();
-        if LockId::parse(&id).is_err() {
+        if LockId::stored(&id).is_none() {
             findings.add("a lock has a name", format!("{id:?} is not a valid name of a lock"));
         }
         if !lasts.contains(&expire_ms) || !lasts.contains(&grace_ms) {
