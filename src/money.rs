@@ -66,8 +66,11 @@ pub struct Balance(i64);
 impl Balance {
     /// The balance of a new wallet.
     pub const ZERO: Balance = Balance(0);
-    /// No wallet holds (or, for a system wallet, owes) more than 1000000000000000.00.
+    /// No user's wallet holds more than 1000000000000000.00.
     pub const LIMIT: Balance = Balance(100_000_000_000_000_000);
+    /// No system wallet holds or owes more than 90000000000000000.00: room for the limits of 90 users. It is no user's to
+    /// use up, and well within 64 bits.
+    pub const SYSTEM_LIMIT: Balance = Balance(9_000_000_000_000_000_000);
 
     /// A balance read back from the file, in cents.
     pub fn from_cents(cents: i64) -> Balance {
@@ -79,16 +82,16 @@ impl Balance {
         self.0
     }
 
-    /// The balance after receiving `amount`, if that is within the limit.
+    /// The balance after receiving `amount`, if that is within [`Balance::SYSTEM_LIMIT`].
     pub fn plus(self, amount: Money) -> Option<Balance> {
         let sum = Balance(self.0.checked_add(amount.0)?);
-        (sum <= Balance::LIMIT).then_some(sum)
+        (sum <= Balance::SYSTEM_LIMIT).then_some(sum)
     }
 
-    /// The balance after giving `amount`, if that is within the limit. It may be negative: the wallet refuses that.
+    /// The balance after giving `amount`, if that is within [`Balance::SYSTEM_LIMIT`]. It may be negative: the wallet refuses that.
     pub fn minus(self, amount: Money) -> Option<Balance> {
         let rest = Balance(self.0.checked_sub(amount.0)?);
-        (rest.0 >= -Balance::LIMIT.0).then_some(rest)
+        (rest.0 >= -Balance::SYSTEM_LIMIT.0).then_some(rest)
     }
 }
 
@@ -134,7 +137,7 @@ impl Cents {
 }
 
 /// Digits of the largest balance before its point.
-const BALANCE_DIGITS_MAX: usize = 16;
+const BALANCE_DIGITS_MAX: usize = 17;
 const WHOLE_DIGITS_MAX: usize = 13;
 const DECIMALS_MAX: usize = 2;
 

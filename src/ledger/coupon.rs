@@ -165,7 +165,12 @@ impl Coupon {
             let detail = format!("coupon {code} is for payments of at least {threshold}, not {gross}");
             return Err(Error::new(ErrorName::CouponNotApplicable, detail).with("threshold", threshold));
         }
-        Ok(self.terms.price(gross))
+        let price = self.terms.price(gross);
+        if price.discount.0 == 0 {
+            let detail = format!("coupon {code} takes nothing off a payment of {gross}; pay without it and keep it");
+            return Err(Error::new(ErrorName::CouponNotApplicable, detail));
+        }
+        Ok(price)
     }
 
     /// The coupon as it was when it was granted: a repeated answer shows it so.

@@ -58,7 +58,8 @@ impl Wallet {
     }
 
     fn after_receiving(&self, amount: Money) -> Result<Balance, Error> {
-        self.balance.plus(amount).ok_or_else(|| balance_limit(self))
+        let within = |sum: &Balance| self.id.is_system() || *sum <= Balance::LIMIT;
+        self.balance.plus(amount).filter(within).ok_or_else(|| balance_limit(self))
     }
 }
 
@@ -192,6 +193,16 @@ fn insert_wallet(tx: &WriteTx<'_>, id: WalletId) -> Result<Wallet, Error> {
     Ok(Wallet { id, balance: Balance::ZERO, entries: 0 })
 }
 
+/// Refuses a recharge that would leave less than half of the room of `@bank`. The other half is for staff: a user that
+/// recharges and pays in a circle cannot use it up.
+pub(crate) fn check_half_of_bank(tx: &ReadTx<'_>, amount: Money) -> Result<(), Error> {
+    let bank = wallet(tx, &WalletId::BANK)?;
+    match bank.balance.minus(amount) {
+        Some(rest) if rest.cents() >= -Balance::SYSTEM_LIMIT.cents() / 2 => Ok(()),
+        _ => Err(Error::new(ErrorName::BalanceLimit, "users have recharged as much as they may; ask the staff")),
+    }
+}
+
 fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
     let balance = wallet.balance.to_string();
     let detail = format!("{} has {balance} and needs {needed}", wallet.id);
@@ -199,5 +210,6 @@ fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
 }
 
 fn balance_limit(wallet: &Wallet) -> Error {
-    Error::new(ErrorName::BalanceLimit, format!("the balance of {} would pass {}", wallet.id, Balance::LIMIT))
+    let limit = if wallet.id.is_system() { Balance::SYSTEM_LIMIT } else { Balance::LIMIT };
+    Error::new(ErrorName::BalanceLimit, format!("the balance of {} would pass {limit}", wallet.id))
 }

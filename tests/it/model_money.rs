@@ -134,6 +134,9 @@ impl Model {
                 _ => 1_000,
             };
             discount = off.min(gross - 1);
+            if discount == 0 {
+                return Err(ErrorName::CouponNotApplicable);
+            }
         }
         let line = self.post("pay", user, to.as_str(), gross - discount)?;
         (line.discount, line.coupon) = (Some(discount), number);
