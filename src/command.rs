@@ -8,13 +8,13 @@ use crate::error::Error;
 use crate::id::{LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, Tier};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
-use crate::ledger::{Attribution, Note, entry};
+use crate::ledger::{self, Attribution, Note, entry};
 use crate::lock::Lock;
 use crate::lock::lease::{
     self, AcquireRequest, Authority, Grant, LockAttempt, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
 };
 use crate::secret::{self, Hash};
-use crate::token::{self, AccessToken, MintedToken, NewToken};
+use crate::token::{self, AccessToken, MintedToken, NewToken, Role};
 use crate::tx::{ReadTx, WriteTx};
 use std::collections::BTreeSet;
 
@@ -225,19 +225,26 @@ impl Verdict {
 /// The rest of a command once its locks, which are given again, are checked.
 type Rule<'a> = &'a dyn Fn(&Authority, &[LockId]) -> Result<Receipt, Error>;
 
-/// Carries the command out for `by`, under the lock tokens presented with it.
-pub(crate) fn apply(tx: &WriteTx<'_>, command: &Command, by: &str, tokens: &[LockToken]) -> Result<Verdict, Error> {
+/// Carries the command out for `by`, under the lock tokens presented with it. `role` is that of the access token, if there
+/// is one.
+pub(crate) fn apply(
+    tx: &WriteTx<'_>,
+    command: &Command,
+    by: &str,
+    role: Option<Role>,
+    tokens: &[LockToken],
+) -> Result<Verdict, Error> {
     let guarded = |needed, rule: Rule<'_>| under_locks(tx, tokens, by, needed, rule);
     let plain = |rule: &dyn Fn() -> Result<Receipt, Error>| guarded(Vec::new(), &|_, _| rule());
     match command {
         Command::Money(money) => guarded(locks_of(tx, money)?, &|authority, needed| {
             let attribution = Attribution { by, fence: authority.fence_for(needed) };
-            move_money(tx, money, &attribution).map(|moved| Receipt::Moved(Box::new(moved)))
+            move_money(tx, money, role, &attribution).map(|moved| Receipt::Moved(Box::new(moved)))
         }),
         Command::Batch(AtomicBatch(items)) => {
             let each: Vec<Vec<LockId>> = items.iter().map(|item| locks_of(tx, item)).collect::<Result<_, _>>()?;
             let all: BTreeSet<LockId> = each.iter().flatten().cloned().collect();
-            guarded(all.into_iter().collect(), &|authority, _| move_all(tx, items, &each, by, authority))
+            guarded(all.into_iter().collect(), &|authority, _| move_all(tx, items, &each, by, role, authority))
         }
         Command::GrantCoupon(GrantCoupon { user, kind }) => {
             plain(&|| verbs::grant_coupon(tx, user, kind).map(Receipt::Coupon))
@@ -295,9 +302,19 @@ fn under_locks(
     }
 }
 
-fn move_money(tx: &WriteTx<'_>, command: &MoneyCommand, attribution: &Attribution<'_>) -> Result<Moved, Error> {
+fn move_money(
+    tx: &WriteTx<'_>,
+    command: &MoneyCommand,
+    role: Option<Role>,
+    attribution: &Attribution<'_>,
+) -> Result<Moved, Error> {
     match command {
-        MoneyCommand::Recharge(recharge) => verbs::recharge(tx, recharge, attribution),
+        MoneyCommand::Recharge(recharge) => {
+            if role == Some(Role::User) {
+                ledger::check_half_of_bank(tx, recharge.amount)?;
+            }
+            verbs::recharge(tx, recharge, attribution)
+        }
         MoneyCommand::Withdraw(withdraw) => verbs::withdraw(tx, withdraw, attribution),
         MoneyCommand::Pay(pay) => verbs::pay(tx, pay, attribution),
         MoneyCommand::Transfer(transfer) => verbs::transfer(tx, transfer, attribution),
@@ -311,6 +328,7 @@ fn move_all(
     items: &[MoneyCommand],
     each: &[Vec<LockId>],
     by: &str,
+    role: Option<Role>,
     authority: &Authority,
 ) -> Result<Receipt, Error> {
     let done = items.iter().zip(each).enumerate().map(|(index, (item, needed))| {
@@ -319,7 +337,7 @@ fn move_all(
             MoneyCommand::Refund(_) if needed.is_empty() => authority.fence_for(&locks_of(tx, item)?),
             _ => authority.fence_for(needed),
         };
-        move_money(tx, item, &Attribution { by, fence }).map_err(|error| error.with("index", index))
+        move_money(tx, item, role, &Attribution { by, fence }).map_err(|error| error.with("index", index))
     });
     done.collect::<Result<_, _>>().map(Receipt::Batch)
 }

@@ -332,6 +332,6 @@ pub mod internals {
         }
     }
     pub mod token {
-        pub use crate::token::{NewToken, Role, is_secret};
+        pub use crate::token::{AccessToken, NewToken, Role, is_secret};
     }
 }

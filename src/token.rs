@@ -44,7 +44,7 @@ impl Role {
 pub(crate) const PREFIX: &str = "cbx_";
 
 /// An access token as it is listed: everything but its secret.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
     /// Its id, in lists and entries.
     pub id: String,
@@ -66,6 +66,11 @@ impl AccessToken {
     /// Returns whether it is accepted at that wall time.
     pub fn is_usable(&self, wall_ms: i64) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| wall_ms < end)
+    }
+
+    /// The caller it stands for: the user for the role `user`, otherwise its id.
+    pub fn caller(&self) -> &str {
+        self.user.as_ref().map_or(&self.id, |user| user.as_str())
     }
 
     fn read(row: &Row<'_>) -> RowResult<AccessToken> {
@@ -185,6 +190,20 @@ pub(crate) fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
     tx.one(sql, params![id], AccessToken::read)?
         .ok_or_else(|| Error::new(ErrorName::TokenNotFound, format!("there is no access token {id}")))
 }
+
+/// Refuses a token that was accepted when its request came and is not any more: it was revoked or has expired since.
+pub fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Error> {
+    let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
+    let now = tx.one(sql, params![presented.id], AccessToken::read)?;
+    let same_rights = |token: &AccessToken| token.role == presented.role && token.user == presented.user;
+    match now.filter(|token| same_rights(token) && token.is_usable(tx.now().wall_ms)) {
+        Some(_) => Ok(()),
+        None => Err(Error::new(ErrorName::Unauthenticated, NOT_USABLE)),
+    }
+}
+
+/// The sentence for a token that is not accepted.
+pub const NOT_USABLE: &str = "this access token is unknown, revoked or expired";
 
 /// The access token with that secret's hash, usable or not.
 pub(crate) fn find(tx: &ReadTx<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {

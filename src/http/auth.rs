@@ -8,8 +8,8 @@ use crate::store::{LOCAL, Store};
 use crate::token::{self, AccessToken, Role};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, RwLock};
 
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,17 +20,18 @@ pub struct Caller {
     pub role: Role,
     /// The user of the wallet, for the role `user`.
     pub user: Option<UserId>,
+    /// The access token; None on this machine and with `--open`.
+    pub token: Option<Arc<AccessToken>>,
 }
 
 impl Caller {
     /// The caller of commands on this machine, and every caller with `--open`.
     pub fn local() -> Caller {
-        Caller { by: LOCAL.to_owned(), role: Role::Admin, user: None }
+        Caller { by: LOCAL.to_owned(), role: Role::Admin, user: None, token: None }
     }
 
-    fn of(token: &AccessToken) -> Caller {
-        let by = token.user.as_ref().map_or_else(|| token.id.clone(), UserId::to_string);
-        Caller { by, role: token.role, user: token.user.clone() }
+    fn of(token: Arc<AccessToken>) -> Caller {
+        Caller { by: token.caller().to_owned(), role: token.role, user: token.user.clone(), token: Some(token) }
     }
 
     /// Refuses the role `user` the wallet of another user.
@@ -124,7 +125,7 @@ pub struct KnownTokens {
     open: bool,
     /// The token of this run, for commands on this machine.
     run: Option<Hash>,
-    used: RwLock<HashMap<Hash, AccessToken>>,
+    used: RwLock<HashMap<Hash, Arc<AccessToken>>>,
     /// Grows when a token is revoked, so that a token read before is not kept after.
     generation: AtomicU64,
 }
@@ -157,25 +158,22 @@ impl KnownTokens {
         }
         let token = self.find(store, &hash)?;
         let token = token.filter(|token| token.is_usable(store.clock().wall_ms()));
-        token
-            .as_ref()
-            .map(Caller::of)
-            .ok_or_else(|| unauthenticated("this access token is unknown, revoked or expired"))
+        token.map(Caller::of).ok_or_else(|| unauthenticated(token::NOT_USABLE))
     }
 
-    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<AccessToken>, Error> {
+    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<Arc<AccessToken>>, Error> {
         let generation = self.generation.load(SeqCst);
         if let Some(token) = self.used.read().expect("mutex poisoned").get(hash) {
-            return Ok(Some(token.clone()));
+            return Ok(Some(Arc::clone(token)));
         }
-        let token = store.read(|tx| token::find(tx, hash))?;
+        let token = store.read(|tx| token::find(tx, hash))?.map(Arc::new);
         if let Some(token) = &token {
             let mut used = self.used.write().expect("mutex poisoned");
             if used.len() >= TOKENS_MAX {
                 used.clear();
             }
             if generation == self.generation.load(SeqCst) {
-                used.insert(*hash, token.clone());
+                used.insert(*hash, Arc::clone(token));
             }
         }
         Ok(token)
@@ -211,17 +209,31 @@ pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
 
 /// An IP address, `localhost`, or one of the names given; the port does not matter.
 pub(super) fn is_own_host(host: &str, hosts: &[String]) -> bool {
+    let bracketed = host.starts_with('[');
     let name = match host.strip_prefix('[') {
-        Some(bracketed) => match bracketed.split_once(']') {
-            Some((address, port)) if port.is_empty() || port.starts_with(':') => address,
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if port.is_empty() || port.strip_prefix(':').is_some_and(is_port) => address,
             _ => return false,
         },
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
+        None => match host.split_once(':') {
+            Some((name, port)) if is_port(port) => name,
+            Some(_) => return false,
+            None => host,
+        },
     };
-    name.parse::<IpAddr>().is_ok()
-        || std::iter::once("localhost")
-            .chain(hosts.iter().map(String::as_str))
-            .any(|own| own.eq_ignore_ascii_case(name))
+    let name = if bracketed { name } else { name.strip_suffix('.').unwrap_or(name) }; // the root of all names
+    match name.parse::<IpAddr>() {
+        Ok(address) => address.is_ipv6() == bracketed,
+        Err(_) if bracketed => false,
+        Err(_) => std::iter::once("localhost")
+            .chain(hosts.iter().map(|own| own.strip_suffix('.').unwrap_or(own)))
+            .any(|own| own.eq_ignore_ascii_case(name)),
+    }
+}
+
+/// Digits, or nothing behind the colon.
+fn is_port(port: &str) -> bool {
+    port.bytes().all(|byte| byte.is_ascii_digit()) && (port.is_empty() || port.parse::<u16>().is_ok())
 }
 
 pub(super) fn is_own_origin(origin: &str, host: &str) -> bool {

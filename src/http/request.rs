@@ -106,7 +106,9 @@ impl<'a> Context<'a> {
             return Err(Error::invalid("send one Idempotency-Key"));
         }
         let wait_ms = self.wait_s() * 1_000;
-        Ok(Envelope { by: self.caller.by.clone(), key, tokens: Vec::new(), wait_ms, alive: self.alive.clone() })
+        let Caller { by, token, .. } = &self.caller;
+        let (by, access_token) = (by.clone(), token.clone());
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive.clone() })
     }
 
     /// The lock tokens presented, in one header or several, separated by commas. An empty header presents a token that

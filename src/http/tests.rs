@@ -55,12 +55,14 @@ fn language_wanted_most_is_picked() {
 #[test]
 fn host_is_own_if_address_or_configured_name() {
     let names = ["shop.local".to_owned()];
-    for own in ["127.0.0.1:8866", "10.0.0.7", "[::1]:80", "localhost", "LOCALHOST:1", "shop.local:8866"] {
+    let own = "127.0.0.1:8866 10.0.0.7 [::1]:80 [::1] localhost LOCALHOST:1 localhost. localhost.:80 localhost: shop.local:8866 shop.local.";
+    for own in own.split(' ') {
         assert!(is_own_host(own, &names), "{own}");
     }
-    for other in
-        ["evil.example", "localhost.evil.example:8866", "127.0.0.1.evil.example", "[::1]evil.example", "[::1", ""]
-    {
+    let others = "evil.example localhost.evil.example:8866 127.0.0.1.evil.example [::1]evil.example [::1 \
+                  localhost:80@evil [::1]:80@evil localhost@evil evil@localhost localhost:80:80 localhost:99999 \
+                  localhost:x localhost:+80 localhost.. . [localhost] [127.0.0.1] ::1 ";
+    for other in others.split(' ') {
         assert!(!is_own_host(other, &names), "{other}");
     }
 }

@@ -2,7 +2,9 @@
 //! needs is free.
 
 use super::idempotency;
-use super::request::{Deliveries, Outcome, Reply, Request, RequestKey, Reservation, disconnected, send, shutting_down};
+use super::request::{
+    Deliveries, Envelope, Outcome, Reply, Request, RequestKey, Reservation, disconnected, send, shutting_down,
+};
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
 use crate::command::{self, Command, Receipt, ReleaseUndelivered, Verdict};
@@ -10,9 +12,10 @@ use crate::error::{Error, ErrorName};
 use crate::id::LockId;
 use crate::lock;
 use crate::lock::lease::GrantOrigin;
+use crate::token::{self, AccessToken};
 use crate::tx::WriteTx;
 use rusqlite::Connection;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -75,6 +78,8 @@ pub(crate) struct Executor {
     pub refuses_waiting: bool,
     /// Time of the last search for disconnected waiters.
     dropped_disconnected_ms: i64,
+    /// Ids of the access tokens that were found usable in this batch.
+    usable_tokens: HashSet<String>,
     stats: Arc<Stats>,
 }
 
@@ -87,8 +92,24 @@ impl Executor {
             reservations: Vec::new(),
             refuses_waiting: false,
             dropped_disconnected_ms: i64::MIN / 2,
+            usable_tokens: HashSet::new(),
             stats,
         }
+    }
+
+    /// Forgets what was found in the batch before.
+    pub fn begin_batch(&mut self) {
+        self.usable_tokens.clear();
+    }
+
+    /// Refuses an access token that was revoked or has expired since its request came. It is looked up once in a batch.
+    fn check_access(&mut self, batch: &Batch<'_>, token: Option<&AccessToken>) -> Result<Result<(), Error>, BatchLost> {
+        let Some(token) = token.filter(|token| !self.usable_tokens.contains(&token.id)) else { return Ok(Ok(())) };
+        match guarded(|| token::check(&batch.tx, token)) {
+            Ok(()) => _ = self.usable_tokens.insert(token.id.clone()),
+            Err(error) => return failed(batch.conn, error).map(Err),
+        }
+        Ok(Ok(()))
     }
 
     /// Handles a request that has come in. Whatever happens, its callers get an answer or a place in a queue.
@@ -118,6 +139,9 @@ impl Executor {
     fn try_now(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Step, BatchLost> {
         if let Some(error) = request.reservation.as_ref().and_then(Reservation::failure) {
             return Ok(error.clone().into());
+        }
+        if let Err(error) = self.check_access(batch, request.envelope.access_token.as_deref())? {
+            return Ok(error.into());
         }
         if let Some(outcome) = self.answer_without_trying(batch, request)? {
             return Ok(Step::Answer(outcome, Vec::new()));
@@ -177,7 +201,9 @@ impl Executor {
         let head = tx.chain_head();
         tx.execute("SAVEPOINT command", [])?;
         let verdict = guarded(|| {
-            let verdict = command::apply(tx, &request.command, &request.envelope.by, &request.envelope.tokens)?;
+            let Envelope { by, access_token, tokens, .. } = &request.envelope;
+            let role = access_token.as_ref().map(|token| token.role);
+            let verdict = command::apply(tx, &request.command, by, role, tokens)?;
             if let (Verdict::Done(Ok(receipt), _), Some(key)) = (&verdict, request.record_key()) {
                 idempotency::record(tx, key, request.fingerprint, Ok(receipt))?;
             }
@@ -205,6 +231,9 @@ impl Executor {
             }
         };
         tx.execute("RELEASE command", [])?;
+        if matches!(request.command, Command::RevokeToken(_)) {
+            self.usable_tokens.clear();
+        }
         Ok(verdict)
     }
 
@@ -274,7 +303,11 @@ impl Executor {
             let mut last = None;
             while let Some(seq) = self.waiters.next_in_queue(&id, last) {
                 last = Some(seq);
-                let Some(waiter) = self.waiters.take(seq) else { continue };
+                let Some(mut waiter) = self.waiters.take(seq) else { continue };
+                self.refuse_unusable(batch, &mut waiter.request)?;
+                if waiter.request.replies.is_empty() {
+                    continue;
+                }
                 match self.try_again(batch, &waiter, &id) {
                     Ok(Verdict::Done(result, freed)) => {
                         batch.answer(waiter.request.replies, Outcome { result, replayed: false });
@@ -293,6 +326,18 @@ impl Executor {
                         return Err(BatchLost(error));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers those callers of a waiting request whose access token is not accepted any more.
+    fn refuse_unusable(&mut self, batch: &mut Batch<'_>, request: &mut Request) -> Result<(), BatchLost> {
+        let tokens: Vec<_> = request.replies.iter().filter_map(Reply::access_token).cloned().collect();
+        for token in tokens {
+            if let Err(error) = self.check_access(batch, Some(&token))? {
+                let refused = request.take_refused(&token);
+                batch.answer(refused, error);
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::idempotency::RecordKey;
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
+use crate::token::AccessToken;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -19,6 +20,8 @@ pub const LOCAL: &str = "@local";
 pub struct Envelope {
     /// The caller: a user, an access token's id, or `@local`.
     pub by: String,
+    /// The access token, checked again when the command is carried out. None: the caller needs none.
+    pub access_token: Option<Arc<AccessToken>>,
     /// The idempotency key.
     pub key: Option<IdempotencyKey>,
     /// The lock tokens presented.
@@ -32,7 +35,7 @@ pub struct Envelope {
 impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
-        Envelope { by: LOCAL.to_owned(), key: None, tokens: Vec::new(), wait_ms: 0, alive: None }
+        Envelope { by: LOCAL.to_owned(), access_token: None, key: None, tokens: Vec::new(), wait_ms: 0, alive: None }
     }
 }
 
@@ -96,7 +99,8 @@ impl Request {
             let secret = command.acquire_key().map(RequestKey::LockSecret);
             let key = record.map(RequestKey::Idempotency).or(secret);
             let fingerprint = fingerprint.unwrap_or_default();
-            let replies = vec![Reply { outcomes: outcomes.clone(), index, alive: envelope.alive.clone() }];
+            let (alive, access_token) = (envelope.alive.clone(), envelope.access_token.clone());
+            let replies = vec![Reply { outcomes: outcomes.clone(), index, alive, access_token }];
             Request { envelope, command, key, fingerprint, reservation: reservation.cloned(), replies }
         };
         (commands.into_iter().enumerate().map(request).collect(), arriving)
@@ -108,6 +112,19 @@ impl Request {
             Some(RequestKey::Idempotency(key)) => Some(key),
             _ => None,
         }
+    }
+
+    /// Takes the callers out whose access token is `refused`; the command is then that of the first one left.
+    pub(super) fn take_refused(&mut self, refused: &AccessToken) -> Vec<Reply> {
+        let is_refused = |reply: &mut Reply| reply.access_token.as_ref().is_some_and(|token| token.id == refused.id);
+        let taken: Vec<Reply> = self.replies.extract_if(.., is_refused).collect();
+        if !taken.is_empty()
+            && let Some(first) = self.replies.first()
+        {
+            self.envelope.access_token.clone_from(&first.access_token);
+            self.envelope.by = first.access_token.as_ref().map_or(LOCAL, |token| token.caller()).to_owned();
+        }
+        taken
     }
 
     /// True while any caller is connected.
@@ -135,9 +152,14 @@ pub(crate) struct Reply {
     outcomes: SyncSender<(usize, Outcome)>,
     index: usize,
     alive: Alive,
+    access_token: Option<Arc<AccessToken>>,
 }
 
 impl Reply {
+    pub(super) fn access_token(&self) -> Option<&Arc<AccessToken>> {
+        self.access_token.as_ref()
+    }
+
     pub(super) fn is_connected(&self) -> bool {
         self.alive.as_ref().is_none_or(|alive| alive())
     }

@@ -400,6 +400,7 @@ impl WriterState {
 
     fn fill_and_commit(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
         let now = batch.tx.now();
+        self.executor.begin_batch();
         self.stats.clock_behind_ms.store((self.head.at - now.wall_ms).max(0), Relaxed);
         for id in self.executor.waiters.stale_by(now.lease_ms) {
             self.executor.wake(batch, vec![id])?; // waiters before newcomers

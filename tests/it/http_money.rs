@@ -253,8 +253,17 @@ fn balance_above_limit_is_refused() {
     assert_eq!(all["results"][999]["balance"], "1000000000000000.00");
     let refused = verb(&admin, "alice", "recharge", json!({ "amount": "0.01" })).refuses(409, "balance_limit");
     assert!(refused.text("detail").contains("1000000000000000.00"));
-    verb(&admin, "bob", "recharge", json!({ "amount": "0.01" })).refuses(409, "balance_limit");
     assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
+}
+
+#[test]
+fn user_cannot_use_up_room_of_others() {
+    let server = Server::start();
+    let (eve, bob) = (server.user("eve"), server.user("bob"));
+    let most = json!({ "op": "recharge", "user": "eve", "amount": "1000000000000.00" });
+    assert_eq!(eve.post("/v1/batch", json!(vec![most; 1_000])).is(200)["results"][999]["code"], 200);
+    verb(&bob, "bob", "recharge", json!({ "amount": "0.01" })).is(200);
+    assert_eq!(server.admin().get("/v1/verify").is(200)["ok"], true);
 }
 
 #[test]
@@ -436,10 +445,10 @@ fn changed_tiers_leave_granted_coupons() {
     );
     let paid = verb(&admin, "alice", "pay", json!({ "amount": 300, "coupon": old })).is(200);
     assert_eq!(paid["discount"], "50.00", "a coupon keeps the terms it was granted under");
-    let cent = verb(&admin, "alice", "pay", json!({ "amount": "0.01", "coupon": earned["coupon"]["code"] })).is(200);
-    assert_eq!(
-        (&cent["amount"], &cent["discount"]),
-        (&json!("0.01"), &json!("0.00")),
-        "a payment never goes below 0.01"
-    );
+    let cent = json!({ "amount": "0.01", "coupon": earned["coupon"]["code"] });
+    verb(&admin, "alice", "pay", cent).refuses(409, "coupon_not_applicable");
+    let code = earned["coupon"]["code"].as_str().unwrap();
+    let quote = admin.get(&format!("/v1/coupons/{code}/quote?amount=0.01")).is(200);
+    assert_eq!((&quote["applicable"], &quote["error"]), (&json!(false), &json!("coupon_not_applicable")));
+    assert_eq!(admin.get(&format!("/v1/coupons/{code}")).is(200)["coupon"]["state"], "usable");
 }

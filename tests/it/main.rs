@@ -2,6 +2,7 @@
 //! [`server`] what those of the real program share, and [`shell`] those of its command line.
 
 mod audit;
+mod authority;
 mod backup;
 mod bench;
 mod cli;

@@ -1,11 +1,13 @@
 //! Money: every verb, every tier, every coupon, and every no.
 
+use crate::authority::minted;
 use crate::harness::*;
 use cashbox::internals::command::{Receipt, SetCouponKinds, SetTiers};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
 use cashbox::internals::money::{Balance, Cents, Money};
 use cashbox::internals::store::Envelope;
+use cashbox::internals::token::Role;
 
 #[test]
 fn tier_earns_coupon_from_its_first_cent() {
@@ -52,7 +54,18 @@ fn ten_off_coupon_works_once_and_leaves_a_cent() {
         grant    alice 3                     | coupon 3
         pay      alice 10.02 coupon 3        | amount 0.02 discount 10.00 balance 99.95
         grant    alice 3                     | coupon 3
-        pay      alice 0.01 coupon 3         | amount 0.01 discount 0.00  balance 99.94 coupon 3 used
+        pay      alice 0.02 coupon 3         | amount 0.01 discount 0.01  balance 99.94 coupon 3 used
+        ",
+    );
+}
+
+#[test]
+fn coupon_that_takes_nothing_off_is_refused_and_kept() {
+    check(
+        "
+        recharge alice 100                   | balance 100.00 coupon 3
+        pay      alice 0.01 coupon 3         | refused coupon_not_applicable balance 100.00 coupon 3 usable
+        pay      alice 0.02 coupon 3         | amount 0.01 discount 0.01 balance 99.99 coupon 3 used
         ",
     );
 }
@@ -62,12 +75,12 @@ fn percent_coupon_is_for_life_and_rounds_half_up() {
     check(
         "
         recharge alice 500                   | coupon 2
-        pay      alice 0.01 coupon 2         | discount 0.00 amount 0.01
-        pay      alice 0.02 coupon 2         | discount 0.00 amount 0.02
+        pay      alice 0.01 coupon 2         | refused coupon_not_applicable
+        pay      alice 0.02 coupon 2         | refused coupon_not_applicable coupon 2 usable
         pay      alice 0.03 coupon 2         | discount 0.01 amount 0.02
         pay      alice 0.07 coupon 2         | discount 0.01 amount 0.06
         pay      alice 0.08 coupon 2         | discount 0.02 amount 0.06
-        pay      alice 100 coupon 2          | discount 20.00 amount 80.00 coupon 2 usable balance 419.83
+        pay      alice 100 coupon 2          | discount 20.00 amount 80.00 coupon 2 usable balance 419.86
         ",
     );
     let book = check("recharge bob 99 | balance 99.00");
@@ -76,7 +89,7 @@ fn percent_coupon_is_for_life_and_rounds_half_up() {
         &book,
         "
         grant bob x                          | coupon x
-        pay   bob 0.01 coupon x              | discount 0.00 amount 0.01
+        pay   bob 0.01 coupon x              | refused coupon_not_applicable
         pay   bob 0.03 coupon x              | discount 0.02 amount 0.01
         pay   bob 0.05 coupon x              | discount 0.03 amount 0.02
         ",
@@ -245,10 +258,49 @@ fn balance_never_passes_limit() {
         &book,
         "
         recharge alice 0.01                  | refused balance_limit balance 1000000000000000.00
-        recharge bob   0.01                  | refused balance_limit
+        recharge bob   0.01                  | balance 0.01
+        transfer bob   alice 0.01            | refused balance_limit
         withdraw alice 0.01                  | balance 999999999999999.99
         recharge alice 0.01                  | balance 1000000000000000.00
         ",
+    );
+}
+
+/// Moves the balances of `@bank` and `@sales` against each other, behind the back of the program.
+fn set_system_balance(book: &Book, bank: i64) {
+    let raw = book.raw();
+    let trigger = "SELECT sql FROM sqlite_schema WHERE name = 'wallet_balance_has_its_entry'";
+    let trigger: String = raw.query_row(trigger, [], |row| row.get(0)).unwrap();
+    let sales = -bank - book.number("SELECT coalesce(sum(balance), 0) FROM wallet WHERE id NOT LIKE '@%'");
+    let set =
+        format!("UPDATE wallet SET balance = CASE id WHEN '@bank' THEN {bank} WHEN '@sales' THEN {sales} ELSE 0 END");
+    raw.execute_batch(&format!("DROP TRIGGER wallet_balance_has_its_entry; {set} WHERE id LIKE '@%'; {trigger}"))
+        .unwrap();
+}
+
+#[test]
+fn bank_keeps_half_its_room_from_users() {
+    let book = book();
+    let token = |role, user| Some(minted(&book, role, user, None));
+    let (alice, teller) = (token(Role::User, Some("alice")), token(Role::Teller, None));
+    let as_caller = |access_token| Envelope { access_token, ..Envelope::local() };
+    let recharged = |access_token: &Option<_>, amount| {
+        book.submit(as_caller(access_token.clone()), recharge("alice", amount))
+            .result
+            .map(|_| ())
+            .map_err(|error| error.name)
+    };
+    set_system_balance(&book, -4_500_000_000_000_000_000 + 1);
+    assert_eq!(recharged(&alice, "0.01"), Ok(()));
+    assert_eq!(recharged(&alice, "0.01"), Err(ErrorName::BalanceLimit));
+    assert_eq!(recharged(&teller, "0.01"), Ok(()));
+    set_system_balance(&book, -9_000_000_000_000_000_000 + 1);
+    assert_eq!(recharged(&teller, "0.01"), Ok(()));
+    assert_eq!(recharged(&teller, "0.01"), Err(ErrorName::BalanceLimit));
+    let owed = book.balance("@bank");
+    assert_eq!(
+        (owed.as_str(), Cents::parse(&owed)),
+        ("-90000000000000000.00", Some(Cents(-9_000_000_000_000_000_000)))
     );
 }
 
