@@ -192,7 +192,7 @@ pub(crate) fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
 }
 
 /// Refuses a token that was accepted when its request came and is not any more: it was revoked or has expired since.
-pub fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Error> {
+pub(crate) fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
     let now = tx.one(sql, params![presented.id], AccessToken::read)?;
     let same_rights = |token: &AccessToken| token.role == presented.role && token.user == presented.user;
@@ -203,7 +203,7 @@ pub fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Error> {
 }
 
 /// The sentence for a token that is not accepted.
-pub const NOT_USABLE: &str = "this access token is unknown, revoked or expired";
+pub(crate) const NOT_USABLE: &str = "this access token is unknown, revoked or expired";
 
 /// The access token with that secret's hash, usable or not.
 pub(crate) fn find(tx: &ReadTx<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {

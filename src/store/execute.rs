@@ -98,7 +98,7 @@ impl Executor {
     }
 
     /// Forgets what was found in the batch before.
-    pub fn begin_batch(&mut self) {
+    pub(super) fn begin_batch(&mut self) {
         self.usable_tokens.clear();
     }
 
