@@ -68,8 +68,8 @@ impl Balance {
     pub const ZERO: Balance = Balance(0);
     /// No user's wallet holds more than 1000000000000000.00.
     pub const LIMIT: Balance = Balance(100_000_000_000_000_000);
-    /// No system wallet holds or owes more than 90000000000000000.00: room for the limits of 90 users. It is no user's to
-    /// use up, and well within 64 bits.
+    /// No system wallet holds or owes more than 90000000000000000.00: room for the limits of 90 users
+    /// at once, and well within 64 bits.
     pub const SYSTEM_LIMIT: Balance = Balance(9_000_000_000_000_000_000);
 
     /// A balance read back from the file, in cents.

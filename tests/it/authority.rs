@@ -110,7 +110,7 @@ fn waiter_of_revoked_token_gets_no_lock() {
 }
 
 #[test]
-fn lock_id_with_hidden_character_is_refused_and_old_ones_are_read() {
+fn hidden_character_is_refused_in_ids_and_read_in_old_ones() {
     for hidden in [
         "\u{ad}", "\u{61c}", "\u{200b}", "\u{200f}", "\u{2028}", "\u{202e}", "\u{2060}", "\u{2069}", "\u{feff}",
         "\u{7}",
