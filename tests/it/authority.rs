@@ -120,7 +120,9 @@ fn hidden_character_is_refused_in_ids_and_read_in_old_ones() {
     assert!(LockId::parse("nächtlicher Lauf 夜间").is_ok());
     let book = book();
     book.acquire("job", "first").unwrap();
-    book.raw().execute_batch("UPDATE lock SET id = 'job' || char(8238)").unwrap();
+    let event = "INSERT INTO lock_event SELECT seq + 1, id, what, e.fence, previous_fence, e.secret_hash, e.holder, made_by, \
+                 reason, lease_ms, at FROM lock_event e JOIN lock";
+    book.raw().execute_batch(&format!("UPDATE lock SET id = 'job' || char(8238); {event}")).unwrap();
     let ids = book.read(|tx| lock::list(tx, "", None, book.lease_ms(), "", 10)).unwrap();
     assert_eq!(ids.iter().map(|lock| lock.id.as_str()).collect::<Vec<_>>(), ["job\u{202e}"]);
     book.assert_sound();
