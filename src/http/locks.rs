@@ -8,10 +8,10 @@ use super::response;
 use crate::clock::rfc3339;
 use crate::command::ReleaseUndelivered;
 use crate::error::Error;
-use crate::id::{Fence, LockId, LockSecret, is_hidden};
+use crate::id::{Fence, LockId, LockSecret};
 use crate::lock::event::LockEvent;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
-use crate::lock::{self, DURATION_MS, GRACE_MS, Lock, LockState};
+use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
 use crate::secret;
 use crate::store::Envelope;
 use crate::token::Role;
@@ -62,10 +62,6 @@ pub(crate) const WATCH: &[Field] = &[
     Field::optional("wait_ms", Integer, "how long to watch"),
 ];
 
-/// The most locks of one grant.
-const IDS_MAX: usize = 16;
-/// The longest holder and reason, in characters.
-const LABEL_CHARS_MAX: usize = 255;
 /// The length of a lease by default.
 const TTL_MS: i64 = 60_000;
 /// The longest lease, grace and hold of the role `user`.
@@ -236,14 +232,7 @@ fn path_lock(context: &Context<'_>) -> Result<LockId, Error> {
 }
 
 fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
-    let label = fields.text(name)?;
-    let is_bad = |label: &String| label.chars().count() > LABEL_CHARS_MAX || label.chars().any(is_hidden);
-    if label.as_ref().is_some_and(is_bad) {
-        return Err(Error::invalid(format!(
-            "{name} has at most {LABEL_CHARS_MAX} characters, no control or other hidden ones"
-        )));
-    }
-    Ok(label)
+    fields.text(name)?.map(|label| lock::checked_label(name, label)).transpose()
 }
 
 /// A lock as it is now. A stale or revoked one stays until it is acquired again.

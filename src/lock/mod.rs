@@ -15,7 +15,7 @@ pub(crate) mod event;
 pub(crate) mod lease;
 
 use crate::error::{Error, ErrorName};
-use crate::id::{Fence, LockId, LockSecret, LockToken};
+use crate::id::{Fence, LockId, LockSecret, LockToken, is_hidden};
 use crate::secret::{Hash, sha256};
 use crate::tx::{ReadTx, Row, RowResult, params};
 
@@ -24,6 +24,22 @@ pub(crate) const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
 
 /// The default of [`Lock::grace_ms`], in milliseconds.
 pub(crate) const GRACE_MS: i64 = 5_000;
+
+/// The most locks of one grant.
+pub(crate) const IDS_MAX: usize = 16;
+
+/// The longest holder and reason, in characters.
+const LABEL_CHARS_MAX: usize = 255;
+
+/// Checks a holder or a reason, the field `name`.
+pub(crate) fn checked_label(name: &str, label: String) -> Result<String, Error> {
+    if label.chars().count() > LABEL_CHARS_MAX || label.chars().any(is_hidden) {
+        return Err(Error::invalid(format!(
+            "{name} has at most {LABEL_CHARS_MAX} characters, no control or other hidden ones"
+        )));
+    }
+    Ok(label)
+}
 
 /// One row: a lease of one lock. Times are lease time, in milliseconds.
 #[derive(Clone, Debug, PartialEq)]

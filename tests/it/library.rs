@@ -130,6 +130,14 @@ fn released_lease_proves_nothing_afterwards() {
     assert_eq!(lost.name, ErrorName::LockLost);
     let next = cashbox.lock(&wallet_lock(), MINUTE).unwrap();
     assert!(next.fence() > fence);
+    let many: Vec<LockId> = (0..17).map(|number| format!("job {number}").parse().unwrap()).collect();
+    for refused in [
+        cashbox.request().lock_all(&many, MINUTE),
+        cashbox.request().lock_all(&[], MINUTE),
+        cashbox.request().holder("x".repeat(256)).lock(&many[0], MINUTE),
+    ] {
+        assert_eq!(refused.unwrap_err().name, ErrorName::InvalidRequest);
+    }
     for ttl in [Duration::ZERO, Duration::from_secs(86_401)] {
         let refused = cashbox.lock(&"other".parse().unwrap(), ttl).unwrap_err();
         assert_eq!(refused.name, ErrorName::InvalidRequest);
