@@ -1,7 +1,10 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![warn(unreachable_pub)]
-#![cfg_attr(not(feature = "cli"), allow(dead_code, reason = "the program uses more of it than the library"))]
+#![cfg_attr(
+    not(feature = "cli"),
+    allow(dead_code, unused_imports, reason = "the program uses more of it than the library")
+)]
 //! cashbox: an embedded wallet. Wallets, coupons and a lock table in one SQLite file, for a program in Rust through
 //! [`Cashbox`], and for everything else through its HTTP server and its command line.
 //!
