@@ -132,7 +132,7 @@
 //! **Serve it.** [`serve`](Cashbox::serve) starts the HTTP server in the same process, on the same file, until its handle is
 //! dropped. Meanwhile `cashbox` on the command line finds it.
 //!
-//! A program that needs none of the command line leaves it out, and with it a fifth of the dependencies:
+//! A program that needs none of the command line leaves it out, and with it its dependencies:
 //! `cashbox = { version = "0.1", default-features = false }`.
 //!
 //! # What always holds
@@ -154,13 +154,14 @@
 //! | `ledger` `lock` `token` | features: a rule and its SQL together. They do not know each other |
 //! | `command` | the waist: every change is a command, and what it did is a receipt |
 //! | `store` | one file, one writer with group commit, four readers |
-//! | `store::file` `store::audit` | backup, restore, companion file, export, import; every invariant as a question |
+//! | `store::possession` `store::file` `store::audit` | one process per file; backup, restore, export, import; every invariant as a question |
 //! | `http` | requests become commands, receipts become responses; `http::conn` is HTTP/1.1 and knows nothing of wallets |
 //! | `cashbox` | the front door of this library |
 //! | `cli` | the command line; `cli::lock_run` runs a command under a lock |
 //! | `lab` `bench` | tools: the experiment with lock strategies; the load generator, which checks what it measured |
 //!
-//! A withdrawal goes this way and back: connection, routes, handler, `store.submit`, writer, execute, command, ledger, tx.
+//! A withdrawal goes this way and back: `http::conn::connection`, `http::routes`, `http::wallets`, `Store::submit`,
+//! `store::writer`, `store::execute`, `command`, `ledger::verbs`, `ledger::post`, `tx`.
 //!
 //! # Words
 //!

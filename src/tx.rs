@@ -144,6 +144,7 @@ impl<'conn> Deref for WriteTx<'conn> {
     }
 }
 
+#[doc(hidden)]
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
         match error.sqlite_error_code() {
@@ -169,6 +170,7 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
 /// Ids are stored as the text they are.
 macro_rules! stored_as_text {
     ($($kind:ty),*) => {$(
+        #[doc(hidden)]
         impl ToSql for $kind {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
                 Ok(ToSqlOutput::from(self.as_str()))
@@ -181,6 +183,7 @@ stored_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
 /// Numbers and amounts are stored as the integers they are.
 macro_rules! stored_as_integer {
     ($($kind:ty, $number:expr;)*) => {$(
+        #[doc(hidden)]
         impl ToSql for $kind {
             fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
                 let number: fn(&$kind) -> i64 = $number;
@@ -199,6 +202,7 @@ stored_as_integer! {
 /// Values in the file were valid when they were written; a file with others is damaged.
 macro_rules! read_back {
     ($($kind:ty, $stored:ty, $read:expr;)*) => {$(
+        #[doc(hidden)]
         impl FromSql for $kind {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
                 let read: fn($stored) -> Option<$kind> = $read;
