@@ -40,7 +40,7 @@ fn get(server: &cashbox::ServerHandle, path: &str) -> String {
 
 #[test]
 fn verbs_of_the_library_move_money_and_coupons() {
-    let Opened { cashbox, alice, bob, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, bob, .. } = opened();
     let coupon = cashbox.recharge(&alice, money("300")).unwrap().coupon.unwrap();
     cashbox.recharge(&bob, money("1")).unwrap();
     assert_eq!(cashbox.coupons(&alice).unwrap(), std::slice::from_ref(&coupon));
@@ -61,7 +61,7 @@ fn verbs_of_the_library_move_money_and_coupons() {
 
 #[test]
 fn transfer_to_the_same_wallet_is_refused() {
-    let Opened { cashbox, alice, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
     cashbox.recharge(&alice, money("5")).unwrap();
     for refused in [
         cashbox.transfer(&alice, &alice, money("1")),
@@ -77,7 +77,7 @@ fn transfer_to_the_same_wallet_is_refused() {
 
 #[test]
 fn repeat_under_one_key_has_one_effect() {
-    let Opened { cashbox, alice, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
     let first = cashbox.request().key("k1").reference("r").metadata("a", "b").recharge(&alice, money("5")).unwrap();
     let again = cashbox.request().key("k1").reference("r").metadata("a", "b").recharge(&alice, money("5")).unwrap();
     assert_eq!(first, again);
@@ -88,7 +88,7 @@ fn repeat_under_one_key_has_one_effect() {
 
 #[test]
 fn history_gives_every_entry_once_newest_first() {
-    let Opened { cashbox, alice, bob, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, bob, .. } = opened();
     cashbox.recharge(&alice, money("500")).unwrap();
     cashbox.recharge(&bob, money("1")).unwrap();
     for _ in 0..249 {
@@ -106,7 +106,7 @@ fn history_gives_every_entry_once_newest_first() {
 
 #[test]
 fn dropped_lease_releases_its_lock() {
-    let Opened { cashbox, alice, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
     cashbox.recharge(&alice, money("50")).unwrap();
     let lease = cashbox.lock(&wallet_lock(), MINUTE).unwrap();
     assert!(lease.remaining() > MINUTE / 2 && lease.remaining() <= MINUTE);
@@ -119,7 +119,7 @@ fn dropped_lease_releases_its_lock() {
 
 #[test]
 fn released_lease_proves_nothing_afterwards() {
-    let Opened { cashbox, alice, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
     cashbox.recharge(&alice, money("50")).unwrap();
     let mut lease = cashbox.lock(&wallet_lock(), MINUTE).unwrap();
     lease.renew(2 * MINUTE).unwrap();
@@ -146,7 +146,7 @@ fn released_lease_proves_nothing_afterwards() {
 
 #[test]
 fn waiting_lock_is_granted_when_released() {
-    let Opened { cashbox, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, .. } = opened();
     let ids: [LockId; 2] = ["b".parse().unwrap(), "a".parse().unwrap()];
     let both = cashbox.request().holder("first").lock_all(&ids, MINUTE).unwrap();
     let refused = cashbox.lock(&ids[0], MINUTE).unwrap_err();
@@ -161,7 +161,7 @@ fn waiting_lock_is_granted_when_released() {
 
 #[test]
 fn open_file_is_refused_to_another_server() {
-    let Opened { cashbox, folder, alice, .. } = opened();
+    let Opened { folder, cashbox, alice, .. } = opened();
     cashbox.recharge(&alice, money("5")).unwrap();
     let path = folder.path().join("cashbox.db");
     let server = cashbox.serve("127.0.0.1:0").unwrap();
@@ -179,7 +179,7 @@ fn open_file_is_refused_to_another_server() {
 
 #[test]
 fn served_file_answers_http_and_the_library() {
-    let Opened { cashbox, alice, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
     let server = cashbox.serve("127.0.0.1:0").unwrap();
     cashbox.recharge(&alice, money("5")).unwrap();
     let answer = get(&server, "/v1/wallets/alice");
@@ -193,7 +193,7 @@ fn served_file_answers_http_and_the_library() {
 
 #[test]
 fn stopped_server_ends_http_waiting_only() {
-    let Opened { cashbox, folder: _folder, .. } = opened();
+    let Opened { folder: _folder, cashbox, .. } = opened();
     let id: LockId = "job".parse().unwrap();
     let server = cashbox.serve("127.0.0.1:0").unwrap();
     let lease = cashbox.lock(&id, MINUTE).unwrap();
@@ -223,7 +223,7 @@ fn stopped_server_ends_http_waiting_only() {
 
 #[test]
 fn backup_of_the_library_opens_as_a_file() {
-    let Opened { cashbox, folder, alice, .. } = opened();
+    let Opened { folder, cashbox, alice, .. } = opened();
     cashbox.recharge(&alice, money("5")).unwrap();
     let target = folder.path().join("copy.db");
     let report = cashbox.backup(&target).unwrap();
