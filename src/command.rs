@@ -404,6 +404,17 @@ impl Command {
 }
 
 impl MoneyCommand {
+    /// The client's own words about it.
+    pub(crate) fn note(&self) -> &Note {
+        match self {
+            MoneyCommand::Recharge(Recharge { note, .. })
+            | MoneyCommand::Withdraw(Withdraw { note, .. })
+            | MoneyCommand::Pay(Pay { note, .. })
+            | MoneyCommand::Transfer(Transfer { note, .. })
+            | MoneyCommand::Refund(Refund { note, .. }) => note,
+        }
+    }
+
     /// As [`Command::fingerprint`].
     pub fn fingerprint(&self) -> [u8; 16] {
         let mut text = Canonical::default();

@@ -102,6 +102,11 @@ impl Note {
         Ok(Note { reference, metadata })
     }
 
+    /// Its length in the file.
+    pub(crate) fn bytes(&self) -> usize {
+        self.reference.as_ref().map_or(0, String::len) + self.metadata.as_ref().map_or(0, String::len)
+    }
+
     /// The refusal of metadata that is not a flat object within its bounds.
     pub fn invalid_metadata() -> Error {
         Error::invalid("metadata is a flat object of at most 20 strings: names up to 40 characters, values up to 500")

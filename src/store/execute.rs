@@ -13,8 +13,9 @@ use crate::id::LockId;
 use crate::lock;
 use crate::lock::lease::GrantOrigin;
 use crate::token::{self, AccessToken};
-use crate::tx::WriteTx;
-use rusqlite::Connection;
+use crate::tx::{ChainHead, WriteTx};
+use rusqlite::{Connection, ErrorCode};
+use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -30,15 +31,43 @@ pub(crate) struct Batch<'conn> {
     pub conn: &'conn Connection,
     pub tx: WriteTx<'conn>,
     pub answers: Vec<(Vec<Reply>, Outcome)>,
+    is_used: Cell<bool>,
 }
 
-impl Batch<'_> {
+impl<'conn> Batch<'conn> {
+    pub(super) fn new(conn: &'conn Connection, tx: WriteTx<'conn>) -> Batch<'conn> {
+        Batch { conn, tx, answers: Vec::new(), is_used: Cell::new(false) }
+    }
+
+    /// True once a command was carried out in the transaction.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.get()
+    }
+
+    /// Takes back all that the transaction has written, and begins another.
+    fn restart(&self, head: ChainHead) -> Result<(), Error> {
+        self.conn.execute_batch("ROLLBACK")?;
+        self.tx.set_chain_head(head);
+        begin(self.conn)
+    }
+
     fn answer(&mut self, replies: Vec<Reply>, outcome: impl Into<Outcome>) {
         self.answers.push((replies, outcome.into()));
     }
 
     fn lease_ms(&self) -> i64 {
         self.tx.now().lease_ms
+    }
+}
+
+/// Begins a transaction that can write.
+pub(super) fn begin(conn: &Connection) -> Result<(), Error> {
+    match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
+        Ok(_) => Ok(()),
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+            Err(Error::new(ErrorName::Busy, "another program is writing to the file").caused_by(error))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -199,7 +228,14 @@ impl Executor {
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
         let Batch { conn, tx, .. } = batch;
         let head = tx.chain_head();
-        tx.execute("SAVEPOINT command", [])?;
+        // SQLite keeps a copy of each page that a savepoint has to bring back, also of those that left its cache, and walks
+        // through them at the end of each statement: quadratic for thousands of movements. So a large command is the first
+        // of its transaction, and has the transaction itself for a savepoint.
+        let is_first = !batch.is_used.replace(true);
+        let has_savepoint = !(is_first && request.work.is_large());
+        if has_savepoint {
+            tx.execute("SAVEPOINT command", [])?;
+        }
         let verdict = guarded(|| {
             let Envelope { by, access_token, tokens, .. } = &request.envelope;
             let role = access_token.as_ref().map(|token| token.role);
@@ -214,8 +250,12 @@ impl Executor {
             return Err(BatchLost(verdict.err().unwrap_or_else(|| Error::internal("the transaction ended by itself"))));
         }
         if !matches!(verdict, Ok(Verdict::Done(..))) {
-            tx.execute("ROLLBACK TO command", [])?;
-            tx.set_chain_head(head);
+            if has_savepoint {
+                tx.execute("ROLLBACK TO command", [])?;
+                tx.set_chain_head(head);
+            } else {
+                batch.restart(head)?;
+            }
         }
         let verdict = match verdict {
             Ok(Verdict::Done(result, freed)) => {
@@ -230,7 +270,9 @@ impl Executor {
                 Verdict::Done(Err(failed(conn, error)?), Vec::new())
             }
         };
-        tx.execute("RELEASE command", [])?;
+        if has_savepoint {
+            tx.execute("RELEASE command", [])?;
+        }
         if matches!(request.command, Command::RevokeToken(_)) {
             self.usable_tokens.clear();
         }
@@ -307,6 +349,11 @@ impl Executor {
                 self.refuse_unusable(batch, &mut waiter.request)?;
                 if waiter.request.replies.is_empty() {
                     continue;
+                }
+                if waiter.request.work.is_large() && batch.is_used() {
+                    self.waiters.put_back(seq, waiter);
+                    self.waiters.set_stale_from(&id, batch.lease_ms()); // the next commit begins with it
+                    break;
                 }
                 match self.try_again(batch, &waiter, &id) {
                     Ok(Verdict::Done(result, freed)) => {

@@ -4,6 +4,7 @@
 //! their own and never touch the writer. The store knows nothing of HTTP.
 
 pub(crate) mod audit;
+mod backlog;
 mod checkpoint;
 mod connection;
 mod disk;

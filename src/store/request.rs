@@ -1,7 +1,8 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
+use super::backlog::Work;
 use super::idempotency::RecordKey;
-use crate::command::{Command, Receipt};
+use crate::command::{AtomicBatch, Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
 use crate::token::AccessToken;
@@ -80,6 +81,8 @@ pub(crate) struct Request {
     pub(super) key: Option<RequestKey>,
     /// Hash of the command, which a repeat has too; zeros if nothing is recorded.
     pub(super) fingerprint: [u8; 16],
+    /// Its size.
+    pub(super) work: Work,
     /// Of a batch with a key, in which the items are carried out only if the key is reserved.
     pub(super) reservation: Option<Reservation>,
     pub(super) replies: Vec<Reply>,
@@ -101,7 +104,8 @@ impl Request {
             let fingerprint = fingerprint.unwrap_or_default();
             let (alive, access_token) = (envelope.alive.clone(), envelope.access_token.clone());
             let replies = vec![Reply { outcomes: outcomes.clone(), index, alive, access_token }];
-            Request { envelope, command, key, fingerprint, reservation: reservation.cloned(), replies }
+            let work = work(&command);
+            Request { envelope, command, key, fingerprint, work, reservation: reservation.cloned(), replies }
         };
         (commands.into_iter().enumerate().map(request).collect(), arriving)
     }
@@ -131,6 +135,15 @@ impl Request {
     pub(crate) fn has_client(&self) -> bool {
         self.replies.iter().any(Reply::is_connected)
     }
+}
+
+fn work(command: &Command) -> Work {
+    let items = match command {
+        Command::Money(item) => std::slice::from_ref(item),
+        Command::Batch(AtomicBatch(items)) => &items[..],
+        _ => return Work { movements: 1, bytes: 0 },
+    };
+    Work { movements: items.len().max(1), bytes: items.iter().map(|item| item.note().bytes()).sum() }
 }
 
 /// Shared by the requests of a batch with a key: the error for which its key is not reserved, once that is known.

@@ -3,9 +3,10 @@
 //! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
 //! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
+use super::backlog::{Backlog, Share};
 use super::checkpoint::{self, Checkpoint};
 use super::disk::Space;
-use super::execute::{Batch, BatchLost, Executor, failed, guarded};
+use super::execute::{Batch, BatchLost, Executor, begin, failed, guarded};
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
 use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnected, send, shutting_down};
@@ -20,15 +21,12 @@ use crate::lock::{self, clock::LeaseClock};
 use crate::tx::{ChainHead, Now, ReadTx, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The most commands in one commit: more would only lengthen the wait of the first.
-const BATCH_MAX: usize = 256;
 /// Idle time before a checkpoint, and the pause when nothing can be written.
 const IDLE: Duration = Duration::from_millis(200);
 /// The longest time between two looks at the files of the database.
@@ -144,7 +142,7 @@ struct WriterState {
     lease: LeaseClock,
     /// The newest committed entry.
     head: ChainHead,
-    backlog: VecDeque<Request>,
+    backlog: Backlog,
     executor: Executor,
     notifier: Arc<LockNotifier>,
     space: Space,
@@ -173,7 +171,7 @@ impl WriterState {
             clock: options.clock.clone(),
             lease,
             head: entry::chain_head(&ReadTx::new(conn))?,
-            backlog: VecDeque::new(),
+            backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
             space: Space::new(possession.db(), options.min_free),
@@ -215,14 +213,14 @@ impl WriterState {
                 match message {
                     Message::Requests(requests) => {
                         self.stats.queued.fetch_sub(requests.len() as u64, Relaxed);
-                        self.backlog.extend(requests);
+                        self.backlog.push(requests);
                     }
                     Message::LookAtTime => just_now = Duration::ZERO,
                     Message::DropDisconnected => self.drop_disconnected(),
                     Message::RefuseWaiting => self.dismiss_waiters(),
                     Message::Stop => stopping = true,
                 }
-                next = if self.backlog.len() < BATCH_MAX { messages.try_recv().ok() } else { None };
+                next = if self.backlog.is_enough() { None } else { messages.try_recv().ok() };
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
             if self.looked_at.elapsed() >= just_now {
@@ -285,7 +283,7 @@ impl WriterState {
             return self.refuse_backlog(&error);
         }
         let tx = WriteTx::new(conn, self.now(), self.head); // the clock is read after the transaction has begun
-        let mut batch = Batch { conn, tx, answers: Vec::with_capacity(self.backlog.len().min(BATCH_MAX)) };
+        let mut batch = Batch::new(conn, tx);
         let lost = self.fill_and_commit(&mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
         let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
@@ -322,7 +320,7 @@ impl WriterState {
     }
 
     fn refuse_backlog(&mut self, error: &Error) {
-        self.backlog.drain(..).for_each(|request| _ = send(request.replies, error.clone().into()));
+        self.backlog.drain().for_each(|request| _ = send(request.replies, error.clone().into()));
     }
 
     fn expire(&mut self, now: i64) {
@@ -406,9 +404,14 @@ impl WriterState {
             self.executor.wake(batch, vec![id])?; // waiters before newcomers
         }
         let commands_before = self.stats.commands.load(Relaxed);
-        for _ in 0..BATCH_MAX {
-            let Some(request) = self.backlog.pop_front() else { break };
-            self.executor.handle(batch, request)?;
+        match if batch.is_used() { None } else { self.backlog.next_large() } {
+            Some(large) => self.executor.handle(batch, large)?,
+            None => {
+                let mut share = Share::default();
+                while let Some(request) = self.backlog.next(&mut share) {
+                    self.executor.handle(batch, request)?;
+                }
+            }
         }
         self.executor.answer_expired(batch)?;
         if let Err(error) = guarded(|| self.sweep.step(&batch.tx)) {
@@ -440,14 +443,4 @@ impl WriterState {
 fn unknown(cause: impl std::fmt::Display) -> Error {
     let detail = "the commit failed and it is unknown what is on disk; ask again with the same idempotency key";
     Error::new(ErrorName::OutcomeUnknown, detail).caused_by(cause)
-}
-
-fn begin(conn: &Connection) -> Result<(), Error> {
-    match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
-        Ok(_) => Ok(()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            Err(Error::new(ErrorName::Busy, "another program is writing to the file").caused_by(error))
-        }
-        Err(error) => Err(error.into()),
-    }
 }

@@ -27,6 +27,7 @@ mod http_roles;
 mod http_wallet;
 mod keys;
 mod lab;
+mod large_batches;
 mod library;
 mod lock_commands;
 mod lock_guard;

@@ -1,0 +1,114 @@
+//! The commands that the writer has not carried out yet, and the share of them that one commit takes.
+//!
+//! A commit is bounded by movements of money and by bytes, so that a request waits for a bounded time whatever stands
+//! beside it, and so that SQLite's cache holds what a commit changes. A *large* command (an atomic batch of many items) has
+//! a commit for itself, and the others have the next one. Commands that came together are carried out in their order, and
+//! take turns with those of other requests.
+
+use super::request::Request;
+use std::collections::VecDeque;
+
+/// The most movements in one commit: more would only lengthen the wait of the first.
+const MOVEMENTS_MAX: usize = 256;
+/// The most bytes of notes in one commit.
+const BYTES_MAX: usize = 1024 * 1024;
+/// A command of more movements or bytes is large.
+const LARGE_MOVEMENTS: usize = 64;
+const LARGE_BYTES: usize = 256 * 1024;
+/// Commands that came together are carried out at most so many at a time while others wait.
+const TURN: usize = 64;
+
+/// The size of a command: the movements it makes at most, and the bytes of their notes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) movements: usize,
+    pub(super) bytes: usize,
+}
+
+impl Work {
+    /// True for a command that has a commit for itself.
+    pub(super) fn is_large(self) -> bool {
+        self.movements > LARGE_MOVEMENTS || self.bytes > LARGE_BYTES
+    }
+}
+
+/// The work of one commit so far.
+#[derive(Default)]
+pub(super) struct Share {
+    work: Work,
+    /// Commands of the present group in a row.
+    turn: usize,
+}
+
+impl Share {
+    fn add(&mut self, work: Work) -> bool {
+        let sum = Work { movements: self.work.movements + work.movements, bytes: self.work.bytes + work.bytes };
+        let fits = self.work.movements == 0 || sum.movements <= MOVEMENTS_MAX && sum.bytes <= BYTES_MAX;
+        if fits {
+            self.work = sum;
+        }
+        fits
+    }
+}
+
+/// The commands in the order in which they are to be carried out.
+#[derive(Default)]
+pub(super) struct Backlog {
+    /// Commands that came together; no group is empty.
+    groups: VecDeque<VecDeque<Request>>,
+    large: VecDeque<Request>,
+    /// True if the last commit was one of small commands.
+    large_is_next: bool,
+}
+
+impl Backlog {
+    /// Adds commands that came together.
+    pub(super) fn push(&mut self, requests: Vec<Request>) {
+        match &requests[..] {
+            [] => {}
+            [only] if only.work.is_large() => self.large.extend(requests),
+            _ => self.groups.push_back(requests.into()),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.groups.is_empty() && self.large.is_empty()
+    }
+
+    /// True if there is enough for a commit.
+    pub(super) fn is_enough(&self) -> bool {
+        self.groups.len() + self.large.len() >= MOVEMENTS_MAX
+    }
+
+    /// The large command that has the next commit for itself: every second commit, or every one if nothing else waits.
+    pub(super) fn next_large(&mut self) -> Option<Request> {
+        let is_next = self.large_is_next || self.groups.is_empty();
+        let large = if is_next { self.large.pop_front() } else { None };
+        self.large_is_next = large.is_none();
+        large
+    }
+
+    /// The next small command, if there is room for it in the commit.
+    pub(super) fn next(&mut self, share: &mut Share) -> Option<Request> {
+        let group = self.groups.front_mut()?;
+        if !share.add(group.front()?.work) {
+            return None;
+        }
+        let next = group.pop_front();
+        share.turn += 1;
+        if group.is_empty() {
+            self.groups.pop_front();
+            share.turn = 0;
+        } else if share.turn == TURN {
+            self.groups.rotate_left(1);
+            share.turn = 0;
+        }
+        next
+    }
+
+    /// Takes all out.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Request> + use<> {
+        let groups = std::mem::take(&mut self.groups);
+        groups.into_iter().flatten().chain(std::mem::take(&mut self.large))
+    }
+}
