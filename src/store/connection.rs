@@ -47,6 +47,11 @@ fn prepare_any(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update(None, "mmap_size", 0)?;
+    // Nothing of SQLite's needs a writable temporary folder. In memory the copies of pages for a savepoint are a list that is
+    // walked at the end of each statement, so commits are bounded (`backlog`) to what the writer's cache holds. Measured
+    // with four atomic batches of 3,500 recharges and 2 kB of metadata each (unoptimised build): one after another 3.2 s; at
+    // once and unbounded 30.7 s, with a single request beside them waiting 30.2 s; the same with FILE 3.6 s and 3.1 s; at
+    // once and bounded 2.9 s and 0.8 s.
     conn.pragma_update(None, "temp_store", "MEMORY")
 }
 
