@@ -5,32 +5,15 @@
 //! a commit for itself, and the others have the next one. Commands that came together are carried out in their order, and
 //! take turns with those of other requests.
 
-use super::request::Request;
+use super::request::{Request, Work};
 use std::collections::VecDeque;
 
 /// The most movements in one commit: more would only lengthen the wait of the first.
 const MOVEMENTS_MAX: usize = 256;
 /// The most bytes of notes in one commit.
 const BYTES_MAX: usize = 1024 * 1024;
-/// A command of more movements or bytes is large.
-const LARGE_MOVEMENTS: usize = 64;
-const LARGE_BYTES: usize = 256 * 1024;
-/// Commands that came together are carried out at most so many at a time while others wait.
+/// The most commands of one batch in a row while others wait.
 const TURN: usize = 64;
-
-/// The size of a command: the movements it makes at most, and the bytes of their notes.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Work {
-    pub(super) movements: usize,
-    pub(super) bytes: usize,
-}
-
-impl Work {
-    /// True for a command that has a commit for itself.
-    pub(super) fn is_large(self) -> bool {
-        self.movements > LARGE_MOVEMENTS || self.bytes > LARGE_BYTES
-    }
-}
 
 /// The work of one commit so far.
 #[derive(Default)]

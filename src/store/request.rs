@@ -1,6 +1,5 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
-use super::backlog::Work;
 use super::idempotency::RecordKey;
 use crate::command::{AtomicBatch, Command, Receipt};
 use crate::error::{Error, ErrorName};
@@ -134,6 +133,23 @@ impl Request {
     /// True while any caller is connected.
     pub(crate) fn has_client(&self) -> bool {
         self.replies.iter().any(Reply::is_connected)
+    }
+}
+
+/// A command of more movements or bytes is large.
+const LARGE_MOVEMENTS: usize = 64;
+const LARGE_BYTES: usize = 256 * 1024;
+/// The size of a command: the movements it makes at most, and the bytes of their notes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Work {
+    pub(super) movements: usize,
+    pub(super) bytes: usize,
+}
+
+impl Work {
+    /// True for a command that has a commit for itself.
+    pub(super) fn is_large(self) -> bool {
+        self.movements > LARGE_MOVEMENTS || self.bytes > LARGE_BYTES
     }
 }
 
