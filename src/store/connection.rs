@@ -3,9 +3,10 @@
 use super::options::OpenError;
 use super::possession::companion::check_log_of_server;
 use super::schema;
+use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const READERS: u32 = 4;
@@ -68,35 +69,15 @@ pub(super) fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "wal_autocheckpoint", 0) // `checkpoint` does that
 }
 
-/// Opens the connections of the pool, each for reading alone.
-pub(super) struct ReaderFactory {
-    path: PathBuf,
-}
-
-impl r2d2::ManageConnection for ReaderFactory {
-    type Connection = Connection;
-    type Error = rusqlite::Error;
-
-    fn connect(&self) -> rusqlite::Result<Connection> {
-        let access = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let conn = Connection::open_with_flags(&self.path, access)?;
-        prepare_any(&conn)?;
-        conn.pragma_update(None, "query_only", true)?;
-        conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-        conn.progress_handler(READ_STEPS_MAX, Some(|| true))?;
-        Ok(conn)
-    }
-
-    fn is_valid(&self, _: &mut Connection) -> rusqlite::Result<()> {
-        Ok(())
-    }
-
-    fn has_broken(&self, _: &mut Connection) -> bool {
-        false
-    }
-}
-
-pub(super) fn readers(path: &Path) -> Result<r2d2::Pool<ReaderFactory>, OpenError> {
+pub(super) fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(|conn| {
+            prepare_any(conn)?;
+            conn.pragma_update(None, "query_only", true)?;
+            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+            conn.progress_handler(READ_STEPS_MAX, Some(|| true))
+        });
     let pool = r2d2::Pool::builder()
         .max_size(READERS)
         .min_idle(Some(0)) // opened when first needed, so that starting does not wait for them
@@ -104,6 +85,6 @@ pub(super) fn readers(path: &Path) -> Result<r2d2::Pool<ReaderFactory>, OpenErro
         .idle_timeout(None) // kept while the file is open; and no timer that outlives it
         .max_lifetime(None)
         .connection_timeout(READER_WAIT)
-        .build(ReaderFactory { path: path.to_owned() });
+        .build(manager);
     pool.map_err(|error| OpenError::new(error.to_string()))
 }

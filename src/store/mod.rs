@@ -33,11 +33,12 @@ use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
-use connection::{ReaderFactory, connect, prepare_writer, readers};
+use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private, with_ending};
 use file::copy;
 use file::transfer::Exporter;
 use possession::{PossessResult, Possession, possess};
+use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
 use std::fs::File;
@@ -56,7 +57,7 @@ pub struct Store {
     path: PathBuf,
     clock: Clock,
     lease: LeaseClock,
-    readers: r2d2::Pool<ReaderFactory>,
+    readers: r2d2::Pool<SqliteConnectionManager>,
     writer: Writer,
     stats: Arc<Stats>,
     notifier: Arc<LockNotifier>,
