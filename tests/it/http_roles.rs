@@ -332,6 +332,7 @@ fn request_from_other_site_is_refused() {
         "10.1.2.3",
         "shop.local",
         "shop.LOCAL:1",
+        "shop.local.", // the same name, written from the root of all names
     ] {
         ask(&[("Host", good)]).is(200);
         ask(&[("Host", good), ("Origin", &format!("http://{good}"))]).is(200);
@@ -347,7 +348,8 @@ fn request_from_other_site_is_refused() {
         "localhost.evil.example",
         "127.0.0.1.nip.io",
         "notshop.local",
-        "shop.local.",
+        "shop.local..",
+        "localhost:80@evil.example",
         "[::1",
         "localhost:80:80",
     ] {

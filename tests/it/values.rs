@@ -6,11 +6,11 @@ use cashbox::internals::money::{Balance, Cents, Money};
 
 #[test]
 fn cents_written_and_read_are_the_same() {
-    for cents in [0, 1, -1, 99, -100, 123_456, Balance::LIMIT.cents(), -Balance::LIMIT.cents()] {
+    for cents in [0, 1, -1, 99, -100, 123_456, Balance::SYSTEM_LIMIT.cents(), -Balance::SYSTEM_LIMIT.cents()] {
         assert_eq!(Cents::parse(&Cents(cents).to_string()), Some(Cents(cents)));
     }
     for text in
-        ["", "-", ".", "1", "1.", ".10", "1.1", "1.111", "+1.00", "--1.00", "1.-1", "12345678901234567.00", "1e3.00"]
+        ["", "-", ".", "1", "1.", ".10", "1.1", "1.111", "+1.00", "--1.00", "1.-1", "123456789012345678.00", "1e3.00"]
     {
         assert_eq!(Cents::parse(text), None, "{text}");
     }
@@ -51,8 +51,10 @@ fn percentage_rounds_half_up() {
 
 #[test]
 fn balance_stays_within_limit() {
-    assert_eq!(Balance::LIMIT.plus(Money::MIN), None);
-    assert_eq!(Balance::from_cents(-Balance::LIMIT.cents()).minus(Money::MIN), None);
+    // The limit of a user's wallet is checked where money moves (`http_money`); this one holds for every wallet.
+    assert_eq!(Balance::SYSTEM_LIMIT.plus(Money::MIN), None);
+    assert_eq!(Balance::from_cents(-Balance::SYSTEM_LIMIT.cents()).minus(Money::MIN), None);
+    assert!(Balance::LIMIT.plus(Money::MAX).is_some(), "a system wallet has room beyond the limit of a user");
     assert_eq!(Balance::from_cents(-5).to_string(), "-0.05");
 }
 
