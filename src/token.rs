@@ -121,6 +121,13 @@ pub(crate) fn hash(secret: &str) -> Hash {
     secret::sha256(secret.as_bytes())
 }
 
+/// The proof that its maker knows the secret with that hash: the answer to a challenge, which is a random number.
+pub(crate) fn proof(challenge: &Hash, secret_hash: &Hash) -> String {
+    let mut hasher = secret::Hasher::default();
+    [b"cashbox-proof".as_slice(), challenge, secret_hash].into_iter().for_each(|part| hasher.field(Some(part)));
+    secret::hex(&hasher.finish())
+}
+
 /// A new secret, which cannot be guessed.
 pub(crate) fn new_secret() -> String {
     format!("{PREFIX}{}", secret::random_hex::<24>())

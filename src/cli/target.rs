@@ -6,10 +6,11 @@
 
 use super::input::{self, ChangeOptions, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
+use crate::http::health::CHALLENGE;
 use crate::http::{App, Settings};
-use crate::secret;
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess};
 use crate::store::{OpenError, OpenMode, Options, Store};
+use crate::{secret, token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::io::{self, ErrorKind, Read, Write};
@@ -29,6 +30,8 @@ const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Time for a server to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time for a server to prove that it has the file.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// The status of an answer that has no body.
 const NO_CONTENT: u16 = 204;
 /// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
@@ -373,7 +376,9 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
                 }
             },
         };
-        match request(&server.url, token.or(Some(&server.token)), call, wait, &timer) {
+        let proved = prove(&server, &timer);
+        let sent = proved.and_then(|()| request(&server.url, token.or(Some(&server.token)), call, wait, &timer));
+        match sent {
             Ok(reply) => return Ok(reply),
             Err(TransportError::NotReached(_)) if timer.begun.elapsed() < SERVER_STOP_TIMEOUT && timer.has_time() => {
                 sleep(RETRY_PAUSE);
@@ -382,6 +387,31 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
             Err(error) => return Err(error.at(&server.url)),
         }
     }
+}
+
+/// The server that has proved last that it is the one of its companion file.
+static PROVED: Mutex<Option<RunningServer>> = Mutex::new(None);
+
+/// Has the server prove that it knows the secret of its run, before any access token is sent to it: the same address may
+/// lead to another program, in another network namespace or after its end.
+fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError> {
+    if PROVED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(server) {
+        return Ok(());
+    }
+    let challenge = secret::random::<32>();
+    let mut call = ApiCall::get(&["healthz"]);
+    call.headers.push((CHALLENGE, secret::hex(&challenge)));
+    call.answer_timeout = PROOF_TIMEOUT;
+    call.total_timeout = Some(timer.left().map_or(PROOF_TIMEOUT, |left| left.min(PROOF_TIMEOUT)));
+    let reply = transmit(&server.url, None, &call).and_then(read_reply).map_err(|error| match error {
+        TransportError::Lost(why) => TransportError::NotReached(why), // nothing was asked of it yet
+        error => error,
+    })?;
+    if reply.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
+        return Err(TransportError::NotThisFile);
+    }
+    *PROVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(server.clone());
+    Ok(())
 }
 
 /// The result of a try to answer a call in this process.
@@ -448,6 +478,8 @@ enum TransportError {
     Unsendable(String),
     /// The server does not answer as cashbox does.
     NotCashbox(u16),
+    /// The server does not know the secret in the companion file. Nothing but a challenge was sent to it.
+    NotThisFile,
 }
 
 impl TransportError {
@@ -458,6 +490,9 @@ impl TransportError {
             TransportError::NotCashbox(status) => {
                 CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
             }
+            TransportError::NotThisFile => CliError::unreachable(format!(
+                "{url} is not the server that has this file, and nothing was sent to it: is that server in another network namespace? Run the command there, or name an address with --url"
+            )),
             TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
         }
     }

@@ -161,6 +161,11 @@ impl KnownTokens {
         token.map(Caller::of).ok_or_else(|| unauthenticated(token::NOT_USABLE))
     }
 
+    /// The proof for a command on this machine that this server wrote the companion file.
+    pub fn proof(&self, challenge: &Hash) -> Option<String> {
+        self.run.as_ref().map(|run| token::proof(challenge, run))
+    }
+
     fn find(&self, store: &Store, hash: &Hash) -> Result<Option<Arc<AccessToken>>, Error> {
         let generation = self.generation.load(SeqCst);
         if let Some(token) = self.used.read().expect("mutex poisoned").get(hash) {

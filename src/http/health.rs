@@ -3,6 +3,7 @@
 use super::request::{Context, HandlerResult};
 use super::response;
 use super::state::{AppState, RequestCounts};
+use crate::secret::parse_hash;
 use crate::store::possession::FileFault;
 use crate::store::stats::Histogram;
 use serde_json::json;
@@ -13,6 +14,9 @@ use std::sync::atomic::Ordering::Relaxed;
 const WAL_BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A writer that needs longer for one batch has stalled.
 const STALLED_MS: i64 = 2_000;
+
+/// Header of a challenge: 64 hexadecimal digits. A command on this machine sends it before any access token.
+pub(crate) const CHALLENGE: &str = "cashbox-challenge";
 
 /// `GET /healthz`: `ok`, or `degraded` and why.
 pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
@@ -43,7 +47,7 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
         why.push(format!("the writer has been waiting for the disk for {busy_ms} ms"));
     }
     let status = if why.is_empty() { "ok" } else { "degraded" };
-    let rest = json!({
+    let mut rest = json!({
         "status": status,
         "why": why,
         "version": env!("CARGO_PKG_VERSION"),
@@ -51,6 +55,11 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
         "waiting": stats.parked.load(Relaxed),
         "wal_bytes": wal_bytes,
     });
+    if let Some(proof) =
+        context.head.header(CHALLENGE).and_then(parse_hash).and_then(|it| context.app.tokens.proof(&it))
+    {
+        rest["proof"] = json!(proof);
+    }
     Ok(response::ok(status, &rest))
 }
 

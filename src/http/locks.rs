@@ -193,8 +193,10 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     if let Some(fence) = fence {
         context.app.store.watch(&id, Fence(fence), wait_ms, &context.alive)?;
     }
-    let lock = context.app.store.read(|tx| lock::find(tx, &id))?;
-    Ok(response::ok(context.language.found(), &lock_json(context, &id, lock.as_ref())))
+    let (lock, incarnation) = context.app.store.read(|tx| Ok((lock::find(tx, &id)?, lock::clock::incarnation(tx)?)))?;
+    let mut json = lock_json(context, &id, lock.as_ref());
+    json["incarnation"] = json!(incarnation); // of another file, the same fence is another lease
+    Ok(response::ok(context.language.found(), &json))
 }
 
 /// `GET /v1/locks`

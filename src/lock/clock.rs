@@ -81,7 +81,7 @@ pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
 }
 
 /// The name of this history of the file.
-pub(super) fn incarnation(tx: &ReadTx<'_>) -> Result<String, Error> {
+pub(crate) fn incarnation(tx: &ReadTx<'_>) -> Result<String, Error> {
     tx.one("SELECT incarnation FROM lock_seq", [], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no incarnation"))
 }

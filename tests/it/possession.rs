@@ -343,3 +343,64 @@ fn store_open_takes_and_holds_possession() {
     assert!(error.to_string().contains("has held it"), "{error}");
     book.must(recharge("alice", "1"));
 }
+
+#[test]
+fn server_that_cannot_prove_itself_gets_no_token() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let companion = place.path("cashbox.db-serve");
+    let token = "cbx_0123456789abcdef0123456789abcdef";
+    fs::write(&companion, format!("1\nhttp://{}\ncbx_of_this_run_0123456789\n", listener.local_addr().unwrap()))
+        .unwrap();
+    let planter = fs::File::open(&companion).unwrap();
+    planter.lock().unwrap();
+    fs::write(place.path("tok"), token).unwrap();
+    let seen = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut bytes = [0; 4_096];
+        let count = stream.read(&mut bytes).unwrap();
+        let body = "{\"code\":200,\"msg\":\"ok\",\"status\":\"ok\",\"proof\":\"00\"}";
+        let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+        write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        String::from_utf8_lossy(&bytes[..count]).to_ascii_lowercase()
+    });
+    let output = place.run("withdraw alice 1 --token-file tok");
+    assert_eq!(output.exit, 3, "{}{}", output.out, output.err);
+    assert!(output.err.contains("is not the server that has this file"), "{}", output.err);
+    let seen = seen.join().unwrap();
+    assert!(seen.starts_with("get /healthz") && !seen.contains("cbx_") && !seen.contains("authorization"), "{seen}");
+    drop(planter);
+    assert_eq!(place.json("wallet alice")["balance"], "10.00");
+}
+
+#[test]
+fn server_proves_itself_before_each_command() {
+    let place = Place::new();
+    let server = place.serve("");
+    assert_eq!(place.json("recharge alice 10")["balance"], "10.00");
+    let challenge = "ab".repeat(32);
+    let ask = |header: &str| {
+        exchange(&server, &format!("GET /healthz HTTP/1.1\r\nHost: localhost\r\n{header}Connection: close\r\n\r\n")).1
+    };
+    assert!(ask(&format!("Cashbox-Challenge: {challenge}\r\n")).contains("\"proof\":\""));
+    assert!(!ask("Cashbox-Challenge: ab\r\n").contains("proof"));
+    assert!(!ask("").contains("proof"));
+}
+
+#[test]
+fn file_deleted_under_lock_holder_ends_command() {
+    let place = Place::new();
+    let holder = place.start(&["lock", "run", "job", "--ttl", "60s", "--db", "cashbox.db", "--", "sleep", "60"]);
+    until(|| place.run("lock show job --json").out.contains("\"held\""));
+    for ending in ["", "-wal", "-shm", "-serve"] {
+        let _ = fs::remove_file(place.path(&format!("cashbox.db{ending}"))); // some are not there without a server
+    }
+    let second = place.run("lock run job --db cashbox.db -- true");
+    assert_eq!(second.exit, 0, "{}", second.err);
+    let begun = std::time::Instant::now();
+    let output = holder.finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
+    assert!(output.err.contains("its file was deleted, replaced or restored"), "{}", output.err);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}

@@ -4,6 +4,7 @@ use super::protocol::Deadlines;
 use crate::cli::output::{self, ServerReply};
 use crate::cli::target::{ApiCall, Target, WaitField};
 use crate::clock::Clock;
+use serde_json::Value;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -23,6 +24,9 @@ const REPLY_MIN_MS: i64 = 100;
 const RELEASE_TIME: Duration = Duration::from_secs(3);
 /// Time between KILL and the moment another client can take over. A shorter lease has half of itself.
 const KILL_MARGIN_MS: i64 = 250;
+
+/// The loss of a lease whose file has another history of locks now.
+const OTHER_FILE: &str = "its file was deleted, replaced or restored, and this lease is not in it";
 
 /// A lease and the target that granted it.
 pub(crate) struct HeldLease {
@@ -69,7 +73,10 @@ impl HeldLease {
                 .as_i64()
                 .map_or(RenewResult::Unknown, |left| RenewResult::Until(sent_ms + left)),
             Ok(reply) if reply.is_error("lock_lost") => {
-                let how = output::text(&reply.body["ended"]).replace('_', " ");
+                let how = match &reply.body["ended"] {
+                    Value::Null => OTHER_FILE.to_owned(),
+                    ended => output::text(ended).replace('_', " "),
+                };
                 RenewResult::Lost(LeaseLoss { message: self.lost(&how), free_ms: None })
             }
             Ok(reply) if reply.is_error("max_hold") => RenewResult::MaxHold,
@@ -130,7 +137,9 @@ impl HeldLease {
 
     fn ended(&self, reply: &ServerReply, sent_ms: i64) -> Option<LeaseLoss> {
         let (fence, state) = (reply.body["fence"].as_i64(), reply.body["state"].as_str()?);
+        let incarnation = reply.body["incarnation"].as_str();
         let how = match (fence, state) {
+            _ if incarnation.is_some() && incarnation != self.token.split('.').nth(1) => OTHER_FILE,
             (_, "revoked") => "revoked",
             (Some(fence), _) if fence == self.fence => return None,
             (Some(_), _) => "ended", // and another client may hold the lock
