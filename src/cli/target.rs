@@ -8,7 +8,7 @@ use super::input::{self, ChangeOptions, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
 use crate::http::health::CHALLENGE;
 use crate::http::{App, Settings};
-use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess};
+use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
 use crate::store::{OpenError, OpenMode, Options, Store};
 use crate::{secret, token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -392,25 +392,24 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
 /// The server that has proved last that it is the one of its companion file.
 static PROVED: Mutex<Option<RunningServer>> = Mutex::new(None);
 
-/// Has the server prove that it knows the secret of its run, before any access token is sent to it: the same address may
-/// lead to another program, in another network namespace or after its end.
+/// Has the server prove that it knows the secret of its run before a token is sent: its address may lead elsewhere.
 fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError> {
-    if PROVED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(server) {
+    let mut proved = PROVED.lock().unwrap_or_else(PoisonError::into_inner);
+    if proved.as_ref() == Some(server) {
         return Ok(());
     }
     let challenge = secret::random::<32>();
     let mut call = ApiCall::get(&["healthz"]);
     call.headers.push((CHALLENGE, secret::hex(&challenge)));
-    call.answer_timeout = PROOF_TIMEOUT;
     call.total_timeout = Some(timer.left().map_or(PROOF_TIMEOUT, |left| left.min(PROOF_TIMEOUT)));
-    let reply = transmit(&server.url, None, &call).and_then(read_reply).map_err(|error| match error {
-        TransportError::Lost(why) => TransportError::NotReached(why), // nothing was asked of it yet
-        error => error,
-    })?;
-    if reply.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
+    let reply = transmit(&server.url, None, &call).and_then(read_reply);
+    if let Err(TransportError::Lost(why)) = reply {
+        return Err(TransportError::NotReached(why)); // nothing was asked of it yet
+    }
+    if reply?.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
         return Err(TransportError::NotThisFile);
     }
-    *PROVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(server.clone());
+    *proved = Some(server.clone());
     Ok(())
 }
 
@@ -462,10 +461,7 @@ fn json_object(body: &[u8]) -> Value {
 
 /// Takes possession of the file for a command that keeps other processes out of it.
 pub(crate) fn take_possession(db: &Path) -> Result<Possession, CliError> {
-    match possess(db).map_err(|why| CliError::cannot_open(db, &why))? {
-        PossessResult::Possessed(possession) => Ok(possession),
-        PossessResult::ServedBy(server) => Err(CliError::cannot_open(db, &server.has_it())),
-    }
+    possess_unserved(db).map_err(|why| CliError::cannot_open(db, &why))
 }
 
 /// The reason why a server gave no reply.
@@ -491,7 +487,7 @@ impl TransportError {
                 CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
             }
             TransportError::NotThisFile => CliError::unreachable(format!(
-                "{url} is not the server that has this file, and nothing was sent to it: is that server in another network namespace? Run the command there, or name an address with --url"
+                "{url} is not the server that has this file; nothing was sent: use --url"
             )),
             TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
         }

@@ -37,7 +37,7 @@ use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private, with_ending};
 use file::copy;
 use file::transfer::Exporter;
-use possession::{PossessResult, Possession, possess};
+use possession::{Possession, possess_unserved};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
@@ -72,10 +72,7 @@ pub struct Store {
 impl Store {
     /// Takes possession of the file and opens it, creating it (readable by its owner alone) if it is not there.
     pub fn open(path: &Path, options: &Options) -> Result<Store, OpenError> {
-        match possess(path)? {
-            PossessResult::Possessed(possession) => Store::open_possessed(possession, options),
-            PossessResult::ServedBy(server) => Err(server.has_it()),
-        }
+        Store::open_possessed(possess_unserved(path)?, options)
     }
 
     /// Opens a file that this process possesses, as [`Store::open`] does.

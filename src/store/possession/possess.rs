@@ -97,16 +97,20 @@ pub(crate) fn possess(db: &Path) -> Result<PossessResult, OpenError> {
     }
 }
 
+/// Takes possession of the file, or names the server that has it.
+pub(crate) fn possess_unserved(db: &Path) -> Result<Possession, OpenError> {
+    match possess(db)? {
+        PossessResult::Possessed(possession) => Ok(possession),
+        PossessResult::ServedBy(server) => Err(server.has_it()),
+    }
+}
+
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
 pub(crate) fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
     let temporary = !companion_of(&real_path(db)?).exists();
-    match possess(db)? {
-        PossessResult::Possessed(possession) => {
-            possession.held().as_mut().into_iter().for_each(|held| held.temporary = temporary);
-            Ok(possession)
-        }
-        PossessResult::ServedBy(_) => Err(OpenError::new("a server has it")),
-    }
+    let possession = possess_unserved(db)?;
+    possession.held().as_mut().into_iter().for_each(|held| held.temporary = temporary);
+    Ok(possession)
 }
 
 impl Possession {
