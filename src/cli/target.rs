@@ -28,10 +28,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two tries to get a lock, or to reach a server that stops.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a server to accept a connection.
+/// Time for a server to accept a connection, and to prove that it has the file.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time for a server to prove that it has the file.
-const PROOF_TIMEOUT: Duration = Duration::from_secs(10);
 /// The status of an answer that has no body.
 const NO_CONTENT: u16 = 204;
 /// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
@@ -394,14 +392,13 @@ static PROVED: Mutex<Option<RunningServer>> = Mutex::new(None);
 
 /// Has the server prove that it knows the secret of its run before a token is sent: its address may lead elsewhere.
 fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError> {
-    let mut proved = PROVED.lock().unwrap_or_else(PoisonError::into_inner);
-    if proved.as_ref() == Some(server) {
+    if PROVED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(server) {
         return Ok(());
     }
     let challenge = secret::random::<32>();
     let mut call = ApiCall::get(&["healthz"]);
     call.headers.push((CHALLENGE, secret::hex(&challenge)));
-    call.total_timeout = Some(timer.left().map_or(PROOF_TIMEOUT, |left| left.min(PROOF_TIMEOUT)));
+    call.total_timeout = Some(timer.left().map_or(CONNECT_TIMEOUT, |left| left.min(CONNECT_TIMEOUT)));
     let reply = transmit(&server.url, None, &call).and_then(read_reply);
     if let Err(TransportError::Lost(why)) = reply {
         return Err(TransportError::NotReached(why)); // nothing was asked of it yet
@@ -409,7 +406,7 @@ fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError
     if reply?.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
         return Err(TransportError::NotThisFile);
     }
-    *proved = Some(server.clone());
+    *PROVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(server.clone());
     Ok(())
 }
 
