@@ -60,6 +60,7 @@ fn normal(text: &str, known: &BTreeMap<String, String>) -> String {
         let year = word.get(..4).and_then(|year| year.parse::<u32>().ok()).unwrap_or(0);
         match word {
             _ if hex(64) => Some("HASH".to_owned()),
+            _ if hex(16) => Some("INCARNATION".to_owned()),
             _ if word.len() >= 24 && hex(word.len()) => Some("CURSOR".to_owned()),
             _ if word.parse().is_ok_and(|ms: u32| (55_000..=65_000).contains(&ms)) => Some("MS".to_owned()),
             _ if time && (2020..2100).contains(&year) => Some("TIME".to_owned()),
