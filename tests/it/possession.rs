@@ -404,3 +404,19 @@ fn file_deleted_under_lock_holder_ends_command() {
     assert!(output.err.contains("its file was deleted, replaced or restored"), "{}", output.err);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn file_deleted_or_replaced_refuses_changes() {
+    for other in [None, Some("another file")] {
+        let place = Place::new();
+        let server = place.serve("--open");
+        assert_eq!(recharge_one(&server, "before"), 200);
+        fs::remove_file(place.db()).unwrap();
+        other.into_iter().for_each(|text| fs::write(place.db(), text).unwrap());
+        assert_eq!(recharge_one(&server, "after"), 500);
+        until_degraded(&server, "moved, replaced or deleted");
+        assert_eq!(recharge_one(&server, "later"), 500);
+        server.stop();
+        assert_eq!(fs::read_to_string(place.db()).ok().as_deref(), other);
+    }
+}
