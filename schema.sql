@@ -229,6 +229,10 @@ BEGIN SELECT RAISE(ABORT, 'the newest 1,000 events of a lock are kept'); END;
 -- an hour makes nothing old.
 CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT;
 
+-- One row: a wall time that was taken for right, and the machine's boot-time clock then. Within one boot a wall clock that is
+-- a day or more ahead of it has jumped, and its time is not written down.
+CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL) STRICT;
+
 -- The rows of a new file.
 INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
 INSERT INTO coupon_kind VALUES

@@ -102,6 +102,7 @@ errors! {
     // the server; these may come at any time
     Busy "busy" 503 Other "busy" "系统繁忙",
     StorageFull "storage_full" 503 Other "no space left to write" "存储空间不足",
+    ClockJumped "clock_jumped" 503 Other "the wall clock jumped forward" "系统时间异常",
     OutcomeUnknown "outcome_unknown" 500 Other "the outcome is unknown: ask again with the same idempotency key" "结果未知,请用同一幂等键重试",
     Internal "internal" 500 Other "internal error" "内部错误",
     Damaged "damaged" 500 Other "the file is damaged" "数据文件已损坏",

@@ -63,6 +63,9 @@ pub(crate) struct ServeArgs {
     /// Days for which an idempotency key is remembered
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     keep_keys: u32,
+    /// Take the wall clock as it is, also after a jump of a day or more forward
+    #[arg(long)]
+    accept_clock: bool,
     /// Stop when standard input ends: the process that started this server has ended
     #[arg(long, hide = true)]
     while_input: bool,
@@ -203,6 +206,7 @@ impl ServeArgs {
             },
             min_free: self.min_free,
             keep_keys_days: self.keep_keys.into(),
+            accept_clock: self.accept_clock,
             mode: OpenMode::Server,
             ..Options::default()
         }

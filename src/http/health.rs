@@ -30,6 +30,9 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
     if stats.outcome_unknown.load(Relaxed) {
         why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
     }
+    if let Some(jump) = stats.clock_jump() {
+        why.push(jump);
+    }
     if behind_ms > 0 {
         why.push(format!(
             "the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile"

@@ -20,6 +20,7 @@ pub(crate) mod stats;
 #[cfg(test)]
 mod tests;
 mod waiters;
+mod wall_jump;
 mod writer;
 
 pub use connection::open_read_only;

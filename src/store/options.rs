@@ -18,6 +18,8 @@ pub struct Options {
     pub min_free: Option<u64>,
     /// Time for which idempotency records are kept, in days.
     pub keep_keys_days: i64,
+    /// True to take the wall clock as it is, also after a jump.
+    pub accept_clock: bool,
     /// The most pages of the file: stands for a small disk in tests.
     pub max_pages: Option<u32>,
     /// The use of the file.
@@ -32,6 +34,7 @@ impl Default for Options {
             wait_limits: WaitLimits { total: 768, per_lock: 256 },
             min_free: None,
             keep_keys_days: 30,
+            accept_clock: false,
             max_pages: None,
             mode: OpenMode::Commands,
         }

@@ -11,10 +11,14 @@ pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// SQL from each version to the next, in the words of the schema: step 0 leads from version 1 to version 2.
-const UPGRADES: [&str; 1] = ["CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT"];
+const UPGRADES: [&str; 2] = [
+    "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
+    "CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, \
+     wall_ms INTEGER NOT NULL) STRICT",
+];
 
 /// The tables, indexes and triggers that each step makes.
-const MADE: [&[&str]; UPGRADES.len()] = [&["wall_note"]];
+const MADE: [&[&str]; UPGRADES.len()] = [&["wall_note"], &["wall_seen"]];
 
 /// Tables, indexes and triggers that a file of that version does not have yet.
 pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {

@@ -1,5 +1,6 @@
 //! Counters and gauges of the store.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
 
 /// Counts of values between bounds.
@@ -62,6 +63,7 @@ macro_rules! numbers {
             pub file_faults: AtomicU8,
             /// True if a commit's outcome is unknown: the process must stop.
             pub outcome_unknown: AtomicBool,
+            clock_jump: Mutex<Option<String>>,
             /// Time by which the wall clock is behind the newest entry, in milliseconds: it was set back.
             pub clock_behind_ms: AtomicI64,
         }
@@ -75,6 +77,7 @@ macro_rules! numbers {
                     storage_full: AtomicBool::new(false),
                     file_faults: AtomicU8::new(0),
                     outcome_unknown: AtomicBool::new(false),
+                    clock_jump: Mutex::default(),
                     clock_behind_ms: AtomicI64::new(0),
                 }
             }
@@ -93,6 +96,17 @@ numbers! {
     wal_bytes "Size of the write-ahead log file at the last look.",
     free_bytes "Free space at the last look.",
     busy_since_ms "Boot time at which the writer began its present batch, in milliseconds; 0 while it has none.",
+}
+
+impl Stats {
+    /// The sentence about a jump of the wall clock, for which nothing is written.
+    pub(crate) fn clock_jump(&self) -> Option<String> {
+        self.clock_jump.lock().expect("mutex poisoned").clone()
+    }
+
+    pub(super) fn set_clock_jump(&self, sentence: Option<String>) {
+        *self.clock_jump.lock().expect("mutex poisoned") = sentence;
+    }
 }
 
 /// Adds to a counter.

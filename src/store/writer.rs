@@ -13,6 +13,7 @@ use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnec
 use super::retention::Sweep;
 use super::stats::{self, Stats};
 use super::waiters::{LockNotifier, Waiters};
+use super::wall_jump::WallJump;
 use crate::clock::Clock;
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
@@ -140,6 +141,7 @@ impl Drop for Writer {
 struct WriterState {
     clock: Clock,
     lease: LeaseClock,
+    wall_jump: WallJump,
     /// The newest committed entry.
     head: ChainHead,
     backlog: Backlog,
@@ -170,6 +172,7 @@ impl WriterState {
         let mut state = WriterState {
             clock: options.clock.clone(),
             lease,
+            wall_jump: WallJump::load(&ReadTx::new(conn), &options.clock, options.accept_clock)?,
             head: entry::chain_head(&ReadTx::new(conn))?,
             backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
@@ -245,7 +248,9 @@ impl WriterState {
         }
         let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms())];
         let left_ms = timers.into_iter().flatten().min().map(|at| (at - self.lease.now_ms()).max(0) as u64);
-        let refused = self.stats.storage_full.load(Relaxed) || self.has_fault(FileFault::stops_writing);
+        let refused = self.stats.storage_full.load(Relaxed)
+            || self.stats.clock_jump().is_some()
+            || self.has_fault(FileFault::stops_writing);
         let at_least = if self.unknown_outcome.is_some() || refused { IDLE } else { Duration::ZERO };
         let timer = left_ms.map(|ms| Duration::from_millis(ms).max(at_least));
         timer.into_iter().chain(checkpoint_is_due.then_some(IDLE)).min()
@@ -336,7 +341,9 @@ impl WriterState {
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
         let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
         let damaged = fault.map(|fault| Error::new(ErrorName::Damaged, fault.sentence()));
-        self.unknown_outcome.clone().or(damaged).or(space.err()).map_or(Ok(()), Err)
+        let jumped = self.wall_jump.check().err();
+        self.stats.set_clock_jump(jumped.as_ref().map(|error| error.detail.clone()));
+        self.unknown_outcome.clone().or(damaged).or(space.err()).or(jumped).map_or(Ok(()), Err)
     }
 
     fn has_fault(&self, is_such: fn(FileFault) -> bool) -> bool {
@@ -414,7 +421,8 @@ impl WriterState {
             }
         }
         self.executor.answer_expired(batch)?;
-        if let Err(error) = guarded(|| self.sweep.step(&batch.tx)) {
+        let upkeep = || self.wall_jump.store(&batch.tx, self.head.at).and_then(|()| self.sweep.step(&batch.tx));
+        if let Err(error) = guarded(upkeep) {
             failed(batch.conn, error)?;
             self.sweep.rest(now.lease_ms);
         }

@@ -154,7 +154,7 @@ fn sweep_removes_only_old_records() {
 
 #[test]
 fn clock_set_ahead_for_a_while_ages_no_key() {
-    let mut book = book();
+    let mut book = book_with(|options| options.accept_clock = true);
     book.submit(keyed("mine"), recharge("alice", "10")).result.unwrap();
     for _ in 0..3 {
         book.clock.step_wall_ms(40 * DAY_MS);
@@ -195,7 +195,7 @@ fn clock_set_back_for_a_while_ages_no_key() {
 
 #[test]
 fn key_is_never_dated_before_newest_note_of_time() {
-    let mut book = book_with(|options| options.keep_keys_days = 1);
+    let mut book = book_with(|options| (options.keep_keys_days, options.accept_clock) = (1, true));
     book.must(recharge("alice", "1"));
     for _ in 0..40 {
         book.advance(DAY_MS);

@@ -484,7 +484,7 @@ fn young_events_and_live_leases_are_kept() {
 
 #[test]
 fn event_dated_by_wrong_clock_stays_harmless() {
-    let book = book();
+    let book = book_with(|options| options.accept_clock = true);
     used(&book, "busy", 5);
     book.clock.step_wall_ms(400 * DAY_MS);
     used(&book, "busy", 1);

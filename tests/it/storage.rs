@@ -243,6 +243,12 @@ const KEPT: &[Kept] = &[
         "1e2d1914ba5bdaa6b565b981ce5b601167dc9c8afc6456fc1554c17596ec7e57",
         "4f6e1578c7615a7df298d9c617a0b539fc7c2904dc406e7a967926d346339340",
     ),
+    (
+        "version-3.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-688.00"), ("@sales", "120.00")],
+        "1e2d1914ba5bdaa6b565b981ce5b601167dc9c8afc6456fc1554c17596ec7e57",
+        "4f6e1578c7615a7df298d9c617a0b539fc7c2904dc406e7a967926d346339340",
+    ),
 ];
 
 #[test]
