@@ -7,13 +7,13 @@ use super::temp_folder::TempFolder;
 use crate::command::AdoptToken;
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
-use crate::http::{App, Settings};
+use crate::http::{App, DegradedLog, Settings};
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
@@ -97,6 +97,9 @@ const DESCRIPTORS_KEPT: u64 = 64;
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two looks at the stop signal.
 const STOP_POLL: Duration = Duration::from_millis(50);
+/// Such looks between two searches for waiting requests whose clients have disconnected: the queue of a lock counts those that
+/// are connected.
+const DROP_DISCONNECTED_EVERY: u32 = 20;
 
 impl ServeArgs {
     /// Serves until a signal to stop.
@@ -138,6 +141,7 @@ impl ServeArgs {
         let run_token = token::new_secret();
         let app = Arc::new(App::new(store, self.settings(&run_token)));
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
+        app.watch_connections(server.connection_counter());
         let url = format!("http://{}", reachable(server.address()));
         // Not an error: on a full disk the file can still be read, only commands on this machine do not find this server.
         if let Err(error) = app.store().possession().announce(&url, &run_token) {
@@ -270,15 +274,26 @@ fn mint_admin_token(store: &Store) -> Result<Option<String>, Error> {
     Ok(Some(store.submit(Envelope::local(), token).result?.secret))
 }
 
-/// Set by the first SIGINT or SIGTERM. A second one ends the process at once.
+/// Set by the first SIGINT, SIGTERM or SIGHUP. A second one ends the process at once. SIGHUP stays ignored where it is, as
+/// under `nohup`.
 pub(crate) fn stop_signal() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if signal == SIGHUP && is_ignored(signal) {
+            continue;
+        }
         // In this order: the first signal finds the flag unset, and then sets it.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&stop))?;
         signal_hook::flag::register(signal, Arc::clone(&stop))?;
     }
     Ok(stop)
+}
+
+/// True if the process was started with that signal ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Reports the state to systemd, if systemd started this process.
@@ -297,7 +312,13 @@ fn stop_after_input(stop: Arc<AtomicBool>) {
 
 /// Waits for a signal to stop, or until the storage cannot be trusted any more.
 fn wait_for_stop(app: &App, stop: &AtomicBool) -> Exit {
+    let (mut degraded, mut looks) = (DegradedLog::default(), 0u32);
     loop {
+        degraded.look(app.store());
+        if looks.is_multiple_of(DROP_DISCONNECTED_EVERY) && app.store().stats().parked.load(Relaxed) > 0 {
+            app.store().drop_disconnected();
+        }
+        looks = looks.wrapping_add(1);
         if app.store().stats().outcome_unknown.load(Relaxed) {
             log::error("stopping", &"nothing more can be written safely; the line above says why");
             return Exit::Doubt;

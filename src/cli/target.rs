@@ -153,8 +153,9 @@ impl ApiCall {
         self
     }
 
-    /// The call without a second try: its answer is the only one of its kind.
+    /// The call without a second try and without a key: its answer is the only one of its kind.
     pub(crate) fn once(mut self) -> ApiCall {
+        self.headers.retain(|(name, _)| *name != "Idempotency-Key");
         self.repeatable = false;
         self
     }

@@ -200,6 +200,9 @@ impl Fields {
     /// A whole number within `range`, if it is there.
     pub fn integer(&mut self, name: &str, range: RangeInclusive<i64>) -> Result<Option<i64>, Error> {
         let Some(FieldValue::Text(text) | FieldValue::Json(text)) = self.take(name) else { return Ok(None) };
+        // `5000.0` is what some clients write for a whole number.
+        let zeros = |decimals: &str| !decimals.is_empty() && decimals.bytes().all(|b| b == b'0');
+        let text = text.split_once('.').filter(|(_, decimals)| zeros(decimals)).map_or(&text[..], |(whole, _)| whole);
         let is_plain = (1..=19).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
         let number = if is_plain { text.parse().ok() } else { None };
         number.filter(|number| range.contains(number)).map(Some).ok_or_else(|| {

@@ -4,11 +4,10 @@
 //! not hold up the writer: only the next of these requests has to be repeated.
 
 use super::auth::Caller;
-use super::conn::Response;
 use super::fields::{Field, ValueKind};
 use super::request::{Context, HandlerResult};
 use super::response::{self, ENTRY_MEMBERS, entry_json};
-use super::state::WholeFileRead;
+use super::state::{StreamPermit, WholeFileRead};
 use crate::error::Error;
 use crate::ledger::query::{self, Filter};
 use crate::secret::parse_hash;
@@ -52,9 +51,13 @@ pub(crate) fn report_json(report: &AuditReport) -> Value {
 
 /// `GET /v1/backup`: one moment of the file, audited, as a database.
 pub(crate) fn backup(context: &mut Context<'_>) -> HandlerResult {
-    let whole_file = context.app.whole_file.begin()?;
-    let copy = context.app.store.backup()?;
-    let mut response = response::stream("application/vnd.sqlite3", FileBody { reader: copy, _whole_file: whole_file });
+    let mut response = if context.is_head() {
+        response::stream("application/vnd.sqlite3", io::empty())
+    } else {
+        let whole_file = context.app.whole_file.begin()?;
+        let copy = context.app.store.backup()?;
+        response::stream("application/vnd.sqlite3", FileBody { reader: copy, _whole_file: whole_file })
+    };
     response.headers.push(("Content-Disposition", "attachment; filename=\"cashbox.db\"".to_owned()));
     Ok(response)
 }
@@ -72,12 +75,15 @@ pub(crate) fn export(context: &mut Context<'_>) -> HandlerResult {
             Error::invalid(format!("csv is one of {}", tables.join(", ")))
         })?),
     };
+    let content_type = if matches!(form, ExportForm::Ndjson) { "application/x-ndjson" } else { "text/csv" };
+    if context.is_head() {
+        return Ok(response::stream(content_type, io::empty()));
+    }
     let whole_file = context.app.whole_file.begin()?;
     let export = context.app.store.export()?;
     let (pipe, mut to) = io::pipe().map_err(Error::internal)?;
     let thread = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
     let thread = Some(thread.map_err(Error::internal)?);
-    let content_type = if matches!(form, ExportForm::Ndjson) { "application/x-ndjson" } else { "text/csv" };
     let reader = ExportOutput { pipe: Some(pipe), thread };
     Ok(response::stream(content_type, FileBody { reader, _whole_file: whole_file }))
 }
@@ -155,7 +161,8 @@ impl EntryFormat {
 
 /// All entries of the filter behind `after`. They are read in steps, and no connection to the file is kept while a step
 /// is sent.
-pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> Response {
+pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> HandlerResult {
+    let permit = context.app.entry_streams.begin(&context.caller.by)?;
     let first_line = if format == EntryFormat::Csv { csv_line(&ENTRY_MEMBERS) } else { String::new() };
     let reader = EntryReader {
         store: Arc::clone(&context.app.store),
@@ -166,8 +173,9 @@ pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter
         is_last: false,
         lines: first_line.into_bytes(),
         sent: 0,
+        _permit: permit,
     };
-    response::stream(format.content_type(), reader)
+    Ok(response::stream(format.content_type(), reader))
 }
 
 struct EntryReader {
@@ -181,6 +189,7 @@ struct EntryReader {
     lines: Vec<u8>,
     /// The number of bytes of `lines` that are sent.
     sent: usize,
+    _permit: StreamPermit,
 }
 
 impl Read for EntryReader {

@@ -4,6 +4,7 @@ use super::request::{Context, HandlerResult};
 use super::response;
 use super::state::{AppState, RequestCounts};
 use crate::secret::parse_hash;
+use crate::store::Store;
 use crate::store::possession::FileFault;
 use crate::store::stats::Histogram;
 use serde_json::json;
@@ -18,37 +19,63 @@ const STALLED_MS: i64 = 2_000;
 /// Header of a challenge: 64 hexadecimal digits. A command on this machine sends it before any access token.
 pub(crate) const CHALLENGE: &str = "cashbox-challenge";
 
-/// `GET /healthz`: `ok`, or `degraded` and why.
-pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
-    let stats = context.app.store.stats();
-    let behind_ms = stats.clock_behind_ms.load(Relaxed);
+/// The reasons why the program is degraded: the name of each in metrics, and its sentence.
+pub(crate) fn degraded(store: &Store) -> Vec<(&'static str, String)> {
+    let stats = store.stats();
     let mut why = Vec::new();
     if stats.storage_full.load(Relaxed) {
-        why.push("too little space is left to write; reading goes on".to_owned());
+        why.push(("storage_full", "too little space is left to write; reading goes on".to_owned()));
     }
-    why.extend(FileFault::all_in(stats.file_faults.load(Relaxed)).map(|fault| fault.sentence().to_owned()));
+    let faults = FileFault::all_in(stats.file_faults.load(Relaxed));
+    why.extend(faults.map(|fault| (fault.label(), fault.sentence().to_owned())));
     if stats.outcome_unknown.load(Relaxed) {
-        why.push("a commit failed and its outcome is unknown; the process stops".to_owned());
+        why.push(("outcome_unknown", "a commit failed and its outcome is unknown; the process stops".to_owned()));
     }
-    if let Some(jump) = stats.clock_jump() {
-        why.push(jump);
-    }
+    why.extend(stats.clock_jump().map(|jump| ("clock_jumped", jump)));
+    let behind_ms = stats.clock_behind_ms.load(Relaxed);
     if behind_ms > 0 {
-        why.push(format!(
-            "the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile"
-        ));
+        let sentence =
+            format!("the wall clock is {behind_ms} ms behind the newest entry; entries repeat its time meanwhile");
+        why.push(("clock_behind", sentence));
     }
     let wal_bytes = stats.wal_bytes.load(Relaxed);
     if wal_bytes > WAL_BYTES_MAX {
-        why.push(format!(
-            "the write-ahead log has {wal_bytes} bytes: something has been reading the file for a long time"
-        ));
+        let sentence =
+            format!("the write-ahead log has {wal_bytes} bytes: something has been reading the file for a long time");
+        why.push(("log_large", sentence));
     }
     let busy_since_ms = stats.busy_since_ms.load(Relaxed) as i64;
-    let busy_ms = context.app.store.clock().boot_ms() - busy_since_ms;
+    let busy_ms = store.clock().boot_ms() - busy_since_ms;
     if busy_since_ms > 0 && busy_ms > STALLED_MS {
-        why.push(format!("the writer has been waiting for the disk for {busy_ms} ms"));
+        why.push(("writer_stalled", format!("the writer has been waiting for the disk for {busy_ms} ms")));
     }
+    why
+}
+
+/// Logs the beginning and the end of each reason to be degraded, once. The writer logs those of the files itself.
+#[derive(Default)]
+pub(crate) struct DegradedLog(Vec<&'static str>);
+
+impl DegradedLog {
+    /// Compares with the last look.
+    pub(crate) fn look(&mut self, store: &Store) {
+        let is_of_files = |label: &str| FileFault::all_in(u8::MAX).any(|fault| fault.label() == label);
+        let now: Vec<_> = degraded(store).into_iter().filter(|(label, _)| !is_of_files(label)).collect();
+        for (_, sentence) in now.iter().filter(|(label, _)| !self.0.contains(label)) {
+            crate::log::error("degraded", sentence);
+        }
+        let labels: Vec<_> = now.into_iter().map(|(label, _)| label).collect();
+        for label in self.0.iter().filter(|label| !labels.contains(label)) {
+            crate::log::info("no longer degraded", label);
+        }
+        self.0 = labels;
+    }
+}
+
+/// `GET /healthz`: `ok`, or `degraded` and why.
+pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
+    let stats = context.app.store.stats();
+    let why: Vec<String> = degraded(&context.app.store).into_iter().map(|(_, sentence)| sentence).collect();
     let status = if why.is_empty() { "ok" } else { "degraded" };
     let mut rest = json!({
         "status": status,
@@ -56,7 +83,7 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
         "version": env!("CARGO_PKG_VERSION"),
         "queued": stats.queued.load(Relaxed),
         "waiting": stats.parked.load(Relaxed),
-        "wal_bytes": wal_bytes,
+        "wal_bytes": stats.wal_bytes.load(Relaxed),
     });
     if let Some(proof) =
         context.head.header(CHALLENGE).and_then(parse_hash).and_then(|it| context.app.tokens.proof(&it))
@@ -100,9 +127,17 @@ fn prometheus_text(app: &AppState) -> String {
         single(&mut out, name, "gauge", about, value.load(Relaxed));
     }
     describe(&mut out, "degraded", "gauge", "1 for each reason that /healthz gives for degraded.");
-    for fault in FileFault::all_in(stats.file_faults.load(Relaxed)) {
-        let _ = writeln!(out, "cashbox_degraded{{why=\"{}\"}} 1", fault.label());
+    for (label, _) in degraded(&app.store) {
+        let _ = writeln!(out, "cashbox_degraded{{why=\"{label}\"}} 1");
     }
+    describe(&mut out, "build_info", "gauge", "1, with the program's version.");
+    let _ = writeln!(out, "cashbox_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+    if let Some(count) = app.connections.get() {
+        single(&mut out, "connections", "gauge", "Connections now.", count() as u64);
+    }
+    let start = "# HELP process_start_time_seconds Start of the process, in seconds since 1970.\n\
+                 # TYPE process_start_time_seconds gauge\nprocess_start_time_seconds";
+    let _ = writeln!(out, "{start} {}", app.started_at / 1_000);
     out
 }
 

@@ -25,5 +25,7 @@ mod tests;
 pub(crate) mod tokens;
 pub(crate) mod wallets;
 
+#[cfg(feature = "cli")]
+pub(crate) use health::DegradedLog;
 pub use routes::App;
 pub use state::Settings;

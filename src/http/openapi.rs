@@ -81,6 +81,7 @@ fn headers(route: &Route) -> Vec<Value> {
     let is_of_locks = route.path.starts_with("/v1/locks");
     match route.method {
         "PATCH" | "DELETE" if is_of_locks => vec![header("Lock-Token", true, "the token of the lease")],
+        "POST" if route.path.ends_with("/revoke") => vec![header("Idempotency-Key", false, key)],
         "POST" if is_of_locks || route.path == "/v1/tokens" => Vec::new(), // their answers hold secrets, and are not stored
         _ => vec![
             header("Idempotency-Key", false, key),

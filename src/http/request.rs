@@ -144,6 +144,11 @@ impl<'a> Context<'a> {
         wait.next().map_or(WAIT_S, |seconds| i64::from(seconds).min(WAIT_S_MAX))
     }
 
+    /// True if the body of the response will not be sent: a copy need not be made for it.
+    pub(crate) fn is_head(&self) -> bool {
+        self.head.method == "HEAD"
+    }
+
     /// Submits a command to the store.
     pub fn submit<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
         let outcome = self.app.store.submit(self.envelope()?, command);
@@ -262,7 +267,8 @@ impl PageRequest {
     /// Reads `limit` and `after`, and adds the filters of the cursor to the query's. `of` names the list.
     pub fn read(query: &mut Fields, of: &str, filters: &[&'static str]) -> Result<PageRequest, Error> {
         let limit = query.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
-        let cursor = query.text("after")?.map(|cursor| decode_cursor(&cursor).ok_or_else(not_a_cursor)).transpose()?;
+        let cursor = query.text("after")?.filter(|cursor| !cursor.is_empty()); // the end of no page is the beginning
+        let cursor = cursor.map(|cursor| decode_cursor(&cursor).ok_or_else(not_a_cursor)).transpose()?;
         let mut after = None;
         if let Some(mut cursor) = cursor {
             if cursor.remove("of").as_deref() != Some(of) {

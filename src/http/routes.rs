@@ -187,6 +187,17 @@ impl App {
         response
     }
 
+    /// The response to a request that is refused before it is routed.
+    fn refused(&self, error: Error, language: Language) -> Response {
+        self.0.counts.add_refused(error.name.status());
+        problems::response(error, language)
+    }
+
+    /// Shows the number of connections in the metrics.
+    pub(crate) fn watch_connections(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
+        let _ = self.0.connections.set(Box::new(count)); // the first server's
+    }
+
     fn authenticate(&self, head: &RequestHead) -> Result<Caller, Error> {
         self.0.tokens.caller(&self.0.store, head)
     }
@@ -221,17 +232,17 @@ impl Service for App {
             let reserved = is_large.then(reserve).transpose()?;
             Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn Send>) })
         });
-        admitted.map_err(|error| problems::response(error, language(head)))
+        admitted.map_err(|error| self.refused(error, language(head)))
     }
 
     fn answer(&self, request: HttpRequest) -> Response {
         if let Err(error) = auth::check_origin(&request.head, &self.0.settings.hosts) {
-            return problems::response(error, language(&request.head));
+            return self.refused(error, language(&request.head));
         }
         self.handle(&request, |head| self.authenticate(head))
     }
 
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {
-        problems::response(problems::of_fault(fault), head.map_or(Language::En, language))
+        self.refused(problems::of_fault(fault), head.map_or(Language::En, language))
     }
 }

@@ -6,7 +6,7 @@ use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// The options of the server.
@@ -40,6 +40,12 @@ pub struct AppState {
     pub counts: RequestCounts,
     /// Large bodies in memory.
     pub large_bodies: LargeBodies,
+    /// Files of entries that are being sent.
+    pub(crate) entry_streams: EntryStreams,
+    /// Number of connections, once there are any.
+    pub connections: OnceLock<Box<dyn Fn() -> usize + Send + Sync>>,
+    /// Time of the start, in milliseconds since 1970.
+    pub started_at: i64,
     /// The one request that may read the whole file.
     pub whole_file: WholeFile,
     /// Ends all waiting for locks, as if the clients had disconnected.
@@ -54,6 +60,9 @@ impl AppState {
         routes: impl Iterator<Item = (&'static str, &'static str)>,
     ) -> AppState {
         AppState {
+            started_at: store.clock().wall_ms(),
+            entry_streams: EntryStreams::default(),
+            connections: OnceLock::new(),
             store,
             tokens: KnownTokens::new(settings.open, settings.run_token.as_deref()),
             settings,
@@ -103,10 +112,19 @@ impl RequestCounts {
     /// Counts a request: the index of its route (None: no route takes it), its status and its duration.
     pub fn add(&self, route: Option<usize>, status: u16, duration: Duration) {
         let route = &self.routes[route.unwrap_or(self.routes.len() - 1)];
+        self.count(route, status);
+        route.durations_us.add(duration.as_micros() as u64);
+    }
+
+    /// Counts a request that was refused before it was routed.
+    pub(crate) fn add_refused(&self, status: u16) {
+        self.count(&self.routes[self.routes.len() - 1], status);
+    }
+
+    fn count(&self, route: &RouteCounts, status: u16) {
         if let Ok(index) = self.statuses.binary_search(&status) {
             route.by_status[index].fetch_add(1, Relaxed);
         }
-        route.durations_us.add(duration.as_micros() as u64);
     }
 }
 
@@ -150,6 +168,47 @@ impl Drop for ReservedBytes {
             *own -= self.bytes;
             if *own == 0 {
                 reserved.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// The most files of entries that are being sent to one caller.
+const STREAMS_OF_ONE_MAX: usize = 4;
+
+/// The files of entries that are being sent, by caller.
+#[derive(Clone, Default)]
+pub(crate) struct EntryStreams(Arc<Mutex<HashMap<String, usize>>>);
+
+/// Permission to send one file of entries; dropping it gives it back.
+pub(crate) struct StreamPermit {
+    streams: EntryStreams,
+    caller: String,
+}
+
+impl EntryStreams {
+    /// Refuses one more than a caller may have at a time: a client that does not read keeps its connection.
+    pub(crate) fn begin(&self, caller: &str) -> Result<StreamPermit, Error> {
+        let mut streams = self.0.lock().expect("mutex poisoned");
+        let count = streams.entry(caller.to_owned()).or_default();
+        if *count >= STREAMS_OF_ONE_MAX {
+            let detail = format!(
+                "{STREAMS_OF_ONE_MAX} files of entries are being sent to this caller; ask again when one has ended"
+            );
+            return Err(Error::new(ErrorName::Busy, detail));
+        }
+        *count += 1;
+        Ok(StreamPermit { streams: self.clone(), caller: caller.to_owned() })
+    }
+}
+
+impl Drop for StreamPermit {
+    fn drop(&mut self) {
+        let mut streams = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = streams.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                streams.remove(&self.caller);
             }
         }
     }

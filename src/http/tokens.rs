@@ -33,6 +33,10 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
 
 /// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
 pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
+    if context.head.header("idempotency-key").is_some() {
+        let detail = "a new token's secret is shown once and its answer is not stored, so an Idempotency-Key cannot be honoured: leave it out";
+        return Err(Error::invalid(detail));
+    }
     let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {

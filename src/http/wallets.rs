@@ -378,7 +378,7 @@ fn list_entries(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerR
     let filter = entry_filter(&mut context.query, wallet)?;
     let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);
     if let Some(format) = files::EntryFormat::wanted(context) {
-        return Ok(files::entries(context, format, filter, after));
+        return files::entries(context, format, filter, after);
     }
     let found = context.app.store.read(|tx| query::entries(tx, &filter, after, page.limit))?;
     let last = found.rows.last().filter(|_| found.more).map(|entry| entry.id.0.to_string());

@@ -393,13 +393,9 @@ impl WriterState {
         }
     }
 
-    /// Logs that the disk is full, and that it is not any more: once each.
+    /// Notes whether the disk is full.
     fn note_space(&mut self, full: Option<&Error>) {
-        match (full, std::mem::replace(&mut self.disk_is_full, full.is_some())) {
-            (Some(error), false) => crate::log::error("nothing can be written", error),
-            (None, true) => crate::log::info("writing goes on", &"there is space again"),
-            _ => {}
-        }
+        self.disk_is_full = full.is_some();
         self.stats.storage_full.store(full.is_some(), Relaxed);
     }
 

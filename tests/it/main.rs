@@ -11,6 +11,7 @@ mod crash;
 mod crash_locks;
 mod damage;
 mod dice;
+mod edges;
 mod export;
 mod failing_disk;
 mod fuzz;

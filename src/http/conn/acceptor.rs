@@ -98,6 +98,12 @@ impl Server {
         self.permits.count()
     }
 
+    /// Counts the connections, also after the server has been dropped.
+    pub(crate) fn connection_counter(&self) -> impl Fn() -> usize + Send + Sync + use<> {
+        let permits = Arc::clone(&self.permits);
+        move || permits.count()
+    }
+
     /// Stops accepting, closes idle connections, refuses unfinished heads, and lets requests in flight finish (their
     /// responses close) for at most `timeout`; returns the number of connections still busy then.
     pub fn stop(&self, timeout: Duration) -> usize {
