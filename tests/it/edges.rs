@@ -1,7 +1,7 @@
 //! Edges of the HTTP server: what is refused before it is routed, headers and fields at their limits, what it says of itself.
 
 use super::server::{Server, until};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::io::Read;
 use std::process::Command;
 
@@ -58,10 +58,8 @@ fn whole_numbers_with_zeros_and_empty_cursor_are_taken() {
     }
     server.user_with("alice", "1");
     for list in ["/v1/wallets", "/v1/entries", "/v1/tokens", "/v1/locks", "/v1/wallets/alice/coupons"] {
-        assert_eq!(
-            server.admin().get(&format!("{list}?after=")).is(200).rows(),
-            server.admin().get(list).is(200).rows()
-        );
+        let rows = |path: &str| server.admin().get(path).is(200).rows().len();
+        assert_eq!(rows(&format!("{list}?after=")), rows(list), "{list}");
     }
 }
 
@@ -109,7 +107,7 @@ fn queue_counts_connected_clients() {
     let queue = || admin.get("/v1/locks/wallet/alice").is(200)["queue"].clone();
     until(|| queue() == 2);
     drop(gone);
-    until(|| queue() == Value::from(1));
+    until(|| queue() == 1);
     assert_eq!(metric(&server, "cashbox_lock_waiting").as_deref(), Some("1"));
 }
 
