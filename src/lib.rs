@@ -319,7 +319,7 @@ pub mod internals {
         pub use crate::secret::{hex, parse_hash, random_hex};
     }
     pub mod store {
-        pub use crate::store::{Envelope, LOCAL, OpenMode, Options, Outcome, Store, WaitLimits, open_read_only};
+        pub use crate::store::{Envelope, LOCAL, OpenMode, Options, Outcome, Reading, Store, WaitLimits};
         pub mod audit {
             pub use crate::store::audit::audit;
         }

@@ -13,7 +13,7 @@ use crate::store::file::copy::{self, CopyError, Progress};
 use crate::store::file::query::{QueryResult, query};
 use crate::store::file::record::{self, RECORDS};
 use crate::store::file::transfer::{self, ExportError, ExportForm, ImportError, ImportOptions, Source};
-use crate::store::open_read_only;
+use crate::store::{OpenError, Reading};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -135,10 +135,11 @@ pub(crate) fn verify_call(since: Option<&String>) -> ApiCall {
 }
 
 fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
-    open_read_only(db).map_err(|why| match CliError::cannot_open(db, &why) {
+    let cannot_open = |why: OpenError| match CliError::cannot_open(db, &why) {
         error if why.is_not_a_database() => CliError { exit: Exit::Damage, ..error }, // it was a database once
         error => error,
-    })?;
+    };
+    Reading::of(db).and_then(|reading| reading.connect()).map_err(cannot_open)?;
     let mut bar = ProgressBar::new();
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {

@@ -9,7 +9,8 @@ use super::output::{CliError, Exit, ServerReply};
 use crate::http::health::CHALLENGE;
 use crate::http::{App, Settings};
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
-use crate::store::{OpenError, OpenMode, Options, Store};
+use crate::store::reading::read_whole;
+use crate::store::{OpenError, Options, Reading, Store};
 use crate::{secret, token};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
@@ -366,6 +367,7 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
         let wait = call.wait.saturating_sub(timer.begun.elapsed());
         let server = match companion::server(db) {
             Some(server) => server,
+            None if !call.changes => return read_in_process(db, token, call),
             None => match answer_in_process(db, token, call)? {
                 InProcess::Served(server) => server,
                 InProcess::Reply(reply) if reply.status != 423 || wait.is_zero() => return Ok(reply),
@@ -433,24 +435,30 @@ pub(crate) fn pause_file_access() -> MutexGuard<'static, ()> {
 fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<InProcess, CliError> {
     let _has_file = pause_file_access();
     let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
-    if !call.changes && db.metadata().map_or(true, |data| data.len() == 0) {
-        let why = if db.exists() { "it is empty" } else { "there is no such file" };
-        return Err(CliError::unreachable(format!("cannot open {}: {why}", db.display())));
-    }
     let possession = match possess(db).map_err(cannot_open)? {
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,
     };
-    let mode = if call.changes { OpenMode::Commands } else { OpenMode::ReadOnly };
-    let options = Options { mode, ..Options::default() };
-    let store = Store::open_possessed(possession, &options).map_err(cannot_open)?;
+    let store = Store::open_possessed(possession, &Options::default()).map_err(cannot_open)?;
+    Ok(InProcess::Reply(answer(store, token, call)))
+}
+
+/// Answers a request that changes nothing, without changing a byte of the file or its folder.
+fn read_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<ServerReply, CliError> {
+    let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
+    read_whole(db, Reading::for_requests, cannot_open, |reading| {
+        Ok(answer(Store::open_for_reading(db, reading).map_err(cannot_open)?, token, call))
+    })
+}
+
+fn answer(store: Store, token: Option<&str>, call: &ApiCall) -> ServerReply {
     let app = App::new(store, Settings::default());
     let mut call = call.with_wait(Duration::ZERO); // a wait here would keep the file from the lock's holder
     call.headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
     let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = app.answer_local(call.method, &call.uri, &headers, call.body.clone());
     app.store().close();
-    Ok(InProcess::Reply(ServerReply { status: answer.status, body: json_object(&answer.body) }))
+    ServerReply { status: answer.status, body: json_object(&answer.body) }
 }
 
 fn json_object(body: &[u8]) -> Value {

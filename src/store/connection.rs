@@ -1,8 +1,6 @@
 //! Connections to the file: pragmas for all of them, for the writer's, and for the readers'.
 
 use super::options::OpenError;
-use super::possession::companion::check_log_of_server;
-use super::schema;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
@@ -19,20 +17,13 @@ const READ_STEPS_MAX: i32 = 300_000_000;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_KEPT: usize = 128;
 
-/// Opens a file that must be there, for reading alone: for commands beside a server, and with none.
-pub fn open_read_only(path: &Path) -> Result<Connection, OpenError> {
-    if !path.is_file() {
-        return Err(OpenError::new(if path.is_dir() { "it is a folder" } else { "there is no such file" }));
-    }
-    check_log_of_server(path)?;
-    let conn = connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    if schema::check(&conn)? == 0 {
-        return Err(OpenError::new("it is empty"));
-    }
-    Ok(conn)
+/// Opens a connection of this program alone: a path is never taken for a URI, whatever its first letters.
+pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+    Ok(connect_to(path, access)?)
 }
 
-pub(super) fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+/// The same, with SQLite's own error. With `SQLITE_OPEN_URI` the path is a URI that says how to read the file.
+pub(super) fn connect_to(path: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
     // One thread at a time uses a connection, so SQLite needs no locks of its own.
     let conn = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     prepare_any(&conn)?;
@@ -69,10 +60,10 @@ pub(super) fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "wal_autocheckpoint", 0) // `checkpoint` does that
 }
 
-pub(super) fn readers(path: &Path) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
-    let manager = SqliteConnectionManager::file(path)
-        .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .with_init(|conn| {
+/// The pool of connections that requests read through.
+pub(super) fn readers(path: &Path, access: OpenFlags) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
+    let manager =
+        SqliteConnectionManager::file(path).with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX).with_init(|conn| {
             prepare_any(conn)?;
             conn.pragma_update(None, "query_only", true)?;
             conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;

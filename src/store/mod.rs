@@ -13,6 +13,7 @@ pub(crate) mod file;
 pub(crate) mod idempotency;
 mod options;
 pub(crate) mod possession;
+pub(crate) mod reading;
 mod request;
 mod retention;
 pub(crate) mod schema;
@@ -23,8 +24,8 @@ mod waiters;
 mod wall_jump;
 mod writer;
 
-pub use connection::open_read_only;
 pub use options::{OpenError, OpenMode, Options, WaitLimits};
+pub use reading::Reading;
 pub(crate) use request::Alive;
 pub use request::{Envelope, LOCAL, Outcome};
 
@@ -35,11 +36,12 @@ use crate::id::{Fence, LockId};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use connection::{connect, prepare_writer, readers};
-use disk::{Space, create_private, with_ending};
+use disk::{Space, create_private};
 use file::copy;
 use file::transfer::Exporter;
 use possession::{Possession, possess_unserved};
 use r2d2_sqlite::SqliteConnectionManager;
+use reading::refuse_unreadable_beside_log;
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
 use std::fs::File;
@@ -80,7 +82,7 @@ impl Store {
     pub(crate) fn open_possessed(possession: Possession, options: &Options) -> Result<Store, OpenError> {
         let possession = Arc::new(possession);
         let path = possession.db().to_owned();
-        refuse_log_without_file(&path)?;
+        refuse_unreadable_beside_log(&path)?;
         if !path.exists() {
             create_private(&path, &path)?;
             possession.lock_inode()?;
@@ -100,7 +102,7 @@ impl Store {
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
         let notifier = Arc::default();
         let writer = Writer::start(conn, &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
-        let readers = readers(&path)?;
+        let readers = readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(Store {
             path,
             clock: options.clock.clone(),
@@ -112,6 +114,26 @@ impl Store {
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession,
+        })
+    }
+
+    /// Opens the file for requests that change nothing. Every command is refused.
+    pub(crate) fn open_for_reading(path: &Path, reading: &Reading) -> Result<Store, OpenError> {
+        let clock = Clock::Machine;
+        let conn = reading.connect()?;
+        let lease = LeaseClock::load(&ReadTx::new(&conn), &clock)?;
+        let (stats, options) = (Arc::new(Stats::default()), Options::default());
+        Ok(Store {
+            path: path.to_owned(),
+            clock,
+            lease,
+            readers: reading.pool()?,
+            writer: Writer::absent(Arc::clone(&stats)),
+            stats,
+            notifier: Arc::default(),
+            waiting_max: options.wait_limits.total,
+            min_free: options.min_free,
+            possession: Arc::new(Possession::absent(path)),
         })
     }
 
@@ -238,20 +260,6 @@ impl Store {
         self.writer.stop();
         self.possession.give_up();
     }
-}
-
-/// Refuses a file that is missing or empty beside its log: SQLite would delete the log, and what it holds was answered.
-fn refuse_log_without_file(path: &Path) -> Result<(), OpenError> {
-    let log = with_ending(path, "-wal");
-    let bytes = |file: &Path| file.metadata().map_or(0, |data| data.len());
-    if bytes(path) > 0 || bytes(&log) == 0 {
-        return Ok(());
-    }
-    let what = if path.exists() { "it is empty" } else { "it is missing" };
-    Err(OpenError::new(format!(
-        "{what}, but its log {} is there and holds what was answered last: put the file back beside it; to begin a new file move the log away first",
-        log.display()
-    )))
 }
 
 fn untyped<C: TypedCommand>(commands: Vec<(Envelope, C)>) -> Vec<(Envelope, Command)> {

@@ -48,8 +48,6 @@ pub enum OpenMode {
     Commands,
     /// The start of a server: every lease gets its full time again.
     Server,
-    /// No command at all: nothing is changed, and old records are not removed either.
-    ReadOnly,
 }
 
 /// The most requests that wait for locks.
@@ -79,14 +77,19 @@ impl OpenError {
         OpenError { file: Some(file.to_owned()), ..self }
     }
 
+    /// The same error, with one more clause.
+    pub(super) fn and(self, clause: &str) -> OpenError {
+        OpenError { sentence: format!("{}; {clause}", self.sentence), ..self }
+    }
+
     /// True if the file is damaged.
     pub fn is_damage(&self) -> bool {
-        self.sentence == DAMAGED
+        self.sentence.starts_with(DAMAGED)
     }
 
     /// True if the file is not a database.
     pub fn is_not_a_database(&self) -> bool {
-        self.sentence == NOT_A_DATABASE
+        self.sentence.starts_with(NOT_A_DATABASE)
     }
 
     /// True if there is no space left to write it.
@@ -96,7 +99,7 @@ impl OpenError {
 }
 
 const DAMAGED: &str = "it is damaged; restore a backup";
-const NOT_A_DATABASE: &str = "it is not an SQLite database";
+pub(super) const NOT_A_DATABASE: &str = "it is not an SQLite database";
 const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {

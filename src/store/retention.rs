@@ -45,11 +45,6 @@ impl Sweep {
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
-    /// Takes no step at all: the file is not to be changed.
-    pub(crate) fn never(&mut self) {
-        self.rest(i64::MAX / 2);
-    }
-
     /// Waits for the next round: a step has failed.
     pub(crate) fn rest(&mut self, now: i64) {
         self.keys.next_ms = now + SWEEP_REST_MS;

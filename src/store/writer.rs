@@ -74,6 +74,11 @@ impl Writer {
         Ok(Writer { queue, thread: Mutex::new(Some(thread)), stats })
     }
 
+    /// The writer of a file that is only read: it refuses every command.
+    pub(super) fn absent(stats: Arc<Stats>) -> Writer {
+        Writer { queue: mpsc::sync_channel(0).0, thread: Mutex::new(None), stats }
+    }
+
     pub(super) fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
         self.submit_all(vec![(envelope, command)]).pop().unwrap_or_else(|| Outcome::from(shutting_down()))
     }
@@ -169,7 +174,7 @@ impl WriterState {
         stats: &Arc<Stats>,
         notifier: &Arc<LockNotifier>,
     ) -> Result<WriterState, Error> {
-        let mut state = WriterState {
+        let state = WriterState {
             clock: options.clock.clone(),
             lease,
             wall_jump: WallJump::load(&ReadTx::new(conn), &options.clock, options.accept_clock)?,
@@ -186,9 +191,7 @@ impl WriterState {
             unknown_outcome: None,
             stats: Arc::clone(stats),
         };
-        if options.mode == OpenMode::ReadOnly {
-            state.sweep.never();
-        } else if state.lease.is_new() || options.mode == OpenMode::Server {
+        if state.lease.is_new() || options.mode == OpenMode::Server {
             conn.execute_batch("BEGIN IMMEDIATE")?;
             let tx = WriteTx::new(conn, state.now(), state.head);
             state.lease.store(&tx)?;

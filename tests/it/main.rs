@@ -46,6 +46,7 @@ mod operate;
 mod possession;
 mod precedence;
 mod protocol;
+mod reading;
 mod readme;
 mod server;
 mod shell;

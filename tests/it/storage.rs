@@ -18,6 +18,11 @@ fn wont_open(path: &Path) -> String {
     Store::open(path, &options).err().expect("this must not open").to_string()
 }
 
+fn wont_read(path: &Path) -> String {
+    let conn = store::Reading::of(path).and_then(|reading| reading.connect());
+    conn.expect_err("this must not be read").to_string()
+}
+
 #[test]
 fn full_disk_refuses_writes_reads_on_and_recovers() {
     let mut book = book();
@@ -130,16 +135,16 @@ fn wrong_file_is_refused_and_left_alone() {
         let before = std::fs::read(file(name)).unwrap();
         let refusal = wont_open(&file(name));
         assert!(refusal.contains(sentence), "{name}: {refusal}");
-        let refusal = store::open_read_only(&file(name)).unwrap_err().to_string();
+        let refusal = wont_read(&file(name)).to_string();
         assert!(refusal.contains(sentence), "{name}, only to read: {refusal}");
         assert_eq!(std::fs::read(file(name)).unwrap(), before, "{name} was changed");
     }
     assert_eq!(wont_open(folder.path()), "it is a folder");
     assert_eq!(wont_open(&file("missing/cashbox.db")), "there is no such folder");
-    assert_eq!(store::open_read_only(folder.path()).unwrap_err().to_string(), "it is a folder");
-    assert_eq!(store::open_read_only(&file("none")).unwrap_err().to_string(), "there is no such file");
+    assert_eq!(wont_read(folder.path()).to_string(), "it is a folder");
+    assert_eq!(wont_read(&file("none")).to_string(), "there is no such file");
     std::fs::write(file("empty"), "").unwrap();
-    assert_eq!(store::open_read_only(&file("empty")).unwrap_err().to_string(), "it is empty");
+    assert_eq!(wont_read(&file("empty")).to_string(), "it is empty");
     let options = Options { clock: Clock::manual(), min_free: Some(0), ..Options::default() };
     let book = Store::open(&file("empty"), &options).expect("an empty file is a new one");
     book.submit(Envelope::local(), recharge("alice", "1")).result.unwrap();
@@ -334,7 +339,8 @@ fn companion_file_is_private_and_follows_no_link() {
     fs::remove_file(&companion).unwrap();
     fs::write(place.path("treasure"), "gold").unwrap();
     std::os::unix::fs::symlink("treasure", &companion).unwrap();
-    let output = place.run("wallet alice");
+    assert_eq!(place.run("wallet alice").exit, 0, "a looking command does not write it");
+    let output = place.run("withdraw alice 1");
     assert!(output.exit == 3 && output.err.contains("it is a symbolic link"), "{} {}", output.exit, output.err);
     assert_eq!(fs::read_to_string(place.path("treasure")).unwrap(), "gold");
 }

@@ -13,13 +13,12 @@ pub use findings::{AuditReport, Finding};
 
 use crate::error::Error;
 use crate::secret::{Hash, hex};
-use crate::store::connection::{connect, open_read_only};
+use crate::store::reading::{Reading, read_whole};
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
 use questions::QUESTIONS;
-use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
 
@@ -33,7 +32,15 @@ const WALLETS_AT_ONCE: i64 = 250_000;
 /// idempotency records, locks, and SQLite's own structures. With `since`, also that an entry of that hash is still in the
 /// chain. `progress` receives the entries seen, and the entries to see.
 pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
-    let (rules, structures) = (for_rules(file)?, for_structures(file)?);
+    read_whole(file, Reading::of, Error::internal, |reading| audit_once(reading, since, progress))
+}
+
+fn audit_once(
+    reading: &Reading,
+    since: Option<&Hash>,
+    progress: &mut dyn FnMut(i64, i64),
+) -> Result<AuditReport, Error> {
+    let (rules, structures) = (connect(reading)?, connect(reading)?);
     thread::scope(|scope| {
         let structures = scope.spawn(move || sound_structures(&structures)); // takes as long as all the rest
         let report = sound_money(&rules, since, progress);
@@ -48,23 +55,9 @@ pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i6
     })
 }
 
-/// Opened first, read-only: if another program's journal would have to be played back, which would change the file, the
-/// audit ends here.
-fn for_rules(file: &Path) -> Result<Connection, Error> {
-    prepared(open_read_only(file).map_err(Error::internal)?)
-}
-
-/// SQLite checks the CHECKs of a table only through a writable connection. So this one is writable and set to `query_only`,
-/// and it does not checkpoint when it is closed. A file that may not be written is opened read-only; then the CHECKs are
-/// not checked.
-fn for_structures(file: &Path) -> Result<Connection, Error> {
-    let conn = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(Error::internal)?;
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.pragma_update(None, "query_only", true)?;
-    prepared(conn)
-}
-
-fn prepared(conn: Connection) -> Result<Connection, Error> {
+/// A connection that reads. SQLite checks the CHECKs of a table only through one that can write, so `schema` does that.
+fn connect(reading: &Reading) -> Result<Connection, Error> {
+    let conn = reading.connect().map_err(Error::internal)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "FILE")?; // a query may have to sort more than fits into memory
     Ok(conn)
@@ -74,9 +67,10 @@ fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     for sentence in ReadTx::new(conn).all("PRAGMA integrity_check(20)", [], |row| row.get::<_, String>(0))? {
         if sentence != "ok" {
-            findings.add("SQLite finds its own structures sound", sentence);
+            findings.add(schema::STRUCTURES, sentence);
         }
     }
+    schema::check_rows(conn, &mut findings)?;
     Ok(findings)
 }
 

@@ -3,13 +3,13 @@
 use super::WALLETS_AT_ONCE;
 use super::chain::walk;
 use super::findings::Findings;
-use super::schema::normalised;
+use super::schema::{checks, normalised};
 use crate::id::UserId;
 use crate::ledger::Note;
 use crate::ledger::verbs::Recharge;
 use crate::money::Money;
 use crate::secret::hex;
-use crate::store::{Envelope, Options, Store, open_read_only};
+use crate::store::{Envelope, Options, Reading, Store};
 use rusqlite::Connection;
 
 /// Wallets `a` to `z`, each with two entries, and a balance that is wrong.
@@ -25,7 +25,7 @@ fn file(folder: &std::path::Path) -> Connection {
     let conn = Connection::open(&path).unwrap();
     let damage = "DROP TRIGGER wallet_balance_has_its_entry; UPDATE wallet SET balance = 7 WHERE id = 'k'";
     conn.execute_batch(damage).unwrap();
-    open_read_only(&path).unwrap()
+    Reading::of(&path).unwrap().connect().unwrap()
 }
 
 #[test]
@@ -51,4 +51,10 @@ fn schema_comparison_ignores_comments_and_white_space() {
     assert_eq!(normalised("(a <> '--'  OR 1)"), "(a <> '--' OR 1)");
     assert_ne!(normalised("(a <> 'b  c')"), normalised("(a <> 'b c')"));
     assert_ne!(normalised("(a <> '--\n')"), normalised("(a <> '')"));
+}
+
+#[test]
+fn checks_are_found_whole() {
+    let sql = "CREATE TABLE t (a TEXT CHECK (length(a) > 1 AND a <> ')'), b CHECK (b IN (0, 1)), c REFERENCES t (a), CHECK ((a) <> (b)))";
+    assert_eq!(checks(sql), ["(length(a) > 1 AND a <> ')')", "(b IN (0, 1))", "((a) <> (b))"]);
 }

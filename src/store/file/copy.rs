@@ -22,10 +22,11 @@ use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
 use crate::lock::DURATION_MS;
 use crate::store::audit::{self, AuditReport};
-use crate::store::connection::{connect, open_read_only};
+use crate::store::connection::connect;
 use crate::store::disk::{folder_of, has_that_name, owner_for, with_ending};
 use crate::store::options::{OpenError, cannot_open};
 use crate::store::possession::possess_temporarily;
+use crate::store::reading::{Reading, read_whole, refuse_unreadable_beside_log};
 use crate::store::request::LOCAL;
 use crate::store::schema;
 use crate::{log, secret};
@@ -160,8 +161,10 @@ fn keep_beside(db: &Path, ending: &str) -> Result<PathBuf, CopyError> {
 
 /// Copies all pages of one view of the file. The copy is a single file, without a log beside it.
 pub(super) fn copy(from: &Path, to: &Path, progress: Progress<'_>) -> Result<(), CopyError> {
-    let source = open_read_only(from).map_err(|why| CopyError::Open(from.to_owned(), why))?;
-    copy_pages(&source, to, progress).map_err(failed_at(to))
+    read_whole(from, Reading::of, failed_at(from), |reading| {
+        let source = reading.connect().map_err(failed_at(from))?;
+        copy_pages(&source, to, progress).map_err(failed_at(to))
+    })
 }
 
 fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<(), OpenError> {
@@ -186,7 +189,7 @@ fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
 
 /// Upgrades a backup of an earlier version of this program.
 fn upgrade_copy(copy: &Path) -> Result<(), OpenError> {
-    if schema::check(&open_read_only(copy)?)? == 0 {
+    if schema::check(&Reading::of(copy)?.connect()?)? == 0 {
         return Ok(()); // an empty file stays one
     }
     schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, |_| Ok(()))
@@ -209,7 +212,8 @@ fn fence_of(conn: &Connection) -> rusqlite::Result<i64> {
 
 /// The highest fence of the file that is to be replaced; 0 if there is none or it cannot be read.
 pub(super) fn fence_before(db: &Path) -> i64 {
-    open_read_only(db).ok().and_then(|conn| fence_of(&conn).ok()).unwrap_or(0)
+    let fence = |reading: &Reading| Ok::<_, OpenError>(fence_of(&reading.connect()?)?);
+    read_whole(db, Reading::of, |why| why, fence).unwrap_or(0)
 }
 
 /// Revokes all leases of the backup; each lock is free at its time. Their holders may have released them since the
@@ -334,6 +338,10 @@ impl Partial {
         self.file.as_file().sync_all().map_err(&failed)?;
         let named = if replace {
             let _possession = possess_temporarily(target).map_err(failed_at(target))?;
+            if target.exists() && refuse_unreadable_beside_log(target).is_err() {
+                let why = "its log (-wal) lies beside it and may hold the last copy of what was answered; move both away first";
+                return Err(CopyError::BadTarget(target.to_owned(), why));
+            }
             empty_log(target)?;
             remove_logs(target).map_err(&failed)?;
             self.file.persist(target)
@@ -381,9 +389,9 @@ fn refuse_beside_log(target: &Path) -> Result<(), CopyError> {
 /// The longest wait for a reader.
 const READER_WAIT: Duration = Duration::from_secs(1);
 
-/// Moves a database's log into it: then the log is not needed any more.
+/// Moves a database's log into it: then the log is not needed any more. The log of a file that cannot be read stays.
 fn empty_log(db: &Path) -> Result<(), CopyError> {
-    if !db.exists() {
+    if !db.exists() || refuse_unreadable_beside_log(db).is_err() {
         return Ok(());
     }
     match is_read(db) {

@@ -1,8 +1,8 @@
 //! Queries in SQL by a person with access to the file. They cannot change it.
 
 use crate::secret::hex;
-use crate::store::connection::open_read_only;
 use crate::store::options::OpenError;
+use crate::store::reading::{Reading, read_whole};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Statement};
 use serde_json::{Value, json};
@@ -24,8 +24,7 @@ pub(crate) struct QueryResult {
 
 /// Runs one query. The inner error is about the query.
 pub(crate) fn query(db: &Path, sql: &str) -> Result<Result<QueryResult, String>, OpenError> {
-    let conn = open_read_only(db)?;
-    Ok(run(&conn, sql))
+    read_whole(db, Reading::of, |why| why, |reading| Ok(run(&reading.connect()?, sql)))
 }
 
 fn run(conn: &Connection, sql: &str) -> Result<QueryResult, String> {

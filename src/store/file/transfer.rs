@@ -5,8 +5,9 @@
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
 use super::record::{RECORDS, RecordKind, VERSION, find, find_by_fields};
 use crate::store::audit::AuditReport;
-use crate::store::connection::{connect, open_read_only};
-use crate::store::possession::companion;
+use crate::store::connection::connect;
+use crate::store::options::OpenError;
+use crate::store::reading::Reading;
 use crate::store::schema;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
@@ -30,6 +31,7 @@ pub enum ExportForm {
 /// Exports one moment of a file.
 pub struct Exporter {
     file: PathBuf,
+    reading: Reading,
     /// Copy of a served file, which is read instead, so that a slow reader does not hold up the server's checkpoints.
     _copy: Option<Partial>,
 }
@@ -46,12 +48,14 @@ pub enum ExportError {
 impl Exporter {
     /// Of the file, also while it is served.
     pub fn of(db: &Path) -> Result<Exporter, CopyError> {
-        if companion::server(db).is_none() {
-            return Ok(Exporter { file: db.to_owned(), _copy: None });
+        let reading = Reading::of(db).map_err(failed_at(db))?;
+        if reading.is_quiet() {
+            return Ok(Exporter { file: db.to_owned(), reading, _copy: None });
         }
         let partial = Partial::begin(db)?;
         copy(db, partial.path(), &mut |_, _| {})?;
-        Ok(Exporter { file: partial.path().to_owned(), _copy: Some(partial) })
+        let reading = Reading::of(partial.path()).map_err(failed_at(partial.path()))?;
+        Ok(Exporter { file: partial.path().to_owned(), reading, _copy: Some(partial) })
     }
 
     /// Writes all records, as they are read.
@@ -81,11 +85,12 @@ impl Exporter {
         only: Option<&RecordKind>,
         sink: &mut dyn FnMut(Map<String, Value>) -> bool,
     ) -> Result<(), CopyError> {
-        let conn = open_read_only(&self.file).map_err(failed_at(&self.file))?;
-        let mut all = || -> rusqlite::Result<()> {
+        let conn = self.reading.connect().map_err(failed_at(&self.file))?;
+        let mut all = || -> Result<(), OpenError> {
             let view = conn.unchecked_transaction()?;
             if let Some(record) = only {
-                return record.each(&view, sink).map(|_| ());
+                record.each(&view, sink)?;
+                return self.refuse_if_changed();
             }
             let frame = |name: &str, field: &str, value: i64| {
                 Map::from_iter([("record".to_owned(), json!(name)), (field.to_owned(), json!(value))])
@@ -100,11 +105,21 @@ impl Exporter {
                 goes_on = goes_on && record.each(&view, &mut counted)?;
             }
             if goes_on {
+                self.refuse_if_changed()?; // before the last record, without which nothing is imported
                 sink(frame(END, "records", count));
             }
             Ok(())
         };
         all().map_err(failed_at(&self.file))
+    }
+}
+
+impl Exporter {
+    fn refuse_if_changed(&self) -> Result<(), OpenError> {
+        if self.reading.is_current() {
+            return Ok(());
+        }
+        Err(OpenError::new("another process wrote to it while it was exported: export again"))
     }
 }
 

@@ -32,16 +32,26 @@ impl RunningServer {
 
 /// The server that possesses the file now, if one does.
 pub(crate) fn server(db: &Path) -> Option<RunningServer> {
+    read(&mut held_companion(db)?)
+}
+
+/// True if a process has the file now: a server, a command, or a program through the library.
+pub(crate) fn is_possessed(db: &Path) -> bool {
+    held_companion(db).is_some()
+}
+
+/// The companion, if a process holds it now.
+fn held_companion(db: &Path) -> Option<File> {
     let db = real_path(db).ok()?;
     // A named pipe must not keep this waiting.
     let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let mut companion = OpenOptions::new().read(true).custom_flags(flags).open(companion_of(&db)).ok()?;
+    let companion = OpenOptions::new().read(true).custom_flags(flags).open(companion_of(&db)).ok()?;
     let data = companion.metadata().ok()?;
     if !data.is_file() || data.nlink() != 1 || data.mode() & 0o077 != 0 || !is_trusted(&data, &db) {
         return None; // `possess` says why
     }
     match companion.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => read(&mut companion),
+        Err(TryLockError::WouldBlock) => Some(companion),
         _ => None, // not possessed, so its text is a dead process's
     }
 }

@@ -33,5 +33,5 @@ mod possess;
 mod watch;
 
 pub(crate) use companion::RunningServer;
-pub(crate) use possess::{PossessResult, Possession, possess, possess_temporarily, possess_unserved};
+pub(crate) use possess::{PossessResult, Possession, possess, possess_temporarily, possess_unserved, refuse_linked};
 pub(crate) use watch::{FileFault, FileWatch};

@@ -50,10 +50,7 @@ pub(crate) fn possess(db: &Path) -> Result<PossessResult, OpenError> {
         return Err(OpenError::new("it is a folder"));
     }
     let db = real_path(db)?;
-    if db.metadata().is_ok_and(|data| data.nlink() > 1) {
-        let why = "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
-        return Err(OpenError::new(why));
-    }
+    refuse_linked(&db)?;
     let path = companion_of(&db);
     let mut companion = companion::open(&db)?;
     let begun = Instant::now();
@@ -105,6 +102,15 @@ pub(crate) fn possess_unserved(db: &Path) -> Result<Possession, OpenError> {
     }
 }
 
+/// Refuses a file with two names: the log of one of them is not seen under the other.
+pub(crate) fn refuse_linked(db: &Path) -> Result<(), OpenError> {
+    if !db.metadata().is_ok_and(|data| data.nlink() > 1) {
+        return Ok(());
+    }
+    let why = "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
+    Err(OpenError::new(why))
+}
+
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
 pub(crate) fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
     let temporary = !companion_of(&real_path(db)?).exists();
@@ -114,6 +120,11 @@ pub(crate) fn possess_temporarily(db: &Path) -> Result<Possession, OpenError> {
 }
 
 impl Possession {
+    /// That of a file which is only read.
+    pub(crate) fn absent(db: &Path) -> Possession {
+        Possession { db: db.to_owned(), held: Mutex::new(None) }
+    }
+
     /// The database, symlinks resolved.
     pub(crate) fn db(&self) -> &Path {
         &self.db
