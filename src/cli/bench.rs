@@ -1,10 +1,11 @@
 //! `cashbox bench`: load on its own server, or on the one at `--url`, and then the audit.
 
+use super::api_call::ApiCall;
 use super::files::verify_call;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
 use super::serve::stop_signal;
-use super::target::{ApiCall, Target, check_url};
+use super::target::{Target, check_url};
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::bench::{
     self, BenchAudit, BenchCaller, BenchOp, BenchOptions, BenchOutcome, BenchPlan, BenchReport, BenchServer,

@@ -2,9 +2,10 @@
 //!
 //! Those that only read work beside a server or another command; those that replace the file take possession of it.
 
+use super::api_call::ApiCall;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ProgressBar, ServerReply};
-use super::target::{ApiCall, ApiClient, Download, Target, download, take_possession};
+use super::target::{ApiClient, Download, Target, download, take_possession};
 use crate::clock::{Clock, rfc3339};
 use crate::http::files::report_json;
 use crate::secret::parse_hash;

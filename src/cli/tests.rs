@@ -1,10 +1,11 @@
 //! Tests of what only the command line's own modules can see.
 
+use super::api_call::{ApiCall, WaitField};
 use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
 use super::lab::lab_ms;
 use super::output::{Exit, block, numbers, refusal_text, table, text, words};
-use super::target::{ApiCall, WaitField, check_url};
+use super::target::check_url;
 use super::temp_folder::{LOCK, MEMORY, TempFolder};
 use super::*;
 use crate::http::conn::reachable;

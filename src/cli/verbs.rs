@@ -1,8 +1,9 @@
 //! The verbs of the wallet: each is one request of the HTTP API, and its reply printed.
 
+use super::api_call::{ApiCall, JSON};
 use super::input::{self, ChangeOptions, argument, optional_argument};
 use super::output::{self, CliError, Exit, numbers, words};
-use super::target::{ApiCall, ApiClient, JSON};
+use super::target::ApiClient;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::path::PathBuf;

@@ -126,7 +126,6 @@ fn file_is_one_idea_of_readable_length() {
     const SHORT: &[(&str, &str)] = &[
         ("main.rs", "arguments in, exit code out"),
         ("store/wall_jump.rs", "one check and its row in the file, apart from the writer"),
-        ("cli/mod.rs", "the command line on one screen"),
         ("log.rs", "the one place that writes the log"),
         ("secret.rs", "the one place that hashes and compares secrets"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),

@@ -2,9 +2,10 @@
 //! granted when it gives up.
 
 use super::lease::{HeldLease, RenewResult};
+use crate::cli::api_call::{ApiCall, WaitField};
 use crate::cli::input;
 use crate::cli::output::{self, CliError, Exit, ServerReply};
-use crate::cli::target::{ApiCall, Target, WaitField};
+use crate::cli::target::Target;
 use crate::clock::Clock;
 use clap::Args;
 use serde_json::json;

@@ -3,9 +3,10 @@
 use super::acquire::{LockOptions, acquire};
 use super::guard::GuardArgs;
 use super::wrapper::{EXIT_CODES, RunArgs};
+use crate::cli::api_call::ApiCall;
 use crate::cli::input::{self, CommonOptions, argument, environment_text};
 use crate::cli::output::{self, CliError, Exit, numbers, words};
-use crate::cli::target::{ApiCall, ApiClient};
+use crate::cli::target::ApiClient;
 use crate::cli::verbs::Paging;
 use crate::secret;
 use clap::{Args, Subcommand};

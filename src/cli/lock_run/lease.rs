@@ -1,8 +1,9 @@
 //! A lease as its holder sees it: renewed, watched, released; and the times by which a command under it must end.
 
 use super::protocol::Deadlines;
+use crate::cli::api_call::{ApiCall, WaitField};
 use crate::cli::output::{self, ServerReply};
-use crate::cli::target::{ApiCall, Target, WaitField};
+use crate::cli::target::Target;
 use crate::clock::Clock;
 use serde_json::Value;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

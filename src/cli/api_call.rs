@@ -1,0 +1,177 @@
+//! A request of the HTTP API, as a command sends it: to a server, or to the file in this process.
+
+use super::input::ChangeOptions;
+use crate::secret;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Time for a server's answer, beside the wait for a lock.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// The wait for a lock unless `--wait` is given.
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+
+/// The media type of most bodies.
+pub(crate) const JSON: &str = "application/json";
+
+/// One request of the HTTP API, the same for every target.
+#[derive(Clone, Debug)]
+pub(crate) struct ApiCall {
+    /// The method.
+    pub method: &'static str,
+    /// Path and query, percent-encoded.
+    pub uri: String,
+    /// Headers of this call alone.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, empty for none.
+    pub body: Vec<u8>,
+    /// Set for a change, which may create the file.
+    pub changes: bool,
+    /// Set if it may be sent again when its answer is lost.
+    pub repeatable: bool,
+    /// The longest wait for another client's lock.
+    pub wait: Duration,
+    /// The place of the wait in the request.
+    pub wait_field: WaitField,
+    /// Time for a server's answer.
+    pub answer_timeout: Duration,
+    /// A bound on the time of the whole call, connecting and sending again included.
+    pub total_timeout: Option<Duration>,
+}
+
+/// The place in a request that gives its wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitField {
+    /// The header `Prefer`, or nothing for a request that changes nothing.
+    Header,
+    /// The field `wait_ms` of the JSON body.
+    Body,
+    /// `wait_ms` in the query.
+    Query,
+}
+
+impl ApiCall {
+    /// A request that changes nothing.
+    pub(crate) fn get(path: &[&str]) -> ApiCall {
+        ApiCall {
+            method: "GET",
+            uri: path.iter().flat_map(|segment| ["/".into(), encoded(segment)]).collect::<Vec<_>>().concat(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            changes: false,
+            repeatable: true,
+            wait: Duration::ZERO,
+            wait_field: WaitField::Header,
+            answer_timeout: ANSWER_TIMEOUT,
+            total_timeout: None,
+        }
+    }
+
+    /// A change of locks. It needs no idempotency key: the lock's own secret makes it repeatable.
+    pub(crate) fn lock(method: &'static str, path: &[&str], fields: Option<Value>, token: Option<&str>) -> ApiCall {
+        let mut call = ApiCall { method, changes: true, ..ApiCall::get(path) };
+        call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
+        match fields {
+            Some(fields) => call.with_body(JSON, without_nulls(fields)),
+            None => call,
+        }
+    }
+
+    /// `POST` with those fields that are not null, as JSON.
+    pub(crate) fn post(path: &[&str], fields: Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::post_text(path, JSON, without_nulls(fields), options)
+    }
+
+    /// `POST` with a body of that type.
+    pub(crate) fn post_text(path: &[&str], content_type: &str, body: String, options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("POST", options).with_body(content_type, body)
+    }
+
+    /// `PUT` with a JSON body.
+    pub(crate) fn put(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("PUT", options).with_body(JSON, body.to_string())
+    }
+
+    /// `DELETE`
+    pub(crate) fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("DELETE", options)
+    }
+
+    fn changing(mut self, method: &'static str, options: &ChangeOptions) -> ApiCall {
+        self.method = method;
+        self.changes = true;
+        self.wait = options.wait.unwrap_or(DEFAULT_WAIT);
+        self.answer_timeout += self.wait;
+        // A key is made where none is given, so that sending again after a lost answer does nothing twice.
+        let key = options.key.clone().unwrap_or_else(|| format!("cli-{}", secret::random_hex::<16>()));
+        self.headers.push(("Idempotency-Key", key));
+        if !options.lock_token.is_empty() {
+            self.headers.push(("Lock-Token", options.lock_token.join(", ")));
+        }
+        self
+    }
+
+    fn with_body(mut self, content_type: &str, body: String) -> ApiCall {
+        self.headers.push(("Content-Type", content_type.to_owned()));
+        self.body = body.into_bytes();
+        self
+    }
+
+    /// The call with one more field in the query, if there is a value for it.
+    pub(crate) fn query(mut self, name: &str, value: Option<impl std::fmt::Display>) -> ApiCall {
+        if let Some(value) = value {
+            let sign = if self.uri.contains('?') { '&' } else { '?' };
+            self.uri.push(sign);
+            self.uri += &format!("{name}={}", encoded(&value.to_string()));
+        }
+        self
+    }
+
+    /// The call without a second try and without a key: its answer is the only one of its kind.
+    pub(crate) fn once(mut self) -> ApiCall {
+        self.headers.retain(|(name, _)| *name != "Idempotency-Key");
+        self.repeatable = false;
+        self
+    }
+
+    /// The call with that wait for a lock.
+    pub(crate) fn waiting(mut self, wait: Duration, wait_field: WaitField) -> ApiCall {
+        self.answer_timeout += wait;
+        ApiCall { wait, wait_field, ..self }
+    }
+
+    /// The call with that bound on its whole time.
+    pub(crate) fn within(self, time: Duration) -> ApiCall {
+        ApiCall { total_timeout: Some(time), ..self }
+    }
+
+    /// The request as it is sent: with the wait in its place.
+    pub(crate) fn with_wait(&self, wait: Duration) -> ApiCall {
+        let mut call = self.clone();
+        match self.wait_field {
+            WaitField::Header if self.changes => {
+                let seconds = wait.as_millis().div_ceil(1_000); // the header has whole ones; less would not wait at all
+                call.headers.push(("Prefer", format!("wait={seconds}")));
+            }
+            WaitField::Header => {}
+            WaitField::Body => {
+                let mut body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+                body["wait_ms"] = json!(wait.as_millis() as u64);
+                call.body = body.to_string().into_bytes();
+            }
+            WaitField::Query => call = call.query("wait_ms", Some(wait.as_millis())),
+        }
+        call
+    }
+}
+
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+fn without_nulls(mut fields: Value) -> String {
+    fields.as_object_mut().into_iter().for_each(|fields| fields.retain(|_, value| !value.is_null()));
+    fields.to_string()
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, UNRESERVED).to_string()
+}
