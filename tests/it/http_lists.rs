@@ -96,7 +96,7 @@ fn cursor_keeps_filters_and_belongs_to_its_list() {
     {
         admin.get(&format!("{elsewhere}?after={next}")).refuses(400, "invalid_request");
     }
-    for nonsense in ["", "x", "zz", "00", "7", "6f663d78", &"ab".repeat(500), "%F0%9F%92%B0"] {
+    for nonsense in ["x", "zz", "00", "7", "6f663d78", &"ab".repeat(500), "%F0%9F%92%B0"] {
         admin.get(&format!("{path}?after={nonsense}")).refuses(400, "invalid_request");
     }
     let before = admin.get(&format!("{path}?limit=2")).is(200);
