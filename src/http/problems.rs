@@ -2,6 +2,7 @@
 
 use super::conn::{Fault, Response};
 use super::response::{self, Language};
+use super::state;
 use crate::error::{Error, ErrorName};
 use serde_json::{Map, Value, json};
 
@@ -56,10 +57,7 @@ pub(crate) fn of_fault(fault: Fault) -> Error {
         Fault::BodyTooLarge { limit } => {
             Error::new(ErrorName::BodyTooLarge, format!("a body here has at most {limit} bytes")).with("limit", limit)
         }
-        Fault::TransferEncoding => Error::new(
-            ErrorName::NotImplemented,
-            "a request body is sent with a Content-Length, not with a Transfer-Encoding",
-        ),
+        Fault::OutOfBodyMemory => state::too_many_bodies(),
         Fault::Version => Error::new(ErrorName::HttpVersion, "only HTTP/1.1 and HTTP/1.0 are supported"),
         Fault::TooManyConnections => Error::new(ErrorName::Busy, "too many connections; try again shortly"),
         Fault::ShuttingDown => Error::new(ErrorName::Busy, "shutting down"),

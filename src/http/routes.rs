@@ -2,7 +2,7 @@
 //! read, its handler called. The description of the API (`/openapi.json`) is made from the table.
 
 use super::auth::{self, Access, Caller};
-use super::conn::{Admission, Fault, HttpRequest, Presence, RequestHead, Response, Service};
+use super::conn::{Admission, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, Service};
 use super::endpoint::{BODY_MAX, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST};
 use super::response::{self, Language};
@@ -217,20 +217,24 @@ pub fn language(head: &RequestHead) -> Language {
 }
 
 impl Service for App {
-    /// A small body is read before anything is checked, so that a refusal leaves the connection open. A large one, or
-    /// one that waits for `100 Continue`, is admitted only if its caller may send it.
+    /// A small body is read before anything is checked, so that a refusal leaves the connection open. A large one, one
+    /// in chunks that may become large, or one that waits for `100 Continue`, is admitted only if its caller may send it.
     fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
-        if head.content_length <= BODY_MAX && head.header("expect").is_none() {
+        let is_large = if head.chunked {
+            find(&head.method, &head.path).is_ok_and(|(index, _)| ROUTES[index].body_max() > BODY_MAX)
+        } else {
+            head.content_length > BODY_MAX
+        };
+        if !is_large && head.header("expect").is_none() {
             return Ok(Admission { body_max: BODY_MAX, reserved: None });
         }
         let admitted = auth::check_origin(head, &self.0.settings.hosts).and_then(|()| {
             let (index, _) = find(&head.method, &head.path)?;
             let caller = allowed_caller(&ROUTES[index], || self.authenticate(head))?;
             let body_max = ROUTES[index].body_max();
-            let is_large = head.content_length > BODY_MAX && head.content_length <= body_max;
             let reserve = || self.0.large_bodies.reserve(&caller.by, head.content_length);
-            let reserved = is_large.then(reserve).transpose()?;
-            Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn Send>) })
+            let reserved = (is_large && head.content_length <= body_max).then(reserve).transpose()?;
+            Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn BodyMemory>) })
         });
         admitted.map_err(|error| self.refused(error, language(head)))
     }

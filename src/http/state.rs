@@ -1,6 +1,8 @@
 //! State that all requests share: the store, the settings, known access tokens, counters, and limits on large requests.
 
 use super::auth::KnownTokens;
+use super::conn::{BodyMemory, Fault};
+use super::endpoint::BODY_MAX;
 use crate::error::{Error, ErrorName};
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
@@ -146,18 +148,43 @@ pub struct ReservedBytes {
 impl LargeBodies {
     /// Reserves memory for a body of the caller's.
     pub fn reserve(&self, caller: &str, bytes: u64) -> Result<ReservedBytes, Error> {
-        let mut reserved = self.by_caller();
-        let all: u64 = reserved.values().sum();
-        let own = reserved.get(caller).copied().unwrap_or(0);
-        if all + bytes > LARGE_BYTES_MAX || own + bytes > LARGE_BYTES_OF_ONE_MAX {
-            return Err(Error::new(ErrorName::Busy, "too many large bodies at once; try again shortly"));
-        }
-        reserved.insert(caller.to_owned(), own + bytes);
-        Ok(ReservedBytes { bodies: self.clone(), caller: caller.to_owned(), bytes })
+        let mut reserved = ReservedBytes { bodies: self.clone(), caller: caller.to_owned(), bytes: 0 };
+        reserved.grow(bytes)?;
+        Ok(reserved)
     }
 
     pub(super) fn by_caller(&self) -> MutexGuard<'_, HashMap<String, u64>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The refusal of a body for which there is no memory.
+pub(super) fn too_many_bodies() -> Error {
+    Error::new(ErrorName::Busy, "too many large bodies at once; try again shortly")
+}
+
+impl ReservedBytes {
+    /// Reserves more, or refuses and keeps what it has.
+    fn grow(&mut self, more: u64) -> Result<(), Error> {
+        let mut reserved = self.bodies.by_caller();
+        let all: u64 = reserved.values().sum();
+        let own = reserved.get(&self.caller).copied().unwrap_or(0);
+        if all + more > LARGE_BYTES_MAX || own + more > LARGE_BYTES_OF_ONE_MAX {
+            return Err(too_many_bodies());
+        }
+        if more > 0 {
+            reserved.insert(self.caller.clone(), own + more);
+            self.bytes += more;
+        }
+        Ok(())
+    }
+}
+
+impl BodyMemory for ReservedBytes {
+    fn grow_to(&mut self, bytes: u64) -> Result<(), Fault> {
+        // As with an announced length, a small body is not counted.
+        let more = if bytes > BODY_MAX { bytes.saturating_sub(self.bytes) } else { 0 };
+        self.grow(more).map_err(|_| Fault::OutOfBodyMemory)
     }
 }
 

@@ -4,6 +4,8 @@ use super::auth::{is_own_host, is_own_origin};
 use super::request::wanted_language;
 use super::response::Language;
 use super::routes::{ROUTES, find};
+use super::conn::{BodyMemory, Fault};
+use super::endpoint::BODY_MAX;
 use super::state::{LARGE_BYTES_MAX, LargeBodies};
 use crate::error::ErrorName;
 
@@ -88,5 +90,22 @@ fn large_bodies_are_limited_by_caller_and_in_all() {
     reserved.truncate(6);
     assert!(bodies.reserve("eve", eighth).is_ok());
     reserved.clear();
+    assert!(bodies.by_caller().is_empty());
+}
+
+#[test]
+fn chunked_body_is_counted_while_it_grows() {
+    let bodies = LargeBodies::default();
+    let mut one = bodies.reserve("ann", 0).unwrap();
+    one.grow_to(BODY_MAX).unwrap();
+    assert!(bodies.by_caller().is_empty(), "a small body is not counted");
+    one.grow_to(LARGE_BYTES_MAX / 4).unwrap();
+    let mut two = bodies.reserve("ann", LARGE_BYTES_MAX / 4).unwrap();
+    assert_eq!(one.grow_to(LARGE_BYTES_MAX / 4 + 1), Err(Fault::OutOfBodyMemory));
+    assert_eq!(two.grow_to(LARGE_BYTES_MAX / 4), Ok(()), "it has that much");
+    drop(two);
+    one.grow_to(LARGE_BYTES_MAX / 2).unwrap();
+    assert_eq!(bodies.by_caller()["ann"], LARGE_BYTES_MAX / 2);
+    drop(one);
     assert!(bodies.by_caller().is_empty());
 }

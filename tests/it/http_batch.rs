@@ -247,6 +247,33 @@ fn body_above_limit_is_refused() {
 }
 
 #[test]
+fn chunked_body_is_read_like_one_with_length() {
+    let server = Server::start();
+    let admin = server.admin();
+    let chunked = |token: &str, path: &str, chunks: &[String]| {
+        let chunks: String = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len())).collect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        Answer::parse(&server.raw(format!("{head}{chunks}0\r\n\r\n").as_bytes()), false)
+    };
+    let token = admin.token.clone().unwrap();
+    let recharge = ["{\"amount\":".to_owned(), "\"5.00\"}".to_owned()];
+    assert_eq!(chunked(&token, "/v1/wallets/alice/recharge", &recharge).is(200)["balance"], "5.00");
+    let item = r#"{"op":"recharge","user":"alice","amount":1}"#;
+    let chunk = format!("{item},{}", " ".repeat(500_000));
+    let large = vec!["[".to_owned(), chunk.clone(), chunk.clone(), item.to_owned(), "]".to_owned()];
+    assert_eq!(codes(&chunked(&token, "/v1/batch", &large).is(200)), [200, 200, 200]);
+    let refused = chunked(&token, "/v1/batch", &vec![chunk; 17]).refuses(413, "body_too_large");
+    assert_eq!(refused["limit"], 8 << 20);
+    let refused = chunked(&token, "/v1/wallets/alice/recharge", &["x".repeat(65_537)]);
+    assert_eq!(refused.refuses(413, "body_too_large")["limit"], 65_536);
+    chunked("cbx_not-a-token-of-this-server", "/v1/batch", &large).refuses(401, "unauthenticated");
+    assert_eq!(admin.balance("alice"), "8.00");
+}
+
+#[test]
 fn batch_of_user_moves_only_own_money() {
     let server = Server::with(&["--no-self-recharge"]);
     let (alice, admin) = (server.user_with("alice", "50"), server.admin());

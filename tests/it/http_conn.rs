@@ -107,8 +107,7 @@ impl Service for Echo {
             Fault::BodyTooLarge { .. } => 413,
             Fault::HeadTooLarge(_) => 431,
             Fault::Panic => 500,
-            Fault::TransferEncoding => 501,
-            Fault::TooManyConnections | Fault::ShuttingDown => 503,
+            Fault::TooManyConnections | Fault::ShuttingDown | Fault::OutOfBodyMemory => 503,
             Fault::Version => 505,
         };
         text(status, format!("{fault:?}"))

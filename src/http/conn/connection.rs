@@ -4,16 +4,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::body::{BodyError, BodyReader};
 use super::parse::{has_end, parse_head};
 use super::permits::{Permit, Phase};
 use super::service::{Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};
 use super::socket::{ClientSocket, ReadBuffer, SocketError};
 use super::write::{ResponseMode, must_close, send_response};
-
-/// Bytes by which the memory of a body grows while it comes: a length that was only announced takes none.
-const BODY_STEP: usize = 64 * 1024;
-
-const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 pub(super) struct HttpConnection {
     socket: ClientSocket,
@@ -68,16 +64,18 @@ impl HttpConnection {
     fn serve_one(&mut self) -> Result<(), ConnectionEnd> {
         let head = self.read_head()?;
         let mode = ResponseMode::of(&head);
-        let has_body = head.content_length > 0;
-        let admission = match catch_panic(|| self.service.admit(&head)) {
+        let has_body = head.content_length > 0 || head.chunked;
+        let mut admission = match catch_panic(|| self.service.admit(&head)) {
             Some(Ok(admission)) => admission,
             Some(Err(refusal)) => return self.reply(refusal, mode, has_body),
             None => return self.reply(answer_fault(&*self.service, Fault::Panic, Some(&head)), mode, has_body),
         };
-        if head.content_length > admission.body_max {
-            return Err(self.refuse_body(Fault::BodyTooLarge { limit: admission.body_max }, &head));
-        }
-        let body = self.read_body(&head)?;
+        let reader = BodyReader::new(&mut self.socket, &mut self.input, &mut self.permit, &self.limits, &head);
+        let body = match reader.read(&mut admission) {
+            Ok(body) => body,
+            Err(BodyError::Disconnected) => return Err(ConnectionEnd::Disconnected),
+            Err(BodyError::Fault(fault)) => return Err(self.refuse_body(fault, &head)),
+        };
         let presence = Presence::of(self.socket.stream());
         let response = catch_panic(|| self.service.answer(HttpRequest { head, body, presence }))
             .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic, None));
@@ -154,39 +152,6 @@ impl HttpConnection {
     /// The head is incomplete: because the client disconnected, the connection was evicted, or the server stops.
     fn end_in_head(&mut self) -> ConnectionEnd {
         if self.permit.is_refused() { self.refuse_head(Fault::ShuttingDown) } else { ConnectionEnd::Disconnected }
-    }
-
-    /// Reads a body of admitted length.
-    fn read_body(&mut self, head: &RequestHead) -> Result<Vec<u8>, ConnectionEnd> {
-        let length = usize::try_from(head.content_length)
-            .map_err(|_| self.refuse_body(Fault::BodyTooLarge { limit: usize::MAX as u64 }, head))?;
-        let arrived = self.input.unused().len().min(length);
-        let mut body = self.input.unused()[..arrived].to_vec();
-        self.input.consume(arrived);
-        if arrived == length {
-            return Ok(body);
-        }
-        // Until its body is whole, a request does not protect its connection from eviction.
-        if !self.permit.enter(Phase::Body) {
-            return Err(ConnectionEnd::Disconnected);
-        }
-        let deadline = Instant::now() + self.limits.body_time;
-        // A client that has begun to send the body does not wait for `100 Continue`.
-        if arrived == 0 && head.expects_continue() {
-            self.socket.write_all(CONTINUE, self.limits.write_time)?;
-        }
-        let mut end = arrived;
-        while end < length {
-            if end == body.len() {
-                body.resize(length.min(end + BODY_STEP), 0);
-            }
-            match self.socket.read_by(&mut body[end..], deadline) {
-                Ok(count) => end += count,
-                Err(SocketError::TimedOut) => return Err(self.refuse_body(Fault::BodyTimeout, head)),
-                Err(SocketError::Closed) => return Err(ConnectionEnd::Disconnected),
-            }
-        }
-        if self.permit.enter(Phase::Busy) { Ok(body) } else { Err(ConnectionEnd::Disconnected) }
     }
 
     /// Sends a response; Ok if the connection stays open.

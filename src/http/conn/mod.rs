@@ -3,7 +3,7 @@
 //! Every connection has a thread and a permit. It reads one request at a time, whole and within limits, passes it to a
 //! [`Service`], and writes the response.
 //!
-//! - A request that reaches [`Service::answer`] is unambiguous: one length, one host, no transfer coding, no control
+//! - A request that reaches [`Service::answer`] is unambiguous: one length or chunks, one host, no control
 //!   characters, lines that end in CRLF (a bare LF is refused). Everything else is a [`Fault`] and closes.
 //! - Every wait has an end. Deadlines are total: one byte a second extends none of them.
 //! - A refused client reads the refusal, not a reset: the response is sent, the sending side shut down, what still comes
@@ -17,6 +17,7 @@
 //! heads. The clock is used for deadlines only.
 
 mod acceptor;
+mod body;
 mod connection;
 mod parse;
 mod permits;
@@ -27,6 +28,7 @@ mod tests;
 mod write;
 
 pub(crate) use acceptor::reachable;
+pub(crate) use service::BodyMemory;
 pub use acceptor::{Server, listen, raise_descriptor_limit};
 pub use parse::{has_end, parse_head};
 pub use service::{Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};

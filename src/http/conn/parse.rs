@@ -1,7 +1,8 @@
 //! Reading the head of a request, strictly.
 //!
 //! Two readers of the same bytes must never see two different requests, so everything the standards leave open is
-//! refused: a second length, host or type, a list where a number belongs, a transfer coding, folded lines, a bare LF.
+//! refused: a second length, host or type, a list where a number belongs, a length beside chunks, any other transfer
+//! coding, folded lines, a bare LF.
 
 use std::mem::MaybeUninit;
 
@@ -38,9 +39,7 @@ pub fn parse_head(bytes: &[u8], limits: &Limits) -> Result<Option<(RequestHead, 
 
 /// The rules for headers together.
 fn check(head: &mut RequestHead, authority: Option<&str>) -> Result<(), Fault> {
-    if head.header("transfer-encoding").is_some() {
-        return Err(Fault::TransferEncoding);
-    }
+    head.chunked = is_chunked(head)?;
     let hosts = head.headers("host").count();
     if hosts > 1 {
         return Err(Fault::BadRequest("more than one Host header"));
@@ -69,6 +68,22 @@ fn check(head: &mut RequestHead, authority: Option<&str>) -> Result<(), Fault> {
         return Err(Fault::BadRequest("the only expectation supported is 100-continue"));
     }
     Ok(())
+}
+
+/// True if the body comes in chunks: the one transfer coding that is read, and only where no length contradicts it.
+fn is_chunked(head: &RequestHead) -> Result<bool, Fault> {
+    let mut codings = head.headers("transfer-encoding");
+    let Some(coding) = codings.next() else { return Ok(false) };
+    if codings.next().is_some() || !coding.eq_ignore_ascii_case("chunked") {
+        return Err(Fault::BadRequest("the only Transfer-Encoding supported is chunked, once and alone"));
+    }
+    if head.http_1_0 {
+        return Err(Fault::BadRequest("HTTP/1.0 has no Transfer-Encoding"));
+    }
+    if head.header("content-length").is_some() {
+        return Err(Fault::BadRequest("Content-Length and Transfer-Encoding contradict each other"));
+    }
+    Ok(true)
 }
 
 /// Digits and nothing else: `parse` alone would take a plus sign.

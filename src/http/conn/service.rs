@@ -27,14 +27,20 @@ pub struct Admission {
     /// The largest body, in bytes.
     pub body_max: u64,
     /// Kept until the request is answered: the memory the service has reserved for a large body.
-    pub reserved: Option<Box<dyn Send>>,
+    pub reserved: Option<Box<dyn BodyMemory>>,
+}
+
+/// The memory of one body; dropping it frees it.
+pub trait BodyMemory: Send {
+    /// Makes it enough for `bytes` in all: called before each chunk of a body that comes in chunks.
+    fn grow_to(&mut self, bytes: u64) -> Result<(), Fault>;
 }
 
 /// A request, whole and within limits.
 pub struct HttpRequest {
     /// Its head.
     pub head: RequestHead,
-    /// Its body, exactly as long as the head announced.
+    /// Its body, whole.
     pub body: Vec<u8>,
     /// True if its client is still connected.
     pub presence: Presence,
@@ -52,6 +58,8 @@ pub struct RequestHead {
     pub http_1_0: bool,
     /// The length of the body in bytes, 0 if none was announced.
     pub content_length: u64,
+    /// The body comes in chunks, and its length is not known.
+    pub chunked: bool,
     /// Where the names (in lower case) and values of the headers are in `text`: one allocation for all of them.
     pub(super) headers: Vec<HeaderRange>,
     pub(super) text: String,
@@ -71,6 +79,7 @@ impl RequestHead {
             query: query.map(str::to_owned),
             http_1_0: false,
             content_length: 0,
+            chunked: false,
             headers: Vec::new(),
             text: String::new(),
         }
@@ -187,8 +196,8 @@ pub enum Fault {
         /// The longest admitted, in bytes.
         limit: u64,
     },
-    /// The request has a transfer coding; none is supported.
-    TransferEncoding,
+    /// The memory of all bodies together is in use.
+    OutOfBodyMemory,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     Version,
     /// Every permit is in use by a request that is being answered.

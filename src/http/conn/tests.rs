@@ -1,5 +1,6 @@
 //! Reading heads, encoding heads and the read buffer, without a socket.
 
+use super::body::chunk_size;
 use super::parse::parse_head;
 use super::service::{Fault, Limits, RequestHead};
 use super::socket::ReadBuffer;
@@ -93,11 +94,30 @@ fn content_length_other_than_digits_is_refused() {
 }
 
 #[test]
-fn transfer_coding_is_refused_as_such() {
-    for value in ["chunked", "identity", "", "gzip, chunked", "xchunked"] {
-        let header = format!("Transfer-Encoding: {value}\r\n");
-        assert_eq!(refused(&with(&header)), Fault::TransferEncoding);
-        assert_eq!(refused(&with(&format!("Content-Length: 1\r\n{header}"))), Fault::TransferEncoding);
+fn transfer_coding_other_than_chunked_is_refused() {
+    for value in ["identity", "", "gzip, chunked", "chunked, chunked", "xchunked", "chunked;q=1"] {
+        is_bad(&with(&format!("Transfer-Encoding: {value}\r\n")));
+    }
+    let chunked = "Transfer-Encoding: Chunked\r\n";
+    assert!(good(&with(chunked)).chunked);
+    is_bad(&with(&format!("{chunked}{chunked}")));
+    is_bad(&with(&format!("{chunked}Content-Length: 0\r\n")));
+    is_bad(&with(&format!("Content-Length: 5\r\n{chunked}")));
+    is_bad(&format!("POST / HTTP/1.0\r\nHost: h\r\n{chunked}\r\n"));
+}
+
+#[test]
+fn chunk_size_is_hex_digits_and_line_end() {
+    for (bytes, size) in [("0\r\n", 0), ("1a\r\nX", 0x1a), ("000F\r\n", 15), ("ffffffffffffffff\r\n", u64::MAX)] {
+        assert_eq!(chunk_size(bytes.as_bytes()), Ok(Some((size, bytes.find('\n').unwrap() + 1))), "{bytes:?}");
+    }
+    for bytes in ["", "1", "1a\r", "0123456789abcdef"] {
+        assert_eq!(chunk_size(bytes.as_bytes()), Ok(None), "{bytes:?}");
+    }
+    for bytes in
+        ["\r", "\r\n", "+1\r\n", "-1\r\n", " 1\r\n", "1 \r\n", "0x1\r\n", "1;a=b\r\n", "g", "1\n", "1\rX", "00000000000000001"]
+    {
+        assert!(matches!(chunk_size(bytes.as_bytes()), Err(Fault::BadRequest(_))), "{bytes:?}");
     }
 }
 

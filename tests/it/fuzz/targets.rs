@@ -53,7 +53,9 @@ fn read_head(data: &[u8]) -> Option<RequestHead> {
         assert!(!matches!(parse_head(&bytes[..end], &limits), Ok(Some(_))), "a part of a head is not a head");
         assert!(has_end(bytes, end), "its end is noticed, however much was searched before");
     }
-    assert!(head.path.starts_with('/') && head.header("transfer-encoding").is_none());
+    assert!(head.path.starts_with('/'));
+    assert_eq!(head.chunked, head.header("transfer-encoding").is_some());
+    assert!(!head.chunked || (head.header("content-length").is_none() && !head.http_1_0));
     assert!(head.headers("host").count() <= 1 && head.headers("content-length").count() <= 1);
     assert!(!bytes.iter().any(|byte| byte.is_ascii_control() && !b"\r\n\t".contains(byte)));
     Some(head)

@@ -54,6 +54,20 @@ fn slow_body_is_refused_despite_some_bytes() {
 }
 
 #[test]
+fn slow_chunks_are_refused_despite_some_bytes() {
+    let scene = Scene::with(Limits { body_time: SHORT, ..Limits::default() });
+    let mut client = scene.client();
+    let began = Instant::now();
+    client.send("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n");
+    while client.hears_nothing_for(SHORT / 5) {
+        assert!(began.elapsed() < SOON, "chunks extend the deadline");
+        client.send("1\r\nx\r\n");
+    }
+    assert_eq!(client.reply().status, 408);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn idle_connection_is_closed_silently() {
     let scene = Scene::with(Limits { idle: SHORT, ..Limits::default() });
     let mut fresh = scene.client();

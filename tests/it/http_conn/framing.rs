@@ -108,6 +108,50 @@ fn expect_continue_gets_100() {
 }
 
 #[test]
+fn chunks_are_read_as_one_body() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    let head = "POST /p HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "POST /next HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nn";
+    client.send(format!("{head}5\r\nhello\r\n00B\r\n, chunks\r\n!\r\n0\r\n\r\n{next}{head}0\r\n\r\n{next}"));
+    assert_eq!(client.reply().body, "POST /p None hello, chunks\r\n!");
+    assert_eq!(client.reply().body, "POST /next None n", "what follows the last chunk is the next request");
+    assert_eq!(client.reply().body, "POST /p None ");
+    assert_eq!(client.reply().body, "POST /next None n");
+    for byte in format!("{head}3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n").bytes() {
+        client.send([byte]);
+    }
+    assert_eq!(client.reply().body, "POST /p None abcd");
+}
+
+#[test]
+fn chunks_of_largest_body_arrive_whole() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    let (half, body) = ("b".repeat(BODY_MAX as usize / 2), BODY_MAX as usize);
+    let chunk = format!("{:x}\r\n{half}\r\n", half.len());
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert_eq!(client.ask(format!("{head}{chunk}{chunk}0\r\n\r\n")).body.len(), "POST / None ".len() + body);
+    assert_eq!(client.get("/next").status, 200);
+}
+
+#[test]
+fn chunked_expect_continue_gets_100() {
+    let scene = Scene::new();
+    let head = |path: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
+    };
+    let mut client = scene.client();
+    client.send(head("/p"));
+    assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(client.ask("2\r\nok\r\n0\r\n\r\n").body, "POST /p None ok");
+    assert_eq!(client.ask(head("/p") + "2\r\nok\r\n0\r\n\r\n").status, 200, "a client that sends at once gets no 100");
+    client.send(head("/forbidden"));
+    assert_eq!(client.reply().status, 403);
+    assert!(client.is_closed());
+}
+
+#[test]
 fn refused_expect_continue_gets_no_100() {
     let scene = Scene::new();
     for (path, length, status) in [("/forbidden", 5, 403), ("/", BODY_MAX + 1, 413)] {

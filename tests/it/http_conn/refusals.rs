@@ -34,10 +34,52 @@ fn content_length_that_is_not_one_number_is_refused() {
 }
 
 #[test]
-fn transfer_encoding_is_refused() {
+fn transfer_encoding_that_is_not_plain_chunks_is_refused() {
     let scene = Scene::new();
-    refuses(&scene, 501, with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n");
-    refuses(&scene, 501, with("Transfer-Encoding: identity\r\nContent-Length: 0\r\n"));
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let empty = "0\r\n\r\n";
+    refuses(&scene, 400, with(&format!("{chunked}Content-Length: 0\r\n")) + empty);
+    refuses(&scene, 400, with(&format!("Content-Length: 5\r\n{chunked}")) + empty);
+    refuses(&scene, 400, with(&format!("{chunked}{chunked}")) + empty);
+    for coding in ["identity", "gzip", "gzip, chunked", "chunked, chunked", ""] {
+        refuses(&scene, 400, with(&format!("Transfer-Encoding: {coding}\r\n")) + empty);
+    }
+    refuses(&scene, 400, format!("POST / HTTP/1.0\r\nHost: h\r\n{chunked}\r\n{empty}"));
+}
+
+#[test]
+fn malformed_chunks_are_refused() {
+    let scene = Scene::new();
+    let chunked = |body: &str| with("Transfer-Encoding: chunked\r\n") + body;
+    for body in [
+        "x\r\n",
+        "\r\n",
+        "+1\r\na\r\n",
+        "0x1\r\na\r\n",
+        " 1\r\na\r\n",
+        "1 \r\na\r\n",
+        "1;name=value\r\na\r\n",
+        "1\na\n0\n\n",
+        "1\r\nab\r\n0\r\n\r\n",
+        "1\r\na\n",
+        "0\r\nTrailer: x\r\n\r\n",
+        "10000000000000000\r\n",
+        &"0".repeat(10_000),
+    ] {
+        refuses(&scene, 400, chunked(body));
+    }
+    refuses(&scene, 413, chunked("ffffffffffffffff\r\n"));
+    refuses(&scene, 413, chunked(&format!("{:x}\r\n", BODY_MAX + 1)));
+    refuses(&scene, 413, chunked(&format!("1\r\na\r\n{BODY_MAX:x}\r\n")));
+}
+
+#[test]
+fn framing_of_tiny_chunks_is_bounded() {
+    let scene = Scene::new();
+    let mut client = scene.client();
+    client.send(with("Transfer-Encoding: chunked\r\n"));
+    client.try_send("1\r\na\r\n".repeat(BODY_MAX as usize / 5 + 1).as_bytes());
+    assert_eq!(client.reply().status, 413);
 }
 
 #[test]
