@@ -1,11 +1,11 @@
 //! The route table, the choice of a language, hosts and origins, and the memory of large bodies, without a socket.
 
 use super::auth::{is_own_host, is_own_origin};
+use super::conn::{BodyMemory, Fault};
+use super::endpoint::BODY_MAX;
 use super::request::wanted_language;
 use super::response::Language;
 use super::routes::{ROUTES, find};
-use super::conn::{BodyMemory, Fault};
-use super::endpoint::BODY_MAX;
 use super::state::{LARGE_BYTES_MAX, LargeBodies};
 use crate::error::ErrorName;
 

@@ -28,7 +28,7 @@ mod tests;
 mod write;
 
 pub(crate) use acceptor::reachable;
-pub(crate) use service::BodyMemory;
 pub use acceptor::{Server, listen, raise_descriptor_limit};
 pub use parse::{has_end, parse_head};
+pub(crate) use service::BodyMemory;
 pub use service::{Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};

@@ -114,9 +114,20 @@ fn chunk_size_is_hex_digits_and_line_end() {
     for bytes in ["", "1", "1a\r", "0123456789abcdef"] {
         assert_eq!(chunk_size(bytes.as_bytes()), Ok(None), "{bytes:?}");
     }
-    for bytes in
-        ["\r", "\r\n", "+1\r\n", "-1\r\n", " 1\r\n", "1 \r\n", "0x1\r\n", "1;a=b\r\n", "g", "1\n", "1\rX", "00000000000000001"]
-    {
+    for bytes in [
+        "\r",
+        "\r\n",
+        "+1\r\n",
+        "-1\r\n",
+        " 1\r\n",
+        "1 \r\n",
+        "0x1\r\n",
+        "1;a=b\r\n",
+        "g",
+        "1\n",
+        "1\rX",
+        "00000000000000001",
+    ] {
         assert!(matches!(chunk_size(bytes.as_bytes()), Err(Fault::BadRequest(_))), "{bytes:?}");
     }
 }
