@@ -3,6 +3,7 @@
 use super::auth::Access;
 use super::fields::Field;
 use super::request::{Context, HandlerResult};
+use super::state::BODY_MAX;
 
 /// One request that clients can make.
 #[derive(Clone, Copy)]
@@ -38,9 +39,6 @@ pub enum RouteBody {
     /// A batch, read by its handler.
     Batch,
 }
-
-/// The largest body of fields, in bytes.
-pub const BODY_MAX: u64 = 64 * 1024;
 
 /// The largest body of a batch, in bytes.
 const BATCH_BODY_MAX: u64 = 8 * 1024 * 1024;

@@ -2,7 +2,6 @@
 
 use super::auth::KnownTokens;
 use super::conn::{BodyMemory, Fault};
-use super::endpoint::BODY_MAX;
 use crate::error::{Error, ErrorName};
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
@@ -129,6 +128,9 @@ impl RequestCounts {
         }
     }
 }
+
+/// The largest body of fields, in bytes. A larger one is a batch.
+pub const BODY_MAX: u64 = 64 * 1024;
 
 /// Bytes of large bodies at a time, in all and of one caller. Each byte costs some more in commands and responses.
 pub(super) const LARGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
