@@ -264,7 +264,8 @@ pub mod internals {
             };
         }
         pub mod endpoint {
-            pub use crate::http::endpoint::{BODY_MAX, Route, RouteBody};
+            pub use crate::http::endpoint::{Route, RouteBody};
+            pub use crate::http::state::BODY_MAX;
         }
         pub mod fields {
             pub use crate::http::fields::{FieldValue, Fields};

@@ -3,10 +3,10 @@
 
 use super::auth::{self, Access, Caller};
 use super::conn::{Admission, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, Service};
-use super::endpoint::{BODY_MAX, Route, RouteBody, matches, raw_params};
+use super::endpoint::{Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST};
 use super::response::{self, Language};
-use super::state::{AppState, Settings};
+use super::state::{AppState, BODY_MAX, Settings};
 use super::{batch, coupons, files, health, locks, openapi, problems, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::Store;

@@ -2,11 +2,10 @@
 
 use super::auth::{is_own_host, is_own_origin};
 use super::conn::{BodyMemory, Fault};
-use super::endpoint::BODY_MAX;
 use super::request::wanted_language;
 use super::response::Language;
 use super::routes::{ROUTES, find};
-use super::state::{LARGE_BYTES_MAX, LargeBodies};
+use super::state::{BODY_MAX, LARGE_BYTES_MAX, LargeBodies};
 use crate::error::ErrorName;
 
 fn at(method: &str, path: &str) -> (&'static str, Vec<String>) {
