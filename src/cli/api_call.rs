@@ -1,4 +1,4 @@
-//! A request of the HTTP API, as a command sends it: to a server, or to the file in this process.
+//! One request of the HTTP API, as a command makes it, before it is known where it goes.
 
 use super::input::ChangeOptions;
 use crate::secret;
@@ -6,10 +6,15 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Time for a server's answer, beside the wait for a lock.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time for a server's answer, beside the wait for a lock. A server that hangs keeps a command no longer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same for a batch: ten thousand items on a slow disk.
+pub(crate) const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// The wait for a lock unless `--wait` is given.
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+
+/// The header of the idempotency key.
+pub(super) const KEY: &str = "Idempotency-Key";
 
 /// The media type of most bodies.
 pub(crate) const JSON: &str = "application/json";
@@ -37,6 +42,12 @@ pub(crate) struct ApiCall {
     pub answer_timeout: Duration,
     /// A bound on the time of the whole call, connecting and sending again included.
     pub total_timeout: Option<Duration>,
+    /// Set if a change may create the file although no option and no variable names it.
+    pub may_create: bool,
+    /// The locks that it may wait for, as far as they are known here.
+    pub locks: Vec<String>,
+    /// Set if a late answer is said at a terminal.
+    pub has_notes: bool,
 }
 
 /// The place in a request that gives its wait.
@@ -64,12 +75,16 @@ impl ApiCall {
             wait_field: WaitField::Header,
             answer_timeout: ANSWER_TIMEOUT,
             total_timeout: None,
+            may_create: true,
+            locks: Vec::new(),
+            has_notes: true,
         }
     }
 
     /// A change of locks. It needs no idempotency key: the lock's own secret makes it repeatable.
     pub(crate) fn lock(method: &'static str, path: &[&str], fields: Option<Value>, token: Option<&str>) -> ApiCall {
-        let mut call = ApiCall { method, changes: true, ..ApiCall::get(path) };
+        // A lock in a file that is made by mistake, in a wrong folder, would exclude no other client.
+        let mut call = ApiCall { method, changes: true, may_create: false, ..ApiCall::get(path) };
         call.headers.extend(token.map(|token| ("Lock-Token", token.to_owned())));
         match fields {
             Some(fields) => call.with_body(JSON, without_nulls(fields)),
@@ -84,7 +99,11 @@ impl ApiCall {
 
     /// `POST` with a body of that type.
     pub(crate) fn post_text(path: &[&str], content_type: &str, body: String, options: &ChangeOptions) -> ApiCall {
-        ApiCall::get(path).changing("POST", options).with_body(content_type, body)
+        let mut call = ApiCall::get(path).changing("POST", options).with_body(content_type, body);
+        if let ["v1", "wallets", user, ..] = path {
+            call.locks.push(format!("wallet/{user}"));
+        }
+        call
     }
 
     /// `PUT` with a JSON body.
@@ -104,7 +123,7 @@ impl ApiCall {
         self.answer_timeout += self.wait;
         // A key is made where none is given, so that sending again after a lost answer does nothing twice.
         let key = options.key.clone().unwrap_or_else(|| format!("cli-{}", secret::random_hex::<16>()));
-        self.headers.push(("Idempotency-Key", key));
+        self.headers.push((KEY, key));
         if !options.lock_token.is_empty() {
             self.headers.push(("Lock-Token", options.lock_token.join(", ")));
         }
@@ -129,7 +148,7 @@ impl ApiCall {
 
     /// The call without a second try and without a key: its answer is the only one of its kind.
     pub(crate) fn once(mut self) -> ApiCall {
-        self.headers.retain(|(name, _)| *name != "Idempotency-Key");
+        self.headers.retain(|(name, _)| *name != KEY);
         self.repeatable = false;
         self
     }
@@ -142,7 +161,27 @@ impl ApiCall {
 
     /// The call with that bound on its whole time.
     pub(crate) fn within(self, time: Duration) -> ApiCall {
-        ApiCall { total_timeout: Some(time), ..self }
+        ApiCall { total_timeout: Some(time), has_notes: false, ..self }
+    }
+
+    /// The call with notes at a terminal about the wait for those locks.
+    pub(crate) fn with_notes(self, locks: &[String]) -> ApiCall {
+        ApiCall { has_notes: true, locks: locks.to_vec(), ..self }
+    }
+
+    /// The value of a header of this call.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(header, _)| *header == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The advice for a call whose effect is not known.
+    pub(super) fn doubt(&self) -> String {
+        match self.header(KEY) {
+            _ if !self.changes => String::new(),
+            Some(key) => format!("; it may have been done: ask again with --key {key}"),
+            None if !self.repeatable => "; it may have been done: look before you ask again".to_owned(),
+            None => String::new(), // the secret of a lock makes a repeat the same request
+        }
     }
 
     /// The request as it is sent: with the wait in its place.

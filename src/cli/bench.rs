@@ -128,7 +128,7 @@ pub(crate) fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget
 
 /// The audit of a server, if the access token allows it.
 fn audit_at(target: &Target) -> Result<BenchAudit, CliError> {
-    let ServerReply { status, body } = target.send(&verify_call(None))?;
+    let ServerReply { status, body, .. } = target.send(&verify_call(None))?;
     let findings =
         || body["findings"].as_array().into_iter().flatten().map(|found| output::text(&found["finding"])).collect();
     match status {

@@ -4,8 +4,10 @@
 
 use super::api_call::ApiCall;
 use super::input::{self, CommonOptions};
-use super::output::{self, CliError, Exit, ProgressBar, ServerReply};
-use super::target::{ApiClient, Download, Target, download, take_possession};
+use super::output::{self, CliError, Exit, ServerReply};
+use super::screen;
+use super::target::{ApiClient, Target, take_possession};
+use super::transport::{Download, download};
 use crate::clock::{Clock, rfc3339};
 use crate::http::files::report_json;
 use crate::secret::parse_hash;
@@ -86,14 +88,15 @@ fn report_reply(msg: &str, report: &AuditReport, more: Value) -> ServerReply {
             body.extend(part);
         }
     }
-    ServerReply { status: 200, body }
+    ServerReply::new(200, body)
 }
 
 /// A report of the audit for people.
 fn report_text(body: &Value) -> String {
     let mut text = output::block(body, &["entries", "wallets", "last_hash", "state_hash", "bytes", "kept"]);
     for found in body["findings"].as_array().into_iter().flatten() {
-        text += &format!("\n  broken: {}: {}", output::text(&found["check"]), output::text(&found["finding"]));
+        let finding = format!("broken: {}: {}", output::text(&found["check"]), output::text(&found["finding"]));
+        text += &format!("\n  {}", screen::red(&finding, &io::stdout()));
     }
     text
 }
@@ -141,7 +144,7 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
         error => error,
     };
     Reading::of(db).and_then(|reading| reading.connect()).map_err(cannot_open)?;
-    let mut bar = ProgressBar::new();
+    let bar = screen::TaskProgress::new("entries");
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
         let why = error.cause.unwrap_or(error.detail);
@@ -162,7 +165,7 @@ pub(crate) struct BackupArgs {
 impl BackupArgs {
     /// Makes a copy that is consistent, checked, and on disk: of the file, or of the file of the server at the URL.
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let mut bar = ProgressBar::new();
+        let bar = screen::TaskProgress::new("steps");
         let mut progress = |done, total| bar.show(done, total);
         let report = match &client.target {
             Target::File { db, .. } => {
@@ -229,7 +232,7 @@ impl RestoreArgs {
             return Err(CliError::usage("this is the file itself: name a backup of it"));
         }
         let _possession = take_possession(&db)?;
-        let mut bar = ProgressBar::new();
+        let bar = screen::TaskProgress::new("steps");
         let (report, kept) = copy::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let reply = report_reply(&format!("restored {}", db.display()), &report, kept_field(kept.as_deref()));
@@ -306,7 +309,7 @@ impl ImportArgs {
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
         let _possession = if self.dry_run { None } else { Some(take_possession(&db)?) };
         let options = ImportOptions { replace: self.replace, dry_run: self.dry_run };
-        let mut bar = ProgressBar::new();
+        let bar = screen::TaskProgress::new("lines");
         let (report, kept) = transfer::import(&db, sources, options, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let done = if self.dry_run { "would be imported into" } else { "imported into" };

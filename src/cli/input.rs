@@ -2,6 +2,7 @@
 //! standard input.
 
 use super::output::CliError;
+use super::screen::ColorMode;
 use crate::id::IdempotencyKey;
 use clap::Args;
 use jiff::SpanRelativeTo;
@@ -32,13 +33,23 @@ pub(crate) struct CommonOptions {
     /// Print the reply as JSON, as HTTP gives it
     #[arg(long, global = true, help_heading = COMMON_HEADING)]
     pub json: bool,
+    /// Print no notes and no progress; results and errors stay
+    #[arg(long, short, global = true, help_heading = COMMON_HEADING)]
+    pub quiet: bool,
+    /// Colour: on a terminal unless NO_COLOR is set, always, or never
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_default_value = true, hide_possible_values = true, help_heading = COMMON_HEADING)]
+    pub color: ColorMode,
 }
 
 impl CommonOptions {
     /// The file named by the options, or else by the environment.
+    pub(crate) fn named_file(&self) -> Option<PathBuf> {
+        self.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from))
+    }
+
+    /// The same, or else the usual file in the current folder.
     pub(crate) fn file(&self) -> PathBuf {
-        let named = self.db.clone().or_else(|| environment("CASHBOX_DB").map(PathBuf::from));
-        named.unwrap_or_else(|| PathBuf::from("cashbox.db"))
+        self.named_file().unwrap_or_else(|| PathBuf::from("cashbox.db"))
     }
 }
 

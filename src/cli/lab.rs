@@ -2,6 +2,7 @@
 
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Column, Exit, numbers, words};
+use super::screen;
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::http::conn::raise_descriptor_limit;
 use crate::lab::{
@@ -362,7 +363,7 @@ fn table(rows: &[&TrialRow]) -> String {
             *line = format!("{:<widest$}  not run: {}", row.kind.name(), output::text(&json!(reason)));
         }
     }
-    lines.join("\n")
+    lines.join("\n").replace("WRONG", &screen::red("WRONG", &std::io::stdout()))
 }
 
 fn cells(row: &TrialRow) -> Value {

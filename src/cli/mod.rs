@@ -1,6 +1,6 @@
 //! The command line.
 //!
-//! A verb becomes a [`target::ApiCall`], which is the request of the HTTP API; a [`target::Target`] has it answered, by a
+//! A verb becomes a [`api_call::ApiCall`], which is the request of the HTTP API; a [`target::Target`] has it answered, by a
 //! server or, if none serves the file, in this process. `--json` prints the reply as HTTP gives it, and the text for
 //! people is made from the same reply. Has no opinion about money.
 
@@ -11,16 +11,19 @@ mod input;
 mod lab;
 mod lock_run;
 mod output;
+mod screen;
 mod serve;
 mod target;
 mod temp_folder;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod verbs;
 
 use clap::{Parser, Subcommand};
 use input::CommonOptions;
-use output::CliError;
+use output::{CliError, Exit};
+use std::ffi::OsString;
 use std::process::ExitCode;
 use target::ApiClient;
 
@@ -58,17 +61,50 @@ enum CliCommand {
 
 /// Runs the command that the arguments give.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => error.exit(), // prints, and exits with 2, or with 0 after --help
+        Err(error) => return usage_exit(&error, &arguments),
     };
     run(&cli).unwrap_or_else(|error| {
-        output::print_error(&error.message);
+        output::print_failure(&error.message);
         error.exit.into()
     })
 }
 
+/// Prints the help that was asked for, or the reason why the arguments cannot be read.
+fn usage_exit(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
+    let _ = error.print(); // a closed output leaves nowhere to report it
+    if !error.use_stderr() {
+        return ExitCode::SUCCESS;
+    }
+    if !is_lock_run(arguments) {
+        return Exit::Usage.into();
+    }
+    if !arguments.iter().any(|argument| argument == "--") {
+        output::print_error("tip: the command comes behind `--`: cashbox lock run NAME -- COMMAND");
+    }
+    ExitCode::from(lock_run::FAILED) // 2 may be the command's own
+}
+
+/// True for arguments that begin with `lock run`, options of every command aside.
+fn is_lock_run(arguments: &[OsString]) -> bool {
+    let mut arguments = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
+    let mut words = std::iter::from_fn(|| {
+        loop {
+            let argument = arguments.next()?;
+            match &*argument {
+                "--db" | "--url" | "--token" | "--token-file" | "--color" => drop(arguments.next()), // and its value
+                option if option.starts_with('-') => {}
+                _ => return Some(argument),
+            }
+        }
+    });
+    words.next().is_some_and(|word| word == "lock") && words.next().is_some_and(|word| word == "run")
+}
+
 fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
+    screen::set_options(common.quiet, common.color);
     match command {
         CliCommand::Serve(serve) => serve.run(common).map(ExitCode::from),
         CliCommand::Wallet(verb) => verb.run(&ApiClient::new(common)?).map(ExitCode::from),

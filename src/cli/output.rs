@@ -2,10 +2,11 @@
 //!
 //! Knows nothing of verbs: a text is a block of fields or a table.
 
+use super::screen;
 use crate::id::visible;
 use crate::store::OpenError;
 use serde_json::Value;
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -84,9 +85,18 @@ pub(crate) struct ServerReply {
     pub status: u16,
     /// The body: an object, or null if there is none.
     pub body: Value,
+    /// Set if it was given before, under the same idempotency key.
+    pub replayed: bool,
+    /// The idempotency key of the request.
+    pub key: Option<String>,
 }
 
 impl ServerReply {
+    /// A reply with that status and body.
+    pub(crate) fn new(status: u16, body: Value) -> ServerReply {
+        ServerReply { status, body, replayed: false, key: None }
+    }
+
     /// Any status of 2xx.
     pub(crate) fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -102,25 +112,36 @@ impl ServerReply {
         if json {
             print(&self.body.to_string())?;
         } else if self.is_success() {
-            print(&text(&self.body))?;
+            let mut body = self.body.clone();
+            if let (true, Some(msg)) = (self.replayed, body["msg"].as_str()) {
+                body["msg"] = format!("{msg}{ANSWERED_BEFORE}").into();
+            }
+            print(&text(&body))?;
         } else {
-            print_error(&(refusal_text(&self.body) + self.advice()));
+            let before = if self.replayed { ANSWERED_BEFORE } else { "" };
+            print_failure(&(refusal_text(&self.body) + before + &self.advice()));
         }
         Ok(Exit::of(self.status, &self.body))
     }
 
     /// An addition to a refusal for those who use the command line.
-    fn advice(&self) -> &'static str {
+    fn advice(&self) -> String {
         let own_lock = || std::env::var("CASHBOX_LOCK_ID").is_ok_and(|id| self.body["lock"] == id.as_str());
         if self.is_error("unauthenticated") {
-            " (give it with --token-file FILE, or in CASHBOX_TOKEN)"
+            " (give it with --token-file FILE, or in CASHBOX_TOKEN)".to_owned()
         } else if self.is_error("locked") && own_lock() {
             " (that is the lock this command runs under: prove it with --lock-token @$CASHBOX_LOCK_TOKEN_FILE)"
+                .to_owned()
+        } else if let (true, Some(key)) = (self.is_error("outcome_unknown"), &self.key) {
+            format!(" (it may have been done: ask again with --key {key})")
         } else {
-            ""
+            String::new()
         }
     }
 }
+
+/// The mark of an answer that was given before.
+pub(crate) const ANSWERED_BEFORE: &str = " (answered before)";
 
 /// Prints text, ending its last line.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
@@ -142,6 +163,12 @@ pub(crate) fn print_result(written: io::Result<()>) -> Result<(), CliError> {
 /// Prints one line on standard error.
 pub(crate) fn print_error(message: &str) {
     let _ = writeln!(io::stderr(), "{}", plain(message)); // a closed standard error leaves nowhere to report it
+}
+
+/// Prints the reason why a command was refused or has failed, in colour where colours are shown.
+pub(crate) fn print_failure(message: &str) {
+    let stderr = io::stderr();
+    let _ = writeln!(&stderr, "{}", screen::red(&plain(message), &stderr));
 }
 
 /// A refusal for people: the message, and the detail if it adds something.
@@ -283,40 +310,4 @@ fn width(text: &str) -> usize {
             | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
     };
     text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
-}
-
-/// The progress of a long command: a bar on standard error, if that is a terminal; cleared when dropped.
-pub(crate) struct ProgressBar {
-    on_terminal: bool,
-    shown: bool,
-}
-
-/// In characters.
-const BAR_WIDTH: i64 = 30;
-
-impl ProgressBar {
-    /// Shows nothing yet: a quick command needs no bar.
-    pub(crate) fn new() -> ProgressBar {
-        ProgressBar { on_terminal: io::stderr().is_terminal(), shown: false }
-    }
-
-    /// Draws the bar.
-    pub(crate) fn show(&mut self, done: i64, total: i64) {
-        if !self.on_terminal || total <= 0 {
-            return;
-        }
-        self.shown = true;
-        let full = (done * BAR_WIDTH / total).clamp(0, BAR_WIDTH) as usize;
-        let (full, empty) = ("█".repeat(full), "░".repeat(BAR_WIDTH as usize - full));
-        let percent = (done * 100 / total).min(100);
-        let _ = write!(io::stderr(), "\r{full}{empty} {percent:>3} % of {total}"); // the bar is not part of the result
-    }
-}
-
-impl Drop for ProgressBar {
-    fn drop(&mut self) {
-        if self.shown {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-    }
 }

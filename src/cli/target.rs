@@ -4,9 +4,14 @@
 //! stop between two of them. Without a server this process has the file for one try at a time: a command that waits for
 //! a lock lets go of the file in between, or the lock's holder could not release it.
 
-use super::api_call::ApiCall;
+use super::api_call::{ApiCall, KEY};
 use super::input::{self, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
+use super::screen;
+use super::transport::{
+    CONNECT_TIMEOUT, LOCK_NOTE_AFTER, LateNotes, REPLAYED, TransportError, json_object, note_holder, read_reply,
+    request, transmit,
+};
 use crate::http::health::CHALLENGE;
 use crate::http::{App, Settings};
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
@@ -14,7 +19,6 @@ use crate::store::reading::read_whole;
 use crate::store::{OpenError, Options, Reading, Store};
 use crate::{secret, token};
 use serde_json::Value;
-use std::io::{self, ErrorKind, Read, Write};
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -25,14 +29,6 @@ use std::time::{Duration, Instant};
 const SERVER_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause between two tries to get a lock, or to reach a server that stops.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
-/// Time for a server to accept a connection, and to prove that it has the file.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The status of an answer that has no body.
-const NO_CONTENT: u16 = 204;
-/// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
-const REPLY_BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// The part of a file that is read at a time, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The target and the output format of one command.
 pub(crate) struct ApiClient {
@@ -68,6 +64,8 @@ pub(crate) enum Target {
     File {
         /// The file.
         db: PathBuf,
+        /// Set if an option or a variable names it.
+        is_named: bool,
         /// The caller's access token, if the caller is not `@local`.
         token: Option<String>,
     },
@@ -85,7 +83,7 @@ impl Target {
         match url {
             Some(url) => Target::at(&url, token.or_else(environment_token)),
             // The caller on a file is `@local`, with a server or without, unless an option gives another token.
-            None => Ok(Target::File { db: common.file(), token }),
+            None => Ok(Target::File { db: common.file(), is_named: common.named_file().is_some(), token }),
         }
     }
 
@@ -117,16 +115,23 @@ impl Target {
         match self {
             Target::Url { base, token } => {
                 let timer = CallTimer::start(call);
-                let first = request(base, token.as_deref(), call, call.wait, &timer);
+                let first = request(base, token.as_deref(), call, call.wait, timer.left());
                 let reply = match first {
                     Err(TransportError::Lost(_)) if call.repeatable && timer.has_time() => {
-                        request(base, token.as_deref(), call, call.wait, &timer)
+                        request(base, token.as_deref(), call, call.wait, timer.left())
                     }
                     other => other,
                 };
-                reply.map_err(|error| error.at(base))
+                reply.map_err(|error| error.at(base, call))
             }
-            Target::File { db, token } => send_to_file(db, token.as_deref(), call),
+            Target::File { db, is_named, .. } if call.changes && !call.may_create && !is_named && !db.exists() => {
+                Err(CliError::unreachable(format!(
+                    "there is no {} in this folder: name the file with --db or CASHBOX_DB, because clients of another \
+                     file do not see its locks",
+                    db.display()
+                )))
+            }
+            Target::File { db, token, .. } => send_to_file(db, token.as_deref(), call),
         }
     }
 }
@@ -194,6 +199,7 @@ impl CallTimer {
 fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<ServerReply, CliError> {
     let timer = CallTimer::start(call);
     let mut lost_before = false;
+    let mut has_noted = false;
     loop {
         let wait = call.wait.saturating_sub(timer.begun.elapsed());
         let server = match companion::server(db) {
@@ -202,21 +208,25 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
             None => match answer_in_process(db, token, call)? {
                 InProcess::Served(server) => server,
                 InProcess::Reply(reply) if reply.status != 423 || wait.is_zero() => return Ok(reply),
-                InProcess::Reply(_) => {
+                InProcess::Reply(reply) => {
+                    if call.has_notes && !has_noted && timer.begun.elapsed() >= LOCK_NOTE_AFTER {
+                        has_noted = note_holder(&reply.body["lock"], &reply.body);
+                    }
                     sleep(RETRY_PAUSE);
                     continue;
                 }
             },
         };
-        let proved = prove(&server, &timer);
-        let sent = proved.and_then(|()| request(&server.url, token.or(Some(&server.token)), call, wait, &timer));
+        let proved = prove(&server, call, &timer);
+        let token = token.or(Some(&server.token));
+        let sent = proved.and_then(|()| request(&server.url, token, call, wait, timer.left()));
         match sent {
             Ok(reply) => return Ok(reply),
             Err(TransportError::NotReached(_)) if timer.begun.elapsed() < SERVER_STOP_TIMEOUT && timer.has_time() => {
                 sleep(RETRY_PAUSE);
             }
             Err(TransportError::Lost(_)) if call.repeatable && !lost_before && timer.has_time() => lost_before = true,
-            Err(error) => return Err(error.at(&server.url)),
+            Err(error) => return Err(error.at(&server.url, call)),
         }
     }
 }
@@ -225,7 +235,7 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
 static PROVED: Mutex<Option<RunningServer>> = Mutex::new(None);
 
 /// Has the server prove that it knows the secret of its run before a token is sent: its address may lead elsewhere.
-fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError> {
+fn prove(server: &RunningServer, asked: &ApiCall, timer: &CallTimer) -> Result<(), TransportError> {
     if PROVED.lock().unwrap_or_else(PoisonError::into_inner).as_ref() == Some(server) {
         return Ok(());
     }
@@ -233,11 +243,17 @@ fn prove(server: &RunningServer, timer: &CallTimer) -> Result<(), TransportError
     let mut call = ApiCall::get(&["healthz"]);
     call.headers.push((CHALLENGE, secret::hex(&challenge)));
     call.total_timeout = Some(timer.left().map_or(CONNECT_TIMEOUT, |left| left.min(CONNECT_TIMEOUT)));
-    let reply = transmit(&server.url, None, &call).and_then(read_reply);
-    if let Err(TransportError::Lost(why)) = reply {
-        return Err(TransportError::NotReached(why)); // nothing was asked of it yet
-    }
-    if reply?.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
+    let _notes = asked.has_notes.then(|| LateNotes::begin(&server.url, None, &call, Duration::ZERO));
+    let reply = match transmit(&server.url, None, &call).and_then(read_reply) {
+        // Nothing was asked of it yet.
+        Err(TransportError::Lost(why)) => return Err(TransportError::NotReached(why)),
+        Err(TransportError::TimedOut) => {
+            let why = format!("process {} does not answer (is it stopped?); nothing was sent", server.pid);
+            return Err(TransportError::NotReached(why));
+        }
+        reply => reply?,
+    };
+    if reply.body["proof"] != token::proof(&challenge, &token::hash(&server.token)) {
         return Err(TransportError::NotThisFile);
     }
     *PROVED.lock().unwrap_or_else(PoisonError::into_inner) = Some(server.clone());
@@ -266,12 +282,17 @@ pub(crate) fn pause_file_access() -> MutexGuard<'static, ()> {
 fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<InProcess, CliError> {
     let _has_file = pause_file_access();
     let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
+    let is_new = !db.exists();
     let possession = match possess(db).map_err(cannot_open)? {
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,
     };
     let store = Store::open_possessed(possession, &Options::default()).map_err(cannot_open)?;
-    Ok(InProcess::Reply(answer(store, token, call)))
+    let reply = answer(store, token, call);
+    if is_new {
+        screen::note(&format!("made a new wallet file: {}", real_path(db).display()));
+    }
+    Ok(InProcess::Reply(reply))
 }
 
 /// Answers a request that changes nothing, without changing a byte of the file or its folder.
@@ -289,151 +310,17 @@ fn answer(store: Store, token: Option<&str>, call: &ApiCall) -> ServerReply {
     let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = app.answer_local(call.method, &call.uri, &headers, call.body.clone());
     app.store().close();
-    ServerReply { status: answer.status, body: json_object(&answer.body) }
+    let replayed = answer.headers.iter().any(|(name, _)| *name == REPLAYED);
+    let reply = ServerReply::new(answer.status, json_object(&answer.body));
+    ServerReply { replayed, key: call.header(KEY).map(str::to_owned), ..reply }
 }
 
-fn json_object(body: &[u8]) -> Value {
-    serde_json::from_slice(body).ok().filter(Value::is_object).unwrap_or(Value::Null)
+/// The file's path from the root, as far as it can be found.
+pub(crate) fn real_path(file: &Path) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_| file.to_owned())
 }
 
 /// Takes possession of the file for a command that keeps other processes out of it.
 pub(crate) fn take_possession(db: &Path) -> Result<Possession, CliError> {
     possess_unserved(db).map_err(|why| CliError::cannot_open(db, &why))
-}
-
-/// The reason why a server gave no reply.
-enum TransportError {
-    /// The request was not sent.
-    NotReached(String),
-    /// The request was sent, and its effect is not known.
-    Lost(String),
-    /// The request cannot be sent to any server.
-    Unsendable(String),
-    /// The server does not answer as cashbox does.
-    NotCashbox(u16),
-    /// The server does not know the secret in the companion file. Nothing but a challenge was sent to it.
-    NotThisFile,
-}
-
-impl TransportError {
-    fn at(self, url: &str) -> CliError {
-        match self {
-            TransportError::NotReached(why) => CliError::unreachable(format!("cannot reach {url}: {why}")),
-            TransportError::Lost(why) => CliError::unreachable(format!("no answer from {url}: {why}")),
-            TransportError::NotCashbox(status) => {
-                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
-            }
-            TransportError::NotThisFile => CliError::unreachable(format!(
-                "{url} is not the server that has this file; nothing was sent: use --url"
-            )),
-            TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
-        }
-    }
-}
-
-impl From<ureq::Error> for TransportError {
-    fn from(error: ureq::Error) -> TransportError {
-        use ureq::Error::*;
-        match &error {
-            Http(_) | BadUri(_) => TransportError::Unsendable(error.to_string()),
-            Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
-                TransportError::NotReached("connection refused".to_owned())
-            }
-            HostNotFound | ConnectionFailed | Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                TransportError::NotReached(error.to_string())
-            }
-            _ => TransportError::Lost(error.to_string()),
-        }
-    }
-}
-
-type HttpAnswer = ureq::http::Response<ureq::Body>;
-
-fn request(
-    base: &str,
-    token: Option<&str>,
-    call: &ApiCall,
-    wait: Duration,
-    timer: &CallTimer,
-) -> Result<ServerReply, TransportError> {
-    let call = ApiCall { total_timeout: timer.left(), ..call.with_wait(wait) };
-    read_reply(transmit(base, token, &call)?)
-}
-
-/// Reads a reply in the form of this API; any other answer comes from another program.
-fn read_reply(mut answer: HttpAnswer) -> Result<ServerReply, TransportError> {
-    let status = answer.status().as_u16();
-    let body = answer.body_mut().with_config().limit(REPLY_BYTES_MAX).read_to_vec();
-    let body = json_object(&body.map_err(|error| TransportError::Lost(error.to_string()))?);
-    if body["code"] == status || status == NO_CONTENT {
-        Ok(ServerReply { status, body })
-    } else {
-        Err(TransportError::NotCashbox(status))
-    }
-}
-
-/// Sends a request without a proxy and without following redirects: an access token goes to the named server only.
-fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswer, TransportError> {
-    let agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(call.answer_timeout))
-        .timeout_recv_body(Some(call.answer_timeout))
-        .timeout_global(call.total_timeout)
-        .build()
-        .new_agent();
-    let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.uri));
-    for (name, value) in &call.headers {
-        request = request.header(*name, value);
-    }
-    if let Some(token) = token {
-        request = request.header("Authorization", format!("Bearer {token}"));
-    }
-    let has_no_body = matches!(call.method, "GET" | "DELETE"); // the others state its length, 0 too
-    let answer = if has_no_body {
-        request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
-    } else {
-        request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
-    };
-    answer.map_err(TransportError::from)
-}
-
-/// The result of a request for a file.
-pub(crate) enum Download {
-    /// All of it is written.
-    Complete,
-    /// Writing it here failed.
-    WriteFailed(io::Error),
-    /// The server sent a reply instead.
-    Reply(ServerReply),
-}
-
-/// Requests a file of that type from a server, and writes it as it arrives.
-pub(crate) fn download(
-    base: &str,
-    token: Option<&str>,
-    call: &ApiCall,
-    content_type: &str,
-    out: &mut dyn Write,
-) -> Result<Download, CliError> {
-    let mut answer = transmit(base, token, call).map_err(|error| error.at(base))?;
-    if answer.headers().get("content-type").is_none_or(|sent| sent != content_type) {
-        return read_reply(answer).map(Download::Reply).map_err(|error| error.at(base));
-    }
-    let mut bytes = answer.body_mut().as_reader();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match bytes.read(&mut chunk) {
-            Ok(0) => return Ok(Download::Complete),
-            Ok(count) => {
-                if let Err(error) = out.write_all(&chunk[..count]) {
-                    return Ok(Download::WriteFailed(error));
-                }
-            }
-            Err(error) => return Err(TransportError::Lost(format!("it broke off: {error}")).at(base)),
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! The verbs of the wallet: each is one request of the HTTP API, and its reply printed.
 
-use super::api_call::{ApiCall, JSON};
+use super::api_call::{ApiCall, BATCH_TIMEOUT, JSON};
 use super::input::{self, ChangeOptions, argument, optional_argument};
 use super::output::{self, CliError, Exit, numbers, words};
 use super::target::ApiClient;
@@ -212,6 +212,7 @@ impl BatchArgs {
         let operations = input::read_file(&self.file)?;
         let content_type = if operations.trim_start().starts_with('[') { JSON } else { "application/x-ndjson" };
         let call = ApiCall::post_text(&["v1", "batch"], content_type, operations, &self.change);
+        let call = ApiCall { answer_timeout: call.answer_timeout.max(BATCH_TIMEOUT), ..call };
         client.run(&call.query("atomic", self.atomic.then_some(true)), batch_results)
     }
 }

@@ -62,19 +62,21 @@ fn exit_code_is_commands_own_or_the_reason() {
     assert_eq!(place.run(&format!("lock release a --lock-token {token}")).exit, 0);
     assert_eq!(place.run("lock run a --url http://127.0.0.1:1 -- true").exit, 125);
     for wrong in ["--ttl 0s", "--ttl 1.5s", "--grace -1s", "--wait long", "--ttl 25h", "--kill-after 5x"] {
-        assert_eq!(place.run(&format!("lock run a {wrong} -- true")).exit, 2, "{wrong}");
+        assert_eq!(place.run(&format!("lock run a {wrong} -- true")).exit, 125, "{wrong}");
     }
     for taken in ["--ttl 10", "--ttl 1d", "--grace 1m30s", "--wait 0", "--max-hold 1h30m", "--kill-after 500ms"] {
         assert_eq!(place.run(&format!("lock run a {taken} -- true")).exit, 0, "{taken}");
     }
-    assert_eq!(place.run("lock run a true").exit, 2, "the command stands behind --");
+    let without_dashes = place.run("lock run a true");
+    assert_eq!(without_dashes.exit, 125);
+    assert!(without_dashes.err.contains("the command comes behind `--`"), "{}", without_dashes.err);
     assert_eq!(state(&place, "a"), "free");
 }
 
 #[test]
 fn input_and_output_belong_to_command() {
     let place = Place::new();
-    let output = place.run_with_input("lock run a -- cat", "one\ntwo\n");
+    let output = place.run_with_input("lock run a --quiet -- cat", "one\ntwo\n");
     assert_eq!((output.exit, output.out.as_str(), output.err.as_str()), (0, "one\ntwo\n", ""));
 }
 
@@ -150,7 +152,7 @@ impl Terminal {
         let name = ptsname(&keys, Vec::new()).unwrap().into_string().unwrap();
         let end = || File::options().read(true).write(true).open(&name).unwrap();
         let mut setsid = Command::new("setsid");
-        setsid.args(["--ctty", "sh", "-i"]).current_dir(place.0.path()).env("PS1", "");
+        setsid.args(["--ctty", "sh", "-i"]).current_dir(place.0.path()).env("PS1", "").env("CASHBOX_DB", "cashbox.db");
         let shell = setsid.stdin(end()).stdout(end()).stderr(end()).spawn().unwrap();
         let keys = File::from(keys);
         let mut screen = keys.try_clone().unwrap();

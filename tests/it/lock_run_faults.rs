@@ -184,7 +184,7 @@ fn signal_ignored_at_start_stays_ignored() {
     let words = [env!("CARGO_BIN_EXE_cashbox"), "lock", "run", "a", "--", "sh", "-c"];
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).args(words);
-    command.arg(format!("kill -HUP $$; {PATIENT}; exit 6")).current_dir(place.0.path());
+    command.arg(format!("kill -HUP $$; {PATIENT}; exit 6")).current_dir(place.0.path()).env("CASHBOX_DB", "cashbox.db");
     let running = Running::of(command);
     place.line_of("in");
     running.signal(Signal::HUP);

@@ -48,6 +48,7 @@ mod precedence;
 mod protocol;
 mod reading;
 mod readme;
+mod screen;
 mod server;
 mod shell;
 mod source;

@@ -38,6 +38,7 @@ impl Place {
         for name in ["CASHBOX_DB", "CASHBOX_URL", "CASHBOX_TOKEN", "CASHBOX_LISTEN"] {
             command.env_remove(name);
         }
+        command.env("CASHBOX_DB", "cashbox.db"); // a lock command makes no file that is not named
         command
     }
 

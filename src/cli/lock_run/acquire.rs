@@ -99,7 +99,8 @@ pub(crate) fn acquire(
     loop {
         let begun = Instant::now();
         before_request();
-        let reply = target.send(&call.clone().waiting(left(), WaitField::Body).within(left() + reply_time));
+        let call = call.clone().waiting(left(), WaitField::Body).within(left() + reply_time);
+        let reply = target.send(&call.with_notes(ids));
         let may_change = match &reply {
             Ok(reply) => reply.is_error("locked") || reply.is_error("busy"),
             Err(error) => error.exit == Exit::Unreachable, // a server may come back

@@ -10,11 +10,13 @@ use super::protocol::{ControlFolder, Deadlines, GuardMessage, MessageReader, SIG
 use crate::clock::Clock;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitOptions, WaitStatus, getpid, getppid, kill_process, kill_process_group, set_child_subreaper,
     test_kill_process_group, wait,
 };
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -29,6 +31,9 @@ const GROUP_LOOK_EVERY_MS: i64 = 10;
 /// Time after KILL in which the guard waits for the group to end: a process that hangs in the kernel dies when it comes
 /// out of it, and does nothing before.
 const KILLED_WAIT_MS: i64 = 1_000;
+
+/// The part of a script that is looked at, in bytes.
+const SCRIPT_LOOK_BYTES: u64 = 4_096;
 
 /// Exit codes of a command that cannot be started, as shells have them.
 const CANNOT_EXECUTE: u8 = 126;
@@ -77,13 +82,32 @@ impl GuardArgs {
         // An orphan of the group becomes a child of the guard, which reaps it; or it would stay in the group as a zombie.
         let _ = set_child_subreaper(Some(getpid())); // without it the end of the group is noticed a little later
         let (program, arguments) = self.command.split_first().expect("clap requires one");
-        let started = Command::new(program).args(arguments).process_group(0).spawn();
+        let mut started = Command::new(program).args(arguments).process_group(0).spawn();
+        if let (Err(error), Some(script)) = (&started, script_of(program))
+            && error.raw_os_error() == Some(Errno::NOEXEC.raw_os_error())
+        {
+            started = Command::new("/bin/sh").arg(script).args(arguments).process_group(0).spawn();
+        }
         started.map(|child| Pid::from_child(&child)).map_err(|error| {
             let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
             let reason = format!("{}: {error}", program.to_string_lossy()).replace('\n', " ");
             GuardMessage::Failed { exit_code, reason }
         })
     }
+}
+
+/// The path of a program that is a script without `#!`, which a shell runs itself. A text has no byte 0.
+fn script_of(program: &OsStr) -> Option<PathBuf> {
+    let path = if program.as_encoded_bytes().contains(&b'/') {
+        PathBuf::from(program)
+    } else {
+        let folders = std::env::var_os("PATH")?;
+        let paths = std::env::split_paths(&folders).map(|folder| folder.join(program));
+        paths.into_iter().find(|path| path.is_file())?
+    };
+    let mut beginning = Vec::new();
+    File::open(&path).ok()?.take(SCRIPT_LOOK_BYTES).read_to_end(&mut beginning).ok()?;
+    (!beginning.contains(&0)).then_some(path)
 }
 
 /// The two inputs that wake the guard: a message, and the end of a child.
@@ -108,7 +132,10 @@ impl GuardInputs {
             for message in self.messages.received() {
                 match message {
                     WrapperMessage::Lease(later) => deadlines = Some(later),
-                    WrapperMessage::Signal(signal) => return Err(GuardMessage::exited_by(signal)),
+                    WrapperMessage::Signal(signal) if signal.ends_by_default() => {
+                        return Err(GuardMessage::exited_by(signal));
+                    }
+                    WrapperMessage::Signal(_) => {}
                     WrapperMessage::End(_) => return Err(GuardMessage::TooLate),
                 }
             }
@@ -196,7 +223,8 @@ impl CommandGroup {
     fn follow(&mut self, message: WrapperMessage) {
         match message {
             WrapperMessage::Lease(deadlines) => self.deadlines = deadlines,
-            WrapperMessage::Signal(signal) => self.signal(signal.signal()),
+            WrapperMessage::Signal(signal) if signal.asks_to_end() => self.signal(signal.signal()),
+            WrapperMessage::Signal(signal) => drop(kill_process_group(self.id, signal.signal())),
             WrapperMessage::End(kill_ms) => self.end_by(kill_ms),
         }
     }

@@ -16,3 +16,4 @@ mod tests;
 mod wrapper;
 
 pub(crate) use commands::LockCommand;
+pub(crate) use wrapper::FAILED;

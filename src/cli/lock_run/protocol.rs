@@ -81,12 +81,23 @@ pub(crate) enum ForwardedSignal {
     Hup,
     /// SIGQUIT
     Quit,
+    /// SIGUSR1
+    Usr1,
+    /// SIGUSR2
+    Usr2,
+    /// SIGALRM
+    Alrm,
+    /// SIGWINCH
+    Winch,
 }
 
 impl ForwardedSignal {
     /// All of them.
-    pub(crate) const ALL: [ForwardedSignal; 4] =
-        [ForwardedSignal::Int, ForwardedSignal::Term, ForwardedSignal::Hup, ForwardedSignal::Quit];
+    #[rustfmt::skip] // two lines instead of ten
+    pub(crate) const ALL: [ForwardedSignal; 8] = [
+        ForwardedSignal::Int, ForwardedSignal::Term, ForwardedSignal::Hup, ForwardedSignal::Quit,
+        ForwardedSignal::Usr1, ForwardedSignal::Usr2, ForwardedSignal::Alrm, ForwardedSignal::Winch,
+    ];
 
     /// The signal of that number, if it is passed on.
     pub(crate) fn from_number(number: i32) -> Option<ForwardedSignal> {
@@ -105,7 +116,22 @@ impl ForwardedSignal {
             ForwardedSignal::Term => Signal::TERM,
             ForwardedSignal::Hup => Signal::HUP,
             ForwardedSignal::Quit => Signal::QUIT,
+            ForwardedSignal::Usr1 => Signal::USR1,
+            ForwardedSignal::Usr2 => Signal::USR2,
+            ForwardedSignal::Alrm => Signal::ALARM,
+            ForwardedSignal::Winch => Signal::WINCH,
         }
+    }
+
+    /// True if it ends a process that does not handle it.
+    pub(crate) fn ends_by_default(self) -> bool {
+        self != ForwardedSignal::Winch
+    }
+
+    /// True if it asks the command to end. A stopped command is continued for that, and for no other signal.
+    pub(crate) fn asks_to_end(self) -> bool {
+        use ForwardedSignal::*;
+        matches!(self, Int | Term | Hup | Quit)
     }
 }
 

@@ -31,7 +31,10 @@ use std::time::{Duration, Instant};
 /// Exit codes that are not the command's own.
 const NOT_ACQUIRED: u8 = 124;
 const LOST: u8 = 123;
-const FAILED: u8 = 125;
+/// Used wrongly, too.
+pub(crate) const FAILED: u8 = 125;
+/// The exit code of a command that SIGKILL has ended.
+const KILLED: u8 = 137;
 
 /// The exit codes, for `--help`.
 pub(crate) const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time · \
@@ -134,8 +137,10 @@ impl RunArgs {
             spawn(move || sender.send(WrapperEvent::Acquired(Box::new(acquiring.run()))));
             let event = events.iter().find_map(|event| match event {
                 WrapperEvent::Acquired(result) => Some(Ok(result)),
-                WrapperEvent::Signal(signal) => Some(Err(signal)),
-                WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => None,
+                WrapperEvent::Signal(signal) if signal.ends_by_default() => Some(Err(signal)),
+                WrapperEvent::Signal(_) | WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => {
+                    None
+                }
             });
             match event.expect("the caller keeps a sender") {
                 Err(signal) => {
@@ -200,6 +205,8 @@ struct GuardProcess {
     /// The boot time at which the command must have ended, in milliseconds.
     kill_ms: i64,
     lost: bool,
+    /// Set once this process has killed a command that the guard should have ended.
+    has_killed: bool,
 }
 
 impl GuardProcess {
@@ -232,7 +239,16 @@ impl GuardProcess {
                     stream.set_nonblocking(false)?;
                     stream.set_write_timeout(Some(SEND_TIME))?;
                     let lease = Arc::clone(lease);
-                    return Ok(GuardProcess { process, stream, lease, times, group: None, kill_ms: 0, lost: false });
+                    return Ok(GuardProcess {
+                        process,
+                        stream,
+                        lease,
+                        times,
+                        group: None,
+                        kill_ms: 0,
+                        lost: false,
+                        has_killed: false,
+                    });
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
                 Err(_) if process.try_wait()?.is_some() || begun.elapsed() > GUARD_START_TIME => {
@@ -335,6 +351,10 @@ impl GuardProcess {
                 self.lost = true;
                 output::print_error("the lease ran out, so the command is ended");
             }
+            GuardMessage::Exited(KILLED) if self.has_killed && !self.lost => {
+                output::print_error("the lease ran out while this process was stopped, so the command was killed");
+                return Some(LOST);
+            }
             GuardMessage::Exited(code) => return Some(if self.lost { LOST } else { code }),
         }
         None
@@ -347,6 +367,7 @@ impl GuardProcess {
         if guard_runs && Clock::Machine.boot_ms() >= self.kill_ms {
             if let Some(group) = self.group {
                 let _ = kill_process_group(group, Signal::KILL);
+                self.has_killed = true;
             }
             let _ = kill_process(Pid::from_child(&self.process), Signal::CONT);
         }
