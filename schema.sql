@@ -3,22 +3,26 @@
 -- The triggers are the second line: the file refuses changes that the program never makes.
 
 -- A wallet: one user's balance, or the system's (`@bank` the outside world, `@sales` paid money, `@holds` reserved
--- money). The sum over all wallets is always zero. `entries` counts the entries that moved it.
+-- money). The sum over all wallets is always zero. `entries` counts the entries that moved it. A system wallet is written
+-- once for many entries: `newest` is the newest entry of the file at that time; 0 for users' wallets.
 CREATE TABLE wallet (
     id         TEXT PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 64),
-    balance    INTEGER NOT NULL DEFAULT 0 CHECK (balance >= 0 OR substr(id, 1, 1) = '@'),
+    balance    INTEGER NOT NULL DEFAULT 0 CHECK (balance >= 0 OR id >= '@' AND id < 'A'),
     entries    INTEGER NOT NULL DEFAULT 0,
-    created_at INTEGER NOT NULL
+    created_at INTEGER NOT NULL,
+    newest     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
 -- An entry: one immutable movement of `amount` from one wallet to another, with both balances after it.
 -- Numbered without gaps; `at` never decreases along the numbers. `hash` covers the entry and the hash before it.
+-- Here and in its triggers: FAIL, keys that are checked at the commit, and no functions, so that SQLite keeps no copies of
+-- pages for undoing a single statement. The checks come before the one row is written, so there is nothing to undo.
 CREATE TABLE entry (
     id           INTEGER PRIMARY KEY,
     at           INTEGER NOT NULL,
     kind         TEXT NOT NULL,
-    from_wallet  TEXT NOT NULL REFERENCES wallet (id),
-    to_wallet    TEXT NOT NULL REFERENCES wallet (id) CHECK (to_wallet <> from_wallet),
+    from_wallet  TEXT NOT NULL REFERENCES wallet (id) DEFERRABLE INITIALLY DEFERRED,
+    to_wallet    TEXT NOT NULL REFERENCES wallet (id) DEFERRABLE INITIALLY DEFERRED CHECK (to_wallet <> from_wallet),
     amount       INTEGER NOT NULL CHECK (amount > 0),
     from_balance INTEGER NOT NULL,
     to_balance   INTEGER NOT NULL,
@@ -26,32 +30,47 @@ CREATE TABLE entry (
     coupon       TEXT,                           -- used by a payment, or earned by a recharge
     gross        INTEGER CHECK (gross = amount + discount),
     discount     INTEGER CHECK (discount >= 0),
-    refunds      INTEGER REFERENCES entry (id) CHECK (refunds < id),
+    refunds      INTEGER REFERENCES entry (id) DEFERRABLE INITIALLY DEFERRED CHECK (refunds < id),
     reference    TEXT,
     metadata     TEXT,                           -- a flat JSON object of strings
     fence        INTEGER,                        -- of the lease it was made under
-    hash         BLOB NOT NULL CHECK (length(hash) = 32)
+    hash         BLOB NOT NULL                   -- 32 bytes
 ) STRICT;
-CREATE INDEX entry_from ON entry (from_wallet);
-CREATE INDEX entry_to ON entry (to_wallet);
+CREATE INDEX entry_from ON entry (from_wallet) WHERE from_wallet <> '@bank';
+CREATE INDEX entry_to ON entry (to_wallet) WHERE to_wallet <> '@bank';
 CREATE INDEX entry_refunds ON entry (refunds) WHERE refunds IS NOT NULL;
 
 CREATE TRIGGER entry_is_in_order BEFORE INSERT ON entry
 BEGIN SELECT CASE
     WHEN (SELECT id, at <= NEW.at FROM entry ORDER BY id DESC LIMIT 1) IS NOT (NEW.id - 1, 1)
      AND (NEW.id <> 1 OR EXISTS (SELECT 1 FROM entry))
-    THEN RAISE(ABORT, 'an entry comes after the last one, in number and in time')
-    WHEN NEW.from_balance IS NOT (SELECT balance - NEW.amount FROM wallet WHERE id = NEW.from_wallet)
-      OR NEW.to_balance IS NOT (SELECT balance + NEW.amount FROM wallet WHERE id = NEW.to_wallet)
-    THEN RAISE(ABORT, 'an entry states both balances after it')
+    THEN RAISE(FAIL, 'an entry comes after the last one, in number and in time')
+    -- Before it, a user's wallet has what its row says; a system wallet what its last entry says, mostly the one before.
+    WHEN NEW.from_balance + NEW.amount IS NOT CASE WHEN NEW.from_wallet >= '@' AND NEW.from_wallet < 'A' THEN coalesce(
+           (SELECT CASE NEW.from_wallet WHEN to_wallet THEN to_balance WHEN from_wallet THEN from_balance END
+            FROM entry WHERE id = NEW.id - 1),
+           (SELECT CASE NEW.from_wallet WHEN to_wallet THEN to_balance ELSE from_balance END FROM entry
+            WHERE id > (SELECT newest FROM wallet WHERE id = NEW.from_wallet) AND NEW.from_wallet IN (from_wallet, to_wallet)
+            ORDER BY id DESC LIMIT 1),
+           (SELECT balance FROM wallet WHERE id = NEW.from_wallet))
+         ELSE (SELECT balance FROM wallet WHERE id = NEW.from_wallet) END
+      OR NEW.to_balance - NEW.amount IS NOT CASE WHEN NEW.to_wallet >= '@' AND NEW.to_wallet < 'A' THEN coalesce(
+           (SELECT CASE NEW.to_wallet WHEN to_wallet THEN to_balance WHEN from_wallet THEN from_balance END
+            FROM entry WHERE id = NEW.id - 1),
+           (SELECT CASE NEW.to_wallet WHEN to_wallet THEN to_balance ELSE from_balance END FROM entry
+            WHERE id > (SELECT newest FROM wallet WHERE id = NEW.to_wallet) AND NEW.to_wallet IN (from_wallet, to_wallet)
+            ORDER BY id DESC LIMIT 1),
+           (SELECT balance FROM wallet WHERE id = NEW.to_wallet))
+         ELSE (SELECT balance FROM wallet WHERE id = NEW.to_wallet) END
+    THEN RAISE(FAIL, 'an entry states both balances after it')
     WHEN NEW.fence IS NULL
-     AND (EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.from_wallet)
-       OR EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.to_wallet))
-    THEN RAISE(ABORT, 'somebody holds the lock of this wallet')
+     AND ((NEW.from_wallet < '@' OR NEW.from_wallet >= 'A') AND EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.from_wallet)
+       OR (NEW.to_wallet < '@' OR NEW.to_wallet >= 'A') AND EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.to_wallet))
+    THEN RAISE(FAIL, 'somebody holds the lock of this wallet')
     WHEN NEW.fence IS NOT NULL
      AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
-                     AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR substr(id, 1, 7) <> 'wallet/'))
-    THEN RAISE(ABORT, 'an entry cannot be made under a foreign fence')
+                     AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR id < 'wallet/' OR id >= 'wallet0'))
+    THEN RAISE(FAIL, 'an entry cannot be made under a foreign fence')
 END; END;
 
 CREATE TRIGGER entry_is_never_edited BEFORE UPDATE ON entry
@@ -64,11 +83,24 @@ CREATE TRIGGER wallet_starts_empty BEFORE INSERT ON wallet
 WHEN NEW.balance <> 0 OR NEW.entries <> 0 OR EXISTS (SELECT 1 FROM wallet WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'a wallet starts empty, once'); END;
 
+-- A user's balance changes with the newest entry. A system wallet's is written once for many entries: all since the last
+-- time make up the change, and the newest of them states the balance.
 CREATE TRIGGER wallet_balance_has_its_entry BEFORE UPDATE ON wallet
-WHEN NEW.id <> OLD.id OR NEW.created_at <> OLD.created_at OR NEW.entries <> OLD.entries + 1
-  OR NOT coalesce((SELECT from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance
-                   FROM entry ORDER BY id DESC LIMIT 1), 0)
-BEGIN SELECT RAISE(ABORT, 'a balance changes only as the newest entry says'); END;
+WHEN NEW.id <> OLD.id OR NEW.created_at <> OLD.created_at
+  OR CASE WHEN NEW.id >= '@' AND NEW.id < 'A' THEN
+       NEW.newest IS NOT (SELECT id FROM entry ORDER BY id DESC LIMIT 1)
+    OR (NEW.balance - OLD.balance, NEW.entries - OLD.entries) IS NOT
+       (SELECT coalesce(sum(CASE to_wallet WHEN NEW.id THEN amount ELSE -amount END), 0), count(*)
+        FROM entry WHERE id > OLD.newest AND NEW.id IN (from_wallet, to_wallet))
+    OR NEW.balance <> coalesce((SELECT CASE to_wallet WHEN NEW.id THEN to_balance ELSE from_balance END
+                                FROM entry WHERE id > OLD.newest AND NEW.id IN (from_wallet, to_wallet)
+                                ORDER BY id DESC LIMIT 1), OLD.balance)
+     ELSE
+       NEW.newest <> OLD.newest OR NEW.entries <> OLD.entries + 1
+    OR NOT coalesce((SELECT from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance
+                     FROM entry ORDER BY id DESC LIMIT 1), 0)
+     END
+BEGIN SELECT RAISE(FAIL, 'a balance changes only as the newest entry says'); END;
 
 CREATE TRIGGER wallet_is_never_deleted BEFORE DELETE ON wallet
 BEGIN SELECT RAISE(ABORT, 'a wallet is never deleted'); END;

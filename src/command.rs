@@ -15,7 +15,7 @@ use crate::lock::lease::{
 };
 use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, MintedToken, NewToken, Role};
-use crate::tx::{ReadTx, WriteTx};
+use crate::tx::{Tables, WriteTx};
 use std::collections::BTreeSet;
 
 /// A change that a client asks for.
@@ -343,7 +343,7 @@ fn move_all(
 }
 
 /// The locks of the users' wallets that a money verb touches, the payer's first.
-fn locks_of(tx: &ReadTx<'_>, command: &MoneyCommand) -> Result<Vec<LockId>, Error> {
+fn locks_of(tx: &Tables<'_>, command: &MoneyCommand) -> Result<Vec<LockId>, Error> {
     let locks = |wallets: &[&WalletId]| wallets.iter().filter_map(|wallet| wallet.lock()).collect();
     Ok(match command {
         MoneyCommand::Recharge(Recharge { user, .. }) | MoneyCommand::Withdraw(Withdraw { user, .. }) => {

@@ -150,7 +150,7 @@
 //! | part | contains |
 //! |---|---|
 //! | `money` `id` `clock` `error` `secret` `log` | base: exact text and integer cents; names that can only be valid; the only reader of clocks; the table of errors |
-//! | `tx` | `WriteTx` and `ReadTx`, the only way to SQL; having a `WriteTx` proves that the caller is the writer |
+//! | `tx` | `WriteTx` and `ReadTx`, the only way to SQL; having a `WriteTx` proves that the caller is the writer; the unit of work |
 //! | `ledger` `lock` `token` | features: a rule and its SQL together. They do not know each other |
 //! | `command` | the waist: every change is a command, and what it did is a receipt |
 //! | `store` | one file, one writer with group commit, four readers |
@@ -161,7 +161,7 @@
 //! | `lab` `bench` | tools: the experiment with lock strategies; the load generator, which checks what it measured |
 //!
 //! A withdrawal goes this way and back: `http::conn::connection`, `http::routes`, `http::wallets`, `Store::submit`,
-//! `store::writer`, `store::execute`, `command`, `ledger::verbs`, `ledger::post`, `tx`.
+//! `store::writer`, `store::plain` (or `store::execute`), `command`, `ledger::verbs`, `ledger::post`, `tx`.
 //!
 //! # Words
 //!
@@ -180,6 +180,8 @@
 //! | command, receipt | what is to be done; what it did | work |
 //! | request, reply | a command on its way to the writer; its answer on the way back | ticket, promise |
 //! | batch, commit | commands of one transaction; the transaction's end | |
+//! | plain run | money verbs carried out without savepoints, and taken back if one of them needs an undo | |
+//! | unit of work | the rows of a batch that are in memory until they are written: the newest entry, the system wallets | |
 //! | waiters, lock notifier, watch permit | parked requests per lock; signals a change; one long poll | board, bell |
 //! | deliveries | which answers to a grant reached a client | |
 //! | target, transport error | where the command line sends a request; why no answer came | door |

@@ -5,7 +5,7 @@
 use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::secret::{self, Hash};
-use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
+use crate::tx::{Row, RowResult, Tables, WriteTx, params, unreadable};
 
 /// The rights of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -192,7 +192,7 @@ pub(crate) fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
 }
 
 /// The access token of that id.
-pub(crate) fn get(tx: &ReadTx<'_>, id: &str) -> Result<AccessToken, Error> {
+pub(crate) fn get(tx: &Tables<'_>, id: &str) -> Result<AccessToken, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
     tx.one(sql, params![id], AccessToken::read)?
         .ok_or_else(|| Error::new(ErrorName::TokenNotFound, format!("there is no access token {id}")))
@@ -213,19 +213,19 @@ pub(crate) fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Err
 pub(crate) const NOT_USABLE: &str = "this access token is unknown, revoked or expired";
 
 /// The access token with that secret's hash, usable or not.
-pub(crate) fn find(tx: &ReadTx<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {
+pub(crate) fn find(tx: &Tables<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE secret_hash = $1");
     tx.one(sql, params![secret_hash], AccessToken::read)
 }
 
 /// Access tokens in the order of their ids, after `after`.
-pub(crate) fn list(tx: &ReadTx<'_>, after: &str, limit: usize) -> Result<Vec<AccessToken>, Error> {
+pub(crate) fn list(tx: &Tables<'_>, after: &str, limit: usize) -> Result<Vec<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id > $1 ORDER BY id LIMIT $2");
     tx.all(sql, params![after, limit], AccessToken::read)
 }
 
 /// Returns whether any admin's access token is accepted at that wall time.
-pub(crate) fn has_usable_admin(tx: &ReadTx<'_>, wall_ms: i64) -> Result<bool, Error> {
+pub(crate) fn has_usable_admin(tx: &Tables<'_>, wall_ms: i64) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM access_token WHERE role = 'admin' AND revoked_at IS NULL \
                AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";
     Ok(tx.one(sql, params![wall_ms], |_| Ok(()))?.is_some())

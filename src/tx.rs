@@ -1,7 +1,8 @@
 //! The only way to SQL. A rule gets a [`ReadTx`] or a [`WriteTx`] and never a connection; having a [`WriteTx`]
-//! proves that you are the writer.
+//! proves that you are the writer. Both lead to [`Tables`]. A wallet is read from the tables only with a [`ReadTx`]: the
+//! writer keeps some in its [`Unit`].
 //!
-//! Statements are prepared once and cached. Parameters are numbered (`$1`), which other engines understand as well; and
+//! Statements are prepared once and kept. Parameters are numbered (`$1`), which other engines understand as well; and
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 use crate::error::{Error, ErrorName};
@@ -9,8 +10,8 @@ use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, Wall
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode};
-use std::cell::Cell;
+use rusqlite::{Connection, ErrorCode, PrepFlags, Statement};
+use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
 pub(crate) use rusqlite::{Row, params};
@@ -23,49 +24,116 @@ pub(crate) fn unreadable(column: usize) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
 }
 
-/// A consistent view of the file.
-pub struct ReadTx<'conn> {
-    conn: &'conn Connection,
+/// The writer's statements, each prepared once and found by the address of its text: no text is hashed or compared.
+pub(crate) struct Statements<'conn> {
+    /// The connection that they are prepared for.
+    pub conn: &'conn Connection,
+    kept: RefCell<Vec<(TextAddress, Statement<'conn>)>>,
 }
 
-impl<'conn> ReadTx<'conn> {
-    /// A view through `conn`, whose transaction the store has begun.
-    pub(crate) fn new(conn: &'conn Connection) -> Self {
-        ReadTx { conn }
+/// Address and length of a text of the program.
+type TextAddress = (usize, usize);
+
+impl<'conn> Statements<'conn> {
+    /// None is prepared yet.
+    pub(crate) fn new(conn: &'conn Connection) -> Statements<'conn> {
+        Statements { conn, kept: RefCell::default() }
+    }
+}
+
+/// Hides the lifetime of the statements.
+trait KeepStatements {
+    fn with(&self, sql: &'static str, call: &mut dyn FnMut(&mut Statement<'_>) -> RowResult<()>) -> RowResult<()>;
+}
+
+impl KeepStatements for Statements<'_> {
+    /// A statement in use is taken out, so that the call may use others.
+    fn with(&self, sql: &'static str, call: &mut dyn FnMut(&mut Statement<'_>) -> RowResult<()>) -> RowResult<()> {
+        let address = (sql.as_ptr() as usize, sql.len());
+        let found = {
+            let mut kept = self.kept.borrow_mut();
+            let index = kept.iter().position(|(own, _)| *own == address);
+            index.map(|index| kept.swap_remove(index).1)
+        };
+        let mut statement = match found {
+            Some(statement) => statement,
+            // Persistent, or it would use up the small memory that SQLite keeps for short-lived ones.
+            None => checked(self.conn.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT)?, sql),
+        };
+        let done = call(&mut statement);
+        self.kept.borrow_mut().push((address, statement));
+        done
+    }
+}
+
+/// The tables of the file, as a transaction sees them.
+pub struct Tables<'conn> {
+    conn: &'conn Connection,
+    /// The writer's statements; a reader's are kept by its connection.
+    statements: Option<&'conn dyn KeepStatements>,
+}
+
+impl Tables<'_> {
+    fn with<T>(&self, sql: &'static str, call: impl FnOnce(&mut Statement<'_>) -> RowResult<T>) -> Result<T, Error> {
+        let Some(statements) = self.statements else {
+            let mut statement = self.conn.prepare_cached(sql)?;
+            return Ok(call(&mut statement)?);
+        };
+        let (mut call, mut result) = (Some(call), None);
+        statements.with(sql, &mut |statement| {
+            result = call.take().map(|call| call(statement)).transpose()?;
+            Ok(())
+        })?;
+        Ok(result.expect("a statement that was prepared is called"))
     }
 
     /// The first row, if there is one.
     pub fn one<T>(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: impl rusqlite::Params,
         map: impl FnOnce(&Row<'_>) -> RowResult<T>,
     ) -> Result<Option<T>, Error> {
-        let mut statement = prepare(self.conn, sql)?;
-        let mut rows = statement.query(params)?;
-        Ok(rows.next()?.map(map).transpose()?)
+        self.with(sql, |statement| {
+            let mut rows = statement.query(params)?;
+            rows.next()?.map(map).transpose()
+        })
     }
 
     /// Every row.
     pub fn all<T>(
         &self,
-        sql: &str,
+        sql: &'static str,
         params: impl rusqlite::Params,
         map: impl FnMut(&Row<'_>) -> RowResult<T>,
     ) -> Result<Vec<T>, Error> {
-        let mut statement = prepare(self.conn, sql)?;
-        let rows = statement.query_map(params, map)?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.with(sql, |statement| statement.query_map(params, map)?.collect())
     }
 }
 
-fn prepare<'conn>(conn: &'conn Connection, sql: &str) -> RowResult<CachedStatement<'conn>> {
-    let statement = conn.prepare_cached(sql)?;
+fn checked<'conn>(statement: Statement<'conn>, sql: &str) -> Statement<'conn> {
     debug_assert!(
         (1..=statement.parameter_count()).all(|n| statement.parameter_name(n) == Some(&format!("${n}"))),
         "parameters appear in the order of their numbers: {sql}"
     );
-    Ok(statement)
+    statement
+}
+
+/// A consistent view of the file.
+pub struct ReadTx<'conn>(Tables<'conn>);
+
+impl<'conn> ReadTx<'conn> {
+    /// A view through `conn`, whose transaction the store has begun.
+    pub(crate) fn new(conn: &'conn Connection) -> Self {
+        ReadTx(Tables { conn, statements: None })
+    }
+}
+
+impl<'conn> Deref for ReadTx<'conn> {
+    type Target = Tables<'conn>;
+    fn deref(&self) -> &Tables<'conn> {
+        &self.0
+    }
 }
 
 /// The time of a batch of writes: read once, after its transaction has begun.
@@ -88,29 +156,55 @@ pub(crate) struct ChainHead {
     pub hash: Hash,
 }
 
+/// A system wallet in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SystemWallet {
+    pub balance: Balance,
+    /// The number of entries that moved it.
+    pub entries: i64,
+    /// True if its row is not written yet.
+    pub is_changed: bool,
+}
+
+/// The unit of work: the part of a batch that is kept in memory until it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unit {
+    /// The newest entry.
+    pub head: ChainHead,
+    /// The system wallets that were read, in the order of [`WalletId::SYSTEM`].
+    pub system: [Option<SystemWallet>; WalletId::SYSTEM.len()],
+    /// The newest entry at the time when the system wallets were written.
+    pub written_up_to: i64,
+    /// The number of statements that wrote.
+    pub writes: u64,
+}
+
 /// The write transaction. There is one at a time in the whole file.
 pub(crate) struct WriteTx<'conn> {
-    read: ReadTx<'conn>,
+    tables: Tables<'conn>,
     now: Now,
-    head: Cell<ChainHead>,
+    unit: Cell<Unit>,
 }
 
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
-    pub(crate) fn new(conn: &'conn Connection, now: Now, head: ChainHead) -> Self {
-        WriteTx { read: ReadTx::new(conn), now, head: Cell::new(head) }
+    pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead) -> Self {
+        let unit = Unit { head, system: Default::default(), written_up_to: head.id, writes: 0 };
+        WriteTx { tables: Tables { conn: statements.conn, statements: Some(statements) }, now, unit: Cell::new(unit) }
     }
 
     /// Runs one statement. Returns the number of rows it changed.
-    pub(crate) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize, Error> {
-        Ok(prepare(self.read.conn, sql)?.execute(params)?)
+    pub(crate) fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize, Error> {
+        let unit = self.unit.get();
+        self.unit.set(Unit { writes: unit.writes + 1, ..unit });
+        self.tables.with(sql, |statement| statement.execute(params))
     }
 
     /// Runs a statement that must change exactly one row.
     ///
     /// # Panics
     /// If it changed another number of rows: only a fault of this program can cause that.
-    pub(crate) fn execute_one(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), Error> {
+    pub(crate) fn execute_one(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<(), Error> {
         let changed = self.execute(sql, params)?;
         assert_eq!(changed, 1, "a row that was just read exists: {sql}");
         Ok(())
@@ -123,24 +217,34 @@ impl<'conn> WriteTx<'conn> {
 
     /// Wall time, never before that of the newest entry, in milliseconds: the time that age is measured from.
     pub(crate) fn steady_wall_ms(&self) -> i64 {
-        self.now.wall_ms.max(self.head.get().at)
+        self.now.wall_ms.max(self.chain_head().at)
     }
 
     /// The newest entry.
     pub(crate) fn chain_head(&self) -> ChainHead {
-        self.head.get()
+        self.unit.get().head
     }
 
     /// Sets the newest entry after it was written.
     pub(crate) fn set_chain_head(&self, head: ChainHead) {
-        self.head.set(head);
+        self.unit.set(Unit { head, ..self.unit.get() });
+    }
+
+    /// The part of the batch in memory, as it is now.
+    pub(crate) fn unit(&self) -> Unit {
+        self.unit.get()
+    }
+
+    /// Sets the part of the batch in memory: with a change, or as it was where the tables are rolled back to.
+    pub(crate) fn set_unit(&self, unit: Unit) {
+        self.unit.set(unit);
     }
 }
 
 impl<'conn> Deref for WriteTx<'conn> {
-    type Target = ReadTx<'conn>;
-    fn deref(&self) -> &ReadTx<'conn> {
-        &self.read
+    type Target = Tables<'conn>;
+    fn deref(&self) -> &Tables<'conn> {
+        &self.tables
     }
 }
 

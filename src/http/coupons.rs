@@ -96,13 +96,13 @@ pub(crate) fn grant(context: &mut Context<'_>) -> HandlerResult {
 
 /// `GET /v1/tiers`
 pub(crate) fn tiers(context: &mut Context<'_>) -> HandlerResult {
-    let tiers = context.app.store.read(coupon::tiers)?;
+    let tiers = context.app.store.read(|tx| coupon::tiers(tx))?;
     Ok(all_rows(context, tiers.iter().map(tier_json).collect()))
 }
 
 /// `GET /v1/coupon-kinds`
 pub(crate) fn kinds(context: &mut Context<'_>) -> HandlerResult {
-    let kinds = context.app.store.read(coupon::kinds)?;
+    let kinds = context.app.store.read(|tx| coupon::kinds(tx))?;
     Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId};
 use crate::money::{Cents, Money};
 use crate::secret;
-use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
+use crate::tx::{Row, RowResult, Tables, WriteTx, params};
 
 /// The effect of a coupon on a price.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,13 +217,13 @@ impl Discount {
 }
 
 /// The coupon of that code.
-pub(crate) fn coupon(tx: &ReadTx<'_>, code: &CouponCode) -> Result<Coupon, Error> {
+pub(crate) fn coupon(tx: &Tables<'_>, code: &CouponCode) -> Result<Coupon, Error> {
     let sql = concat!("SELECT ", coupon_columns!(), " FROM coupon WHERE code = $1");
     tx.one(sql, params![code], Coupon::read)?.ok_or_else(|| not_found(code))
 }
 
 /// The coupon of that code if it is the user's; another user's is answered as one that does not exist.
-pub(crate) fn coupon_of(tx: &ReadTx<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
+pub(crate) fn coupon_of(tx: &Tables<'_>, code: &CouponCode, user: &UserId) -> Result<Coupon, Error> {
     let coupon = coupon(tx, code)?;
     if coupon.user == *user { Ok(coupon) } else { Err(not_found(code)) }
 }
@@ -268,7 +268,7 @@ pub(super) fn take_back(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) ->
 }
 
 /// Refuses if the coupon that a recharge earned has been used.
-pub(super) fn check_unused(tx: &ReadTx<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
+pub(super) fn check_unused(tx: &Tables<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
     match earned.map(|code| coupon(tx, code)).transpose()? {
         Some(coupon) if coupon.uses > 0 => {
             let detail = format!("coupon {}, which this recharge earned, has been used", coupon.code);
@@ -307,7 +307,7 @@ fn random_code(length: u32) -> CouponCode {
 }
 
 /// The kind that a recharge of `amount` earns: that of the highest tier it reaches.
-pub(super) fn earned_by(tx: &ReadTx<'_>, amount: Money) -> Result<Option<CouponKind>, Error> {
+pub(super) fn earned_by(tx: &Tables<'_>, amount: Money) -> Result<Option<CouponKind>, Error> {
     let tier = "SELECT coupon_kind FROM recharge_tier WHERE from_amount <= $1 ORDER BY from_amount DESC LIMIT 1";
     match tx.one(tier, params![amount], |row| row.get::<_, Option<String>>(0))?.flatten() {
         Some(kind) => find_kind(tx, &kind),
@@ -326,12 +326,12 @@ fn read_kind(row: &Row<'_>) -> RowResult<CouponKind> {
 }
 
 /// The coupon kind of that name, if there is one.
-pub(crate) fn find_kind(tx: &ReadTx<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
+pub(crate) fn find_kind(tx: &Tables<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
     tx.one(concat!("SELECT ", kind_columns!(), " FROM coupon_kind WHERE kind = $1"), params![kind], read_kind)
 }
 
 /// Every coupon kind.
-pub fn kinds(tx: &ReadTx<'_>) -> Result<Vec<CouponKind>, Error> {
+pub fn kinds(tx: &Tables<'_>) -> Result<Vec<CouponKind>, Error> {
     tx.all(concat!("SELECT ", kind_columns!(), " FROM coupon_kind ORDER BY kind"), [], read_kind)
 }
 
@@ -364,7 +364,7 @@ pub(crate) fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Er
 }
 
 /// The recharge tiers, lowest first. The last one is open-ended.
-pub fn tiers(tx: &ReadTx<'_>) -> Result<Vec<Tier>, Error> {
+pub fn tiers(tx: &Tables<'_>) -> Result<Vec<Tier>, Error> {
     let sql = "SELECT from_amount, coupon_kind FROM recharge_tier ORDER BY from_amount";
     tx.all(sql, [], |row| Ok(Tier { from: row.get(0)?, kind: row.get(1)? }))
 }

@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, WalletId};
 use crate::money::{Balance, Cents, Money};
 use crate::secret::{Hash, sha256};
-use crate::tx::{ChainHead, ReadTx, Row, RowResult, WriteTx, params, unreadable};
+use crate::tx::{ChainHead, Row, RowResult, Tables, WriteTx, params, unreadable};
 
 /// The kind of a movement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ pub(crate) const ALL_IN_ORDER: &str = concat!("SELECT ", entry_columns!(), " FRO
 pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
     tx.execute_one(
         concat!(
-            "INSERT INTO entry (",
+            "INSERT OR FAIL INTO entry (",
             entry_columns!(),
             ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
         ),
@@ -220,7 +220,7 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
 }
 
 /// The entry of that number, which must be there.
-pub fn entry(tx: &ReadTx<'_>, id: EntryId) -> Result<Entry, Error> {
+pub fn entry(tx: &Tables<'_>, id: EntryId) -> Result<Entry, Error> {
     let found = tx.one(concat!("SELECT ", entry_columns!(), " FROM entry WHERE id = $1"), params![id], Entry::read)?;
     found.ok_or_else(|| not_found(id))
 }
@@ -231,7 +231,7 @@ pub(crate) fn not_found(id: EntryId) -> Error {
 }
 
 /// The newest entry; number 0 and a hash of zeros before the first.
-pub(crate) fn chain_head(tx: &ReadTx<'_>) -> Result<ChainHead, Error> {
+pub(crate) fn chain_head(tx: &Tables<'_>) -> Result<ChainHead, Error> {
     let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
     let head = tx.one(newest, [], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
     Ok(head.unwrap_or(ChainHead { id: 0, at: 0, hash: [0; 32] }))

@@ -12,56 +12,18 @@ pub(crate) mod coupon;
 pub(crate) mod entry;
 pub(crate) mod query;
 pub(crate) mod verbs;
+mod wallet;
 
-use crate::error::{Error, ErrorName};
-use crate::id::{CouponCode, EntryId, Fence, WalletId};
-use crate::money::{Balance, Cents, Money};
-use crate::tx::{ReadTx, Row, RowResult, WriteTx, params};
+pub use wallet::{Wallet, find_wallet, wallet};
+pub(crate) use wallet::{check_half_of_bank, write_system_wallets};
+
+use crate::error::Error;
+use crate::id::{CouponCode, EntryId, Fence};
+use crate::money::{Cents, Money};
+use crate::tx::WriteTx;
 use entry::{Entry, EntryKind};
 use std::collections::BTreeMap;
-
-/// A wallet as it is now.
-///
-/// ```
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let folder = tempfile::tempdir()?;
-/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
-/// # let alice: cashbox::UserId = "alice".parse()?;
-/// cashbox.recharge(&alice, "50".parse()?)?;
-/// let wallet = cashbox.wallet(&alice)?;
-/// assert_eq!((wallet.balance.cents(), wallet.entries), (5_000, 1));
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Wallet {
-    /// Its owner.
-    pub id: WalletId,
-    /// Its balance.
-    pub balance: Balance,
-    /// The number of entries that moved it.
-    pub entries: i64,
-}
-
-impl Wallet {
-    fn read(row: &Row<'_>) -> RowResult<Wallet> {
-        Ok(Wallet { id: row.get(0)?, balance: row.get(1)?, entries: row.get(2)? })
-    }
-
-    fn after_giving(&self, amount: Money) -> Result<Balance, Error> {
-        let rest = self.balance.minus(amount).ok_or_else(|| balance_limit(self))?;
-        if rest < Balance::ZERO && !self.id.is_system() {
-            return Err(insufficient_funds(self, amount));
-        }
-        Ok(rest)
-    }
-
-    fn after_receiving(&self, amount: Money) -> Result<Balance, Error> {
-        let within = |sum: &Balance| self.id.is_system() || *sum <= Balance::LIMIT;
-        self.balance.plus(amount).filter(within).ok_or_else(|| balance_limit(self))
-    }
-}
+use wallet::set_balance;
 
 /// The client's own words about a movement, kept with its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -174,47 +136,4 @@ fn post(
     set_balance(tx, from, from_balance)?;
     set_balance(tx, to, to_balance)?;
     Ok(entry)
-}
-
-fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<(), Error> {
-    tx.execute_one("UPDATE wallet SET balance = $1, entries = entries + 1 WHERE id = $2", params![balance, wallet.id])
-}
-
-/// The wallet, which must exist.
-pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
-    find_wallet(tx, id)?.ok_or_else(|| {
-        Error::new(ErrorName::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
-            .with("user", id.as_str())
-    })
-}
-
-/// The wallet, if it exists.
-pub fn find_wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
-    tx.one("SELECT id, balance, entries FROM wallet WHERE id = $1", params![id], Wallet::read)
-}
-
-fn insert_wallet(tx: &WriteTx<'_>, id: WalletId) -> Result<Wallet, Error> {
-    tx.execute_one("INSERT INTO wallet (id, created_at) VALUES ($1, $2)", params![id, tx.now().wall_ms])?;
-    Ok(Wallet { id, balance: Balance::ZERO, entries: 0 })
-}
-
-/// Refuses a recharge that would leave less than half of the room of `@bank`. The other half is for staff: a user that
-/// recharges and pays in a circle cannot use it up.
-pub(crate) fn check_half_of_bank(tx: &ReadTx<'_>, amount: Money) -> Result<(), Error> {
-    let bank = wallet(tx, &WalletId::BANK)?;
-    match bank.balance.minus(amount) {
-        Some(rest) if rest.cents() >= -Balance::SYSTEM_LIMIT.cents() / 2 => Ok(()),
-        _ => Err(Error::new(ErrorName::BalanceLimit, "users have recharged as much as they may; ask the staff")),
-    }
-}
-
-fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
-    let balance = wallet.balance.to_string();
-    let detail = format!("{} has {balance} and needs {needed}", wallet.id);
-    Error::new(ErrorName::InsufficientFunds, detail).with("balance", balance).with("needed", needed.to_string())
-}
-
-fn balance_limit(wallet: &Wallet) -> Error {
-    let limit = if wallet.id.is_system() { Balance::SYSTEM_LIMIT } else { Balance::LIMIT };
-    Error::new(ErrorName::BalanceLimit, format!("the balance of {} would pass {limit}", wallet.id))
 }

@@ -1,9 +1,9 @@
 //! Questions about wallets, entries and coupons. Every list comes in pages.
 
-use super::Wallet;
 use super::coupon::{Coupon, coupon_columns};
 use super::entry::entry_columns;
 use super::entry::{Entry, EntryKind};
+use super::wallet::Wallet;
 use crate::error::Error;
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Balance;
@@ -57,23 +57,22 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     }
     let kind = filter.kind.map(EntryKind::as_str);
     let wallet = filter.wallet.as_ref();
-    let rows = tx.all(
-        statement(wallet.is_some(), filter.ascending),
-        params![first, last, kind, wallet, limit + 1],
-        Entry::read,
-    )?;
+    let rows =
+        tx.all(statement(wallet, filter.ascending), params![first, last, kind, wallet, limit + 1], Entry::read)?;
     Ok(page(rows, limit))
 }
 
-/// The four shapes of the question: of all entries, or of both indexes of a wallet's; in either direction.
-fn statement(of_wallet: bool, ascending: bool) -> &'static str {
-    macro_rules! of_all {
-        ($order:literal) => {
+/// The six shapes of the question: of all entries, of both indexes of a wallet's, or of `@bank`, whose entries are not in
+/// the indexes because nearly every entry is one; in either direction.
+fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
+    macro_rules! scan {
+        ($choice:literal, $order:literal) => {
             concat!(
                 "SELECT ",
                 entry_columns!(),
-                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) \
-                 AND $4 IS NULL ORDER BY id ",
+                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ",
+                $choice,
+                " ORDER BY id ",
                 $order,
                 " LIMIT $5"
             )
@@ -84,7 +83,9 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
             concat!(
                 "SELECT id FROM (SELECT id FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ",
                 $column,
-                " = $4 ORDER BY id ",
+                " = $4 AND ",
+                $column,
+                " <> '@bank' ORDER BY id ",
                 $order,
                 " LIMIT $5)"
             )
@@ -105,11 +106,13 @@ fn statement(of_wallet: bool, ascending: bool) -> &'static str {
             )
         };
     }
-    match (of_wallet, ascending) {
-        (false, false) => of_all!("DESC"),
-        (false, true) => of_all!("ASC"),
-        (true, false) => of_wallet!("DESC"),
-        (true, true) => of_wallet!("ASC"),
+    match (wallet.map(|wallet| *wallet == WalletId::BANK), ascending) {
+        (None, false) => scan!("$4 IS NULL", "DESC"),
+        (None, true) => scan!("$4 IS NULL", "ASC"),
+        (Some(true), false) => scan!("$4 IN (from_wallet, to_wallet)", "DESC"),
+        (Some(true), true) => scan!("$4 IN (from_wallet, to_wallet)", "ASC"),
+        (Some(false), false) => of_wallet!("DESC"),
+        (Some(false), true) => of_wallet!("ASC"),
     }
 }
 
@@ -130,13 +133,24 @@ fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
 pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<Wallet, Error> {
     super::wallet(tx, id)?;
     let last = last_entry_before(tx, time.saturating_add(1))?;
-    let newest = "SELECT id, from_balance FROM entry WHERE id = (SELECT max(id) FROM entry WHERE from_wallet = $1 AND id <= $2) \
-                  UNION ALL \
-                  SELECT id, to_balance FROM entry WHERE id = (SELECT max(id) FROM entry WHERE to_wallet = $1 AND id <= $2) \
-                  ORDER BY id DESC LIMIT 1";
-    let balance = tx.one(newest, params![id, last], |row| row.get(1))?.unwrap_or(Balance::ZERO);
-    let count = "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND id <= $2) \
-                 + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND id <= $2)";
+    let (newest, count) = if *id == WalletId::BANK {
+        (
+            "SELECT CASE from_wallet WHEN $1 THEN from_balance ELSE to_balance END FROM entry \
+             WHERE $1 IN (from_wallet, to_wallet) AND id <= $2 ORDER BY id DESC LIMIT 1",
+            "SELECT count(*) FROM entry WHERE $1 IN (from_wallet, to_wallet) AND id <= $2",
+        )
+    } else {
+        (
+            "SELECT balance FROM (SELECT id, from_balance AS balance FROM entry WHERE id = \
+             (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
+             UNION ALL SELECT id, to_balance FROM entry WHERE id = \
+             (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2) \
+             ORDER BY id DESC LIMIT 1)",
+            "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
+             + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2)",
+        )
+    };
+    let balance = tx.one(newest, params![id, last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
     let entries = tx.one(count, params![id, last], |row| row.get(0))?.unwrap_or(0);
     Ok(Wallet { id: id.clone(), balance, entries })
 }

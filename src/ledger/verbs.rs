@@ -4,11 +4,12 @@
 
 use super::coupon::{self, Coupon, Price};
 use super::entry::{self, Entry, EntryKind};
-use super::{Attribution, EntryDetails, Note, find_wallet, insert_wallet, post, wallet};
+use super::wallet::{Wallet, current, find_current, insert_wallet};
+use super::{Attribution, EntryDetails, Note, post};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::money::{Cents, Money};
-use crate::tx::{ReadTx, WriteTx, params};
+use crate::tx::{Tables, WriteTx, params};
 
 /// Money from the outside world into a wallet, and the coupon that the amount's tier earns.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +106,16 @@ impl From<Entry> for Moved {
 pub(crate) fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let Recharge { user, amount, note } = recharge;
     let to = user.wallet();
-    let to = match find_wallet(tx, &to)? {
-        Some(wallet) => wallet,
-        None => insert_wallet(tx, to)?,
-    };
-    let from = wallet(tx, &WalletId::BANK)?;
+    let found = find_current(tx, &to)?;
+    let is_new = found.is_none();
+    let to = found.unwrap_or_else(|| Wallet::empty(to));
+    let from = current(tx, &WalletId::BANK)?;
+    // Refused before anything is written: a plain run need not be taken back.
+    from.after_giving(*amount)?;
+    to.after_receiving(*amount)?;
+    if is_new {
+        insert_wallet(tx, to.id.clone())?;
+    }
     let earned = coupon::earned_by(tx, *amount)?;
     let code = earned.is_some().then(|| coupon::draw_code(tx)).transpose()?;
     let details = EntryDetails { coupon: code.as_ref(), ..EntryDetails::new(EntryKind::Recharge, attribution, note) };
@@ -121,8 +127,8 @@ pub(crate) fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attr
 
 /// Withdraws from the user's wallet.
 pub(crate) fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attribution<'_>) -> Result<Moved, Error> {
-    let from = wallet(tx, &withdraw.user.wallet())?;
-    let to = wallet(tx, &WalletId::BANK)?;
+    let from = current(tx, &withdraw.user.wallet())?;
+    let to = current(tx, &WalletId::BANK)?;
     let details = EntryDetails::new(EntryKind::Withdraw, attribution, &withdraw.note);
     post(tx, &from, &to, withdraw.amount, details).map(Moved::from)
 }
@@ -130,8 +136,8 @@ pub(crate) fn withdraw(tx: &WriteTx<'_>, withdraw: &Withdraw, attribution: &Attr
 /// Pays the price, by the coupon's terms if there is one.
 pub(crate) fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let Pay { user, to, gross, coupon, note } = pay;
-    let from = wallet(tx, &user.wallet())?;
-    let to = wallet(tx, to)?;
+    let from = current(tx, &user.wallet())?;
+    let to = current(tx, to)?;
     let coupon = coupon.as_ref().map(|code| coupon::coupon_of(tx, code, user)).transpose()?;
     let price = match &coupon {
         Some(coupon) => coupon.price(*gross)?,
@@ -151,8 +157,8 @@ pub(crate) fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) ->
 
 /// Transfers between two wallets.
 pub(crate) fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attribution<'_>) -> Result<Moved, Error> {
-    let from = wallet(tx, &transfer.from)?;
-    let to = wallet(tx, &transfer.to)?;
+    let from = current(tx, &transfer.from)?;
+    let to = current(tx, &transfer.to)?;
     let details = EntryDetails::new(EntryKind::Transfer, attribution, &transfer.note);
     post(tx, &from, &to, transfer.amount, details).map(Moved::from)
 }
@@ -171,8 +177,8 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
     if amount > left {
         return Err(refund_exceeds(id, left, amount));
     }
-    let from = wallet(tx, &original.to)?;
-    let to = wallet(tx, &original.from)?;
+    let from = current(tx, &original.to)?;
+    let to = current(tx, &original.from)?;
     if original.kind == EntryKind::Recharge {
         coupon::check_unused(tx, original.coupon.as_ref())?;
     }
@@ -188,7 +194,7 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
 
 /// Grants a coupon of that kind to a user with a wallet.
 pub(crate) fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
-    wallet(tx, &user.wallet())?;
+    current(tx, &user.wallet())?;
     let kind = coupon::find_kind(tx, kind)?.ok_or_else(|| {
         Error::new(
             ErrorName::CouponKindNotFound,
@@ -200,7 +206,7 @@ pub(crate) fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Resul
 }
 
 /// The part of the entry that no refund has given back; none once it is refunded in full.
-pub(crate) fn left_to_refund(tx: &ReadTx<'_>, original: &Entry) -> Result<Option<Money>, Error> {
+pub(crate) fn left_to_refund(tx: &Tables<'_>, original: &Entry) -> Result<Option<Money>, Error> {
     let sum = "SELECT coalesce(sum(amount), 0) FROM entry WHERE refunds = $1";
     let refunded = tx.one(sum, params![original.id], |row| row.get::<_, i64>(0))?.unwrap_or(0);
     Ok(Money::from_cents(original.amount.cents() - refunded))

@@ -6,7 +6,7 @@
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::Fence;
-use crate::tx::{ReadTx, WriteTx, params};
+use crate::tx::{Tables, WriteTx, params};
 
 /// Turns boot time into lease time.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ const REASONABLE_MS: std::ops::RangeInclusive<i64> = -(1 << 53)..=1 << 53;
 
 impl LeaseClock {
     /// Reads the offset of this boot, or works out a new one with which time goes on from the highest ever used.
-    pub(crate) fn load(tx: &ReadTx<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
+    pub(crate) fn load(tx: &Tables<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
         let sql = "SELECT clock_ms, boot_id, boot_offset_ms FROM lock_seq";
         let (highest, boot_id, offset): (i64, String, i64) = tx
             .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
@@ -81,7 +81,7 @@ pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
 }
 
 /// The name of this history of the file.
-pub(crate) fn incarnation(tx: &ReadTx<'_>) -> Result<String, Error> {
+pub(crate) fn incarnation(tx: &Tables<'_>) -> Result<String, Error> {
     tx.one("SELECT incarnation FROM lock_seq", [], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no incarnation"))
 }

@@ -4,7 +4,7 @@ use super::Lock;
 use crate::error::Error;
 use crate::id::{Fence, LockId, LockSecret};
 use crate::secret::{Hash, sha256_short};
-use crate::tx::{ReadTx, Row, RowResult, WriteTx, params, unreadable};
+use crate::tx::{Row, RowResult, Tables, WriteTx, params, unreadable};
 
 /// The kind of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,7 +145,7 @@ pub(crate) fn prune(tx: &WriteTx<'_>, from: i64, before: i64, steps: usize) -> R
 }
 
 /// The end of the lease of that fence, if it has ended.
-pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Option<LockEvent>, Error> {
+pub(super) fn end_of(tx: &Tables<'_>, id: &LockId, fence: Fence) -> Result<Option<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
         event_columns!(),
@@ -156,27 +156,27 @@ pub(super) fn end_of(tx: &ReadTx<'_>, id: &LockId, fence: Fence) -> Result<Optio
 }
 
 /// Returns whether the lease of that fence was released with this secret: then releasing it again is a repeat.
-pub(super) fn was_released(tx: &ReadTx<'_>, id: &LockId, fence: Fence, secret: &LockSecret) -> Result<bool, Error> {
+pub(super) fn was_released(tx: &Tables<'_>, id: &LockId, fence: Fence, secret: &LockSecret) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND what = 'released' AND secret_hash = $3";
     Ok(tx.one(sql, params![id, fence, sha256_short(secret.as_str().as_bytes())], |_| Ok(()))?.is_some())
 }
 
 /// The locks that were granted together under that fence with this secret.
-pub(super) fn granted_under(tx: &ReadTx<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
+pub(super) fn granted_under(tx: &Tables<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
     let sql =
         "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
     tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))
 }
 
 /// The fence of the newest grant of this lock to this secret.
-pub(super) fn granted_with(tx: &ReadTx<'_>, id: &LockId, secret: &LockSecret) -> Result<Option<Fence>, Error> {
+pub(super) fn granted_with(tx: &Tables<'_>, id: &LockId, secret: &LockSecret) -> Result<Option<Fence>, Error> {
     let sql = "SELECT fence FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND lock_id = $2 \
                ORDER BY seq DESC LIMIT 1";
     tx.one(sql, params![sha256_short(secret.as_str().as_bytes()), id], |row| row.get(0))
 }
 
 /// The events of a lock, newest first, older than number `before`.
-pub fn of_lock(tx: &ReadTx<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
+pub fn of_lock(tx: &Tables<'_>, id: &LockId, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
     let sql = concat!(
         "SELECT ",
         event_columns!(),

@@ -6,7 +6,7 @@ use super::{Lock, LockState, find, granted_under, secret_hash};
 use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
-use crate::tx::{ReadTx, WriteTx, params};
+use crate::tx::{Tables, WriteTx, params};
 use std::collections::BTreeSet;
 
 /// A request for a lock, or for several together.
@@ -373,7 +373,7 @@ fn remove_stale(tx: &WriteTx<'_>, stale: &Lock, by: &str) -> Result<(), Error> {
 }
 
 /// The locks this token proves: the one named or, without a name, all that were granted with it.
-fn held_by(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
+fn held_by(tx: &Tables<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
     if !token.is_readable() {
         return Err(Error::new(ErrorName::LockLost, "this cannot be read as a lock token: they look like lk1.….…"));
     }
@@ -395,7 +395,7 @@ fn held_by(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Ve
 
 /// The refusal for a token of a lease that has ended, with the kind and the time of its end. Without an id, the first
 /// lock is meant that has ended of those granted with the token.
-fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error, Error> {
+fn lost(tx: &Tables<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error, Error> {
     let ended = if id.is_none() { first_not_held(tx, token)? } else { None };
     let id = id.or(ended.as_ref());
     let fence_now = id.map(|id| find(tx, id)).transpose()?.flatten().map(|lock| lock.fence.0);
@@ -412,7 +412,7 @@ fn lost(tx: &ReadTx<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Error
 }
 
 /// The first of the locks granted with this token that it no longer proves.
-fn first_not_held(tx: &ReadTx<'_>, token: &LockToken) -> Result<Option<LockId>, Error> {
+fn first_not_held(tx: &Tables<'_>, token: &LockToken) -> Result<Option<LockId>, Error> {
     for id in event::granted_under(tx, token.fence, &token.secret)? {
         if !find(tx, &id)?.is_some_and(|lock| lock.is_held_by(token)) {
             return Ok(Some(id));

@@ -17,7 +17,7 @@ pub(crate) mod lease;
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken, is_hidden};
 use crate::secret::{Hash, sha256};
-use crate::tx::{ReadTx, Row, RowResult, params};
+use crate::tx::{Row, RowResult, Tables, params};
 
 /// The shortest and the longest lease, in milliseconds.
 pub(crate) const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
@@ -157,18 +157,18 @@ macro_rules! lock_columns {
 }
 
 /// The lock's row, if it has one.
-pub fn find(tx: &ReadTx<'_>, id: &LockId) -> Result<Option<Lock>, Error> {
+pub fn find(tx: &Tables<'_>, id: &LockId) -> Result<Option<Lock>, Error> {
     tx.one(concat!("SELECT ", lock_columns!(), " FROM lock WHERE id = $1"), params![id], Lock::read)
 }
 
 /// The locks that were granted under that fence and still are.
-fn granted_under(tx: &ReadTx<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
+fn granted_under(tx: &Tables<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
     tx.all(concat!("SELECT ", lock_columns!(), " FROM lock WHERE fence = $1 ORDER BY id"), params![fence], Lock::read)
 }
 
 /// Locks in the order of their ids, after `after`, whose ids begin with `prefix`, in that state at lease time `now`.
 pub fn list(
-    tx: &ReadTx<'_>,
+    tx: &Tables<'_>,
     prefix: &str,
     state: Option<LockState>,
     now: i64,
@@ -187,7 +187,7 @@ pub fn list(
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.
-pub(crate) fn locked(tx: &ReadTx<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
+pub(crate) fn locked(tx: &Tables<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
     let error =
         |holder: &str| Error::new(ErrorName::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
     Ok(match find(tx, id)? {

@@ -89,6 +89,13 @@ impl Backlog {
         next
     }
 
+    /// Puts commands back that were taken and not carried out: they are the next ones.
+    pub(super) fn put_back(&mut self, requests: VecDeque<Request>) {
+        if !requests.is_empty() {
+            self.groups.push_front(requests);
+        }
+    }
+
     /// Takes all out.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = Request> + use<> {
         let groups = std::mem::take(&mut self.groups);

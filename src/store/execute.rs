@@ -10,10 +10,11 @@ use super::waiters::{Waiter, Waiters};
 use crate::command::{self, Command, Receipt, ReleaseUndelivered, Verdict};
 use crate::error::{Error, ErrorName};
 use crate::id::LockId;
+use crate::ledger;
 use crate::lock;
 use crate::lock::lease::GrantOrigin;
 use crate::token::{self, AccessToken};
-use crate::tx::{ChainHead, WriteTx};
+use crate::tx::{Unit, WriteTx};
 use rusqlite::{Connection, ErrorCode};
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
@@ -45,13 +46,13 @@ impl<'conn> Batch<'conn> {
     }
 
     /// Takes back all that the transaction has written, and begins another.
-    fn restart(&self, head: ChainHead) -> Result<(), Error> {
+    fn restart(&self, unit: Unit) -> Result<(), Error> {
         self.conn.execute_batch("ROLLBACK")?;
-        self.tx.set_chain_head(head);
+        self.tx.set_unit(unit);
         begin(self.conn)
     }
 
-    fn answer(&mut self, replies: Vec<Reply>, outcome: impl Into<Outcome>) {
+    pub(super) fn answer(&mut self, replies: Vec<Reply>, outcome: impl Into<Outcome>) {
         self.answers.push((replies, outcome.into()));
     }
 
@@ -109,7 +110,7 @@ pub(crate) struct Executor {
     dropped_disconnected_ms: i64,
     /// Ids of the access tokens that were found usable in this batch.
     usable_tokens: HashSet<String>,
-    stats: Arc<Stats>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl Executor {
@@ -166,12 +167,6 @@ impl Executor {
     }
 
     fn try_now(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Step, BatchLost> {
-        if let Some(error) = request.reservation.as_ref().and_then(Reservation::failure) {
-            return Ok(error.clone().into());
-        }
-        if let Err(error) = self.check_access(batch, request.envelope.access_token.as_deref())? {
-            return Ok(error.into());
-        }
         if let Some(outcome) = self.answer_without_trying(batch, request)? {
             return Ok(Step::Answer(outcome, Vec::new()));
         }
@@ -184,8 +179,18 @@ impl Executor {
         })
     }
 
-    /// The answer to a repeat, and to a request whose command is not needed any more.
-    fn answer_without_trying(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Option<Outcome>, BatchLost> {
+    /// The answer to a repeat, and to a request whose command is not permitted or not needed any more.
+    pub(super) fn answer_without_trying(
+        &mut self,
+        batch: &Batch<'_>,
+        request: &Request,
+    ) -> Result<Option<Outcome>, BatchLost> {
+        if let Some(error) = request.reservation.as_ref().and_then(Reservation::failure) {
+            return Ok(Some(error.clone().into()));
+        }
+        if let Err(error) = self.check_access(batch, request.envelope.access_token.as_deref())? {
+            return Ok(Some(error.into()));
+        }
         if let Some(key) = request.record_key() {
             match guarded(|| idempotency::look_up(&batch.tx, key, request.fingerprint, &request.command)) {
                 Ok(None) => {}
@@ -227,7 +232,7 @@ impl Executor {
     /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither.
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
         let Batch { conn, tx, .. } = batch;
-        let head = tx.chain_head();
+        let unit = tx.unit();
         // SQLite keeps a copy of each page that a savepoint has to bring back, also of those that left its cache, and walks
         // through them at the end of each statement: quadratic for thousands of movements. So a large command is the first
         // of its transaction, and has the transaction itself for a savepoint.
@@ -237,12 +242,8 @@ impl Executor {
             tx.execute("SAVEPOINT command", [])?;
         }
         let verdict = guarded(|| {
-            let Envelope { by, access_token, tokens, .. } = &request.envelope;
-            let role = access_token.as_ref().map(|token| token.role);
-            let verdict = command::apply(tx, &request.command, by, role, tokens)?;
-            if let (Verdict::Done(Ok(receipt), _), Some(key)) = (&verdict, request.record_key()) {
-                idempotency::record(tx, key, request.fingerprint, Ok(receipt))?;
-            }
+            let verdict = carry_out(tx, request)?;
+            ledger::write_system_wallets(tx)?; // in the savepoint, so that a failure costs this command alone
             Ok(verdict)
         });
         if conn.is_autocommit() {
@@ -252,9 +253,9 @@ impl Executor {
         if !matches!(verdict, Ok(Verdict::Done(..))) {
             if has_savepoint {
                 tx.execute("ROLLBACK TO command", [])?;
-                tx.set_chain_head(head);
+                tx.set_unit(unit);
             } else {
-                batch.restart(head)?;
+                batch.restart(unit)?;
             }
         }
         let verdict = match verdict {
@@ -291,7 +292,7 @@ impl Executor {
     }
 
     /// Notes that the key of a batch is reserved, if this batch is committed; or that its items must not be carried out.
-    fn note_reservation(&mut self, request: &Request, outcome: &Outcome) {
+    pub(super) fn note_reservation(&mut self, request: &Request, outcome: &Outcome) {
         let (Command::NameBatch(_), Some(reservation)) = (&request.command, &request.reservation) else { return };
         match &outcome.result {
             Ok(_) => self.reservations.push(reservation.clone()),
@@ -430,6 +431,17 @@ impl Executor {
         let error = lock::locked(&batch.tx, id, now)?;
         Ok(error.with("queue", self.waiters.queue(id)).with("waited_ms", now - since_ms))
     }
+}
+
+/// Applies the command and records the answer under its idempotency key.
+pub(super) fn carry_out(tx: &WriteTx<'_>, request: &Request) -> Result<Verdict, Error> {
+    let Envelope { by, access_token, tokens, .. } = &request.envelope;
+    let role = access_token.as_ref().map(|token| token.role);
+    let verdict = command::apply(tx, &request.command, by, role, tokens)?;
+    if let (Verdict::Done(Ok(receipt), _), Some(key)) = (&verdict, request.record_key()) {
+        idempotency::record(tx, key, request.fingerprint, Ok(receipt))?;
+    }
+    Ok(verdict)
 }
 
 /// Turns a panic into an error.

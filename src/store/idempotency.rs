@@ -10,7 +10,7 @@ use crate::ledger::verbs::Moved;
 use crate::ledger::{coupon, entry};
 use crate::lock::Lock;
 use crate::token;
-use crate::tx::{ReadTx, Row, WriteTx, params};
+use crate::tx::{Row, Tables, WriteTx, params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ pub(crate) fn reused() -> Error {
 
 /// The recorded answer under that key; an error if the record is of another request.
 pub(crate) fn look_up(
-    tx: &ReadTx<'_>,
+    tx: &Tables<'_>,
     key: &RecordKey,
     fingerprint: [u8; 16],
     command: &Command,
@@ -171,7 +171,7 @@ fn is_refusal(memo: &Value) -> bool {
         && refusal(memo).is_some_and(|error| error.name.is_refusal())
 }
 
-fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
+fn receipt(tx: &Tables<'_>, command: &Command, memo: &Value) -> Result<Receipt, Error> {
     let unknown = || unreadable(memo);
     Ok(match command {
         Command::Money(_) => Receipt::Moved(Box::new(moved(tx, memo)?)),
@@ -197,7 +197,7 @@ fn receipt(tx: &ReadTx<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
     })
 }
 
-fn moved(tx: &ReadTx<'_>, memo: &Value) -> Result<Moved, Error> {
+fn moved(tx: &Tables<'_>, memo: &Value) -> Result<Moved, Error> {
     let entry = entry::entry(tx, EntryId(entry_of(memo).ok_or_else(|| unreadable(memo))?))?;
     let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
     let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
@@ -246,7 +246,7 @@ fn message(memo: &Value) -> Result<(String, String), Error> {
     serde_json::from_value(memo.clone()).map_err(Error::internal)
 }
 
-fn granted(tx: &ReadTx<'_>, code: &str) -> Result<coupon::Coupon, Error> {
+fn granted(tx: &Tables<'_>, code: &str) -> Result<coupon::Coupon, Error> {
     Ok(coupon::coupon(tx, &CouponCode::parse(code)?)?.when_granted())
 }
 

@@ -12,6 +12,7 @@ mod execute;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod options;
+mod plain;
 pub(crate) mod possession;
 pub(crate) mod reading;
 mod request;

@@ -22,6 +22,8 @@ pub struct Options {
     pub accept_clock: bool,
     /// The most pages of the file: stands for a small disk in tests.
     pub max_pages: Option<u32>,
+    /// Carries out every command in a savepoint of its own: tests compare both ways.
+    pub always_savepoints: bool,
     /// The use of the file.
     pub mode: OpenMode,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
             keep_keys_days: 30,
             accept_clock: false,
             max_pages: None,
+            always_savepoints: false,
             mode: OpenMode::Commands,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::options::OpenError;
 use crate::secret;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// `cash`, in the header of each file of this program.
@@ -10,19 +11,35 @@ pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
 /// The whole current schema.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
-/// SQL from each version to the next, in the words of the schema: step 0 leads from version 1 to version 2.
-const UPGRADES: [&str; 2] = [
-    "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
-    "CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, \
-     wall_ms INTEGER NOT NULL) STRICT",
+/// A step from one version of the file to the next.
+pub(super) struct Upgrade {
+    /// The step, which is never edited once files were upgraded by it.
+    pub sql: &'static str,
+    /// The tables, indexes and triggers that it makes.
+    pub made: &'static [&'static str],
+    /// SQL of those that it changes, as they were before.
+    pub changed: &'static str,
+}
+
+/// The steps: the first leads from version 1 to version 2.
+pub(super) const UPGRADES: [Upgrade; 3] = [
+    Upgrade {
+        sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
+        made: &["wall_note"],
+        changed: "",
+    },
+    Upgrade {
+        sql: "CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, \
+              wall_ms INTEGER NOT NULL) STRICT",
+        made: &["wall_seen"],
+        changed: "",
+    },
+    Upgrade { sql: include_str!("upgrades/to_4.sql"), made: &[], changed: include_str!("upgrades/changed_by_4.sql") },
 ];
 
-/// The tables, indexes and triggers that each step makes.
-const MADE: [&[&str]; UPGRADES.len()] = [&["wall_note"], &["wall_seen"]];
-
-/// Tables, indexes and triggers that a file of that version does not have yet.
-pub(super) fn made_since(version: i32) -> impl Iterator<Item = &'static str> {
-    MADE.iter().skip((version - 1).max(0) as usize).flat_map(|names| names.iter().copied())
+/// The steps that a file of that version has yet to take.
+pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {
+    UPGRADES.get((version - 1).max(0) as usize..).unwrap_or_default()
 }
 
 /// The version this program writes.
@@ -35,7 +52,7 @@ pub(crate) fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<()
         0 => create(conn),
         older => {
             keep(older)?;
-            upgrade(conn, older, &UPGRADES[(older - 1) as usize..])
+            upgrade(conn, older, steps_from(older))
         }
     }
 }
@@ -56,10 +73,24 @@ fn create(conn: &mut Connection) -> Result<(), OpenError> {
 }
 
 /// Takes the steps from that version on, all of them or none.
-pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[&str]) -> Result<(), OpenError> {
+pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
+    let is_defensive = conn.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?; // a step may change the text of a table
+    let upgraded = take(conn, version, steps);
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, is_defensive)?;
+    upgraded
+}
+
+fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in steps {
-        tx.execute_batch(step)?;
+        tx.execute_batch(step.sql)?;
+    }
+    let sound: String = tx.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    let broken: i64 = tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
+    if sound != "ok" || broken > 0 {
+        let what = if sound == "ok" { format!("{broken} rows refer to rows that are not there") } else { sound };
+        return Err(OpenError::new(format!("it is damaged and cannot be upgraded: {what}; restore a backup")));
     }
     tx.pragma_update(None, "user_version", version + steps.len() as i32)?;
     Ok(tx.commit()?)

@@ -88,6 +88,8 @@ macro_rules! numbers {
 numbers! {
     commands "Commands handled by the writer.",
     commits "Commits.",
+    plain "Commands carried out without savepoints.",
+    taken_back "Plain runs that were rolled back and carried out again with savepoints.",
     replays "Answers given again under an idempotency key.",
     queued "Commands waiting for the writer now.",
     parked "Requests waiting for a lock now.",

@@ -1,7 +1,8 @@
 //! Upgrades with steps that no version has, which are reached only from inside.
 
+use super::audit::normalised;
 use super::file::copy::keep_version;
-use super::schema::{VERSION, check, prepare, upgrade};
+use super::schema::{Upgrade, VERSION, check, prepare, upgrade};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -11,7 +12,8 @@ fn upgraded_file_has_schema_of_new_one() {
     let schema = |file: &Path| {
         let conn = Connection::open(file).unwrap();
         let mut rows = conn.prepare("SELECT type, name, sql FROM sqlite_schema ORDER BY 1, 2").unwrap();
-        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        let sql = |text: Option<String>| text.map(|text| normalised(&text));
+        let rows = rows.query_map([], |row| Ok((row.get(0)?, row.get(1)?, sql(row.get(2)?)))).unwrap();
         rows.collect::<Result<Vec<(String, String, Option<String>)>, _>>().unwrap()
     };
     let kept = folder.path().join("kept.db");
@@ -26,6 +28,10 @@ fn new_file(folder: &Path) -> std::path::PathBuf {
     file
 }
 
+fn step(sql: &'static str) -> Upgrade {
+    Upgrade { sql, made: &[], changed: "" }
+}
+
 fn version(file: &Path) -> i32 {
     check(&Connection::open(file).unwrap()).unwrap()
 }
@@ -35,8 +41,8 @@ fn upgrade_takes_every_step_and_keeps_old_file() {
     let folder = tempfile::tempdir().unwrap();
     let file = new_file(folder.path());
     let steps = [
-        "CREATE TABLE second (a); INSERT INTO second VALUES (2)",
-        "CREATE TABLE third AS SELECT a + 1 AS a FROM second",
+        step("CREATE TABLE second (a); INSERT INTO second VALUES (2)"),
+        step("CREATE TABLE third AS SELECT a + 1 AS a FROM second"),
     ];
     let mut conn = Connection::open(&file).unwrap();
     keep_version(&file, VERSION).unwrap();
@@ -52,7 +58,8 @@ fn upgrade_with_failing_step_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = new_file(folder.path());
     let mut conn = Connection::open(&file).unwrap();
-    upgrade(&mut conn, VERSION, &["CREATE TABLE second (a)", "INSERT INTO nothing VALUES (1)"]).unwrap_err();
+    upgrade(&mut conn, VERSION, &[step("CREATE TABLE second (a)"), step("INSERT INTO nothing VALUES (1)")])
+        .unwrap_err();
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
     assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     assert_eq!(version(&file), VERSION);

@@ -1,7 +1,8 @@
 //! The one writer: a bounded queue, and a thread that commits what is in it as one batch.
 //!
-//! A batch forms while the previous one syncs; there is no timer. Each command has a savepoint of its own (`execute`), so
-//! a refusal, an error or a panic costs that command alone. All are answered after the one commit.
+//! A batch forms while the previous one syncs; there is no timer. Money verbs are carried out one after the other
+//! (`plain`). Where that would need an undo, and for all other commands, each has a savepoint of its own (`execute`), so a
+//! refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
 use super::backlog::{Backlog, Share};
 use super::checkpoint::{self, Checkpoint};
@@ -19,9 +20,10 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::ledger::entry;
 use crate::lock::{self, clock::LeaseClock};
-use crate::tx::{ChainHead, Now, ReadTx, WriteTx};
+use crate::tx::{ChainHead, Now, ReadTx, Statements, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
@@ -158,6 +160,8 @@ struct WriterState {
     /// True if commits that a fault endangers are in the file now.
     log_is_saved: bool,
     sweep: Sweep,
+    /// True if no command is carried out without a savepoint.
+    always_savepoints: bool,
     /// True if the last batch failed because the disk is full.
     disk_is_full: bool,
     /// Set once the outcome of a commit is unknown: nothing is written any more.
@@ -187,13 +191,15 @@ impl WriterState {
             looked_at: Instant::now(),
             log_is_saved: false,
             sweep: Sweep::new(options.keep_keys_days),
+            always_savepoints: options.always_savepoints,
             disk_is_full: false,
             unknown_outcome: None,
             stats: Arc::clone(stats),
         };
         if state.lease.is_new() || options.mode == OpenMode::Server {
             conn.execute_batch("BEGIN IMMEDIATE")?;
-            let tx = WriteTx::new(conn, state.now(), state.head);
+            let statements = Statements::new(conn);
+            let tx = WriteTx::new(&statements, state.now(), state.head);
             state.lease.store(&tx)?;
             if options.mode == OpenMode::Server {
                 lock::clock::restart_leases(&tx)?;
@@ -208,6 +214,7 @@ impl WriterState {
     }
 
     fn run(&mut self, conn: &Connection, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
+        let statements = Statements::new(conn);
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
             let timeout = self.timeout(checkpoint.is_due());
@@ -232,7 +239,7 @@ impl WriterState {
             if self.looked_at.elapsed() >= just_now {
                 self.note_faults(conn, self.files.look());
             }
-            self.commit_batch(conn);
+            self.commit_batch(&statements);
             if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
                 checkpoint.after_commit(conn, idle && self.backlog.is_empty());
             }
@@ -274,7 +281,8 @@ impl WriterState {
     }
 
     /// One transaction: all of it committed and then answered, or none of it.
-    fn commit_batch(&mut self, conn: &Connection) {
+    fn commit_batch(&mut self, statements: &Statements<'_>) {
+        let conn = statements.conn;
         let now = self.lease.now_ms();
         let timer_is_due =
             self.executor.waiters.next_timer().is_some_and(|at| at <= now) || self.sweep.next_ms() <= now;
@@ -290,9 +298,9 @@ impl WriterState {
             self.give_up_batch(conn, &error, now);
             return self.refuse_backlog(&error);
         }
-        let tx = WriteTx::new(conn, self.now(), self.head); // the clock is read after the transaction has begun
+        let tx = WriteTx::new(statements, self.now(), self.head); // the clock is read after the transaction has begun
         let mut batch = Batch::new(conn, tx);
-        let lost = self.fill_and_commit(&mut batch).err().map(|BatchLost(error)| error);
+        let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
         let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
         self.note_space(full.as_ref());
@@ -402,22 +410,17 @@ impl WriterState {
         self.stats.storage_full.store(full.is_some(), Relaxed);
     }
 
-    fn fill_and_commit(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
-        let now = batch.tx.now();
+    fn fill_and_commit<'s>(&mut self, statements: &'s Statements<'_>, batch: &mut Batch<'s>) -> Result<(), BatchLost> {
         self.executor.begin_batch();
+        let commands_before = self.stats.commands.load(Relaxed);
+        let now = batch.tx.now();
         self.stats.clock_behind_ms.store((self.head.at - now.wall_ms).max(0), Relaxed);
         for id in self.executor.waiters.stale_by(now.lease_ms) {
             self.executor.wake(batch, vec![id])?; // waiters before newcomers
         }
-        let commands_before = self.stats.commands.load(Relaxed);
         match if batch.is_used() { None } else { self.backlog.next_large() } {
             Some(large) => self.executor.handle(batch, large)?,
-            None => {
-                let mut share = Share::default();
-                while let Some(request) = self.backlog.next(&mut share) {
-                    self.executor.handle(batch, request)?;
-                }
-            }
+            None => self.carry_out_share(statements, batch)?,
         }
         self.executor.answer_expired(batch)?;
         let upkeep = || self.wall_jump.store(&batch.tx, self.head.at).and_then(|()| self.sweep.step(&batch.tx));
@@ -434,10 +437,53 @@ impl WriterState {
         self.check_kept(batch.conn)
     }
 
-    /// A full disk is a definite failure. After any other error of COMMIT it is unknown what is on disk.
+    /// Carries out small commands. Those that a lost batch leaves untried are tried in the next one.
+    fn carry_out_share<'s>(&mut self, statements: &'s Statements<'_>, batch: &mut Batch<'s>) -> Result<(), BatchLost> {
+        let mut share = Share::default();
+        let mut requests: VecDeque<Request> = std::iter::from_fn(|| self.backlog.next(&mut share)).collect();
+        let mut done = Ok(());
+        if !self.always_savepoints && !batch.is_used() {
+            done = self.run_plain(statements, batch, &mut requests);
+        }
+        while done.is_ok() {
+            let Some(request) = requests.pop_front() else { return Ok(()) };
+            done = self.executor.handle(batch, request);
+        }
+        self.backlog.put_back(requests);
+        done
+    }
+
+    /// Carries out the first of these requests, and leaves those that need a savepoint: first those that were set aside.
+    fn run_plain<'s>(
+        &mut self,
+        statements: &'s Statements<'_>,
+        batch: &mut Batch<'s>,
+        requests: &mut VecDeque<Request>,
+    ) -> Result<(), BatchLost> {
+        let Ok(outcomes) = self.executor.run_plain(batch, requests) else {
+            if !batch.conn.is_autocommit() {
+                batch.conn.execute_batch("ROLLBACK")?;
+            }
+            begin(batch.conn)?;
+            batch.tx = WriteTx::new(statements, self.now(), self.head);
+            return Ok(());
+        };
+        let rest = requests.split_off(outcomes.len());
+        for (request, outcome) in std::mem::take(requests).into_iter().zip(outcomes) {
+            match outcome {
+                Some(outcome) => self.executor.answer_plain(batch, request, outcome),
+                None => requests.push_back(request),
+            }
+        }
+        requests.extend(rest);
+        Ok(())
+    }
+
+    /// A full disk and a broken reference are definite failures. After any other error of COMMIT it is unknown what is on
+    /// disk.
     fn commit(&mut self, conn: &Connection) -> Result<(), BatchLost> {
         let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else { return Ok(()) };
-        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) {
+        if matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation)) {
             return Err(BatchLost(error.into()));
         }
         let unknown = unknown(&error);

@@ -134,9 +134,12 @@ fn audit_names_damage_to_balances_and_chain() {
         ("what is referred to is there", "INSERT INTO recharge_tier VALUES (1, '9')"),
         ("only system wallets go below zero", "UPDATE wallet SET balance = -5 WHERE id = 'bob'"),
         ("the system's wallets are there", "DELETE FROM wallet WHERE id = '@holds'"),
-        ("a wallet has a name", "INSERT INTO wallet VALUES ('@evil', 0, 0, 0)"),
-        ("a wallet has a name", "INSERT INTO wallet VALUES ('a/b', 0, 0, 0)"),
-        ("a wallet has a name", "INSERT INTO wallet VALUES (CAST(x'ff' AS TEXT), 0, 0, 0)"),
+        ("a wallet has a name", "INSERT INTO wallet (id, balance, entries, created_at) VALUES ('@evil', 0, 0, 0)"),
+        ("a wallet has a name", "INSERT INTO wallet (id, balance, entries, created_at) VALUES ('a/b', 0, 0, 0)"),
+        (
+            "a wallet has a name",
+            "INSERT INTO wallet (id, balance, entries, created_at) VALUES (CAST(x'ff' AS TEXT), 0, 0, 0)",
+        ),
         ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 2"),
         ("entries are numbered without gaps", "DELETE FROM entry WHERE id = 1"),
         ("a balance is the sum of its entries", "DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)"),
@@ -192,7 +195,7 @@ fn audit_names_impossible_entry_with_right_hash() {
         (WAY, "UPDATE entry SET from_wallet = '@bank' WHERE id = 5; UPDATE entry SET to_wallet = '@bank' WHERE id = 6"),
         (
             "a wallet has a name",
-            "INSERT INTO wallet VALUES ('@Bank', 0, 0, 0); UPDATE entry SET from_wallet = '@Bank' WHERE id = 3",
+            "INSERT INTO wallet (id, balance, entries, created_at) VALUES ('@Bank', 0, 0, 0); UPDATE entry SET from_wallet = '@Bank' WHERE id = 3",
         ),
         (
             "only system wallets go below zero",

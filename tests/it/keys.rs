@@ -259,8 +259,8 @@ fn atomic_batch_under_key_is_one_effect() {
 #[test]
 fn repeat_of_settings_gets_what_was_set() {
     let book = book();
-    let tiers = book.read(cashbox::internals::ledger::coupon::tiers).unwrap();
-    let kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
+    let tiers = book.read(|tx| cashbox::internals::ledger::coupon::tiers(tx)).unwrap();
+    let kinds = book.read(|tx| cashbox::internals::ledger::coupon::kinds(tx)).unwrap();
     for (key, command) in [("t", Command::from(SetTiers(tiers))), ("c", SetCouponKinds(kinds).into())] {
         let first = book.submit(keyed(key), command.clone());
         let again = book.submit(keyed(key), command);

@@ -43,6 +43,7 @@ mod model_money;
 mod model_waiting;
 mod money;
 mod operate;
+mod plain;
 mod possession;
 mod precedence;
 mod protocol;

@@ -278,30 +278,27 @@ fn set_system_balance(book: &Book, bank: i64) {
         .unwrap();
 }
 
+/// A book whose `@bank` has that balance, in cents, and then these recharges by 0.01: who asks, and the answer.
+fn recharged_from(bank: i64, asks: &[(Role, Result<(), ErrorName>)]) -> Book {
+    let book = book();
+    set_system_balance(&book, bank);
+    for (role, expected) in asks {
+        let user = (*role == Role::User).then_some("alice");
+        let access_token = Some(minted(&book, *role, user, None));
+        let answer = book.submit(Envelope { access_token, ..Envelope::local() }, recharge("alice", "0.01"));
+        assert_eq!(answer.result.map(drop).map_err(|error| error.name), *expected);
+    }
+    book
+}
+
 #[test]
 fn bank_keeps_half_its_room_from_users() {
-    let book = book();
-    let token = |role, user| Some(minted(&book, role, user, None));
-    let (alice, teller) = (token(Role::User, Some("alice")), token(Role::Teller, None));
-    let as_caller = |access_token| Envelope { access_token, ..Envelope::local() };
-    let recharged = |access_token: &Option<_>, amount| {
-        book.submit(as_caller(access_token.clone()), recharge("alice", amount))
-            .result
-            .map(|_| ())
-            .map_err(|error| error.name)
-    };
-    set_system_balance(&book, -4_500_000_000_000_000_000 + 1);
-    assert_eq!(recharged(&alice, "0.01"), Ok(()));
-    assert_eq!(recharged(&alice, "0.01"), Err(ErrorName::BalanceLimit));
-    assert_eq!(recharged(&teller, "0.01"), Ok(()));
-    set_system_balance(&book, -9_000_000_000_000_000_000 + 1);
-    assert_eq!(recharged(&teller, "0.01"), Ok(()));
-    assert_eq!(recharged(&teller, "0.01"), Err(ErrorName::BalanceLimit));
+    let refused = Err(ErrorName::BalanceLimit);
+    let half = -4_500_000_000_000_000_000;
+    recharged_from(half + 1, &[(Role::User, Ok(())), (Role::User, refused), (Role::Teller, Ok(()))]);
+    let book = recharged_from(2 * half + 1, &[(Role::Teller, Ok(())), (Role::Teller, refused)]);
     let owed = book.balance("@bank");
-    assert_eq!(
-        (owed.as_str(), Cents::parse(&owed)),
-        ("-90000000000000000.00", Some(Cents(-9_000_000_000_000_000_000)))
-    );
+    assert_eq!((owed.as_str(), Cents::parse(&owed)), ("-90000000000000000.00", Some(Cents(2 * half))));
 }
 
 #[test]
@@ -369,7 +366,7 @@ fn new_tiers_leave_terms_of_old_coupons() {
     let gone = book.do_it(SetCouponKinds(vec![kind("x", Discount::Amount(money("7")), "0.00")])).result;
     assert_eq!(name(&gone), ErrorName::CouponKindInUse);
 
-    let old = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
+    let old = book.read(|tx| cashbox::internals::ledger::coupon::kinds(tx)).unwrap();
     let both: Vec<_> = old.into_iter().chain([kind("x", Discount::Amount(money("7")), "9.00")]).collect();
     book.must(SetCouponKinds(both));
     assert_eq!(book.must(SetTiers(tiers.clone())), tiers);
@@ -434,7 +431,7 @@ fn kind(name: &str, off: Discount, threshold: &str) -> CouponKind {
 
 /// Adds (or changes) the coupon kind `x`.
 fn set_kind(book: &Book, off: Discount, threshold: &str) {
-    let mut kinds = book.read(cashbox::internals::ledger::coupon::kinds).unwrap();
+    let mut kinds = book.read(|tx| cashbox::internals::ledger::coupon::kinds(tx)).unwrap();
     kinds.retain(|kind| kind.kind != "x");
     kinds.push(kind("x", off, threshold));
     book.must(SetCouponKinds(kinds));

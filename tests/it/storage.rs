@@ -254,6 +254,12 @@ const KEPT: &[Kept] = &[
         "1e2d1914ba5bdaa6b565b981ce5b601167dc9c8afc6456fc1554c17596ec7e57",
         "4f6e1578c7615a7df298d9c617a0b539fc7c2904dc406e7a967926d346339340",
     ),
+    (
+        "version-4.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-688.00"), ("@sales", "120.00")],
+        "9a8722489097c080ed5fd81c979cd2594cbe8a808805d139c5c951d6b082ada6",
+        "5379409860b3b10b3344d8d6dc2447f1586471bf2cabfc3288b8dd242c45242b",
+    ),
 ];
 
 #[test]

@@ -10,6 +10,8 @@ mod schema;
 mod tests;
 
 pub use findings::{AuditReport, Finding};
+#[cfg(test)]
+pub(super) use schema::normalised;
 
 use crate::error::Error;
 use crate::secret::{Hash, hex};
@@ -17,7 +19,7 @@ use crate::store::reading::{Reading, read_whole};
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
-use questions::QUESTIONS;
+use questions::{QUESTIONS, SYSTEM_WALLETS};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
@@ -112,6 +114,10 @@ fn ask_everything(
     rows::check_coupons(view, findings)?;
     rows::check_locks(view, findings)?;
     for (check, sql) in QUESTIONS {
+        findings.ask(view, check, sql)?;
+    }
+    let (since_version, check, sql) = SYSTEM_WALLETS;
+    if view.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? >= since_version {
         findings.ask(view, check, sql)?;
     }
     Ok((walked, chain::state_hash(view)?))

@@ -1,5 +1,16 @@
 //! The invariants that one SQL query each can check.
 
+/// The first version of the file with the column `newest`, and a question as those of [`QUESTIONS`].
+pub(crate) const SYSTEM_WALLETS: (i32, &str, &str) = (
+    4,
+    "a system wallet is written up to its last entry",
+    "SELECT 'wallet ' || id || ' was written at entry ' || newest || ', which is not there or not its last one' FROM wallet w
+     WHERE id >= '@' AND id < 'A' AND (newest NOT BETWEEN 0 AND (SELECT coalesce(max(id), 0) FROM entry)
+       OR EXISTS (SELECT 1 FROM entry WHERE id > w.newest AND w.id IN (from_wallet, to_wallet)))
+     UNION ALL SELECT 'wallet ' || id || ' is a user''s and says ' || newest FROM wallet
+     WHERE (id < '@' OR id >= 'A') AND newest <> 0",
+);
+
 /// Each query returns no rows in a sound file; each row that it returns is a sentence.
 pub(crate) const QUESTIONS: &[(&str, &str)] = &[
     (

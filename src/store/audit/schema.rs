@@ -4,7 +4,7 @@
 
 use super::findings::Findings;
 use crate::error::Error;
-use crate::store::schema::{self, SCHEMA};
+use crate::store::schema::{self, SCHEMA, Upgrade};
 use crate::tx::{ReadTx, Row};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
@@ -24,20 +24,19 @@ type Parts = BTreeMap<(String, String), (String, String)>;
 /// Reports every table, index and trigger that is missing, different, or not the program's. Returns false if a table is not
 /// there: a view of that name may be anything, and no question can be asked.
 pub(crate) fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool, Error> {
-    let pattern = Connection::open_in_memory()?;
-    pattern.execute_batch(SCHEMA)?;
-    let (own, mut found) = (parts(&pattern)?, parts(conn)?);
+    let steps = later_steps(conn)?;
+    let is_later = |name: &String| steps.iter().any(|step| step.made.contains(&name.as_str()));
+    let mut found = parts(conn)?;
     let mut has_tables = true;
-    let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (part, own) in own {
+    for (part, own) in expected(steps)? {
         let (kind, name) = &part;
         match found.remove(&part) {
-            None if schema::made_since(version).any(|later| later == name) => {}
+            None if is_later(name) => {}
             None => {
                 has_tables &= kind != "table";
                 findings.add(CHECK, format!("{kind} {name} is missing"));
             }
-            Some(_) if schema::made_since(version).any(|later| later == name) => {
+            Some(_) if is_later(name) => {
                 findings.add(CHECK, format!("{kind} {name} is of a later version than the file"));
             }
             Some(found) if found != own => findings.add(CHECK, format!("{kind} {name} differs")),
@@ -50,6 +49,26 @@ pub(crate) fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool
     Ok(has_tables)
 }
 
+/// The steps that the file has not taken: it is compared with the schema of its own version.
+fn later_steps(conn: &Connection) -> Result<&'static [Upgrade], Error> {
+    Ok(schema::steps_from(conn.pragma_query_value(None, "user_version", |row| row.get(0))?))
+}
+
+/// The program's parts as they were before these steps, those that the steps make included.
+fn expected(steps: &[Upgrade]) -> Result<Parts, Error> {
+    let mut expected = parts_of(SCHEMA)?;
+    for step in steps.iter().rev() {
+        expected.extend(parts_of(step.changed)?);
+    }
+    Ok(expected)
+}
+
+fn parts_of(sql: &str) -> Result<Parts, Error> {
+    let pattern = Connection::open_in_memory()?;
+    pattern.execute_batch(sql)?;
+    parts(&pattern)
+}
+
 fn parts(conn: &Connection) -> Result<Parts, Error> {
     let part = |row: &Row<'_>| {
         let sql: String = row.get(3)?;
@@ -60,7 +79,7 @@ fn parts(conn: &Connection) -> Result<Parts, Error> {
 
 /// The SQL without comments and with one space for any white space, for both may have changed since a file was made. Quoted
 /// text is left as it is.
-pub(super) fn normalised(sql: &str) -> String {
+pub(crate) fn normalised(sql: &str) -> String {
     let mut text = String::with_capacity(sql.len());
     let mut rest = sql.chars().peekable();
     let mut quotation = None;
@@ -89,30 +108,22 @@ pub(super) fn normalised(sql: &str) -> String {
     text
 }
 
-const TABLES: &str = "SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL";
-
 /// Reports every table that has a row which breaks a CHECK of the program's schema. Tables that are missing or differ are
 /// reported by [`compare`].
 pub(super) fn check_rows(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
-    let pattern = Connection::open_in_memory()?;
-    pattern.execute_batch(SCHEMA)?;
-    let there = tables(conn)?;
-    for (name, sql) in tables(&pattern)? {
-        let same = there.iter().any(|(other, found)| *other == name && normalised(found) == normalised(&sql));
-        let broken: Vec<String> = checks(&normalised(&sql)).iter().map(|check| format!("NOT {check}")).collect();
-        if !same || broken.is_empty() {
+    let found = parts(conn)?;
+    for (part, own) in expected(later_steps(conn)?)? {
+        let broken: Vec<String> = checks(&own.1).iter().map(|check| format!("NOT {check}")).collect();
+        let (kind, name) = &part;
+        if kind != "table" || broken.is_empty() || found.get(&part) != Some(&own) {
             continue;
         }
         let sql = format!("SELECT 1 FROM \"{name}\" WHERE {} LIMIT 1", broken.join(" OR "));
-        if ReadTx::new(conn).one(&sql, [], |_| Ok(()))?.is_some() {
+        if conn.prepare(&sql)?.exists([])? {
             findings.add(STRUCTURES, format!("CHECK constraint failed in {name}"));
         }
     }
     Ok(())
-}
-
-fn tables(conn: &Connection) -> Result<Vec<(String, String)>, Error> {
-    ReadTx::new(conn).all(TABLES, [], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The expressions of the CHECKs, each in its parentheses. A row breaks one that is false; NULL passes.

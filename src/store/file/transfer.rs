@@ -310,6 +310,9 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
+        tx.execute_batch(
+            "UPDATE wallet SET newest = (SELECT coalesce(max(id), 0) FROM entry) WHERE id >= '@' AND id < 'A'",
+        )?;
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;

@@ -1,0 +1,176 @@
+//! Wallets: as the file has them, and as the batch has left them, which is what rules ask for.
+//!
+//! Nearly every entry moves a system wallet, so the writer reads these once and writes them once for many entries
+//! ([`write_system_wallets`]). Users' wallets are read and written as they come.
+
+use crate::error::{Error, ErrorName};
+use crate::id::WalletId;
+use crate::money::{Balance, Money};
+use crate::tx::{ReadTx, Row, RowResult, SystemWallet, Tables, Unit, WriteTx, params};
+
+/// A wallet as it is now.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+/// # let alice: cashbox::UserId = "alice".parse()?;
+/// cashbox.recharge(&alice, "50".parse()?)?;
+/// let wallet = cashbox.wallet(&alice)?;
+/// assert_eq!((wallet.balance.cents(), wallet.entries), (5_000, 1));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Wallet {
+    /// Its owner.
+    pub id: WalletId,
+    /// Its balance.
+    pub balance: Balance,
+    /// The number of entries that moved it.
+    pub entries: i64,
+}
+
+impl Wallet {
+    pub(super) fn empty(id: WalletId) -> Wallet {
+        Wallet { id, balance: Balance::ZERO, entries: 0 }
+    }
+
+    pub(super) fn read(row: &Row<'_>) -> RowResult<Wallet> {
+        Ok(Wallet { id: row.get(0)?, balance: row.get(1)?, entries: row.get(2)? })
+    }
+
+    /// Its balance after giving that amount, or the refusal.
+    pub(super) fn after_giving(&self, amount: Money) -> Result<Balance, Error> {
+        let rest = self.balance.minus(amount).ok_or_else(|| balance_limit(self))?;
+        if rest < Balance::ZERO && !self.id.is_system() {
+            return Err(insufficient_funds(self, amount));
+        }
+        Ok(rest)
+    }
+
+    /// Its balance after receiving that amount, or the refusal.
+    pub(super) fn after_receiving(&self, amount: Money) -> Result<Balance, Error> {
+        let within = |sum: &Balance| self.id.is_system() || *sum <= Balance::LIMIT;
+        self.balance.plus(amount).filter(within).ok_or_else(|| balance_limit(self))
+    }
+}
+
+/// The wallet, which must exist.
+pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
+    find_wallet(tx, id)?.ok_or_else(|| not_found(id))
+}
+
+/// The wallet, if it exists.
+pub fn find_wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
+    select(tx, id)
+}
+
+/// The wallet as the batch has left it, which must exist.
+pub(super) fn current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
+    find_current(tx, id)?.ok_or_else(|| not_found(id))
+}
+
+/// The wallet as the batch has left it, if it exists.
+pub(super) fn find_current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
+    let Some(index) = system_index(id) else { return select(tx, id) };
+    let system = match tx.unit().system[index] {
+        Some(system) => Some(system),
+        None => read_system(tx, index)?,
+    };
+    Ok(system.map(|SystemWallet { balance, entries, .. }| Wallet { id: id.clone(), balance, entries }))
+}
+
+pub(super) fn insert_wallet(tx: &WriteTx<'_>, id: WalletId) -> Result<Wallet, Error> {
+    tx.execute_one("INSERT INTO wallet (id, created_at) VALUES ($1, $2)", params![id, tx.now().wall_ms])?;
+    Ok(Wallet::empty(id))
+}
+
+/// Sets the balance after the newest entry, which moved the wallet.
+pub(super) fn set_balance(tx: &WriteTx<'_>, wallet: &Wallet, balance: Balance) -> Result<(), Error> {
+    match system_index(&wallet.id) {
+        Some(index) => {
+            keep(tx, index, SystemWallet { balance, entries: wallet.entries + 1, is_changed: true });
+            Ok(())
+        }
+        None => tx.execute_one(
+            "UPDATE OR FAIL wallet SET balance = $1, entries = entries + 1 WHERE id = $2",
+            params![balance, wallet.id],
+        ),
+    }
+}
+
+/// Refuses a recharge that would leave less than half of the room of `@bank`. The other half is for staff: a user that
+/// recharges and pays in a circle cannot use it up.
+pub(crate) fn check_half_of_bank(tx: &WriteTx<'_>, amount: Money) -> Result<(), Error> {
+    let bank = current(tx, &WalletId::BANK)?;
+    match bank.balance.minus(amount) {
+        Some(rest) if rest.cents() >= -Balance::SYSTEM_LIMIT.cents() / 2 => Ok(()),
+        _ => Err(Error::new(ErrorName::BalanceLimit, "users have recharged as much as they may; ask the staff")),
+    }
+}
+
+/// The most entries, about, between two writes of a system wallet: the trigger that checks a write reads all of them.
+const ENTRIES_BETWEEN_WRITES: i64 = 1_024;
+
+/// Writes the system wallets that the batch has changed; now and then all of them. Must be done before the commit.
+pub(crate) fn write_system_wallets(tx: &WriteTx<'_>) -> Result<(), Error> {
+    let Unit { head, written_up_to, .. } = tx.unit();
+    if head.id == written_up_to {
+        return Ok(());
+    }
+    let all = head.id / ENTRIES_BETWEEN_WRITES > written_up_to / ENTRIES_BETWEEN_WRITES;
+    for (index, id) in WalletId::SYSTEM.iter().enumerate() {
+        let system = match tx.unit().system[index] {
+            None if all => read_system(tx, index)?,
+            system => system.filter(|system| all || system.is_changed),
+        };
+        if let Some(system) = system {
+            tx.execute_one(
+                "UPDATE OR FAIL wallet SET balance = $1, entries = $2, newest = $3 WHERE id = $4",
+                params![system.balance, system.entries, head.id, id],
+            )?;
+            keep(tx, index, SystemWallet { is_changed: false, ..system });
+        }
+    }
+    tx.set_unit(Unit { written_up_to: head.id, ..tx.unit() });
+    Ok(())
+}
+
+fn select(tables: &Tables<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
+    tables.one("SELECT id, balance, entries FROM wallet WHERE id = $1", params![id], Wallet::read)
+}
+
+fn read_system(tx: &WriteTx<'_>, index: usize) -> Result<Option<SystemWallet>, Error> {
+    let wallet = select(tx, &WalletId::SYSTEM[index])?;
+    let system = wallet.map(|Wallet { balance, entries, .. }| SystemWallet { balance, entries, is_changed: false });
+    system.into_iter().for_each(|system| keep(tx, index, system));
+    Ok(system)
+}
+
+fn keep(tx: &WriteTx<'_>, index: usize, system: SystemWallet) {
+    let mut unit = tx.unit();
+    unit.system[index] = Some(system);
+    tx.set_unit(unit);
+}
+
+fn system_index(id: &WalletId) -> Option<usize> {
+    if id.is_system() { WalletId::SYSTEM.iter().position(|system| system == id) } else { None }
+}
+
+fn not_found(id: &WalletId) -> Error {
+    Error::new(ErrorName::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
+        .with("user", id.as_str())
+}
+
+fn insufficient_funds(wallet: &Wallet, needed: Money) -> Error {
+    let balance = wallet.balance.to_string();
+    let detail = format!("{} has {balance} and needs {needed}", wallet.id);
+    Error::new(ErrorName::InsufficientFunds, detail).with("balance", balance).with("needed", needed.to_string())
+}
+
+fn balance_limit(wallet: &Wallet) -> Error {
+    let limit = if wallet.id.is_system() { Balance::SYSTEM_LIMIT } else { Balance::LIMIT };
+    Error::new(ErrorName::BalanceLimit, format!("the balance of {} would pass {limit}", wallet.id))
+}
