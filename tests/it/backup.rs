@@ -234,7 +234,7 @@ fn backup_refuses_target_that_is_served() {
     place.json("recharge bob 1 --db other.db");
     let server = place.serve("--open --db other.db");
     let output = place.run("backup other.db --replace");
-    assert!(output.exit == 3 && output.err.contains("a server has it"), "{} {}", output.exit, output.err);
+    assert!(output.exit == 3 && output.err.contains("has it (process"), "{} {}", output.exit, output.err);
     assert_eq!(place.json("recharge bob 1 --db other.db")["balance"], "2.00");
     server.stop();
     assert_eq!(place.json("wallet bob --db other.db")["balance"], "2.00");
