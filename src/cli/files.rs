@@ -98,6 +98,9 @@ fn report_text(body: &Value) -> String {
         let finding = format!("broken: {}: {}", output::text(&found["check"]), output::text(&found["finding"]));
         text += &format!("\n  {}", screen::red(&finding, &io::stdout()));
     }
+    for note in body["notes"].as_array().into_iter().flatten() {
+        text += &format!("\n  note: {}", output::text(note));
+    }
     text
 }
 

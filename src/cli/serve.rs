@@ -135,6 +135,7 @@ impl ServeArgs {
         let limits = self.limits();
         let store =
             Store::open_possessed(possession, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
+        store.log_schema();
         if !self.open {
             provide_admin_token(&store, chosen);
         }

@@ -46,6 +46,7 @@ pub(crate) fn report_json(report: &AuditReport) -> Value {
         "last_hash": report.last_hash,
         "state_hash": report.state_hash,
         "findings": findings,
+        "notes": report.notes,
     })
 }
 

@@ -40,8 +40,9 @@ pub(crate) fn degraded(store: &Store) -> Vec<(&'static str, String)> {
     }
     let wal_bytes = stats.wal_bytes.load(Relaxed);
     if wal_bytes > WAL_BYTES_MAX {
-        let sentence =
-            format!("the write-ahead log has {wal_bytes} bytes: something has been reading the file for a long time");
+        let sentence = format!(
+            "the write-ahead log has {wal_bytes} bytes: a program has been reading the file for a long time (an open sqlite3, or a tool that replicates it and hangs), and the log grows until it ends"
+        );
         why.push(("log_large", sentence));
     }
     let busy_since_ms = stats.busy_since_ms.load(Relaxed) as i64;

@@ -167,6 +167,18 @@ impl Store {
         read(&ReadTx::new(view.conn))
     }
 
+    /// Logs that the file has tables, indexes or triggers which are not the program's: an audit will find them.
+    pub(crate) fn log_schema(&self) {
+        let looked = self.readers.get().map_err(Error::internal).and_then(|conn| audit::look_at_schema(&conn));
+        match looked {
+            Ok((findings, notes)) => {
+                findings.iter().for_each(|found| crate::log::warn("an audit will report this", &found.sentence));
+                notes.iter().for_each(|note| crate::log::info("the file is replicated", note));
+            }
+            Err(error) => crate::log::warn("the schema cannot be looked at", &error),
+        }
+    }
+
     /// An audited copy of one moment of the file: a database without a name, removed when it is closed.
     pub fn backup(&self) -> Result<File, Error> {
         self.check_room_for_a_copy()?;

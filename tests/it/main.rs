@@ -49,6 +49,7 @@ mod precedence;
 mod protocol;
 mod reading;
 mod readme;
+mod replication;
 mod screen;
 mod server;
 mod shell;

@@ -23,6 +23,8 @@ use rusqlite::{Connection, ErrorCode};
 pub struct AuditReport {
     /// The violations: none, in a sound file. At most 100.
     pub findings: Vec<Finding>,
+    /// Sentences about what does no harm: tables of a tool that replicates the file.
+    pub notes: Vec<String>,
     /// The number of entries.
     pub entries: i64,
     /// The number of wallets.

@@ -84,7 +84,8 @@ fn sound_money(
 ) -> Result<AuditReport, Error> {
     let view = conn.unchecked_transaction()?;
     let mut findings = Findings::default();
-    let has_tables = schema::compare(&view, &mut findings)?;
+    let mut notes = Vec::new();
+    let has_tables = schema::compare(&view, &mut findings, &mut notes)?;
     let asked = has_tables.then(|| ask_everything(&view, since, &mut findings, progress));
     let (walked, state_hash) = match asked.unwrap_or_else(|| Ok(Default::default())) {
         // The findings say more than the error.
@@ -96,11 +97,19 @@ fn sound_money(
     };
     Ok(AuditReport {
         findings: findings.0,
+        notes,
         entries: walked.entries,
         wallets: walked.wallets,
         last_hash: hex(&walked.last_hash),
         state_hash: hex(&state_hash),
     })
+}
+
+/// Findings and notes of the schema alone.
+pub(super) fn look_at_schema(conn: &Connection) -> Result<(Vec<Finding>, Vec<String>), Error> {
+    let (mut findings, mut notes) = (Findings::default(), Vec::new());
+    schema::compare(conn, &mut findings, &mut notes)?;
+    Ok((findings.0, notes))
 }
 
 fn ask_everything(

@@ -18,12 +18,15 @@ const CHECK: &str = "the schema is the program's own";
 const PARTS: &str = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_schema \
                      WHERE NOT (type = 'table' AND substr(name, 1, 11) = 'sqlite_stat')";
 
+/// The tables that litestream keeps in a file which it replicates.
+const LITESTREAM: [&str; 2] = ["_litestream_lock", "_litestream_seq"];
+
 /// By kind and name: the table it belongs to, and its normalised SQL.
 type Parts = BTreeMap<(String, String), (String, String)>;
 
 /// Reports every table, index and trigger that is missing, different, or not the program's. Returns false if a table is not
-/// there: a view of that name may be anything, and no question can be asked.
-pub(crate) fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool, Error> {
+/// there: a view of that name may be anything, and no question can be asked. Tables of litestream are noted.
+pub(super) fn compare(conn: &Connection, findings: &mut Findings, notes: &mut Vec<String>) -> Result<bool, Error> {
     let steps = later_steps(conn)?;
     let is_later = |name: &String| steps.iter().any(|step| step.made.contains(&name.as_str()));
     let mut found = parts(conn)?;
@@ -43,7 +46,11 @@ pub(crate) fn compare(conn: &Connection, findings: &mut Findings) -> Result<bool
             Some(_) => {}
         }
     }
-    for (kind, name) in found.keys() {
+    let is_litestream = |kind: &str, name: &str| kind == "table" && LITESTREAM.contains(&name);
+    if found.keys().any(|(kind, name)| is_litestream(kind, name)) {
+        notes.push(format!("litestream replicates this file, and keeps its tables in it ({})", LITESTREAM.join(", ")));
+    }
+    for (kind, name) in found.keys().filter(|(kind, name)| !is_litestream(kind, name)) {
         findings.add(CHECK, format!("{kind} {name} is not of this program"));
     }
     Ok(has_tables)
