@@ -261,8 +261,8 @@ pub mod internals {
         }
         pub mod conn {
             pub use crate::http::conn::{
-                Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Server, Service, has_end,
-                listen, parse_head, raise_descriptor_limit,
+                Admission, Answer, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, ResponseSender,
+                Server, Service, has_end, listen, parse_head, raise_descriptor_limit,
             };
         }
         pub mod endpoint {

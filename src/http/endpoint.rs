@@ -2,8 +2,9 @@
 
 use super::auth::Access;
 use super::fields::Field;
-use super::request::{Context, HandlerResult};
+use super::request::{Context, HandlerResult, Submission};
 use super::state::BODY_MAX;
+use crate::error::Error;
 
 /// One request that clients can make.
 #[derive(Clone, Copy)]
@@ -27,7 +28,13 @@ pub struct Route {
 }
 
 /// Answers a request of a route.
-pub(crate) type Handler = fn(&mut Context<'_>) -> HandlerResult;
+#[derive(Clone, Copy)]
+pub enum Handler {
+    /// Makes the whole response, on the connection's thread.
+    Responds(fn(&mut Context<'_>) -> HandlerResult),
+    /// Makes a command. The response is made when that is carried out, on another thread.
+    Submits(fn(&mut Context<'_>) -> Result<Submission, Error>),
+}
 
 /// The body that a route takes.
 #[derive(Clone, Copy)]
@@ -50,8 +57,9 @@ impl Route {
         access: Access,
         query: &'static [Field],
         about: &'static str,
-        handler: Handler,
+        handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
+        let handler = Handler::Responds(handler);
         Route { method: "GET", path, access, query, body: RouteBody::Empty, status: 200, about, handler }
     }
 
@@ -62,8 +70,22 @@ impl Route {
         access: Access,
         body: &'static [Field],
         about: &'static str,
-        handler: Handler,
+        handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
+        let handler = Handler::Responds(handler);
+        Route { method, path, access, query: &[], body: RouteBody::Fields(body), status: 200, about, handler }
+    }
+
+    /// A change by a single command, of which many come at once.
+    pub const fn command(
+        method: &'static str,
+        path: &'static str,
+        access: Access,
+        body: &'static [Field],
+        about: &'static str,
+        handler: fn(&mut Context<'_>) -> Result<Submission, Error>,
+    ) -> Route {
+        let handler = Handler::Submits(handler);
         Route { method, path, access, query: &[], body: RouteBody::Fields(body), status: 200, about, handler }
     }
 

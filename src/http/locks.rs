@@ -1,10 +1,10 @@
 //! Locks: acquire, renew, release, revoke, look at. The role `user` may use one: `wallet/USER`.
 
-use super::auth;
+use super::auth::{self, Caller};
 use super::conn::Response;
 use super::fields::{Field, Fields, ValueKind};
-use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
-use super::response;
+use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
+use super::response::{self, Language};
 use crate::clock::rfc3339;
 use crate::command::ReleaseUndelivered;
 use crate::error::Error;
@@ -13,11 +13,11 @@ use crate::lock::event::LockEvent;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
 use crate::secret;
-use crate::store::Envelope;
+use crate::store::{Envelope, Store};
 use crate::token::Role;
 use ValueKind::{Integer, List, Text};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 const TTL: Field = Field::optional("ttl_ms", Integer, "how long the lease lasts without renewal; 60000 if left out");
 const WAIT: Field = Field::optional("wait_ms", Integer, "how long to wait for it; 0 if left out");
@@ -70,13 +70,13 @@ const USER_GRACE_MS_MAX: i64 = 60_000;
 const USER_HOLD_MS_MAX: i64 = 300_000;
 
 /// `POST /v1/locks/{id}`
-pub(crate) fn acquire(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn acquire(context: &mut Context<'_>) -> Result<Submission, Error> {
     let id = path_lock(context)?;
     acquire_all(context, vec![id])
 }
 
 /// `POST /v1/locks`
-pub(crate) fn acquire_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn acquire_several(context: &mut Context<'_>) -> Result<Submission, Error> {
     let ids = context.fields.texts("ids", IDS_MAX)?;
     let mut ids = ids.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
     ids.sort();
@@ -84,7 +84,7 @@ pub(crate) fn acquire_several(context: &mut Context<'_>) -> HandlerResult {
     acquire_all(context, ids)
 }
 
-fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> HandlerResult {
+fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> Result<Submission, Error> {
     let is_user = context.caller.role == Role::User;
     let longest = *DURATION_MS.end();
     let (ttl_max, grace_max, hold_max) =
@@ -102,11 +102,14 @@ fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> HandlerResult {
         max_hold_ms,
     };
     let wait_ms = fields.integer("wait_ms", 0..=longest)?.unwrap_or(0);
-    let outcome = context.app.store.submit(Envelope { wait_ms, ..context.envelope()? }, request);
-    Ok(granted(context, outcome.result?))
+    let envelope = Envelope { wait_ms, ..context.envelope()? };
+    let (has_list, store) = (context.params.is_empty(), Arc::downgrade(&context.app.store));
+    let respond = move |grant, caller: &Caller, language| granted(grant, has_list, caller, language, store);
+    Ok(Submission::new(envelope, request, respond).without_replays())
 }
 
-fn granted(context: &Context<'_>, grant: Grant) -> Response {
+/// `has_list`: the request named its locks in a list. The store is not owned, because the response is made on its threads.
+fn granted(grant: Grant, has_list: bool, caller: &Caller, language: Language, store: Weak<Store>) -> Response {
     let (status, outcome) = match grant.origin {
         GrantOrigin::Created => (201, "created"),
         GrantOrigin::TakenOver => (201, "taken_over"),
@@ -114,7 +117,7 @@ fn granted(context: &Context<'_>, grant: Grant) -> Response {
     };
     let previous = grant.previous.as_ref();
     let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
-    let named = if context.params.is_empty() { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
+    let named = if has_list { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
     let rest = json!({
         named.0: named.1,
         "token": grant.token.to_string(),
@@ -123,51 +126,57 @@ fn granted(context: &Context<'_>, grant: Grant) -> Response {
         "expires_in_ms": grant.expires_in_ms,
         "previous": previous.map(|lease| json!({ "fence": lease.fence.0, "holder": lease.holder })),
     });
-    let mut response = response::with_status(status, context.language.pick("已加锁", "granted"), &rest);
+    let mut response = response::with_status(status, language.pick("已加锁", "granted"), &rest);
     response.headers.push(("Lock-Token", grant.token.to_string()));
     // A grant whose response did not reach its client is released at once: no client knows its token.
-    let (store, by, token) = (Arc::clone(&context.app.store), context.caller.by.clone(), grant.token);
+    let (by, token) = (caller.by.clone(), grant.token);
     response.undelivered = Some(Box::new(move || {
-        store.submit(Envelope { by, ..Envelope::local() }, ReleaseUndelivered(token));
+        if let Some(store) = store.upgrade() {
+            store.submit(Envelope { by, ..Envelope::local() }, ReleaseUndelivered(token));
+        }
     }));
     response
 }
 
 /// `PATCH /v1/locks/{id}`
-pub(crate) fn renew(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn renew(context: &mut Context<'_>) -> Result<Submission, Error> {
     let id = path_lock(context)?;
     renew_lease(context, Some(id))
 }
 
 /// `PATCH /v1/locks`
-pub(crate) fn renew_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn renew_several(context: &mut Context<'_>) -> Result<Submission, Error> {
     renew_lease(context, None)
 }
 
-fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
+fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submission, Error> {
     let ttl_max = if context.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
     let expire_ms = context.fields.integer("ttl_ms", 1..=ttl_max)?;
     let token = context.lease_token()?;
-    let renewed = context.submit_for_lease(RenewRequest { id, token, expire_ms })?;
-    let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
-    Ok(response::ok(context.language.pick("已续期", "renewed"), &rest))
+    let request = RenewRequest { id, token, expire_ms };
+    let submission = Submission::new(context.envelope_for_lease()?, request, |renewed, _, language| {
+        let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
+        response::ok(language.pick("已续期", "renewed"), &rest)
+    });
+    Ok(submission.without_replays())
 }
 
 /// `DELETE /v1/locks/{id}`
-pub(crate) fn release(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn release(context: &mut Context<'_>) -> Result<Submission, Error> {
     let id = path_lock(context)?;
     release_lease(context, Some(id))
 }
 
 /// `DELETE /v1/locks`
-pub(crate) fn release_several(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn release_several(context: &mut Context<'_>) -> Result<Submission, Error> {
     release_lease(context, None)
 }
 
-fn release_lease(context: &mut Context<'_>, id: Option<LockId>) -> HandlerResult {
+fn release_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submission, Error> {
     let token = context.lease_token()?;
-    context.submit_for_lease(ReleaseRequest { id, token })?;
-    Ok(response::no_content())
+    let request = ReleaseRequest { id, token };
+    let submission = Submission::new(context.envelope_for_lease()?, request, |_, _, _| response::no_content());
+    Ok(submission.without_replays())
 }
 
 /// `POST /v1/locks/{id}/revoke`

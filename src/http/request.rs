@@ -5,11 +5,11 @@ use super::conn::{HttpRequest, RequestHead, Response};
 use super::fields::{Field, Fields, ValueKind};
 use super::response::{self, Language};
 use super::state::AppState;
-use crate::command::TypedCommand;
+use crate::command::{Command, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::secret::hex;
-use crate::store::{Alive, Envelope};
+use crate::store::{Alive, Envelope, Outcome};
 use serde::Serialize;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -46,6 +46,38 @@ pub struct Context<'a> {
 
 /// The response of a handler.
 pub(crate) type HandlerResult = Result<Response, Error>;
+
+/// Makes the response from the outcome of a command, for its caller.
+type MakeResponse = Box<dyn FnOnce(Outcome, &Caller, Language) -> HandlerResult + Send>;
+
+/// A command to be submitted, and its response once it is carried out.
+pub struct Submission {
+    pub(super) envelope: Envelope,
+    pub(super) command: Command,
+    pub(super) respond: MakeResponse,
+    /// False if a repeat is answered as the first request was.
+    pub(super) marks_replayed: bool,
+}
+
+impl Submission {
+    /// `respond` may run on any thread: it must not block, nor own the store.
+    pub(super) fn new<C: TypedCommand>(
+        envelope: Envelope,
+        command: C,
+        respond: impl FnOnce(C::Receipt, &Caller, Language) -> Response + Send + 'static,
+    ) -> Submission {
+        let respond: MakeResponse = Box::new(move |outcome, caller, language| {
+            let receipt = outcome.typed::<C::Receipt>().result.map_err(|error| caller.without_holder(error))?;
+            Ok(respond(receipt, caller, language))
+        });
+        Submission { envelope, command: command.into(), respond, marks_replayed: true }
+    }
+
+    /// Of a command about a lease, whose answer is not stored under a key.
+    pub(super) fn without_replays(self) -> Submission {
+        Submission { marks_replayed: false, ..self }
+    }
+}
 
 impl<'a> Context<'a> {
     /// Reads the fields of the query and, unless the handler reads the body, those of the body. Fields that the route
@@ -156,11 +188,10 @@ impl<'a> Context<'a> {
         outcome.result.map_err(|error| self.caller.without_holder(error))
     }
 
-    /// Submits a command about the lease of the request's lock token: the token is not one it is done under, and the
-    /// answer is not stored under a key.
-    pub fn submit_for_lease<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
-        let envelope = Envelope { key: None, ..self.envelope_without_tokens()? };
-        self.app.store.submit(envelope, command).result
+    /// The envelope of a command about the lease of the request's lock token: the token is not one it is done under, and
+    /// the answer is not stored under a key.
+    pub fn envelope_for_lease(&self) -> Result<Envelope, Error> {
+        Ok(Envelope { key: None, ..self.envelope_without_tokens()? })
     }
 
     /// True if the client accepts this type by name and does not prefer JSON.

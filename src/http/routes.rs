@@ -2,14 +2,16 @@
 //! read, its handler called. The description of the API (`/openapi.json`) is made from the table.
 
 use super::auth::{self, Access, Caller};
-use super::conn::{Admission, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, Service};
-use super::endpoint::{Route, RouteBody, matches, raw_params};
-use super::request::{self, Context, HandlerResult, LIST};
+use super::conn::{
+    Admission, Answer, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, ResponseSender, Service,
+};
+use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
+use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
-use super::state::{AppState, BODY_MAX, Settings};
+use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
 use super::{batch, coupons, files, health, locks, openapi, problems, tokens, wallets};
 use crate::error::{Error, ErrorName};
-use crate::store::Store;
+use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -20,22 +22,22 @@ use Access::*;
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     Route::get("/wallet", See, wallets::OWN_QUERY, "the caller's wallet", wallets::own),
-    Route::change("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
-    Route::change("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
+    Route::command("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
+    Route::command("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
 
     Route::get("/v1/wallets", SeeAll, LIST, "all wallets", wallets::list),
     Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
-    Route::change("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
-    Route::change("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
-    Route::change("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
-    Route::change("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
+    Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
+    Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
+    Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
+    Route::command("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
     Route::get("/v1/wallets/{user}/entries", See, wallets::ENTRIES, "the entries of a wallet", wallets::entries_of_wallet),
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
     Route::get("/v1/entries", SeeAll, wallets::ENTRIES, "all entries", wallets::entries),
     Route::get("/v1/entries/{id}", See, &[], "one entry", wallets::entry),
-    Route::change("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
+    Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
 
     Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
     Route::get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
@@ -44,18 +46,18 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/coupon-kinds", SeeAll, &[], "the coupon kinds", coupons::kinds),
     Route::change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
 
-    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, about: "many money verbs at once", handler: batch::batch },
+    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, about: "many money verbs at once", handler: Handler::Responds(batch::batch) },
 
     Route::get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
-    Route::change("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
-    Route::change("PATCH", "/v1/locks", Staff, locks::RENEW, "renew all that were acquired together", locks::renew_several),
-    Route::change("DELETE", "/v1/locks", Staff, &[], "release all that were acquired together", locks::release_several).with_status(204),
+    Route::command("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
+    Route::command("PATCH", "/v1/locks", Staff, locks::RENEW, "renew all that were acquired together", locks::renew_several),
+    Route::command("DELETE", "/v1/locks", Staff, &[], "release all that were acquired together", locks::release_several).with_status(204),
     Route::get("/v1/locks/{id...}/events", See, LIST, "what happened to a lock", locks::events),
     Route::change("POST", "/v1/locks/{id...}/revoke", Admin, locks::REVOKE, "take a lock from its holder", locks::revoke),
     Route::get("/v1/locks/{id...}", See, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
-    Route::change("POST", "/v1/locks/{id...}", Move, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
-    Route::change("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
-    Route::change("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release).with_status(204),
+    Route::command("POST", "/v1/locks/{id...}", Move, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
+    Route::command("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
+    Route::command("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release).with_status(204),
 
     Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
     Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),
@@ -152,39 +154,63 @@ impl App {
         let mut head = RequestHead::new(method, path, query);
         headers.iter().for_each(|(name, value)| head.push_header(name, value));
         let is_authorized = head.header("authorization").is_some();
-        let request = HttpRequest { head, body, presence: Presence::always() };
-        let response =
-            self.handle(&request, |head| if is_authorized { self.authenticate(head) } else { Ok(Caller::local()) });
-        let Response { status, headers, body, .. } = response;
+        let request = HttpRequest { head, body, presence: Presence::always(), later: None };
+        let authenticate =
+            |head: &RequestHead| if is_authorized { self.authenticate(head) } else { Ok(Caller::local()) };
+        let Answer::Now(Response { status, headers, body, .. }) = self.handle(request, authenticate) else {
+            unreachable!("a request without a sender is answered at once");
+        };
         LocalResponse { status, headers, body: response::whole_body(body) }
     }
 
-    /// Finds the route, authenticates the caller, reads the fields and calls the route's handler.
+    /// Finds the route, authenticates the caller, reads the fields, calls the route's handler, and submits its command.
     fn handle(
         &self,
-        request: &HttpRequest,
+        mut request: HttpRequest,
         authenticate: impl FnOnce(&RequestHead) -> Result<Caller, Error>,
-    ) -> Response {
-        let started = Instant::now();
-        let language = language(&request.head);
+    ) -> Answer {
+        let later = request.later.take();
+        let mut facts = RequestFacts::of(&request.head, &self.0.counts);
         let found = find(&request.head.method, &request.head.path);
-        let index = found.as_ref().ok().map(|(index, _)| *index);
+        facts.route = found.as_ref().ok().map(|(index, _)| *index);
         let mut replayed = false;
         let handled = found.and_then(|(index, params)| {
             let route = &ROUTES[index];
             let caller = allowed_caller(route, || authenticate(&request.head))?;
-            let mut context = Context::read(&self.0, request, caller, params, language, route.query, route.fields())?;
-            let handled = (route.handler)(&mut context);
-            replayed = context.replayed.get();
-            handled
+            let language = facts.language;
+            let mut context = Context::read(&self.0, &request, caller, params, language, route.query, route.fields())?;
+            Ok(match route.handler {
+                Handler::Responds(handler) => {
+                    let handled = handler(&mut context);
+                    replayed = context.replayed.get();
+                    Handled::Response(handled?)
+                }
+                Handler::Submits(handler) => Handled::Submission(Box::new((handler(&mut context)?, context.caller))),
+            })
         });
-        let mut response = handled.unwrap_or_else(|error| {
-            let msg = wallets::msg_of_unreadable(&request.head, &error, language);
-            problems::response(if let Some(msg) = msg { error.with("msg", msg) } else { error }, language)
-        });
-        response::mark_replayed(&mut response, replayed);
-        self.0.counts.add(index, response.status, started.elapsed());
-        response
+        match handled {
+            Ok(Handled::Submission(submitted)) => self.submit(*submitted, facts, later),
+            Ok(Handled::Response(response)) => facts.finish(Ok(response), replayed).into(),
+            Err(error) => facts.finish(Err(error), replayed).into(),
+        }
+    }
+
+    /// Submits a command. Its response is sent by the thread that carried it out, if the connection allows that.
+    fn submit(
+        &self,
+        (submission, caller): (Submission, Caller),
+        facts: RequestFacts,
+        later: Option<ResponseSender>,
+    ) -> Answer {
+        let Submission { envelope, command, respond, marks_replayed } = submission;
+        let respond = move |outcome: Outcome| {
+            let replayed = outcome.replayed && marks_replayed;
+            let handled = respond(outcome, &caller, facts.language);
+            facts.finish(handled, replayed)
+        };
+        let Some(later) = later else { return respond(self.0.store.submit_untyped(envelope, command)).into() };
+        self.0.store.submit_later(envelope, command, Box::new(move |outcome| later.send(respond(outcome))));
+        Answer::Later
     }
 
     /// The response to a request that is refused before it is routed.
@@ -200,6 +226,41 @@ impl App {
 
     fn authenticate(&self, head: &RequestHead) -> Result<Caller, Error> {
         self.0.tokens.caller(&self.0.store, head)
+    }
+}
+
+/// The result of a handler.
+enum Handled {
+    Response(Response),
+    Submission(Box<(Submission, Caller)>),
+}
+
+/// The facts of a request that its response needs, wherever it is made.
+struct RequestFacts {
+    counts: Arc<RequestCounts>,
+    /// The index of its route. None: no route takes it.
+    route: Option<usize>,
+    started: Instant,
+    language: Language,
+    msg_if_unreadable: Option<&'static str>,
+}
+
+impl RequestFacts {
+    fn of(head: &RequestHead, counts: &Arc<RequestCounts>) -> RequestFacts {
+        let language = language(head);
+        let msg_if_unreadable = wallets::msg_if_unreadable(head, language);
+        RequestFacts { counts: Arc::clone(counts), route: None, started: Instant::now(), language, msg_if_unreadable }
+    }
+
+    /// The response, counted.
+    fn finish(self, handled: HandlerResult, replayed: bool) -> Response {
+        let mut response = handled.unwrap_or_else(|error| {
+            let msg = self.msg_if_unreadable.filter(|_| wallets::is_unreadable(&error));
+            problems::response(if let Some(msg) = msg { error.with("msg", msg) } else { error }, self.language)
+        });
+        response::mark_replayed(&mut response, replayed);
+        self.counts.add(self.route, response.status, self.started.elapsed());
+        response
     }
 }
 
@@ -239,11 +300,11 @@ impl Service for App {
         admitted.map_err(|error| self.refused(error, language(head)))
     }
 
-    fn answer(&self, request: HttpRequest) -> Response {
+    fn answer(&self, request: HttpRequest) -> Answer {
         if let Err(error) = auth::check_origin(&request.head, &self.0.settings.hosts) {
-            return self.refused(error, language(&request.head));
+            return self.refused(error, language(&request.head)).into();
         }
-        self.handle(&request, |head| self.authenticate(head))
+        self.handle(request, |head| self.authenticate(head))
     }
 
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {

@@ -38,7 +38,7 @@ pub struct AppState {
     /// Access tokens that were used.
     pub tokens: KnownTokens,
     /// Requests so far.
-    pub counts: RequestCounts,
+    pub counts: Arc<RequestCounts>,
     /// Large bodies in memory.
     pub large_bodies: LargeBodies,
     /// Files of entries that are being sent.
@@ -67,7 +67,7 @@ impl AppState {
             store,
             tokens: KnownTokens::new(settings.open, settings.run_token.as_deref()),
             settings,
-            counts: RequestCounts::new(routes),
+            counts: Arc::new(RequestCounts::new(routes)),
             large_bodies: LargeBodies::default(),
             whole_file: WholeFile::default(),
             ends_waiting: Arc::default(),

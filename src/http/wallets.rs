@@ -6,7 +6,7 @@ use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
 use super::fields::{Field, Fields, ValueKind};
 use super::files;
-use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
+use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
 use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
 use super::state::AppState;
 use crate::command::MoneyCommand;
@@ -61,39 +61,40 @@ pub(crate) enum MoneyVerb {
 }
 
 /// `POST /v1/wallets/{user}/recharge`
-pub(crate) fn recharge(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn recharge(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_money(context, MoneyVerb::Recharge)
 }
 
 /// `POST /v1/wallets/{user}/withdraw`
-pub(crate) fn withdraw(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn withdraw(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_money(context, MoneyVerb::Withdraw)
 }
 
 /// `POST /v1/wallets/{user}/pay`
-pub(crate) fn pay(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn pay(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_money(context, MoneyVerb::Pay)
 }
 
 /// `POST /v1/wallets/{user}/transfer`
-pub(crate) fn transfer(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn transfer(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_money(context, MoneyVerb::Transfer)
 }
 
-fn move_money(context: &mut Context<'_>, verb: MoneyVerb) -> HandlerResult {
+fn move_money(context: &mut Context<'_>, verb: MoneyVerb) -> Result<Submission, Error> {
     let command = command(context.app, &context.caller, verb, &context.params[0], &mut context.fields)?;
-    submit(context, command)
+    submission(context, command)
 }
 
 /// `POST /v1/entries/{id}/refund`
-pub(crate) fn refund(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn refund(context: &mut Context<'_>) -> Result<Submission, Error> {
     let command = refund_command(context.app, &context.caller, &context.params[0], &mut context.fields)?;
-    submit(context, command)
+    submission(context, command)
 }
 
-fn submit(context: &Context<'_>, command: MoneyCommand) -> HandlerResult {
-    let moved = context.submit(command)?;
-    Ok(response::json(200, &moved_json(&moved, &context.caller, context.language)))
+fn submission(context: &Context<'_>, command: MoneyCommand) -> Result<Submission, Error> {
+    Ok(Submission::new(context.envelope()?, command, |moved, caller, language| {
+        response::json(200, &moved_json(&moved, caller, language))
+    }))
 }
 
 /// The command of a verb, for the wallet named in the path or the item, with the fields that came.
@@ -268,19 +269,19 @@ pub(crate) fn own(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// `POST /wallet`: recharge.
-pub(crate) fn recharge_own(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn recharge_own(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_own(context, MoneyVerb::Recharge)
 }
 
 /// `PUT /wallet`: withdraw.
-pub(crate) fn withdraw_own(context: &mut Context<'_>) -> HandlerResult {
+pub(crate) fn withdraw_own(context: &mut Context<'_>) -> Result<Submission, Error> {
     move_own(context, MoneyVerb::Withdraw)
 }
 
-fn move_own(context: &mut Context<'_>, verb: MoneyVerb) -> HandlerResult {
+fn move_own(context: &mut Context<'_>, verb: MoneyVerb) -> Result<Submission, Error> {
     let user = own_user(context)?;
     let command = command(context.app, &context.caller, verb, user.as_str(), &mut context.fields)?;
-    submit(context, command)
+    submission(context, command)
 }
 
 /// The user of the access token; one without a user names it, in the body or in the query.
@@ -299,10 +300,9 @@ fn own_user(context: &mut Context<'_>) -> Result<UserId, Error> {
     Ok(user)
 }
 
-/// The `msg` of a recharge or a withdrawal of `/wallet` that cannot be read, wherever that was found out.
-pub(crate) fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Language) -> Option<&'static str> {
-    use ErrorName::{InvalidAmount, InvalidRequest, InvalidUser};
-    if head.path != OWN_PATH || !matches!(error.name, InvalidRequest | InvalidAmount | InvalidUser) {
+/// The `msg` of a recharge or a withdrawal of `/wallet` if it cannot be read; see [`is_unreadable`].
+pub(crate) fn msg_if_unreadable(head: &RequestHead, language: Language) -> Option<&'static str> {
+    if head.path != OWN_PATH {
         return None;
     }
     match head.method.as_str() {
@@ -310,6 +310,11 @@ pub(crate) fn msg_of_unreadable(head: &RequestHead, error: &Error, language: Lan
         "PUT" => Some(language.pick("提现错误", "cannot withdraw")),
         _ => None,
     }
+}
+
+/// True for the errors of a request that cannot be read, wherever that was found out.
+pub(crate) fn is_unreadable(error: &Error) -> bool {
+    matches!(error.name, ErrorName::InvalidRequest | ErrorName::InvalidAmount | ErrorName::InvalidUser)
 }
 
 /// The query of one wallet.

@@ -2,9 +2,8 @@
 //! needs is free.
 
 use super::idempotency;
-use super::request::{
-    Deliveries, Envelope, Outcome, Reply, Request, RequestKey, Reservation, disconnected, send, shutting_down,
-};
+use super::reply::{Outcome, Reply, send, shutting_down};
+use super::request::{Deliveries, Envelope, Request, RequestKey, Reservation, disconnected};
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
 use crate::command::{self, Command, Receipt, ReleaseUndelivered, Verdict};

@@ -15,6 +15,7 @@ mod options;
 mod plain;
 pub(crate) mod possession;
 pub(crate) mod reading;
+mod reply;
 mod request;
 mod retention;
 pub(crate) mod schema;
@@ -27,8 +28,9 @@ mod writer;
 
 pub use options::{OpenError, OpenMode, Options, WaitLimits};
 pub use reading::Reading;
-pub(crate) use request::Alive;
-pub use request::{Envelope, LOCAL, Outcome};
+pub(crate) use reply::Alive;
+pub use reply::Outcome;
+pub use request::{Envelope, LOCAL};
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
@@ -43,6 +45,7 @@ use file::transfer::Exporter;
 use possession::{Possession, possess_unserved};
 use r2d2_sqlite::SqliteConnectionManager;
 use reading::refuse_unreadable_beside_log;
+use reply::Respond;
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
 use std::fs::File;
@@ -141,6 +144,16 @@ impl Store {
     /// Carries a command out. Returns when it is on disk or refused, or when its wait for a lock has ended.
     pub fn submit<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Outcome<C::Receipt> {
         self.writer.submit(envelope, command.into()).typed()
+    }
+
+    /// Carries a command out, as [`Store::submit`] does.
+    pub(crate) fn submit_untyped(&self, envelope: Envelope, command: Command) -> Outcome {
+        self.writer.submit(envelope, command)
+    }
+
+    /// Carries a command out and gives the outcome to `respond`, from another thread or at once.
+    pub(crate) fn submit_later(&self, envelope: Envelope, command: Command, respond: Respond) {
+        self.writer.submit_later(envelope, command, respond);
     }
 
     /// Carries commands out in order, each for itself. The writer may spread them over several commits.

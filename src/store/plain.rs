@@ -8,7 +8,8 @@
 
 use super::execute::{Batch, BatchLost, Executor, carry_out, guarded};
 use super::idempotency;
-use super::request::{Outcome, Request, RequestKey};
+use super::reply::Outcome;
+use super::request::{Request, RequestKey};
 use super::stats;
 use crate::command::{Command, Verdict};
 use crate::error::ErrorName;

@@ -1,16 +1,14 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
 use super::idempotency::RecordKey;
-use crate::command::{AtomicBatch, Command, Receipt};
+use super::reply::{Alive, Outcome, Replier, Reply, ReplyWay, Respond};
+use crate::command::{AtomicBatch, Command};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
 use crate::token::AccessToken;
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
-
-/// True while the client is connected. None: it cannot disconnect.
-pub(crate) type Alive = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
 
 /// The caller of commands on the file, of the companion's token and of `--open`.
 pub const LOCAL: &str = "@local";
@@ -36,30 +34,6 @@ impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
         Envelope { by: LOCAL.to_owned(), access_token: None, key: None, tokens: Vec::new(), wait_ms: 0, alive: None }
-    }
-}
-
-/// The result of a command.
-#[derive(Clone, Debug)]
-pub struct Outcome<R = Receipt> {
-    /// The receipt, or the error.
-    pub result: Result<R, Error>,
-    /// True if it was answered before, under the same idempotency key.
-    pub replayed: bool,
-}
-
-impl<R> From<Error> for Outcome<R> {
-    fn from(error: Error) -> Outcome<R> {
-        Outcome { result: Err(error), replayed: false }
-    }
-}
-
-impl Outcome {
-    /// The same outcome with the receipt of its command's type. The writer answers no command with another's receipt.
-    pub(super) fn typed<R: TryFrom<Receipt>>(self) -> Outcome<R> {
-        let another = |_| Error::internal("a command was answered with the receipt of another one");
-        let result = self.result.and_then(|receipt| R::try_from(receipt).map_err(another));
-        Outcome { result, replayed: self.replayed }
     }
 }
 
@@ -94,19 +68,29 @@ impl Request {
         reservation: Option<&Reservation>,
     ) -> (Vec<Request>, Receiver<(usize, Outcome)>) {
         let (outcomes, arriving) = sync_channel(commands.len()); // room for all: no reply has to wait
-        let request = |(index, (envelope, command)): (usize, (Envelope, Command))| {
-            let fingerprint = envelope.key.as_ref().and_then(|_| command.fingerprint());
-            let recorded = envelope.key.as_ref().filter(|_| fingerprint.is_some());
-            let record = recorded.map(|key| RecordKey { caller: envelope.by.clone(), key: key.clone() });
-            let secret = command.acquire_key().map(RequestKey::LockSecret);
-            let key = record.map(RequestKey::Idempotency).or(secret);
-            let fingerprint = fingerprint.unwrap_or_default();
-            let (alive, access_token) = (envelope.alive.clone(), envelope.access_token.clone());
-            let replies = vec![Reply { outcomes: outcomes.clone(), index, alive, access_token }];
-            let work = work(&command);
-            Request { envelope, command, key, fingerprint, work, reservation: reservation.cloned(), replies }
+        let request = |(index, (envelope, command))| {
+            let way = ReplyWay::Channel { outcomes: outcomes.clone(), index };
+            Request { reservation: reservation.cloned(), ..Request::new(envelope, command, way) }
         };
         (commands.into_iter().enumerate().map(request).collect(), arriving)
+    }
+
+    /// A request whose caller does not wait: the outcome is given to `respond`.
+    pub(super) fn later(envelope: Envelope, command: Command, respond: Respond, replier: &Arc<Replier>) -> Request {
+        Request::new(envelope, command, ReplyWay::Later { respond, replier: Arc::clone(replier) })
+    }
+
+    fn new(envelope: Envelope, command: Command, way: ReplyWay) -> Request {
+        let fingerprint = envelope.key.as_ref().and_then(|_| command.fingerprint());
+        let recorded = envelope.key.as_ref().filter(|_| fingerprint.is_some());
+        let record = recorded.map(|key| RecordKey { caller: envelope.by.clone(), key: key.clone() });
+        let secret = command.acquire_key().map(RequestKey::LockSecret);
+        let key = record.map(RequestKey::Idempotency).or(secret);
+        let fingerprint = fingerprint.unwrap_or_default();
+        let (alive, access_token) = (envelope.alive.clone(), envelope.access_token.clone());
+        let replies = vec![Reply { way: Some(way), alive, access_token }];
+        let work = work(&command);
+        Request { envelope, command, key, fingerprint, work, reservation: None, replies }
     }
 
     /// The key under which its outcome is recorded.
@@ -174,55 +158,6 @@ impl Reservation {
     pub(super) fn failure(&self) -> Option<&Error> {
         self.0.get()
     }
-}
-
-/// Sends the outcome to one caller. Dropped without that, it answers `busy`.
-pub(crate) struct Reply {
-    outcomes: SyncSender<(usize, Outcome)>,
-    index: usize,
-    alive: Alive,
-    access_token: Option<Arc<AccessToken>>,
-}
-
-impl Reply {
-    pub(super) fn access_token(&self) -> Option<&Arc<AccessToken>> {
-        self.access_token.as_ref()
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        self.alive.as_ref().is_none_or(|alive| alive())
-    }
-
-    fn send(self, outcome: Outcome) {
-        let _ = self.outcomes.send((self.index, outcome)); // the caller may have given up
-    }
-}
-
-/// Answers every caller; all but the first are repeats. If some of several have disconnected they get nothing. Returns
-/// the number of callers answered.
-pub(super) fn send(mut replies: Vec<Reply>, outcome: Outcome) -> u32 {
-    if replies.len() > 1 && replies.iter().any(Reply::is_connected) {
-        replies.retain(Reply::is_connected);
-    }
-    let answered = replies.len() as u32;
-    for repeat in replies.drain(1.min(replies.len())..) {
-        repeat.send(Outcome { replayed: true, ..outcome.clone() });
-    }
-    if let Some(first) = replies.pop() {
-        first.send(outcome);
-    }
-    answered
-}
-
-/// The outcomes of `count` requests. A request that was dropped unanswered came too late.
-pub(super) fn collect(count: usize, arriving: Receiver<(usize, Outcome)>) -> Vec<Outcome> {
-    let mut outcomes = vec![Outcome::from(shutting_down()); count];
-    arriving.into_iter().for_each(|(index, outcome)| outcomes[index] = outcome);
-    outcomes
-}
-
-pub(super) fn shutting_down() -> Error {
-    Error::new(ErrorName::Busy, "shutting down")
 }
 
 pub(super) fn disconnected() -> Error {

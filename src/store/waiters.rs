@@ -2,7 +2,8 @@
 //! several locks is in each of their queues and holds none of them.
 
 use super::options::WaitLimits;
-use super::request::{Reply, Request, RequestKey};
+use super::reply::Reply;
+use super::request::{Request, RequestKey};
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};

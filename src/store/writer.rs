@@ -10,7 +10,8 @@ use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, begin, failed, guarded};
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
-use super::request::{Envelope, Outcome, Request, Reservation, collect, disconnected, send, shutting_down};
+use super::reply::{Outcome, Replier, Respond, collect, send, shutting_down};
+use super::request::{Envelope, Request, Reservation, disconnected};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
 use super::waiters::{LockNotifier, Waiters};
@@ -49,6 +50,7 @@ enum Message {
 pub(crate) struct Writer {
     queue: SyncSender<Message>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    replier: Arc<Replier>,
     stats: Arc<Stats>,
 }
 
@@ -62,7 +64,8 @@ impl Writer {
         notifier: &Arc<LockNotifier>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
-        let mut state = WriterState::open(&conn, possession, options, lease, &stats, notifier)?;
+        let replier = Arc::new(Replier::start()?);
+        let mut state = WriterState::open(&conn, possession, options, lease, &stats, notifier, &replier)?;
         let checkpoint = Checkpoint::start(&conn, possession.db(), state.files.log_id(), Arc::clone(&stats))?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
@@ -73,12 +76,13 @@ impl Writer {
             }
         };
         let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run)?;
-        Ok(Writer { queue, thread: Mutex::new(Some(thread)), stats })
+        Ok(Writer { queue, thread: Mutex::new(Some(thread)), replier, stats })
     }
 
     /// The writer of a file that is only read: it refuses every command.
     pub(super) fn absent(stats: Arc<Stats>) -> Writer {
-        Writer { queue: mpsc::sync_channel(0).0, thread: Mutex::new(None), stats }
+        let replier = Arc::new(Replier::without_thread());
+        Writer { queue: mpsc::sync_channel(0).0, thread: Mutex::new(None), replier, stats }
     }
 
     pub(super) fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
@@ -104,18 +108,35 @@ impl Writer {
     fn send(&self, commands: Vec<(Envelope, Command)>, reservation: Option<&Reservation>) -> Vec<Outcome> {
         let count = commands.len();
         let (requests, arriving) = Request::all(commands, reservation);
-        stats::add(&self.stats.queued, count as u64);
-        if let Err(error) = self.queue.try_send(Message::Requests(requests)) {
-            self.stats.queued.fetch_sub(count as u64, Relaxed);
-            let error = match error {
-                TrySendError::Full(_) => {
-                    Error::new(ErrorName::Busy, "too many commands are waiting; try again shortly")
-                }
-                TrySendError::Disconnected(_) => shutting_down(),
-            };
-            return vec![Outcome::from(error); count];
+        match self.enqueue(requests) {
+            Ok(()) => collect(count, arriving),
+            Err((_, error)) => vec![Outcome::from(error); count],
         }
-        collect(count, arriving)
+    }
+
+    /// Gives the outcome to `respond`. Does not wait for it.
+    pub(super) fn submit_later(&self, envelope: Envelope, command: Command, respond: Respond) {
+        let request = Request::later(envelope, command, respond, &self.replier);
+        if let Err((requests, error)) = self.enqueue(vec![request]) {
+            requests.into_iter().for_each(|request| _ = send(request.replies, error.clone().into()));
+            self.replier.flush();
+        }
+    }
+
+    /// Puts requests into the queue, or returns them with the error that answers them.
+    fn enqueue(&self, requests: Vec<Request>) -> Result<(), (Vec<Request>, Error)> {
+        let count = requests.len() as u64;
+        stats::add(&self.stats.queued, count);
+        let (message, error) = match self.queue.try_send(Message::Requests(requests)) {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Full(message)) => {
+                (message, Error::new(ErrorName::Busy, "too many commands are waiting; try again shortly"))
+            }
+            Err(TrySendError::Disconnected(message)) => (message, shutting_down()),
+        };
+        self.stats.queued.fetch_sub(count, Relaxed);
+        let Message::Requests(requests) = message else { unreachable!("the message that was sent comes back") };
+        Err((requests, error))
     }
 
     pub(super) fn look_at_time(&self) {
@@ -135,6 +156,7 @@ impl Writer {
         if let Some(thread) = self.thread.lock().expect("mutex poisoned").take() {
             let _ = thread.join();
         }
+        self.replier.stop();
     }
 }
 
@@ -154,6 +176,7 @@ struct WriterState {
     backlog: Backlog,
     executor: Executor,
     notifier: Arc<LockNotifier>,
+    replier: Arc<Replier>,
     space: Space,
     files: FileWatch,
     looked_at: Instant,
@@ -177,6 +200,7 @@ impl WriterState {
         lease: LeaseClock,
         stats: &Arc<Stats>,
         notifier: &Arc<LockNotifier>,
+        replier: &Arc<Replier>,
     ) -> Result<WriterState, Error> {
         let state = WriterState {
             clock: options.clock.clone(),
@@ -186,6 +210,7 @@ impl WriterState {
             backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
+            replier: Arc::clone(replier),
             space: Space::new(possession.db(), options.min_free),
             files: FileWatch::start(Arc::clone(possession)),
             looked_at: Instant::now(),
@@ -240,12 +265,14 @@ impl WriterState {
                 self.note_faults(conn, self.files.look());
             }
             self.commit_batch(&statements);
+            self.replier.flush();
             if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
                 checkpoint.after_commit(conn, idle && self.backlog.is_empty());
             }
             stats::set(&self.stats.busy_since_ms, 0);
         }
         self.dismiss_waiters();
+        self.replier.flush();
         if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
             checkpoint.last(conn);
         }

@@ -3,17 +3,20 @@
 mod client;
 mod deadlines;
 mod framing;
+mod later;
 mod lifecycle;
 mod permits;
 mod refusals;
 
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use cashbox::internals::http::conn::{
-    Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Server, Service, listen,
+    Admission, Answer, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Server, Service, listen,
 };
 
 use client::Client;
@@ -54,8 +57,11 @@ impl Stage {
     }
 }
 
-/// Gives back what it is sent, among other things.
-struct Echo(Arc<Stage>);
+/// Gives back what it is sent, among other things. Below `/later` one other thread does that, for all requests.
+struct Echo {
+    stage: Arc<Stage>,
+    replier: Mutex<Sender<Box<dyn FnOnce() + Send>>>,
+}
 
 fn text(status: u16, text: impl Into<String>) -> Response {
     let headers = vec![("Content-Type", "text/plain".to_owned())];
@@ -71,33 +77,20 @@ impl Service for Echo {
         }
     }
 
-    fn answer(&self, request: HttpRequest) -> Response {
-        let HttpRequest { head, body, presence } = request;
-        self.0.answered.fetch_add(1, SeqCst);
-        let stream = |reader: Box<dyn Read + Send>| Response { body: Body::Stream(reader), ..text(200, "") };
-        match head.path.as_str() {
-            "/panic" => panic!("on purpose, in answer"),
-            "/close" => Response { close: true, ..text(200, "bye") },
-            "/nothing" => text(204, ""),
-            "/large" => text(200, "x".repeat(head.query.unwrap().parse().unwrap())),
-            "/wait" => {
-                *self.0.presence.lock().unwrap() = Some(presence);
-                self.0.wait_at_gate();
-                let stage = Arc::clone(&self.0);
-                let undelivered = move || {
-                    stage.undelivered.fetch_add(1, SeqCst);
-                };
-                Response { undelivered: Some(Box::new(undelivered)), ..text(200, "waited") }
-            }
-            "/stream" => stream(Box::new(io::Cursor::new(b"streamed".repeat(10_000)))),
-            "/torn" => stream(Box::new(io::Cursor::new(b"half").chain(Broken))),
-            "/torn-by-panic" => stream(Box::new(io::Cursor::new(b"half").chain(Panicking))),
-            "/endless" => stream(Box::new(Endless(Arc::clone(&self.0)))),
-            path => {
-                let echo = format!("{} {path} {:?} {}", head.method, head.query, String::from_utf8_lossy(&body));
-                text(200, echo)
-            }
-        }
+    fn answer(&self, mut request: HttpRequest) -> Answer {
+        let sender = request.later.take();
+        let stage = Arc::clone(&self.stage);
+        stage.answered.fetch_add(1, SeqCst);
+        let Some(path) = request.head.path.strip_prefix("/later").map(str::to_owned) else {
+            return stage.respond(request).into();
+        };
+        let panics_here = path == "/panic-here";
+        request.head.path = path;
+        let Some(sender) = sender else { return stage.respond(request).into() };
+        let reply = move || sender.send(stage.respond(request));
+        self.replier.lock().unwrap().send(Box::new(reply)).unwrap();
+        assert!(!panics_here, "on purpose, after the sender was passed on");
+        Answer::Later
     }
 
     fn fault(&self, fault: Fault, _: Option<&RequestHead>) -> Response {
@@ -111,6 +104,36 @@ impl Service for Echo {
             Fault::Version => 505,
         };
         text(status, format!("{fault:?}"))
+    }
+}
+
+impl Stage {
+    fn respond(self: &Arc<Self>, request: HttpRequest) -> Response {
+        let HttpRequest { head, body, presence, .. } = request;
+        let stream = |reader: Box<dyn Read + Send>| Response { body: Body::Stream(reader), ..text(200, "") };
+        match head.path.as_str() {
+            "/panic" => panic!("on purpose, in answer"),
+            "/close" => Response { close: true, ..text(200, "bye") },
+            "/nothing" => text(204, ""),
+            "/large" => text(200, "x".repeat(head.query.unwrap().parse().unwrap())),
+            "/wait" => {
+                *self.presence.lock().unwrap() = Some(presence);
+                self.wait_at_gate();
+                let stage = Arc::clone(self);
+                let undelivered = move || {
+                    stage.undelivered.fetch_add(1, SeqCst);
+                };
+                Response { undelivered: Some(Box::new(undelivered)), ..text(200, "waited") }
+            }
+            "/stream" => stream(Box::new(io::Cursor::new(b"streamed".repeat(10_000)))),
+            "/torn" => stream(Box::new(io::Cursor::new(b"half").chain(Broken))),
+            "/torn-by-panic" => stream(Box::new(io::Cursor::new(b"half").chain(Panicking))),
+            "/endless" => stream(Box::new(Endless(Arc::clone(self)))),
+            path => {
+                let echo = format!("{} {path} {:?} {}", head.method, head.query, String::from_utf8_lossy(&body));
+                text(200, echo)
+            }
+        }
     }
 }
 
@@ -159,7 +182,11 @@ impl Scene {
     fn with(limits: Limits) -> Scene {
         let stage = Arc::<Stage>::default();
         let listener = listen("127.0.0.1:0".parse().unwrap()).unwrap();
-        let server = Server::start(listener, limits, Arc::new(Echo(Arc::clone(&stage)))).unwrap();
+        let (queue, replies) = channel::<Box<dyn FnOnce() + Send>>();
+        let reply_all = move || replies.into_iter().for_each(|reply| drop(catch_unwind(AssertUnwindSafe(reply))));
+        std::thread::spawn(reply_all); // ends with the server
+        let echo = Echo { stage: Arc::clone(&stage), replier: Mutex::new(queue) };
+        let server = Server::start(listener, limits, Arc::new(echo)).unwrap();
         Scene { server, stage }
     }
 
@@ -169,9 +196,13 @@ impl Scene {
 
     /// A client whose request is being answered until the gate opens.
     fn waiting_client(&self) -> Client {
+        self.waiting_client_at("/wait")
+    }
+
+    fn waiting_client_at(&self, path: &str) -> Client {
         let before = self.stage.waiting.load(SeqCst);
         let mut client = self.client();
-        client.send("GET /wait HTTP/1.1\r\nHost: h\r\n\r\n");
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
         until(|| self.stage.waiting.load(SeqCst) > before);
         client
     }

@@ -50,6 +50,7 @@ mod protocol;
 mod reading;
 mod readme;
 mod replication;
+mod replies;
 mod screen;
 mod server;
 mod shell;

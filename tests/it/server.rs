@@ -240,7 +240,10 @@ impl Asking {
 
     /// Sent and not read: the caller can read the answer from the stream, or close it.
     pub fn begin(&self) -> TcpStream {
-        let mut text = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", self.method, self.target);
+        let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
+        if !self.keeps_alive() {
+            text += "Connection: close\r\n";
+        }
         if !self.headers.iter().any(|(name, _)| name == "Host") {
             text += &format!("Host: {}\r\n", self.address);
         }
@@ -257,7 +260,13 @@ impl Asking {
     /// The answer that comes on the stream.
     pub fn read(&self, mut stream: TcpStream) -> Answer {
         let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target));
+        while !(self.keeps_alive() && is_whole(&bytes)) {
+            let mut more = [0; 8 * 1024];
+            match stream.read(&mut more).unwrap_or_else(|error| panic!("{} {}: {error}", self.method, self.target)) {
+                0 => break,
+                count => bytes.extend_from_slice(&more[..count]),
+            }
+        }
         let answer = Answer::parse(&bytes, self.method == "HEAD");
         super::http_openapi::hold_against_its_description(&self.method, &self.target, &answer);
         answer
@@ -266,6 +275,19 @@ impl Asking {
     pub fn send(&self) -> Answer {
         self.read(self.begin())
     }
+
+    /// True for changes: their answers come from another thread unless the connection ends after them.
+    fn keeps_alive(&self) -> bool {
+        !matches!(self.method.as_str(), "GET" | "HEAD")
+    }
+}
+
+/// True if the bytes are a whole response with a length.
+fn is_whole(bytes: &[u8]) -> bool {
+    let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { return false };
+    let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    bytes.len() >= end + 4 + length.unwrap_or(0)
 }
 
 /// An answer, read to its end.

@@ -2,14 +2,19 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::body::{BodyError, BodyReader};
+use super::later::{Handover, LaterState};
 use super::parse::{has_end, parse_head};
 use super::permits::{Permit, Phase};
-use super::service::{Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};
+use super::service::{Answer, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};
 use super::socket::{ClientSocket, ReadBuffer, SocketError};
-use super::write::{ResponseMode, must_close, send_response};
+use super::write::{ResponseMode, must_close, send_response, send_rest};
+
+/// The time between two looks of a connection's thread for a response that came back to it. While another thread has the
+/// response it waits for the next request, because nearly always that comes next.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub(super) struct HttpConnection {
     socket: ClientSocket,
@@ -17,6 +22,9 @@ pub(super) struct HttpConnection {
     permit: Permit,
     limits: Arc<Limits>,
     service: Arc<dyn Service>,
+    handover: Arc<Handover>,
+    /// The mode of the response that another thread sends. None: there is none.
+    later: Option<ResponseMode>,
 }
 
 /// Why no further request is read.
@@ -38,16 +46,21 @@ impl From<SocketError> for ConnectionEnd {
 impl HttpConnection {
     pub(super) fn new(permit: Permit, limits: Arc<Limits>, service: Arc<dyn Service>) -> HttpConnection {
         let socket = ClientSocket::new(Arc::clone(permit.stream()), Arc::clone(permit.stall()));
-        HttpConnection { socket, input: ReadBuffer::new(limits.head_bytes), permit, limits, service }
+        let handover = Arc::new(Handover::new(permit.shared()));
+        let input = ReadBuffer::new(limits.head_bytes);
+        HttpConnection { socket, input, permit, limits, service, handover, later: None }
     }
 
-    /// Serves until the connection ends.
+    /// Serves until the connection ends. The thread that made it must call it.
     pub(super) fn run(mut self) {
-        let end = loop {
+        let mut end = loop {
             if let Err(end) = self.serve_one() {
                 break end;
             }
         };
+        if let Err(earlier) = self.finish_later() {
+            end = earlier;
+        }
         let client_reads = match end {
             ConnectionEnd::Disconnected => false,
             ConnectionEnd::Answered => true,
@@ -77,11 +90,45 @@ impl HttpConnection {
             Err(BodyError::Fault(fault)) => return Err(self.refuse_body(fault, &head)),
         };
         let presence = Presence::of(self.socket.stream());
-        let response = catch_panic(|| self.service.answer(HttpRequest { head, body, presence }))
-            .unwrap_or_else(|| answer_fault(&*self.service, Fault::Panic, None));
+        let may_be_later = mode.keep_alive && admission.reserved.is_none();
+        let later = may_be_later.then(|| self.handover.sender(mode));
+        let answer = catch_panic(|| self.service.answer(HttpRequest { head, body, presence, later }));
+        let response = match answer {
+            Some(Answer::Now(response)) => response,
+            // Also after a panic, if another thread has the sender by now.
+            Some(Answer::Later) => return self.wait_for_later(mode),
+            None if may_be_later && self.handover.is_answered_later() => return self.wait_for_later(mode),
+            None => answer_fault(&*self.service, Fault::Panic, None),
+        };
         let replied = self.reply(response, mode, false);
         drop(admission); // its memory was reserved until here
         replied
+    }
+
+    fn wait_for_later(&mut self, mode: ResponseMode) -> Result<(), ConnectionEnd> {
+        self.later = Some(mode);
+        Ok(())
+    }
+
+    /// Waits until the response that another thread sends is sent, and sends what came back. Must be called before
+    /// anything else is sent, and before the phase is changed.
+    fn finish_later(&mut self) -> Result<(), ConnectionEnd> {
+        let Some(mode) = self.later.take() else { return Ok(()) };
+        match self.handover.wait() {
+            LaterState::Sent => {
+                self.permit.resume();
+                Ok(())
+            }
+            LaterState::SentLast => Err(ConnectionEnd::Answered),
+            LaterState::Unsent(response) => self.reply(*response, mode, false),
+            LaterState::Part(rest) => {
+                send_rest(&mut self.socket, *rest, &self.limits)?;
+                self.be_idle()
+            }
+            LaterState::Dropped | LaterState::Pending(_) => {
+                self.reply(answer_fault(&*self.service, Fault::Panic, None), mode, false)
+            }
+        }
     }
 
     /// Waits for a request and reads its head. From then on the connection is busy.
@@ -97,6 +144,7 @@ impl HttpConnection {
             if has_end(bytes, searched) || bytes.len() >= parse_at {
                 if let Some((head, length)) = self.parse()? {
                     self.input.consume(length);
+                    self.finish_later()?;
                     return if self.permit.enter(Phase::Busy) { Ok(head) } else { Err(self.end_in_head()) };
                 }
                 parse_at = 2 * self.input.unused().len();
@@ -105,6 +153,7 @@ impl HttpConnection {
             if searched >= self.limits.head_bytes {
                 return Err(self.refuse_head(Fault::HeadTooLarge("the head is too long")));
             }
+            self.finish_later()?;
             let deadline = match deadline {
                 Some(deadline) => deadline,
                 None if self.permit.enter(Phase::Head) => *deadline.insert(Instant::now() + self.limits.head_time),
@@ -122,8 +171,16 @@ impl HttpConnection {
         self.input.skip_empty_lines();
         self.input.shrink();
         while self.input.is_empty() {
-            let count = self.socket.read_within(self.input.space(), self.limits.idle)?;
-            self.input.filled(count);
+            let timeout = if self.later.is_some() { LOOK_EVERY } else { self.limits.idle };
+            match self.socket.read_within(self.input.space(), timeout) {
+                Ok(count) => self.input.filled(count),
+                Err(SocketError::TimedOut) if self.later.is_some() => {
+                    if !self.handover.is_pending() {
+                        self.finish_later()?;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
             self.input.skip_empty_lines();
         }
         Ok(())
@@ -162,9 +219,10 @@ impl HttpConnection {
             || !mode.keep_alive
             || must_close(&response.body, mode);
         send_response(&mut self.socket, response, mode, closes, &self.limits)?;
-        if closes {
-            return Err(ConnectionEnd::Answered);
-        }
+        if closes { Err(ConnectionEnd::Answered) } else { self.be_idle() }
+    }
+
+    fn be_idle(&mut self) -> Result<(), ConnectionEnd> {
         // Stopping may have begun, and ended the idle connections, while this response was on its way.
         if !self.permit.enter(Phase::Idle) || self.permit.permits().is_stopping() {
             return Err(ConnectionEnd::Answered);

@@ -1,7 +1,8 @@
 //! HTTP/1.1 and HTTP/1.0 connections: requests in, responses out. Nothing of wallets, routes or error formats.
 //!
 //! Every connection has a thread and a permit. It reads one request at a time, whole and within limits, passes it to a
-//! [`Service`], and writes the response.
+//! [`Service`], and writes the response; or the service has another thread send it ([`ResponseSender`]), which does not
+//! wait for the client, while the connection's thread waits for the next request.
 //!
 //! - A request that reaches [`Service::answer`] is unambiguous: one length or chunks, one host, no control
 //!   characters, lines that end in CRLF (a bare LF is refused). Everything else is a [`Fault`] and closes.
@@ -19,6 +20,7 @@
 mod acceptor;
 mod body;
 mod connection;
+mod later;
 mod parse;
 mod permits;
 mod service;
@@ -31,4 +33,6 @@ pub(crate) use acceptor::reachable;
 pub use acceptor::{Server, listen, raise_descriptor_limit};
 pub use parse::{has_end, parse_head};
 pub(crate) use service::BodyMemory;
-pub use service::{Admission, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Service};
+pub use service::{
+    Admission, Answer, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, ResponseSender, Service,
+};

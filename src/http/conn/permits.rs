@@ -60,13 +60,27 @@ impl PhaseSince {
 }
 
 /// A connection as seen from outside its thread.
-struct ConnectionState {
+pub(super) struct ConnectionState {
     stream: Arc<TcpStream>,
     phase: AtomicU64,
     stall: Arc<WriteStall>,
 }
 
 impl ConnectionState {
+    pub(super) fn stream(&self) -> &Arc<TcpStream> {
+        &self.stream
+    }
+
+    /// For the thread that has sent the response to its request. If the server stops it is ended: stopping may have passed
+    /// it while it was busy.
+    pub(super) fn enter_idle_from_busy(&self, permits: &Permits) {
+        let idle = PhaseSince { phase: Phase::Idle, since_ms: permits.now_ms() };
+        let seen = self.phase();
+        if seen.phase == Phase::Busy && self.exchange(seen, idle) && permits.is_stopping() {
+            self.end(idle);
+        }
+    }
+
     fn phase(&self) -> PhaseSince {
         PhaseSince::from_number(self.phase.load(SeqCst))
     }
@@ -227,6 +241,19 @@ pub(super) struct Permit {
 impl Permit {
     pub(super) fn stream(&self) -> &Arc<TcpStream> {
         &self.connection.stream
+    }
+
+    /// The connection as seen from outside its thread, and all permits.
+    pub(super) fn shared(&self) -> (Arc<ConnectionState>, Arc<Permits>) {
+        (Arc::clone(&self.connection), Arc::clone(&self.permits))
+    }
+
+    /// Another thread has sent the response, and entered the phase that follows.
+    pub(super) fn resume(&mut self) {
+        let now = self.connection.phase();
+        if now.phase == Phase::Idle {
+            self.phase = now;
+        }
     }
 
     pub(super) fn stall(&self) -> &Arc<WriteStall> {

@@ -15,8 +15,9 @@ pub trait Service: Send + Sync + 'static {
     /// request that has a body closes the connection, because the body stays unread.
     fn admit(&self, head: &RequestHead) -> Result<Admission, Response>;
 
-    /// Answers a whole request. May block for long. A panic in it is caught and answered as [`Fault::Panic`].
-    fn answer(&self, request: HttpRequest) -> Response;
+    /// Answers a whole request, or has another thread do that. May block for long. A panic in it is caught and answered as
+    /// [`Fault::Panic`].
+    fn answer(&self, request: HttpRequest) -> Answer;
 
     /// The response to a fault, in the service's own error format; with the head, if it could be read.
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response;
@@ -44,6 +45,9 @@ pub struct HttpRequest {
     pub body: Vec<u8>,
     /// True if its client is still connected.
     pub presence: Presence,
+    /// Sends the response from another thread. None: the response must be returned, because the connection ends after it
+    /// or memory is reserved for the request.
+    pub later: Option<ResponseSender>,
 }
 
 /// A request without its body.
@@ -151,6 +155,51 @@ impl Presence {
             Ok(_) => !socket[0].revents().intersects(ended),
             Err(error) => error == Errno::INTR,
         }
+    }
+}
+
+/// Sends the response to one request, from any thread and without ever waiting for the client. If it is dropped without
+/// that, the request is answered as after a panic.
+pub struct ResponseSender(Option<Arc<dyn SendLater>>);
+
+/// The place a later response goes to.
+pub(super) trait SendLater: Send + Sync {
+    /// None: there is none.
+    fn send(&self, response: Option<Response>);
+}
+
+impl ResponseSender {
+    pub(super) fn new(to: Arc<dyn SendLater>) -> ResponseSender {
+        ResponseSender(Some(to))
+    }
+
+    /// Sends it, or gives what the socket does not take to the connection's thread.
+    pub fn send(mut self, response: Response) {
+        if let Some(to) = self.0.take() {
+            to.send(Some(response));
+        }
+    }
+}
+
+impl Drop for ResponseSender {
+    fn drop(&mut self) {
+        if let Some(to) = self.0.take() {
+            to.send(None);
+        }
+    }
+}
+
+/// The answer of a service.
+pub enum Answer {
+    /// The response.
+    Now(Response),
+    /// It is sent by [`HttpRequest::later`], which was not dropped.
+    Later,
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Answer {
+        Answer::Now(response)
     }
 }
 

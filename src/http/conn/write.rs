@@ -58,6 +58,45 @@ pub(super) fn send_response(
     sent
 }
 
+/// The rest of a response.
+pub(super) struct UnsentRest {
+    pub(super) bytes: Vec<u8>,
+    /// The number of bytes that are sent.
+    pub(super) sent: usize,
+    pub(super) undelivered: Option<Box<dyn FnOnce() + Send>>,
+}
+
+/// Sends the rest of a response, or calls its `undelivered`.
+pub(super) fn send_rest(socket: &mut ClientSocket, rest: UnsentRest, limits: &Limits) -> Result<(), SocketError> {
+    let written = socket.write_all(&rest.bytes[rest.sent..], limits.write_time);
+    if let (Err(_), Some(undelivered)) = (&written, rest.undelivered) {
+        let _ = catch_unwind(AssertUnwindSafe(undelivered)); // as above
+    }
+    written
+}
+
+/// A whole response of bytes, on a connection that stays open.
+pub(super) fn encode_response(response: Response, mode: ResponseMode) -> Vec<u8> {
+    let Response { status, headers, body: Body::Bytes(bytes), .. } = response else {
+        unreachable!("a stream is not sent at once");
+    };
+    encode_bytes(status, headers, &bytes, mode, false)
+}
+
+fn encode_bytes(
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: &[u8],
+    mode: ResponseMode,
+    closes: bool,
+) -> Vec<u8> {
+    let mut whole = encode_head(status, headers, Some(body.len()), mode, closes);
+    if !mode.head_only && !has_no_body(status) {
+        whole.extend_from_slice(body);
+    }
+    whole
+}
+
 /// True if only closing the connection can end this body.
 pub(super) fn must_close(body: &Body, mode: ResponseMode) -> bool {
     mode.http_1_0 && matches!(body, Body::Stream(_))
@@ -72,19 +111,12 @@ fn send(
     closes: bool,
     limits: &Limits,
 ) -> Result<(), SocketError> {
-    let without_body = mode.head_only || has_no_body(status);
     match body {
-        Body::Bytes(bytes) => {
-            let mut whole = encode_head(status, headers, Some(bytes.len()), mode, closes);
-            if !without_body {
-                whole.extend_from_slice(&bytes);
-            }
-            socket.write_all(&whole, limits.write_time)
-        }
+        Body::Bytes(bytes) => socket.write_all(&encode_bytes(status, headers, &bytes, mode, closes), limits.write_time),
         Body::Stream(reader) => {
             let head = encode_head(status, headers, None, mode, closes);
             socket.write_all(&head, limits.write_time)?;
-            if without_body {
+            if mode.head_only || has_no_body(status) {
                 return Ok(());
             }
             send_stream(socket, reader, !mode.http_1_0, limits).inspect_err(|_| socket.reset_on_close())

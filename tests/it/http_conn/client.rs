@@ -104,6 +104,12 @@ impl Client {
         reply
     }
 
+    /// Reads bytes and discards them.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        let skipped = std::io::copy(&mut self.socket.by_ref().take(bytes as u64), &mut std::io::sink()).unwrap();
+        assert_eq!(skipped, bytes as u64);
+    }
+
     /// Reads to the end of the connection.
     pub(super) fn ending(&mut self) -> Ending {
         let mut rest = Vec::new();
@@ -121,8 +127,12 @@ impl Client {
 
     /// Asks again and again, as long as the server answers and says nothing of closing.
     pub(super) fn ask_until_closed(&mut self) {
+        self.ask_until_closed_at("/");
+    }
+
+    pub(super) fn ask_until_closed_at(&mut self, path: &str) {
         loop {
-            self.try_send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            self.try_send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
             // An idle connection is closed silently, so there may be nothing to read.
             if !matches!(self.socket.fill_buf(), Ok(bytes) if !bytes.is_empty()) || self.reply().says_close() {
                 return;
