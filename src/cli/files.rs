@@ -5,7 +5,8 @@
 use super::api_call::ApiCall;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
-use super::screen;
+use super::screen::{self, TaskProgress};
+use super::table;
 use super::target::{ApiClient, Target, take_possession};
 use super::transport::{Download, download};
 use crate::clock::{Clock, rfc3339};
@@ -21,7 +22,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,8 @@ impl FileVerb {
 
 /// Time for a server to audit, copy or export its file.
 const FILE_TIMEOUT: Duration = Duration::from_secs(3_600);
+const NOT_A_STREAM: &str = "a backup is a file that is checked in its place, and not a stream: give a path, such as monday.db \
+                            (or ./- for a file of that name)";
 /// The media type of a backup.
 const DATABASE: &str = "application/vnd.sqlite3";
 
@@ -147,7 +150,7 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
         error => error,
     };
     Reading::of(db).and_then(|reading| reading.connect()).map_err(cannot_open)?;
-    let bar = screen::TaskProgress::new("entries");
+    let bar = TaskProgress::new("entries");
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
         let why = error.cause.unwrap_or(error.detail);
@@ -168,7 +171,10 @@ pub(crate) struct BackupArgs {
 impl BackupArgs {
     /// Makes a copy that is consistent, checked, and on disk: of the file, or of the file of the server at the URL.
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let bar = screen::TaskProgress::new("steps");
+        if self.file == Path::new("-") {
+            return Err(CliError::usage(NOT_A_STREAM));
+        }
+        let bar = TaskProgress::new("steps");
         let mut progress = |done, total| bar.show(done, total);
         let report = match &client.target {
             Target::File { db, .. } => {
@@ -234,8 +240,14 @@ impl RestoreArgs {
         if is_same_file(&db, &self.file) {
             return Err(CliError::usage("this is the file itself: name a backup of it"));
         }
+        if self.file == Path::new("-") {
+            return Err(CliError::usage(NOT_A_STREAM));
+        }
+        if let Err(error) = File::open(&self.file) {
+            return Err(CliError::unreachable(format!("cannot read {}: {error}", self.file.display())));
+        }
         let _possession = take_possession(&db)?;
-        let bar = screen::TaskProgress::new("steps");
+        let bar = TaskProgress::new("steps");
         let (report, kept) = copy::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let reply = report_reply(&format!("restored {}", db.display()), &report, kept_field(kept.as_deref()));
@@ -266,7 +278,9 @@ pub(crate) struct ExportArgs {
 impl ExportArgs {
     /// Writes everything to standard output, as it is read.
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let mut out = BufWriter::new(io::stdout().lock());
+        let at_terminal = io::stdout().is_terminal();
+        let bar = if at_terminal { TaskProgress::hidden() } else { TaskProgress::new("exported") };
+        let mut out = bar.of_output(BufWriter::new(io::stdout().lock()));
         let written = match &client.target {
             Target::File { db, .. } => {
                 let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
@@ -312,7 +326,7 @@ impl ImportArgs {
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
         let _possession = if self.dry_run { None } else { Some(take_possession(&db)?) };
         let options = ImportOptions { replace: self.replace, dry_run: self.dry_run };
-        let bar = screen::TaskProgress::new("lines");
+        let bar = TaskProgress::new("entries");
         let (report, kept) = transfer::import(&db, sources, options, &mut |done, total| bar.show(done, total))?;
         drop(bar);
         let done = if self.dry_run { "would be imported into" } else { "imported into" };
@@ -357,7 +371,7 @@ impl SqlArgs {
         let sql = input::argument_or_all(&self.query)?;
         let answer = query(&db, &sql).map_err(|why| CliError::cannot_open(&db, &why))?;
         let answer = answer.map_err(|why| CliError::usage(format!("this cannot be asked: {why}")))?;
-        let text = if common.json { sql_json(&answer) } else { output::grid(&answer.columns, &answer.rows) };
+        let text = if common.json { sql_json(&answer) } else { table::grid(&answer.columns, &answer.rows) };
         output::print(&text)?;
         if answer.more {
             let shown = answer.rows.len();

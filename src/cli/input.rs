@@ -3,10 +3,12 @@
 
 use super::output::CliError;
 use super::screen::ColorMode;
+use crate::clock::rfc3339;
 use crate::id::IdempotencyKey;
 use clap::Args;
-use jiff::SpanRelativeTo;
+use jiff::civil::{Date, DateTime};
 use jiff::fmt::friendly::SpanParser;
+use jiff::{SpanRelativeTo, Timestamp, Zoned};
 use std::ffi::OsString;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -100,10 +102,11 @@ pub(crate) fn read_file(path: &Path) -> Result<String, CliError> {
         let mut text = String::new();
         let read = std::io::stdin().read_to_string(&mut text);
         return read
-            .map(|_| text)
+            .map(|_| without_mark(text))
             .map_err(|error| CliError::unreachable(format!("cannot read standard input: {error}")));
     }
     std::fs::read_to_string(path)
+        .map(without_mark)
         .map_err(|error| CliError::unreachable(format!("cannot read {}: {error}", path.display())))
 }
 
@@ -140,8 +143,13 @@ fn line() -> Result<String, CliError> {
     let read = std::io::stdin().lock().read_line(&mut line);
     match read.map_err(|error| CliError::unreachable(format!("cannot read standard input: {error}")))? {
         0 => Err(CliError::usage("standard input ended too early: each `-` takes one line of it")),
-        _ => Ok(line.trim().to_owned()),
+        _ => Ok(without_mark(line).trim().to_owned()),
     }
+}
+
+/// The text without the byte order mark that some editors put before it.
+fn without_mark(text: String) -> String {
+    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
 }
 
 /// The text of an option, for clap; `-` is the next line of standard input.
@@ -209,6 +217,51 @@ pub(crate) fn seconds(
         duration if duration.subsec_millis() == 0 => Ok(duration.as_secs() as i64),
         _ => Err(format!("this option takes whole seconds, {min} to {max}")),
     }
+}
+
+/// The edge of a day that a date alone stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DayEdge {
+    /// Its first millisecond, here.
+    Start,
+    /// Its last.
+    End,
+}
+
+/// A time, for clap, as RFC 3339: that itself, `2026-01-31T12:00` or `2026-01-31` here, `today`, `yesterday`, `now`, or a
+/// duration ago.
+pub(crate) fn moment(edge: DayEdge) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync {
+    move |text| {
+        moment_at(text, edge, &Zoned::now()).ok_or_else(|| {
+            "a time is written as 2026-01-31T12:00:00Z, 2026-01-31, today, yesterday, now, or 10m (ago)".to_owned()
+        })
+    }
+}
+
+/// The time that `text` means at `now`, in the zone of `now`.
+pub(crate) fn moment_at(text: &str, edge: DayEdge, now: &Zoned) -> Option<String> {
+    if text.parse::<Timestamp>().is_ok() {
+        return Some(text.to_owned());
+    }
+    let zone = now.time_zone();
+    let day = |date: Date| {
+        let end = || Some(date.tomorrow().ok()?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond() - 1);
+        match edge {
+            DayEdge::Start => Some(date.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()),
+            DayEdge::End => end(),
+        }
+    };
+    let ms = match text {
+        "now" => now.timestamp().as_millisecond(),
+        "today" => day(now.date())?,
+        "yesterday" => day(now.date().yesterday().ok()?)?,
+        _ if text.len() == "2026-01-31".len() && text.contains('-') => day(text.parse().ok()?)?,
+        _ if text.contains('-') => {
+            text.parse::<DateTime>().ok()?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()
+        }
+        ago => now.timestamp().as_millisecond() - parse_duration(ago)?.as_millis() as i64,
+    };
+    Some(rfc3339(ms))
 }
 
 /// Whole milliseconds; a number alone is seconds, a day has 24 hours. Signs, spaces and fractions are not taken.

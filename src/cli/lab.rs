@@ -1,8 +1,9 @@
 //! `cashbox lab`: tries the strategies one after the other, and prints their figures as a table or as JSON.
 
 use super::input::{self, CommonOptions};
-use super::output::{self, CliError, Column, Exit, numbers, words};
+use super::output::{self, CliError, Exit};
 use super::screen;
+use super::table::{self, Column, numbers, words};
 use super::temp_folder::{TempFolder, is_in_memory};
 use crate::http::conn::raise_descriptor_limit;
 use crate::lab::{
@@ -355,7 +356,7 @@ fn stalled_title(plan: &LabPlan) -> String {
 /// The table of these rows. A strategy that was not run has its reason in place of figures.
 fn table(rows: &[&TrialRow]) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
-    let table = output::table(&cells, COLUMNS, "");
+    let table = table::wide_table(&cells, COLUMNS);
     let widest = rows.iter().map(|row| row.kind.name().len()).max().unwrap_or(0);
     let mut lines = table.lines().map(str::to_owned).collect::<Vec<_>>();
     for (line, row) in lines.iter_mut().skip(1).zip(rows) {

@@ -5,6 +5,7 @@
 //! people is made from the same reply. Has no opinion about money.
 
 mod api_call;
+mod batch;
 mod bench;
 mod files;
 mod input;
@@ -13,6 +14,7 @@ mod lock_run;
 mod output;
 mod screen;
 mod serve;
+mod table;
 mod target;
 mod temp_folder;
 #[cfg(test)]

@@ -186,71 +186,15 @@ pub(crate) fn refusal_text(body: &Value) -> String {
 pub(crate) fn block(body: &Value, fields: &[&str]) -> String {
     let lines: Vec<_> = fields
         .iter()
-        .map(|field| (field.replace('_', " "), text(&body[*field])))
+        .map(|field| (field.replace('_', " "), shown(field, &body[*field])))
         .filter(|(_, value)| !value.is_empty())
         .collect();
-    let widest = lines.iter().map(|(label, _)| width(label)).max().unwrap_or(0);
+    let widest = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let mut block = plain(body["msg"].as_str().unwrap_or_default());
     for (label, value) in lines {
-        block += &format!("\n  {}  {value}", padded(&label, widest, false));
+        block += &format!("\n  {label:widest$}  {value}");
     }
     block.trim_start_matches('\n').to_owned()
-}
-
-/// One column of a table: its head, and the field it shows.
-pub(crate) struct Column {
-    head: &'static str,
-    field: &'static str,
-    right: bool,
-}
-
-/// A column of words.
-pub(crate) const fn words(head: &'static str, field: &'static str) -> Column {
-    Column { head, field, right: false }
-}
-
-/// A column of numbers, aligned at their ends.
-pub(crate) const fn numbers(head: &'static str, field: &'static str) -> Column {
-    Column { head, field, right: true }
-}
-
-/// Rows under their heads, without the columns that are empty throughout. No rows: `empty`.
-pub(crate) fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
-    if rows.is_empty() {
-        return empty.to_owned();
-    }
-    let mut lines = vec![String::new(); rows.len() + 1];
-    for column in columns {
-        let cells: Vec<_> = rows.iter().map(|row| text(&row[column.field])).collect();
-        if !cells.iter().all(String::is_empty) {
-            let cells = std::iter::once(column.head.to_owned()).chain(cells).collect();
-            add_column(&mut lines, cells, column.right);
-        }
-    }
-    joined(&lines)
-}
-
-/// Rows of plain values under their heads; numbers stand to the right.
-pub(crate) fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
-    let mut lines = vec![String::new(); rows.len() + 1];
-    for (place, head) in heads.iter().enumerate() {
-        let right = rows.iter().all(|row| row[place].is_number() || row[place].is_null());
-        let cells = std::iter::once(plain(head)).chain(rows.iter().map(|row| text(&row[place]))).collect();
-        add_column(&mut lines, cells, right);
-    }
-    joined(&lines)
-}
-
-fn add_column(lines: &mut [String], cells: Vec<String>, right: bool) {
-    let widest = cells.iter().map(|cell| width(cell)).max().unwrap_or(0);
-    for (line, cell) in lines.iter_mut().zip(cells) {
-        let gap = if line.is_empty() { "" } else { "  " };
-        *line += &format!("{gap}{}", padded(&cell, widest, right));
-    }
-}
-
-fn joined(lines: &[String]) -> String {
-    lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
 /// The rows of a list in a reply.
@@ -265,6 +209,7 @@ pub(crate) fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::Bool(yes) => (if *yes { "yes" } else { "no" }).to_owned(),
         Value::String(text) => plain(text),
+        Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => match (fields.get("code"), fields.get("id")) {
             (Some(code), _) => format!("{}  {}", text(code), terms(value)).trim_end().to_owned(),
             (None, Some(id)) => text(id),
@@ -276,6 +221,13 @@ pub(crate) fn text(value: &Value) -> String {
         },
         other => other.to_string(),
     }
+}
+
+/// The value of that field in a cell: a time at a terminal is local and to the second.
+pub(crate) fn shown(field: &str, value: &Value) -> String {
+    let is_time = field == "at" || field == "as_of" || field.ends_with("_at");
+    let time = || value.as_str().filter(|_| is_time && screen::columns().is_some()).and_then(screen::local_time);
+    time().unwrap_or_else(|| text(value))
 }
 
 /// The effect of a coupon: `50.00 off from 300.00, once`.
@@ -294,20 +246,6 @@ pub(crate) fn terms(coupon: &Value) -> String {
 }
 
 /// Text that cannot move a terminal's cursor, colour it or change the order of what stands beside it.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     visible(text)
-}
-
-fn padded(text: &str, to: usize, right: bool) -> String {
-    let gap = " ".repeat(to.saturating_sub(width(text)));
-    if right { format!("{gap}{text}") } else { format!("{text}{gap}") }
-}
-
-/// The columns of a terminal that the text takes: two for each Chinese character and its like.
-fn width(text: &str) -> usize {
-    let wide = |c: char| {
-        matches!(u32::from(c), 0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF
-            | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
-    };
-    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }

@@ -5,6 +5,8 @@
 use crate::id::visible;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
@@ -65,7 +67,6 @@ fn is_ascii_locale() -> bool {
 }
 
 /// The columns of the terminal on standard output; none for a file or a pipe, where lines have any length.
-#[allow(dead_code)]
 pub(crate) fn columns() -> Option<usize> {
     let stdout = io::stdout();
     if !stdout.is_terminal() {
@@ -74,6 +75,22 @@ pub(crate) fn columns() -> Option<usize> {
     let set = env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let size = || rustix::termios::tcgetwinsize(&stdout).ok().map(|size| usize::from(size.ws_col));
     set.or_else(size).filter(|columns| *columns > 0)
+}
+
+/// The mark of a text that was cut off.
+pub(crate) fn ellipsis() -> &'static str {
+    if is_ascii_locale() { "..." } else { "…" }
+}
+
+/// An RFC 3339 time in the zone of this machine, to the second: `2026-01-31 12:00:00`.
+pub(crate) fn local_time(time: &str) -> Option<String> {
+    let time = time.parse::<Timestamp>().ok()?.to_zoned(TimeZone::system());
+    Some(time.strftime("%Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// The beginning of the dates of this year: `2026-`.
+pub(crate) fn this_year() -> String {
+    Zoned::now().strftime("%Y-").to_string()
 }
 
 /// The text in red, for what was refused, is damaged or wrong, if `stream` shows colours.
@@ -91,21 +108,30 @@ pub(crate) fn red(text: &str, stream: &impl IsTerminal) -> String {
 /// Pause between two movements of a bar whose work reports nothing.
 const TICK_EVERY: Duration = Duration::from_millis(200);
 
+const TEMPLATE: &str = "the template is a constant of the source, and its fields are known";
+
+/// The pictures of work that goes on; the last one is that of work that is done.
+fn spinner() -> &'static str {
+    if is_ascii_locale() { "|/-\\ " } else { "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ " }
+}
+
 /// The progress of a long command, on standard error if that is a terminal that can redraw a line; cleared when dropped.
 /// It fits 40 columns.
 pub(crate) struct TaskProgress(ProgressBar);
 
 impl TaskProgress {
+    /// Shows nothing: the output of the command is at the same terminal.
+    pub(crate) fn hidden() -> TaskProgress {
+        TaskProgress(ProgressBar::hidden())
+    }
+
     /// Shows at once that the work goes on; `what` is a word or two, such as `entries`.
     pub(crate) fn new(what: &'static str) -> TaskProgress {
         if !is_watched() || is_dumb() {
-            return TaskProgress(ProgressBar::hidden());
+            return TaskProgress::hidden();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-        let (full, spin) =
-            if is_ascii_locale() { ("#>-", "|/-\\ ") } else { ("█▓░", "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ") };
-        let style = ProgressStyle::with_template("{spinner} {msg}").expect("the template is a constant, and tested");
-        bar.set_style(style.tick_chars(spin).progress_chars(full));
+        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect(TEMPLATE).tick_chars(spinner()));
         bar.set_message(what);
         bar.enable_steady_tick(TICK_EVERY);
         TaskProgress(bar)
@@ -119,7 +145,7 @@ impl TaskProgress {
         if self.0.length().is_none() {
             let template = "{wide_bar} {percent:>3} % of {human_len} {msg}";
             self.0.disable_steady_tick();
-            let style = ProgressStyle::with_template(template).expect("the template is a constant, and tested");
+            let style = ProgressStyle::with_template(template).expect(TEMPLATE);
             let full = if is_ascii_locale() { "#>-" } else { "█▓░" };
             self.0.set_style(style.progress_chars(full));
         }
@@ -127,10 +153,13 @@ impl TaskProgress {
         self.0.set_position(done.max(0) as u64);
     }
 
-    /// Shows the work done when its end is not known.
-    #[allow(dead_code)]
-    pub(crate) fn count(&self, done: u64, unit: &str) {
-        self.0.set_message(format!("{done} {unit}"));
+    /// The same output, with the bytes that went through it shown.
+    pub(crate) fn of_output<W: Write>(&self, out: W) -> impl Write + use<W> {
+        if !self.0.is_hidden() {
+            let style = ProgressStyle::with_template("{spinner} {msg} {bytes}").expect(TEMPLATE);
+            self.0.set_style(style.tick_chars(spinner()));
+        }
+        self.0.wrap_write(out)
     }
 }
 

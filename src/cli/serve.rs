@@ -129,6 +129,7 @@ impl ServeArgs {
     /// Takes possession of the file first, since a served file is a better error than a port in use, and lets it go last.
     fn serve(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
         let possession = take_possession(db)?;
+        let is_new = !db.exists();
         let address = self.address()?;
         let cannot_listen = |error| CliError::unreachable(format!("cannot listen on {address}: {error}"));
         let listener = listen(address).map_err(cannot_listen)?;
@@ -148,6 +149,8 @@ impl ServeArgs {
         if let Err(error) = app.store().possession().announce(&url, &run_token) {
             log::warn("commands on this machine will not find this server", &error);
         }
+        let file = db.canonicalize().unwrap_or_else(|_| db.to_owned());
+        log::info(if is_new { "serving a new wallet file" } else { "serving" }, &file.display());
         self.warn(server.address());
         if let Err(error) = output::print(&format!("listening on http://{}", server.address())) {
             log::warn("listening", &error.message);

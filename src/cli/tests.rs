@@ -1,10 +1,12 @@
 //! Tests of what only the command line's own modules can see.
 
 use super::api_call::{ApiCall, WaitField};
+use super::batch::{PART_BYTES_MAX, grouped, parts};
 use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
 use super::lab::lab_ms;
-use super::output::{Exit, block, numbers, refusal_text, table, text, words};
+use super::output::{Exit, block, refusal_text, text};
+use super::table::{Cells, Column, cut, fitted, free_texts, numbers, table, width, words};
 use super::target::check_url;
 use super::temp_folder::{LOCK, MEMORY, TempFolder};
 use super::*;
@@ -296,4 +298,66 @@ fn new_temp_folder_removes_only_those_of_dead_processes() {
 #[test]
 fn lab_milliseconds_have_a_decimal_below_ten() {
     assert_eq!([0, 2_149, 9_999, 12_345].map(lab_ms), ["0.0", "2.1", "9.9", "12"]);
+}
+
+#[test]
+fn parts_hold_all_items_in_order() {
+    let items: Vec<String> = (0..2_500).map(|number| number.to_string()).collect();
+    let all = parts(&items);
+    assert_eq!(all.iter().map(|part| part.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+    assert_eq!(all.concat(), items);
+    let long = "x".repeat(PART_BYTES_MAX / 2);
+    assert_eq!(parts(&[long.clone(), long.clone(), long]).len(), 3);
+}
+
+#[test]
+fn number_is_grouped_by_thousands() {
+    assert_eq!([0, 7, 999, 1_000, 9_998, 1_234_567].map(grouped), ["0", "7", "999", "1,000", "9,998", "1,234,567"]);
+}
+
+/// A history of two entries at a terminal of that width.
+fn history(most: usize) -> String {
+    let row = |id: i64, reference: &str| json!({ "id": id, "at": "2019-01-31 12:00:00", "amount": "250.00", "reference": reference });
+    let rows = [row(10, "a reference that is longer than most of them are"), row(9, "short")];
+    let columns = [
+        numbers("ENTRY", "id"),
+        words("TIME", "at"),
+        numbers("AMOUNT", "amount"),
+        free_texts("REFERENCE", "reference"),
+    ];
+    let column = |column: &Column| {
+        let cells = rows.iter().map(|row| text(&row[column.field]));
+        Cells::new(std::iter::once(column.head.to_owned()).chain(cells).collect(), column.form)
+    };
+    fitted(columns.iter().map(column).collect(), Some(most), "…")
+}
+
+#[test]
+fn table_fits_terminal() {
+    for most in 10..120 {
+        let table = history(most);
+        let widest = table.lines().map(width).max().unwrap();
+        assert!(widest <= most.max(30), "{most}: {widest}\n{table}");
+    }
+    assert_eq!(
+        history(60),
+        "ENTRY  TIME                 AMOUNT  REFERENCE\n   10  2019-01-31 12:00:00  250.00  a reference that is lon…\n    \
+         9  2019-01-31 12:00:00  250.00  short"
+    );
+    assert_eq!(
+        history(40).lines().take(5).collect::<Vec<_>>(),
+        [
+            "ENTRY      10",
+            "TIME       2019-01-31 12:00:00",
+            "AMOUNT     250.00",
+            "REFERENCE  a reference that is longer t…",
+            ""
+        ]
+    );
+}
+
+#[test]
+fn wide_characters_are_cut_whole() {
+    assert_eq!(cut("支付成功了吗", 7, "…"), "支付成…");
+    assert_eq!(cut("支付", 4, "…"), "支付");
 }

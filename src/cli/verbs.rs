@@ -1,12 +1,13 @@
 //! The verbs of the wallet: each is one request of the HTTP API, and its reply printed.
 
-use super::api_call::{ApiCall, BATCH_TIMEOUT, JSON};
+use super::api_call::ApiCall;
+use super::batch::BatchArgs;
 use super::input::{self, ChangeOptions, argument, optional_argument};
-use super::output::{self, CliError, Exit, numbers, words};
+use super::output::{self, CliError, Exit};
+use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 /// A verb, with its arguments.
 #[derive(Debug, Subcommand)]
@@ -194,48 +195,6 @@ impl RefundArgs {
     }
 }
 
-/// `cashbox batch`
-#[derive(Debug, Args)]
-pub(crate) struct BatchArgs {
-    /// The file of operations, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
-    #[arg(default_value = "-")]
-    file: PathBuf,
-    /// Carry out all of them or none
-    #[arg(long)]
-    atomic: bool,
-    #[command(flatten)]
-    change: ChangeOptions,
-}
-
-impl BatchArgs {
-    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let operations = input::read_file(&self.file)?;
-        let content_type = if operations.trim_start().starts_with('[') { JSON } else { "application/x-ndjson" };
-        let call = ApiCall::post_text(&["v1", "batch"], content_type, operations, &self.change);
-        let call = ApiCall { answer_timeout: call.answer_timeout.max(BATCH_TIMEOUT), ..call };
-        client.run(&call.query("atomic", self.atomic.then_some(true)), batch_results)
-    }
-}
-
-/// One line for each item.
-fn batch_results(body: &Value) -> String {
-    let items = output::rows(body, "results");
-    let line = |(index, item): (usize, &Value)| {
-        let result = if item["error"].is_null() { output::text(&item["msg"]) } else { output::refusal_text(item) };
-        let (code, balance, entry) = (&item["code"], &item["balance"], &item["entry"]);
-        json!({ "index": index, "code": code, "balance": balance, "entry": entry, "result": result })
-    };
-    let rows: Vec<_> = items.iter().enumerate().map(line).collect();
-    let columns = [
-        numbers("ITEM", "index"),
-        numbers("CODE", "code"),
-        numbers("BALANCE", "balance"),
-        numbers("ENTRY", "entry"),
-        words("RESULT", "result"),
-    ];
-    output::table(&rows, &columns, "nothing to do")
-}
-
 /// The part of a list to show.
 #[derive(Debug, Args)]
 pub(crate) struct Paging {
@@ -284,8 +243,8 @@ impl Paging {
 pub(crate) struct WalletArgs {
     /// The wallet's user
     user: String,
-    /// The state at that time, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
+    /// The state at that time: 2026-01-31T12:00:00Z, 2026-01-31 (at its end, here), yesterday, 10m (ago)
+    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
     as_of: Option<String>,
 }
 
@@ -302,7 +261,7 @@ impl WalletArgs {
 
 fn wallets(client: &ApiClient, paging: &Paging) -> Result<Exit, CliError> {
     let columns = [words("WALLET", "user_id"), numbers("BALANCE", "balance"), numbers("ENTRIES", "entries")];
-    paging.run(client, &ApiCall::get(&["v1", "wallets"]), |rows| output::table(&rows, &columns, "no wallets"))
+    paging.run(client, &ApiCall::get(&["v1", "wallets"]), |rows| table::table(&rows, &columns, "no wallets"))
 }
 
 /// `cashbox history`
@@ -313,11 +272,11 @@ pub(crate) struct HistoryArgs {
     /// One kind only: recharge, withdraw, pay, transfer, refund
     #[arg(long)]
     kind: Option<String>,
-    /// The earliest time, such as 2026-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME")]
+    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
+    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::Start))]
     since: Option<String>,
-    /// The latest time
-    #[arg(long, value_name = "TIME")]
+    /// The latest time, written in the same ways; a day counts to its end
+    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
     until: Option<String>,
     /// desc (newest first) or asc [default: desc]
     #[arg(long)]
@@ -357,20 +316,24 @@ fn entries(mut rows: Vec<Value>, user: Option<&str>) -> String {
         numbers("BALANCE", "balance"),
         words("COUPON", "coupon"),
         numbers("REFUNDS", "refunds"),
-        words("REFERENCE", "reference"),
+        free_texts("REFERENCE", "reference"),
     ];
-    output::table(&rows, &columns, "no entries")
+    table::table(&rows, &columns, "no entries")
 }
 
-#[rustfmt::skip] // two lines instead of sixteen
-const ENTRY_FIELDS: [&str; 16] = [
+#[rustfmt::skip] // two lines instead of seventeen
+const ENTRY_FIELDS: [&str; 17] = [
     "at", "kind", "from", "to", "gross", "discount", "amount", "from_balance", "to_balance", "coupon", "refunds",
-    "reference", "metadata", "by", "fence", "hash",
+    "refunded_by", "reference", "metadata", "by", "fence", "hash",
 ];
 
 fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
     let call = ApiCall::get(&["v1", "entries", &argument(id)?]);
-    client.run(&call, |body| output::block(&body["entry"], &ENTRY_FIELDS))
+    client.run(&call, |body| {
+        let mut entry = body["entry"].clone();
+        entry["refunded_by"] = body["refunded_by"].clone();
+        output::block(&entry, &ENTRY_FIELDS)
+    })
 }
 
 /// `cashbox coupons`
@@ -389,11 +352,11 @@ impl CouponsArgs {
             words("CODE", "code"),
             words("KIND", "kind"),
             words("STATE", "state"),
-            words("TERMS", "terms"),
+            free_texts("TERMS", "terms"),
             numbers("EARNED BY", "earned_by"),
             words("GRANTED", "granted_at"),
         ];
-        self.paging.run(client, &list, |rows| output::table(&with_terms(rows), &columns, "no coupons"))
+        self.paging.run(client, &list, |rows| table::table(&with_terms(rows), &columns, "no coupons"))
     }
 }
 
@@ -480,15 +443,19 @@ impl TableArgs {
 fn tiers(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
     let columns = [numbers("FROM", "from"), words("COUPON KIND", "coupon_kind")];
     client.run(&args.call(&["v1", "tiers"], "tiers")?, |body| {
-        output::table(&output::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
+        table::table(&output::rows(body, "data"), &columns, "no tiers: no recharge earns a coupon")
     })
 }
 
 fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
-    let columns =
-        [words("KIND", "kind"), words("TERMS", "terms"), words("ENGLISH", "earned_en"), words("CHINESE", "earned_zh")];
+    let columns = [
+        words("KIND", "kind"),
+        free_texts("TERMS", "terms"),
+        free_texts("ENGLISH", "earned_en"),
+        free_texts("CHINESE", "earned_zh"),
+    ];
     client.run(&args.call(&["v1", "coupon-kinds"], "coupon_kinds")?, |body| {
-        output::table(&with_terms(output::rows(body, "data")), &columns, "no coupon kinds")
+        table::table(&with_terms(output::rows(body, "data")), &columns, "no coupon kinds")
     })
 }
 
@@ -520,13 +487,13 @@ impl TokenVerb {
                     words("ID", "id"),
                     words("ROLE", "role"),
                     words("USER", "user"),
-                    words("NOTE", "note"),
+                    free_texts("NOTE", "note"),
                     words("CREATED", "created_at"),
                     words("EXPIRES", "expires_at"),
                     words("REVOKED", "revoked_at"),
                 ];
                 let list = ApiCall::get(&["v1", "tokens"]);
-                paging.run(client, &list, |rows| output::table(&rows, &columns, "no access tokens"))
+                paging.run(client, &list, |rows| table::table(&rows, &columns, "no access tokens"))
             }
             TokenVerb::Revoke { id, change } => {
                 let call = ApiCall::delete(&["v1", "tokens", &argument(id)?], change);

@@ -22,7 +22,9 @@ use std::borrow::Cow;
 /// The query.
 pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing")];
 /// The most items.
-const ITEMS_MAX: usize = 10_000;
+pub(crate) const ITEMS_MAX: usize = 10_000;
+/// Some editors put it before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// One item: its command, or why it cannot be read; its own key, if it has one; and its text.
 struct BatchItem<'a> {
@@ -40,6 +42,7 @@ pub(crate) fn batch(context: &mut Context<'_>) -> HandlerResult {
 
 /// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
 pub fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let items: Vec<&[u8]> = match media_type(head)?.as_str() {
         "application/x-ndjson" => {
             let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());

@@ -224,7 +224,7 @@ impl EntryReader {
                 }
                 EntryFormat::Csv => {
                     let json = serde_json::to_value(json)?;
-                    let cells: Vec<_> = ENTRY_MEMBERS.iter().map(|member| cell(&json[*member])).collect();
+                    let cells: Vec<_> = ENTRY_MEMBERS.iter().map(|member| cell(member, &json[*member])).collect();
                     self.lines.extend(csv_line(&cells).into_bytes());
                 }
             }

@@ -409,12 +409,13 @@ fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, 
 /// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
 pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     let id = EntryId::parse(&context.params[0])?;
-    let entry = context.app.store.read(|tx| entry::entry(tx, id))?;
+    let (entry, refunds) =
+        context.app.store.read(|tx| Ok((entry::entry(tx, id)?, ledger::verbs::refunds_of(tx, id)?)))?;
     if let Some(user) = &context.caller.user
         && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
     {
         return Err(entry::not_found(id));
     }
-    let rest = json!({ "entry": entry_json(&entry, &context.caller) });
+    let rest = json!({ "entry": entry_json(&entry, &context.caller), "refunded_by": refunds });
     Ok(response::ok(context.language.found(), &rest))
 }

@@ -205,11 +205,19 @@ pub(crate) fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Resul
     coupon::grant(tx, code, user, &kind, None)
 }
 
+/// The most refunds that are named with their entry.
+const REFUNDS_SHOWN: i64 = 100;
+
 /// The part of the entry that no refund has given back; none once it is refunded in full.
 pub(crate) fn left_to_refund(tx: &Tables<'_>, original: &Entry) -> Result<Option<Money>, Error> {
     let sum = "SELECT coalesce(sum(amount), 0) FROM entry WHERE refunds = $1";
     let refunded = tx.one(sum, params![original.id], |row| row.get::<_, i64>(0))?.unwrap_or(0);
     Ok(Money::from_cents(original.amount.cents() - refunded))
+}
+
+/// The entries that refund it, oldest first.
+pub(crate) fn refunds_of(tx: &Tables<'_>, id: EntryId) -> Result<Vec<i64>, Error> {
+    tx.all("SELECT id FROM entry WHERE refunds = $1 ORDER BY id LIMIT $2", params![id, REFUNDS_SHOWN], |row| row.get(0))
 }
 
 fn already_refunded(id: EntryId) -> Error {

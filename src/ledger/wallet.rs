@@ -160,7 +160,7 @@ fn system_index(id: &WalletId) -> Option<usize> {
 }
 
 fn not_found(id: &WalletId) -> Error {
-    Error::new(ErrorName::WalletNotFound, format!("{id} has no wallet; the first recharge creates it"))
+    Error::new(ErrorName::WalletNotFound, format!("\"{id}\" has no wallet; the first recharge creates it"))
         .with("user", id.as_str())
 }
 

@@ -6,6 +6,7 @@ mod authority;
 mod backup;
 mod bench;
 mod cli;
+mod cli_input;
 mod clock;
 mod crash;
 mod crash_locks;

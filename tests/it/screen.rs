@@ -198,3 +198,48 @@ fn lock_command_makes_no_file_that_is_not_named() {
     assert_eq!(run("recharge alice 1 --db other.db --quiet"), (0, String::new()));
     assert_eq!(run("lock run a --db third.db -- true").0, 0);
 }
+
+#[test]
+fn history_fits_terminal() {
+    let place = Place::new();
+    for number in 0..3 {
+        place.json(&format!(
+            "recharge alice {number}99 --reference a-reference-that-is-longer-than-the-terminal-is-wide-by-far"
+        ));
+    }
+    place.json("refund 1 5");
+    for columns in [40, 60, 80, 100] {
+        for line in ["history alice", "history", "wallets", "coupons alice", "token list", "coupon-kinds"] {
+            let (exit, text) = at(&place, columns, line).finish();
+            let widest = text.lines().map(|line| line.chars().count()).max().unwrap_or(0);
+            assert_eq!(exit, 0);
+            assert!(widest <= columns.into() || line == "coupon-kinds", "{line} at {columns}: {widest}\n{text}");
+        }
+    }
+    let (_, text) = at(&place, 100, "history alice").finish();
+    assert!(text.contains('…') && !text.contains(".000Z") && !text.contains('T') | text.contains("TIME"), "{text}");
+    let piped = place.run("history alice").out;
+    assert!(piped.contains("wide-by-far") && piped.contains('Z'), "a pipe gets all of it: {piped}");
+}
+
+#[test]
+fn progress_is_drawn_only_where_it_can_be() {
+    let place = Place::new();
+    let lines = "{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"0.01\"}\n".repeat(12_000);
+    std::fs::write(place.path("many"), lines).unwrap();
+    let server = place.serve("");
+    let screen = at(&place, 40, "batch many");
+    until(|| screen.text().contains("% of 12,000 items"));
+    let (exit, text) = screen.finish();
+    assert_eq!(exit, 0);
+    assert!(text.ends_with("12,000 done\n"), "{text:?}");
+    for (name, value, plain) in [("TERM", "dumb", true), ("LC_ALL", "C", false)] {
+        let mut command = Command::new("env");
+        command.args([&format!("{name}={value}"), env!("CARGO_BIN_EXE_cashbox"), "batch", "many"]);
+        command.current_dir(place.0.path());
+        let (exit, text) = Screen::of(command, 40).finish();
+        assert_eq!((exit, text.is_ascii()), (0, true), "{text:?}");
+        assert_eq!(text == "12,000 done\n", plain, "{text:?}");
+    }
+    server.stop();
+}

@@ -5,7 +5,8 @@ use super::guard::GuardArgs;
 use super::wrapper::{EXIT_CODES, RunArgs};
 use crate::cli::api_call::ApiCall;
 use crate::cli::input::{self, CommonOptions, argument, environment_text};
-use crate::cli::output::{self, CliError, Exit, numbers, words};
+use crate::cli::output::{self, CliError, Exit};
+use crate::cli::table::{self, free_texts, numbers, words};
 use crate::cli::target::ApiClient;
 use crate::cli::verbs::Paging;
 use crate::secret;
@@ -184,7 +185,7 @@ impl ListArgs {
         let columns = [
             words("LOCK", "id"),
             words("STATE", "state"),
-            words("HOLDER", "holder"),
+            free_texts("HOLDER", "holder"),
             numbers("FENCE", "fence"),
             words("SINCE", "created_at"),
             numbers("EXPIRES IN MS", "expires_in_ms"),
@@ -192,7 +193,7 @@ impl ListArgs {
         ];
         let call =
             ApiCall::get(&["v1", "locks"]).query("prefix", self.prefix.as_ref()).query("state", self.state.as_ref());
-        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "no locks"))
+        self.paging.run(client, &call, |rows| table::table(&rows, &columns, "no locks"))
     }
 }
 
@@ -252,11 +253,11 @@ impl EventsArgs {
             words("WHAT", "what"),
             numbers("FENCE", "fence"),
             numbers("BEFORE", "previous_fence"),
-            words("HOLDER", "holder"),
+            free_texts("HOLDER", "holder"),
             words("BY", "by"),
-            words("REASON", "reason"),
+            free_texts("REASON", "reason"),
         ];
         let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?, "events"]);
-        self.paging.run(client, &call, |rows| output::table(&rows, &columns, "no events"))
+        self.paging.run(client, &call, |rows| table::table(&rows, &columns, "no events"))
     }
 }

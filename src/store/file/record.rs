@@ -163,7 +163,7 @@ impl RecordKind {
     }
 
     /// The record of one row of a table: the fields `names`, as text in `cells`.
-    pub fn read_cells(&self, names: &[String], cells: &csv::StringRecord) -> Map<String, Value> {
+    pub fn read_cells<'a>(&self, names: &[String], cells: impl Iterator<Item = &'a str>) -> Map<String, Value> {
         let kind = |name: &String| {
             self.fields.iter().find(|field| field.name == *name).map_or(FieldKind::Text, |field| field.kind)
         };

@@ -68,7 +68,7 @@ impl Exporter {
             let line = match form {
                 ExportForm::Ndjson => json!(record).to_string() + "\n",
                 ExportForm::Csv(kind) => {
-                    csv_line(&kind.names().iter().map(|name| cell(&record[*name])).collect::<Vec<_>>())
+                    csv_line(&kind.names().iter().map(|name| cell(name, &record[*name])).collect::<Vec<_>>())
                 }
             };
             written = out.write_all(line.as_bytes());
@@ -131,13 +131,31 @@ pub(crate) fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
     String::from_utf8(line).expect("quotes and commas between texts are text")
 }
 
-/// The text of a value in a cell; null is empty.
-pub(crate) fn cell(value: &Value) -> String {
+/// Fields whose text a client chooses freely.
+const FREE_TEXTS: [&str; 3] = ["reference", "earned_en", "earned_zh"];
+/// A spreadsheet takes a cell that begins with one of these for a formula.
+const FORMULA_SIGNS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// True for text that is a formula to a spreadsheet, perhaps behind apostrophes.
+fn is_formula(text: &str) -> bool {
+    text.trim_start_matches('\'').starts_with(FORMULA_SIGNS)
+}
+
+/// The text of the value of that field in a cell; null is empty. A formula gets an apostrophe in front, which spreadsheets
+/// take for the mark of a text, and [`from_cell`] takes away.
+pub(crate) fn cell(field: &str, value: &Value) -> String {
     match value {
         Value::Null => String::new(),
+        Value::String(text) if FREE_TEXTS.contains(&field) && is_formula(text) => format!("'{text}"),
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// The text that [`cell`] has written into the cell of that field.
+fn from_cell<'a>(field: &str, text: &'a str) -> &'a str {
+    let is_marked = FREE_TEXTS.contains(&field) && is_formula(text);
+    text.strip_prefix('\'').filter(|_| is_marked).unwrap_or(text)
 }
 
 /// The reason why records are not imported.
@@ -170,6 +188,9 @@ pub struct Source {
 
 type Bytes = Box<dyn BufRead>;
 
+/// Some editors put it before a text.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 enum SourceForm {
     /// Everything, a JSON object a line.
     Ndjson(Bytes),
@@ -182,6 +203,10 @@ impl Source {
     pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, ImportError> {
         let at_line_one = |what: String| ImportError::At(format!("{name}, line 1"), what);
         let cannot_be_read = |error: &dyn std::fmt::Display| at_line_one(format!("it cannot be read: {error}"));
+        let beginning = bytes.fill_buf().map_err(|error| cannot_be_read(&error))?;
+        if beginning.starts_with(BYTE_ORDER_MARK) {
+            bytes.consume(BYTE_ORDER_MARK.len());
+        }
         let form = match bytes.fill_buf().map_err(|error| cannot_be_read(&error))?.first() {
             None => return Err(at_line_one("there is nothing to import".to_owned())),
             Some(b'{') => SourceForm::Ndjson(bytes),
@@ -218,7 +243,12 @@ impl Source {
                 let mut place = Position::Head;
                 for number in 1.. {
                     let at_line = |what: String| ImportError::At(format!("{name}, line {number}"), what);
-                    let Some(record) = next_record(&mut lines).map_err(at_line)? else { break };
+                    let Some(line) = next_line(&mut lines).map_err(at_line)? else { break };
+                    if line.trim_ascii().is_empty() {
+                        continue;
+                    }
+                    let not_an_object = |error| at_line(format!("it is not a JSON object: {error}"));
+                    let record = serde_json::from_slice(&line).map_err(not_an_object)?;
                     place = put(conn, &record, place).map_err(at_line)?;
                 }
                 if !matches!(place, Position::Behind) {
@@ -233,7 +263,8 @@ impl Source {
                 for (number, cells) in (2..).zip(table.records()) {
                     let at_row = |what: String| ImportError::At(format!("{name}, row {number}"), what);
                     let cells = cells.map_err(|error| at_row(not_a_row(&error)))?;
-                    kind.insert(conn, &kind.read_cells(&columns, &cells)).map_err(at_row)?;
+                    let texts = columns.iter().zip(&cells).map(|(column, text)| from_cell(column, text));
+                    kind.insert(conn, &kind.read_cells(&columns, texts)).map_err(at_row)?;
                 }
             }
         }
@@ -341,8 +372,8 @@ fn delete_initial_rows(conn: &Connection, sources: &[Source]) -> rusqlite::Resul
 /// The longest line, in bytes: the longest entry takes a tenth of it.
 const LINE_MAX: u64 = 256 * 1024;
 
-/// The record of the next line, None at the end.
-fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> {
+/// The next line, None at the end.
+fn next_line(lines: &mut Bytes) -> Result<Option<Vec<u8>>, String> {
     let mut line = Vec::new();
     let read =
         lines.take(LINE_MAX).read_until(b'\n', &mut line).map_err(|error| format!("it cannot be read: {error}"))?;
@@ -352,7 +383,7 @@ fn next_record(lines: &mut Bytes) -> Result<Option<Map<String, Value>>, String> 
     if read as u64 == LINE_MAX {
         return Err(format!("it is longer than any record: {LINE_MAX} bytes and no end"));
     }
-    serde_json::from_slice(&line).map(Some).map_err(|error| format!("it is not a JSON object: {error}"))
+    Ok(Some(line))
 }
 
 /// A position in a file of records.

@@ -1,0 +1,134 @@
+//! Input as editors, spreadsheets and people write it: byte order marks, blank lines, many operations, dates, formulas.
+
+use crate::shell::Place;
+use std::fs;
+
+#[test]
+fn byte_order_mark_is_skipped_everywhere() {
+    let place = Place::new();
+    let mark = "\u{feff}";
+    let line = r#"{"op":"recharge","user":"alice","amount":"1"}"#;
+    for (text, count) in [(format!("{mark}{line}\n{line}\n"), 2), (format!("{mark}[{line}]"), 1)] {
+        let done = place.run_with_input("batch", &text);
+        assert_eq!(
+            (done.exit, done.err.lines().last().unwrap()),
+            (0, format!("{count} done").as_str()),
+            "{}",
+            done.err
+        );
+    }
+    assert_eq!(place.run_with_input("wallet -", &format!("{mark}alice\n")).exit, 0);
+    fs::write(place.path("marked"), place.run("export").out.replacen('{', &format!("{mark}{{"), 1) + "\n \n").unwrap();
+    assert_eq!(place.run("import marked --db new.db").exit, 0);
+    for table in ["wallets", "entries", "coupons"] {
+        fs::write(place.path(table), mark.to_owned() + &place.run(&format!("export --csv {table}")).out).unwrap();
+    }
+    assert_eq!(place.run("import wallets entries coupons --db tables.db").exit, 0);
+    fs::write(place.path("token"), format!("{mark}cbx_0123456789abcdef\r\n")).unwrap();
+    let server = place.serve("--token-file token");
+    let there = format!("--url {} --token-file token", server.url);
+    assert_eq!(place.run(&format!("wallet alice {there}")).exit, 0);
+    let sent = place.run_with_input(&format!("batch {there}"), &format!("{mark}{line}\n"));
+    assert_eq!(sent.exit, 0, "{}", sent.err);
+    server.stop();
+}
+
+#[test]
+fn batch_of_any_size_is_sent_in_parts() {
+    let place = Place::new();
+    let mut lines = String::new();
+    for number in 0..10_100 {
+        let amount = if number == 10_050 { "99999" } else { "0.01" };
+        let op = if number == 10_050 { "withdraw" } else { "recharge" };
+        lines += &format!("{{\"op\":\"{op}\",\"user\":\"alice\",\"amount\":\"{amount}\"}}\n");
+    }
+    let server = place.serve("");
+    let done = place.run_with_input("batch --key many", &lines);
+    assert_eq!(done.exit, 1, "{}", done.err);
+    assert_eq!(done.err, "10,099 done, 1 refused\n");
+    assert_eq!(done.out.lines().count(), 2, "the refused one: {}", done.out);
+    assert!(done.out.lines().last().unwrap().trim_start().starts_with("10050   402"), "{}", done.out);
+    let again = place.run_with_input("batch --key many --json", &lines);
+    assert_eq!(again.err, "10,099 done, 1 refused (answered before)\n");
+    let all: serde_json::Value = serde_json::from_str(&again.out).unwrap();
+    assert_eq!(all["results"].as_array().unwrap().len(), 10_100);
+    assert_eq!(place.json("wallet alice")["balance"], "100.99", "once");
+    let atomic = place.run_with_input("batch --atomic", &lines);
+    assert_eq!(atomic.exit, 2);
+    assert!(atomic.err.contains("at most 10000 items"), "{}", atomic.err);
+    server.stop();
+}
+
+#[test]
+fn dates_and_durations_ago_are_times() {
+    let place = Place::new();
+    place.run("recharge alice 5");
+    let count = |options: &str| place.json(&format!("history {options}"))["data"].as_array().unwrap().len();
+    for options in
+        ["--since today", "--since yesterday", "--since 10m", "--until today", "--until now", "--since 2026-01-31"]
+    {
+        assert_eq!(count(options), 1, "{options}");
+    }
+    for options in
+        ["--until yesterday", "--until 1h", "--until 2019-01-31", "--since 9999-01-01", "--until 2019-01-31T12:00"]
+    {
+        assert_eq!(count(options), 0, "{options}");
+    }
+    assert_eq!(place.json("wallet alice --as-of yesterday")["balance"], "0.00");
+    assert_eq!(place.json("wallet alice --as-of today")["balance"], "5.00");
+    for wrong in ["soon", "2026-13-01", "2026-02-30", "10x", "-5m"] {
+        let output = place.run(&format!("history --since={wrong}"));
+        assert_eq!(output.exit, 2, "{wrong}");
+        assert!(output.err.contains("a time is written as"), "{}", output.err);
+    }
+}
+
+#[test]
+fn formula_in_csv_is_marked_and_import_undoes_it() {
+    let place = Place::new();
+    for reference in ["=HYPERLINK(1)", "+1", "-1", "@SUM", "'=1", "'tis", "plain"] {
+        place.json(&format!("recharge alice 1 --reference={reference}"));
+    }
+    for table in ["wallets", "entries", "coupons"] {
+        fs::write(place.path(table), place.run(&format!("export --csv {table}")).out).unwrap();
+    }
+    let entries = fs::read_to_string(place.path("entries")).unwrap();
+    for cell in [",'=HYPERLINK(1),", ",'+1,", ",'-1,", ",'@SUM,", ",''=1,", ",'tis,", ",plain,"] {
+        assert!(entries.contains(cell), "{cell}: {entries}");
+    }
+    assert!(entries.contains(",@bank,alice,"), "names cannot be formulas");
+    let before = place.json("verify");
+    assert_eq!(place.json("import wallets entries coupons --db new.db")["last_hash"], before["last_hash"]);
+}
+
+#[test]
+fn words_for_what_was_done_before() {
+    let place = Place::new();
+    place.run("recharge alice 10 --key k");
+    assert!(place.run("recharge alice 10 --key k").out.starts_with("recharged (answered before)\n"));
+    place.run("withdraw alice 50 --key w");
+    assert!(place.run("withdraw alice 50 --key w").err.ends_with("needs 50.00 (answered before)\n"));
+    assert!(place.run("wallet ghost").err.contains("\"ghost\" has no wallet"));
+    place.run("withdraw alice 2");
+    place.run("refund 2 0.50");
+    place.run("refund 2");
+    let entry = place.run("entry 2").out;
+    assert!(entry.contains("refunded by   3, 4\n"), "{entry}");
+    assert!(!place.run("entry 1").out.contains("refunded by"));
+}
+
+#[test]
+fn backup_and_restore_look_before_they_act() {
+    let place = Place::new();
+    place.run("recharge alice 10");
+    for line in ["backup -", "restore -"] {
+        let output = place.run(line);
+        assert_eq!(output.exit, 2, "{line}");
+        assert!(output.err.contains("and not a stream"), "{}", output.err);
+    }
+    let server = place.serve("");
+    let missing = place.run("restore nofile");
+    assert_eq!((missing.exit, missing.err.starts_with("cannot read nofile: ")), (3, true), "{}", missing.err);
+    let log = server.stop();
+    assert!(log.contains(&format!("info serving: {}", place.db().canonicalize().unwrap().display())), "{log}");
+}
