@@ -137,6 +137,17 @@ pub(crate) fn has_written() -> bool {
     HAS_WRITTEN.take()
 }
 
+/// The pages in the log after this thread's last commit.
+pub(crate) fn pages_in_log() -> u64 {
+    IN_LOG.get().unsigned_abs()
+}
+
+/// The pages in the log now, as its index has them: fewer than after the last commit if another program has moved them
+/// all into the file, so that the log starts anew.
+pub(crate) fn pages_in_index(conn: &Connection) -> Option<u64> {
+    conn.query_row("PRAGMA wal_checkpoint(NOOP)", [], |row| row.get::<_, i64>(1)).ok().map(i64::unsigned_abs)
+}
+
 /// Moves everything from the log into the file, and syncs it. Waits for readers; false if one remains, or on an error.
 pub(crate) fn move_all(conn: &Connection) -> bool {
     let moved = conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| {

@@ -66,9 +66,9 @@ impl Space {
 /// Device and inode of a file.
 pub(crate) type FileId = (u64, u64);
 
-/// The file that has the name now, if one does.
+/// The file that has the name now, if one does. A symlink is a file of its own: SQLite follows none to a log.
 pub(crate) fn identity(file: &Path) -> Option<FileId> {
-    file.metadata().ok().map(|data| identity_of(&data))
+    file.symlink_metadata().ok().map(|data| identity_of(&data))
 }
 
 /// The file that the metadata is of.

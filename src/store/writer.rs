@@ -262,7 +262,8 @@ impl WriterState {
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
             if self.looked_at.elapsed() >= just_now {
-                self.note_faults(conn, self.files.look());
+                let faults = self.files.look(conn);
+                self.note_faults(conn, faults);
             }
             self.commit_batch(&statements);
             self.replier.flush();
@@ -402,12 +403,15 @@ impl WriterState {
         }
         if self.has_fault(FileFault::ends_process) {
             let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true); // the log is kept as it is
-            self.unknown_outcome.get_or_insert_with(|| unknown("a file of the database was emptied"));
+            self.unknown_outcome.get_or_insert_with(|| unknown("a file of the database was emptied or cut"));
             self.stats.outcome_unknown.store(true, Relaxed);
         } else if !self.has_fault(FileFault::endangers_log) {
             self.log_is_saved = false;
         } else if !self.log_is_saved {
             self.log_is_saved = checkpoint::move_all(conn);
+        }
+        if self.log_is_saved {
+            self.files.put_foreign_log_aside();
         }
     }
 
@@ -416,7 +420,7 @@ impl WriterState {
         if !checkpoint::has_written() {
             return Ok(());
         }
-        let faults = self.files.look_after_commit();
+        let faults = self.files.look_after_commit(conn);
         // Those that are only looked for before a commit.
         let others = self.stats.file_faults.load(Relaxed) & !FileWatch::SEEN_AFTER_COMMIT;
         self.log_is_saved = false;

@@ -165,6 +165,109 @@ fn log_emptied_is_not_answered_yes_and_ends_process() {
     assert!(err.contains("the log (-wal) was emptied"), "{err}");
 }
 
+/// Recharges, damages the log and recharges again, until that is not answered yes; then the process has to end. The log
+/// holds what the file does not only between two checkpoints, which come 200 ms after a commit. What was answered yes
+/// after a damage has to be there.
+fn assert_damaged_log_ends_process(damage: impl Fn(&Serving, &Path, usize)) {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    let log = place.path("cashbox.db-wal");
+    let mut yes = Vec::new();
+    let refused = (0..50).any(|i| {
+        assert_eq!(recharge_one(&server, &format!("before-{i}")), 200);
+        damage(&server, &log, i);
+        let key = format!("after-{i}");
+        match recharge_one(&server, &key) {
+            200 => yes.push(key),
+            status => assert_eq!(status, 500),
+        }
+        yes.len() == i
+    });
+    assert!(refused);
+    let (exit, err) = server.wait();
+    assert_eq!(exit, 5, "{err}");
+    assert!(err.contains("the log (-wal) was emptied, cut or overwritten"), "{err}");
+    assert_eq!(place.run("verify").exit, 0, "what is left is sound");
+    let kept = keys_in(&place.db());
+    assert!(yes.iter().all(|key| kept.contains(key)), "{yes:?}, and there are {kept:?}");
+}
+
+#[test]
+fn log_cut_is_not_answered_yes_and_ends_process() {
+    for bytes in [100, 5_000] {
+        assert_damaged_log_ends_process(|_, log, _| {
+            let file = fs::OpenOptions::new().write(true).open(log).unwrap();
+            file.set_len(file.metadata().unwrap().len() - bytes).unwrap();
+        });
+    }
+}
+
+#[test]
+fn log_overwritten_by_older_copy_ends_process() {
+    assert_damaged_log_ends_process(|server, log, i| {
+        let copy = fs::read(log).unwrap();
+        assert_eq!(recharge_one(server, &format!("more-{i}")), 200);
+        fs::write(log, copy).unwrap();
+    });
+}
+
+#[test]
+fn log_replaced_by_older_copy_loses_no_answer() {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    let (log, other) = (place.path("cashbox.db-wal"), place.path("other"));
+    let replace = || {
+        fs::copy(&log, &other).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        fs::rename(&other, &log).unwrap();
+    };
+    let noticed = |server: &Serving| recharge_one(server, "probe") == 500 && !log.exists();
+    let yes = answered_under_load(&mut server, replace, noticed);
+    assert_none_missing(&place.db(), &yes);
+    assert_eq!(place.run("verify").exit, 0);
+}
+
+#[test]
+fn log_moved_behind_symlink_loses_no_answer() {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    let (log, other) = (place.path("cashbox.db-wal"), place.path("other"));
+    let link = || {
+        fs::rename(&log, &other).unwrap();
+        std::os::unix::fs::symlink("other", &log).unwrap();
+    };
+    let noticed = |server: &Serving| recharge_one(server, "probe") == 500 && log.symlink_metadata().is_err();
+    let yes = answered_under_load(&mut server, link, noticed);
+    assert_none_missing(&place.db(), &yes);
+    assert_eq!(place.json("recharge alice 1")["code"], 200, "SQLite follows no link to a log");
+}
+
+#[test]
+fn log_checkpointed_by_other_program_is_no_fault() {
+    let place = Place::new();
+    let server = place.serve("--open");
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let other = rusqlite::Connection::open(place.db()).unwrap();
+            other.busy_timeout(Duration::from_secs(5)).unwrap();
+            while !stop.load(Relaxed) {
+                for way in ["TRUNCATE", "RESTART"] {
+                    let _ = other.query_row(&format!("PRAGMA wal_checkpoint({way})"), [], |_| Ok(())); // may be busy
+                }
+            }
+        });
+        let answers: Vec<_> = (0..100).map(|i| recharge_one(&server, &format!("k{i}"))).collect();
+        stop.store(true, Relaxed);
+        assert!(answers.iter().all(|status| *status == 200), "{answers:?}");
+    });
+    let other = rusqlite::Connection::open(place.db()).unwrap();
+    other.busy_timeout(Duration::from_secs(5)).unwrap();
+    other.execute_batch("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    assert_eq!(recharge_one(&server, "after"), 200, "the file is shorter, and nothing was cut off");
+    assert_eq!(why(&server), Vec::<String>::new());
+}
+
 #[test]
 fn index_deleted_refuses_changes_until_restart() {
     let place = Place::new();
@@ -194,6 +297,35 @@ fn file_moved_under_load_loses_no_answer() {
     let noticed = |server: &Serving| why(server).iter().any(|why| why.contains("moved, replaced or deleted"));
     let yes = answered_under_load(&mut server, || fs::rename(place.db(), &elsewhere).unwrap(), noticed);
     assert_none_missing(&elsewhere, &yes);
+}
+
+#[test]
+fn file_moved_behind_symlink_loses_no_answer() {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    let elsewhere = place.path("data/cashbox.db");
+    let link = || {
+        fs::create_dir(place.path("data")).unwrap();
+        fs::rename(place.db(), &elsewhere).unwrap();
+        std::os::unix::fs::symlink("data/cashbox.db", place.db()).unwrap();
+    };
+    let yes = answered_under_load(&mut server, link, |server| recharge_one(server, "probe") == 500);
+    assert_none_missing(&elsewhere, &yes);
+    assert_eq!(place.json("recharge alice 1")["code"], 200, "the link leads to the whole file");
+}
+
+#[test]
+fn file_cut_ends_process() {
+    let place = Place::new();
+    let mut server = place.serve("--open");
+    assert_eq!(recharge_one(&server, "before"), 200);
+    until(|| fs::metadata(place.db()).unwrap().len() > 8_192);
+    std::thread::sleep(Duration::from_millis(600)); // a look
+    let file = fs::OpenOptions::new().write(true).open(place.db()).unwrap();
+    file.set_len(8_192).unwrap();
+    let (exit, err) = server.wait();
+    assert_eq!(exit, 5, "{err}");
+    assert!(err.contains("the file was emptied or cut"), "{err}");
 }
 
 #[test]

@@ -12,14 +12,14 @@
 //!
 //! | case | at the start | while a process has the file |
 //! |---|---|---|
-//! | file moved | – | its log is moved into it where it is now; changes are refused (500) until it is back |
+//! | file moved, also to leave a symlink behind | – | its log is moved into it where it is now; changes are refused (500) until it is back |
 //! | file deleted | – | as moved; what was answered is lost with the file, so nothing more is answered yes |
 //! | file replaced | – | as moved; the file under the name is not touched |
-//! | file emptied | with a log: refused | the process stops (exit 5); its log is kept as it is |
+//! | file emptied or cut | emptied, with a log: refused | the process stops (exit 5); its log is kept as it is |
 //! | file linked | refused: each name would have a log of its own | degraded; writing goes on |
 //! | file missing, log there | refused: SQLite would delete the log | – |
-//! | log deleted or replaced | – | everything in it is moved into the file through the open descriptor; then changes are refused (500) until a restart |
-//! | log emptied | – | the commit that finds it is answered 500, and the process stops (exit 5) |
+//! | log deleted or replaced, also by a symlink to it | – | everything in it is moved into the file through the open descriptor; another log under its name is put aside; then changes are refused (500) until a restart |
+//! | log emptied, cut, or overwritten with another | – | the commit that finds it is answered 500, and the process stops (exit 5) |
 //! | index (`-shm`) deleted or replaced | made anew by SQLite | changes are refused (500) until a restart: another program would not see this one's locks |
 //! | companion deleted | made anew | made anew; meanwhile the lock on the inode keeps others out |
 //! | companion planted (not a file, a link, another account's) | refused | degraded; writing goes on |
@@ -29,6 +29,7 @@
 //! | server in another network namespace | its address leads elsewhere: no token is sent before it proves that it knows the secret of the run | – |
 
 pub(crate) mod companion;
+mod log_frames;
 mod possess;
 mod watch;
 

@@ -1,9 +1,14 @@
 //! The watch over an open database's files: what is wrong with them, seen by their inodes.
 
+use super::log_frames::LogFrames;
 use super::possess::Possession;
+use crate::clock::Clock;
+use crate::log;
+use crate::store::checkpoint;
 use crate::store::disk::{FileId, identity, identity_of, with_ending};
+use rusqlite::Connection;
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,13 +17,13 @@ use std::sync::Arc;
 pub(crate) enum FileFault {
     /// The name is another file's, or no file's.
     FileMoved,
-    /// The file was cut to nothing.
+    /// The file was cut.
     FileEmptied,
     /// The file has another name too.
     FileLinked,
     /// The log's name is another file's, or no file's.
     LogGone,
-    /// The log was cut to nothing after commits were written to it.
+    /// The log was cut or overwritten after commits were written to it.
     LogEmptied,
     /// The name of the log's index is another file's, or no file's.
     IndexGone,
@@ -59,14 +64,16 @@ impl FileFault {
             FileMoved => {
                 "the file was moved, replaced or deleted while it is served, and nothing is written: put it back, or start again"
             }
-            FileEmptied => "the file was emptied while it is served; the process stops: restore a backup",
+            FileEmptied => "the file was emptied or cut while it is served; the process stops: restore a backup",
             FileLinked => {
                 "the file has another name too (a hard link), under which it must not be opened: remove that name"
             }
             LogGone => {
                 "the log (-wal) was deleted or replaced while the file is served, and nothing is written: start again"
             }
-            LogEmptied => "the log (-wal) was emptied while the file is served; the process stops: restore a backup",
+            LogEmptied => {
+                "the log (-wal) was emptied, cut or overwritten while the file is served, and the newest entries may be lost; the process stops: start again, compare, and restore a backup if they are"
+            }
             IndexGone => {
                 "the log's index (-shm) was deleted or replaced while the file is served, and nothing is written: start again"
             }
@@ -92,6 +99,9 @@ impl FileFault {
     }
 }
 
+/// The size of the database in bytes, as its newest commit has it.
+const SIZE: &str = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+
 /// The files of an open database, as they were when it was opened.
 pub(crate) struct FileWatch {
     possession: Arc<Possession>,
@@ -99,14 +109,15 @@ pub(crate) struct FileWatch {
     db_id: Option<FileId>,
     log: PathBuf,
     log_id: Option<FileId>,
-    /// For reading its header. (No descriptor of the index is opened: closing one would end SQLite's locks.)
-    log_file: Option<File>,
+    /// (No descriptor of the index is opened: closing one would end SQLite's locks.)
+    log_frames: Option<LogFrames>,
+    /// The file's length at the last look, in bytes.
+    db_bytes: u64,
+    /// The pages in the log after the last commit that was looked at.
+    pages: u64,
     index: PathBuf,
     index_id: Option<FileId>,
 }
-
-/// First bytes of a log, without the last bit, which is the byte order of its checksums.
-const LOG_MAGIC: u32 = 0x377f_0682;
 
 impl FileWatch {
     /// The faults that a look after a commit sees.
@@ -125,12 +136,14 @@ impl FileWatch {
         let (log, index) = (with_ending(&db, "-wal"), with_ending(&db, "-shm"));
         let log_file = File::open(&log).ok();
         let log_id = log_file.as_ref().and_then(|file| file.metadata().ok()).map(|data| identity_of(&data));
-        FileWatch { possession, db_id: identity(&db), log_id, log_file, index_id: identity(&index), db, log, index }
+        let (db_id, index_id) = (identity(&db), identity(&index));
+        let log_frames = log_file.map(LogFrames::of);
+        FileWatch { possession, db_id, log_id, log_frames, db_bytes: 0, pages: 0, index_id, db, log, index }
     }
 
     /// The set of faults now.
-    pub(crate) fn look(&self) -> u8 {
-        let mut faults = self.look_at_contents();
+    pub(crate) fn look(&mut self, conn: &Connection) -> u8 {
+        let mut faults = self.look_at_contents(conn);
         if identity(&self.index) != self.index_id {
             faults |= IndexGone.bit();
         }
@@ -140,22 +153,25 @@ impl FileWatch {
         faults
     }
 
-    /// The set of faults right after a commit that wrote to the log: of the file and the log alone.
-    pub(crate) fn look_after_commit(&self) -> u8 {
-        let mut faults = self.look_at_contents();
-        let mut magic = [0; 4];
-        let read = self.log_file.as_ref().map(|log| log.read_exact_at(&mut magic, 0));
-        let is_log = read.is_none_or(|read| read.is_ok() && u32::from_be_bytes(magic) & !1 == LOG_MAGIC);
-        if !is_log {
+    /// The set of faults right after a commit of this thread that wrote to the log: of the file and the log alone.
+    pub(crate) fn look_after_commit(&mut self, conn: &Connection) -> u8 {
+        let mut faults = self.look_at_contents(conn);
+        let pages = checkpoint::pages_in_log();
+        // The last page before the commit: where the log was cut, what was written since cannot be replayed.
+        let before = self.pages.min(pages);
+        let is_whole = || self.log_frames.as_ref().is_none_or(|log| log.is_whole(before) && log.is_whole(pages));
+        let is_newer = || checkpoint::pages_in_index(conn).is_some_and(|now| now < pages);
+        if !is_whole() && !is_newer() && !is_whole() {
             faults |= LogEmptied.bit();
         }
+        self.pages = pages;
         faults
     }
 
-    fn look_at_contents(&self) -> u8 {
-        let mut faults = match self.db.metadata() {
+    fn look_at_contents(&mut self, conn: &Connection) -> u8 {
+        let mut faults = match self.db.symlink_metadata() {
             Ok(data) if Some(identity_of(&data)) == self.db_id => {
-                let emptied = if data.len() == 0 { FileEmptied.bit() } else { 0 };
+                let emptied = if self.is_cut(conn, data.len()) { FileEmptied.bit() } else { 0 };
                 emptied | if data.nlink() > 1 { FileLinked.bit() } else { 0 }
             }
             _ => FileMoved.bit(),
@@ -164,6 +180,33 @@ impl FileWatch {
             faults |= LogGone.bit();
         }
         faults
+    }
+
+    /// True if the file is shorter than it was, and should not be: another program's VACUUM makes it shorter too.
+    fn is_cut(&mut self, conn: &Connection, bytes: u64) -> bool {
+        if bytes < self.db_bytes {
+            let should_be = conn.query_row(SIZE, [], |row| row.get::<_, i64>(0));
+            if bytes == 0 || should_be.map_or(true, |should_be| bytes < should_be.unsigned_abs()) {
+                return true;
+            }
+        }
+        self.db_bytes = bytes;
+        bytes == 0
+    }
+
+    /// Gives a log that stands in the place of this file's own another name: the next start would replay it. What this
+    /// file's log held must have been moved into the file.
+    pub(crate) fn put_foreign_log_aside(&self) {
+        let Ok(data) = self.log.symlink_metadata() else { return };
+        let is_own = Some(identity_of(&data)) == self.log_id;
+        if is_own || data.len() == 0 || identity(&self.db) != self.db_id {
+            return;
+        }
+        let aside = with_ending(&self.db, &format!(".foreign-{}-wal", Clock::Machine.wall_ms()));
+        match std::fs::rename(&self.log, &aside) {
+            Ok(()) => log::warn("a log that is not this file's lay beside it, and is put aside as", &aside.display()),
+            Err(error) => log::error("a log that is not this file's lies beside it: remove it before a start", &error),
+        }
     }
 
     /// The log's device and inode.
