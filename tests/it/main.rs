@@ -9,6 +9,7 @@ mod cli;
 mod cli_input;
 mod clock;
 mod crash;
+mod crash_files;
 mod crash_locks;
 mod damage;
 mod dice;
