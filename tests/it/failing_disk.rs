@@ -56,11 +56,8 @@ impl Patient {
     }
 
     fn end(mut self) {
-        rustix::process::kill_process(
-            rustix::process::Pid::from_raw(self.pid as i32).unwrap(),
-            rustix::process::Signal::KILL,
-        )
-        .unwrap();
+        let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL); // it may have ended
         self.runner.wait().unwrap();
     }
 }
@@ -135,6 +132,74 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
         }
         done += 1;
         patient.end();
+    }
+    verify(folder.path());
+}
+
+/// Failure points of fiu, with the error number that each gives; `reduce` makes a call do less than it was asked for.
+const FAULTS: [(&str, i32); 14] = [
+    ("rw/pread", 5),         // EIO
+    ("rw/pread", 4),         // EINTR
+    ("rw/pread/reduce", 0),  //
+    ("rw/pwrite", 5),        // EIO
+    ("rw/pwrite", 28),       // ENOSPC
+    ("rw/pwrite", 27),       // EFBIG
+    ("rw/pwrite", 122),      // EDQUOT
+    ("rw/pwrite", 4),        // EINTR
+    ("rw/pwrite/reduce", 0), //
+    ("rw/ftruncate", 5),     // EIO
+    ("sync/fdatasync", 5),   // EIO
+    ("sync/fsync", 28),      // ENOSPC
+    ("oc/open", 24),         // EMFILE
+    ("dir/unlink", 5),       // EIO
+];
+/// Requests under each fault, if the process goes on so long.
+const REQUESTS: usize = 200;
+
+#[test]
+#[ignore = "needs fiu-run: .ci/slow"]
+fn any_fault_under_load_loses_no_answer() {
+    let (folder, agent) = (folder(), agent());
+    let mut asked = 0;
+    for round in 0..crate::crash::rounds(1) {
+        for (point, error) in FAULTS {
+            let patient = Patient::start(folder.path());
+            let mut answers = Vec::new();
+            for n in 0..REQUESTS {
+                if n == 10 {
+                    let probability = [0.02, 0.1, 0.4][round % 3];
+                    patient.tell(&format!(
+                        "enable_random name=posix/io/{point},probability={probability},failinfo={error}"
+                    ));
+                }
+                let Some(answer) = patient.recharge(&agent, asked + n) else { break };
+                answers.push(answer);
+                if n % 8 == 0 {
+                    let reading = agent.get(format!("{}/v1/entries?limit=200", patient.url));
+                    let _ = reading.header("Authorization", format!("Bearer {ADMIN}")).call(); // reads pages
+                }
+            }
+            patient.end();
+            let mut names = std::collections::BTreeMap::<String, usize>::new();
+            for (status, body) in &answers {
+                *names.entry(body["error"].as_str().map_or(status.to_string(), str::to_owned)).or_default() += 1;
+                assert!(body["error"] != "damaged", "{point} {error}: {body}");
+            }
+            eprintln!("{point} with error {error}: {names:?}");
+            verify(folder.path());
+            let patient = Patient::start(folder.path());
+            for (n, (status, body)) in answers.iter().enumerate() {
+                let again = patient.recharge(&agent, asked + n).unwrap();
+                assert_eq!(again.0, 200, "{point} {error}: {}", again.1);
+                assert!(*status != 200 || again.1 == *body, "{point} {error}: a yes stays what it was");
+            }
+            asked += answers.len();
+            // The one without an answer too, if there was one.
+            let last = patient.recharge(&agent, asked).unwrap();
+            asked += 1;
+            assert_eq!(last.1["balance"], format!("{asked}.00"), "{point} {error}: each key once");
+            patient.end();
+        }
     }
     verify(folder.path());
 }
