@@ -243,7 +243,7 @@ fn log_moved_behind_symlink_loses_no_answer() {
 }
 
 #[test]
-fn log_checkpointed_by_other_program_is_no_fault() {
+fn log_moved_by_other_program_changes_nothing() {
     let place = Place::new();
     let server = place.serve("--open");
     let stop = AtomicBool::new(false);
