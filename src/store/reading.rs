@@ -8,7 +8,7 @@
 //! | a log without its index | a private copy of both in a temporary folder |
 //! | a file of an older version, for requests | a private copy that is upgraded |
 //! | a log beside an empty or unreadable file | refused before SQLite opens it, because SQLite would delete or replay the log |
-//! | another program's rollback journal | refused: it would have to be played back |
+//! | rollback journal of an interrupted change | refused: it would have to be played back |
 //!
 //! The second and third hold only while no process begins to write. So the files are looked at before and after
 //! ([`Reading::is_current`]), and [`read_whole`] reads once more if they have changed.
@@ -24,7 +24,7 @@ use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -63,14 +63,14 @@ impl Reading {
         let quiet = Some((db.to_owned(), stamps));
         if file.journal_bytes > 0 {
             return Err(OpenError::new(format!(
-                "another program left a rollback journal beside it ({}): open it with that program first",
+                "a change to it was interrupted, and has to be undone by the journal beside it ({}) before it can be read: a command that writes, or `cashbox serve`, does that",
                 with_ending(db, "-journal").display()
             )));
         }
         if file.log_bytes == 0 {
             return Ok(Reading { target: uri(db, "immutable=1"), flags: URI, quiet, _copy: None });
         }
-        if with_ending(db, "-shm").is_file() {
+        if file.has_index_of_its_log() {
             return Ok(Reading { target: uri(db, "readonly_shm=1"), flags: URI, quiet, _copy: None });
         }
         file.private_copy(stamps)
@@ -189,6 +189,16 @@ impl Files<'_> {
         let real = db.canonicalize()?; // SQLite looks for the log beside the file that a symlink leads to
         let bytes = |ending| with_ending(&real, ending).metadata().map_or(0, |data| data.len());
         Ok(Files { db, bytes: data.len(), log_bytes: bytes("-wal"), journal_bytes: bytes("-journal") })
+    }
+
+    /// True if the index describes this log. A process that was killed in its first commit leaves an index of no log, with
+    /// which SQLite waits ten seconds for another process to recover it.
+    fn has_index_of_its_log(&self) -> bool {
+        let salts = |ending, at| {
+            let mut salts = [0; 8];
+            File::open(with_ending(self.db, ending))?.read_exact_at(&mut salts, at).map(|()| salts)
+        };
+        matches!((salts("-shm", 32), salts("-wal", 16)), (Ok(index), Ok(log)) if index == log)
     }
 
     fn beside_writer(&self) -> Result<Reading, OpenError> {

@@ -134,6 +134,25 @@ fn crashed_file_without_index_is_read_unchanged() {
 }
 
 #[test]
+fn file_killed_in_first_commit_is_read_unchanged() {
+    let (watched, other) = (Watched::new(), Place::new());
+    let (db, copy) = (watched.file.db(), other.db());
+    let reader = rusqlite::Connection::open(&db).unwrap();
+    reader.query_row("SELECT count(*) FROM entry", [], |_| Ok(())).unwrap(); // makes an empty log and its index
+    for ending in ["", "-shm"] {
+        let beside = |file: &Path| format!("{}{ending}", file.display());
+        fs::copy(beside(&db), beside(&copy)).unwrap();
+    }
+    let mut log = vec![0; 32 + 4_120];
+    log[..20].copy_from_slice(b"\x37\x7f\x06\x82\x00\x2d\xe2\x18\0\0\x10\0\0\0\0\0salt");
+    fs::write(other.path("cashbox.db-wal"), log).unwrap();
+    let before = snapshot(other.0.path());
+    let verify = watched.file.run(&format!("verify --db {}", copy.display()));
+    assert_eq!(verify.exit, 0, "{}{}", verify.out, verify.err);
+    assert!(snapshot(other.0.path()) == before);
+}
+
+#[test]
 fn emptied_file_keeps_its_log_and_says_it_is_there() {
     let watched = Watched::crashed();
     fs::write(watched.file.db(), "").unwrap();
