@@ -93,7 +93,8 @@ impl<'a> Context<'a> {
     ) -> Result<Context<'a>, Error> {
         let head = &request.head;
         let mut fields = if body_fields.is_some() { read_fields(head, &request.body)? } else { Fields::default() };
-        let mut query = Fields::from_form(head.query.as_deref().unwrap_or_default().as_bytes())?;
+        let query = head.query.as_deref().map(|query| Fields::from_form(query.as_bytes()));
+        let mut query = query.transpose()?.unwrap_or_default();
         query.check(query_fields)?;
         fields.check(body_fields.unwrap_or(&[]))?;
         let (presence, ends_waiting) = (request.presence.clone(), Arc::clone(&app.ends_waiting));

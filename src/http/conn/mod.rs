@@ -14,8 +14,8 @@
 //!   or began to send within the last second. A request that is being answered is never cut off.
 //! - A panic of the service costs one request.
 //!
-//! An ordinary request costs one read and one write. `httparse` reads request heads and `tiny_http` encodes response
-//! heads. The clock is used for deadlines only.
+//! An ordinary request costs one read and one write. `httparse` reads request heads; `tiny_http` knows reason
+//! phrases and dates. The clock is used for deadlines only.
 
 mod acceptor;
 mod body;

@@ -1,15 +1,23 @@
 //! Encoding and sending responses.
 
-use std::io::{self, ErrorKind, Read};
+use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use tiny_http::{HTTPVersion, Header, StatusCode};
+use tiny_http::{HTTPVersion, StatusCode};
 
 use super::service::{Body, Limits, Presence, RequestHead, Response};
 use super::socket::{ClientSocket, SocketError};
 
 /// Bytes of a head with the headers we usually send.
 const HEAD_CAPACITY: usize = 384;
+
+/// Time for which a line `Date` is used again. It counts whole seconds.
+const DATE_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// Headers that the connection sets itself.
+const FRAMING: [&str; 5] = ["content-length", "transfer-encoding", "connection", "trailer", "upgrade"];
 
 /// Bytes of a stream that are sent at a time.
 const STREAM_STEP: usize = 32 * 1024;
@@ -161,7 +169,7 @@ fn has_no_body(status: u16) -> bool {
     status < 200 || status == 204 || status == 304
 }
 
-/// A whole head. `length` is that of the body; None is a stream's.
+/// A whole head, in a buffer with room for the body. `length` is that of the body; None is a stream's.
 pub(super) fn encode_head(
     status: u16,
     headers: Vec<(&'static str, String)>,
@@ -169,23 +177,23 @@ pub(super) fn encode_head(
     mode: ResponseMode,
     closes: bool,
 ) -> Vec<u8> {
-    let mut fields = Vec::with_capacity(headers.len() + 1);
-    fields.extend(header("Server", "cashbox".to_owned()));
-    // tiny_http would take a Content-Length of the response's for the length of its body.
-    let wanted = headers.into_iter().filter(|(name, _)| !name.eq_ignore_ascii_case("content-length"));
-    fields.extend(wanted.filter_map(|(name, value)| header(name, value)));
-
     let body_capacity = if mode.head_only { 0 } else { length.unwrap_or(0) };
     let mut head = Vec::with_capacity(HEAD_CAPACITY + body_capacity);
     // Always HTTP/1.1, the version of this server, also for an HTTP/1.0 client.
-    tiny_http::Response::new(StatusCode(status), fields, io::empty(), length, None)
-        .with_chunked_threshold(usize::MAX)
-        .raw_print(&mut head, HTTPVersion(1, 1), &[], true, None)
-        .expect("a vector takes every write");
-
-    head.truncate(head.len() - b"\r\n".len());
-    if has_no_body(status) || (length.is_none() && mode.http_1_0) {
-        drop_last_line(&mut head);
+    let reason = StatusCode(status).default_reason_phrase();
+    let _ = write!(head, "HTTP/1.1 {status} {reason}\r\nServer: cashbox\r\n"); // a vector takes every write
+    push_date(&mut head);
+    for (name, value) in headers.iter().filter(|(name, _)| !FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name))) {
+        head.extend_from_slice(name.as_bytes());
+        head.extend_from_slice(b": ");
+        push_value(&mut head, value);
+        head.extend_from_slice(b"\r\n");
+    }
+    match length {
+        _ if has_no_body(status) => {}
+        Some(length) => _ = write!(head, "Content-Length: {length}\r\n"),
+        None if mode.http_1_0 => {}
+        None => head.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
     }
     if closes {
         head.extend_from_slice(b"Connection: close\r\n");
@@ -196,20 +204,32 @@ pub(super) fn encode_head(
     head
 }
 
-/// Drops tiny_http's Content-Length or Transfer-Encoding, which it writes last.
-fn drop_last_line(head: &mut Vec<u8>) {
-    let before = &head[..head.len() - b"\r\n".len()];
-    let start = before.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-    head.truncate(start);
+/// A value that cannot add a line to the head.
+fn push_value(head: &mut Vec<u8>, value: &str) {
+    let allowed = |byte: u8| matches!(byte, b'\t' | b' '..=b'~');
+    if value.bytes().all(allowed) {
+        head.extend_from_slice(value.as_bytes());
+    } else {
+        head.extend(value.chars().map(|c| u8::try_from(c).ok().filter(|byte| allowed(*byte)).unwrap_or(b'?')));
+    }
 }
 
-/// A header whose value cannot add a line to the head.
-fn header(name: &'static str, value: String) -> Option<Header> {
-    let allowed = |c: char| c == '\t' || c == ' ' || c.is_ascii_graphic();
-    let clean = if value.chars().all(allowed) {
-        value
-    } else {
-        value.chars().map(|c| if allowed(c) { c } else { '?' }).collect()
+/// The line `Date`, formatted by tiny_http once in [`DATE_AGE_MAX`].
+fn push_date(head: &mut Vec<u8>) {
+    static LINE: Mutex<Option<(Instant, Vec<u8>)>> = Mutex::new(None);
+    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, bytes) = match line.take() {
+        Some(recent) if recent.0.elapsed() < DATE_AGE_MAX => line.insert(recent),
+        _ => line.insert((Instant::now(), date_line())),
     };
-    Header::from_bytes(name.as_bytes(), clean.into_bytes()).ok()
+    head.extend_from_slice(bytes);
+}
+
+fn date_line() -> Vec<u8> {
+    let mut head = Vec::new();
+    tiny_http::Response::empty(StatusCode(204))
+        .raw_print(&mut head, HTTPVersion(1, 1), &[], true, None)
+        .expect("a vector takes every write");
+    let lines = head.split_inclusive(|&byte| byte == b'\n');
+    lines.filter(|line| line.starts_with(b"Date: ")).flatten().copied().collect()
 }
