@@ -1,7 +1,7 @@
 //! Tables: rows under their heads, within the width of the terminal.
 //!
-//! A table that is too wide has its free texts cut with `…`, then shows a year only where it is not this one, and at last
-//! becomes a block of lines for each row. Numbers and names are never cut: people copy them.
+//! In a table that is too wide a year is shown only where it is not this one, free texts are cut with `…`, and the gaps are
+//! narrowed. At last it becomes a block of lines for each row. Numbers and names are never cut: people copy them.
 
 use super::output::{plain, shown, text};
 use super::screen;
@@ -74,9 +74,10 @@ fn is_time(cell: &str) -> bool {
 }
 
 /// The narrowest column of free text, in columns of the terminal.
-const FREE_TEXT_MIN: usize = 8;
-/// Between two columns.
+const FREE_TEXT_MIN: usize = 6;
+/// Spaces between two columns, and where there is little room.
 const GAP: usize = 2;
+const GAP_MIN: usize = 1;
 
 /// Rows under their heads, without the columns that are empty throughout. No rows: `empty`.
 pub(crate) fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
@@ -88,7 +89,7 @@ pub(crate) fn table(rows: &[Value], columns: &[Column], empty: &str) -> String {
 
 /// The same without regard to the terminal: one line for each row.
 pub(crate) fn wide_table(rows: &[Value], columns: &[Column]) -> String {
-    lines(&filled(rows, columns), screen::ellipsis())
+    lines(&filled(rows, columns), GAP, screen::ellipsis())
 }
 
 fn filled(rows: &[Value], columns: &[Column]) -> Vec<Cells> {
@@ -111,33 +112,37 @@ pub(crate) fn grid(heads: &[String], rows: &[Vec<Value>]) -> String {
 
 /// The columns side by side within `most` columns of the terminal, if that is possible; `mark` stands for what is cut off.
 pub(super) fn fitted(mut columns: Vec<Cells>, most: Option<usize>, mark: &str) -> String {
-    let Some(most) = most else { return lines(&columns, mark) };
-    if total(&columns) > most {
+    let Some(most) = most else { return lines(&columns, GAP, mark) };
+    if total(&columns, GAP) > most {
         columns = columns.into_iter().map(Cells::without_year).collect();
     }
-    while total(&columns) > most {
+    let free_text = |column: &Cells| column.form == ColumnForm::FreeText;
+    let cut_off = |column: &Cells| if free_text(column) { column.width.saturating_sub(FREE_TEXT_MIN) } else { 0 };
+    let narrowest = total(&columns, GAP) - columns.iter().map(cut_off).sum::<usize>();
+    let gap = if narrowest > most { GAP_MIN } else { GAP };
+    while total(&columns, gap) > most {
         let widest = columns.iter_mut().filter(|column| column.form == ColumnForm::FreeText);
         match widest.max_by_key(|column| column.width).filter(|column| column.width > FREE_TEXT_MIN) {
             Some(column) => column.width -= 1,
             None => return blocks(&columns, most, mark),
         }
     }
-    lines(&columns, mark)
+    lines(&columns, gap, mark)
 }
 
-fn total(columns: &[Cells]) -> usize {
-    columns.iter().map(|column| column.width + GAP).sum::<usize>().saturating_sub(GAP)
+fn total(columns: &[Cells], gap: usize) -> usize {
+    columns.iter().map(|column| column.width + gap).sum::<usize>().saturating_sub(gap)
 }
 
-fn lines(columns: &[Cells], mark: &str) -> String {
+fn lines(columns: &[Cells], gap: usize, mark: &str) -> String {
     let count = columns.first().map_or(0, |column| column.cells.len());
     let line = |row: usize| {
         let cell = |column: &Cells| {
             let cell = cut(&column.cells[row], column.width, mark);
-            let gap = " ".repeat(column.width - width(&cell));
-            if column.form == ColumnForm::Numbers { gap + &cell } else { cell + &gap }
+            let space = " ".repeat(column.width - width(&cell));
+            if column.form == ColumnForm::Numbers { space + &cell } else { cell + &space }
         };
-        columns.iter().map(cell).collect::<Vec<_>>().join(&" ".repeat(GAP)).trim_end().to_owned()
+        columns.iter().map(cell).collect::<Vec<_>>().join(&" ".repeat(gap)).trim_end().to_owned()
     };
     (0..count).map(line).collect::<Vec<_>>().join("\n")
 }

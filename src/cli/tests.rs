@@ -345,12 +345,12 @@ fn table_fits_terminal() {
          9  2019-01-31 12:00:00  250.00  short"
     );
     assert_eq!(
-        history(40).lines().take(5).collect::<Vec<_>>(),
+        history(36).lines().take(5).collect::<Vec<_>>(),
         [
             "ENTRY      10",
             "TIME       2019-01-31 12:00:00",
             "AMOUNT     250.00",
-            "REFERENCE  a reference that is longer t…",
+            "REFERENCE  a reference that is long…",
             ""
         ]
     );
