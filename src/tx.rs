@@ -255,6 +255,10 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::DiskFull) => {
                 Error::new(ErrorName::StorageFull, "there is no space left to write; reading goes on").caused_by(error)
             }
+            Some(_) if extended_code(&error) == NO_TEMP_FOLDER => {
+                let detail = "there is no folder for temporary files: set TMPDIR to one with space";
+                Error::new(ErrorName::StorageFull, detail).caused_by(error)
+            }
             Some(ErrorCode::OperationInterrupted) => {
                 Error::new(ErrorName::Busy, "this would read too much at once; narrow it down").caused_by(error)
             }
@@ -263,6 +267,14 @@ impl From<rusqlite::Error> for Error {
             _ => Error::internal(error),
         }
     }
+}
+
+/// SQLite's code of a temporary file for which there is no folder (`SQLITE_IOERR_GETTEMPPATH`).
+const NO_TEMP_FOLDER: i32 = 10 | 25 << 8;
+
+/// SQLite's extended code of the error; 0 if it is not SQLite's.
+pub(crate) fn extended_code(error: &rusqlite::Error) -> i32 {
+    error.sqlite_error().map_or(0, |error| error.extended_code)
 }
 
 /// Returns whether a column holds a value that this program never writes.

@@ -10,6 +10,7 @@ use super::table;
 use super::target::{ApiClient, Target, take_possession};
 use super::transport::{Download, download};
 use crate::clock::{Clock, rfc3339};
+use crate::error::ErrorName;
 use crate::http::files::report_json;
 use crate::secret::parse_hash;
 use crate::store::audit::{self, AuditReport};
@@ -153,6 +154,9 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
     let bar = TaskProgress::new("entries");
     let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
+        if error.name == ErrorName::StorageFull {
+            return CliError::unreachable(format!("cannot audit {}: {}", db.display(), error.detail));
+        }
         let why = error.cause.unwrap_or(error.detail);
         CliError { exit: Exit::Damage, message: format!("{} cannot be read to its end: {why}", db.display()) }
     })

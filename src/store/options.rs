@@ -85,6 +85,11 @@ impl OpenError {
         OpenError { sentence: format!("{}; {clause}", self.sentence), ..self }
     }
 
+    /// There is no space; the reason.
+    pub(super) fn no_space(detail: &str) -> OpenError {
+        OpenError::new(NO_SPACE).and(detail)
+    }
+
     /// True if the file is damaged.
     pub fn is_damage(&self) -> bool {
         self.sentence.starts_with(DAMAGED)
@@ -97,7 +102,7 @@ impl OpenError {
 
     /// True if there is no space left to write it.
     pub fn is_full_disk(&self) -> bool {
-        self.sentence == NO_SPACE
+        self.sentence.starts_with(NO_SPACE)
     }
 }
 

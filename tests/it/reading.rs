@@ -229,8 +229,13 @@ fn file_of_older_version_is_read_and_not_upgraded() {
 
 /// Runs the command in a mount namespace of its own, in which that folder is read-only; None where that is not permitted.
 fn on_read_only_mount(folder: &Path, db: &Path, line: &str, cwd: &Path) -> Option<CommandOutput> {
+    in_own_mounts("", folder, db, line, cwd)
+}
+
+/// The same, after more mounts.
+fn in_own_mounts(mounts: &str, folder: &Path, db: &Path, line: &str, cwd: &Path) -> Option<CommandOutput> {
     let script = format!(
-        "mount --bind {0} {0} && mount -o remount,ro,bind {0} || exit 99; exec {1} {2} --db {3}",
+        "mount --bind {0} {0} && mount -o remount,ro,bind {0} || exit 99; {mounts} exec ${{BIN:-{1}}} {2} --db {3}",
         folder.display(),
         env!("CARGO_BIN_EXE_cashbox"),
         line,
@@ -258,4 +263,29 @@ fn read_only_medium_is_read() {
             assert_eq!(output.exit, 0, "{state}: {line}: {}", output.err);
         }
     }
+}
+
+#[test]
+fn audit_without_space_for_temporary_files_is_not_damage() {
+    let watched = Watched::new();
+    let conn = rusqlite::Connection::open(watched.file.db()).unwrap();
+    let large = "CREATE TABLE large (a); INSERT INTO large VALUES (zeroblob(60000000)); DROP TABLE large";
+    conn.execute_batch(large).unwrap(); // the file keeps its size
+    drop(conn);
+    let folder = watched.file.0.path();
+    // The program and the file stay within reach when `/tmp` is covered.
+    let small = format!(
+        "{{ mount -t tmpfs tmpfs /mnt && mkdir /mnt/db && touch /mnt/cashbox && mount --bind {} /mnt/db && \
+         mount -o remount,ro,bind /mnt/db && mount --bind {} /mnt/cashbox && cd /mnt/db; }} || exit 99; BIN=/mnt/cashbox; \
+         for place in /var/tmp /dev/shm /tmp; do mount -t tmpfs -o size=1m tmpfs $place || exit 99; done;",
+        folder.display(),
+        env!("CARGO_BIN_EXE_cashbox")
+    );
+    let Some(output) = in_own_mounts(&small, folder, Path::new("cashbox.db"), "verify", folder) else {
+        eprintln!("not tested: this account may not mount");
+        return;
+    };
+    assert_eq!(output.exit, 3, "{}{}", output.out, output.err);
+    assert!(output.err.contains("TMPDIR") && output.err.contains("nothing is known to be wrong"), "{}", output.err);
+    assert_eq!(watched.look("verify").exit, 0);
 }

@@ -6,6 +6,7 @@ mod findings;
 mod questions;
 mod rows;
 mod schema;
+mod temp_place;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +14,7 @@ pub use findings::{AuditReport, Finding};
 #[cfg(test)]
 pub(super) use schema::normalised;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorName};
 use crate::secret::{Hash, hex};
 use crate::store::reading::{Reading, read_whole};
 use crate::tx::ReadTx;
@@ -23,6 +24,7 @@ use questions::{QUESTIONS, SYSTEM_WALLETS};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
+use temp_place::TempPlace;
 
 /// Page cache of each of the audit's two connections, in KiB.
 const CACHE_KIB: i64 = 16 * 1024;
@@ -34,15 +36,21 @@ const WALLETS_AT_ONCE: i64 = 250_000;
 /// idempotency records, locks, and SQLite's own structures. With `since`, also that an entry of that hash is still in the
 /// chain. `progress` receives the entries seen, and the entries to see.
 pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
-    read_whole(file, Reading::of, Error::internal, |reading| audit_once(reading, since, progress))
+    let report = read_whole(file, Reading::of, Error::internal, |reading| audit_once(file, reading, since, progress));
+    report.map_err(|error| match error.name {
+        ErrorName::StorageFull => Error { detail: temp_place::TOO_LITTLE.to_owned(), ..error },
+        _ => error,
+    })
 }
 
 fn audit_once(
+    file: &Path,
     reading: &Reading,
     since: Option<&Hash>,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<AuditReport, Error> {
-    let (rules, structures) = (connect(reading)?, connect(reading)?);
+    let place = TempPlace::choose(file)?;
+    let (rules, structures) = (connect(reading, &place)?, connect(reading, &place)?);
     thread::scope(|scope| {
         let structures = scope.spawn(move || sound_structures(&structures)); // takes as long as all the rest
         let report = sound_money(&rules, since, progress);
@@ -58,10 +66,10 @@ fn audit_once(
 }
 
 /// A connection that reads. SQLite checks the CHECKs of a table only through one that can write, so `schema` does that.
-fn connect(reading: &Reading) -> Result<Connection, Error> {
+fn connect(reading: &Reading, place: &TempPlace) -> Result<Connection, Error> {
     let conn = reading.connect().map_err(Error::internal)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
-    conn.pragma_update(None, "temp_store", "FILE")?; // a query may have to sort more than fits into memory
+    conn.pragma_update(None, "temp_store", if place.is_memory { "MEMORY" } else { "FILE" })?; // for large sorts
     Ok(conn)
 }
 

@@ -312,7 +312,10 @@ impl Partial {
     pub(super) fn check(&self, copied: &Path, progress: Progress<'_>) -> Result<AuditReport, CopyError> {
         let damaged = |what: String| CopyError::Damaged(copied.to_owned(), what);
         let report = audit::audit(self.path(), None, progress);
-        let report = report.map_err(|error| damaged(error.cause.unwrap_or(error.detail)))?;
+        let report = report.map_err(|error| match error.name {
+            ErrorName::StorageFull => failed_at(copied)(OpenError::no_space(&error.detail)),
+            _ => damaged(error.cause.unwrap_or(error.detail)),
+        })?;
         match report.findings.first() {
             None => Ok(report),
             Some(first) => Err(damaged(format!("{}: {}", first.check, first.sentence))),
