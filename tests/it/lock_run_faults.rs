@@ -283,3 +283,20 @@ fn pass(client: TcpStream, server: SocketAddr, fate: impl FnOnce(&str) -> Fate) 
     }
     None
 }
+
+#[test]
+fn lease_that_ran_out_while_both_were_stopped_is_lost() {
+    let place = Place::new();
+    let running = run(&place, "a --ttl 700ms --grace 500ms", PATIENT);
+    place.line_of("in");
+    let guard: i32 = running.children().pop().unwrap().parse().unwrap();
+    let guard = Pid::from_raw(guard).unwrap();
+    running.signal(Signal::STOP);
+    kill_process(guard, Signal::STOP).unwrap();
+    std::thread::sleep(Duration::from_millis(1_500));
+    running.signal(Signal::CONT);
+    let _ = kill_process(guard, Signal::CONT); // it may have ended already
+    let output = running.finish();
+    assert_eq!(output.exit, 123, "{}", output.err);
+    assert!(output.err.contains("the lease ran out"), "{}", output.err);
+}
