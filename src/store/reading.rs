@@ -226,6 +226,7 @@ impl Files<'_> {
                 Err(OpenError::new("this account has no permission to read it"))
             }
             Ok(()) if header == *HEADER => Ok(()),
+            Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error.into()),
             _ => {
                 let why = OpenError::new(NOT_A_DATABASE);
                 Err(if self.log_bytes > 0 { why.and(&log_is_there(self.db)) } else { why })

@@ -204,6 +204,19 @@ fn any_fault_under_load_loses_no_answer() {
     verify(folder.path());
 }
 
+#[test]
+#[ignore = "needs fiu-run: .ci/slow"]
+fn failed_read_of_header_is_not_damage() {
+    let place = crate::shell::Place::new();
+    place.json("recharge alice 1");
+    let mut command = Command::new("fiu-run");
+    command.args(["-x", "-f", "", "-c", "enable name=posix/io/rw/read,failinfo=5", env!("CARGO_BIN_EXE_cashbox")]);
+    let output = command.arg("verify").current_dir(place.0.path()).output().unwrap();
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(!err.contains("database"), "{err}");
+}
+
 /// Starts the program with a limit on the size of its files (in blocks of 512 bytes): writing beyond it is an I/O error.
 fn serve(folder: &Path, file_blocks: Option<u32>) -> (Child, String) {
     let limit = file_blocks.map_or(String::new(), |blocks| format!("trap '' XFSZ; ulimit -f {blocks}; "));
