@@ -105,8 +105,20 @@ fn is_lock_run(arguments: &[OsString]) -> bool {
     words.next().is_some_and(|word| word == "lock") && words.next().is_some_and(|word| word == "run")
 }
 
+/// Has a write beyond the limit of file sizes fail, which is answered, and not end the process. Not for `lock run`, whose
+/// command keeps what it was started with.
+fn survive_size_limit() {
+    let signal = rustix::process::Signal::XFSZ.as_raw();
+    if let Err(error) = signal_hook::flag::register(signal, std::sync::Arc::default()) {
+        crate::log::warn("a limit of file sizes will end this process", &error);
+    }
+}
+
 fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
     screen::set_options(common.quiet, common.color);
+    if !matches!(command, CliCommand::Lock(_)) {
+        survive_size_limit();
+    }
     match command {
         CliCommand::Serve(serve) => serve.run(common).map(ExitCode::from),
         CliCommand::Wallet(verb) => verb.run(&ApiClient::new(common)?).map(ExitCode::from),
