@@ -298,7 +298,7 @@ pub mod internals {
             pub use crate::ledger::entry::{Entry, EntryKind, entry};
         }
         pub mod query {
-            pub use crate::ledger::query::{Filter, coupons, entries, wallets};
+            pub use crate::ledger::query::{Filter, WalletFilter, coupons, entries, wallets};
         }
         pub mod verbs {
             pub use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};

@@ -136,6 +136,23 @@ impl Cents {
     }
 }
 
+impl Cents {
+    /// Reads a bound of a filter: as [`Money::parse`], but from 0.00 up to any balance.
+    pub(crate) fn parse_bound(text: &str) -> Result<Cents, Error> {
+        let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+        let digits =
+            |part: &str, most: usize| (1..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit());
+        let is_plain = digits(whole, BALANCE_DIGITS_MAX - 1) && digits(decimals, DECIMALS_MAX);
+        let cents = if is_plain { format!("{whole}{decimals:0<2}").parse().ok() } else { None };
+        cents.map(Cents).ok_or_else(|| {
+            let shown: String = text.chars().take(SHOWN_MAX).collect();
+            let detail =
+                format!("{shown:?} is not a valid bound: digits, optionally a point and one or two more, such as 0.00");
+            Error::new(crate::error::ErrorName::InvalidAmount, detail)
+        })
+    }
+}
+
 /// Digits of the largest balance before its point.
 const BALANCE_DIGITS_MAX: usize = 17;
 const WHOLE_DIGITS_MAX: usize = 13;

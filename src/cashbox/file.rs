@@ -52,12 +52,12 @@ impl Iterator for History {
     type Item = Result<Entry, Error>;
 
     fn next(&mut self) -> Option<Result<Entry, Error>> {
-        if self.page.is_empty() && self.more {
+        while self.page.is_empty() && self.more {
             let read = self.file.store.read(|tx| entries(tx, &self.filter, self.last, HISTORY_PAGE));
             match read {
                 Ok(page) => {
-                    self.more = page.more;
-                    self.last = page.rows.last().map(|entry| entry.id.0);
+                    self.more = page.next.is_some();
+                    self.last = page.next;
                     self.page = page.rows.into();
                 }
                 Err(error) => {

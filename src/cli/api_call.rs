@@ -141,7 +141,7 @@ impl ApiCall {
         if let Some(value) = value {
             let sign = if self.uri.contains('?') { '&' } else { '?' };
             self.uri.push(sign);
-            self.uri += &format!("{name}={}", encoded(&value.to_string()));
+            self.uri += &format!("{}={}", encoded(name), encoded(&value.to_string()));
         }
         self
     }

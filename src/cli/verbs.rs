@@ -27,7 +27,7 @@ pub(crate) enum WalletVerb {
     /// Show one wallet
     Wallet(WalletArgs),
     /// List all wallets
-    Wallets(Paging),
+    Wallets(WalletsArgs),
     /// List entries, newest first: those of a user, or all
     History(HistoryArgs),
     /// Show one entry
@@ -61,7 +61,7 @@ impl WalletVerb {
             WalletVerb::Refund(args) => args.run(client),
             WalletVerb::Batch(args) => args.run(client),
             WalletVerb::Wallet(args) => args.run(client),
-            WalletVerb::Wallets(paging) => wallets(client, paging),
+            WalletVerb::Wallets(args) => args.run(client),
             WalletVerb::History(args) => args.run(client),
             WalletVerb::Entry { id } => entry(client, id),
             WalletVerb::Coupons(args) => args.run(client),
@@ -209,6 +209,8 @@ pub(crate) struct Paging {
     all: bool,
 }
 
+/// Rows that are shown unless `--limit` gives another number.
+const PAGE_ROWS: u32 = 50;
 /// Rows of one page when all are wanted.
 const PAGE_ROWS_MAX: u32 = 1_000;
 
@@ -221,10 +223,18 @@ impl Paging {
         text: impl FnOnce(Vec<Value>) -> String,
     ) -> Result<Exit, CliError> {
         let limit = self.limit.or(self.all.then_some(PAGE_ROWS_MAX));
-        let page = |after: Option<&str>| client.target.send(&list.clone().query("limit", limit).query("after", after));
-        let mut reply = page(self.after.as_deref())?;
-        while let (true, true, Some(next)) = (self.all, reply.is_success(), reply.body["next"].as_str()) {
-            let mut more = page(Some(next))?;
+        let page = |limit: Option<u32>, after: Option<&str>| {
+            client.target.send(&list.clone().query("limit", limit).query("after", after))
+        };
+        let mut reply = page(limit, self.after.as_deref())?;
+        while let (true, Some(next)) = (reply.is_success(), reply.body["next"].as_str()) {
+            // A page is short, and others follow, if few of the rows that the server looked at pass the filter.
+            let rows = reply.body["data"].as_array().map_or(0, Vec::len) as u32;
+            let missing = limit.unwrap_or(PAGE_ROWS).saturating_sub(rows);
+            if !self.all && missing == 0 {
+                break;
+            }
+            let mut more = page(if self.all { limit } else { Some(missing) }, Some(next))?;
             if let (Some(before), Some(rows)) = (reply.body["data"].as_array(), more.body["data"].as_array()) {
                 more.body["data"] = json!([before.as_slice(), rows.as_slice()].concat());
             }
@@ -254,14 +264,36 @@ impl WalletArgs {
         client.run(&call, |body| {
             let mut wallet = body.clone();
             wallet["msg"] = body["user_id"].clone();
-            output::block(&wallet, &["balance", "held", "entries", "coupons", "as_of"])
+            output::block(&wallet, &["balance", "held", "entries", "last_at", "coupons", "as_of"])
         })
     }
 }
 
-fn wallets(client: &ApiClient, paging: &Paging) -> Result<Exit, CliError> {
-    let columns = [words("WALLET", "user_id"), numbers("BALANCE", "balance"), numbers("ENTRIES", "entries")];
-    paging.run(client, &ApiCall::get(&["v1", "wallets"]), |rows| table::table(&rows, &columns, "no wallets"))
+/// `cashbox wallets`
+#[derive(Debug, Args)]
+pub(crate) struct WalletsArgs {
+    /// Only wallets whose name begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// id, or balance (one page of users' wallets, the largest first) [default: id]
+    #[arg(long)]
+    order: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl WalletsArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let list = ApiCall::get(&["v1", "wallets"]);
+        let list = list.query("prefix", self.prefix.as_ref()).query("order", self.order.as_ref());
+        let columns = [
+            words("WALLET", "user_id"),
+            numbers("BALANCE", "balance"),
+            numbers("ENTRIES", "entries"),
+            words("LAST ENTRY", "last_at"),
+        ];
+        self.paging.run(client, &list, |rows| table::table(&rows, &columns, "no wallets"))
+    }
 }
 
 /// `cashbox history`
@@ -278,6 +310,15 @@ pub(crate) struct HistoryArgs {
     /// The latest time, written in the same ways; a day counts to its end
     #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
     until: Option<String>,
+    /// Only entries with this pair of metadata; at most 3 times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
+    metadata: Vec<(String, String)>,
+    /// The smallest amount
+    #[arg(long, value_name = "AMOUNT")]
+    min: Option<String>,
+    /// The largest amount
+    #[arg(long, value_name = "AMOUNT")]
+    max: Option<String>,
     /// desc (newest first) or asc [default: desc]
     #[arg(long)]
     order: Option<String>,
@@ -294,6 +335,10 @@ impl HistoryArgs {
         };
         let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
         let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+        let mut list = list.query("min", self.min.as_ref()).query("max", self.max.as_ref());
+        for (name, value) in &self.metadata {
+            list = list.query(&format!("metadata[{name}]"), Some(value));
+        }
         self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
     }
 }

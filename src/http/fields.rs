@@ -4,7 +4,7 @@
 use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::ledger::Note;
-use crate::money::Money;
+use crate::money::{Cents, Money};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -148,10 +148,11 @@ impl Fields {
         }
     }
 
-    /// Adds a field, if it is not there.
+    /// Adds a field, if it is not there. Metadata is JSON, all else is text.
     pub fn put_default(&mut self, name: &str, value: &str) {
         if !self.has(name) {
-            self.0.insert(name.to_owned(), Some(FieldValue::Text(value.to_owned())));
+            let kind = if name == "metadata" { FieldValue::Json } else { FieldValue::Text };
+            self.0.insert(name.to_owned(), Some(kind(value.to_owned())));
         }
     }
 
@@ -161,6 +162,22 @@ impl Fields {
             None => Ok(None),
             Some(FieldValue::Text(text) | FieldValue::Json(text)) => Money::parse(&text).map(Some),
         }
+    }
+
+    /// A bound of amounts or balances, in cents, if it is there.
+    pub fn bound(&mut self, name: &str) -> Result<Option<i64>, Error> {
+        Ok(self.text(name)?.map(|text| Cents::parse_bound(&text)).transpose()?.map(|cents| cents.0))
+    }
+
+    /// Pairs of metadata to look for, as JSON, if there are any.
+    pub fn wanted_metadata(&mut self) -> Result<Option<String>, Error> {
+        let pairs = self.metadata()?;
+        if pairs.len() > WANTED_PAIRS_MAX {
+            let detail = format!("at most {WANTED_PAIRS_MAX} pairs of metadata can be looked for at once");
+            return Err(Error::invalid(detail).with("field", "metadata"));
+        }
+        let pairs: serde_json::Map<_, _> = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
+        Ok((!pairs.is_empty()).then(|| serde_json::Value::Object(pairs).to_string()))
     }
 
     /// The field `amount`, which must be there.
@@ -266,6 +283,9 @@ impl Fields {
         pairs.into_iter().filter_map(text_pair).collect()
     }
 }
+
+/// The most pairs of metadata in a filter.
+const WANTED_PAIRS_MAX: usize = 3;
 
 fn sent_twice(name: &str) -> Error {
     let name: String = name.chars().take(64).collect();

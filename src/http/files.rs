@@ -214,7 +214,8 @@ impl EntryReader {
         let found = read.map_err(io::Error::other)?;
         self.lines.clear();
         self.sent = 0;
-        self.is_last = !found.more;
+        self.is_last = found.next.is_none();
+        self.after = found.next;
         for entry in &found.rows {
             let json = entry_json(entry, &self.caller);
             match self.format {
@@ -228,7 +229,6 @@ impl EntryReader {
                     self.lines.extend(csv_line(&cells).into_bytes());
                 }
             }
-            self.after = Some(entry.id.0);
         }
         Ok(())
     }

@@ -67,9 +67,14 @@ fn path_parameters(path: &str) -> Vec<Value> {
 }
 
 fn parameter(place: &str, field: &Field) -> Value {
-    json!({
+    let mut parameter = json!({
         "name": field.name, "in": place, "required": !field.optional, "description": field.about, "schema": schema(field.kind),
-    })
+    });
+    if field.kind == ValueKind::Object {
+        parameter["style"] = json!("deepObject"); // metadata[NAME]=VALUE
+        parameter["explode"] = json!(true);
+    }
+    parameter
 }
 
 /// The headers that a change takes.

@@ -205,11 +205,18 @@ pub(crate) struct WalletJson<'a> {
     balance: AsText<Balance>,
     held: &'static str,
     entries: i64,
+    last_at: Option<String>,
 }
 
-/// A wallet.
-pub(crate) fn wallet_json(wallet: &Wallet) -> WalletJson<'_> {
-    WalletJson { user_id: wallet.id.as_str(), balance: AsText(wallet.balance), held: HELD, entries: wallet.entries }
+/// A wallet, and the time of its newest entry.
+pub(crate) fn wallet_json(wallet: &Wallet, last_at: Option<i64>) -> WalletJson<'_> {
+    WalletJson {
+        user_id: wallet.id.as_str(),
+        balance: AsText(wallet.balance),
+        held: HELD,
+        entries: wallet.entries,
+        last_at: last_at.map(rfc3339),
+    }
 }
 
 /// The reserved part of a balance: nothing, until holds exist.

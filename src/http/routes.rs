@@ -25,7 +25,7 @@ pub static ROUTES: &[Route] = &[
     Route::command("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
     Route::command("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
 
-    Route::get("/v1/wallets", SeeAll, LIST, "all wallets", wallets::list),
+    Route::get("/v1/wallets", SeeAll, wallets::WALLETS, "all wallets", wallets::list),
     Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
     Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
     Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),

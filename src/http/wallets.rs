@@ -13,12 +13,12 @@ use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::ledger::entry::{self, EntryKind};
-use crate::ledger::query::{self, Filter};
+use crate::ledger::query::{self, Filter, WalletFilter, WalletPage};
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::ledger::{self, find_wallet};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
-use ValueKind::{Amount, Object, Text, Time};
+use ValueKind::{Amount, Flag, Object, Text, Time};
 use serde::Serialize;
 use serde_json::json;
 use std::borrow::Cow;
@@ -327,15 +327,51 @@ pub(crate) const ENTRIES: &[Field] = &[
     Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
     Field::optional("since", Time, "made then or later"),
     Field::optional("until", Time, "made then or earlier"),
+    Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them"),
+    Field::optional("by", Text, "asked for by this caller"),
+    Field::optional("min", Amount, "of this amount or more"),
+    Field::optional("max", Amount, "of this amount or less"),
     Field::optional("order", Text, "desc (newest first) or asc"),
+];
+/// The filters of a list of entries that its cursors keep.
+const ENTRY_FILTERS: &[&str] = &["kind", "since", "until", "metadata", "by", "min", "max", "order"];
+/// The query of the list of wallets.
+pub(crate) const WALLETS: &[Field] = &[
+    LIMIT,
+    AFTER,
+    Field::optional("prefix", Text, "the beginning of the ids"),
+    Field::optional("min", Amount, "users' wallets with this balance or more"),
+    Field::optional("max", Amount, "users' wallets with this balance or less"),
+    Field::optional("order", Text, "id, or balance: one page of users' wallets, the largest first"),
+    Field::optional("system", Flag, "false leaves the system's wallets out"),
 ];
 
 /// `GET /v1/wallets`
 pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
-    let page = PageRequest::read(&mut context.query, "wallets", &[])?;
-    let found = context.app.store.read(|tx| query::wallets(tx, page.after.as_deref(), page.limit))?;
-    let last = found.rows.last().filter(|_| found.more).map(|wallet| wallet.id.to_string());
-    Ok(page.response(context.language, found.rows.iter().map(wallet_json).collect(), last))
+    let query = &mut context.query;
+    for (name, default) in [("order", "id"), ("system", "true")] {
+        if query.peek(name) == Some(default) {
+            query.take(name); // cursors with and without it are the same
+        }
+    }
+    let page = PageRequest::read(query, "wallets", &["prefix", "min", "max", "order", "system"])?;
+    let by_balance = match query.text("order")?.as_deref() {
+        None => false,
+        Some("balance") => true,
+        Some(_) => return Err(Error::invalid("order is id or balance").with("field", "order")),
+    };
+    let filter = WalletFilter {
+        prefix: query.text("prefix")?.unwrap_or_default(),
+        min: query.bound("min")?,
+        max: query.bound("max")?,
+        users_only: query.has("system") && !query.flag("system")?,
+    };
+    let found = context.app.store.read(|tx| match by_balance {
+        true => Ok(WalletPage { rows: query::wallets_by_balance(tx, &filter, page.limit)?, next: None }),
+        false => query::wallets(tx, &filter, page.after.as_deref(), page.limit),
+    })?;
+    let rows = found.rows.iter().map(|(wallet, last_at)| wallet_json(wallet, *last_at)).collect();
+    Ok(page.response(context.language, rows, found.next))
 }
 
 #[derive(Serialize)]
@@ -356,9 +392,9 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
         });
         return Ok(response::ok(context.language.found(), &rest));
     }
-    let (wallet, coupons) =
-        context.app.store.read(|tx| Ok((ledger::wallet(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
-    let rest = WalletWithCoupons { wallet: wallet_json(&wallet), coupons };
+    let ((wallet, last_at), coupons) =
+        context.app.store.read(|tx| Ok((query::dated(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
+    let rest = WalletWithCoupons { wallet: wallet_json(&wallet, last_at), coupons };
     Ok(response::ok(context.language.found(), &rest))
 }
 
@@ -379,16 +415,15 @@ fn list_entries(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerR
     if context.query.peek("order") == Some("desc") {
         context.query.take("order"); // the default: cursors with and without it are the same
     }
-    let page = PageRequest::read(&mut context.query, &of, &["kind", "since", "until", "order"])?;
+    let page = PageRequest::read(&mut context.query, &of, ENTRY_FILTERS)?;
     let filter = entry_filter(&mut context.query, wallet)?;
     let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);
     if let Some(format) = files::EntryFormat::wanted(context) {
         return files::entries(context, format, filter, after);
     }
     let found = context.app.store.read(|tx| query::entries(tx, &filter, after, page.limit))?;
-    let last = found.rows.last().filter(|_| found.more).map(|entry| entry.id.0.to_string());
     let rows = found.rows.iter().map(|entry| entry_json(entry, &context.caller)).collect();
-    Ok(page.response(context.language, rows, last))
+    Ok(page.response(context.language, rows, found.next.map(|id| id.to_string())))
 }
 
 fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
@@ -402,6 +437,10 @@ fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, 
         kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
         since: query.time("since")?,
         until: query.time("until")?,
+        by: query.text("by")?,
+        min: query.bound("min")?,
+        max: query.bound("max")?,
+        metadata: query.wanted_metadata()?,
         ascending,
     })
 }

@@ -7,7 +7,7 @@ use super::wallet::Wallet;
 use crate::error::Error;
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Balance;
-use crate::tx::{ReadTx, params};
+use crate::tx::{ReadTx, Row, RowResult, params};
 
 /// One page of a list, and whether there is more behind it.
 #[derive(Clone, Debug)]
@@ -25,10 +25,104 @@ fn page<T>(mut rows: Vec<T>, limit: usize) -> Page<T> {
     Page { rows, more }
 }
 
-/// Wallets in the order of their ids, after `after`.
-pub fn wallets(tx: &ReadTx<'_>, after: Option<&str>, limit: usize) -> Result<Page<Wallet>, Error> {
-    let sql = "SELECT id, balance, entries FROM wallet WHERE id > $1 ORDER BY id LIMIT $2";
-    Ok(page(tx.all(sql, params![after.unwrap_or(""), limit + 1], Wallet::read)?, limit))
+/// A choice of wallets, and their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WalletFilter {
+    /// Those whose id begins so.
+    pub prefix: String,
+    /// Users' wallets with this balance, in cents, or more.
+    pub min: Option<i64>,
+    /// Users' wallets with this balance, in cents, or less.
+    pub max: Option<i64>,
+    /// Leaves the system's wallets out.
+    pub users_only: bool,
+}
+
+/// A wallet, and the time of its newest entry in milliseconds since 1970.
+pub(crate) type DatedWallet = (Wallet, Option<i64>);
+
+/// One page of wallets.
+#[derive(Clone, Debug)]
+pub struct WalletPage {
+    /// The wallets.
+    pub rows: Vec<DatedWallet>,
+    /// The id to continue behind, if there may be more.
+    pub next: Option<String>,
+}
+
+macro_rules! dated_wallet_columns {
+    () => {
+        "id, balance, entries, CASE id WHEN '@bank' THEN (SELECT at FROM entry \
+         WHERE entry.id <= wallet.newest AND '@bank' IN (from_wallet, to_wallet) ORDER BY entry.id DESC LIMIT 1) \
+         ELSE (SELECT at FROM entry WHERE entry.id = max( \
+         coalesce((SELECT max(entry.id) FROM entry WHERE from_wallet = wallet.id AND from_wallet <> '@bank'), 0), \
+         coalesce((SELECT max(entry.id) FROM entry WHERE to_wallet = wallet.id AND to_wallet <> '@bank'), 0))) END"
+    };
+}
+
+macro_rules! wallet_passes {
+    () => {
+        "id BETWEEN $1 AND $2 || char(1114111) AND (NOT $3 OR substr(id, 1, 1) <> '@') \
+         AND ($4 IS NULL OR balance >= $4 AND substr(id, 1, 1) <> '@') \
+         AND ($5 IS NULL OR balance <= $5 AND substr(id, 1, 1) <> '@')"
+    };
+}
+
+fn dated_wallet(row: &Row<'_>) -> RowResult<DatedWallet> {
+    Ok((Wallet::read(row)?, row.get(3)?))
+}
+
+/// The wallet, and the time of its newest entry.
+pub(crate) fn dated(tx: &ReadTx<'_>, id: &WalletId) -> Result<DatedWallet, Error> {
+    let sql = concat!("SELECT ", dated_wallet_columns!(), " FROM wallet WHERE id = $1");
+    match tx.one(sql, params![id], dated_wallet)? {
+        Some(wallet) => Ok(wallet),
+        None => super::wallet(tx, id).map(|wallet| (wallet, None)),
+    }
+}
+
+/// Wallets that pass the filter in the order of their ids, after `after`. At most [`SCAN_ROWS`] are looked at.
+pub fn wallets(tx: &ReadTx<'_>, filter: &WalletFilter, after: Option<&str>, limit: usize) -> Result<WalletPage, Error> {
+    let WalletFilter { prefix, min, max, users_only } = filter;
+    // One bound from below, so that the search begins there: the least text behind `after`.
+    let first = after.filter(|after| *after >= prefix.as_str()).map_or(prefix.clone(), |after| format!("{after}\0"));
+    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 || char(1114111) ORDER BY id LIMIT 1 OFFSET $3";
+    let end: Option<String> = match min.or(*max) {
+        Some(_) => tx.one(end, params![first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
+        None => None,
+    };
+    let sql = concat!(
+        "SELECT ",
+        dated_wallet_columns!(),
+        " FROM wallet WHERE ",
+        wallet_passes!(),
+        " AND ($6 IS NULL OR id <= $6) ORDER BY id LIMIT $7"
+    );
+    let mut rows = tx.all(sql, params![first, prefix, users_only, min, max, end, limit + 1], dated_wallet)?;
+    if rows.len() <= limit {
+        return Ok(WalletPage { rows, next: end });
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(|(wallet, _)| wallet.id.to_string());
+    Ok(WalletPage { rows, next })
+}
+
+/// Users' wallets that pass the filter, the largest balance first: one page. All of them are looked at: an index of
+/// balances would be rewritten by every entry.
+pub(crate) fn wallets_by_balance(
+    tx: &ReadTx<'_>,
+    filter: &WalletFilter,
+    limit: usize,
+) -> Result<Vec<DatedWallet>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        dated_wallet_columns!(),
+        " FROM wallet WHERE ",
+        wallet_passes!(),
+        " ORDER BY balance DESC, id LIMIT $6"
+    );
+    let WalletFilter { prefix, min, max, .. } = filter;
+    tx.all(sql, params![prefix, prefix, true, min, max, limit], dated_wallet)
 }
 
 /// A choice of entries, and their order.
@@ -42,52 +136,150 @@ pub struct Filter {
     pub since: Option<i64>,
     /// Made at this time or earlier.
     pub until: Option<i64>,
+    /// Those that this caller asked for.
+    pub by: Option<String>,
+    /// Those of this amount, in cents, or more.
+    pub min: Option<i64>,
+    /// Those of this amount, in cents, or less.
+    pub max: Option<i64>,
+    /// Those that have all these pairs: a flat JSON object of strings.
+    pub metadata: Option<String>,
     /// Oldest first; otherwise newest first.
     pub ascending: bool,
 }
 
+/// The most rows that one page looks at for a filter that no index serves.
+const SCAN_ROWS: i64 = 10_000;
+/// The most entries that one page looks at for those of a kind or of `@bank`.
+const SCAN_ROWS_OF_KIND: i64 = 100_000;
+
+impl Filter {
+    /// The most entries that one page looks at; None if all that it looks at pass.
+    fn scan_rows(&self) -> Option<i64> {
+        let by_content = self.by.is_some() || self.min.or(self.max).is_some() || self.metadata.is_some();
+        let by_row = self.kind.is_some() || self.wallet == Some(WalletId::BANK);
+        by_content.then_some(SCAN_ROWS).or(by_row.then_some(SCAN_ROWS_OF_KIND))
+    }
+}
+
+/// One page of entries.
+#[derive(Clone, Debug)]
+pub struct EntryPage {
+    /// The entries.
+    pub rows: Vec<Entry>,
+    /// The number of the entry to continue behind, if there may be more. A page is short, or empty, if few of the
+    /// entries that it may look at pass the filter.
+    pub next: Option<i64>,
+}
+
 /// Entries that pass the filter, beyond the entry number `after` in the filter's direction.
-pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usize) -> Result<Page<Entry>, Error> {
+pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usize) -> Result<EntryPage, Error> {
+    let newest = newest_entry(tx)?;
     let mut first = filter.since.map_or(Ok(1), |since| last_entry_before(tx, since).map(|id| id + 1))?;
-    let mut last = filter.until.map_or(Ok(i64::MAX), |until| last_entry_before(tx, until.saturating_add(1)))?;
+    let mut last = filter.until.map_or(Ok(newest), |until| last_entry_before(tx, until.saturating_add(1)))?;
     match after {
         Some(after) if filter.ascending => first = first.max(after.saturating_add(1)),
         Some(after) => last = last.min(after - 1),
         None => {}
     }
+    let scan_end = match filter.scan_rows() {
+        Some(rows) if first <= last => scan_end(tx, filter, first, last, rows)?,
+        _ => None,
+    };
+    match scan_end {
+        Some(end) if filter.ascending => last = end,
+        Some(end) => first = end,
+        None => {}
+    }
+    let Filter { wallet, by, min, max, metadata, .. } = filter;
     let kind = filter.kind.map(EntryKind::as_str);
-    let wallet = filter.wallet.as_ref();
-    let rows =
-        tx.all(statement(wallet, filter.ascending), params![first, last, kind, wallet, limit + 1], Entry::read)?;
-    Ok(page(rows, limit))
+    let sql = statement(wallet.as_ref(), filter.ascending);
+    let mut rows = tx.all(sql, params![first, last, kind, by, min, max, metadata, wallet, limit + 1], Entry::read)?;
+    if rows.len() <= limit {
+        return Ok(EntryPage { rows, next: scan_end });
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(|entry| entry.id.0);
+    Ok(EntryPage { rows, next })
+}
+
+/// The number of the entry, between `first` and `last`, behind which a page that looks at about `rows` of them ends; None
+/// if it may look at all.
+fn scan_end(tx: &ReadTx<'_>, filter: &Filter, first: i64, last: i64, rows: i64) -> Result<Option<i64>, Error> {
+    macro_rules! nth {
+        ($column:literal, $order:literal) => {
+            concat!(
+                "SELECT id FROM entry WHERE ",
+                $column,
+                " = $1 AND id BETWEEN $2 AND $3 AND ",
+                $column,
+                " <> '@bank' ORDER BY id ",
+                $order,
+                " LIMIT 1 OFFSET $4"
+            )
+        };
+    }
+    let ascending = filter.ascending;
+    let end = match filter.wallet.as_ref().filter(|wallet| **wallet != WalletId::BANK) {
+        // Entries are numbered without gaps, and nearly every one is of `@bank`.
+        None if ascending => Some(first.saturating_add(rows - 1)),
+        None => Some(last.saturating_sub(rows - 1)),
+        Some(wallet) => {
+            let sides = if ascending {
+                [nth!("from_wallet", "ASC"), nth!("to_wallet", "ASC")]
+            } else {
+                [nth!("from_wallet", "DESC"), nth!("to_wallet", "DESC")]
+            };
+            let mut ends = Vec::new();
+            for sql in sides {
+                let end: Option<i64> = tx.one(sql, params![wallet, first, last, rows / 2 - 1], |row| row.get(0))?;
+                ends.extend(end);
+            }
+            if ascending { ends.into_iter().min() } else { ends.into_iter().max() }
+        }
+    };
+    Ok(end.filter(|end| if ascending { *end < last } else { *end > first }))
 }
 
 /// The six shapes of the question: of all entries, of both indexes of a wallet's, or of `@bank`, whose entries are not in
 /// the indexes because nearly every entry is one; in either direction.
 fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
+    macro_rules! passes {
+        () => {
+            "id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR made_by = $4) \
+             AND ($5 IS NULL OR amount >= $5) AND ($6 IS NULL OR amount <= $6) \
+             AND ($7 IS NULL OR metadata IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each($7) AS wanted \
+             WHERE NOT EXISTS (SELECT 1 FROM json_each(metadata) AS kept \
+             WHERE kept.key = wanted.key AND kept.value = wanted.value)))"
+        };
+    }
     macro_rules! scan {
         ($choice:literal, $order:literal) => {
             concat!(
                 "SELECT ",
                 entry_columns!(),
-                " FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ",
+                " FROM entry WHERE ",
+                passes!(),
+                " AND ",
                 $choice,
                 " ORDER BY id ",
                 $order,
-                " LIMIT $5"
+                " LIMIT $9"
             )
         };
     }
     macro_rules! side {
         ($column:literal, $order:literal) => {
             concat!(
-                "SELECT id FROM (SELECT id FROM entry WHERE id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ",
+                "SELECT id FROM (SELECT id FROM entry WHERE ",
+                passes!(),
+                " AND ",
                 $column,
-                " = $4 AND ",
+                " = $8 AND ",
                 $column,
                 " <> '@bank' ORDER BY id ",
                 $order,
-                " LIMIT $5)"
+                " LIMIT $9)"
             )
         };
     }
@@ -102,25 +294,29 @@ fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
                 side!("to_wallet", $order),
                 ") ORDER BY id ",
                 $order,
-                " LIMIT $5"
+                " LIMIT $9"
             )
         };
     }
     match (wallet.map(|wallet| *wallet == WalletId::BANK), ascending) {
-        (None, false) => scan!("$4 IS NULL", "DESC"),
-        (None, true) => scan!("$4 IS NULL", "ASC"),
-        (Some(true), false) => scan!("$4 IN (from_wallet, to_wallet)", "DESC"),
-        (Some(true), true) => scan!("$4 IN (from_wallet, to_wallet)", "ASC"),
+        (None, false) => scan!("$8 IS NULL", "DESC"),
+        (None, true) => scan!("$8 IS NULL", "ASC"),
+        (Some(true), false) => scan!("$8 IN (from_wallet, to_wallet)", "DESC"),
+        (Some(true), true) => scan!("$8 IN (from_wallet, to_wallet)", "ASC"),
         (Some(false), false) => of_wallet!("DESC"),
         (Some(false), true) => of_wallet!("ASC"),
     }
 }
 
+/// The number of the newest entry, 0 if there is none.
+fn newest_entry(tx: &ReadTx<'_>) -> Result<i64, Error> {
+    Ok(tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0))
+}
+
 /// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so
 /// bisection finds it without an index.
 fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
-    let newest = tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0);
-    let (mut before, mut beyond): (i64, i64) = (0, newest + 1);
+    let (mut before, mut beyond): (i64, i64) = (0, newest_entry(tx)? + 1);
     while beyond - before > 1 {
         let middle = before + (beyond - before) / 2;
         let at: Option<i64> = tx.one("SELECT at FROM entry WHERE id = $1", params![middle], |row| row.get(0))?;

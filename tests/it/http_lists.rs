@@ -44,7 +44,7 @@ fn list_pages_miss_and_repeat_nothing() {
     let admin = server.admin();
     let first = admin.get("/v1/wallets").is(200);
     assert_eq!((first.rows().len(), first["next"].is_string()), (50, true), "50 by default");
-    assert_eq!(fields(&first.rows()[0]), ["user_id", "balance", "held", "entries"]);
+    assert_eq!(fields(&first.rows()[0]), ["user_id", "balance", "held", "entries", "last_at"]);
     for limit in [1, 7, 64, 1_000] {
         let names: Vec<_> = all_pages(&admin, "/v1/wallets", limit)
             .iter()

@@ -76,7 +76,7 @@ fn verb_answers_with_balance_and_whole_entry() {
     let one = admin.get("/v1/entries/2").is(200);
     assert_eq!(one["entry"], paid["entry"], "an entry is the same wherever it is shown");
     let wallet = admin.get("/v1/wallets/alice").is(200);
-    assert_eq!(fields(&wallet.json), ["code", "msg", "user_id", "balance", "held", "entries", "coupons"]);
+    assert_eq!(fields(&wallet.json), ["code", "msg", "user_id", "balance", "held", "entries", "last_at", "coupons"]);
     assert_eq!((&wallet["entries"], &wallet["coupons"], &wallet["held"]), (&json!(5), &json!(0), &json!("0.00")));
 }
 

@@ -21,6 +21,7 @@ mod golden;
 mod harness;
 mod http_batch;
 mod http_conn;
+mod http_filters;
 mod http_keys;
 mod http_lists;
 mod http_lock_money;
