@@ -166,27 +166,61 @@ impl CouponCode {
     }
 }
 
-/// A client's name for one request: 1–255 visible ASCII characters.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey(String);
+/// A client's name for one request: 1–255 visible ASCII characters. `"k"` in quotes, as the IETF draft has it, is the same
+/// key as `k`.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey {
+    text: String,
+    /// With its quotes, if it was sent with them: earlier versions stored it so.
+    quoted: Option<String>,
+}
+
+impl PartialEq for IdempotencyKey {
+    fn eq(&self, other: &IdempotencyKey) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for IdempotencyKey {}
+
+impl std::hash::Hash for IdempotencyKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
 
 impl IdempotencyKey {
     /// Reads a key as a client sent it.
     pub fn parse(text: &str) -> Result<IdempotencyKey, Error> {
         if is_visible(text, 1..=255) {
-            return Ok(IdempotencyKey(text.to_owned()));
+            let inner = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            // One with quotes inside is not quoted text: without its own it could be another client's quoted key.
+            let inner = inner.filter(|inner| !inner.is_empty() && !inner.contains('"'));
+            let quoted = inner.map(|_| text.to_owned());
+            return Ok(IdempotencyKey { text: inner.unwrap_or(text).to_owned(), quoted });
         }
         Err(Error::invalid("an Idempotency-Key is 1 to 255 visible ASCII characters"))
     }
 
     /// The key of item `index` of a batch sent under this key.
     pub fn item(&self, index: usize) -> IdempotencyKey {
-        IdempotencyKey(format!("{}/{index}", self.0))
+        let of_item = |key: &String| format!("{key}/{index}");
+        IdempotencyKey { text: of_item(&self.text), quoted: self.quoted.as_ref().map(of_item) }
     }
 
-    /// The key as text.
+    /// The key as text, without quotes.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The key with its quotes, if it was sent with them.
+    pub(crate) fn quoted(&self) -> Option<&str> {
+        self.quoted.as_deref()
+    }
+
+    /// The key as it was sent.
+    pub(crate) fn as_sent(&self) -> &str {
+        self.quoted.as_deref().unwrap_or(&self.text)
     }
 }
 

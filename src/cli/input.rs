@@ -159,7 +159,7 @@ pub(crate) fn option(given: &str) -> Result<String, String> {
 
 /// An idempotency key, for clap.
 pub(crate) fn key(argument: &str) -> Result<String, String> {
-    IdempotencyKey::parse(&option(argument)?).map(|key| key.as_str().to_owned()).map_err(|error| error.detail)
+    IdempotencyKey::parse(&option(argument)?).map(|key| key.as_sent().to_owned()).map_err(|error| error.detail)
 }
 
 /// `NAME=VALUE`, for clap.

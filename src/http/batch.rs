@@ -198,7 +198,7 @@ fn hash_of_items(items: &[BatchItem<'_>]) -> [u8; 16] {
             Ok(command) => hasher.field(Some(&command.fingerprint())),
             Err(_) => hasher.field(Some(text)),
         }
-        hasher.field(key.as_ref().map(|key| key.as_str().as_bytes()));
+        hasher.field(key.as_ref().map(|key| key.as_sent().as_bytes())); // as earlier versions hashed it
     }
     hasher.finish_short()
 }

@@ -63,19 +63,25 @@ pub enum FieldValue {
     Json(String),
 }
 
-/// The fields of a body or a query that no handler has taken yet. `null` is the same as leaving a field out.
+/// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(BTreeMap<String, Option<FieldValue>>);
 
 impl Fields {
-    /// A query string or a form body. `metadata[key]=value` adds to the object `metadata`.
-    pub fn from_form(text: &[u8]) -> Result<Fields, Error> {
+    /// A query string or a form body. `metadata[key]=value` adds to the object `metadata`, and `ids=a&ids=b` to the list
+    /// `ids`, if that is one of the lists among `taken`; a list may also be one JSON text.
+    pub fn from_form(text: &[u8], taken: &[Field]) -> Result<Fields, Error> {
         if percent_encoding::percent_decode(text).decode_utf8().is_err() {
             return Err(Error::invalid("a form is UTF-8 under its percent signs"));
         }
         let mut fields = BTreeMap::new();
         let mut metadata = serde_json::Map::new();
+        let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(text) {
+            if let Some(list) = taken.iter().find(|field| field.kind == ValueKind::List && field.name == name) {
+                lists.entry(list.name).or_default().push(value.into_owned());
+                continue;
+            }
             let inner = name.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']'));
             let twice = match inner {
                 Some(key) => metadata.insert(key.to_owned(), value.into_owned().into()).is_some(),
@@ -94,6 +100,11 @@ impl Fields {
                 return Err(sent_twice("metadata"));
             }
         }
+        for (name, mut values) in lists {
+            let is_json = values.len() == 1 && values[0].starts_with('[');
+            let list = if is_json { values.remove(0) } else { serde_json::json!(values).to_string() };
+            fields.insert(name.to_owned(), Some(FieldValue::Json(list)));
+        }
         Ok(Fields(fields))
     }
 
@@ -105,7 +116,7 @@ impl Fields {
         })
     }
 
-    /// Refuses every field that is not taken, and lists those that are. `money` is the old name of `amount`.
+    /// Refuses every field that is not taken, `null` ones too, and lists those that are. `money` is the old name of `amount`.
     pub fn check(&mut self, taken: &[Field]) -> Result<(), Error> {
         let is_taken = |name: &str| taken.iter().any(|field| field.name == name);
         if is_taken("amount")
@@ -114,9 +125,9 @@ impl Fields {
         {
             return Err(Error::invalid("money is the old name of amount: send one of them"));
         }
-        match self.all().find(|(name, _)| !is_taken(name)) {
+        match self.0.keys().find(|name| !is_taken(name)) {
             None => Ok(()),
-            Some((unknown, _)) => {
+            Some(unknown) => {
                 let names: Vec<_> = taken.iter().map(|field| field.name).collect();
                 let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
                 let unknown: String = unknown.chars().take(64).collect();
@@ -253,7 +264,11 @@ impl Fields {
         if rows.len() > max {
             return Err(wrong());
         }
-        rows.into_iter().map(|row| Fields::from_json(row.get().as_bytes())).collect()
+        let object = |row: &RawValue| match serde_json::from_str::<String>(row.get()) {
+            Ok(text) => Fields::from_json(text.as_bytes()), // of a form
+            Err(_) => Fields::from_json(row.get().as_bytes()),
+        };
+        rows.into_iter().map(object).collect()
     }
 
     /// A list of one to `max` strings, which must be there.

@@ -92,8 +92,11 @@ impl<'a> Context<'a> {
         body_fields: Option<&[Field]>,
     ) -> Result<Context<'a>, Error> {
         let head = &request.head;
-        let mut fields = if body_fields.is_some() { read_fields(head, &request.body)? } else { Fields::default() };
-        let query = head.query.as_deref().map(|query| Fields::from_form(query.as_bytes()));
+        let mut fields = match body_fields {
+            Some(taken) => read_fields(head, &request.body, taken)?,
+            None => Fields::default(),
+        };
+        let query = head.query.as_deref().map(|query| Fields::from_form(query.as_bytes(), query_fields));
         let mut query = query.transpose()?.unwrap_or_default();
         query.check(query_fields)?;
         fields.check(body_fields.unwrap_or(&[]))?;
@@ -242,13 +245,13 @@ fn thousandths(weight: &str) -> u32 {
     if whole == "1" { 1_000 } else { decimals }
 }
 
-fn read_fields(head: &RequestHead, body: &[u8]) -> Result<Fields, Error> {
+fn read_fields(head: &RequestHead, body: &[u8], taken: &[Field]) -> Result<Fields, Error> {
     if body.is_empty() {
         return Ok(Fields::default());
     }
     match media_type(head)?.as_str() {
         "application/json" => Fields::from_json(body),
-        "application/x-www-form-urlencoded" => Fields::from_form(body),
+        "application/x-www-form-urlencoded" => Fields::from_form(body, taken),
         other => Err(unsupported(other, "application/json or application/x-www-form-urlencoded")),
     }
 }

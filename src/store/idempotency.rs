@@ -37,9 +37,13 @@ pub(crate) fn look_up(
     command: &Command,
 ) -> Result<Option<Result<Receipt, Error>>, Error> {
     let sql = "SELECT request, entry, outcome FROM idempotency WHERE caller = $1 AND key = $2";
-    let found = tx.one(sql, params![key.caller, key.key], |row| {
-        Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
-    })?;
+    let find = |text: &str| {
+        tx.one(sql, params![key.caller, text], |row| {
+            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
+        })
+    };
+    // Under its quotes an earlier version may have stored it; not finding that record would do the request twice.
+    let found = key.key.quoted().map_or(Ok(None), find)?.map_or_else(|| find(key.key.as_str()), |found| Ok(Some(found)))?;
     let Some((request, entry, outcome)) = found else { return Ok(None) };
     if request != fingerprint {
         return Ok(Some(Err(reused())));

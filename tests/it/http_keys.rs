@@ -66,6 +66,29 @@ fn repeat_written_differently_is_same_request() {
 }
 
 #[test]
+fn key_in_quotes_is_same_key() {
+    let server = Server::start();
+    let admin = server.admin();
+    let recharge = |key: &str| admin.post_once(key, "/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200);
+    let first = recharge("\"k\"");
+    repeats(&first, &recharge("k"));
+    repeats(&first, &recharge("\"k\""));
+    for other in ["\"k", "k\"", "\"\"k\"\"", "\"\"", "\""] {
+        assert!(!recharge(other).was_replayed(), "{other}: quotes without a partner belong to the key");
+        assert!(recharge(other).was_replayed());
+    }
+    assert_eq!(admin.balance("alice"), "6.00");
+    let batch = |key: &str, own: &str| {
+        let item = |key: &str| json!({ "op": "recharge", "user": "bob", "amount": 1, "key": key });
+        admin.post_once(key, "/v1/batch", json!([item(own), { "op": "recharge", "user": "bob", "amount": 1 }])).is(200)
+    };
+    let first = batch("\"b\"", "\"own\"");
+    repeats(&first, &batch("b", "\"own\""));
+    let own = admin.post_once("own", "/v1/wallets/bob/recharge", json!({ "amount": 1 })).is(200);
+    assert!(own.was_replayed() && admin.balance("bob") == "2.00");
+}
+
+#[test]
 fn key_belongs_to_its_caller() {
     let server = Server::start();
     let (admin, teller) = (server.admin(), server.role("teller"));

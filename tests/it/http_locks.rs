@@ -23,6 +23,20 @@ fn granted(client: &Client, stream: TcpStream) -> Answer {
 }
 
 #[test]
+fn list_in_form_may_be_repeated() {
+    let server = Server::start();
+    let admin = server.admin();
+    let acquire = |form: &str| admin.ask("POST", "/v1/locks").form(form).send();
+    let granted = acquire("ids=a%2F1&ttl_ms=60000&ids=b").is(201);
+    assert_eq!(granted["ids"], json!(["a/1", "b"]));
+    assert_eq!(acquire("ids=c").is(201)["ids"], json!(["c"]));
+    assert_eq!(acquire("ids=%5B%22d%22,%22e%22%5D").is(201)["ids"], json!(["d", "e"]), "JSON, as before");
+    acquire("ids=f&ttl_ms=60000&ttl_ms=60000").refuses(400, "invalid_request");
+    let tiers = "tiers=%7B%22from%22:%221.00%22%7D&tiers=%7B%22from%22:%222.00%22%7D";
+    assert_eq!(admin.ask("PUT", "/v1/tiers").form(tiers).send().is(200).rows().len(), 2);
+}
+
+#[test]
 fn free_lock_is_granted_and_released() {
     let server = Server::start();
     let admin = server.admin();

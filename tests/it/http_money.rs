@@ -192,6 +192,8 @@ fn unknown_field_is_refused_by_name() {
         assert_eq!(refused["field"], field);
         assert!(refused.text("detail").contains(field), "{}", refused["detail"]);
     }
+    let unknown = admin.ask("POST", "/v1/wallets/alice/recharge").json(r#"{"amount":1,"colour":null}"#).send();
+    assert_eq!(unknown.refuses(400, "invalid_request")["field"], "colour");
     let twice = [r#"{"amount":1,"amount":1}"#, r#"{"amount":1,"amount":null}"#, r#"{"amount":null,"am\u006funt":1}"#];
     for raw in ["[]", "1", "\"a\"", "{", "{\"amount\":1}x", "null", "\u{feff}{}"].into_iter().chain(twice) {
         admin.ask("POST", "/v1/wallets/alice/recharge").json(raw).send().refuses(400, "invalid_request");

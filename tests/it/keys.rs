@@ -289,6 +289,20 @@ fn keyed_batch(book: &Book, items: [u8; 16], count: usize) -> Result<Vec<Outcome
 }
 
 #[test]
+fn key_stored_with_quotes_by_older_version_is_found() {
+    let book = book();
+    for (stored, command) in [("\"k\"", recharge("alice", "1")), ("\"b\"/0", recharge("alice", "2"))] {
+        book.submit(keyed("new"), command.clone()).result.unwrap();
+        book.raw().execute("UPDATE idempotency SET key = $1 WHERE key = 'new'", [stored]).unwrap();
+    }
+    assert!(book.submit(keyed("\"k\""), recharge("alice", "1")).replayed);
+    let item = Envelope { key: Some(IdempotencyKey::parse("\"b\"").unwrap().item(0)), ..Envelope::local() };
+    assert!(book.submit(item, recharge("alice", "2")).replayed);
+    assert!(!book.submit(keyed("k"), recharge("alice", "1")).replayed, "then it was another key");
+    assert_eq!(book.balance("alice"), "4.00");
+}
+
+#[test]
 fn batch_key_is_reserved_in_the_commit_of_its_items() {
     let book = book();
     book.must(recharge("alice", "1"));
