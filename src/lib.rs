@@ -269,6 +269,9 @@ pub mod internals {
             pub use crate::http::endpoint::{Route, RouteBody};
             pub use crate::http::state::BODY_MAX;
         }
+        pub mod problem_pages {
+            pub use crate::http::problem_pages::texts;
+        }
         pub mod fields {
             pub use crate::http::fields::{FieldValue, Fields};
         }

@@ -45,6 +45,9 @@ pub(crate) struct ServeArgs {
     /// Another name of this host; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host)]
     host: Vec<String>,
+    /// Origin of another site whose pages may send requests; may be repeated
+    #[arg(long, value_name = "URL", value_parser = origin)]
+    allow_origin: Vec<String>,
     /// Users may not recharge their own wallets
     #[arg(long)]
     no_self_recharge: bool,
@@ -85,6 +88,31 @@ fn host(text: &str) -> Result<String, String> {
     is_name
         .then(|| text.to_owned())
         .ok_or_else(|| "write a name alone, such as shop.example: no http://, no port".to_owned())
+}
+
+/// An origin as a browser writes it, since it is compared letter by letter.
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || "write it as a browser sends it, such as https://shop.example or http://localhost:3000: no path, no *".to_owned();
+    let (scheme, site) = text.split_once("://").ok_or_else(wrong)?;
+    let (name, port) = match site.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (site, None),
+    };
+    let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
+    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_name = match bare {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.to_string() == address),
+        None => !name.is_empty() && name.bytes().all(is_host),
+    };
+    let default_port = match scheme {
+        "http" => "80",
+        "https" => "443",
+        _ => return Err(wrong()),
+    };
+    let is_port = port.is_none_or(|port| {
+        port != default_port && port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+    });
+    if is_name && is_port { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 /// The address unless one is given.
@@ -181,6 +209,11 @@ impl ServeArgs {
                 "--max-parked has to be less than --max-connections: a client that releases a lock needs a connection";
             return Err(CliError::usage(why));
         }
+        if self.open && !self.allow_origin.is_empty() && !self.memory {
+            return Err(CliError::usage(
+                "--open with --allow-origin lets a web page spend from this file, so it needs --memory as well",
+            ));
+        }
         let ip = self.address()?.ip();
         if self.open && !ip.is_loopback() {
             return Err(CliError::usage(format!(
@@ -229,6 +262,7 @@ impl ServeArgs {
     fn settings(&self, run_token: &str) -> Settings {
         Settings {
             open: self.open,
+            allowed_origins: self.allow_origin.clone(),
             hosts: self.host.clone(),
             self_recharge: !self.no_self_recharge,
             run_token: Some(run_token.to_owned()),

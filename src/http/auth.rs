@@ -193,7 +193,9 @@ impl KnownTokens {
 
 /// Refuses requests of web pages of other sites: a page must not be able to spend from a local wallet. So the host must
 /// be one that no page can have as its own, and a request that a page makes must come from a page of this server.
-pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
+///
+/// A page of one of `allowed_origins` may send requests from its own site.
+pub fn check_origin(head: &RequestHead, hosts: &[String], allowed_origins: &[String]) -> Result<(), Error> {
     let host = head.header("host");
     match host {
         Some(host) if !is_own_host(host, hosts) => {
@@ -203,6 +205,9 @@ pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
         None if !head.http_1_0 => return Err(forbidden("the Host header is missing")),
         _ => {}
     }
+    if allowed_origin(head, allowed_origins).is_some() {
+        return Ok(());
+    }
     if head.headers("sec-fetch-site").any(|site| site.eq_ignore_ascii_case("cross-site")) {
         return Err(forbidden("a page of another site may not send requests to this server"));
     }
@@ -210,6 +215,13 @@ pub fn check_origin(head: &RequestHead, hosts: &[String]) -> Result<(), Error> {
         return Err(forbidden("a page of another origin may not send requests to this server"));
     }
     Ok(())
+}
+
+/// The origin of the request, if it has one and that is allowed, letter by letter.
+pub(crate) fn allowed_origin<'a>(head: &'a RequestHead, allowed: &[String]) -> Option<&'a str> {
+    let mut sent = head.headers("origin");
+    let origin = sent.next().filter(|_| sent.next().is_none())?;
+    allowed.iter().any(|one| one == origin).then_some(origin)
 }
 
 /// An IP address, `localhost`, or one of the names given; the port does not matter.

@@ -127,6 +127,9 @@ fn granted(grant: Grant, has_list: bool, caller: &Caller, language: Language, st
         "previous": previous.map(|lease| json!({ "fence": lease.fence.0, "holder": lease.holder })),
     });
     let mut response = response::with_status(status, language.pick("已加锁", "granted"), &rest);
+    if status == 201 {
+        response = response::with_location(response, "/v1/locks/", ids[0]);
+    }
     response.headers.push(("Lock-Token", grant.token.to_string()));
     // A grant whose response did not reach its client is released at once: no client knows its token.
     let (by, token) = (caller.by.clone(), grant.token);

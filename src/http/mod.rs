@@ -7,6 +7,7 @@
 
 pub(crate) mod auth;
 pub(crate) mod batch;
+pub(crate) mod common_headers;
 pub(crate) mod conn;
 pub(crate) mod coupons;
 pub(crate) mod endpoint;
@@ -15,6 +16,7 @@ pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod locks;
 pub(crate) mod openapi;
+pub(crate) mod problem_pages;
 pub(crate) mod problems;
 pub(crate) mod request;
 pub(crate) mod response;

@@ -176,6 +176,9 @@ fn responses(route: &Route) -> Value {
         _ if route.path == "/metrics" => {
             json!({ "description": "ok", "content": { "text/plain": file } })
         }
+        _ if route.path == "/problems/{name}" => {
+            json!({ "description": "ok", "content": { "application/json": content("Answer"), "text/plain": file } })
+        }
         _ if route.path == "/openapi.json" => {
             json!({ "description": "ok", "content": { "application/json": { "schema": { "type": "object" } } } })
         }

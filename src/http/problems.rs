@@ -23,16 +23,16 @@ pub(crate) fn body(error: &Error, language: Language) -> Map<String, Value> {
     body
 }
 
-/// The response to a request that failed. An error that no client can cause goes to the log as well.
-pub(crate) fn response(error: Error, language: Language) -> Response {
-    if error.is_internal() {
-        crate::log::error("a request failed", &error);
-    }
+/// The response to a request that failed. `has_token`: the client sent an access token.
+pub(crate) fn response(error: Error, language: Language, has_token: bool) -> Response {
     let mut response = response::json(error.name.status(), &body(&error, language));
     response.headers[0].1 = "application/problem+json".to_owned();
     let fact = |name: &str| error.facts.iter().find(|(fact, _)| fact == name).map(|(_, value)| value);
     match error.name {
-        ErrorName::Unauthenticated => response.headers.push(("WWW-Authenticate", "Bearer".to_owned())),
+        ErrorName::Unauthenticated => {
+            let challenge = if has_token { "Bearer error=\"invalid_token\"" } else { "Bearer" };
+            response.headers.push(("WWW-Authenticate", challenge.to_owned()));
+        }
         ErrorName::MethodNotAllowed => {
             let allowed = fact("allow").and_then(Value::as_str).unwrap_or_default();
             response.headers.push(("Allow", allowed.to_owned()));

@@ -8,6 +8,7 @@ use crate::ledger::Wallet;
 use crate::ledger::entry::{Entry, EntryKind};
 use crate::money::{Balance, Cents, Money};
 use crate::secret::hex;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::fmt::Display;
@@ -75,9 +76,11 @@ pub(crate) fn with_status(status: u16, msg: &str, rest: &impl Serialize) -> Resp
     json(status, &WithMsg { code: status, msg, rest })
 }
 
-/// An object as it is.
+/// An object as it is, and a newline.
 pub(crate) fn json(status: u16, body: &impl Serialize) -> Response {
-    bytes(status, "application/json", serde_json::to_vec(body).expect("every name in a response is text"))
+    let mut text = serde_json::to_vec(body).expect("every name in a response is text");
+    text.push(b'\n');
+    bytes(status, "application/json", text)
 }
 
 /// Bytes of any type.
@@ -96,9 +99,22 @@ pub(crate) fn stream(content_type: &str, reader: impl Read + Send + 'static) -> 
     Response { body: Body::Stream(Box::new(reader)), ..bytes(200, content_type, Vec::new()) }
 }
 
+/// Adds the path of what a 201 has made: `folder`, and the name percent-encoded. A slash in the name is encoded too: one
+/// that ends in `/events` would be another path.
+pub(crate) fn with_location(mut response: Response, folder: &str, name: &str) -> Response {
+    let name = percent_encoding::utf8_percent_encode(name, IN_A_PATH);
+    response.headers.push(("Location", format!("{folder}{name}")));
+    response
+}
+
+/// What is encoded in a segment of a path.
+const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+
 /// 204.
 pub(crate) fn no_content() -> Response {
-    Response { headers: Vec::new(), ..bytes(204, "", Vec::new()) }
+    let mut response = bytes(204, "", Vec::new());
+    response.headers.remove(0); // its Content-Type
+    response
 }
 
 /// Marks a response that was given before, under the same idempotency key.

@@ -2,6 +2,7 @@
 //! read, its handler called. The description of the API (`/openapi.json`) is made from the table.
 
 use super::auth::{self, Access, Caller};
+use super::common_headers::CommonHeaders;
 use super::conn::{
     Admission, Answer, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, ResponseSender, Service,
 };
@@ -9,7 +10,7 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, files, health, locks, openapi, problems, tokens, wallets};
+use super::{batch, coupons, files, health, locks, openapi, problem_pages, problems, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,6 +62,7 @@ pub static ROUTES: &[Route] = &[
 
     Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
     Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),
+    Route::get("/v1/tokens/{id}", Admin, &[], "one access token, without its secret", tokens::one),
     Route::change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
 
     Route::get("/v1/verify", Audit, files::VERIFY, "audit the file", files::verify),
@@ -68,6 +70,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export),
     Route::get("/healthz", Anyone, &[], "whether it is alive and well", health::healthz),
     Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics),
+    Route::get("/problems/{name}", Anyone, &[], "what an error means, and what to do", problem_pages::page),
     Route::get("/openapi.json", Known, &[], "the description of the API", openapi_json),
 ];
 
@@ -101,6 +104,7 @@ fn method_not_allowed(mut methods: Vec<&str>) -> Error {
     if methods.contains(&"GET") {
         methods.push("HEAD");
     }
+    methods.push("OPTIONS");
     methods.sort_unstable();
     let allow = methods.join(", ");
     Error::new(ErrorName::MethodNotAllowed, format!("this path takes {allow}")).with("allow", allow)
@@ -112,7 +116,7 @@ fn decode(param: &str) -> Option<String> {
 
 /// `GET /openapi.json`: always the same, so it is made once.
 fn openapi_json(_: &mut Context<'_>) -> HandlerResult {
-    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(ROUTES).to_string());
+    static DOCUMENT: LazyLock<String> = LazyLock::new(|| openapi::document(ROUTES).to_string() + "\n");
     Ok(response::bytes(200, "application/json", DOCUMENT.as_bytes().to_vec()))
 }
 
@@ -170,7 +174,7 @@ impl App {
         authenticate: impl FnOnce(&RequestHead) -> Result<Caller, Error>,
     ) -> Answer {
         let later = request.later.take();
-        let mut facts = RequestFacts::of(&request.head, &self.0.counts);
+        let mut facts = RequestFacts::of(&request.head, &self.0);
         let found = find(&request.head.method, &request.head.path);
         facts.route = found.as_ref().ok().map(|(index, _)| *index);
         let mut replayed = false;
@@ -214,14 +218,35 @@ impl App {
     }
 
     /// The response to a request that is refused before it is routed.
-    fn refused(&self, error: Error, language: Language) -> Response {
+    fn refused(&self, error: Error, head: Option<&RequestHead>) -> Response {
         self.0.counts.add_refused(error.name.status());
-        problems::response(error, language)
+        let common = CommonHeaders::of(&self.0, head);
+        let language = head.map_or(Language::En, language);
+        let mut response = problem(error, language, head.is_some_and(has_token), &common.request_id);
+        common.add_to(&mut response);
+        response
     }
 
     /// Shows the number of connections in the metrics.
     pub(crate) fn watch_connections(&self, count: impl Fn() -> usize + Send + Sync + 'static) {
         let _ = self.0.connections.set(Box::new(count)); // the first server's
+    }
+
+    /// The methods of a path; for a preflight of an allowed origin also what it may send.
+    fn options(&self, head: &RequestHead) -> Response {
+        let Err(refused) = find("OPTIONS", &head.path) else { unreachable!("no route has the method OPTIONS") };
+        let allow = refused.facts.iter().find(|(fact, _)| fact == "allow").and_then(|(_, allow)| allow.as_str());
+        let Some(allow) = allow else { return self.refused(refused, Some(head)) };
+        let common = CommonHeaders::of(&self.0, Some(head));
+        let mut response = response::no_content();
+        response.headers.push(("Allow", allow.to_owned()));
+        common.add_preflight(head, allow, &mut response);
+        common.add_to(&mut response);
+        response
+    }
+
+    fn check_origin(&self, head: &RequestHead) -> Result<(), Error> {
+        auth::check_origin(head, &self.0.settings.hosts, &self.0.settings.allowed_origins)
     }
 
     fn authenticate(&self, head: &RequestHead) -> Result<Caller, Error> {
@@ -242,26 +267,51 @@ struct RequestFacts {
     route: Option<usize>,
     started: Instant,
     language: Language,
+    has_token: bool,
+    common: CommonHeaders,
     msg_if_unreadable: Option<&'static str>,
 }
 
 impl RequestFacts {
-    fn of(head: &RequestHead, counts: &Arc<RequestCounts>) -> RequestFacts {
+    fn of(head: &RequestHead, app: &AppState) -> RequestFacts {
         let language = language(head);
         let msg_if_unreadable = wallets::msg_if_unreadable(head, language);
-        RequestFacts { counts: Arc::clone(counts), route: None, started: Instant::now(), language, msg_if_unreadable }
+        RequestFacts {
+            counts: Arc::clone(&app.counts),
+            route: None,
+            started: Instant::now(),
+            language,
+            has_token: has_token(head),
+            common: CommonHeaders::of(app, Some(head)),
+            msg_if_unreadable,
+        }
     }
 
     /// The response, counted.
     fn finish(self, handled: HandlerResult, replayed: bool) -> Response {
         let mut response = handled.unwrap_or_else(|error| {
             let msg = self.msg_if_unreadable.filter(|_| wallets::is_unreadable(&error));
-            problems::response(if let Some(msg) = msg { error.with("msg", msg) } else { error }, self.language)
+            let error = if let Some(msg) = msg { error.with("msg", msg) } else { error };
+            problem(error, self.language, self.has_token, &self.common.request_id)
         });
         response::mark_replayed(&mut response, replayed);
+        self.common.add_to(&mut response);
         self.counts.add(self.route, response.status, self.started.elapsed());
         response
     }
+}
+
+/// An error as a response. One that no client can cause goes to the log as well.
+fn problem(error: Error, language: Language, has_token: bool, request_id: &str) -> Response {
+    if error.is_internal() {
+        crate::log::error("a request failed", &format_args!("{error} (X-Request-Id {request_id})"));
+    }
+    problems::response(error, language, has_token)
+}
+
+/// True if the client sent an access token, or meant to.
+fn has_token(head: &RequestHead) -> bool {
+    head.header("authorization").is_some()
 }
 
 /// The caller of a route, if the route is for its role.
@@ -289,7 +339,7 @@ impl Service for App {
         if !is_large && head.header("expect").is_none() {
             return Ok(Admission { body_max: BODY_MAX, reserved: None });
         }
-        let admitted = auth::check_origin(head, &self.0.settings.hosts).and_then(|()| {
+        let admitted = self.check_origin(head).and_then(|()| {
             let (index, _) = find(&head.method, &head.path)?;
             let caller = allowed_caller(&ROUTES[index], || self.authenticate(head))?;
             let body_max = ROUTES[index].body_max();
@@ -297,17 +347,20 @@ impl Service for App {
             let reserved = (is_large && head.content_length <= body_max).then(reserve).transpose()?;
             Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn BodyMemory>) })
         });
-        admitted.map_err(|error| self.refused(error, language(head)))
+        admitted.map_err(|error| self.refused(error, Some(head)))
     }
 
     fn answer(&self, request: HttpRequest) -> Answer {
-        if let Err(error) = auth::check_origin(&request.head, &self.0.settings.hosts) {
-            return self.refused(error, language(&request.head)).into();
+        if let Err(error) = self.check_origin(&request.head) {
+            return self.refused(error, Some(&request.head)).into();
+        }
+        if request.head.method == "OPTIONS" {
+            return self.options(&request.head).into();
         }
         self.handle(request, |head| self.authenticate(head))
     }
 
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {
-        self.refused(problems::of_fault(fault), head.map_or(Language::En, language))
+        self.refused(problems::of_fault(fault), head)
     }
 }

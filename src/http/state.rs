@@ -3,6 +3,7 @@
 use super::auth::KnownTokens;
 use super::conn::{BodyMemory, Fault};
 use crate::error::{Error, ErrorName};
+use crate::secret::random_hex;
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
 use std::collections::HashMap;
@@ -15,6 +16,8 @@ use std::time::Duration;
 pub struct Settings {
     /// No access tokens: every caller is an admin.
     pub open: bool,
+    /// Origins of other sites whose pages may send requests: `https://shop.example`.
+    pub allowed_origins: Vec<String>,
     /// Names of this machine, besides its addresses and `localhost`.
     pub hosts: Vec<String>,
     /// True if the role `user` may recharge its own wallet.
@@ -25,7 +28,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { open: false, hosts: Vec::new(), self_recharge: true, run_token: None }
+        Settings {
+            open: false,
+            allowed_origins: Vec::new(),
+            hosts: Vec::new(),
+            self_recharge: true,
+            run_token: None,
+        }
     }
 }
 
@@ -39,6 +48,8 @@ pub struct AppState {
     pub tokens: KnownTokens,
     /// Requests so far.
     pub counts: Arc<RequestCounts>,
+    /// Ids of requests whose client sent none.
+    pub request_ids: RequestIds,
     /// Large bodies in memory.
     pub large_bodies: LargeBodies,
     /// Files of entries that are being sent.
@@ -68,10 +79,28 @@ impl AppState {
             tokens: KnownTokens::new(settings.open, settings.run_token.as_deref()),
             settings,
             counts: Arc::new(RequestCounts::new(routes)),
+            request_ids: RequestIds::new(),
             large_bodies: LargeBodies::default(),
             whole_file: WholeFile::default(),
             ends_waiting: Arc::default(),
         }
+    }
+}
+
+/// Makes ids of requests: those of one run begin with the same random digits.
+pub struct RequestIds {
+    prefix: String,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    fn new() -> RequestIds {
+        RequestIds { prefix: random_hex::<4>(), count: AtomicU64::new(0) }
+    }
+
+    /// The next one: 16 hexadecimal digits.
+    pub(crate) fn next(&self) -> String {
+        format!("{}{:08x}", self.prefix, self.count.fetch_add(1, Relaxed))
     }
 }
 

@@ -31,6 +31,12 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     Ok(page.response(context.language, rows.iter().map(token_json).collect(), last))
 }
 
+/// `GET /v1/tokens/{id}`
+pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
+    let token = context.app.store.read(|tx| token::get(tx, &context.params[0]))?;
+    Ok(response::ok(context.language.found(), &token_json(&token)))
+}
+
 /// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
 pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
     if context.head.header("idempotency-key").is_some() {
@@ -50,7 +56,8 @@ pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
     let minted = context.submit(NewToken { role, user, expires_in_s, note })?;
     let mut rest = token_json(&minted.token);
     rest["token"] = json!(minted.secret);
-    Ok(response::with_status(201, context.language.pick("已创建", "minted"), &rest))
+    let msg = context.language.pick("已创建", "minted");
+    Ok(response::with_location(response::with_status(201, msg, &rest), "/v1/tokens/", &minted.token.id))
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for ever.

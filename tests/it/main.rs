@@ -22,6 +22,7 @@ mod harness;
 mod http_batch;
 mod http_conn;
 mod http_filters;
+mod http_headers;
 mod http_keys;
 mod http_lists;
 mod http_lock_money;

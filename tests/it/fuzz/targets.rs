@@ -32,7 +32,7 @@ pub fn head(data: &[u8]) {
     if let Ok((_, params)) = routes::find(&head.method, &head.path) {
         assert!(params.iter().all(|param| !param.is_empty()), "a route has all of its parameters");
     }
-    let _ = auth::check_origin(&head, &["shop.example".to_owned()]);
+    let _ = auth::check_origin(&head, &["shop.example".to_owned()], &["https://shop.example".to_owned()]);
     let _ = routes::language(&head);
     let _ = media_type(&head);
     if let Some(query) = &head.query {

@@ -1,0 +1,66 @@
+//! Headers that every response carries: the request's id, and what a page of an allowed origin needs.
+
+use super::auth::allowed_origin;
+use super::conn::{RequestHead, Response};
+use super::state::AppState;
+
+/// The longest id of a request that is taken from its client, in characters.
+const REQUEST_ID_CHARS_MAX: usize = 128;
+/// Time for which a browser may keep the answer to a preflight, in seconds.
+const PREFLIGHT_MAX_AGE_S: &str = "600";
+/// Request headers that a page of an allowed origin may send.
+const ALLOWED_HEADERS: &str = "Authorization, Content-Type, Accept, Accept-Language, Idempotency-Key, Lock-Token, Prefer, \
+                               Last-Event-ID, X-Request-Id";
+/// Response headers that it may read.
+const EXPOSED_HEADERS: &str = "Idempotency-Replayed, Lock-Token, Location, Link, Retry-After, X-Request-Id";
+
+/// The headers of the response to one request.
+pub(crate) struct CommonHeaders {
+    /// The client's own id of the request, or else one of this server's.
+    pub request_id: String,
+    /// The origin of the request, if it is one of `--allow-origin`.
+    origin: Option<String>,
+    /// Responses differ by origin.
+    varies: bool,
+}
+
+impl CommonHeaders {
+    /// For the request with that head, if it could be read.
+    pub(crate) fn of(app: &AppState, head: Option<&RequestHead>) -> CommonHeaders {
+        let allowed = &app.settings.allowed_origins;
+        CommonHeaders {
+            request_id: head.and_then(sent_id).map_or_else(|| app.request_ids.next(), str::to_owned),
+            origin: head.and_then(|head| allowed_origin(head, allowed)).map(str::to_owned),
+            varies: !allowed.is_empty(),
+        }
+    }
+
+    /// Adds them.
+    pub(crate) fn add_to(self, response: &mut Response) {
+        response.headers.push(("X-Request-Id", self.request_id));
+        if let Some(origin) = self.origin {
+            response.headers.push(("Access-Control-Allow-Origin", origin));
+            response.headers.push(("Access-Control-Expose-Headers", EXPOSED_HEADERS.to_owned()));
+        }
+        if self.varies {
+            response.headers.push(("Vary", "Origin".to_owned()));
+        }
+    }
+
+    /// The additional headers of the answer to a preflight, if the request is one of an allowed origin.
+    pub(crate) fn add_preflight(&self, head: &RequestHead, methods: &str, response: &mut Response) {
+        if self.origin.is_some() && head.header("access-control-request-method").is_some() {
+            response.headers.push(("Access-Control-Allow-Methods", methods.to_owned()));
+            response.headers.push(("Access-Control-Allow-Headers", ALLOWED_HEADERS.to_owned()));
+            response.headers.push(("Access-Control-Max-Age", PREFLIGHT_MAX_AGE_S.to_owned()));
+        }
+    }
+}
+
+/// The id that the client sent, if it sent one, and a short visible one.
+fn sent_id(head: &RequestHead) -> Option<&str> {
+    let mut sent = head.headers("x-request-id");
+    let id = sent.next().filter(|_| sent.next().is_none())?;
+    let is_good = (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+    is_good.then_some(id)
+}
