@@ -7,7 +7,7 @@ use super::temp_folder::TempFolder;
 use crate::command::AdoptToken;
 use crate::error::Error;
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
-use crate::http::{App, DegradedLog, Settings};
+use crate::http::{App, DegradedLog, Settings, is_origin};
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
 use crate::{clock::Clock, log};
@@ -90,29 +90,9 @@ fn host(text: &str) -> Result<String, String> {
         .ok_or_else(|| "write a name alone, such as shop.example: no http://, no port".to_owned())
 }
 
-/// An origin as a browser writes it, since it is compared letter by letter.
 fn origin(text: &str) -> Result<String, String> {
-    let wrong = || "write it as a browser sends it, such as https://shop.example or http://localhost:3000: no path, no *".to_owned();
-    let (scheme, site) = text.split_once("://").ok_or_else(wrong)?;
-    let (name, port) = match site.rsplit_once(':') {
-        Some((name, port)) if !port.contains(']') => (name, Some(port)),
-        _ => (site, None),
-    };
-    let is_host = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
-    let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let is_name = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.to_string() == address),
-        None => !name.is_empty() && name.bytes().all(is_host),
-    };
-    let default_port = match scheme {
-        "http" => "80",
-        "https" => "443",
-        _ => return Err(wrong()),
-    };
-    let is_port = port.is_none_or(|port| {
-        port != default_port && port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
-    });
-    if is_name && is_port { Ok(text.to_owned()) } else { Err(wrong()) }
+    let wrong = "write it as a browser sends it, such as https://shop.example or http://localhost:3000: no path, no *";
+    if is_origin(text) { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
 }
 
 /// The address unless one is given.

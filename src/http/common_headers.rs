@@ -1,8 +1,9 @@
-//! Headers that every response carries: the request's id, and what a page of an allowed origin needs.
+//! Headers that every response carries: the request's id, and those that a page of an allowed origin needs.
 
 use super::auth::allowed_origin;
 use super::conn::{RequestHead, Response};
 use super::state::AppState;
+use std::net::Ipv6Addr;
 
 /// The longest id of a request that is taken from its client, in characters.
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -63,4 +64,28 @@ fn sent_id(head: &RequestHead) -> Option<&str> {
     let id = sent.next().filter(|_| sent.next().is_none())?;
     let is_good = (1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
     is_good.then_some(id)
+}
+
+/// Returns whether this is an origin as a browser writes it, since it is compared letter by letter: in lower case, without
+/// a path and without the port that the scheme implies.
+pub(crate) fn is_origin(text: &str) -> bool {
+    let Some((scheme, site)) = text.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => "80",
+        "https" => "443",
+        _ => return false,
+    };
+    let (name, port) = match site.rsplit_once(':') {
+        Some((name, port)) if !port.contains(']') => (name, Some(port)),
+        _ => (site, None),
+    };
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b);
+    let is_name = match name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_string() == address),
+        None => !name.is_empty() && name.bytes().all(is_plain),
+    };
+    let is_port = port.is_none_or(|port| {
+        port != default_port && port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+    });
+    is_name && is_port
 }

@@ -28,6 +28,8 @@ pub(crate) mod tokens;
 pub(crate) mod wallets;
 
 #[cfg(feature = "cli")]
+pub(crate) use common_headers::is_origin;
+#[cfg(feature = "cli")]
 pub(crate) use health::DegradedLog;
 pub use routes::App;
 pub use state::Settings;

@@ -99,16 +99,19 @@ pub(crate) fn stream(content_type: &str, reader: impl Read + Send + 'static) -> 
     Response { body: Body::Stream(Box::new(reader)), ..bytes(200, content_type, Vec::new()) }
 }
 
-/// Adds the path of what a 201 has made: `folder`, and the name percent-encoded. A slash in the name is encoded too: one
-/// that ends in `/events` would be another path.
+/// Adds the path of the thing that a 201 has made: `folder`, and the name percent-encoded.
 pub(crate) fn with_location(mut response: Response, folder: &str, name: &str) -> Response {
-    let name = percent_encoding::utf8_percent_encode(name, IN_A_PATH);
+    let is_plain = |part: &str| !matches!(part, "" | "." | ".." | "events" | "revoke");
+    // A slash is encoded as well where the path would be another one, or would not stay as it is on its way.
+    let encoded = if name.split('/').all(is_plain) { IN_A_PATH } else { IN_A_SEGMENT };
+    let name = percent_encoding::utf8_percent_encode(name, encoded);
     response.headers.push(("Location", format!("{folder}{name}")));
     response
 }
 
-/// What is encoded in a segment of a path.
-const IN_A_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
+/// All that is encoded in a path, and in a segment of one.
+const IN_A_PATH: &AsciiSet = &IN_A_SEGMENT.remove(b'/');
+const IN_A_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':');
 
 /// 204.
 pub(crate) fn no_content() -> Response {

@@ -28,13 +28,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings {
-            open: false,
-            allowed_origins: Vec::new(),
-            hosts: Vec::new(),
-            self_recharge: true,
-            run_token: None,
-        }
+        Settings { open: false, allowed_origins: Vec::new(), hosts: Vec::new(), self_recharge: true, run_token: None }
     }
 }
 

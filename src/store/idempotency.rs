@@ -43,7 +43,8 @@ pub(crate) fn look_up(
         })
     };
     // Under its quotes an earlier version may have stored it; not finding that record would do the request twice.
-    let found = key.key.quoted().map_or(Ok(None), find)?.map_or_else(|| find(key.key.as_str()), |found| Ok(Some(found)))?;
+    let found =
+        key.key.quoted().map_or(Ok(None), find)?.map_or_else(|| find(key.key.as_str()), |found| Ok(Some(found)))?;
     let Some((request, entry, outcome)) = found else { return Ok(None) };
     if request != fingerprint {
         return Ok(Some(Err(reused())));

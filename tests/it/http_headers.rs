@@ -21,7 +21,7 @@ fn every_answer_is_not_cached_and_has_request_id() {
     let answers = [
         admin.get("/healthz").is(200),
         admin.post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200),
-        admin.get("/v1/wallets/nobody").refuses(404, "wallet_not_found"),
+        admin.get("/v1/wallets/nina").refuses(404, "wallet_not_found"),
         admin.ask("DELETE", "/v1/locks/a").header("Lock-Token", &lock.text("token")).send().is(204),
         server.anonymous().get("/v1/wallets").refuses(401, "unauthenticated"),
         admin.get("/nothing").refuses(404, "not_found"),
@@ -74,10 +74,11 @@ fn answer_201_has_location() {
     assert_eq!((&token["id"], &token["role"], token.json.get("token")), (&minted["id"], &json!("teller"), None));
     admin.get("/v1/tokens/tok:none").refuses(404, "token_not_found");
     server.role("teller").get("/v1/tokens/tok:none").refuses(403, "forbidden");
-    for id in ["nightly", "jobs/nightly", "a b%/\u{e9}?#", "x/events"] {
+    for id in ["nightly", "jobs/nightly", "a b%/\u{e9}?#", "x/events", "x/revoke", "/x//y", "a/../b", "x/"] {
         let granted = admin.post("/v1/locks", json!({ "ids": [id] }));
         assert_eq!(admin.get(&place(granted)).is(200)["id"], id);
     }
+    assert_eq!(place(admin.post("/v1/locks/wallet/alice", json!({}))), "/v1/locks/wallet/alice");
     let several = admin.post("/v1/locks", json!({ "ids": ["two", "one"] })).is(201);
     let first = several["ids"][0].as_str().unwrap();
     assert_eq!(several.header("location"), Some(format!("/v1/locks/{first}").as_str()));
@@ -144,7 +145,8 @@ fn allowed_origin_gets_preflight_and_answers() {
     let asked = |client: &Client, method: &str, path: &str| {
         client.ask(method, path).header("Sec-Fetch-Site", "cross-site").header("Origin", SHOP)
     };
-    let preflight = asked(&anonymous, "OPTIONS", "/wallet").header("Access-Control-Request-Method", "PUT").send().is(204);
+    let preflight =
+        asked(&anonymous, "OPTIONS", "/wallet").header("Access-Control-Request-Method", "PUT").send().is(204);
     let is_for_shop = |answer: &Answer| {
         assert_eq!(answer.header("access-control-allow-origin"), Some(SHOP), "{}", answer.head);
         assert_eq!(answer.header("vary"), Some("Origin"));
@@ -162,11 +164,15 @@ fn allowed_origin_gets_preflight_and_answers() {
         )
     );
     is_for_shop(&asked(&admin, "POST", "/wallet").form("money=5&user_id=alice").send().is(200));
-    is_for_shop(&asked(&admin, "GET", "/v1/wallets/nobody").send().refuses(404, "wallet_not_found"));
+    is_for_shop(&asked(&admin, "GET", "/v1/wallets/nina").send().refuses(404, "wallet_not_found"));
     is_for_shop(&asked(&anonymous, "GET", "/v1/wallets").send().refuses(401, "unauthenticated"));
-    is_for_shop(&asked(&anonymous, "POST", "/v1/batch").json(" ".repeat(70_000)).send().refuses(401, "unauthenticated"));
+    is_for_shop(
+        &asked(&anonymous, "POST", "/v1/batch").json(" ".repeat(70_000)).send().refuses(401, "unauthenticated"),
+    );
     is_for_shop(&asked(&anonymous, "OPTIONS", "/nothing").send().refuses(404, "not_found"));
-    for other in ["https://shop.example:444", "http://shop.example", "https://SHOP.example", "https://shop.example/", "null"] {
+    for other in
+        ["https://shop.example:444", "http://shop.example", "https://SHOP.example", "https://shop.example/", "null"]
+    {
         let refused = admin.ask("GET", "/healthz").header("Origin", other).send().refuses(403, "forbidden");
         assert_eq!(refused.header("access-control-allow-origin"), None, "{other}");
     }

@@ -45,12 +45,14 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, NO, 201]),
     ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, 200]),
     ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
+    ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
     ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
     ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, 200, 200]),
     ("GET", "/v1/backup", "/v1/backup", "", [NO, NO, NO, 200]),
     ("GET", "/v1/export", "/v1/export?csv=wallets", "", [NO, NO, 200, 200]),
     ("GET", "/healthz", "/healthz", "", [200, 200, 200, 200]),
     ("GET", "/metrics", "/metrics", "", [200, 200, 200, 200]),
+    ("GET", "/problems/{name}", "/problems/locked", "", [200, 200, 200, 200]),
     ("GET", "/openapi.json", "/openapi.json", "", [200, 200, 200, 200]),
 ];
 
@@ -103,7 +105,7 @@ fn role_may_do_only_what_table_allows() {
 }
 
 #[test]
-fn request_without_valid_token_gets_only_health() {
+fn request_without_valid_token_gets_health_and_problems() {
     let scene = Scene::new();
     let server = &scene.server;
     let (revoked, id) = server.mint(json!({ "role": "admin" }));
@@ -117,7 +119,7 @@ fn request_without_valid_token_gets_only_health() {
     for row in TABLE {
         for client in &strangers {
             let answer = scene.ask(client, row);
-            if row.1 == "/healthz" {
+            if ["/healthz", "/problems/{name}"].contains(&row.1) {
                 answer.is(200);
             } else {
                 let refused = answer.refuses(401, "unauthenticated");

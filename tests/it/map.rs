@@ -129,7 +129,6 @@ fn file_is_one_idea_of_readable_length() {
         ("log.rs", "the one place that writes the log"),
         ("secret.rs", "the one place that hashes and compares secrets"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
-        ("http/tokens.rs", "a resource, which has a file as every other"),
         ("lab/redis.rs", "it compiles without a client of Redis, for the plan"),
         ("store/possession/log_frames.rs", "the only knowledge of how SQLite writes a log"),
         ("store/audit/temp_place.rs", "SQLite's own search for a folder, corrected in one place"),
