@@ -143,7 +143,7 @@ fn backup_works_beside_server_restore_only_without() {
         ("backup cashbox.db.partial", 2, "lies beside a database"),
         ("backup /dev/null --replace", 2, "it is not an ordinary file"),
         ("restore cashbox.db", 2, "this is the file itself"),
-        ("restore none.db --db new.db", 3, "there is no such file"),
+        ("restore none.db --db new.db", 3, "cannot read none.db: No such file"),
     ] {
         let output = place.run(line);
         assert_eq!(output.exit, exit, "{line}: {}{}", output.out, output.err);
