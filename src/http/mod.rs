@@ -2,7 +2,7 @@
 //! knows no SQL.
 //!
 //! The way of a request: [`conn`] (HTTP/1.1, nothing of wallets), [`routes`] (the table: finds the route, authenticates,
-//! reads the fields), a file for each resource ([`wallets`], [`coupons`], [`locks`], [`batch`], [`tokens`], [`files`],
+//! reads the fields), a file for each resource ([`wallets`], [`entries`], [`coupons`], [`locks`], [`batch`], [`tokens`], [`files`],
 //! [`health`]), which submits a command to the store.
 
 pub(crate) mod auth;
@@ -11,6 +11,7 @@ pub(crate) mod common_headers;
 pub(crate) mod conn;
 pub(crate) mod coupons;
 pub(crate) mod endpoint;
+pub(crate) mod entries;
 pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod health;

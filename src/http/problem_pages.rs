@@ -24,6 +24,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         InvalidUser => ("the user is not valid, or not allowed here", "correct it"),
         InvalidAmount => ("the amount is not valid", "correct it"),
         LockTokenMissing => ("the request needs a `Lock-Token`", "send it"),
+        CursorLost => ("the file does not hold the entry that the cursor stands behind: an older copy was restored", "compare, and start again without `after`"),
         IdempotencyKeyReused => ("the key belongs to another request", "choose a new key"),
         LockLost => ("you held the lock and lost it", "start over"),
         Locked => ("another client holds the lock", "wait, see `Retry-After`"),

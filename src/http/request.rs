@@ -296,6 +296,8 @@ pub struct PageRequest {
 struct PageJson<T> {
     data: Vec<T>,
     next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
 }
 
 impl PageRequest {
@@ -349,8 +351,19 @@ impl PageRequest {
 
     /// The page as a response. `last` is the row to continue behind, if there is more.
     pub fn response<T: Serialize>(&self, language: Language, data: Vec<T>, last: Option<String>) -> Response {
-        let next = last.map(|after| self.next(&after));
-        response::ok(language.success(), &PageJson { data, next })
+        self.response_with_cursor(language, data, last, None)
+    }
+
+    /// The page as a response, with the place to go on from even if there is no more.
+    pub fn response_with_cursor<T: Serialize>(
+        &self,
+        language: Language,
+        data: Vec<T>,
+        last: Option<String>,
+        reached: Option<String>,
+    ) -> Response {
+        let [next, cursor] = [last, reached].map(|place| place.map(|after| self.next(&after)));
+        response::ok(language.success(), &PageJson { data, next, cursor })
     }
 }
 

@@ -10,7 +10,7 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, files, health, locks, openapi, problem_pages, problems, tokens, wallets};
+use super::{batch, coupons, entries, files, health, locks, openapi, problem_pages, problems, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,12 +32,12 @@ pub static ROUTES: &[Route] = &[
     Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
     Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
     Route::command("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
-    Route::get("/v1/wallets/{user}/entries", See, wallets::ENTRIES, "the entries of a wallet", wallets::entries_of_wallet),
+    Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet),
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
-    Route::get("/v1/entries", SeeAll, wallets::ENTRIES, "all entries", wallets::entries),
-    Route::get("/v1/entries/{id}", See, &[], "one entry", wallets::entry),
+    Route::get("/v1/entries", SeeAll, entries::LIST, "all entries", entries::entries),
+    Route::get("/v1/entries/{id}", See, &[], "one entry", entries::entry),
     Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
 
     Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),

@@ -1,11 +1,10 @@
 //! Wallets and their entries: the money verbs, which become one kind of command for the single requests, for `/wallet`
-//! and for the items of a batch; and looking at them.
+//! and for the items of a batch; and looking at wallets.
 
 use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
 use super::fields::{Field, Fields, ValueKind};
-use super::files;
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
 use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
 use super::state::AppState;
@@ -13,9 +12,9 @@ use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::ledger::entry::{self, EntryKind};
-use crate::ledger::query::{self, Filter, WalletFilter, WalletPage};
+use crate::ledger::find_wallet;
+use crate::ledger::query::{self, WalletFilter, WalletPage};
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
-use crate::ledger::{self, find_wallet};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use ValueKind::{Amount, Flag, Object, Text, Time};
@@ -320,21 +319,6 @@ pub(crate) fn is_unreadable(error: &Error) -> bool {
 /// The query of one wallet.
 pub(crate) const AS_OF: &[Field] =
     &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included")];
-/// The query of a list of entries.
-pub(crate) const ENTRIES: &[Field] = &[
-    LIMIT,
-    AFTER,
-    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
-    Field::optional("since", Time, "made then or later"),
-    Field::optional("until", Time, "made then or earlier"),
-    Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them"),
-    Field::optional("by", Text, "asked for by this caller"),
-    Field::optional("min", Amount, "of this amount or more"),
-    Field::optional("max", Amount, "of this amount or less"),
-    Field::optional("order", Text, "desc (newest first) or asc"),
-];
-/// The filters of a list of entries that its cursors keep.
-const ENTRY_FILTERS: &[&str] = &["kind", "since", "until", "metadata", "by", "min", "max", "order"];
 /// The query of the list of wallets.
 pub(crate) const WALLETS: &[Field] = &[
     LIMIT,
@@ -395,66 +379,5 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let ((wallet, last_at), coupons) =
         context.app.store.read(|tx| Ok((query::dated(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
     let rest = WalletWithCoupons { wallet: wallet_json(&wallet, last_at), coupons };
-    Ok(response::ok(context.language.found(), &rest))
-}
-
-/// `GET /v1/entries`
-pub(crate) fn entries(context: &mut Context<'_>) -> HandlerResult {
-    list_entries(context, None)
-}
-
-/// `GET /v1/wallets/{user}/entries`
-pub(crate) fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
-    let wallet = context.wallet()?;
-    context.app.store.read(|tx| ledger::wallet(tx, &wallet))?;
-    list_entries(context, Some(wallet))
-}
-
-fn list_entries(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
-    let of = wallet.as_ref().map_or("entries".to_owned(), |wallet| format!("entries of {wallet}"));
-    if context.query.peek("order") == Some("desc") {
-        context.query.take("order"); // the default: cursors with and without it are the same
-    }
-    let page = PageRequest::read(&mut context.query, &of, ENTRY_FILTERS)?;
-    let filter = entry_filter(&mut context.query, wallet)?;
-    let after = page.after.as_deref().map(EntryId::parse).transpose()?.map(|id| id.0);
-    if let Some(format) = files::EntryFormat::wanted(context) {
-        return files::entries(context, format, filter, after);
-    }
-    let found = context.app.store.read(|tx| query::entries(tx, &filter, after, page.limit))?;
-    let rows = found.rows.iter().map(|entry| entry_json(entry, &context.caller)).collect();
-    Ok(page.response(context.language, rows, found.next.map(|id| id.to_string())))
-}
-
-fn entry_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
-    let ascending = match query.text("order")?.as_deref() {
-        None | Some("desc") => false,
-        Some("asc") => true,
-        Some(_) => return Err(Error::invalid("order is asc or desc")),
-    };
-    Ok(Filter {
-        wallet,
-        kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
-        since: query.time("since")?,
-        until: query.time("until")?,
-        by: query.text("by")?,
-        min: query.bound("min")?,
-        max: query.bound("max")?,
-        metadata: query.wanted_metadata()?,
-        ascending,
-    })
-}
-
-/// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
-pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
-    let id = EntryId::parse(&context.params[0])?;
-    let (entry, refunds) =
-        context.app.store.read(|tx| Ok((entry::entry(tx, id)?, ledger::verbs::refunds_of(tx, id)?)))?;
-    if let Some(user) = &context.caller.user
-        && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
-    {
-        return Err(entry::not_found(id));
-    }
-    let rest = json!({ "entry": entry_json(&entry, &context.caller), "refunded_by": refunds });
     Ok(response::ok(context.language.found(), &rest))
 }

@@ -4,9 +4,10 @@ use super::coupon::{Coupon, coupon_columns};
 use super::entry::entry_columns;
 use super::entry::{Entry, EntryKind};
 use super::wallet::Wallet;
-use crate::error::Error;
-use crate::id::{CouponCode, UserId, WalletId};
+use crate::error::{Error, ErrorName};
+use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::money::Balance;
+use crate::secret::{Hash, hex, sha256};
 use crate::tx::{ReadTx, Row, RowResult, params};
 
 /// One page of a list, and whether there is more behind it.
@@ -170,6 +171,8 @@ pub struct EntryPage {
     /// The number of the entry to continue behind, if there may be more. A page is short, or empty, if few of the
     /// entries that it may look at pass the filter.
     pub next: Option<i64>,
+    /// Of an ascending list: the number of the last entry that was looked at.
+    pub reached: i64,
 }
 
 /// Entries that pass the filter, beyond the entry number `after` in the filter's direction.
@@ -196,12 +199,39 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     let sql = statement(wallet.as_ref(), filter.ascending);
     let mut rows = tx.all(sql, params![first, last, kind, by, min, max, metadata, wallet, limit + 1], Entry::read)?;
     if rows.len() <= limit {
-        return Ok(EntryPage { rows, next: scan_end });
+        return Ok(EntryPage { rows, next: scan_end, reached: last.max(after.unwrap_or(0)) });
     }
     rows.truncate(limit);
     let next = rows.last().map(|entry| entry.id.0);
-    Ok(EntryPage { rows, next })
+    Ok(EntryPage { rows, next, reached: next.unwrap_or(0) })
 }
+
+/// The place behind an entry in a list, as a cursor names it: its number and a mark of its hash, so that a file in which
+/// another entry has that number is not taken for the same one.
+pub(crate) fn place_behind(tx: &ReadTx<'_>, id: i64) -> Result<String, Error> {
+    Ok(mark_of(tx, id)?.map_or(id.to_string(), |mark| format!("{id}.{mark}")))
+}
+
+/// The number of the entry of a place. An older program named it by its number alone.
+pub(crate) fn find_place(tx: &ReadTx<'_>, place: &str) -> Result<i64, Error> {
+    let (id, mark) = place.split_once('.').map_or((place, None), |(id, mark)| (id, Some(mark)));
+    let id = EntryId::parse(id)?.0;
+    if mark.is_some() && mark != mark_of(tx, id)?.as_deref() {
+        let detail = format!(
+            "entry {id} is not the one that was listed: the file was replaced by another; compare it with what you have, and start again without after"
+        );
+        return Err(Error::new(ErrorName::CursorLost, detail));
+    }
+    Ok(id)
+}
+
+/// The beginning of SHA-256 of the entry's hash: the role `user` does not see the hash itself.
+fn mark_of(tx: &ReadTx<'_>, id: i64) -> Result<Option<String>, Error> {
+    let hash: Option<Hash> = tx.one("SELECT hash FROM entry WHERE id = $1", params![id], |row| row.get(0))?;
+    Ok(hash.map(|hash| hex(&sha256(&hash)[..MARK_BYTES])))
+}
+
+const MARK_BYTES: usize = 8;
 
 /// The number of the entry, between `first` and `last`, behind which a page that looks at about `rows` of them ends; None
 /// if it may look at all.

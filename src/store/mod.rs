@@ -52,8 +52,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
-use waiters::LockNotifier;
+use std::time::{Duration, Instant};
+use waiters::{LockNotifier, WatchPermit};
 use writer::Writer;
 
 /// Time between two looks of a watch at its client's connection and at the end of the lease.
@@ -237,6 +237,31 @@ impl Store {
                 }
             }
             self.notifier.sleep(seen, WATCH_LOOKS_EVERY.min(Duration::from_millis(left as u64)));
+        }
+    }
+
+    /// A permit to wait for entries, which keeps a connection as waiting for a lock does. `most` requests of one caller
+    /// may wait.
+    pub(crate) fn permit_to_wait(&self, by: &str, most: usize) -> Result<WatchPermit<'_>, Error> {
+        let too_many = || Error::new(ErrorName::Busy, "too many requests wait for entries; try again shortly");
+        let permit = self.notifier.permit_for_entries(by, most).ok_or_else(too_many)?;
+        if self.notifier.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+            return Err(too_many());
+        }
+        Ok(permit)
+    }
+
+    /// Returns true when there is an entry with a number above `behind`; false after `deadline`, when the store stops or
+    /// when the client has disconnected.
+    pub(crate) fn wait_for_entry(&self, behind: i64, deadline: Instant, alive: &Alive) -> bool {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if self.notifier.sleep_until_entry(behind, WATCH_LOOKS_EVERY.min(left)) {
+                return true;
+            }
+            if left.is_zero() || self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
+                return false;
+            }
         }
     }
 

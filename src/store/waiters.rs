@@ -31,27 +31,39 @@ pub(crate) struct LockNotifier {
     queues: Mutex<HashMap<LockId, usize>>,
     changes: Mutex<u64>,
     changed: Condvar,
-    /// The number of watches of each lock.
-    watches: Mutex<HashMap<LockId, usize>>,
+    /// The number of watches of each.
+    watches: Mutex<HashMap<Watched, usize>>,
+    /// The number of the newest entry since the start, 0 before the first.
+    newest_entry: Mutex<i64>,
+    entry_made: Condvar,
     closed: AtomicBool,
 }
 
 /// The most watches of one lock: clients that may only watch it leave room for those that wait for others.
 const WATCHES_OF_ONE_MAX: usize = 64;
 
-/// The right to watch a lock for the length of one request. Dropping it gives it back.
+/// The subject of a watch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Watched {
+    /// A lock.
+    Lock(LockId),
+    /// The entries to come, by the caller that waits for them.
+    Entries(String),
+}
+
+/// The right to watch for the length of one request. Dropping it gives it back.
 pub(crate) struct WatchPermit<'a> {
     notifier: &'a LockNotifier,
-    id: LockId,
+    watched: Watched,
 }
 
 impl Drop for WatchPermit<'_> {
     fn drop(&mut self) {
         let mut watches = self.notifier.watches.lock().expect("mutex poisoned");
-        if let Some(count) = watches.get_mut(&self.id) {
+        if let Some(count) = watches.get_mut(&self.watched) {
             *count -= 1;
             if *count == 0 {
-                watches.remove(&self.id);
+                watches.remove(&self.watched);
             }
         }
     }
@@ -74,13 +86,40 @@ impl LockNotifier {
 
     /// A permit to watch that lock, if there is room: a watch keeps its connection, so it counts as a waiter.
     pub(crate) fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
+        self.permit_of(Watched::Lock(id.clone()), WATCHES_OF_ONE_MAX)
+    }
+
+    /// A permit to wait for entries, if fewer than `most` requests of that caller do.
+    pub(crate) fn permit_for_entries(&self, by: &str, most: usize) -> Option<WatchPermit<'_>> {
+        self.permit_of(Watched::Entries(by.to_owned()), most)
+    }
+
+    fn permit_of(&self, watched: Watched, most: usize) -> Option<WatchPermit<'_>> {
         let mut watches = self.watches.lock().expect("mutex poisoned");
-        let count = watches.entry(id.clone()).or_default();
-        if *count == WATCHES_OF_ONE_MAX {
+        let count = watches.entry(watched.clone()).or_default();
+        if *count >= most {
             return None;
         }
         *count += 1;
-        Some(WatchPermit { notifier: self, id: id.clone() })
+        Some(WatchPermit { notifier: self, watched })
+    }
+
+    /// Signals the number of the newest entry, after its commit.
+    pub(crate) fn notify_of_entry(&self, newest: i64) {
+        let mut known = self.newest_entry.lock().expect("mutex poisoned");
+        if *known < newest {
+            *known = newest;
+            self.entry_made.notify_all();
+        }
+    }
+
+    /// Sleeps until there is an entry behind `seen` or every watch has ended, or for `at_most`. Returns whether there is
+    /// such an entry.
+    pub(crate) fn sleep_until_entry(&self, seen: i64, at_most: Duration) -> bool {
+        let known = self.newest_entry.lock().expect("mutex poisoned");
+        let is_waiting = |known: &mut i64| *known <= seen && !self.is_closed();
+        let (known, _) = self.entry_made.wait_timeout_while(known, at_most, is_waiting).expect("mutex poisoned");
+        *known > seen
     }
 
     /// The number of watches.
@@ -92,6 +131,8 @@ impl LockNotifier {
     pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);
         self.notify();
+        drop(self.newest_entry.lock().expect("mutex poisoned")); // no waiter is between its look and its sleep
+        self.entry_made.notify_all();
     }
 
     /// True if no lock may be watched any more.

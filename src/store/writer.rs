@@ -350,6 +350,9 @@ impl WriterState {
         if std::mem::take(&mut self.executor.locks_changed) {
             self.notifier.notify();
         }
+        if lost.is_none() {
+            self.notifier.notify_of_entry(self.head.id);
+        }
     }
 
     fn give_up_batch(&mut self, conn: &Connection, error: &Error, now: i64) {

@@ -1,7 +1,9 @@
-//! Filters of entries and wallets: what they find, and the number of rows that one page looks at.
+//! Filters of entries and wallets: what they find, and the number of rows that one page looks at; and lists that wait
+//! for the next entry.
 
-use super::server::{Client, Server};
+use super::server::{Client, Server, fields, until};
 use serde_json::{Value, json};
+use std::time::{Duration, Instant};
 
 /// Every row of a list, page after page, and the number of pages. A page may be short.
 fn all_pages(client: &Client, path: &str) -> (Vec<Value>, usize) {
@@ -155,4 +157,127 @@ fn wallet_shows_time_of_its_newest_entry() {
     let wallets = admin.get("/v1/wallets").is(200);
     let times: Vec<bool> = wallets.rows().iter().map(|row| row["last_at"].is_string()).collect();
     assert_eq!(times, [true, false, false, true, true], "no entry has moved @holds or @sales");
+}
+
+#[test]
+fn ascending_list_has_cursor_also_at_its_end() {
+    let server = Server::start();
+    let admin = server.admin();
+    let empty = admin.get("/v1/entries?order=asc").is(200);
+    assert_eq!(fields(&empty.json), ["code", "msg", "data", "next", "cursor"]);
+    assert_eq!(fields(&admin.get("/v1/entries").is(200).json), ["code", "msg", "data", "next"]);
+    let mut cursor = empty.text("cursor");
+    for id in 1..=3 {
+        admin.post("/v1/wallets/alice/recharge", json!({ "amount": id })).is(200);
+        let page = admin.get(&format!("/v1/entries?after={cursor}")).is(200);
+        assert_eq!((ids(page.rows()), page["next"].is_null()), (vec![id], true));
+        cursor = page.text("cursor");
+    }
+    let first = admin.get("/v1/entries?order=asc&limit=1").is(200);
+    assert_eq!(first["next"], first["cursor"]);
+    let other = admin.get("/v1/entries?order=asc&kind=pay").is(200);
+    assert!(other.rows().is_empty(), "its cursor stands behind all that was looked at");
+    admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
+    assert_eq!(ids(admin.get(&format!("/v1/entries?after={}", other.text("cursor"))).is(200).rows()), [4]);
+}
+
+#[test]
+fn long_poll_answers_when_an_entry_passes_the_filter() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
+    let cursor = admin.get("/v1/wallets/alice/entries?order=asc&kind=pay").is(200).text("cursor");
+    let asking = admin.ask("GET", &format!("/v1/wallets/alice/entries?after={cursor}&wait_ms=20000"));
+    let began = Instant::now();
+    let waiting: Vec<_> = (0..3).map(|_| asking.begin()).collect();
+    admin.post("/v1/wallets/bob/recharge", json!({ "amount": 2 })).is(200);
+    admin.post("/v1/wallets/alice/withdraw", json!({ "amount": 1 })).is(200);
+    admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
+    for stream in waiting {
+        let page = asking.read(stream).is(200);
+        assert_eq!((ids(page.rows()), page["next"].is_null()), (vec![4], true));
+    }
+    assert!(began.elapsed() < Duration::from_secs(15), "it does not wait for its time to end");
+    let began = Instant::now();
+    let none = admin.get("/v1/entries?order=asc&min=500&wait_ms=300").is(200);
+    assert!(none.rows().is_empty() && none["next"].is_null() && none["cursor"].is_string());
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    let began = Instant::now();
+    assert_eq!(admin.ask("HEAD", "/v1/entries?order=asc&min=500&wait_ms=20000").send().status, 200);
+    assert!(began.elapsed() < Duration::from_secs(15), "HEAD never waits");
+    for wrong in ["wait_ms=1", "order=asc&wait_ms=30001", "order=asc&wait_ms=x", "order=desc&wait_ms=1"] {
+        admin.get(&format!("/v1/entries?{wrong}")).refuses(400, "invalid_request");
+    }
+    let csv = admin.ask("GET", "/v1/entries?order=asc&wait_ms=1").header("Accept", "text/csv");
+    csv.send().refuses(400, "invalid_request");
+}
+
+#[test]
+fn long_poll_ends_when_the_server_stops() {
+    let mut server = Server::start();
+    let asking = server.admin().ask("GET", "/v1/entries?order=asc&wait_ms=30000");
+    let stream = asking.begin();
+    std::thread::sleep(Duration::from_millis(300)); // it waits by now; if not yet, it is answered all the same
+    server.terminate();
+    let page = asking.read(stream).is(200);
+    assert!(page.rows().is_empty() && page["cursor"].is_string());
+    until(|| server.exit_code().is_some());
+}
+
+#[test]
+fn long_poll_of_a_revoked_token_shows_nothing() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
+    let (auditor, id) = server.mint(json!({ "role": "auditor" }));
+    let cursor = auditor.get("/v1/entries?order=asc").is(200).text("cursor");
+    let asking = auditor.ask("GET", &format!("/v1/entries?after={cursor}&wait_ms=20000"));
+    let stream = asking.begin();
+    std::thread::sleep(Duration::from_millis(300)); // it waits by now; if not yet, it is refused all the same
+    admin.ask("DELETE", &format!("/v1/tokens/{id}")).send().is(200);
+    admin.post("/v1/wallets/alice/pay", json!({ "amount": 1 })).is(200);
+    asking.read(stream).refuses(401, "unauthenticated");
+}
+
+#[test]
+fn waiting_requests_of_one_user_are_bounded() {
+    let server = Server::start();
+    let alice = server.user_with("alice", "5");
+    let cursor = alice.get("/v1/wallets/alice/entries?order=asc").is(200).text("cursor");
+    let asking = alice.ask("GET", &format!("/v1/wallets/alice/entries?after={cursor}&wait_ms=30000"));
+    let waiting: Vec<_> = (0..16).map(|_| asking.begin()).collect();
+    let short = alice.ask("GET", &format!("/v1/wallets/alice/entries?after={cursor}&wait_ms=1"));
+    until(|| short.send().status == 503);
+    short.send().refuses(503, "busy");
+    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200);
+    for stream in waiting {
+        assert_eq!(asking.read(stream).is(200).rows().len(), 1);
+    }
+}
+
+#[test]
+fn cursor_of_an_entry_that_is_not_there_is_lost() {
+    let server = Server::start();
+    let admin = server.admin();
+    for amount in 1..=3 {
+        admin.post("/v1/wallets/alice/recharge", json!({ "amount": amount })).is(200);
+    }
+    let place = |after: &str| {
+        let text = format!("after={after}&of=entries&order=asc");
+        text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    let cursor = admin.get("/v1/entries?order=asc&limit=2").is(200).text("cursor");
+    let pairs: Vec<u8> =
+        (0..cursor.len()).step_by(2).map(|at| u8::from_str_radix(&cursor[at..at + 2], 16).unwrap()).collect();
+    let text = String::from_utf8(pairs).unwrap();
+    let mark = text.split_once("2.").expect("number and mark").1.split('&').next().unwrap().to_owned();
+    assert_eq!(mark.len(), 16);
+    for (after, found) in [(format!("2.{mark}"), vec![3]), ("2".to_owned(), vec![3]), ("9".to_owned(), vec![])] {
+        assert_eq!(ids(admin.get(&format!("/v1/entries?after={}", place(&after))).is(200).rows()), found, "{after}");
+    }
+    for lost in [format!("1.{mark}"), format!("9.{mark}"), "2.0011223344556677".to_owned(), "2.".to_owned()] {
+        admin.get(&format!("/v1/entries?after={}", place(&lost))).refuses(409, "cursor_lost");
+        let waiting = format!("/v1/entries?after={}&wait_ms=1000", place(&lost));
+        admin.get(&waiting).refuses(409, "cursor_lost");
+    }
 }

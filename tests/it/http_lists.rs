@@ -15,7 +15,7 @@ fn all_pages(client: &Client, path: &str, limit: usize) -> Vec<Value> {
         answer = client.get(&format!("{bare}?limit={limit}&after={next}")).is(200);
         rows.extend(answer.rows().clone());
     }
-    assert_eq!(fields(&answer.json), ["code", "msg", "data", "next"]);
+    assert_eq!(fields(&answer.json)[..4], ["code", "msg", "data", "next"]);
     rows
 }
 

@@ -1,0 +1,167 @@
+//! Entries: their lists, which can wait for the next entry, and one of them.
+
+use super::conn::Response;
+use super::fields::{Field, Fields, ValueKind};
+use super::files;
+use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
+use super::response::{self, entry_json};
+use crate::error::Error;
+use crate::id::{EntryId, WalletId};
+use crate::ledger;
+use crate::ledger::entry::{self, EntryKind};
+use crate::ledger::query::{self, EntryPage, Filter};
+use ValueKind::{Amount, Integer, Object, Text, Time};
+use serde_json::json;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// The query of a list of entries.
+pub(crate) const LIST: &[Field] = &[
+    LIMIT,
+    AFTER,
+    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
+    Field::optional("since", Time, "made then or later"),
+    Field::optional("until", Time, "made then or earlier"),
+    Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them"),
+    Field::optional("by", Text, "asked for by this caller"),
+    Field::optional("min", Amount, "of this amount or more"),
+    Field::optional("max", Amount, "of this amount or less"),
+    Field::optional("order", Text, "desc (newest first) or asc"),
+    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000"),
+];
+/// The filters of a list of entries that its cursors keep.
+const FILTERS: &[&str] = &["kind", "since", "until", "metadata", "by", "min", "max", "order"];
+
+/// The longest wait for an entry, in milliseconds.
+const WAIT_MS_MAX: i64 = 30_000;
+/// The time between two looks at the file while waiting: many commits are one look.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
+/// The most requests of one user that wait for entries.
+const WAITING_OF_ONE_USER_MAX: usize = 16;
+
+/// `GET /v1/entries`
+pub(crate) fn entries(context: &mut Context<'_>) -> HandlerResult {
+    list(context, None)
+}
+
+/// `GET /v1/wallets/{user}/entries`
+pub(crate) fn entries_of_wallet(context: &mut Context<'_>) -> HandlerResult {
+    let wallet = context.wallet()?;
+    context.app.store.read(|tx| ledger::wallet(tx, &wallet))?;
+    list(context, Some(wallet))
+}
+
+fn list(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
+    let of = wallet.as_ref().map_or("entries".to_owned(), |wallet| format!("entries of {wallet}"));
+    if context.query.peek("order") == Some("desc") {
+        context.query.take("order"); // the default: cursors with and without it are the same
+    }
+    let page = PageRequest::read(&mut context.query, &of, FILTERS)?;
+    let filter = filter(&mut context.query, wallet)?;
+    let wait_ms = context.query.integer("wait_ms", 0..=WAIT_MS_MAX)?;
+    let format = files::EntryFormat::wanted(context);
+    if wait_ms.is_some() && (!filter.ascending || format.is_some()) {
+        return Err(Error::invalid("wait_ms is for a page with order=asc").with("field", "wait_ms"));
+    }
+    if let Some(format) = format {
+        let place = page.after.as_deref();
+        let after = place.map(|place| context.app.store.read(|tx| query::find_place(tx, place))).transpose()?;
+        return files::entries(context, format, filter, after);
+    }
+    let mut found = read(context, &filter, page.after.as_deref(), page.limit)?;
+    if let (true, Some(wait_ms @ 1..)) = (found.is_empty(), wait_ms)
+        && context.head.method != "HEAD"
+    {
+        found = wait(context, &filter, found, page.limit, Duration::from_millis(wait_ms as u64))?;
+    }
+    Ok(found.response(context, &page))
+}
+
+/// A page, and the places of its ends.
+struct PlacedPage {
+    page: EntryPage,
+    next: Option<String>,
+    /// Of an ascending list: the place to go on from.
+    cursor: Option<String>,
+}
+
+impl PlacedPage {
+    /// True if nothing was found and there is nothing more to look at.
+    fn is_empty(&self) -> bool {
+        self.page.rows.is_empty() && self.next.is_none()
+    }
+
+    fn response(&self, context: &Context<'_>, request: &PageRequest) -> Response {
+        let rows = self.page.rows.iter().map(|entry| entry_json(entry, &context.caller)).collect();
+        request.response_with_cursor(context.language, rows, self.next.clone(), self.cursor.clone())
+    }
+}
+
+fn read(context: &Context<'_>, filter: &Filter, after: Option<&str>, limit: usize) -> Result<PlacedPage, Error> {
+    context.app.store.read(|tx| {
+        let after = after.map(|place| query::find_place(tx, place)).transpose()?;
+        let page = query::entries(tx, filter, after, limit)?;
+        let next = page.next.map(|id| query::place_behind(tx, id)).transpose()?;
+        let cursor = filter.ascending.then(|| query::place_behind(tx, page.reached)).transpose()?;
+        Ok(PlacedPage { page, next, cursor })
+    })
+}
+
+/// Waits for an entry that passes the filter behind `empty`. Ends with an empty page after `wait`, when the server stops
+/// or when the client has disconnected.
+fn wait(
+    context: &Context<'_>,
+    filter: &Filter,
+    empty: PlacedPage,
+    limit: usize,
+    wait: Duration,
+) -> Result<PlacedPage, Error> {
+    let store = &context.app.store;
+    let deadline = Instant::now() + wait;
+    let of_one_max = if context.caller.user.is_some() { WAITING_OF_ONE_USER_MAX } else { usize::MAX };
+    let _permit = store.permit_to_wait(&context.caller.by, of_one_max)?;
+    let mut found = empty;
+    let mut looked: Option<Instant> = None;
+    while found.is_empty() && store.wait_for_entry(found.page.reached, deadline, &context.alive) {
+        sleep(looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
+        found = read(context, filter, found.cursor.as_deref(), limit)?;
+        looked = Some(Instant::now());
+    }
+    if context.caller.token.is_some() {
+        context.app.tokens.caller(store, context.head)?; // it may have been revoked, or have expired
+    }
+    Ok(found)
+}
+
+fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
+    let ascending = match query.text("order")?.as_deref() {
+        None | Some("desc") => false,
+        Some("asc") => true,
+        Some(_) => return Err(Error::invalid("order is asc or desc")),
+    };
+    Ok(Filter {
+        wallet,
+        kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
+        since: query.time("since")?,
+        until: query.time("until")?,
+        by: query.text("by")?,
+        min: query.bound("min")?,
+        max: query.bound("max")?,
+        metadata: query.wanted_metadata()?,
+        ascending,
+    })
+}
+
+/// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
+pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
+    let id = EntryId::parse(&context.params[0])?;
+    let (entry, refunds) =
+        context.app.store.read(|tx| Ok((entry::entry(tx, id)?, ledger::verbs::refunds_of(tx, id)?)))?;
+    if let Some(user) = &context.caller.user
+        && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
+    {
+        return Err(entry::not_found(id));
+    }
+    let rest = json!({ "entry": entry_json(&entry, &context.caller), "refunded_by": refunds });
+    Ok(response::ok(context.language.found(), &rest))
+}
