@@ -82,7 +82,7 @@ pub(crate) fn dated(tx: &ReadTx<'_>, id: &WalletId) -> Result<DatedWallet, Error
     }
 }
 
-/// Wallets that pass the filter in the order of their ids, after `after`. At most [`SCAN_ROWS`] are looked at.
+/// Wallets that pass the filter in the order of their ids, after `after`. At most `SCAN_ROWS` are looked at.
 pub fn wallets(tx: &ReadTx<'_>, filter: &WalletFilter, after: Option<&str>, limit: usize) -> Result<WalletPage, Error> {
     let WalletFilter { prefix, min, max, users_only } = filter;
     // One bound from below, so that the search begins there: the least text behind `after`.
