@@ -37,7 +37,7 @@ fn unknown_path_or_method_is_refused() {
     }
     let wrong = find("PATCH", "/wallet").unwrap_err();
     assert_eq!(wrong.name, ErrorName::MethodNotAllowed);
-    assert!(wrong.detail.contains("GET, HEAD, POST, PUT"), "{}", wrong.detail);
+    assert!(wrong.detail.contains("GET, HEAD, OPTIONS, POST, PUT"), "{}", wrong.detail);
 }
 
 #[test]
