@@ -245,14 +245,19 @@ fn waiting_requests_of_one_user_are_bounded() {
     let alice = server.user_with("alice", "5");
     let cursor = alice.get("/v1/wallets/alice/entries?order=asc").is(200).text("cursor");
     let asking = alice.ask("GET", &format!("/v1/wallets/alice/entries?after={cursor}&wait_ms=30000"));
-    let waiting: Vec<_> = (0..16).map(|_| asking.begin()).collect();
-    let short = alice.ask("GET", &format!("/v1/wallets/alice/entries?after={cursor}&wait_ms=1"));
-    until(|| short.send().status == 503);
-    short.send().refuses(503, "busy");
-    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200);
-    for stream in waiting {
-        assert_eq!(asking.read(stream).is(200).rows().len(), 1);
-    }
+    let (answers, arriving) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for stream in (0..17).map(|_| asking.begin()) {
+            let (asking, answers) = (&asking, answers.clone());
+            scope.spawn(move || answers.send(asking.read(stream)).unwrap());
+        }
+        let first = arriving.recv().unwrap(); // one of 17 is refused at once; the others wait
+        first.refuses(503, "busy");
+        server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200);
+        for answer in arriving.iter().take(16) {
+            assert_eq!(answer.is(200).rows().len(), 1);
+        }
+    });
 }
 
 #[test]
