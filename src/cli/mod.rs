@@ -10,6 +10,7 @@ mod bench;
 mod files;
 mod input;
 mod lab;
+mod lists;
 mod lock_run;
 mod output;
 mod screen;

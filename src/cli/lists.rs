@@ -1,0 +1,161 @@
+//! Lists that are shown page by page: wallets and the history.
+
+use super::api_call::ApiCall;
+use super::input::{self, optional_argument};
+use super::output::{self, CliError, Exit};
+use super::table::{self, free_texts, numbers, words};
+use super::target::ApiClient;
+use clap::Args;
+use serde_json::{Value, json};
+
+/// The part of a list to show.
+#[derive(Debug, Args)]
+pub(crate) struct Paging {
+    /// Rows to show [default: 50; at most 1000]
+    #[arg(long, value_name = "ROWS")]
+    limit: Option<u32>,
+    /// Continue where a list ended: its `next`
+    #[arg(long, value_name = "CURSOR")]
+    after: Option<String>,
+    /// Show all rows
+    #[arg(long)]
+    all: bool,
+}
+
+/// Rows that are shown unless `--limit` gives another number.
+const PAGE_ROWS: u32 = 50;
+/// Rows of one page when all are wanted.
+const PAGE_ROWS_MAX: u32 = 1_000;
+
+impl Paging {
+    /// Prints the list: one page of it, or all pages as one.
+    pub(crate) fn run(
+        &self,
+        client: &ApiClient,
+        list: &ApiCall,
+        text: impl FnOnce(Vec<Value>) -> String,
+    ) -> Result<Exit, CliError> {
+        let limit = self.limit.or(self.all.then_some(PAGE_ROWS_MAX));
+        let page = |limit: Option<u32>, after: Option<&str>| {
+            client.target.send(&list.clone().query("limit", limit).query("after", after))
+        };
+        let mut reply = page(limit, self.after.as_deref())?;
+        while let (true, Some(next)) = (reply.is_success(), reply.body["next"].as_str()) {
+            // A page is short, and others follow, if few of the rows that the server looked at pass the filter.
+            let rows = reply.body["data"].as_array().map_or(0, Vec::len) as u32;
+            let missing = limit.unwrap_or(PAGE_ROWS).saturating_sub(rows);
+            if !self.all && missing == 0 {
+                break;
+            }
+            let mut more = page(if self.all { limit } else { Some(missing) }, Some(next))?;
+            if let (Some(before), Some(rows)) = (reply.body["data"].as_array(), more.body["data"].as_array()) {
+                more.body["data"] = json!([before.as_slice(), rows.as_slice()].concat());
+            }
+            reply = more;
+        }
+        let exit = reply.print(client.json, |body| text(output::rows(body, "data")))?;
+        if let (false, Some(next)) = (client.json, reply.body["next"].as_str()) {
+            output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
+        }
+        Ok(exit)
+    }
+}
+
+/// `cashbox wallets`
+#[derive(Debug, Args)]
+pub(crate) struct WalletsArgs {
+    /// Only wallets whose name begins so
+    #[arg(long, value_name = "TEXT")]
+    prefix: Option<String>,
+    /// id, or balance (one page of users' wallets, the largest first) [default: id]
+    #[arg(long)]
+    order: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl WalletsArgs {
+    /// Prints the list.
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let list = ApiCall::get(&["v1", "wallets"]);
+        let list = list.query("prefix", self.prefix.as_ref()).query("order", self.order.as_ref());
+        let columns = [
+            words("WALLET", "user_id"),
+            numbers("BALANCE", "balance"),
+            numbers("ENTRIES", "entries"),
+            words("LAST ENTRY", "last_at"),
+        ];
+        self.paging.run(client, &list, |rows| table::table(&rows, &columns, "no wallets"))
+    }
+}
+
+/// `cashbox history`
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    /// The user [default: all users]
+    user: Option<String>,
+    /// One kind only: recharge, withdraw, pay, transfer, refund
+    #[arg(long)]
+    kind: Option<String>,
+    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
+    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::Start))]
+    since: Option<String>,
+    /// The latest time, written in the same ways; a day counts to its end
+    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
+    until: Option<String>,
+    /// Only entries with this pair of metadata; at most 3 times
+    #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
+    metadata: Vec<(String, String)>,
+    /// The smallest amount
+    #[arg(long, value_name = "AMOUNT")]
+    min: Option<String>,
+    /// The largest amount
+    #[arg(long, value_name = "AMOUNT")]
+    max: Option<String>,
+    /// desc (newest first) or asc [default: desc]
+    #[arg(long)]
+    order: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl HistoryArgs {
+    /// Prints the list.
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let user = optional_argument(self.user.as_ref())?;
+        let list = match &user {
+            Some(user) => ApiCall::get(&["v1", "wallets", user, "entries"]),
+            None => ApiCall::get(&["v1", "entries"]),
+        };
+        let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
+        let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+        let mut list = list.query("min", self.min.as_ref()).query("max", self.max.as_ref());
+        for (name, value) in &self.metadata {
+            list = list.query(&format!("metadata[{name}]"), Some(value));
+        }
+        self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
+    }
+}
+
+/// Entries as a table; those of one user with that user's balance after each.
+fn entries(mut rows: Vec<Value>, user: Option<&str>) -> String {
+    if let Some(user) = user {
+        for row in &mut rows {
+            let side = if row["from"] == user { "from_balance" } else { "to_balance" };
+            row["balance"] = row[side].clone();
+        }
+    }
+    let columns = [
+        numbers("ENTRY", "id"),
+        words("TIME", "at"),
+        words("KIND", "kind"),
+        words("FROM", "from"),
+        words("TO", "to"),
+        numbers("AMOUNT", "amount"),
+        numbers("BALANCE", "balance"),
+        words("COUPON", "coupon"),
+        numbers("REFUNDS", "refunds"),
+        free_texts("REFERENCE", "reference"),
+    ];
+    table::table(&rows, &columns, "no entries")
+}
