@@ -97,3 +97,66 @@ pub fn rfc3339(wall_ms: i64) -> String {
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
     text.parse::<Timestamp>().ok().map(|time| time.as_millisecond())
 }
+
+/// The moment that a date without a time means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DayEdge {
+    /// The first millisecond of that day.
+    Start,
+    /// The last one.
+    End,
+}
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Milliseconds since 1970 of an RFC 3339 time with its offset, or of a date such as `2026-11-26`, which is a day in a zone
+/// `offset_s` seconds ahead of UTC. Years 0 to 9999.
+pub fn parse_moment(text: &str, edge: DayEdge, offset_s: i64) -> Option<i64> {
+    if let Some(date) = parse_date(text) {
+        let start = civil_ms(date.to_datetime(jiff::civil::Time::midnight())) - offset_s * 1_000;
+        return Some(if edge == DayEdge::Start { start } else { start + DAY_MS - 1 });
+    }
+    // The last hours of 9999 are beyond the library's own moments.
+    parse_rfc3339(text).or_else(|| {
+        let (time, offset_s) = match text.strip_suffix(['Z', 'z']) {
+            Some(time) => (time, 0),
+            None => {
+                let (time, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+                (time, parse_offset(offset)?)
+            }
+        };
+        let is_local = time.starts_with("9999-12-3") && time.contains(['T', 't']) && !time.contains(['+', 'Z', '[']);
+        let time = if is_local { time.parse::<jiff::civil::DateTime>().ok()? } else { return None };
+        Some(civil_ms(time) - offset_s * 1_000)
+    })
+}
+
+/// Four digits, two and two, and a day that exists.
+fn parse_date(text: &str) -> Option<jiff::civil::Date> {
+    let is_digit_or_dash = |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    let is_date = text.len() == "2026-11-26".len() && text.bytes().enumerate().all(is_digit_or_dash);
+    if is_date { text.parse().ok() } else { None }
+}
+
+fn civil_ms(time: jiff::civil::DateTime) -> i64 {
+    let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+    time.duration_since(epoch).as_millis() as i64 // ten thousand years fit
+}
+
+/// The seconds by which `+08:00`, `-03:30` or `Z` is ahead of UTC.
+pub fn parse_offset(text: &str) -> Option<i64> {
+    if text == "Z" || text == "z" {
+        return Some(0);
+    }
+    let sign = match text.bytes().next()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let (hours, minutes) = text[1..].split_once(':')?;
+    let number = |digits: &str, max: i64| -> Option<i64> {
+        let is_plain = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        digits.parse().ok().filter(|number| is_plain && *number <= max)
+    };
+    Some(sign * (number(hours, 23)? * 3_600 + number(minutes, 59)? * 60))
+}

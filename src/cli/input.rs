@@ -3,12 +3,12 @@
 
 use super::output::CliError;
 use super::screen::ColorMode;
-use crate::clock::rfc3339;
+use crate::clock::{DayEdge, parse_moment, rfc3339};
 use crate::id::IdempotencyKey;
 use clap::Args;
 use jiff::civil::{Date, DateTime};
 use jiff::fmt::friendly::SpanParser;
-use jiff::{SpanRelativeTo, Timestamp, Zoned};
+use jiff::{SpanRelativeTo, Zoned};
 use std::ffi::OsString;
 use std::io::{BufRead, Read};
 use std::path::{Path, PathBuf};
@@ -219,15 +219,6 @@ pub(crate) fn seconds(
     }
 }
 
-/// The edge of a day that a date alone stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DayEdge {
-    /// Its first millisecond, here.
-    Start,
-    /// Its last.
-    End,
-}
-
 /// A time, for clap, as RFC 3339: that itself, `2026-01-31T12:00` or `2026-01-31` here, `today`, `yesterday`, `now`, or a
 /// duration ago.
 pub(crate) fn moment(edge: DayEdge) -> impl Fn(&str) -> Result<String, String> + Clone + Send + Sync {
@@ -240,7 +231,8 @@ pub(crate) fn moment(edge: DayEdge) -> impl Fn(&str) -> Result<String, String> +
 
 /// The time that `text` means at `now`, in the zone of `now`.
 pub(crate) fn moment_at(text: &str, edge: DayEdge, now: &Zoned) -> Option<String> {
-    if text.parse::<Timestamp>().is_ok() {
+    let is_date = text.len() == "2026-01-31".len() && text.contains('-');
+    if !is_date && parse_moment(text, edge, 0).is_some() {
         return Some(text.to_owned());
     }
     let zone = now.time_zone();
@@ -255,7 +247,7 @@ pub(crate) fn moment_at(text: &str, edge: DayEdge, now: &Zoned) -> Option<String
         "now" => now.timestamp().as_millisecond(),
         "today" => day(now.date())?,
         "yesterday" => day(now.date().yesterday().ok()?)?,
-        _ if text.len() == "2026-01-31".len() && text.contains('-') => day(text.parse().ok()?)?,
+        _ if is_date => day(text.parse().ok()?)?,
         _ if text.contains('-') => {
             text.parse::<DateTime>().ok()?.to_zoned(zone.clone()).ok()?.timestamp().as_millisecond()
         }

@@ -5,6 +5,7 @@ use super::input::{self, optional_argument};
 use super::output::{self, CliError, Exit};
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
+use crate::clock::DayEdge;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -98,10 +99,10 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     kind: Option<String>,
     /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
-    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::Start))]
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
     since: Option<String>,
     /// The latest time, written in the same ways; a day counts to its end
-    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
     until: Option<String>,
     /// Only entries with this pair of metadata; at most 3 times
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]

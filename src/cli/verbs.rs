@@ -7,6 +7,7 @@ use super::lists::{HistoryArgs, Paging, WalletsArgs};
 use super::output::{self, CliError, Exit};
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
+use crate::clock::DayEdge;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -202,7 +203,7 @@ pub(crate) struct WalletArgs {
     /// The wallet's user
     user: String,
     /// The state at that time: 2026-01-31T12:00:00Z, 2026-01-31 (at its end, here), yesterday, 10m (ago)
-    #[arg(long, value_name = "TIME", value_parser = input::moment(input::DayEdge::End))]
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
     as_of: Option<String>,
 }
 

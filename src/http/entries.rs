@@ -1,10 +1,11 @@
 //! Entries: their lists, which can wait for the next entry, and one of them.
 
 use super::conn::Response;
-use super::fields::{Field, Fields, ValueKind};
+use super::fields::{Field, Fields, TZ, ValueKind};
 use super::files;
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response::{self, entry_json};
+use crate::clock::DayEdge;
 use crate::error::Error;
 use crate::id::{EntryId, WalletId};
 use crate::ledger;
@@ -20,8 +21,9 @@ pub(crate) const LIST: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
-    Field::optional("since", Time, "made then or later"),
-    Field::optional("until", Time, "made then or earlier"),
+    Field::optional("since", Time, "made then or later; of a date: from its start"),
+    Field::optional("until", Time, "made then or earlier; of a date: to its end"),
+    TZ,
     Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them"),
     Field::optional("by", Text, "asked for by this caller"),
     Field::optional("min", Amount, "of this amount or more"),
@@ -30,7 +32,7 @@ pub(crate) const LIST: &[Field] = &[
     Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000"),
 ];
 /// The filters of a list of entries that its cursors keep.
-const FILTERS: &[&str] = &["kind", "since", "until", "metadata", "by", "min", "max", "order"];
+const FILTERS: &[&str] = &["kind", "since", "until", "tz", "metadata", "by", "min", "max", "order"];
 
 /// The longest wait for an entry, in milliseconds.
 const WAIT_MS_MAX: i64 = 30_000;
@@ -142,8 +144,8 @@ fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error>
     Ok(Filter {
         wallet,
         kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
-        since: query.time("since")?,
-        until: query.time("until")?,
+        since: query.moment("since", DayEdge::Start)?,
+        until: query.moment("until", DayEdge::End)?,
         by: query.text("by")?,
         min: query.bound("min")?,
         max: query.bound("max")?,

@@ -1,6 +1,7 @@
 //! The fields of a body or a query, whether they came as JSON or as a form. The fields that a route takes are in the
 //! route table; any other is refused by name, before a handler is called.
 
+use crate::clock::{DayEdge, parse_moment, parse_offset};
 use crate::error::{Error, ErrorName};
 use crate::id::UserId;
 use crate::ledger::Note;
@@ -62,6 +63,10 @@ pub enum FieldValue {
     /// Any other JSON, to the letter: a number's own digits, never a float.
     Json(String),
 }
+
+/// The field `tz` of a query with times.
+pub(crate) const TZ: Field =
+    Field::optional("tz", ValueKind::Text, "the offset of the zone whose days are meant, such as +08:00; UTC if left out");
 
 /// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -249,11 +254,24 @@ impl Fields {
         }
     }
 
-    /// A time, if it is there, in milliseconds since 1970.
-    pub fn time(&mut self, name: &str) -> Result<Option<i64>, Error> {
+    /// A time, or the edge of a day in the zone of the field `tz`, if it is there, in milliseconds since 1970.
+    pub fn moment(&mut self, name: &str, edge: DayEdge) -> Result<Option<i64>, Error> {
+        let offset_s = self.offset_s()?;
         let Some(text) = self.text(name)? else { return Ok(None) };
-        let time = crate::clock::parse_rfc3339(&text);
-        time.map(Some).ok_or_else(|| Error::invalid(format!("{name} is a time such as 2026-01-31T12:00:00Z")))
+        let found = parse_moment(&text, edge, offset_s);
+        found.map(Some).ok_or_else(|| {
+            let wanted = "a time such as 2026-01-31T12:00:00Z, or a date such as 2026-01-31";
+            Error::invalid(format!("{name} is {wanted}{}", hint_of_plus(&text))).with("field", name)
+        })
+    }
+
+    /// The seconds by which the zone of the field `tz` is ahead of UTC. The field stays: several times may need it.
+    fn offset_s(&self) -> Result<i64, Error> {
+        let Some(text) = self.peek("tz") else { return Ok(0) };
+        parse_offset(text).ok_or_else(|| {
+            let detail = format!("tz is an offset such as +08:00, or Z; not a name{}", hint_of_plus(text));
+            Error::invalid(detail).with("field", "tz")
+        })
     }
 
     /// A list of at most `max` objects, which must be there.
@@ -301,6 +319,10 @@ impl Fields {
 
 /// The most pairs of metadata in a filter.
 const WANTED_PAIRS_MAX: usize = 3;
+
+fn hint_of_plus(text: &str) -> &'static str {
+    if text.contains(' ') { ". A + in a query is written %2B" } else { "" }
+}
 
 fn sent_twice(name: &str) -> Error {
     let name: String = name.chars().take(64).collect();

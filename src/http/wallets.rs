@@ -4,10 +4,11 @@
 use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
-use super::fields::{Field, Fields, ValueKind};
+use super::fields::{Field, Fields, TZ, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
 use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
 use super::state::AppState;
+use crate::clock::DayEdge;
 use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
@@ -318,7 +319,7 @@ pub(crate) fn is_unreadable(error: &Error) -> bool {
 
 /// The query of one wallet.
 pub(crate) const AS_OF: &[Field] =
-    &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included")];
+    &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included; of a date: at its end"), TZ];
 /// The query of the list of wallets.
 pub(crate) const WALLETS: &[Field] = &[
     LIMIT,
@@ -368,11 +369,11 @@ struct WalletWithCoupons<'a> {
 /// `GET /v1/wallets/{user}`
 pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let id = context.wallet()?;
-    if let Some(time) = context.query.time("as_of")? {
+    if let Some(time) = context.query.moment("as_of", DayEdge::End)? {
         let wallet = context.app.store.read(|tx| query::wallet_as_of(tx, &id, time))?;
         let rest = json!({
             "user_id": id.as_str(), "balance": wallet.balance.to_string(), "entries": wallet.entries,
-            "as_of": crate::clock::rfc3339(time),
+            "as_of": crate::clock::rfc3339(time.min(context.app.store.clock().wall_ms())),
         });
         return Ok(response::ok(context.language.found(), &rest));
     }

@@ -123,7 +123,10 @@ fn list_refuses_unknown_or_bad_parameters() {
         "until=2026-13-01T00:00:00Z",
         "offset=3",
         "limit=1&limit=2",
-        "since=2026-01-01",
+        "since=2026-01-32",
+        "since=2026-01-01T00:00:00",
+        "tz=Europe/Paris",
+        "tz=%2B24:00",
     ] {
         admin.get(&format!("/v1/entries?{query}")).refuses(400, "invalid_request");
     }
@@ -170,6 +173,25 @@ fn time_bounds_include_their_own_millisecond() {
     assert_eq!(admin.get("/v1/wallets/alice?as_of=2999-01-01T00:00:00%2B02:00").is(200)["balance"], "90.00");
     assert_eq!(admin.get("/v1/entries?since=2999-01-01T00:00:00Z").is(200).rows().len(), 0);
     admin.get("/v1/wallets/alice?as_of=now").refuses(400, "invalid_request");
+    let today = &admin.get("/v1/entries").is(200).rows()[0]["at"].as_str().unwrap()[..10].to_owned();
+    let all = admin.get("/v1/entries").is(200).rows().len();
+    let count = |query: &str| admin.get(&format!("/v1/entries?{query}")).is(200).rows().len();
+    assert_eq!(count("until=9999-12-31T23:59:59.999Z&since=0000-01-01"), all);
+    if admin.get("/v1/entries?order=asc").is(200).rows()[0]["at"].as_str().unwrap().starts_with(today.as_str()) {
+        assert_eq!(count(&format!("since={today}&until={today}")), all, "a date is its whole day");
+        assert_eq!(count(&format!("since={today}&until={today}&tz=Z")), all);
+    }
+    let paged = admin.get(&format!("/v1/entries?until={today}&tz=-12:00&limit=1")).is(200);
+    if let Some(next) = paged["next"].as_str() {
+        admin.get(&format!("/v1/entries?after={next}&tz=Z")).refuses(400, "invalid_request");
+        admin.get(&format!("/v1/entries?after={next}")).is(200);
+    }
+    let then = admin.get("/v1/wallets/alice?as_of=9999-12-31").is(200);
+    assert!(then.text("as_of").as_str() < "2900" && then["balance"] == "90.00", "later than now is now");
+    for plus in ["since=2026-01-01T00:00:00+01:00", "tz=+08:00&since=2026-01-01"] {
+        let refused = admin.get(&format!("/v1/entries?{plus}")).refuses(400, "invalid_request");
+        assert!(refused.text("detail").contains("%2B"), "{}", refused["detail"]);
+    }
 }
 
 #[test]

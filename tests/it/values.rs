@@ -1,6 +1,6 @@
 //! Values that can only be valid: amounts, ids, tokens and times, read from text and written as text.
 
-use cashbox::internals::clock::{Clock, parse_rfc3339, rfc3339};
+use cashbox::internals::clock::{Clock, DayEdge, parse_moment, parse_offset, parse_rfc3339, rfc3339};
 use cashbox::internals::id::{CouponCode, LockToken, UserId};
 use cashbox::internals::money::{Balance, Cents, Money};
 
@@ -100,4 +100,29 @@ fn time_is_written_as_it_is_read() {
 fn boot_time_does_not_go_back() {
     let before = Clock::Machine.boot_ms();
     assert!(Clock::Machine.boot_ms() >= before);
+}
+
+#[test]
+fn date_is_start_or_end_of_its_day() {
+    let at = |text: &str| parse_rfc3339(text).unwrap();
+    let start = |text: &str, offset: &str| parse_moment(text, DayEdge::Start, parse_offset(offset).unwrap());
+    let end = |text: &str, offset: &str| parse_moment(text, DayEdge::End, parse_offset(offset).unwrap());
+    assert_eq!(start("2026-11-26", "Z"), Some(at("2026-11-26T00:00:00Z")));
+    assert_eq!(end("2026-11-26", "Z"), Some(at("2026-11-26T23:59:59.999Z")));
+    assert_eq!(start("2026-11-26", "+08:00"), Some(at("2026-11-26T00:00:00+08:00")));
+    assert_eq!(end("2026-11-26", "-03:30"), Some(at("2026-11-26T23:59:59.999-03:30")));
+    assert_eq!(start("1969-12-31", "Z"), Some(-86_400_000));
+    assert_eq!(end("9999-12-31", "Z"), start("9999-12-31", "Z").map(|start| start + 86_399_999));
+    let last = parse_moment("9999-12-31T23:59:59.999Z", DayEdge::Start, 0);
+    assert_eq!(last, end("9999-12-31", "Z"));
+    assert_eq!(parse_moment("9999-12-31T23:59:59.999-23:59", DayEdge::Start, 0), last.map(|ms| ms + 86_340_000));
+    for time in ["2026-11-26T10:00:00Z", "2026-11-26T10:00:00.5+08:00", "0001-01-01T00:00:00Z"] {
+        assert_eq!(end(time, "+08:00"), Some(at(time)), "{time} has its own offset");
+    }
+    for wrong in ["2026-02-30", "2026-1-1", "20261126", "2026-11-26T10:00:00", "9999-12-31T24:00:00Z", "10000-01-01", ""] {
+        assert_eq!(start(wrong, "Z"), None, "{wrong}");
+    }
+    for wrong in ["+8:00", "08:00", "+24:00", "+08:60", "+0800", "Europe/Paris", "", "+", "+é:00"] {
+        assert_eq!(parse_offset(wrong), None, "{wrong}");
+    }
 }
