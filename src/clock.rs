@@ -133,7 +133,8 @@ pub fn parse_moment(text: &str, edge: DayEdge, offset_s: i64) -> Option<i64> {
 
 /// Four digits, two and two, and a day that exists.
 fn parse_date(text: &str) -> Option<jiff::civil::Date> {
-    let is_digit_or_dash = |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    let is_digit_or_dash =
+        |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
     let is_date = text.len() == "2026-11-26".len() && text.bytes().enumerate().all(is_digit_or_dash);
     if is_date { text.parse().ok() } else { None }
 }

@@ -65,8 +65,11 @@ pub enum FieldValue {
 }
 
 /// The field `tz` of a query with times.
-pub(crate) const TZ: Field =
-    Field::optional("tz", ValueKind::Text, "the offset of the zone whose days are meant, such as +08:00; UTC if left out");
+pub(crate) const TZ: Field = Field::optional(
+    "tz",
+    ValueKind::Text,
+    "the offset of the zone whose days are meant, such as +08:00; UTC if left out",
+);
 
 /// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -318,8 +318,10 @@ pub(crate) fn is_unreadable(error: &Error) -> bool {
 }
 
 /// The query of one wallet.
-pub(crate) const AS_OF: &[Field] =
-    &[Field::optional("as_of", Time, "as it was then, entries of that millisecond included; of a date: at its end"), TZ];
+pub(crate) const AS_OF: &[Field] = &[
+    Field::optional("as_of", Time, "as it was then, entries of that millisecond included; of a date: at its end"),
+    TZ,
+];
 /// The query of the list of wallets.
 pub(crate) const WALLETS: &[Field] = &[
     LIMIT,
