@@ -113,6 +113,9 @@ fn at_target(target: &Target, options: BenchOptions, stop: &AtomicBool) -> Resul
 pub(crate) fn bench_target(url: &str, token: Option<&str>) -> Result<BenchTarget, CliError> {
     let unsendable =
         |why| CliError::usage(format!("{url} is not a valid URL of a server: {why}; write http://HOST:PORT"));
+    if url.starts_with("https:") {
+        return Err(CliError::usage("bench measures over http://: measure the server itself, and not its TLS proxy"));
+    }
     check_url(url).map_err(unsendable)?;
     let uri: ureq::http::Uri = url.parse().map_err(|_| unsendable("it cannot be read"))?;
     let authority = uri.authority().ok_or_else(|| unsendable("its host is missing"))?;

@@ -23,7 +23,7 @@ pub(crate) struct CommonOptions {
     /// The wallet file [env: CASHBOX_DB] [default: cashbox.db]
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]
     pub db: Option<PathBuf>,
-    /// The URL of a server: http://HOST:PORT [env: CASHBOX_URL]
+    /// The URL of a server: http://HOST:PORT (or https://, if built with it) [env: CASHBOX_URL]
     #[arg(long, global = true, value_name = "URL", help_heading = COMMON_HEADING)]
     pub url: Option<String>,
     /// Your access token there; other users of this machine can see it here, so prefer --token-file or CASHBOX_TOKEN

@@ -8,10 +8,12 @@ mod api_call;
 mod batch;
 mod bench;
 mod files;
+mod http_agent;
 mod input;
 mod lab;
 mod lists;
 mod lock_run;
+mod manual;
 mod output;
 mod screen;
 mod serve;
@@ -20,10 +22,12 @@ mod target;
 mod temp_folder;
 #[cfg(test)]
 mod tests;
+#[cfg(feature = "tls")]
+mod tls;
 mod transport;
 mod verbs;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use input::CommonOptions;
 use output::{CliError, Exit};
 use std::ffi::OsString;
@@ -60,6 +64,10 @@ enum CliCommand {
     Lab(lab::LabArgs),
     /// Measure a server under load, its own or the one at --url, and audit it; exit code 4 if a cent is missing
     Bench(bench::BenchArgs),
+    /// Print a script with which a shell completes commands and options
+    Completions(manual::CompletionsArgs),
+    /// Print a page of the manual, for `man -l -`
+    Man(manual::ManArgs),
 }
 
 /// Runs the command that the arguments give.
@@ -127,5 +135,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
         CliCommand::File(verb) => verb.run(common).map(ExitCode::from),
         CliCommand::Lab(lab) => lab.run(common),
         CliCommand::Bench(bench) => bench.run(common).map(ExitCode::from),
+        CliCommand::Completions(completions) => completions.run(Cli::command()).map(ExitCode::from),
+        CliCommand::Man(man) => man.run(Cli::command()).map(ExitCode::from),
     }
 }

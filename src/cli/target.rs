@@ -5,13 +5,11 @@
 //! a lock lets go of the file in between, or the lock's holder could not release it.
 
 use super::api_call::{ApiCall, KEY};
+use super::http_agent::{CONNECT_TIMEOUT, TransportError, transmit};
 use super::input::{self, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
 use super::screen;
-use super::transport::{
-    CONNECT_TIMEOUT, LOCK_NOTE_AFTER, LateNotes, REPLAYED, TransportError, json_object, note_holder, read_reply,
-    request, transmit,
-};
+use super::transport::{LOCK_NOTE_AFTER, LateNotes, REPLAYED, json_object, note_holder, read_reply, request};
 use crate::http::health::CHALLENGE;
 use crate::http::{App, Settings};
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
@@ -96,9 +94,9 @@ impl Target {
     fn at(url: &str, token: Option<String>) -> Result<Target, CliError> {
         match check_url(url) {
             Ok(()) => Ok(Target::Url { base: url.trim_end_matches('/').to_owned(), token }),
-            Err(why) => Err(CliError::usage(format!(
-                "{url:?} is not a valid URL of a server: {why}; write http://HOST:PORT (for TLS, use a proxy or a tunnel)"
-            ))),
+            Err(why) => {
+                Err(CliError::usage(format!("{url:?} is not a valid URL of a server: {why}; write {URL_FORM}")))
+            }
         }
     }
 
@@ -136,9 +134,16 @@ impl Target {
     }
 }
 
+/// The form of a URL, for messages.
+#[cfg(feature = "tls")]
+const URL_FORM: &str = "http://HOST:PORT or https://HOST:PORT";
+#[cfg(not(feature = "tls"))]
+const URL_FORM: &str = "http://HOST:PORT (this program was built without TLS: use a tunnel, such as ssh -L)";
+
 /// Refuses all that could be read in two ways: the access token goes to the host and port that were meant, or nowhere.
 pub(super) fn check_url(url: &str) -> Result<(), &'static str> {
-    let rest = url.strip_prefix("http://").ok_or("it does not begin with http://")?;
+    let secure = if cfg!(feature = "tls") { url.strip_prefix("https://") } else { None };
+    let rest = url.strip_prefix("http://").or(secure).ok_or("it does not begin with http://")?;
     if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return Err("it has characters other than visible ASCII ones");
     }

@@ -29,6 +29,19 @@ fn command_line_definition_is_consistent() {
     Cli::command().debug_assert();
 }
 
+/// Each page of the manual and each script is made of the definition, which has a text for each argument.
+#[test]
+fn every_command_and_option_has_help() {
+    fn check(command: &clap::Command) {
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+            assert!(argument.get_help().is_some(), "{} of {}", argument.get_id(), command.get_name());
+        }
+        command.get_subcommands().filter(|command| !command.is_hide_set()).for_each(check);
+    }
+    check(&Cli::command());
+}
+
 #[test]
 fn common_options_before_or_after_arguments_are_taken() {
     for line in ["cashbox --db a.db --json wallet alice", "cashbox wallet --json alice --db a.db"] {
@@ -242,10 +255,11 @@ fn url_that_can_be_read_in_two_ways_is_refused() {
     }
     let wrong = "http:// http://127.0.0.1:88660 http://h:0 http://h: http://h:x http://h:+80 http://h:80:80 http://h?q \
                  http://h/?q=1 http://h/#f http://h:80#f http://me@h http://h:80@evil http://[::1 http://[::1]80 \
-                 http://[h]:80 http://:80 http://h\\@evil http://h/ü https://h h:80 nonsense";
+                 http://[h]:80 http://:80 http://h\\@evil http://h/ü https:// https://h:0 https://me@h h:80 nonsense";
     for wrong in wrong.split(' ') {
         assert!(check_url(wrong).is_err(), "{wrong}");
     }
+    assert_eq!(check_url("https://h/wallets/").is_ok(), cfg!(feature = "tls"));
 }
 
 #[test]

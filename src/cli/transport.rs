@@ -1,10 +1,11 @@
 //! A request on its way to a server: sent over HTTP, its reply read, and notes at a terminal while that takes long.
 
 use super::api_call::{ApiCall, KEY};
+use super::http_agent::{HttpAnswer, TransportError, transmit};
 use super::output::{self, CliError, ServerReply};
 use super::screen;
 use serde_json::Value;
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, Read, Write};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,6 @@ pub(super) const LOCK_NOTE_AFTER: Duration = Duration::from_secs(1);
 const SERVER_NOTE_AFTER: Duration = Duration::from_secs(2);
 /// Time for a look at the holder of a lock that is waited for.
 const HOLDER_LOOK_TIME: Duration = Duration::from_secs(1);
-/// Time for a server to accept a connection, and to prove that it has the file.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The status of an answer that has no body.
 const NO_CONTENT: u16 = 204;
 /// The longest answer that is read, in bytes: ten thousand results of a batch are a few million.
@@ -24,63 +23,6 @@ const REPLY_BYTES_MAX: u64 = 256 * 1024 * 1024;
 const CHUNK_BYTES: usize = 64 * 1024;
 /// The header of an answer that was given before.
 pub(super) const REPLAYED: &str = "Idempotency-Replayed";
-
-/// The reason why a server gave no reply.
-pub(super) enum TransportError {
-    /// The request was not sent.
-    NotReached(String),
-    /// The request was sent, and its effect is not known.
-    Lost(String),
-    /// The same: there was no answer in time.
-    TimedOut,
-    /// The request cannot be sent to any server.
-    Unsendable(String),
-    /// The server does not answer as cashbox does.
-    NotCashbox(u16),
-    /// The server does not know the secret in the companion file. Nothing but a challenge was sent to it.
-    NotThisFile,
-}
-
-impl TransportError {
-    /// The same as the error of a command.
-    pub(super) fn at(self, url: &str, call: &ApiCall) -> CliError {
-        let doubt = call.doubt();
-        match self {
-            TransportError::NotReached(why) => CliError::unreachable(format!("cannot reach {url}: {why}")),
-            TransportError::Lost(why) => CliError::unreachable(format!("no answer from {url}: {why}{doubt}")),
-            TransportError::TimedOut => {
-                let time = call.total_timeout.unwrap_or(call.answer_timeout).as_secs();
-                CliError::unreachable(format!("no answer from {url} in {time} seconds{doubt}"))
-            }
-            TransportError::NotCashbox(status) => {
-                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
-            }
-            TransportError::NotThisFile => CliError::unreachable(format!(
-                "{url} is not the server that has this file; nothing was sent: use --url"
-            )),
-            TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
-        }
-    }
-}
-
-impl From<ureq::Error> for TransportError {
-    fn from(error: ureq::Error) -> TransportError {
-        use ureq::Error::*;
-        match &error {
-            Http(_) | BadUri(_) => TransportError::Unsendable(error.to_string()),
-            Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
-                TransportError::NotReached("connection refused".to_owned())
-            }
-            HostNotFound | ConnectionFailed | Timeout(ureq::Timeout::Connect | ureq::Timeout::Resolve) => {
-                TransportError::NotReached(error.to_string())
-            }
-            Timeout(_) => TransportError::TimedOut,
-            _ => TransportError::Lost(error.to_string()),
-        }
-    }
-}
-
-type HttpAnswer = ureq::http::Response<ureq::Body>;
 
 /// Sends a request to a server, and says at a terminal why its answer is late.
 pub(super) fn request(
@@ -107,35 +49,6 @@ pub(super) fn read_reply(mut answer: HttpAnswer) -> Result<ServerReply, Transpor
     } else {
         Err(TransportError::NotCashbox(status))
     }
-}
-
-/// Sends a request without a proxy and without following redirects: an access token goes to the named server only.
-pub(super) fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswer, TransportError> {
-    let agent = ureq::Agent::config_builder()
-        .http_status_as_error(false)
-        .proxy(None)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .timeout_connect(Some(CONNECT_TIMEOUT))
-        .timeout_recv_response(Some(call.answer_timeout))
-        .timeout_recv_body(Some(call.answer_timeout))
-        .timeout_global(call.total_timeout)
-        .build()
-        .new_agent();
-    let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.uri));
-    for (name, value) in &call.headers {
-        request = request.header(*name, value);
-    }
-    if let Some(token) = token {
-        request = request.header("Authorization", format!("Bearer {token}"));
-    }
-    let has_no_body = matches!(call.method, "GET" | "DELETE"); // the others state its length, 0 too
-    let answer = if has_no_body {
-        request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
-    } else {
-        request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
-    };
-    answer.map_err(TransportError::from)
 }
 
 /// The result of a request for a file.

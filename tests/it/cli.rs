@@ -144,7 +144,7 @@ fn exit_code_follows_outcome() {
         ("recharge alice -5", 2),
         ("recharge alice", 2),
         ("wallet alice --url http://127.0.0.1:1 --db cashbox.db", 2),
-        ("wallet alice --url https://127.0.0.1:1", 2),
+        ("wallet alice --url https://127.0.0.1:1", if cfg!(feature = "tls") { 3 } else { 2 }),
         ("wallet alice --url http://127.0.0.1:1", 3),
         ("wallet alice --db no/such/folder/cashbox.db", 3),
         ("recharge alice 1 --db no/such/folder/cashbox.db", 3),

@@ -41,6 +41,7 @@ mod lock_run;
 mod lock_run_faults;
 mod locks;
 mod locks_money;
+mod manual;
 mod map;
 mod model_locks;
 mod model_money;
@@ -61,5 +62,7 @@ mod shell;
 mod source;
 mod statement;
 mod storage;
+#[cfg(feature = "tls")]
+mod tls;
 mod values;
 mod waiting;

@@ -128,6 +128,7 @@ fn file_is_one_idea_of_readable_length() {
         ("store/wall_jump.rs", "one check and its row in the file, apart from the writer"),
         ("log.rs", "the one place that writes the log"),
         ("secret.rs", "the one place that hashes and compares secrets"),
+        ("cli/tls.rs", "there only with the feature `tls`"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("lab/redis.rs", "it compiles without a client of Redis, for the plan"),
         ("store/possession/log_frames.rs", "the only knowledge of how SQLite writes a log"),

@@ -1,0 +1,140 @@
+//! The HTTP client of the command line: one connection for each request, without proxies and redirects, because an access
+//! token goes to the named server only; with the feature `tls` also over TLS.
+//!
+//! A connection that fails, its TLS handshake included, has sent nothing of the request.
+
+use super::api_call::ApiCall;
+use super::output::CliError;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use ureq::config::ConfigBuilder;
+use ureq::typestate::AgentScope;
+use ureq::unversioned::resolver::DefaultResolver;
+use ureq::unversioned::transport::{ConnectionDetails, Connector, DefaultConnector, Transport};
+
+/// Time for a server to accept a connection, and to prove that it has the file.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The reason why a server gave no reply.
+pub(super) enum TransportError {
+    /// The request was not sent.
+    NotReached(String),
+    /// The request was sent, and its effect is not known.
+    Lost(String),
+    /// The same: there was no answer in time.
+    TimedOut,
+    /// The request cannot be sent to any server.
+    Unsendable(String),
+    /// The server does not answer as cashbox does.
+    NotCashbox(u16),
+    /// The server does not know the secret in the companion file. Nothing but a challenge was sent to it.
+    NotThisFile,
+}
+
+impl TransportError {
+    /// The same as the error of a command.
+    pub(super) fn at(self, url: &str, call: &ApiCall) -> CliError {
+        let doubt = call.doubt();
+        match self {
+            TransportError::NotReached(why) => CliError::unreachable(format!("cannot reach {url}: {why}")),
+            TransportError::Lost(why) => CliError::unreachable(format!("no answer from {url}: {why}{doubt}")),
+            TransportError::TimedOut => {
+                let time = call.total_timeout.unwrap_or(call.answer_timeout).as_secs();
+                CliError::unreachable(format!("no answer from {url} in {time} seconds{doubt}"))
+            }
+            TransportError::NotCashbox(status) => {
+                CliError::unreachable(format!("{url} answers {status}, and not in the words of cashbox: check the URL"))
+            }
+            TransportError::NotThisFile => CliError::unreachable(format!(
+                "{url} is not the server that has this file; nothing was sent: use --url"
+            )),
+            TransportError::Unsendable(why) => CliError::usage(format!("this cannot be sent to {url}: {why}")),
+        }
+    }
+}
+
+/// An error of a connection that was made.
+impl From<ureq::Error> for TransportError {
+    fn from(error: ureq::Error) -> TransportError {
+        use ureq::Error::*;
+        match &error {
+            Http(_) | BadUri(_) => TransportError::Unsendable(error.to_string()),
+            Timeout(_) => TransportError::TimedOut,
+            _ => TransportError::Lost(error.to_string()),
+        }
+    }
+}
+
+/// The answer of a server, its body unread.
+pub(super) type HttpAnswer = ureq::http::Response<ureq::Body>;
+
+/// Sends a request, and gives the answer when its head has come.
+pub(super) fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswer, TransportError> {
+    let connector = NotedConnector::default();
+    let is_connected = Arc::clone(&connector.is_connected);
+    let config = config(call);
+    #[cfg(feature = "tls")]
+    let config = match base.starts_with("https:") {
+        true => config.tls_config(super::tls::config().map_err(TransportError::NotReached)?),
+        false => config,
+    };
+    let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+    let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.uri));
+    for (name, value) in &call.headers {
+        request = request.header(*name, value);
+    }
+    if let Some(token) = token {
+        request = request.header("Authorization", format!("Bearer {token}"));
+    }
+    let has_no_body = matches!(call.method, "GET" | "DELETE"); // the others state its length, 0 too
+    let answer = if has_no_body {
+        request.body(()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    } else {
+        request.body(call.body.as_slice()).map_err(ureq::Error::from).and_then(|request| agent.run(request))
+    };
+    answer.map_err(|error| if is_connected.load(Ordering::Relaxed) { error.into() } else { not_reached(&error) })
+}
+
+fn config(call: &ApiCall) -> ConfigBuilder<AgentScope> {
+    ureq::Agent::config_builder()
+        .http_status_as_error(false)
+        .proxy(None)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(call.answer_timeout))
+        .timeout_recv_body(Some(call.answer_timeout))
+        .timeout_global(call.total_timeout)
+}
+
+/// Connects as usual, and notes when that is done.
+#[derive(Debug, Default)]
+struct NotedConnector {
+    inner: DefaultConnector,
+    is_connected: Arc<AtomicBool>,
+}
+
+impl Connector for NotedConnector {
+    type Out = Box<dyn Transport>;
+
+    fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Self::Out>, ureq::Error> {
+        let transport = self.inner.connect(details, chained)?;
+        self.is_connected.store(true, Ordering::Relaxed);
+        Ok(transport)
+    }
+}
+
+/// The reason why there is no connection.
+fn not_reached(error: &ureq::Error) -> TransportError {
+    use ureq::Error::*;
+    TransportError::NotReached(match error {
+        Http(_) | BadUri(_) => return TransportError::Unsendable(error.to_string()),
+        Io(io) if io.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        #[cfg(feature = "tls")]
+        Io(io) if super::tls::reason(io).is_some() => super::tls::reason(io).unwrap_or_default(),
+        Io(io) => io.to_string(),
+        other => other.to_string(),
+    })
+}
