@@ -31,6 +31,7 @@ mod http_money;
 mod http_openapi;
 mod http_roles;
 mod http_wallet;
+mod install;
 mod keys;
 mod lab;
 mod large_batches;

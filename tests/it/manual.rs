@@ -4,7 +4,7 @@ use crate::shell::{CommandOutput, Place};
 use std::process::Command;
 
 /// True if that program is on this machine.
-fn is_installed(program: &str) -> bool {
+pub fn is_installed(program: &str) -> bool {
     let found = Command::new("sh").args(["-c", &format!("command -v {program}")]).output().unwrap().status.success();
     if !found {
         eprintln!("not tested: there is no {program} on this machine");
