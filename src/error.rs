@@ -171,6 +171,8 @@ pub struct Error {
     pub cause: Option<String>,
 }
 
+const DISK_FAILED: &str = "the disk failed to read or to write; the log says what";
+
 impl Error {
     /// An error with its sentence.
     pub(crate) fn new(name: ErrorName, detail: impl Into<String>) -> Error {
@@ -185,6 +187,16 @@ impl Error {
     /// An error that only this program can have caused. The cause goes to the log.
     pub(crate) fn internal(cause: impl fmt::Display) -> Error {
         Error::new(ErrorName::Internal, "something went wrong here; the log says what").caused_by(cause)
+    }
+
+    /// Reading or writing the file failed. The cause goes to the log.
+    pub(crate) fn disk_failed(cause: impl fmt::Display) -> Error {
+        Error::new(ErrorName::Internal, DISK_FAILED).caused_by(cause)
+    }
+
+    /// True if reading or writing the file failed, so that nothing is known to be wrong with what it holds.
+    pub(crate) fn is_disk_failure(&self) -> bool {
+        self.detail == DISK_FAILED
     }
 
     /// The file holds a value that this program never writes. The cause goes to the log.

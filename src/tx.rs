@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
+use nix::errno::Errno;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, PrepFlags, Statement};
 use std::cell::{Cell, RefCell};
@@ -251,10 +252,10 @@ impl<'conn> Deref for WriteTx<'conn> {
 #[doc(hidden)]
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
+        if let Some(fault) = StorageFault::of(&error) {
+            return fault.error(error);
+        }
         match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => {
-                Error::new(ErrorName::StorageFull, "there is no space left to write; reading goes on").caused_by(error)
-            }
             Some(_) if extended_code(&error) == NO_TEMP_FOLDER => {
                 let detail = "there is no folder for temporary files: set TMPDIR to one with space";
                 Error::new(ErrorName::StorageFull, detail).caused_by(error)
@@ -262,14 +263,75 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::OperationInterrupted) => {
                 Error::new(ErrorName::Busy, "this would read too much at once; narrow it down").caused_by(error)
             }
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Error::damaged(error),
             None if is_unreadable(&error) => Error::damaged(error),
             _ => Error::internal(error),
         }
     }
 }
 
-/// SQLite's code of a temporary file for which there is no folder (`SQLITE_IOERR_GETTEMPPATH`).
+/// The reason for an error of SQLite's that lies in the storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StorageFault {
+    /// The disk is full.
+    DiskFull,
+    /// A quota, or the limit on the size of a file (`ulimit -f`), is reached.
+    LimitReached,
+    /// Reading failed.
+    ReadFailed,
+    /// Writing failed, or syncing, or another call.
+    WriteFailed,
+    /// The file holds something else than it should.
+    Damaged,
+}
+
+impl StorageFault {
+    /// The fault that the error is about, if it is one of these. Called right after the call that failed, in its thread:
+    /// SQLite does not say why the operating system refused to write, and reports a failed read as damage; `errno` knows.
+    pub(crate) fn of(error: &rusqlite::Error) -> Option<StorageFault> {
+        match (error.sqlite_error_code()?, extended_code(error)) {
+            (ErrorCode::DiskFull, _) => Some(StorageFault::DiskFull),
+            (_, NO_TEMP_FOLDER) => None,
+            (_, READ_FAILED | SHORT_READ) => Some(StorageFault::ReadFailed),
+            (ErrorCode::SystemIoFailure, _) => match Errno::last() {
+                Errno::ENOSPC => Some(StorageFault::DiskFull),
+                Errno::EDQUOT | Errno::EFBIG => Some(StorageFault::LimitReached),
+                _ => Some(StorageFault::WriteFailed),
+            },
+            (ErrorCode::DatabaseCorrupt, _) if Errno::last() == Errno::EIO => {
+                Errno::clear(); // real damage may be found later in this thread
+                Some(StorageFault::ReadFailed)
+            }
+            (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Some(StorageFault::Damaged),
+            _ => None,
+        }
+    }
+
+    /// True for an error of such a kind.
+    pub(crate) fn is_it(error: &rusqlite::Error) -> bool {
+        use ErrorCode::*;
+        matches!(error.sqlite_error_code(), Some(DiskFull | SystemIoFailure | DatabaseCorrupt | NotADatabase))
+    }
+
+    /// The error for a client.
+    pub(crate) fn error(self, cause: rusqlite::Error) -> Error {
+        match self {
+            StorageFault::DiskFull => Error::new(ErrorName::StorageFull, NO_SPACE).caused_by(cause),
+            StorageFault::LimitReached => Error::new(ErrorName::StorageFull, LIMIT_REACHED).caused_by(cause),
+            StorageFault::ReadFailed => Error::disk_failed("reading failed"),
+            StorageFault::WriteFailed => Error::disk_failed(cause),
+            StorageFault::Damaged => Error::damaged(cause),
+        }
+    }
+}
+
+const NO_SPACE: &str = "there is no space left to write; reading goes on";
+const LIMIT_REACHED: &str =
+    "a quota or the limit on the size of a file (ulimit -f) is reached, so it cannot be written; reading goes on";
+
+// SQLite's extended codes of I/O errors.
+const READ_FAILED: i32 = 10 | 1 << 8;
+const SHORT_READ: i32 = 10 | 2 << 8;
+/// There is no folder for a temporary file.
 const NO_TEMP_FOLDER: i32 = 10 | 25 << 8;
 
 /// SQLite's extended code of the error; 0 if it is not SQLite's.

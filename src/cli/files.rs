@@ -157,7 +157,14 @@ fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
         if error.name == ErrorName::StorageFull {
             return CliError::unreachable(format!("cannot audit {}: {}", db.display(), error.detail));
         }
+        let is_disk_failure = error.is_disk_failure();
         let why = error.cause.unwrap_or(error.detail);
+        if is_disk_failure {
+            return CliError::unreachable(format!(
+                "cannot audit {}: the disk failed to read or to write: {why}",
+                db.display()
+            ));
+        }
         CliError { exit: Exit::Damage, message: format!("{} cannot be read to its end: {why}", db.display()) }
     })
 }
@@ -351,6 +358,9 @@ impl From<ImportError> for CliError {
     fn from(error: ImportError) -> CliError {
         match error {
             ImportError::At(place, what) => CliError::usage(format!("{place}: {what}; nothing was imported")),
+            ImportError::Unread(source, why) => {
+                CliError::unreachable(format!("cannot read {source}: {why}; nothing was imported"))
+            }
             ImportError::Together(what) => CliError::usage(format!("{what}; nothing was imported")),
             ImportError::Unsound(what) => CliError {
                 exit: Exit::Damage,

@@ -11,13 +11,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{self, SyncSender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Growth of the log, in pages, after which it is moved while the writer goes on (16 MiB).
 const LOG_PAGES: i64 = 4_096;
 
 /// A log file above this, in bytes, is cut back; only when no commit waits, for cutting takes as long as many commits.
 const FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Time between two attempts to make room.
+const MAKE_ROOM_EVERY: Duration = Duration::from_millis(200);
 
 /// The longest wait of the last checkpoint for a reader: commits that stay in the log are on disk too.
 const READER_WAIT: Duration = Duration::from_millis(100);
@@ -39,6 +42,7 @@ pub(crate) struct Checkpoint {
     commits: u64,
     /// The pages in the log when the thread was last asked.
     asked_at: i64,
+    made_room_at: Option<Instant>,
 }
 
 impl Checkpoint {
@@ -77,7 +81,16 @@ impl Checkpoint {
                 done.store(true, SeqCst);
             }
         })?;
-        Ok(Checkpoint { wal, ask: Some(ask), moved, thread: Some(thread), stats, commits: 0, asked_at: 0 })
+        Ok(Checkpoint {
+            wal,
+            ask: Some(ask),
+            moved,
+            thread: Some(thread),
+            stats,
+            commits: 0,
+            asked_at: 0,
+            made_room_at: None,
+        })
     }
 
     /// True if there are commits that are not in the file yet.
@@ -94,6 +107,15 @@ impl Checkpoint {
             self.look();
         } else {
             self.ask_if_grown(IN_LOG.get());
+        }
+    }
+
+    /// Called by the writer when there is no space: a log that is all in the file starts anew, and takes no more.
+    pub(crate) fn make_room(&mut self, conn: &Connection) {
+        if self.made_room_at.is_none_or(|at| at.elapsed() >= MAKE_ROOM_EVERY) {
+            self.made_room_at = Some(Instant::now());
+            checkpoint(conn, "PASSIVE");
+            self.look();
         }
     }
 
@@ -156,7 +178,7 @@ pub(crate) fn move_all(conn: &Connection) -> bool {
     match moved {
         Ok((busy, in_log, moved)) => busy == 0 && in_log == moved,
         Err(error) => {
-            crate::log::error("the write-ahead log could not be moved into the file", &error);
+            crate::log::error("the write-ahead log could not be moved into the file", &OpenError::from(error));
             false
         }
     }
@@ -164,6 +186,6 @@ pub(crate) fn move_all(conn: &Connection) -> bool {
 
 fn checkpoint(conn: &Connection, how: &str) {
     if let Err(error) = conn.query_row(&format!("PRAGMA wal_checkpoint({how})"), [], |_| Ok(())) {
-        crate::log::warn("the write-ahead log could not be moved into the file", &error);
+        crate::log::warn("the write-ahead log could not be moved into the file", &OpenError::from(error));
     }
 }

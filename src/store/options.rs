@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
-use std::io::ErrorKind;
+use crate::tx::StorageFault;
 use std::path::{Path, PathBuf};
 
 /// Options of an open store.
@@ -67,12 +67,35 @@ pub struct WaitLimits {
 #[derive(Debug)]
 pub struct OpenError {
     file: Option<PathBuf>,
+    kind: OpenErrorKind,
     sentence: String,
+}
+
+/// Kinds of reasons that are treated differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OpenErrorKind {
+    /// The file holds something else than it should.
+    Damaged,
+    NotADatabase,
+    /// It cannot be written: a full disk, a quota, a limit.
+    Full,
+    /// Reading or writing failed.
+    DiskFailed,
+    Other,
 }
 
 impl OpenError {
     pub(crate) fn new(sentence: impl Into<String>) -> OpenError {
-        OpenError { file: None, sentence: sentence.into() }
+        OpenError::of_kind(OpenErrorKind::Other, sentence)
+    }
+
+    fn of_kind(kind: OpenErrorKind, sentence: impl Into<String>) -> OpenError {
+        OpenError { file: None, kind, sentence: sentence.into() }
+    }
+
+    /// It is not an SQLite database.
+    pub(super) fn not_a_database() -> OpenError {
+        OpenError::of_kind(OpenErrorKind::NotADatabase, "it is not an SQLite database")
     }
 
     /// The same error, naming the file.
@@ -87,27 +110,31 @@ impl OpenError {
 
     /// There is no space; the reason.
     pub(super) fn no_space(detail: &str) -> OpenError {
-        OpenError::new(NO_SPACE).and(detail)
+        OpenError::of_kind(OpenErrorKind::Full, NO_SPACE).and(detail)
     }
 
     /// True if the file is damaged.
     pub fn is_damage(&self) -> bool {
-        self.sentence.starts_with(DAMAGED)
+        self.kind == OpenErrorKind::Damaged
     }
 
     /// True if the file is not a database.
     pub fn is_not_a_database(&self) -> bool {
-        self.sentence.starts_with(NOT_A_DATABASE)
+        self.kind == OpenErrorKind::NotADatabase
     }
 
-    /// True if there is no space left to write it.
+    /// True if reading or writing it failed.
+    pub fn is_disk_failure(&self) -> bool {
+        self.kind == OpenErrorKind::DiskFailed
+    }
+
+    /// True if there is no space left to write it, or a quota or a limit is reached.
     pub fn is_full_disk(&self) -> bool {
-        self.sentence.starts_with(NO_SPACE)
+        self.kind == OpenErrorKind::Full
     }
 }
 
 const DAMAGED: &str = "it is damaged; restore a backup";
-pub(super) const NOT_A_DATABASE: &str = "it is not an SQLite database";
 const NO_SPACE: &str = "there is no space left";
 
 impl std::fmt::Display for OpenError {
@@ -125,42 +152,60 @@ impl std::error::Error for OpenError {}
 impl From<rusqlite::Error> for OpenError {
     fn from(error: rusqlite::Error) -> OpenError {
         use rusqlite::ErrorCode::*;
-        let sentence = match error.sqlite_error_code() {
-            Some(NotADatabase) => NOT_A_DATABASE.to_owned(),
-            Some(ReadOnly) => "it may not be written".to_owned(),
-            Some(CannotOpen | PermissionDenied) => "no permission, or no such folder".to_owned(),
-            Some(DiskFull) => NO_SPACE.to_owned(),
-            Some(DatabaseCorrupt) => DAMAGED.to_owned(),
-            Some(DatabaseBusy | DatabaseLocked) => "another program has it locked".to_owned(),
-            _ => error.to_string(),
-        };
-        OpenError::new(sentence)
+        match (StorageFault::of(&error), error.sqlite_error_code()) {
+            (Some(StorageFault::Damaged), Some(NotADatabase)) => OpenError::not_a_database(),
+            (Some(fault), _) => fault.error(error).into(),
+            (_, Some(ReadOnly)) => OpenError::new("it may not be written"),
+            (_, Some(CannotOpen | PermissionDenied)) => OpenError::new("no permission, or no such folder"),
+            (_, Some(DatabaseBusy | DatabaseLocked)) => OpenError::new("another program has it locked"),
+            _ => OpenError::new(error.to_string()),
+        }
     }
 }
 
 impl From<Error> for OpenError {
     fn from(error: Error) -> OpenError {
-        if error.name == ErrorName::Damaged {
-            OpenError::new(DAMAGED.to_owned())
-        } else {
-            OpenError::new(error.cause.unwrap_or(error.detail))
+        match error.name {
+            ErrorName::Damaged => OpenError::of_kind(OpenErrorKind::Damaged, DAMAGED),
+            ErrorName::StorageFull => OpenError::of_kind(OpenErrorKind::Full, error.detail),
+            _ if error.is_disk_failure() => {
+                let cause = error.cause.unwrap_or_default();
+                OpenError::of_kind(OpenErrorKind::DiskFailed, format!("the disk failed to read or to write: {cause}"))
+            }
+            _ => OpenError::new(error.cause.unwrap_or(error.detail)),
+        }
+    }
+}
+
+/// For a client, which does not see the file.
+impl From<OpenError> for Error {
+    fn from(why: OpenError) -> Error {
+        match why.kind {
+            OpenErrorKind::Damaged | OpenErrorKind::NotADatabase => Error::damaged(why),
+            OpenErrorKind::Full => Error::new(ErrorName::StorageFull, why.sentence),
+            OpenErrorKind::DiskFailed => Error::disk_failed(why),
+            OpenErrorKind::Other => Error::internal(why),
         }
     }
 }
 
 impl From<std::io::Error> for OpenError {
     fn from(error: std::io::Error) -> OpenError {
-        OpenError::new(if error.kind() == ErrorKind::StorageFull { NO_SPACE.to_owned() } else { error.to_string() })
+        use std::io::ErrorKind::*;
+        match error.kind() {
+            StorageFull => OpenError::of_kind(OpenErrorKind::Full, NO_SPACE),
+            QuotaExceeded | FileTooLarge => OpenError::no_space(&error.to_string()),
+            _ => OpenError::new(error.to_string()),
+        }
     }
 }
 
 pub(super) fn cannot_open(error: std::io::Error) -> OpenError {
     use std::io::ErrorKind::*;
-    OpenError::new(match error.kind() {
-        NotFound => "there is no such folder".to_owned(),
-        PermissionDenied => "no permission to write there".to_owned(),
-        ReadOnlyFilesystem => "it is on a read-only file system".to_owned(),
-        StorageFull => NO_SPACE.to_owned(),
-        _ => error.to_string(),
-    })
+    match error.kind() {
+        NotFound => OpenError::new("there is no such folder"),
+        PermissionDenied => OpenError::new("no permission to write there"),
+        ReadOnlyFilesystem => OpenError::new("it is on a read-only file system"),
+        _ => error.into(),
+    }
 }

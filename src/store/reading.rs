@@ -15,7 +15,7 @@
 
 use super::connection::{connect, connect_to, readers};
 use super::disk::with_ending;
-use super::options::{NOT_A_DATABASE, OpenError};
+use super::options::OpenError;
 use super::possession::{companion, refuse_linked};
 use super::schema;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -210,7 +210,7 @@ impl Files<'_> {
     }
 
     fn refuse_empty(&self) -> Result<(), OpenError> {
-        let empty = OpenError::new(if self.bytes == 0 { "it is empty" } else { NOT_A_DATABASE });
+        let empty = if self.bytes == 0 { OpenError::new("it is empty") } else { OpenError::not_a_database() };
         Err(if self.log_bytes > 0 { empty.and(&log_is_there(self.db)) } else { empty })
     }
 
@@ -228,7 +228,7 @@ impl Files<'_> {
             Ok(()) if header == *HEADER => Ok(()),
             Err(error) if error.kind() != std::io::ErrorKind::UnexpectedEof => Err(error.into()),
             _ => {
-                let why = OpenError::new(NOT_A_DATABASE);
+                let why = OpenError::not_a_database();
                 Err(if self.log_bytes > 0 { why.and(&log_is_there(self.db)) } else { why })
             }
         }

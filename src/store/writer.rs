@@ -21,7 +21,7 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::ledger::entry;
 use crate::lock::{self, clock::LeaseClock};
-use crate::tx::{ChainHead, Now, ReadTx, Statements, WriteTx};
+use crate::tx::{ChainHead, Now, ReadTx, Statements, StorageFault, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
@@ -268,6 +268,9 @@ impl WriterState {
             self.commit_batch(&statements);
             self.replier.flush();
             if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
+                if self.disk_is_full {
+                    checkpoint.make_room(conn);
+                }
                 checkpoint.after_commit(conn, idle && self.backlog.is_empty());
             }
             stats::set(&self.stats.busy_since_ms, 0);
@@ -513,12 +516,19 @@ impl WriterState {
         Ok(())
     }
 
-    /// A full disk and a broken reference are definite failures. After any other error of COMMIT it is unknown what is on
-    /// disk.
+    /// A broken reference is a definite failure. So is a disk, quota or limit that is reached, and a failed read, if the log
+    /// shows that the commit did not get there. After any other error of COMMIT it is unknown what is on disk.
     fn commit(&mut self, conn: &Connection) -> Result<(), BatchLost> {
         let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else { return Ok(()) };
-        if matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::ConstraintViolation)) {
+        use StorageFault::{DiskFull, LimitReached, ReadFailed};
+        let fault = StorageFault::of(&error);
+        if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
             return Err(BatchLost(error.into()));
+        }
+        if let Some(fault @ (DiskFull | LimitReached | ReadFailed)) = fault
+            && self.files.is_surely_undone(conn)
+        {
+            return Err(BatchLost(fault.error(error)));
         }
         let unknown = unknown(&error);
         self.unknown_outcome = Some(unknown.clone());

@@ -131,7 +131,6 @@ fn file_is_one_idea_of_readable_length() {
         ("cli/tls.rs", "there only with the feature `tls`"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("lab/redis.rs", "it compiles without a client of Redis, for the plan"),
-        ("store/possession/log_frames.rs", "the only knowledge of how SQLite writes a log"),
         ("store/audit/temp_place.rs", "SQLite's own search for a folder, corrected in one place"),
         ("store/file/query.rs", "the only SQL that comes from outside"),
     ];

@@ -36,7 +36,7 @@ const WALLETS_AT_ONCE: i64 = 250_000;
 /// idempotency records, locks, and SQLite's own structures. With `since`, also that an entry of that hash is still in the
 /// chain. `progress` receives the entries seen, and the entries to see.
 pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
-    let report = read_whole(file, Reading::of, Error::internal, |reading| audit_once(file, reading, since, progress));
+    let report = read_whole(file, Reading::of, Error::from, |reading| audit_once(file, reading, since, progress));
     report.map_err(|error| match error.name {
         ErrorName::StorageFull => Error { detail: temp_place::TOO_LITTLE.to_owned(), ..error },
         _ => error,
@@ -67,7 +67,7 @@ fn audit_once(
 
 /// A connection that reads. SQLite checks the CHECKs of a table only through one that can write, so `schema` does that.
 fn connect(reading: &Reading, place: &TempPlace) -> Result<Connection, Error> {
-    let conn = reading.connect().map_err(Error::internal)?;
+    let conn = reading.connect()?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", if place.is_memory { "MEMORY" } else { "FILE" })?; // for large sorts
     Ok(conn)
@@ -76,6 +76,9 @@ fn connect(reading: &Reading, place: &TempPlace) -> Result<Connection, Error> {
 fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
     let mut findings = Findings::default();
     for sentence in ReadTx::new(conn).all("PRAGMA integrity_check(20)", [], |row| row.get::<_, String>(0))? {
+        if is_about_io(&sentence) {
+            return Err(Error::disk_failed(sentence));
+        }
         if sentence != "ok" {
             findings.add(schema::STRUCTURES, sentence);
         }
@@ -83,6 +86,14 @@ fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
     schema::check_rows(conn, &mut findings)?;
     Ok(findings)
 }
+
+/// True if SQLite's check could not read a page: its sentence ends with the code of an I/O error.
+fn is_about_io(sentence: &str) -> bool {
+    let code = sentence.rsplit_once("error code").and_then(|(_, code)| code.get(1..)?.parse::<i32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_IOERR)
+}
+
+const SQLITE_IOERR: i32 = 10;
 
 /// Checks all but SQLite's structures, in one view of the file.
 fn sound_money(

@@ -46,6 +46,18 @@ fn audit_in_shares_finds_same_as_at_once() {
 }
 
 #[test]
+fn page_that_cannot_be_read_is_not_a_finding() {
+    use super::is_about_io;
+    assert!(is_about_io("Tree 3 page 7: unable to get the page. error code=8458"));
+    assert!(is_about_io("Tree 3 page 7 cell 2: btreeInitPage() returns error code 266"));
+    for sentence in
+        ["Tree 3 page 7: btreeInitPage() returns error code 11", "NULL value in entry.at", "error code", "ok"]
+    {
+        assert!(!is_about_io(sentence), "{sentence}");
+    }
+}
+
+#[test]
 fn schema_comparison_ignores_comments_and_white_space() {
     assert_eq!(normalised("CHECK (a > 0),   -- it's so\n\t b TEXT"), "CHECK (a > 0), b TEXT");
     assert_eq!(normalised("(a <> '--'  OR 1)"), "(a <> '--' OR 1)");

@@ -31,7 +31,7 @@ use crate::store::request::LOCAL;
 use crate::store::schema;
 use crate::{log, secret};
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 use std::fs::{self, File};
@@ -82,6 +82,7 @@ impl From<CopyError> for Error {
             CopyError::Open(_, why) if why.is_full_disk() => {
                 Error::new(ErrorName::StorageFull, "there is no space left for a copy")
             }
+            CopyError::Open(_, why) if why.is_disk_failure() => Error::disk_failed(error),
             CopyError::Open(..) | CopyError::TargetExists(_) | CopyError::BadTarget(..) => Error::internal(error),
         }
     }
@@ -314,6 +315,7 @@ impl Partial {
         let report = audit::audit(self.path(), None, progress);
         let report = report.map_err(|error| match error.name {
             ErrorName::StorageFull => failed_at(copied)(OpenError::no_space(&error.detail)),
+            _ if error.is_disk_failure() => failed_at(copied)(OpenError::from(error)),
             _ => damaged(error.cause.unwrap_or(error.detail)),
         })?;
         match report.findings.first() {
@@ -403,21 +405,18 @@ fn empty_log(db: &Path) -> Result<(), CopyError> {
             let why = "another program is reading it, and part of it is in its log; end that program first";
             Err(failed_at(db)(OpenError::new(why)))
         }
-        Err(error) if is_damage(&error) => Ok(()), // it is kept or removed as it is
+        // It is kept or removed as it is.
+        Err(error) if error.is_damage() || error.is_not_a_database() => Ok(()),
         Err(error) => Err(failed_at(db)(error)),
     }
 }
 
-fn is_damage(error: &rusqlite::Error) -> bool {
-    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
-}
-
 /// True if a reader keeps the log from being moved.
-fn is_read(db: &Path) -> rusqlite::Result<bool> {
+fn is_read(db: &Path) -> Result<bool, OpenError> {
     let conn = Connection::open_with_flags(db, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     conn.busy_timeout(READER_WAIT)?;
     conn.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?; // plays back what a crash left
-    conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+    Ok(conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?)
 }
 
 /// Logs that have been moved beside another name. Moved back on drop, unless they stay.

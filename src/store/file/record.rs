@@ -5,7 +5,8 @@ use crate::clock::{parse_rfc3339, rfc3339};
 use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Cents;
 use crate::secret::{hex, parse_hash};
-use crate::tx::Row;
+use crate::store::options::OpenError;
+use crate::tx::{Row, StorageFault};
 use rusqlite::types::{Value as Stored, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value, json};
@@ -53,6 +54,20 @@ enum FieldKind {
     User,
     Wallet,
     Code,
+}
+
+/// The reason why a record was not inserted.
+pub(super) enum InsertError {
+    /// It is wrong: how.
+    Record(String),
+    /// The file cannot be written.
+    File(OpenError),
+}
+
+impl From<String> for InsertError {
+    fn from(what: String) -> InsertError {
+        InsertError::Record(what)
+    }
 }
 
 const fn field(name: &'static str, kind: FieldKind) -> RecordField {
@@ -199,11 +214,11 @@ impl RecordKind {
         Ok(record)
     }
 
-    /// Inserts a record into the file. The error is about the record.
-    pub(super) fn insert(&self, conn: &Connection, record: &Map<String, Value>) -> Result<(), String> {
+    /// Inserts a record into the file.
+    pub(super) fn insert(&self, conn: &Connection, record: &Map<String, Value>) -> Result<(), InsertError> {
         let known = |name: &str| name == "record" || self.fields.iter().any(|field| field.name == name);
         if let Some(unknown) = record.keys().find(|name| !known(name)) {
-            return Err(format!("a record of kind {} has no field {unknown:?}", self.name));
+            return Err(format!("a record of kind {} has no field {unknown:?}", self.name).into());
         }
         let values = self.fields.iter().map(|field| {
             let value = record.get(field.name).ok_or_else(|| format!("the field {} is missing", field.name))?;
@@ -213,7 +228,11 @@ impl RecordKind {
         let places: Vec<_> = (1..=values.len()).map(|place| format!("${place}")).collect();
         let sql = format!("INSERT INTO {} ({}) VALUES ({})", self.table, self.columns(), places.join(", "));
         let inserted = conn.prepare_cached(&sql).and_then(|mut insert| insert.execute(params_from_iter(values)));
-        inserted.map(|_| ()).map_err(|error| format!("it cannot be inserted: {error}"))
+        match inserted {
+            Ok(_) => Ok(()),
+            Err(error) if StorageFault::is_it(&error) => Err(InsertError::File(error.into())),
+            Err(error) => Err(format!("it cannot be inserted: {error}").into()),
+        }
     }
 }
 

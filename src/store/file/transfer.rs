@@ -3,7 +3,7 @@
 //! idempotency records are not exported: they belong to one file.
 
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
-use super::record::{RECORDS, RecordKind, VERSION, find, find_by_fields};
+use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fields};
 use crate::store::audit::AuditReport;
 use crate::store::connection::connect;
 use crate::store::options::OpenError;
@@ -163,12 +163,23 @@ fn from_cell<'a>(field: &str, text: &'a str) -> &'a str {
 pub enum ImportError {
     /// A wrong record: its place, and the reason.
     At(String, String),
+    /// A source that cannot be read: its name, and the reason.
+    Unread(String, io::Error),
     /// Sources that cannot be imported together: the reason.
     Together(String),
     /// The file that they make is damaged: the first finding of the audit.
     Unsound(String),
     /// The file cannot be written.
     File(CopyError),
+}
+
+impl ImportError {
+    fn of_insert(error: InsertError, file: &Path, place: impl FnOnce() -> String) -> ImportError {
+        match error {
+            InsertError::Record(what) => ImportError::At(place(), what),
+            InsertError::File(why) => ImportError::File(failed_at(file)(why)),
+        }
+    }
 }
 
 impl From<CopyError> for ImportError {
@@ -202,17 +213,17 @@ impl Source {
     /// Recognises the form by the beginning: a brace, or the names of columns. `name` is used in errors.
     pub fn open(name: &str, mut bytes: Bytes) -> Result<Source, ImportError> {
         let at_line_one = |what: String| ImportError::At(format!("{name}, line 1"), what);
-        let cannot_be_read = |error: &dyn std::fmt::Display| at_line_one(format!("it cannot be read: {error}"));
-        let beginning = bytes.fill_buf().map_err(|error| cannot_be_read(&error))?;
+        let unread = |error| ImportError::Unread(name.to_owned(), error);
+        let beginning = bytes.fill_buf().map_err(unread)?;
         if beginning.starts_with(BYTE_ORDER_MARK) {
             bytes.consume(BYTE_ORDER_MARK.len());
         }
-        let form = match bytes.fill_buf().map_err(|error| cannot_be_read(&error))?.first() {
+        let form = match bytes.fill_buf().map_err(unread)?.first() {
             None => return Err(at_line_one("there is nothing to import".to_owned())),
             Some(b'{') => SourceForm::Ndjson(bytes),
             Some(_) => {
                 let mut table = csv::Reader::from_reader(bytes);
-                let columns = table.headers().map_err(|error| cannot_be_read(&error))?;
+                let columns = table.headers().map_err(|error| of_csv(error, name, || format!("{name}, line 1")))?;
                 let columns: Vec<String> = columns.iter().map(str::to_owned).collect();
                 let Some(record) = find_by_fields(&columns) else {
                     let known =
@@ -235,21 +246,28 @@ impl Source {
         matches!(&self.form, SourceForm::Csv(own, ..) if own.name == kind)
     }
 
-    /// Inserts every record into the file.
-    fn insert_into(self, conn: &Connection) -> Result<(), ImportError> {
+    /// Inserts every record into the file, through a connection to it.
+    fn insert_into(self, conn: &Connection, file: &Path) -> Result<(), ImportError> {
         let name = self.name;
         match self.form {
             SourceForm::Ndjson(mut lines) => {
                 let mut place = Position::Head;
                 for number in 1.. {
-                    let at_line = |what: String| ImportError::At(format!("{name}, line {number}"), what);
-                    let Some(line) = next_line(&mut lines).map_err(at_line)? else { break };
+                    let Some(line) = next_line(&mut lines).map_err(|why| ImportError::Unread(name.clone(), why))?
+                    else {
+                        break;
+                    };
+                    let at = || format!("{name}, line {number}");
+                    if line.len() as u64 == LINE_MAX {
+                        let what = format!("it is longer than any record: {LINE_MAX} bytes and no end");
+                        return Err(ImportError::At(at(), what));
+                    }
                     if line.trim_ascii().is_empty() {
                         continue;
                     }
-                    let not_an_object = |error| at_line(format!("it is not a JSON object: {error}"));
+                    let not_an_object = |error| ImportError::At(at(), format!("it is not a JSON object: {error}"));
                     let record = serde_json::from_slice(&line).map_err(not_an_object)?;
-                    place = put(conn, &record, place).map_err(at_line)?;
+                    place = put(conn, &record, place).map_err(|why| ImportError::of_insert(why, file, at))?;
                 }
                 if !matches!(place, Position::Behind) {
                     return Err(ImportError::At(
@@ -261,10 +279,11 @@ impl Source {
             SourceForm::Csv(kind, columns, mut table) => {
                 // Rows as a spreadsheet counts them: a cell may hold several lines.
                 for (number, cells) in (2..).zip(table.records()) {
-                    let at_row = |what: String| ImportError::At(format!("{name}, row {number}"), what);
-                    let cells = cells.map_err(|error| at_row(not_a_row(&error)))?;
+                    let at = || format!("{name}, row {number}");
+                    let cells = cells.map_err(|error| of_csv(error, &name, at))?;
                     let texts = columns.iter().zip(&cells).map(|(column, text)| from_cell(column, text));
-                    kind.insert(conn, &kind.read_cells(&columns, texts)).map_err(at_row)?;
+                    let inserted = kind.insert(conn, &kind.read_cells(&columns, texts));
+                    inserted.map_err(|why| ImportError::of_insert(why, file, at))?;
                 }
             }
         }
@@ -272,14 +291,16 @@ impl Source {
     }
 }
 
-fn not_a_row(error: &csv::Error) -> String {
-    match error.kind() {
+fn of_csv(error: csv::Error, source: &str, place: impl FnOnce() -> String) -> ImportError {
+    let what = match error.into_kind() {
+        csv::ErrorKind::Io(why) => return ImportError::Unread(source.to_owned(), why),
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("it has {len} cells, and there are {expected_len} columns")
         }
         csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
-        _ => format!("it cannot be read: {error}"),
-    }
+        _ => "it is not a row of a table".to_owned(),
+    };
+    ImportError::At(place(), what)
 }
 
 /// Options of an import.
@@ -337,7 +358,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
     let triggers = take_triggers(&tx).map_err(wrong)?;
     delete_initial_rows(&tx, &sources).map_err(wrong)?;
     for source in sources {
-        source.insert_into(&tx)?;
+        source.insert_into(&tx, file)?;
     }
     let finish = || -> rusqlite::Result<()> {
         tx.execute_batch("INSERT OR REPLACE INTO code_supply SELECT length(code), count(*) FROM coupon GROUP BY 1")?;
@@ -372,18 +393,11 @@ fn delete_initial_rows(conn: &Connection, sources: &[Source]) -> rusqlite::Resul
 /// The longest line, in bytes: the longest entry takes a tenth of it.
 const LINE_MAX: u64 = 256 * 1024;
 
-/// The next line, None at the end.
-fn next_line(lines: &mut Bytes) -> Result<Option<Vec<u8>>, String> {
+/// The next line, or its first `LINE_MAX` bytes. None at the end.
+fn next_line(lines: &mut Bytes) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    let read =
-        lines.take(LINE_MAX).read_until(b'\n', &mut line).map_err(|error| format!("it cannot be read: {error}"))?;
-    if read == 0 {
-        return Ok(None);
-    }
-    if read as u64 == LINE_MAX {
-        return Err(format!("it is longer than any record: {LINE_MAX} bytes and no end"));
-    }
-    Ok(Some(line))
+    let read = lines.take(LINE_MAX).read_until(b'\n', &mut line)?;
+    Ok((read > 0).then_some(line))
 }
 
 /// A position in a file of records.
@@ -397,20 +411,24 @@ enum Position {
 }
 
 /// Inserts one record, or checks the first or last line around them. Returns the position after it.
-fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Result<Position, String> {
-    let name = record.get("record").and_then(Value::as_str).ok_or("it has no field `record`, which names its kind")?;
+fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Result<Position, InsertError> {
+    let no_name = || "it has no field `record`, which names its kind".to_owned();
+    let name = record.get("record").and_then(Value::as_str).ok_or_else(no_name)?;
     match (place, name) {
         (Position::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Position::Within(0)),
-        (Position::Head, HEAD) => Err(format!("this program knows version {VERSION} of the records, and not this one")),
-        (Position::Head, _) | (_, HEAD) => {
-            Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}"))
+        (Position::Head, HEAD) => {
+            Err(format!("this program knows version {VERSION} of the records, and not this one").into())
         }
-        (Position::Behind, _) => Err("it stands behind the end".to_owned()),
+        (Position::Head, _) | (_, HEAD) => {
+            Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}").into())
+        }
+        (Position::Behind, _) => Err("it stands behind the end".to_owned().into()),
         (Position::Within(count), END) if record.get("records") == Some(&json!(count)) => Ok(Position::Behind),
         (Position::Within(count), END) => Err(format!(
             "{} records should stand before it, and {count} do",
             record.get("records").unwrap_or(&Value::Null)
-        )),
+        )
+        .into()),
         (Position::Within(count), name) => {
             find(name).ok_or_else(|| format!("there are no records of kind {name:?}"))?.insert(conn, record)?;
             Ok(Position::Within(count + 1))

@@ -31,6 +31,8 @@
 pub(crate) mod companion;
 mod log_frames;
 mod possess;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 pub(crate) use companion::RunningServer;

@@ -113,8 +113,9 @@ pub(crate) struct FileWatch {
     log_frames: Option<LogFrames>,
     /// The file's length at the last look, in bytes.
     db_bytes: u64,
-    /// The pages in the log after the last commit that was looked at.
+    /// The pages in the log after the last commit that was looked at, and its salts then.
     pages: u64,
+    salts: Option<[u8; 8]>,
     index: PathBuf,
     index_id: Option<FileId>,
 }
@@ -138,7 +139,8 @@ impl FileWatch {
         let log_id = log_file.as_ref().and_then(|file| file.metadata().ok()).map(|data| identity_of(&data));
         let (db_id, index_id) = (identity(&db), identity(&index));
         let log_frames = log_file.map(LogFrames::of);
-        FileWatch { possession, db_id, log_id, log_frames, db_bytes: 0, pages: 0, index_id, db, log, index }
+        let salts = log_frames.as_ref().and_then(|log| log.salts().ok().flatten());
+        FileWatch { possession, db_id, log_id, log_frames, db_bytes: 0, pages: 0, salts, index_id, db, log, index }
     }
 
     /// The set of faults now.
@@ -165,7 +167,29 @@ impl FileWatch {
             faults |= LogEmptied.bit();
         }
         self.pages = pages;
+        self.salts = self.log_frames.as_ref().and_then(|log| log.salts().ok().flatten());
         faults
+    }
+
+    /// True if it is certain that nothing of the transaction whose commit has just failed, and which was rolled back, can
+    /// come back: the log holds no commit behind the last one.
+    pub(crate) fn is_surely_undone(&self, conn: &Connection) -> bool {
+        if !conn.is_autocommit() || self.log_is_gone() {
+            return false;
+        }
+        let (Some(log), Some(pages)) = (&self.log_frames, checkpoint::pages_in_index(conn)) else { return false };
+        // The log was to start anew and still has its old header: nothing was written, and the old commits are in the file.
+        let is_old = |salts| pages == 0 && self.salts.is_some() && salts == self.salts;
+        match log.salts() {
+            Ok(None) => true,
+            Ok(salts) => is_old(salts) || matches!(log.has_commit_behind(pages), Ok(false)),
+            Err(_) => false,
+        }
+    }
+
+    /// True if the log's name is another file's, or no file's.
+    fn log_is_gone(&self) -> bool {
+        identity(&self.log) != self.log_id
     }
 
     fn look_at_contents(&mut self, conn: &Connection) -> u8 {
@@ -176,7 +200,7 @@ impl FileWatch {
             }
             _ => FileMoved.bit(),
         };
-        if identity(&self.log) != self.log_id {
+        if self.log_is_gone() {
             faults |= LogGone.bit();
         }
         faults
