@@ -169,17 +169,28 @@ CREATE TABLE idempotency (
     PRIMARY KEY (caller, key)
 ) STRICT, WITHOUT ROWID;
 
--- An access token: a credential. Only the SHA-256 of its secret is here.
+-- An access token: a credential. Only the SHA-256 of its secret is here. `at_start` marks the one given at the last start,
+-- `prefix` is where the ids of the locks begin that the role `locker` may take.
 CREATE TABLE access_token (
     id          TEXT PRIMARY KEY,
     secret_hash BLOB NOT NULL UNIQUE CHECK (length(secret_hash) = 32),
-    role        TEXT NOT NULL CHECK (role IN ('user', 'teller', 'auditor', 'admin')),
+    role        TEXT NOT NULL CHECK (role IN ('user', 'teller', 'auditor', 'admin', 'locker')),
     user        TEXT CHECK ((user IS NOT NULL) = (role = 'user')),
     note        TEXT,
     created_at  INTEGER NOT NULL,
     expires_at  INTEGER,
-    revoked_at  INTEGER
+    revoked_at  INTEGER,
+    prefix      TEXT CHECK (prefix IS NULL OR role = 'locker'),
+    at_start    INTEGER UNIQUE CHECK (at_start = 1)
 ) STRICT, WITHOUT ROWID;
+
+-- A secret that an access token had: valid until then, and never taken again.
+CREATE TABLE replaced_secret (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    token       TEXT NOT NULL REFERENCES access_token (id),
+    valid_until INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX replaced_secret_of ON replaced_secret (token);
 
 -- One row. `fence` numbers leases and `clock_ms` is the highest lease time ever used: neither goes back.
 -- `incarnation` names this history of the file; a restored copy gets another, so that old lock tokens are refused.

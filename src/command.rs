@@ -14,7 +14,7 @@ use crate::lock::lease::{
     self, AcquireRequest, Authority, Grant, LockAttempt, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
 };
 use crate::secret::{self, Hash};
-use crate::token::{self, AccessToken, MintedToken, NewToken, Role};
+use crate::token::{self, AccessToken, MintedToken, NewToken, Role, RotateToken};
 use crate::tx::{Tables, WriteTx};
 use std::collections::BTreeSet;
 
@@ -35,6 +35,8 @@ pub enum Command {
     MintToken(NewToken),
     /// Takes an access token that the operator chose.
     AdoptToken(AdoptToken),
+    /// Gives an access token another secret.
+    RotateToken(RotateToken),
     /// Ends an access token.
     RevokeToken(RevokeToken),
     /// Names a batch whose items follow, each for itself.
@@ -116,7 +118,7 @@ pub enum Receipt {
     Tiers(Vec<Tier>),
     /// The coupon kinds as they are now.
     CouponKinds(Vec<CouponKind>),
-    /// An access token was minted.
+    /// An access token was minted or rotated.
     Minted(Box<MintedToken>),
     /// An access token was adopted or revoked.
     Token(AccessToken),
@@ -167,6 +169,7 @@ typed_commands! {
     SetCouponKinds => Vec<CouponKind>, Command::SetCouponKinds;
     NewToken => MintedToken, Command::MintToken;
     AdoptToken => AccessToken, Command::AdoptToken;
+    RotateToken => MintedToken, Command::RotateToken;
     RevokeToken => AccessToken, Command::RevokeToken;
     NameBatch => (), Command::NameBatch;
     AcquireRequest => Grant, Command::Acquire;
@@ -260,6 +263,10 @@ pub(crate) fn apply(
             Ok(Receipt::Minted(Box::new(minted)))
         }),
         Command::AdoptToken(AdoptToken(hash)) => plain(&|| token::adopt(tx, hash).map(Receipt::Token)),
+        Command::RotateToken(rotate) => plain(&|| {
+            let rotated = token::rotate(tx, rotate, by, token::new_secret())?;
+            Ok(Receipt::Minted(Box::new(rotated)))
+        }),
         Command::RevokeToken(RevokeToken(id)) => plain(&|| token::revoke(tx, id).map(Receipt::Token)),
         Command::NameBatch(_) => plain(&|| Ok(Receipt::Named)),
         Command::Acquire(request) => Ok(match lease::acquire(tx, request, by)? {
@@ -384,6 +391,7 @@ impl Command {
                 text.field("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref());
             }
             Command::MintToken(_)
+            | Command::RotateToken(_)
             | Command::AdoptToken(_)
             | Command::Acquire(_)
             | Command::Renew(_)

@@ -244,8 +244,8 @@ pub mod internals {
     }
     pub mod command {
         pub use crate::command::{
-            AtomicBatch, Command, GrantCoupon, MoneyCommand, NameBatch, Receipt, ReleaseUndelivered, RevokeToken,
-            SetCouponKinds, SetTiers, TypedCommand,
+            AdoptToken, AtomicBatch, Command, GrantCoupon, MoneyCommand, NameBatch, Receipt, ReleaseUndelivered,
+            RevokeToken, SetCouponKinds, SetTiers, TypedCommand,
         };
     }
     pub mod error {
@@ -342,6 +342,6 @@ pub mod internals {
         }
     }
     pub mod token {
-        pub use crate::token::{AccessToken, NewToken, Role, is_secret};
+        pub use crate::token::{AccessToken, NewToken, Role, RotateToken, hash, is_secret};
     }
 }

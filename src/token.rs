@@ -60,6 +60,8 @@ pub struct AccessToken {
     pub expires_at: Option<i64>,
     /// Time of its revocation.
     pub revoked_at: Option<i64>,
+    /// The hash of its secret: of the one presented, where one was.
+    pub secret_hash: Hash,
 }
 
 impl AccessToken {
@@ -83,6 +85,7 @@ impl AccessToken {
             created_at: row.get(4)?,
             expires_at: row.get(5)?,
             revoked_at: row.get(6)?,
+            secret_hash: row.get(7)?,
         })
     }
 }
@@ -117,7 +120,7 @@ impl std::fmt::Debug for MintedToken {
 }
 
 /// The hash under which a secret is stored.
-pub(crate) fn hash(secret: &str) -> Hash {
+pub fn hash(secret: &str) -> Hash {
     secret::sha256(secret.as_bytes())
 }
 
@@ -141,29 +144,113 @@ pub fn is_secret(text: &str) -> bool {
 
 macro_rules! token_columns {
     () => {
-        "id, role, user, note, created_at, expires_at, revoked_at"
+        "id, role, user, note, created_at, expires_at, revoked_at, secret_hash"
     };
 }
 
 /// Mints an access token with that secret.
 pub(crate) fn mint(tx: &WriteTx<'_>, new: &NewToken, secret: String) -> Result<MintedToken, Error> {
-    let token = token_of(new, tx.now().wall_ms);
-    insert(tx, &token, &hash(&secret))?;
+    let token = token_of(new, tx.now().wall_ms, hash(&secret));
+    insert(tx, &token)?;
     Ok(MintedToken { token, secret })
 }
 
-/// Makes the secret with that hash, which the operator chose, an admin's access token. Repeating it changes nothing.
-pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
-    if let Some(token) = find(tx, secret_hash)? {
-        return Ok(token);
+/// A request for a new secret of an access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotateToken {
+    /// The token's id.
+    pub id: String,
+    /// The time for which its present secret stays valid, in seconds.
+    pub overlap_s: i64,
+}
+
+/// The longest overlap: a week, in seconds.
+pub(crate) const OVERLAP_S_MAX: i64 = 7 * 86_400;
+/// The shortest overlap of a token that rotates itself, in seconds: if the answer is lost, its owner can ask again.
+const OWN_OVERLAP_S_MIN: i64 = 60;
+
+/// Gives the access token that secret. Its present one stays valid for the overlap, and an earlier one ends now.
+pub(crate) fn rotate(tx: &WriteTx<'_>, rotate: &RotateToken, by: &str, secret: String) -> Result<MintedToken, Error> {
+    let token = get(tx, &rotate.id)?;
+    if !token.is_usable(tx.now().wall_ms) {
+        let detail = format!("the access token {} was revoked or has expired: mint another", rotate.id);
+        return Err(Error::invalid(detail));
     }
-    let new = NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("given at start".to_owned()) };
-    let token = token_of(&new, tx.now().wall_ms);
-    insert(tx, &token, secret_hash)?;
+    if by == rotate.id && rotate.overlap_s < OWN_OVERLAP_S_MIN {
+        let detail = format!(
+            "an access token that rotates itself needs an overlap of at least {OWN_OVERLAP_S_MIN} seconds: \
+             if the answer with the new secret is lost, the old one is needed once more"
+        );
+        return Err(Error::invalid(detail).with("field", "overlap_s"));
+    }
+    let until = tx.now().wall_ms + rotate.overlap_s * 1_000;
+    Ok(MintedToken { token: replace_secret(tx, token, &hash(&secret), until)?, secret })
+}
+
+/// Replaces the token's secret; the present one is valid until then, and all earlier ones end now.
+fn replace_secret(tx: &WriteTx<'_>, token: AccessToken, secret_hash: &Hash, until: i64) -> Result<AccessToken, Error> {
+    let now = tx.now().wall_ms;
+    tx.execute(
+        "UPDATE replaced_secret SET valid_until = $1 WHERE token = $2 AND valid_until > $1",
+        params![now, token.id],
+    )?;
+    tx.execute_one(
+        "INSERT INTO replaced_secret (secret_hash, token, valid_until) SELECT secret_hash, id, $1 FROM access_token WHERE id = $2",
+        params![until, token.id],
+    )?;
+    tx.execute_one("UPDATE access_token SET secret_hash = $1 WHERE id = $2", params![secret_hash, token.id])?;
+    Ok(AccessToken { secret_hash: *secret_hash, ..token })
+}
+
+/// Makes the secret with that hash, which the operator chose, an admin's access token: another secret of the token that was
+/// given at the last start, or a new token. Repeating it changes nothing.
+///
+/// # Errors
+/// `invalid_request` for a secret that was replaced or revoked, or is not an admin's.
+pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
+    let now = tx.now().wall_ms;
+    let is_replaced =
+        tx.one("SELECT 1 FROM replaced_secret WHERE secret_hash = $1", params![secret_hash], |_| Ok(()))?;
+    if is_replaced.is_some() {
+        return Err(Error::invalid(
+            "this secret was replaced by another: an access token never gets an old secret again",
+        ));
+    }
+    let token = match find(tx, secret_hash)? {
+        Some(known) if !known.is_usable(now) => {
+            return Err(Error::invalid("this access token was revoked or has expired: choose another"));
+        }
+        Some(known) if known.role != Role::Admin => {
+            let detail =
+                format!("this access token has the role {}: choose an admin's or a new one", known.role.as_str());
+            return Err(Error::invalid(detail));
+        }
+        Some(known) => known,
+        None => match given_at_start(tx)?.filter(|given| given.is_usable(now)) {
+            Some(given) => replace_secret(tx, given, secret_hash, now)?,
+            None => {
+                let note = Some("given at start".to_owned());
+                let token =
+                    token_of(&NewToken { role: Role::Admin, user: None, expires_in_s: None, note }, now, *secret_hash);
+                insert(tx, &token)?;
+                token
+            }
+        },
+    };
+    if given_at_start(tx)?.is_none_or(|given| given.id != token.id) {
+        tx.execute("UPDATE access_token SET at_start = NULL WHERE at_start = 1", [])?;
+        tx.execute_one("UPDATE access_token SET at_start = 1 WHERE id = $1", params![token.id])?;
+    }
     Ok(token)
 }
 
-fn token_of(new: &NewToken, now: i64) -> AccessToken {
+/// The access token that was given at the last start.
+fn given_at_start(tx: &Tables<'_>) -> Result<Option<AccessToken>, Error> {
+    let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE at_start = 1");
+    tx.one(sql, [], AccessToken::read)
+}
+
+fn token_of(new: &NewToken, now: i64, secret_hash: Hash) -> AccessToken {
     AccessToken {
         id: format!("tok:{}", secret::random_hex::<8>()), // not the name of any user
         role: new.role,
@@ -172,13 +259,14 @@ fn token_of(new: &NewToken, now: i64) -> AccessToken {
         created_at: now,
         expires_at: new.expires_in_s.map(|seconds| now.saturating_add(seconds.saturating_mul(1_000))),
         revoked_at: None,
+        secret_hash,
     }
 }
 
-fn insert(tx: &WriteTx<'_>, token: &AccessToken, secret_hash: &Hash) -> Result<(), Error> {
+fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> Result<(), Error> {
     tx.execute_one(
         "INSERT INTO access_token (id, secret_hash, role, user, note, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        params![token.id, secret_hash, token.role.as_str(), token.user, token.note, token.created_at, token.expires_at],
+        params![token.id, token.secret_hash, token.role.as_str(), token.user, token.note, token.created_at, token.expires_at],
     )
 }
 
@@ -198,12 +286,13 @@ pub(crate) fn get(tx: &Tables<'_>, id: &str) -> Result<AccessToken, Error> {
         .ok_or_else(|| Error::new(ErrorName::TokenNotFound, format!("there is no access token {id}")))
 }
 
-/// Refuses a token that was accepted when its request came and is not any more: it was revoked or has expired since.
+/// Refuses a token that was accepted when its request came and is not any more: it was revoked, has expired or has another
+/// secret since.
 pub(crate) fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Error> {
-    let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE id = $1");
-    let now = tx.one(sql, params![presented.id], AccessToken::read)?;
-    let same_rights = |token: &AccessToken| token.role == presented.role && token.user == presented.user;
-    match now.filter(|token| same_rights(token) && token.is_usable(tx.now().wall_ms)) {
+    let now = find(tx, &presented.secret_hash)?;
+    let is_same =
+        |token: &AccessToken| token.id == presented.id && token.role == presented.role && token.user == presented.user;
+    match now.filter(|token| is_same(token) && token.is_usable(tx.now().wall_ms)) {
         Some(_) => Ok(()),
         None => Err(Error::new(ErrorName::Unauthenticated, NOT_USABLE)),
     }
@@ -212,9 +301,15 @@ pub(crate) fn check(tx: &WriteTx<'_>, presented: &AccessToken) -> Result<(), Err
 /// The sentence for a token that is not accepted.
 pub(crate) const NOT_USABLE: &str = "this access token is unknown, revoked or expired";
 
-/// The access token with that secret's hash, usable or not.
+/// The access token with that secret's hash, usable or not. With a secret that was replaced it expires when that does.
 pub(crate) fn find(tx: &Tables<'_>, secret_hash: &Hash) -> Result<Option<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE secret_hash = $1");
+    if let Some(token) = tx.one(sql, params![secret_hash], AccessToken::read)? {
+        return Ok(Some(token));
+    }
+    let sql = "SELECT id, role, user, note, created_at, \
+               CASE WHEN expires_at < valid_until THEN expires_at ELSE valid_until END, revoked_at, replaced_secret.secret_hash \
+               FROM replaced_secret JOIN access_token ON id = token WHERE replaced_secret.secret_hash = $1";
     tx.one(sql, params![secret_hash], AccessToken::read)
 }
 

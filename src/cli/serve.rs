@@ -5,12 +5,12 @@ use super::output::{self, CliError, Exit};
 use super::target::take_possession;
 use super::temp_folder::TempFolder;
 use crate::command::AdoptToken;
-use crate::error::Error;
+use crate::error::{Error, ErrorName};
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, DegradedLog, Settings, is_origin};
+use crate::log;
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::token::{self, NewToken, Role};
-use crate::{clock::Clock, log};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -146,7 +146,7 @@ impl ServeArgs {
             Store::open_possessed(possession, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
         store.log_schema();
         if !self.open {
-            provide_admin_token(&store, chosen);
+            provide_admin_token(&store, chosen)?;
         }
         let run_token = token::new_secret();
         let app = Arc::new(App::new(store, self.settings(&run_token)));
@@ -263,14 +263,13 @@ impl ServeArgs {
 }
 
 /// Adopts the admin's access token that the operator chose, and mints one if no admin has a usable one.
-fn provide_admin_token(store: &Store, chosen: Option<&str>) {
+fn provide_admin_token(store: &Store, chosen: Option<&str>) -> Result<(), CliError> {
     if let Some(secret) = chosen {
         match store.submit(Envelope::local(), AdoptToken(token::hash(secret))).result {
-            Ok(token) if token.role == Role::Admin && token.is_usable(Clock::Machine.wall_ms()) => {}
-            Ok(_) => log::warn(
-                "the access token in --token-file",
-                &"is known already, and is not an admin's or not valid any more: choose another",
-            ),
+            Ok(_) => {}
+            Err(error) if error.name == ErrorName::InvalidRequest => {
+                return Err(CliError::usage(format!("--token-file: {}", error.detail)));
+            }
             Err(error) => log::warn("the access token in --token-file cannot be used", &error),
         }
     }
@@ -280,6 +279,7 @@ fn provide_admin_token(store: &Store, chosen: Option<&str>) {
         Ok(Some(secret)) => output::print_error(&format!("an admin's access token, shown this once: {secret}")),
         Err(error) => log::warn("cannot mint an access token", &error),
     }
+    Ok(())
 }
 
 fn mint_admin_token(store: &Store) -> Result<Option<String>, Error> {

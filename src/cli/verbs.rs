@@ -47,7 +47,7 @@ pub(crate) enum WalletVerb {
     Tiers(TableArgs),
     /// Show or set the coupon kinds
     CouponKinds(TableArgs),
-    /// Mint, list and revoke access tokens
+    /// Mint, list, rotate and revoke access tokens
     #[command(subcommand)]
     Token(TokenVerb),
 }
@@ -366,6 +366,14 @@ pub(crate) enum TokenVerb {
         #[command(flatten)]
         paging: Paging,
     },
+    /// Give an access token another secret, shown only once; it stays the same caller, so keys used before are known
+    Rotate {
+        /// The access token's id
+        id: String,
+        /// Time for which the old secret stays valid, such as 10m [default: 0s]
+        #[arg(long, value_name = "TIME", value_parser = input::seconds("0s", "7d"))]
+        overlap: Option<i64>,
+    },
     /// Revoke an access token
     Revoke {
         /// The access token's id
@@ -391,6 +399,13 @@ impl TokenVerb {
                 ];
                 let list = ApiCall::get(&["v1", "tokens"]);
                 paging.run(client, &list, |rows| table::table(&rows, &columns, "no access tokens"))
+            }
+            TokenVerb::Rotate { id, overlap } => {
+                let fields = json!({ "overlap_s": overlap });
+                // Not repeatable, as minting.
+                let path = ["v1", "tokens", &argument(id)?, "rotate"];
+                let call = ApiCall::post(&path, fields, &ChangeOptions::default()).once();
+                client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
             }
             TokenVerb::Revoke { id, change } => {
                 let call = ApiCall::delete(&["v1", "tokens", &argument(id)?], change);

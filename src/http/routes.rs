@@ -63,6 +63,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
     Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),
     Route::get("/v1/tokens/{id}", Admin, &[], "one access token, without its secret", tokens::one),
+    Route::change("POST", "/v1/tokens/{id}/rotate", Admin, tokens::ROTATE, "give an access token another secret", tokens::rotate),
     Route::change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
 
     Route::get("/v1/verify", Audit, files::VERIFY, "audit the file", files::verify),

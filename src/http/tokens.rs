@@ -1,4 +1,4 @@
-//! Access tokens: list, mint, revoke; for admins.
+//! Access tokens: list, mint, rotate, revoke; for admins.
 
 use super::fields::{Field, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
@@ -6,7 +6,7 @@ use super::response;
 use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
-use crate::token::{self, AccessToken, NewToken, Role};
+use crate::token::{self, AccessToken, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
 use ValueKind::{Integer, Text};
 use serde_json::{Value, json};
 
@@ -17,6 +17,13 @@ pub(crate) const MINT: &[Field] = &[
     Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out"),
     Field::optional("note", Text, "a note for people, at most 255 characters"),
 ];
+
+/// The field of a rotation.
+pub(crate) const ROTATE: &[Field] = &[Field::optional(
+    "overlap_s",
+    Integer,
+    "how long the old secret stays valid, in seconds, at most 604800; 0 if left out",
+)];
 
 const NOTE_CHARS_MAX: usize = 255;
 /// A hundred years, in seconds.
@@ -39,10 +46,7 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
 
 /// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
 pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
-    if context.head.header("idempotency-key").is_some() {
-        let detail = "a new token's secret is shown once and its answer is not stored, so an Idempotency-Key cannot be honoured: leave it out";
-        return Err(Error::invalid(detail));
-    }
+    refuse_key(context)?;
     let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
@@ -54,10 +58,25 @@ pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")));
     }
     let minted = context.submit(NewToken { role, user, expires_in_s, note })?;
-    let mut rest = token_json(&minted.token);
-    rest["token"] = json!(minted.secret);
     let msg = context.language.pick("已创建", "minted");
-    Ok(response::with_location(response::with_status(201, msg, &rest), "/v1/tokens/", &minted.token.id))
+    Ok(response::with_location(response::with_status(201, msg, &minted_json(&minted)), "/v1/tokens/", &minted.token.id))
+}
+
+/// `POST /v1/tokens/{id}/rotate`: gives it another secret, which is in this response and nowhere else.
+pub(crate) fn rotate(context: &mut Context<'_>) -> HandlerResult {
+    refuse_key(context)?;
+    let overlap_s = context.fields.integer("overlap_s", 0..=OVERLAP_S_MAX)?.unwrap_or(0);
+    let rotated = context.submit(RotateToken { id: context.params[0].clone(), overlap_s })?;
+    context.app.tokens.forget();
+    Ok(response::ok(context.language.pick("已更换", "rotated"), &minted_json(&rotated)))
+}
+
+fn refuse_key(context: &Context<'_>) -> Result<(), Error> {
+    let detail = "a new secret is shown once and its answer is not stored, so an Idempotency-Key cannot be honoured: leave it out";
+    match context.head.header("idempotency-key") {
+        Some(_) => Err(Error::invalid(detail)),
+        None => Ok(()),
+    }
 }
 
 /// `DELETE /v1/tokens/{id}`: revokes one, at once and for ever.
@@ -65,6 +84,13 @@ pub(crate) fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let revoked = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
     Ok(response::ok(context.language.pick("已撤销", "revoked"), &token_json(&revoked)))
+}
+
+/// An access token and its secret.
+fn minted_json(minted: &MintedToken) -> Value {
+    let mut rest = token_json(&minted.token);
+    rest["token"] = json!(minted.secret);
+    rest
 }
 
 /// An access token, without its secret.

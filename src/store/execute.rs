@@ -12,6 +12,7 @@ use crate::id::LockId;
 use crate::ledger;
 use crate::lock;
 use crate::lock::lease::GrantOrigin;
+use crate::secret::Hash;
 use crate::token::{self, AccessToken};
 use crate::tx::{Unit, WriteTx};
 use rusqlite::{Connection, ErrorCode};
@@ -107,8 +108,8 @@ pub(crate) struct Executor {
     pub refuses_waiting: bool,
     /// Time of the last search for disconnected waiters.
     dropped_disconnected_ms: i64,
-    /// Ids of the access tokens that were found usable in this batch.
-    usable_tokens: HashSet<String>,
+    /// The hashes of the access tokens' secrets that were found usable in this batch.
+    usable_tokens: HashSet<Hash>,
     pub(super) stats: Arc<Stats>,
 }
 
@@ -133,9 +134,11 @@ impl Executor {
 
     /// Refuses an access token that was revoked or has expired since its request came. It is looked up once in a batch.
     fn check_access(&mut self, batch: &Batch<'_>, token: Option<&AccessToken>) -> Result<Result<(), Error>, BatchLost> {
-        let Some(token) = token.filter(|token| !self.usable_tokens.contains(&token.id)) else { return Ok(Ok(())) };
+        let Some(token) = token.filter(|token| !self.usable_tokens.contains(&token.secret_hash)) else {
+            return Ok(Ok(()));
+        };
         match guarded(|| token::check(&batch.tx, token)) {
-            Ok(()) => _ = self.usable_tokens.insert(token.id.clone()),
+            Ok(()) => _ = self.usable_tokens.insert(token.secret_hash),
             Err(error) => return failed(batch.conn, error).map(Err),
         }
         Ok(Ok(()))
@@ -273,7 +276,7 @@ impl Executor {
         if has_savepoint {
             tx.execute("RELEASE command", [])?;
         }
-        if matches!(request.command, Command::RevokeToken(_)) {
+        if matches!(request.command, Command::RevokeToken(_) | Command::RotateToken(_) | Command::AdoptToken(_)) {
             self.usable_tokens.clear();
         }
         Ok(verdict)

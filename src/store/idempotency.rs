@@ -198,6 +198,7 @@ fn receipt(tx: &Tables<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         | Command::Acquire(_)
         | Command::Renew(_)
         | Command::Release(_)
+        | Command::RotateToken(_)
         | Command::ReleaseUndelivered(_) => return Err(unknown()),
     })
 }

@@ -22,7 +22,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 3] = [
+pub(super) const UPGRADES: [Upgrade; 4] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -35,6 +35,16 @@ pub(super) const UPGRADES: [Upgrade; 3] = [
         changed: "",
     },
     Upgrade { sql: include_str!("upgrades/to_4.sql"), made: &[], changed: include_str!("upgrades/changed_by_4.sql") },
+    Upgrade {
+        sql: include_str!("upgrades/to_5.sql"),
+        made: &[
+            "replaced_secret",
+            "replaced_secret_of",
+            "sqlite_autoindex_replaced_secret_1",
+            "sqlite_autoindex_access_token_3",
+        ],
+        changed: include_str!("upgrades/changed_by_5.sql"),
+    },
 ];
 
 /// The steps that a file of that version has yet to take.

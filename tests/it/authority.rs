@@ -18,7 +18,7 @@ pub fn minted(book: &Book, role: Role, user: Option<&str>, expires_in_s: Option<
     Arc::new(book.must(NewToken { role, user, expires_in_s, note: None }).token)
 }
 
-fn with(token: &Arc<AccessToken>, envelope: Envelope) -> Envelope {
+pub fn with(token: &Arc<AccessToken>, envelope: Envelope) -> Envelope {
     Envelope { access_token: Some(Arc::clone(token)), ..by(token.caller(), envelope) }
 }
 

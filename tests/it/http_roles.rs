@@ -46,6 +46,7 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, 200]),
     ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
     ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
+    ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/TOKEN/rotate", r#"{"overlap_s":60}"#, [NO, NO, NO, 200]),
     ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
     ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, 200, 200]),
     ("GET", "/v1/backup", "/v1/backup", "", [NO, NO, NO, 200]),

@@ -57,6 +57,7 @@ mod reading;
 mod readme;
 mod replication;
 mod replies;
+mod rotation;
 mod screen;
 mod server;
 mod shell;
