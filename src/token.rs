@@ -21,7 +21,7 @@ pub enum Role {
 }
 
 impl Role {
-    const ALL: [Role; 4] = [Role::User, Role::Auditor, Role::Teller, Role::Admin];
+    pub(crate) const ALL: [Role; 4] = [Role::User, Role::Auditor, Role::Teller, Role::Admin];
 
     /// The role as text.
     pub fn as_str(self) -> &'static str {

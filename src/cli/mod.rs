@@ -60,6 +60,8 @@ enum CliCommand {
     Lock(lock_run::LockCommand),
     #[command(flatten)]
     File(files::FileVerb),
+    /// Print the description of the HTTP API (OpenAPI 3.1), as GET /openapi.json does
+    Openapi,
     /// Try ways to protect a balance side by side, and see which lose money
     Lab(lab::LabArgs),
     /// Measure a server under load, its own or the one at --url, and audit it; exit code 4 if a cent is missing
@@ -133,6 +135,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
         CliCommand::Wallet(verb) => verb.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::Lock(lock) => lock.run(common),
         CliCommand::File(verb) => verb.run(common).map(ExitCode::from),
+        CliCommand::Openapi => output::print(crate::http::OPENAPI_DOCUMENT).map(|()| ExitCode::SUCCESS),
         CliCommand::Lab(lab) => lab.run(common),
         CliCommand::Bench(bench) => bench.run(common).map(ExitCode::from),
         CliCommand::Completions(completions) => completions.run(Cli::command()).map(ExitCode::from),

@@ -6,6 +6,8 @@ use super::fields::{Field, Fields, ValueKind};
 use super::problems;
 use super::request::{Context, HandlerResult, media_type, unsupported};
 use super::response::{self, WithMsg};
+#[cfg(test)]
+use super::schemas::AnyMovedOrProblem;
 use super::wallets::{self, MoneyVerb, MovedJson, moved_json};
 use crate::command::{AtomicBatch, MoneyCommand, NameBatch};
 use crate::error::{Error, ErrorName};
@@ -20,7 +22,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The query.
-pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing")];
+pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing").or("false")];
 /// The most items.
 pub(crate) const ITEMS_MAX: usize = 10_000;
 /// Some editors put it before a text.
@@ -118,9 +120,12 @@ fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyComma
     wallets::command(context.app, &context.caller, verb, &user, fields)
 }
 
-/// The body for each item, in order.
+/// The answer to a batch.
 #[derive(Serialize)]
-struct BatchResults<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "BatchResults"))]
+pub(crate) struct BatchResults<'a> {
+    /// The answer to each item, in order, with its `code`.
+    #[cfg_attr(test, schemars(with = "Vec<AnyMovedOrProblem>"))]
     results: Vec<ItemResult<'a>>,
 }
 

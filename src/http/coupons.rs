@@ -1,32 +1,55 @@
 //! Coupons: list, look at, quote and grant them; and the coupon kinds and recharge tiers, which an admin can change.
 
 use super::conn::Response;
-use super::fields::{Field, Fields, ValueKind};
-use super::request::{Context, HandlerResult, PageRequest, not_a_cursor};
+use super::fields::{BOUND_PATTERN, Field, Fields, ValueKind};
+use super::request::{Context, HandlerResult, PageJson, PageRequest, not_a_cursor};
 use super::response::{self, AsText};
+#[cfg(test)]
+use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::{GrantCoupon, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, UserId};
+#[cfg(test)]
+use crate::ledger::coupon::CouponState;
 use crate::ledger::coupon::{self, Coupon, CouponKind, CouponTerms, Discount, Tier};
 use crate::ledger::{self, query};
 use crate::money::{Cents, Money};
-use ValueKind::{Amount, Flag, Integer, List, Text};
+use ValueKind::{Amount, Flag, Integer, Objects, Text};
 use serde::Serialize;
-use serde_json::{Value, json};
 
 /// The fields of a grant.
-pub(crate) const GRANT: &[Field] = &[Field::required("kind", Text, "a coupon kind")];
+pub(crate) const GRANT: &[Field] = &[Field::required("kind", Text, "a coupon kind").within(1, 16).such_as("\"1\"")];
 /// The query of a quote.
 pub(crate) const QUOTE: &[Field] = &[Field::required("amount", Amount, "the price before the discount")];
 /// The fields of a change of the tiers.
-pub(crate) const TIERS: &[Field] = &[Field::required("tiers", List, "all tiers: {from, coupon_kind or null} each")];
+pub(crate) const TIERS: &[Field] =
+    &[Field::required("tiers", Objects(TIER), "all tiers: {from, coupon_kind or null} each")
+        .within(0, ROWS_MAX as i64)];
 /// The fields of a change of the coupon kinds.
 pub(crate) const KINDS: &[Field] = &[Field::required(
     "coupon_kinds",
-    List,
+    Objects(KIND),
     "all kinds: {kind, amount_off or percent_off, threshold, single_use, earned_zh, earned_en} each",
-)];
+)
+.within(0, ROWS_MAX as i64)];
+/// The fields of a tier.
+const TIER: &[Field] = &[
+    Field::required("from", Amount, "the smallest recharge it is for"),
+    Field::optional("coupon_kind", Text, "the kind of the coupon it earns; none if left out").within(1, 16),
+];
+/// The fields of a coupon kind.
+const KIND: &[Field] = &[
+    Field::required("kind", Text, "its name").like("^[A-Za-z0-9._-]{1,16}$"),
+    Field::optional("amount_off", Amount, "the amount it takes off"),
+    Field::optional("percent_off", Integer, "or the percentage").within(1, 100),
+    Field::optional("threshold", Amount, "the smallest price it is for").like(BOUND_PATTERN).or("\"0.00\""),
+    Field::optional("single_use", Flag, "false if it is for life").or("true"),
+    Field::optional("earned_zh", Text, "the sentence about an earned coupon, in Chinese")
+        .within(0, EARNED_CHARS_MAX as i64),
+    Field::optional("earned_en", Text, "the sentence about an earned coupon, in English")
+        .within(0, EARNED_CHARS_MAX as i64),
+];
 
 /// The most tiers or coupon kinds.
 const ROWS_MAX: usize = 100;
@@ -55,24 +78,54 @@ fn read_after(text: &str) -> Option<(i64, CouponCode)> {
 /// `GET /v1/coupons/{code}`
 pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let coupon = visible(context)?;
-    Ok(response::ok(context.language.found(), &json!({ "coupon": coupon_json(&coupon) })))
+    Ok(response::ok(context.language.found(), &CouponDetailsJson { coupon: coupon_json(&coupon) }))
+}
+
+/// One coupon.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "CouponDetails"))]
+pub(crate) struct CouponDetailsJson<'a> {
+    /// The coupon.
+    coupon: CouponJson<'a>,
+}
+
+/// The price of a payment with a coupon.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Quote"))]
+pub(crate) struct QuoteJson {
+    /// True if the coupon applies.
+    applicable: bool,
+    /// The price before the discount.
+    gross: AsText<Money>,
+    /// The discount; `0.00` if the coupon does not apply.
+    discount: AsText<Cents>,
+    /// The amount to be paid.
+    amount: AsText<Money>,
+    /// The name of the refusal if the coupon does not apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    /// The reason if the coupon does not apply.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
 }
 
 /// `GET /v1/coupons/{code}/quote?amount=`: the price of a payment with it, or why it does not apply.
 pub(crate) fn quote(context: &mut Context<'_>) -> HandlerResult {
     let coupon = visible(context)?;
     let gross = context.query.required_amount()?;
-    let rest = match coupon.price(gross) {
-        Ok(price) => json!({
-            "applicable": true, "gross": gross.to_string(), "discount": price.discount.to_string(),
-            "amount": price.amount.to_string(),
-        }),
-        Err(refusal) => json!({
-            "applicable": false, "gross": gross.to_string(), "discount": Cents(0).to_string(), "amount": gross.to_string(),
-            "error": refusal.name.as_str(), "detail": refusal.detail,
-        }),
+    let (discount, amount, refusal) = match coupon.price(gross) {
+        Ok(price) => (price.discount, price.amount, None),
+        Err(refusal) => (Cents(0), gross, Some(refusal)),
     };
-    Ok(response::ok(context.language.found(), &rest))
+    let quote = QuoteJson {
+        applicable: refusal.is_none(),
+        gross: AsText(gross),
+        discount: AsText(discount),
+        amount: AsText(amount),
+        error: refusal.as_ref().map(|refusal| refusal.name.as_str()),
+        detail: refusal.map(|refusal| refusal.detail),
+    };
+    Ok(response::ok(context.language.found(), &quote))
 }
 
 /// The coupon in the path. For the role `user`, a coupon of another user does not exist.
@@ -90,8 +143,8 @@ pub(crate) fn grant(context: &mut Context<'_>) -> HandlerResult {
     let user = UserId::parse(&context.params[0])?;
     let kind = context.fields.name("kind")?.ok_or_else(|| Error::invalid("kind is missing: a coupon kind"))?;
     let coupon = context.submit(GrantCoupon { user, kind })?;
-    let rest = json!({ "coupon": coupon_json(&coupon) });
-    Ok(response::ok(context.language.pick("发放成功", "granted"), &rest))
+    let granted = CouponDetailsJson { coupon: coupon_json(&coupon) };
+    Ok(response::ok(context.language.pick("发放成功", "granted"), &granted))
 }
 
 /// `GET /v1/tiers`
@@ -106,15 +159,15 @@ pub(crate) fn kinds(context: &mut Context<'_>) -> HandlerResult {
     Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
 }
 
-fn all_rows(context: &Context<'_>, rows: Vec<Value>) -> Response {
-    response::ok(context.language.found(), &json!({ "data": rows, "next": null }))
+fn all_rows<T: Serialize>(context: &Context<'_>, data: Vec<T>) -> Response {
+    response::ok(context.language.found(), &PageJson { data, next: None, cursor: None })
 }
 
 /// `PUT /v1/tiers`: replaces them.
 pub(crate) fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     let mut tiers = Vec::new();
     for mut row in context.fields.objects("tiers", ROWS_MAX)? {
-        row.check(&[Field::required("from", Amount, ""), Field::optional("coupon_kind", Text, "")])?;
+        row.check(TIER)?;
         let from = row
             .amount("from")?
             .ok_or_else(|| Error::invalid("a tier has a `from`: the smallest recharge it is for"))?;
@@ -143,15 +196,7 @@ pub(crate) fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
 }
 
 fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {
-    row.check(&[
-        Field::required("kind", Text, ""),
-        Field::optional("amount_off", Amount, ""),
-        Field::optional("percent_off", Integer, ""),
-        Field::optional("threshold", Amount, ""),
-        Field::optional("single_use", Flag, ""),
-        Field::optional("earned_zh", Text, ""),
-        Field::optional("earned_en", Text, ""),
-    ])?;
+    row.check(KIND)?;
     let kind = row.name("kind")?.unwrap_or_default();
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if !(1..=16).contains(&kind.len()) || !kind.chars().all(is_plain) {
@@ -187,16 +232,29 @@ fn threshold(row: &mut Fields) -> Result<Cents, Error> {
 
 /// A coupon.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Coupon"))]
 pub(crate) struct CouponJson<'a> {
+    /// Its code, in capitals.
     code: &'a str,
+    /// Its user.
     user_id: &'a str,
+    /// Its kind.
     kind: &'a str,
+    /// The amount it takes off; null if it takes a percentage.
     amount_off: Option<AsText<Money>>,
+    /// The percentage it takes off; null if it takes an amount.
     percent_off: Option<i64>,
+    /// The smallest price it is for; `0.00` if it is for any.
     threshold: AsText<Cents>,
+    /// True if it is for one payment, false if it is for life.
     single_use: bool,
+    /// Its state.
+    #[cfg_attr(test, schemars(with = "CouponState"))]
     state: &'static str,
+    /// The time of its grant.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
     granted_at: String,
+    /// The number of the recharge that earned it; null if it was granted by hand.
     earned_by: Option<i64>,
 }
 
@@ -218,17 +276,36 @@ pub(crate) fn coupon_json(coupon: &Coupon) -> CouponJson<'_> {
 }
 
 /// A coupon kind.
-fn kind_json(kind: &CouponKind) -> Value {
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "CouponKind"))]
+pub(crate) struct CouponKindJson<'a> {
+    /// Its name.
+    kind: &'a str,
+    /// The amount its coupons take off; null if they take a percentage.
+    amount_off: Option<AsText<Money>>,
+    /// The percentage its coupons take off; null if they take an amount.
+    percent_off: Option<i64>,
+    /// The smallest price its coupons are for; `0.00` if they are for any.
+    threshold: AsText<Cents>,
+    /// True if a coupon is for one payment, false if it is for life.
+    single_use: bool,
+    /// The sentence about an earned coupon, in Chinese.
+    earned_zh: &'a str,
+    /// The sentence about an earned coupon, in English.
+    earned_en: &'a str,
+}
+
+fn kind_json(kind: &CouponKind) -> CouponKindJson<'_> {
     let (amount_off, percent_off) = discount_json(kind.terms.off);
-    json!({
-        "kind": kind.kind,
-        "amount_off": amount_off,
-        "percent_off": percent_off,
-        "threshold": kind.terms.threshold.to_string(),
-        "single_use": kind.terms.single_use,
-        "earned_zh": kind.earned_zh,
-        "earned_en": kind.earned_en,
-    })
+    CouponKindJson {
+        kind: &kind.kind,
+        amount_off,
+        percent_off,
+        threshold: AsText(kind.terms.threshold),
+        single_use: kind.terms.single_use,
+        earned_zh: &kind.earned_zh,
+        earned_en: &kind.earned_en,
+    }
 }
 
 fn discount_json(off: Discount) -> (Option<AsText<Money>>, Option<i64>) {
@@ -239,6 +316,15 @@ fn discount_json(off: Discount) -> (Option<AsText<Money>>, Option<i64>) {
 }
 
 /// A recharge tier.
-fn tier_json(tier: &Tier) -> Value {
-    json!({ "from": tier.from.to_string(), "coupon_kind": tier.kind })
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Tier"))]
+pub(crate) struct TierJson<'a> {
+    /// The smallest recharge it is for.
+    from: AsText<Money>,
+    /// The kind of the coupon that such a recharge earns; null if it earns none.
+    coupon_kind: Option<&'a str>,
+}
+
+fn tier_json(tier: &Tier) -> TierJson<'_> {
+    TierJson { from: AsText(tier.from), coupon_kind: tier.kind.as_deref() }
 }

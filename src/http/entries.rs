@@ -1,10 +1,10 @@
 //! Entries: their lists, which can wait for the next entry, and one of them.
 
 use super::conn::Response;
-use super::fields::{Field, Fields, TZ, ValueKind};
+use super::fields::{BOUND_PATTERN, Field, Fields, TZ, ValueKind};
 use super::files;
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
-use super::response::{self, entry_json};
+use super::response::{self, EntryJson, entry_json};
 use crate::clock::DayEdge;
 use crate::error::Error;
 use crate::id::{EntryId, WalletId};
@@ -12,7 +12,7 @@ use crate::ledger;
 use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query::{self, EntryPage, Filter};
 use ValueKind::{Amount, Integer, Object, Text, Time};
-use serde_json::json;
+use serde::Serialize;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -20,16 +20,18 @@ use std::time::{Duration, Instant};
 pub(crate) const LIST: &[Field] = &[
     LIMIT,
     AFTER,
-    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund"),
+    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund")
+        .one_of(&["recharge", "withdraw", "pay", "transfer", "refund"]),
     Field::optional("since", Time, "made then or later; of a date: from its start"),
     Field::optional("until", Time, "made then or earlier; of a date: to its end"),
     TZ,
-    Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them"),
+    Field::optional("metadata", Object, "metadata[NAME]=VALUE: with this pair; at most 3 of them").within(0, 3),
     Field::optional("by", Text, "asked for by this caller"),
-    Field::optional("min", Amount, "of this amount or more"),
-    Field::optional("max", Amount, "of this amount or less"),
-    Field::optional("order", Text, "desc (newest first) or asc"),
-    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000"),
+    Field::optional("min", Amount, "of this amount or more").like(BOUND_PATTERN),
+    Field::optional("max", Amount, "of this amount or less").like(BOUND_PATTERN),
+    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
+    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
+        .within(0, WAIT_MS_MAX),
 ];
 /// The filters of a list of entries that its cursors keep.
 const FILTERS: &[&str] = &["kind", "since", "until", "tz", "metadata", "by", "min", "max", "order"];
@@ -154,6 +156,16 @@ fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error>
     })
 }
 
+/// One entry.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "EntryDetails"))]
+pub(crate) struct EntryDetailsJson<'a> {
+    /// The entry.
+    entry: EntryJson<'a>,
+    /// The numbers of the entries that refund it.
+    refunded_by: Vec<i64>,
+}
+
 /// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
 pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     let id = EntryId::parse(&context.params[0])?;
@@ -164,6 +176,6 @@ pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     {
         return Err(entry::not_found(id));
     }
-    let rest = json!({ "entry": entry_json(&entry, &context.caller), "refunded_by": refunds });
-    Ok(response::ok(context.language.found(), &rest))
+    let details = EntryDetailsJson { entry: entry_json(&entry, &context.caller), refunded_by: refunds };
+    Ok(response::ok(context.language.found(), &details))
 }

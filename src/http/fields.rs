@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 /// A field that a route takes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
     /// Its name.
     pub name: &'static str,
@@ -22,6 +22,23 @@ pub struct Field {
     pub about: &'static str,
     /// True if it may be left out.
     pub optional: bool,
+    /// The bounds of its value, for the description of the API: they are checked where it is read.
+    pub bounds: ValueBounds,
+}
+
+/// The bounds of a value, its default and an example.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ValueBounds {
+    /// The smallest and the largest whole number, or the shortest and the longest text or list.
+    pub range: Option<(i64, i64)>,
+    /// The texts it may be.
+    pub words: &'static [&'static str],
+    /// The regular expression that its text matches.
+    pub pattern: Option<&'static str>,
+    /// The value if it is left out, as JSON.
+    pub default: Option<&'static str>,
+    /// A value, as JSON.
+    pub example: Option<&'static str>,
 }
 
 /// The kind of a field's value, as the description of the API names it.
@@ -39,20 +56,81 @@ pub enum ValueKind {
     Time,
     /// A flat object of strings.
     Object,
-    /// A list.
-    List,
+    /// A list of strings.
+    Texts,
+    /// A list of objects with these fields.
+    Objects(&'static [Field]),
 }
 
 impl Field {
     /// A field that must be there.
     pub const fn required(name: &'static str, kind: ValueKind, about: &'static str) -> Field {
-        Field { name, kind, about, optional: false }
+        Field { name, kind, about, optional: false, bounds: ValueBounds::NONE }
     }
 
     /// A field that may be left out.
     pub const fn optional(name: &'static str, kind: ValueKind, about: &'static str) -> Field {
-        Field { name, kind, about, optional: true }
+        Field { name, kind, about, optional: true, bounds: ValueBounds::NONE }
     }
+
+    /// The same field, from `min` to `max`: of a text or a list, its length.
+    pub const fn within(self, min: i64, max: i64) -> Field {
+        Field { bounds: ValueBounds { range: Some((min, max)), ..self.bounds }, ..self }
+    }
+
+    /// The same field, one of these texts.
+    pub const fn one_of(self, words: &'static [&'static str]) -> Field {
+        Field { bounds: ValueBounds { words, ..self.bounds }, ..self }
+    }
+
+    /// The same field, with text that matches.
+    pub const fn like(self, pattern: &'static str) -> Field {
+        Field { bounds: ValueBounds { pattern: Some(pattern), ..self.bounds }, ..self }
+    }
+
+    /// The same field, with its value if it is left out, as JSON.
+    pub const fn or(self, default: &'static str) -> Field {
+        Field { bounds: ValueBounds { default: Some(default), ..self.bounds }, ..self }
+    }
+
+    /// The same field, with an example of its value, as JSON.
+    pub const fn such_as(self, example: &'static str) -> Field {
+        Field { bounds: ValueBounds { example: Some(example), ..self.bounds }, ..self }
+    }
+
+    fn is_list(&self) -> bool {
+        matches!(self.kind, ValueKind::Texts | ValueKind::Objects(_))
+    }
+}
+
+macro_rules! user_pattern {
+    () => {
+        "[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}|[.][A-Za-z0-9_-][A-Za-z0-9._-]{0,62}|[.][.][A-Za-z0-9._-]{1,62}"
+    };
+}
+macro_rules! visible_pattern {
+    () => {
+        r"[^\u0000-\u001F\u007F-\u009F\u00AD\u061C\u200B-\u200F\u2028-\u202E\u2060-\u2069\uFEFF]"
+    };
+}
+
+/// A user.
+pub(crate) const USER_PATTERN: &str = concat!("^(", user_pattern!(), ")$");
+/// A receiver: a user's wallet, or `@sales`.
+pub(crate) const RECEIVER_PATTERN: &str = concat!("^(@sales|", user_pattern!(), ")$");
+/// A code of a coupon, typed in any case.
+pub(crate) const CODE_PATTERN: &str = "^[A-Za-z0-9]{1,12}$";
+/// A label for people, without characters that are not seen.
+pub(crate) const LABEL_PATTERN: &str = concat!("^", visible_pattern!(), "{0,255}$");
+/// A bound of balances or amounts, which may be zero.
+pub(crate) const BOUND_PATTERN: &str = "^[0-9]{1,16}([.][0-9]{1,2})?$";
+/// An offset from UTC.
+const OFFSET_PATTERN: &str = "^[+-]([01][0-9]|2[0-3]):[0-5][0-9]$";
+/// A hash.
+pub(crate) const HASH_PATTERN: &str = "^[0-9A-Fa-f]{64}$";
+
+impl ValueBounds {
+    const NONE: ValueBounds = ValueBounds { range: None, words: &[], pattern: None, default: None, example: None };
 }
 
 /// One value, as it was written.
@@ -69,7 +147,9 @@ pub(crate) const TZ: Field = Field::optional(
     "tz",
     ValueKind::Text,
     "the offset of the zone whose days are meant, such as +08:00; UTC if left out",
-);
+)
+.like(OFFSET_PATTERN)
+.such_as("\"+08:00\"");
 
 /// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -86,7 +166,7 @@ impl Fields {
         let mut metadata = serde_json::Map::new();
         let mut lists: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(text) {
-            if let Some(list) = taken.iter().find(|field| field.kind == ValueKind::List && field.name == name) {
+            if let Some(list) = taken.iter().find(|field| field.is_list() && field.name == name) {
                 lists.entry(list.name).or_default().push(value.into_owned());
                 continue;
             }

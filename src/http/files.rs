@@ -4,7 +4,7 @@
 //! not hold up the writer: only the next of these requests has to be repeated.
 
 use super::auth::Caller;
-use super::fields::{Field, ValueKind};
+use super::fields::{Field, HASH_PATTERN, ValueKind};
 use super::request::{Context, HandlerResult};
 use super::response::{self, ENTRY_MEMBERS, entry_json};
 use super::state::{StreamPermit, WholeFileRead};
@@ -15,14 +15,15 @@ use crate::store::Store;
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::record;
 use crate::store::file::transfer::{ExportError, ExportForm, cell, csv_line};
-use serde_json::{Value, json};
+use serde::Serialize;
 use std::io::{self, PipeReader, Read};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// The query of an audit.
 pub(crate) const VERIFY: &[Field] =
-    &[Field::optional("since", ValueKind::Text, "an earlier `last_hash`, which must still be in the chain")];
+    &[Field::optional("since", ValueKind::Text, "an earlier `last_hash`, which must still be in the chain")
+        .like(HASH_PATTERN)];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
 pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
@@ -35,19 +36,48 @@ pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
     Ok(response::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
 }
 
+/// A violation that the audit found.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Finding"))]
+pub(crate) struct FindingJson<'a> {
+    /// The name of the check.
+    check: &'a str,
+    /// One sentence about the place and the violation.
+    finding: &'a str,
+}
+
+/// The result of an audit.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AuditReport"))]
+pub(crate) struct ReportJson<'a> {
+    /// True if nothing was found.
+    ok: bool,
+    /// The number of entries.
+    entries: i64,
+    /// The number of wallets.
+    wallets: i64,
+    /// The hash of the newest entry.
+    last_hash: &'a str,
+    /// A hash over all that the file holds of money.
+    state_hash: &'a str,
+    /// The violations that were found.
+    findings: Vec<FindingJson<'a>>,
+    /// Remarks that are not violations.
+    notes: &'a [String],
+}
+
 /// A report as JSON.
-pub(crate) fn report_json(report: &AuditReport) -> Value {
-    let findings: Vec<_> =
-        report.findings.iter().map(|finding| json!({ "check": finding.check, "finding": finding.sentence })).collect();
-    json!({
-        "ok": report.findings.is_empty(),
-        "entries": report.entries,
-        "wallets": report.wallets,
-        "last_hash": report.last_hash,
-        "state_hash": report.state_hash,
-        "findings": findings,
-        "notes": report.notes,
-    })
+pub(crate) fn report_json(report: &AuditReport) -> ReportJson<'_> {
+    let findings = report.findings.iter();
+    ReportJson {
+        ok: report.findings.is_empty(),
+        entries: report.entries,
+        wallets: report.wallets,
+        last_hash: &report.last_hash,
+        state_hash: &report.state_hash,
+        findings: findings.map(|one| FindingJson { check: one.check, finding: &one.sentence }).collect(),
+        notes: &report.notes,
+    }
 }
 
 /// `GET /v1/backup`: one moment of the file, audited, as a database.
@@ -65,7 +95,8 @@ pub(crate) fn backup(context: &mut Context<'_>) -> HandlerResult {
 
 /// The query of an export.
 pub(crate) const EXPORT: &[Field] =
-    &[Field::optional("csv", ValueKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")];
+    &[Field::optional("csv", ValueKind::Text, "one table of it: wallets, entries, coupons, coupon-kinds, tiers")
+        .one_of(&["wallets", "entries", "coupons", "coupon-kinds", "tiers"])];
 
 /// `GET /v1/export`: one moment of the ledger as records, or one table of it.
 pub(crate) fn export(context: &mut Context<'_>) -> HandlerResult {

@@ -2,12 +2,14 @@
 
 use super::request::{Context, HandlerResult};
 use super::response;
+#[cfg(test)]
+use super::schemas::HealthWord;
 use super::state::{AppState, RequestCounts};
 use crate::secret::parse_hash;
 use crate::store::Store;
 use crate::store::possession::FileFault;
 use crate::store::stats::Histogram;
-use serde_json::json;
+use serde::Serialize;
 use std::fmt::Write;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -73,25 +75,45 @@ impl DegradedLog {
     }
 }
 
+/// The state of the program.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Health"))]
+pub(crate) struct HealthJson {
+    /// Its state: `ok` or `degraded`.
+    #[cfg_attr(test, schemars(with = "HealthWord"))]
+    status: &'static str,
+    /// The reasons why it is degraded; empty if it is not.
+    why: Vec<String>,
+    /// The program's version.
+    version: &'static str,
+    /// The number of commands that wait for the writer.
+    queued: u64,
+    /// The number of requests that wait for a lock or for an entry.
+    waiting: u64,
+    /// The size of the write-ahead log, in bytes.
+    wal_bytes: u64,
+    /// The answer to the header `cashbox-challenge`: proves that the server knows the token of its run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
+    proof: Option<String>,
+}
+
 /// `GET /healthz`: `ok`, or `degraded` and why.
 pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
     let stats = context.app.store.stats();
     let why: Vec<String> = degraded(&context.app.store).into_iter().map(|(_, sentence)| sentence).collect();
     let status = if why.is_empty() { "ok" } else { "degraded" };
-    let mut rest = json!({
-        "status": status,
-        "why": why,
-        "version": env!("CARGO_PKG_VERSION"),
-        "queued": stats.queued.load(Relaxed),
-        "waiting": stats.parked.load(Relaxed),
-        "wal_bytes": stats.wal_bytes.load(Relaxed),
-    });
-    if let Some(proof) =
-        context.head.header(CHALLENGE).and_then(parse_hash).and_then(|it| context.app.tokens.proof(&it))
-    {
-        rest["proof"] = json!(proof);
-    }
-    Ok(response::ok(status, &rest))
+    let challenge = context.head.header(CHALLENGE).and_then(parse_hash);
+    let health = HealthJson {
+        status,
+        why,
+        version: env!("CARGO_PKG_VERSION"),
+        queued: stats.queued.load(Relaxed),
+        waiting: stats.parked.load(Relaxed),
+        wal_bytes: stats.wal_bytes.load(Relaxed),
+        proof: challenge.and_then(|challenge| context.app.tokens.proof(&challenge)),
+    };
+    Ok(response::ok(status, &health))
 }
 
 /// `GET /metrics`

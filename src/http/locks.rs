@@ -2,64 +2,86 @@
 
 use super::auth::{self, Caller};
 use super::conn::Response;
-use super::fields::{Field, Fields, ValueKind};
+use super::fields::{Field, Fields, LABEL_PATTERN, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
 use super::response::{self, Language};
+#[cfg(test)]
+use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::ReleaseUndelivered;
 use crate::error::Error;
 use crate::id::{Fence, LockId, LockSecret};
 use crate::lock::event::LockEvent;
+#[cfg(test)]
+use crate::lock::event::LockEventKind;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
 use crate::secret;
 use crate::store::{Envelope, Store};
 use crate::token::Role;
-use ValueKind::{Integer, List, Text};
-use serde_json::{Value, json};
+use ValueKind::{Integer, Text, Texts};
+use serde::Serialize;
 use std::sync::{Arc, Weak};
 
-const TTL: Field = Field::optional("ttl_ms", Integer, "how long the lease lasts without renewal; 60000 if left out");
-const WAIT: Field = Field::optional("wait_ms", Integer, "how long to wait for it; 0 if left out");
+const TTL: Field = Field::optional("ttl_ms", Integer, "how long the lease lasts without renewal; 60000 if left out")
+    .within(1, DURATION_MS_MAX)
+    .or("60000");
+const WAIT: Field =
+    Field::optional("wait_ms", Integer, "how long to wait for it; 0 if left out").within(0, DURATION_MS_MAX).or("0");
 const GRACE: Field =
-    Field::optional("grace_ms", Integer, "how long after that no other client may take over; 5000 if left out");
-const MAX_HOLD: Field = Field::optional("max_hold_ms", Integer, "how long it may be held at most, renewals included");
+    Field::optional("grace_ms", Integer, "how long after that no other client may take over; 5000 if left out")
+        .within(0, DURATION_MS_MAX)
+        .or("5000");
+const MAX_HOLD: Field = Field::optional("max_hold_ms", Integer, "how long it may be held at most, renewals included")
+    .within(1, DURATION_MS_MAX);
 const HOLDER: Field =
-    Field::optional("holder", Text, "a label for people, at most 255 characters; the caller if left out");
+    Field::optional("holder", Text, "a label for people, at most 255 characters; the caller if left out")
+        .like(LABEL_PATTERN);
 const SECRET: Field = Field::optional(
     "secret",
     Text,
     "16 to 64 characters of A-Z a-z 0-9 _ -: acquiring again with it gives the same grant; a random one if left out",
-);
+)
+.like("^[A-Za-z0-9_-]{16,64}$");
+const DURATION_MS_MAX: i64 = *DURATION_MS.end();
 
 /// The fields of acquiring one.
 pub(crate) const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
 /// The fields of acquiring several.
-pub(crate) const ACQUIRE_SEVERAL: &[Field] =
-    &[Field::required("ids", List, "1 to 16 lock ids"), TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
+pub(crate) const ACQUIRE_SEVERAL: &[Field] = &[
+    Field::required("ids", Texts, "1 to 16 lock ids").within(1, IDS_MAX as i64),
+    TTL,
+    WAIT,
+    GRACE,
+    MAX_HOLD,
+    HOLDER,
+    SECRET,
+];
 /// The fields of a renewal.
-pub(crate) const RENEW: &[Field] = &[Field::optional("ttl_ms", Integer, "another length for the lease from now on")];
+pub(crate) const RENEW: &[Field] =
+    &[Field::optional("ttl_ms", Integer, "another length for the lease from now on").within(1, DURATION_MS_MAX)];
 /// The fields of revoking.
 pub(crate) const REVOKE: &[Field] = &[
-    Field::required("fence", Integer, "the fence of the lease to revoke"),
+    Field::required("fence", Integer, "the fence of the lease to revoke").within(0, i64::MAX),
     Field::optional(
         "delay_ms",
         Integer,
         "how long no client may acquire it; the larger of its grace and 10000 if left out",
-    ),
-    Field::optional("reason", Text, "why, for the record"),
+    )
+    .within(0, DURATION_MS_MAX),
+    Field::optional("reason", Text, "why, for the record").like(LABEL_PATTERN),
 ];
 /// The query of the list.
 pub(crate) const LIST: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("prefix", Text, "the beginning of the ids"),
-    Field::optional("state", Text, "held, grace, stale or revoked"),
+    Field::optional("state", Text, "held, grace, stale or revoked").one_of(&["held", "grace", "stale", "revoked"]),
 ];
 /// The query of looking at one.
 pub(crate) const WATCH: &[Field] = &[
-    Field::optional("fence", Integer, "with wait_ms: answer when this lease has ended"),
-    Field::optional("wait_ms", Integer, "how long to watch"),
+    Field::optional("fence", Integer, "with wait_ms: answer when this lease has ended").within(0, i64::MAX),
+    Field::optional("wait_ms", Integer, "how long to watch").within(0, DURATION_MS_MAX).or("0"),
 ];
 
 /// The length of a lease by default.
@@ -108,6 +130,63 @@ fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> Result<Submission
     Ok(Submission::new(envelope, request, respond).without_replays())
 }
 
+/// A grant of one lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockGranted"))]
+pub(crate) struct LockGrantedJson<'a> {
+    /// The lock.
+    id: &'a str,
+    #[serde(flatten)]
+    lease: LeaseJson<'a>,
+}
+
+/// A grant of several locks.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LocksGranted"))]
+pub(crate) struct LocksGrantedJson<'a> {
+    /// The locks, sorted.
+    ids: Vec<&'a str>,
+    #[serde(flatten)]
+    lease: LeaseJson<'a>,
+}
+
+/// The lease of a grant.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Lease"))]
+struct LeaseJson<'a> {
+    /// The lock token: the proof of the lease, for the header `Lock-Token`.
+    token: String,
+    /// The number of the lease, which grows with each grant.
+    fence: i64,
+    /// The origin of the grant.
+    #[cfg_attr(test, schemars(with = "GrantOrigin"))]
+    outcome: &'static str,
+    /// The length of the lease from now.
+    expires_in_ms: i64,
+    /// The stale lease that the grant ended; null if there was none.
+    previous: Option<PreviousLeaseJson<'a>>,
+}
+
+/// A stale lease that a grant ended.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "PreviousLease"))]
+struct PreviousLeaseJson<'a> {
+    /// Its fence.
+    fence: i64,
+    /// Its holder.
+    holder: &'a str,
+}
+
+/// A renewal.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockRenewed"))]
+pub(crate) struct LockRenewedJson {
+    /// The length of the lease from now.
+    expires_in_ms: i64,
+    /// True if the lease had expired and no other client had taken over.
+    late: bool,
+}
+
 /// `has_list`: the request named its locks in a list. The store is not owned, because the response is made on its threads.
 fn granted(grant: Grant, has_list: bool, caller: &Caller, language: Language, store: Weak<Store>) -> Response {
     let (status, outcome) = match grant.origin {
@@ -117,16 +196,18 @@ fn granted(grant: Grant, has_list: bool, caller: &Caller, language: Language, st
     };
     let previous = grant.previous.as_ref();
     let ids: Vec<_> = grant.ids.iter().map(LockId::as_str).collect();
-    let named = if has_list { ("ids", json!(ids)) } else { ("id", json!(ids[0])) };
-    let rest = json!({
-        named.0: named.1,
-        "token": grant.token.to_string(),
-        "fence": grant.token.fence.0,
-        "outcome": outcome,
-        "expires_in_ms": grant.expires_in_ms,
-        "previous": previous.map(|lease| json!({ "fence": lease.fence.0, "holder": lease.holder })),
-    });
-    let mut response = response::with_status(status, language.pick("已加锁", "granted"), &rest);
+    let lease = LeaseJson {
+        token: grant.token.to_string(),
+        fence: grant.token.fence.0,
+        outcome,
+        expires_in_ms: grant.expires_in_ms,
+        previous: previous.map(|lease| PreviousLeaseJson { fence: lease.fence.0, holder: &lease.holder }),
+    };
+    let msg = language.pick("已加锁", "granted");
+    let mut response = match has_list {
+        true => response::with_status(status, msg, &LocksGrantedJson { ids: ids.clone(), lease }),
+        false => response::with_status(status, msg, &LockGrantedJson { id: ids[0], lease }),
+    };
     if status == 201 {
         response = response::with_location(response, "/v1/locks/", ids[0]);
     }
@@ -158,7 +239,7 @@ fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submissi
     let token = context.lease_token()?;
     let request = RenewRequest { id, token, expire_ms };
     let submission = Submission::new(context.envelope_for_lease()?, request, |renewed, _, language| {
-        let rest = json!({ "expires_in_ms": renewed.expires_in_ms, "late": renewed.late });
+        let rest = LockRenewedJson { expires_in_ms: renewed.expires_in_ms, late: renewed.late };
         response::ok(language.pick("已续期", "renewed"), &rest)
     });
     Ok(submission.without_replays())
@@ -206,9 +287,8 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
         context.app.store.watch(&id, Fence(fence), wait_ms, &context.alive)?;
     }
     let (lock, incarnation) = context.app.store.read(|tx| Ok((lock::find(tx, &id)?, lock::clock::incarnation(tx)?)))?;
-    let mut json = lock_json(context, &id, lock.as_ref());
-    json["incarnation"] = json!(incarnation); // of another file, the same fence is another lease
-    Ok(response::ok(context.language.found(), &json))
+    let details = LockDetailsJson { lock: lock_json(context, &id, lock.as_ref()), incarnation };
+    Ok(response::ok(context.language.found(), &details))
 }
 
 /// `GET /v1/locks`
@@ -249,38 +329,106 @@ fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {
     fields.text(name)?.map(|label| lock::checked_label(name, label)).transpose()
 }
 
+/// The state of a lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockStatus"))]
+pub(crate) struct LockStatusJson<'a> {
+    /// The lock.
+    id: &'a str,
+    /// Its state.
+    #[cfg_attr(test, schemars(with = "LockState"))]
+    state: &'static str,
+    /// The holder's label; null if the lock is free.
+    holder: Option<&'a str>,
+    /// The fence of the lease; null if the lock is free.
+    fence: Option<i64>,
+    /// The lease time of the grant, in milliseconds; null if the lock is free.
+    create_time: Option<i64>,
+    /// The wall time of the grant; null if the lock is free.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    created_at: Option<String>,
+    /// The rest of the lease; null if the lock is free.
+    expires_in_ms: Option<i64>,
+    /// Time until another client can take over; null if the lock is free.
+    free_in_ms: Option<i64>,
+    /// The number of renewals; null if the lock is free.
+    renewals: Option<i64>,
+}
+
+/// A lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Lock"))]
+pub(crate) struct LockJson<'a> {
+    #[serde(flatten)]
+    status: LockStatusJson<'a>,
+    /// The number of requests that wait for it.
+    queue: usize,
+}
+
+/// One lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockDetails"))]
+pub(crate) struct LockDetailsJson<'a> {
+    #[serde(flatten)]
+    lock: LockJson<'a>,
+    /// The file's own number: in another file, the same fence is another lease.
+    incarnation: String,
+}
+
+/// An event of a lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockEvent"))]
+pub(crate) struct LockEventJson<'a> {
+    /// Its number.
+    seq: i64,
+    /// Its kind.
+    #[cfg_attr(test, schemars(with = "LockEventKind"))]
+    what: &'static str,
+    /// The fence from then on.
+    fence: i64,
+    /// The fence of the lease that ended by it.
+    previous_fence: Option<i64>,
+    /// The holder's label.
+    holder: &'a str,
+    /// The caller.
+    by: &'a str,
+    /// The reason that was given.
+    reason: Option<&'a str>,
+    /// Its wall time.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    at: String,
+}
+
 /// A lock as it is now. A stale or revoked one stays until it is acquired again.
-fn lock_json(context: &Context<'_>, id: &LockId, lock: Option<&Lock>) -> Value {
+fn lock_json<'a>(context: &Context<'_>, id: &'a LockId, lock: Option<&'a Lock>) -> LockJson<'a> {
     let store = &context.app.store;
-    let mut json = lock_json_at(store.lease_ms(), id, lock);
-    json["queue"] = json!(store.queue(id));
-    json
+    LockJson { status: lock_json_at(store.lease_ms(), id, lock), queue: store.queue(id) }
 }
 
-fn lock_json_at(now: i64, id: &LockId, lock: Option<&Lock>) -> Value {
+fn lock_json_at<'a>(now: i64, id: &'a LockId, lock: Option<&'a Lock>) -> LockStatusJson<'a> {
     let state = lock.map_or(LockState::Free, |lock| lock.state(now));
-    json!({
-        "id": id.as_str(),
-        "state": state.as_str(),
-        "holder": lock.map(|lock| lock.holder.as_str()),
-        "fence": lock.map(|lock| lock.fence.0),
-        "create_time": lock.map(|lock| lock.create_time),
-        "created_at": lock.map(|lock| rfc3339(lock.created_at)),
-        "expires_in_ms": lock.map(|lock| (lock.expires() - now).max(0)),
-        "free_in_ms": lock.map(|lock| (lock.stale_from() - now).max(0)),
-        "renewals": lock.map(|lock| lock.renewals),
-    })
+    LockStatusJson {
+        id: id.as_str(),
+        state: state.as_str(),
+        holder: lock.map(|lock| lock.holder.as_str()),
+        fence: lock.map(|lock| lock.fence.0),
+        create_time: lock.map(|lock| lock.create_time),
+        created_at: lock.map(|lock| rfc3339(lock.created_at)),
+        expires_in_ms: lock.map(|lock| (lock.expires() - now).max(0)),
+        free_in_ms: lock.map(|lock| (lock.stale_from() - now).max(0)),
+        renewals: lock.map(|lock| lock.renewals),
+    }
 }
 
-fn event_json(event: &LockEvent) -> Value {
-    json!({
-        "seq": event.seq,
-        "what": event.kind.as_str(),
-        "fence": event.fence.0,
-        "previous_fence": event.previous_fence.map(|fence| fence.0),
-        "holder": event.holder,
-        "by": event.by,
-        "reason": event.reason,
-        "at": rfc3339(event.at),
-    })
+fn event_json(event: &LockEvent) -> LockEventJson<'_> {
+    LockEventJson {
+        seq: event.seq,
+        what: event.kind.as_str(),
+        fence: event.fence.0,
+        previous_fence: event.previous_fence.map(|fence| fence.0),
+        holder: &event.holder,
+        by: &event.by,
+        reason: event.reason.as_deref(),
+        at: rfc3339(event.at),
+    }
 }

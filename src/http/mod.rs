@@ -16,12 +16,15 @@ pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod health;
 pub(crate) mod locks;
-pub(crate) mod openapi;
+#[cfg(test)]
+mod openapi;
 pub(crate) mod problem_pages;
 pub(crate) mod problems;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod routes;
+#[cfg(test)]
+mod schemas;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;
@@ -33,4 +36,6 @@ pub(crate) use common_headers::is_origin;
 #[cfg(feature = "cli")]
 pub(crate) use health::DegradedLog;
 pub use routes::App;
+#[cfg(feature = "cli")]
+pub(crate) use routes::OPENAPI_DOCUMENT;
 pub use state::Settings;

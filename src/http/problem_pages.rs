@@ -54,15 +54,21 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
     }
 }
 
+/// The meaning of an error, and the remedy.
 #[derive(Serialize)]
-struct ProblemPage {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "ProblemPage"))]
+pub(crate) struct ProblemPage {
+    /// Its name.
     error: &'static str,
+    /// Its HTTP status.
     status: u16,
+    /// Its title.
     title: &'static str,
+    /// The meaning.
     meaning: &'static str,
-    /// Null if there is none.
+    /// The remedy; null if there is none.
     remedy: Option<&'static str>,
-    /// Given again for the same idempotency key.
+    /// True if it is given again for the same idempotency key.
     stored: bool,
 }
 

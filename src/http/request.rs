@@ -273,7 +273,9 @@ pub(crate) fn unsupported(sent: &str, wanted: &str) -> Error {
 
 /// The field `limit` of every list.
 pub(crate) const LIMIT: Field =
-    Field::optional("limit", ValueKind::Integer, "how many rows, 1 to 1000; 50 if left out");
+    Field::optional("limit", ValueKind::Integer, "how many rows, 1 to 1000; 50 if left out")
+        .within(1, LIMIT_MAX)
+        .or("50");
 /// The field `after` of every list.
 pub(crate) const AFTER: Field = Field::optional("after", ValueKind::Text, "the `next` of the previous answer");
 /// The fields of every list.
@@ -292,12 +294,17 @@ pub struct PageRequest {
     filters: BTreeMap<String, String>,
 }
 
+/// A page of a list.
 #[derive(Serialize)]
-struct PageJson<T> {
-    data: Vec<T>,
-    next: Option<String>,
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "{T}List"))]
+pub(crate) struct PageJson<T> {
+    /// The rows.
+    pub(super) data: Vec<T>,
+    /// The cursor of the next page; null at the end of the list.
+    pub(super) next: Option<String>,
+    /// The place behind the last row, also at the end of the list. Only in ascending lists of entries.
     #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
 }
 
 impl PageRequest {

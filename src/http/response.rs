@@ -2,6 +2,8 @@
 
 use super::auth::Caller;
 use super::conn::{Body, Response};
+#[cfg(test)]
+use super::schemas::{HashText, MetadataObject, TimeText};
 use crate::clock::rfc3339;
 use crate::id::WalletId;
 use crate::ledger::Wallet;
@@ -142,6 +144,7 @@ pub(crate) fn whole_body(body: Body) -> Vec<u8> {
 }
 
 /// Serializes a value as its text: an amount, a time.
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(inline))]
 pub(crate) struct AsText<T>(pub T);
 
 impl<T: Display> Serialize for AsText<T> {
@@ -171,25 +174,47 @@ pub(crate) const ENTRY_MEMBERS: [&str; 17] = [
     "hash",
 ];
 
-/// An entry. Its members are [`ENTRY_MEMBERS`].
+/// One movement of money, which never changes.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Entry"))]
 pub(crate) struct EntryJson<'a> {
+    /// Its number: 1, 2, 3, … without gaps.
     id: i64,
+    /// The time of its commit.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
     at: String,
+    /// Its kind.
+    #[cfg_attr(test, schemars(with = "EntryKind"))]
     kind: &'static str,
+    /// The wallet that gives.
     from: &'a str,
+    /// The wallet that receives.
     to: &'a str,
+    /// The amount that moves.
     amount: AsText<Money>,
+    /// The giver's balance after it. Null for the role `user` unless it is its own.
     from_balance: Option<AsText<Balance>>,
+    /// The receiver's balance after it. Null for the role `user` unless it is its own.
     to_balance: Option<AsText<Balance>>,
+    /// The code of the coupon that was used.
     coupon: Option<&'a str>,
+    /// The price before the discount, of a payment.
     gross: Option<AsText<Money>>,
+    /// The discount, of a payment.
     discount: Option<AsText<Cents>>,
+    /// The number of the entry that it refunds.
     refunds: Option<i64>,
+    /// The client's name for it.
     reference: Option<&'a str>,
+    /// The client's strings.
+    #[cfg_attr(test, schemars(with = "Option<MetadataObject>"))]
     metadata: Option<&'a RawValue>,
+    /// The caller: a user, the id of an access token, or `@local`.
     by: &'a str,
+    /// The fence of the lease it was made under.
     fence: Option<i64>,
+    /// SHA-256 over it and the hash of the entry before. Null for the role `user`.
+    #[cfg_attr(test, schemars(with = "Option<HashText>"))]
     hash: Option<String>,
 }
 
@@ -219,11 +244,19 @@ pub(crate) fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a>
 
 /// A wallet.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Wallet"))]
 pub(crate) struct WalletJson<'a> {
+    /// Its user, or the name of a system wallet: `@bank`, `@sales`.
     user_id: &'a str,
+    /// The amount that can be spent.
     balance: AsText<Balance>,
+    /// The amount that is reserved besides.
+    #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
     held: &'static str,
+    /// The number of its entries.
     entries: i64,
+    /// The time of its newest entry.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
     last_at: Option<String>,
 }
 

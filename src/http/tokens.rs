@@ -1,21 +1,24 @@
 //! Access tokens: list, mint, rotate, revoke; for admins.
 
-use super::fields::{Field, ValueKind};
+use super::fields::{Field, USER_PATTERN, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
 use super::response;
+#[cfg(test)]
+use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
 use crate::token::{self, AccessToken, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
 use ValueKind::{Integer, Text};
-use serde_json::{Value, json};
+use serde::Serialize;
 
 /// The fields of a new token.
 pub(crate) const MINT: &[Field] = &[
-    Field::required("role", Text, "user, teller, auditor or admin"),
-    Field::optional("user", Text, "whose wallet: with the role user, and only with it"),
-    Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out"),
-    Field::optional("note", Text, "a note for people, at most 255 characters"),
+    Field::required("role", Text, "user, teller, auditor or admin").one_of(&["user", "teller", "auditor", "admin"]),
+    Field::optional("user", Text, "whose wallet: with the role user, and only with it").like(USER_PATTERN),
+    Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out")
+        .within(1, EXPIRES_IN_S_MAX),
+    Field::optional("note", Text, "a note for people, at most 255 characters").within(0, NOTE_CHARS_MAX as i64),
 ];
 
 /// The field of a rotation.
@@ -23,7 +26,9 @@ pub(crate) const ROTATE: &[Field] = &[Field::optional(
     "overlap_s",
     Integer,
     "how long the old secret stays valid, in seconds, at most 604800; 0 if left out",
-)];
+)
+.within(0, OVERLAP_S_MAX)
+.or("0")];
 
 const NOTE_CHARS_MAX: usize = 255;
 /// A hundred years, in seconds.
@@ -87,21 +92,52 @@ pub(crate) fn revoke(context: &mut Context<'_>) -> HandlerResult {
 }
 
 /// An access token and its secret.
-fn minted_json(minted: &MintedToken) -> Value {
-    let mut rest = token_json(&minted.token);
-    rest["token"] = json!(minted.secret);
-    rest
+fn minted_json(minted: &MintedToken) -> MintedJson<'_> {
+    MintedJson { listed: token_json(&minted.token), token: &minted.secret }
 }
 
 /// An access token, without its secret.
-fn token_json(token: &AccessToken) -> Value {
-    json!({
-        "id": token.id,
-        "role": token.role.as_str(),
-        "user": token.user.as_ref().map(|user| user.as_str()),
-        "note": token.note,
-        "created_at": rfc3339(token.created_at),
-        "expires_at": token.expires_at.map(rfc3339),
-        "revoked_at": token.revoked_at.map(rfc3339),
-    })
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "AccessToken"))]
+pub(crate) struct AccessTokenJson<'a> {
+    /// Its id, in lists and entries.
+    id: &'a str,
+    /// Its role.
+    #[cfg_attr(test, schemars(with = "Role"))]
+    role: &'static str,
+    /// The user it is bound to, with the role `user`.
+    user: Option<&'a str>,
+    /// The note for people.
+    note: Option<&'a str>,
+    /// The time it was made.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    created_at: String,
+    /// The time from which it is not valid any more; null if it has no end.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    expires_at: Option<String>,
+    /// The time it was revoked; null if it was not.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    revoked_at: Option<String>,
+}
+
+fn token_json(token: &AccessToken) -> AccessTokenJson<'_> {
+    AccessTokenJson {
+        id: &token.id,
+        role: token.role.as_str(),
+        user: token.user.as_ref().map(|user| user.as_str()),
+        note: token.note.as_deref(),
+        created_at: rfc3339(token.created_at),
+        expires_at: token.expires_at.map(rfc3339),
+        revoked_at: token.revoked_at.map(rfc3339),
+    }
+}
+
+/// A new access token.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "NewAccessToken"))]
+pub(crate) struct MintedJson<'a> {
+    #[serde(flatten)]
+    listed: AccessTokenJson<'a>,
+    /// Its secret, which is shown this once: the value of `Authorization: Bearer`.
+    token: &'a str,
 }

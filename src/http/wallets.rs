@@ -4,11 +4,13 @@
 use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
-use super::fields::{Field, Fields, TZ, ValueKind};
+use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, TZ, USER_PATTERN, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
-use super::response::{self, AsText, EntryJson, HELD, Language, WalletJson, WithMsg, entry_json, wallet_json};
+use super::response::{self, AsText, EntryJson, HELD, Language, WithMsg, entry_json, wallet_json};
+#[cfg(test)]
+use super::schemas::TimeText;
 use super::state::AppState;
-use crate::clock::DayEdge;
+use crate::clock::{DayEdge, rfc3339};
 use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
@@ -20,11 +22,11 @@ use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use ValueKind::{Amount, Flag, Object, Text, Time};
 use serde::Serialize;
-use serde_json::json;
 use std::borrow::Cow;
 
-const AMOUNT: Field = Field::required("amount", Amount, "how much");
-const REFERENCE: Field = Field::optional("reference", Text, "your own name for it, at most 255 characters");
+const AMOUNT: Field = Field::required("amount", Amount, "how much; a number is taken as well");
+const REFERENCE: Field =
+    Field::optional("reference", Text, "your own name for it, at most 255 characters").within(0, 255);
 const METADATA: Field = Field::optional("metadata", Object, "at most 20 strings to keep with it");
 
 /// The fields of `recharge` and `withdraw`.
@@ -32,14 +34,19 @@ pub(crate) const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
 /// The fields of `pay`.
 pub const PAY: &[Field] = &[
     AMOUNT,
-    Field::optional("coupon", Text, "the code of a coupon of the payer's"),
-    Field::optional("to", Text, "another user's wallet; @sales if left out"),
+    Field::optional("coupon", Text, "the code of a coupon of the payer's").like(CODE_PATTERN),
+    Field::optional("to", Text, "another user's wallet; @sales if left out").like(RECEIVER_PATTERN),
     REFERENCE,
     METADATA,
 ];
 /// The fields of `transfer`.
-pub(crate) const TRANSFER: &[Field] =
-    &[Field::required("to", Text, "the receiver, who must have a wallet"), AMOUNT, REFERENCE, METADATA];
+pub(crate) const TRANSFER: &[Field] = &[
+    Field::required("to", Text, "the receiver, who must have a wallet; from @sales an admin can pay to @bank")
+        .like(RECEIVER_PATTERN),
+    AMOUNT,
+    REFERENCE,
+    METADATA,
+];
 /// The fields of `refund`.
 pub(crate) const REFUND: &[Field] = &[
     Field::optional("amount", Amount, "a part of it; everything that is not refunded yet if left out"),
@@ -179,21 +186,48 @@ fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
 
 /// The answer to a money verb.
 #[derive(Serialize)]
-pub(crate) struct MovedJson<'a> {
-    balance: AsText<Balance>,
-    entry: EntryJson<'a>,
-    /// A recharge's, or null if it earned none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    coupon: Option<Option<CouponJson<'a>>>,
-    #[serde(flatten)]
-    price: Option<PriceJson>,
+#[serde(untagged)]
+pub(crate) enum MovedJson<'a> {
+    Recharge(RechargedJson<'a>),
+    Pay(PaidJson<'a>),
+    Other(MovementJson<'a>),
 }
 
-/// The price of a payment before the discount, the discount, and the amount paid.
+/// The answer to a withdrawal, a transfer or a refund.
 #[derive(Serialize)]
-struct PriceJson {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Moved"))]
+pub(crate) struct MovementJson<'a> {
+    /// The balance after it: of the wallet in the path; of a refund, of the user's wallet that gets or gives it back.
+    balance: AsText<Balance>,
+    /// The entry that was made.
+    entry: EntryJson<'a>,
+}
+
+/// The answer to a recharge.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Recharged"))]
+pub(crate) struct RechargedJson<'a> {
+    /// The wallet's balance after it.
+    balance: AsText<Balance>,
+    /// The entry that was made.
+    entry: EntryJson<'a>,
+    /// The coupon that it earned; null if it earned none.
+    coupon: Option<CouponJson<'a>>,
+}
+
+/// The answer to a payment.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Paid"))]
+pub(crate) struct PaidJson<'a> {
+    /// The payer's balance after it.
+    balance: AsText<Balance>,
+    /// The entry that was made.
+    entry: EntryJson<'a>,
+    /// The price before the discount.
     gross: Option<AsText<Money>>,
+    /// The discount.
     discount: Option<AsText<Cents>>,
+    /// The amount that was paid.
     amount: AsText<Money>,
 }
 
@@ -210,16 +244,21 @@ pub(crate) fn moved_json<'a>(
         // The payer's balance; that of the user if a recharge is refunded, which the bank paid.
         EntryKind::Refund => !entry.to.is_system() || entry.from.is_system(),
     };
-    let price = || PriceJson {
-        gross: entry.gross.map(AsText),
-        discount: entry.discount.map(AsText),
-        amount: AsText(entry.amount),
-    };
-    let rest = MovedJson {
-        balance: AsText(if is_receiver { entry.to_balance } else { entry.from_balance }),
-        entry: entry_json(entry, caller),
-        coupon: (entry.kind == EntryKind::Recharge).then(|| moved.coupon.as_ref().map(coupon_json)),
-        price: (entry.kind == EntryKind::Pay).then(price),
+    let balance = AsText(if is_receiver { entry.to_balance } else { entry.from_balance });
+    let json = entry_json(entry, caller);
+    let rest = match entry.kind {
+        EntryKind::Recharge => {
+            let coupon = moved.coupon.as_ref().map(coupon_json);
+            MovedJson::Recharge(RechargedJson { balance, entry: json, coupon })
+        }
+        EntryKind::Pay => MovedJson::Pay(PaidJson {
+            balance,
+            entry: json,
+            gross: entry.gross.map(AsText),
+            discount: entry.discount.map(AsText),
+            amount: AsText(entry.amount),
+        }),
+        _ => MovedJson::Other(MovementJson { balance, entry: json }),
     };
     WithMsg { code: 200, msg: moved_msg(moved, language), rest }
 }
@@ -234,7 +273,9 @@ fn moved_msg(moved: &Moved, language: Language) -> Cow<'static, str> {
 /// The path of the caller's own wallet.
 pub(crate) const OWN_PATH: &str = "/wallet";
 
-const USER_ID: Field = Field::optional("user_id", Text, "the user, if the access token is not bound to one");
+const USER_ID: Field = Field::optional("user_id", Text, "the user, if the access token is not bound to one")
+    .like(USER_PATTERN)
+    .such_as("\"alice\"");
 /// The query of `/wallet`.
 pub(crate) const OWN_QUERY: &[Field] = &[USER_ID];
 /// The fields of `POST` and `PUT /wallet`.
@@ -244,11 +285,18 @@ pub(crate) const OWN_MOVE: &[Field] =
 /// The most coupons in `GET /wallet`; `/v1/wallets/{user}/coupons` lists all.
 const COUPONS_MAX: usize = 1_000;
 
+/// The wallet of the caller.
 #[derive(Serialize)]
-struct OwnWalletJson<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "OwnWallet"))]
+pub(crate) struct OwnWalletJson<'a> {
+    /// The user.
     user_id: &'a str,
+    /// The amount that can be spent.
     balance: AsText<Balance>,
+    /// The amount that is reserved besides.
+    #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
     held: &'static str,
+    /// The coupons that can be used, at most 1000.
     coupons: Vec<CouponJson<'a>>,
 }
 
@@ -326,11 +374,13 @@ pub(crate) const AS_OF: &[Field] = &[
 pub(crate) const WALLETS: &[Field] = &[
     LIMIT,
     AFTER,
-    Field::optional("prefix", Text, "the beginning of the ids"),
-    Field::optional("min", Amount, "users' wallets with this balance or more"),
-    Field::optional("max", Amount, "users' wallets with this balance or less"),
-    Field::optional("order", Text, "id, or balance: one page of users' wallets, the largest first"),
-    Field::optional("system", Flag, "false leaves the system's wallets out"),
+    Field::optional("prefix", Text, "the beginning of the ids").such_as("\"al\""),
+    Field::optional("min", Amount, "users' wallets with this balance or more").like(BOUND_PATTERN),
+    Field::optional("max", Amount, "users' wallets with this balance or less").like(BOUND_PATTERN),
+    Field::optional("order", Text, "id, or balance: one page of users' wallets, the largest first")
+        .one_of(&["id", "balance"])
+        .or("\"id\""),
+    Field::optional("system", Flag, "false leaves the system's wallets out").or("true"),
 ];
 
 /// `GET /v1/wallets`
@@ -361,11 +411,32 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     Ok(page.response(context.language, rows, found.next))
 }
 
+/// One wallet: as it is now, or with `as_of` as it was then.
 #[derive(Serialize)]
-struct WalletWithCoupons<'a> {
-    #[serde(flatten)]
-    wallet: WalletJson<'a>,
-    coupons: i64,
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "WalletDetails"))]
+pub(crate) struct WalletDetailsJson<'a> {
+    /// Its user, or the name of a system wallet: `@bank`, `@sales`.
+    user_id: &'a str,
+    /// The amount that can be spent.
+    balance: AsText<Balance>,
+    /// The amount that is reserved besides. Absent with `as_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
+    held: Option<&'static str>,
+    /// The number of its entries.
+    entries: i64,
+    /// The time of its newest entry. Absent with `as_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    last_at: Option<Option<String>>,
+    /// The number of coupons that can be used. Absent with `as_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "i64"))]
+    coupons: Option<i64>,
+    /// The moment that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    as_of: Option<String>,
 }
 
 /// `GET /v1/wallets/{user}`
@@ -373,14 +444,27 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let id = context.wallet()?;
     if let Some(time) = context.query.moment("as_of", DayEdge::End)? {
         let wallet = context.app.store.read(|tx| query::wallet_as_of(tx, &id, time))?;
-        let rest = json!({
-            "user_id": id.as_str(), "balance": wallet.balance.to_string(), "entries": wallet.entries,
-            "as_of": crate::clock::rfc3339(time.min(context.app.store.clock().wall_ms())),
-        });
-        return Ok(response::ok(context.language.found(), &rest));
+        let then = WalletDetailsJson {
+            user_id: id.as_str(),
+            balance: AsText(wallet.balance),
+            held: None,
+            entries: wallet.entries,
+            last_at: None,
+            coupons: None,
+            as_of: Some(rfc3339(time.min(context.app.store.clock().wall_ms()))),
+        };
+        return Ok(response::ok(context.language.found(), &then));
     }
     let ((wallet, last_at), coupons) =
         context.app.store.read(|tx| Ok((query::dated(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
-    let rest = WalletWithCoupons { wallet: wallet_json(&wallet, last_at), coupons };
-    Ok(response::ok(context.language.found(), &rest))
+    let now = WalletDetailsJson {
+        user_id: wallet.id.as_str(),
+        balance: AsText(wallet.balance),
+        held: Some(HELD),
+        entries: wallet.entries,
+        last_at: Some(last_at.map(rfc3339)),
+        coupons: Some(coupons),
+        as_of: None,
+    };
+    Ok(response::ok(context.language.found(), &now))
 }

@@ -23,7 +23,7 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    const ALL: [EntryKind; 5] =
+    pub(crate) const ALL: [EntryKind; 5] =
         [EntryKind::Recharge, EntryKind::Withdraw, EntryKind::Pay, EntryKind::Transfer, EntryKind::Refund];
 
     /// The kind as text.

@@ -20,7 +20,7 @@ pub enum LockEventKind {
 }
 
 impl LockEventKind {
-    const ALL: [LockEventKind; 4] =
+    pub(crate) const ALL: [LockEventKind; 4] =
         [LockEventKind::Created, LockEventKind::TakenOver, LockEventKind::Released, LockEventKind::Revoked];
 
     /// The event as text.

@@ -87,7 +87,8 @@ pub enum LockState {
 
 impl LockState {
     /// Every state that a row can have.
-    const OF_ROWS: [LockState; 4] = [LockState::Held, LockState::Grace, LockState::Stale, LockState::Revoked];
+    pub(crate) const OF_ROWS: [LockState; 4] =
+        [LockState::Held, LockState::Grace, LockState::Stale, LockState::Revoked];
 
     /// The state as text.
     pub fn as_str(self) -> &'static str {

@@ -1,79 +1,90 @@
 //! `/openapi.json` is true: to the table of routes, and to every answer that any test here has read.
 
 use super::server::{Answer, Server, described_path, description, fields};
+use crate::shell::Place;
 use cashbox::internals::http::endpoint::RouteBody;
 use cashbox::internals::http::routes::ROUTES;
+use jsonschema::Validator;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Headers that any answer may have: of the connection, of caches and of pages of other origins.
+const HEADERS_OF_ALL: [&str; 8] =
+    ["server", "content-type", "content-length", "transfer-encoding", "connection", "date", "cache-control", "vary"];
 
 /// Fails if the description says nothing of such an answer, or something else.
 #[track_caller]
 pub fn hold_against_its_description(method: &str, target: &str, answer: &Answer) {
-    let sent = format!("{method} {target}: {} {}", answer.head, String::from_utf8_lossy(&answer.body));
+    let sent = || format!("{method} {target}: {} {}", answer.head, String::from_utf8_lossy(&answer.body));
     let Some(path) = described_path(method, target) else {
-        assert!(method == "OPTIONS" || (400..600).contains(&answer.status), "what is not described is refused: {sent}");
+        assert!(method == "OPTIONS" || (400..600).contains(&answer.status), "not described, so refused: {}", sent());
         return;
     };
     let operation = &description()["paths"][&path][method.to_lowercase().replace("head", "get")];
-    let range = format!("{}XX", answer.status / 100);
-    let responses = &operation["responses"];
-    let response = responses.get(answer.status.to_string()).or_else(|| responses.get(range));
-    let response = response.unwrap_or_else(|| panic!("the status is not described: {sent}"));
+    let Some(response) = operation["responses"].get(answer.status.to_string()).map(resolved) else {
+        panic!("the status is not described: {}", sent());
+    };
+    for (name, _) in answer.head.lines().skip(1).filter_map(|line| line.split_once(": ")) {
+        let described = response["headers"].as_object().into_iter().flatten();
+        let name = name.to_lowercase();
+        let is_described = described.map(|(one, _)| one.to_lowercase()).any(|one| one == name);
+        let is_common = HEADERS_OF_ALL.contains(&&*name) || name.starts_with("access-control-");
+        assert!(is_described || is_common, "the header {name} is not described: {}", sent());
+    }
     let Some(content) = response.get("content") else {
-        assert!(answer.body.is_empty() && answer.header("content-type").is_none(), "there is no body: {sent}");
+        assert!(answer.body.is_empty() && answer.header("content-type").is_none(), "there is no body: {}", sent());
         return;
     };
-    let content_type = answer.header("content-type").unwrap_or_else(|| panic!("there is a type: {sent}"));
+    let content_type = answer.header("content-type").unwrap_or_else(|| panic!("there is a type: {}", sent()));
     let content_type = content_type.split(';').next().unwrap();
-    let content = content.get(content_type).unwrap_or_else(|| panic!("the type is not described: {sent}"));
-    if method != "HEAD"
-        && content_type.ends_with("json")
-        && !content_type.contains("ndjson")
-        && let Err(why) = fits(&answer.json, &content["schema"])
-    {
-        panic!("{why}: {sent}");
+    let content = content.get(content_type).unwrap_or_else(|| panic!("the type is not described: {}", sent()));
+    if method != "HEAD" && content_type.ends_with("json") && !content_type.contains("ndjson") {
+        let reference = content["schema"]["$ref"].as_str();
+        if let Err(why) = reference.map_or(Ok(()), |reference| fits(&answer.json, reference)) {
+            panic!("{why}: {}", sent());
+        }
     }
 }
 
-/// As much of JSON Schema as the description uses.
-fn fits(value: &Value, schema: &Value) -> Result<(), String> {
-    if let Some(reference) = schema["$ref"].as_str() {
-        let pointer = reference.strip_prefix('#').ok_or(format!("{reference} points elsewhere"))?;
-        return fits(value, description().pointer(pointer).ok_or(format!("{reference} is not there"))?);
+/// The value, or the one that it refers to.
+fn resolved(value: &Value) -> &Value {
+    let pointer = value["$ref"].as_str().map(|reference| reference.strip_prefix('#').expect("it is in the document"));
+    pointer.map_or(value, |pointer| description().pointer(pointer).unwrap_or_else(|| panic!("{pointer} is not there")))
+}
+
+/// Returns whether the value is valid under the schema of that reference. Members that are not described are refused.
+fn fits(value: &Value, reference: &str) -> Result<(), String> {
+    static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+    let known = VALIDATORS.lock().unwrap().get(reference).cloned();
+    let validator = known.unwrap_or_else(|| {
+        let schema = json!({ "$ref": reference, "components": { "schemas": closed_schemas() } });
+        let options = jsonschema::draft202012::options().should_validate_formats(true);
+        let validator = Arc::new(options.build(&schema).unwrap_or_else(|error| panic!("{reference}: {error}")));
+        VALIDATORS.lock().unwrap().insert(reference.to_owned(), Arc::clone(&validator));
+        validator
+    });
+    validator.validate(value).map_err(|error| format!("{} of {reference}: {error}", error.instance_path()))
+}
+
+/// The schemas of the description, each closed to members that it does not name.
+fn closed_schemas() -> &'static Value {
+    fn close(schema: &mut Value) {
+        if let Some(members) = schema.as_object_mut() {
+            if members.contains_key("properties") && !members.contains_key("additionalProperties") {
+                members.insert("additionalProperties".to_owned(), json!(false));
+            }
+            members.values_mut().for_each(close);
+        } else if let Some(items) = schema.as_array_mut() {
+            items.iter_mut().for_each(close);
+        }
     }
-    if let Some(values) = schema["enum"].as_array()
-        && !values.contains(value)
-    {
-        return Err(format!("{value} is not one of {values:?}"));
-    }
-    let types: Vec<&str> = match &schema["type"] {
-        Value::Array(types) => types.iter().filter_map(Value::as_str).collect(),
-        Value::String(one) => vec![one],
-        _ => Vec::new(),
-    };
-    let is = |name: &str| match name {
-        "null" => value.is_null(),
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        "string" => value.is_string(),
-        "integer" => value.is_i64(),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        _ => false,
-    };
-    if !types.is_empty() && !types.into_iter().any(is) {
-        return Err(format!("{value} is not of type {}", schema["type"]));
-    }
-    for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        value.get(name).ok_or_else(|| format!("{name} is missing"))?;
-    }
-    for (name, schema) in schema["properties"].as_object().into_iter().flatten() {
-        value.get(name).map_or(Ok(()), |value| fits(value, schema).map_err(|why| format!("{name}: {why}")))?;
-    }
-    for item in value.as_array().into_iter().flatten().filter(|_| schema["items"].is_object()) {
-        fits(item, &schema["items"])?;
-    }
-    Ok(())
+    static CLOSED: LazyLock<Value> = LazyLock::new(|| {
+        let mut schemas = description()["components"]["schemas"].clone();
+        schemas.as_object_mut().unwrap().values_mut().for_each(close);
+        schemas
+    });
+    &CLOSED
 }
 
 #[test]
@@ -103,7 +114,7 @@ fn described_operations_have_unique_names_and_inputs() {
         assert_eq!(named("path").len(), route.path.matches('{').count(), "{operation}");
         assert_eq!(named("query"), route.query.iter().map(|field| field.name).collect::<Vec<_>>());
         if let RouteBody::Fields(fields) = route.body {
-            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            let schema = resolved(&operation["requestBody"]["content"]["application/json"]["schema"]);
             for field in fields {
                 assert!(schema["properties"][field.name].is_object(), "{} in {operation}", field.name);
             }
@@ -114,37 +125,109 @@ fn described_operations_have_unique_names_and_inputs() {
 #[test]
 fn description_of_batch_items_is_complete() {
     let batch = &description()["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
-    let described: BTreeSet<&str> = fields(&batch["items"]["properties"]).into_iter().collect();
-    let taken = ["op", "user", "entry", "key", "amount", "money", "to", "coupon", "reference", "metadata"];
+    let described: BTreeSet<&str> = fields(&resolved(&batch["items"])["properties"]).into_iter().collect();
+    let taken = ["op", "user", "entry", "key", "amount", "to", "coupon", "reference", "metadata"];
     assert_eq!(described, BTreeSet::from(taken));
     assert_eq!(batch["maxItems"], 10_000);
 }
 
 #[test]
-fn health_and_problems_alone_are_described_without_token() {
+fn open_routes_alone_are_described_without_token() {
     for route in ROUTES {
         let operation = &description()["paths"][route.path.replace("...}", "}")][route.method.to_lowercase()];
         let open = operation["security"] == json!([]);
-        assert_eq!(open, ["/healthz", "/problems/{name}"].contains(&route.path), "{} {}", route.method, route.path);
+        assert_eq!(
+            open,
+            ["/healthz", "/problems/{name}", "/openapi.json"].contains(&route.path),
+            "{} {}",
+            route.method,
+            route.path
+        );
     }
 }
 
 #[test]
-fn description_needs_any_access_token() {
+fn description_needs_no_access_token_and_no_server() {
     let server = Server::start();
-    server.anonymous().get("/openapi.json").refuses(401, "unauthenticated");
-    let document = server.user("alice").get("/openapi.json").is(200);
+    let document = server.anonymous().get("/openapi.json").is(200);
     assert!(document.text("openapi").starts_with("3.1"));
     assert_eq!(&document.json, description(), "it is the same on every server");
+    let place = Place::new();
+    let printed = place.run("openapi");
+    assert_eq!(printed.out.as_bytes(), document.body, "the command prints the same");
+    assert!(!place.db().exists(), "it opens no file");
     server.anonymous().get("/metrics").refuses(401, "unauthenticated");
     let metrics = server.user("alice").get("/metrics").is(200);
     assert!(metrics.header("content-type").unwrap().starts_with("text/plain"));
 }
 
+/// Generators need names that are there, bodies without alternatives, amounts that are text.
+#[test]
+fn description_suits_generators() {
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str));
+                members.values().for_each(|member| references(member, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    references(description(), &mut found);
+    let is_there = |reference: &&str| description().pointer(reference.trim_start_matches('#')).is_some();
+    assert!(found.len() > 500 && found.iter().all(is_there), "each reference leads somewhere");
+    for (name, schema) in description()["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["type"].is_string(), "{name} has one type");
+        if name.ends_with("Request") || name.starts_with("New") && name != "NewAccessToken" || name == "BatchItem" {
+            assert!(schema.get("oneOf").is_none() && schema.get("anyOf").is_none(), "{name} has no alternatives");
+            let amount = &schema["properties"]["amount"];
+            assert!(amount.is_null() || amount["type"] == "string" && amount["pattern"].is_string(), "{name}");
+        }
+    }
+    for (path, operations) in description()["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            for parameter in operation["parameters"].as_array().unwrap() {
+                assert!(parameter["description"].is_string(), "{method} {path} {parameter}");
+                assert!(!parameter["example"].is_null(), "{method} {path} {parameter}");
+            }
+        }
+    }
+}
+
+/// The examples come from a live run, so they are answers as well.
+#[test]
+fn examples_fit_their_schemas() {
+    let mut count = 0;
+    let mut check = |content: &Value| {
+        for (_, described) in content.as_object().into_iter().flatten() {
+            if let (Some(example), Some(reference)) = (described.get("example"), described["schema"]["$ref"].as_str()) {
+                fits(example, reference).unwrap_or_else(|why| panic!("{why}: {example}"));
+                count += 1;
+            }
+        }
+    };
+    for operations in description()["paths"].as_object().unwrap().values() {
+        for (_, operation) in operations.as_object().unwrap() {
+            check(&operation["requestBody"]["content"]);
+            for (_, response) in operation["responses"].as_object().unwrap() {
+                check(&response["content"]);
+            }
+        }
+    }
+    for response in description()["components"]["responses"].as_object().unwrap().values() {
+        check(&response["content"]);
+    }
+    assert!(count > 60, "{count} examples");
+}
+
 #[test]
 fn validator_of_these_tests_can_refuse() {
-    assert!(fits(&json!({ "code": 200, "msg": "ok" }), &json!({ "$ref": "#/components/schemas/Answer" })).is_ok());
-    assert!(fits(&json!({ "code": "200", "msg": "ok" }), &json!({ "$ref": "#/components/schemas/Answer" })).is_err());
-    assert!(fits(&json!({ "code": 402 }), &json!({ "$ref": "#/components/schemas/Problem" })).is_err());
-    assert!(fits(&json!({ "a": 1 }), &json!({ "$ref": "#/components/schemas/Nothing" })).is_err());
+    let (token, problem) = ("#/components/schemas/CouponKindList", "#/components/schemas/InsufficientFunds");
+    assert_eq!(fits(&json!({ "code": 200, "msg": "ok", "data": [], "next": null }), token), Ok(()));
+    assert!(fits(&json!({ "code": "200", "msg": "ok", "data": [], "next": null }), token).is_err());
+    assert!(fits(&json!({ "code": 200, "msg": "ok", "data": [] }), token).is_err());
+    assert!(fits(&json!({ "code": 200, "msg": "ok", "data": [], "next": null, "more": 1 }), token).is_err());
+    assert!(fits(&json!({ "code": 402 }), problem).is_err());
 }

@@ -1,0 +1,300 @@
+//! The refusals of each operation, by status: a named schema and a named response for each set of errors.
+
+use super::super::auth::Access;
+use super::super::endpoint::{Route, RouteBody};
+use super::super::fields::{Field, ValueKind};
+use super::operations::Operation;
+use crate::error::ErrorName::{self, *};
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The schemas and responses that operations refer to.
+#[derive(Default)]
+pub(super) struct Refusals {
+    pub schemas: Map<String, Value>,
+    pub responses: Map<String, Value>,
+    names: BTreeMap<(bool, BTreeSet<ErrorName>), String>,
+}
+
+impl Refusals {
+    /// Adds the refusals of an operation to its responses. `examples`: bodies that were seen, by error.
+    pub(super) fn add(
+        &mut self,
+        route: &Route,
+        operation: &Operation,
+        responses: &mut Map<String, Value>,
+        examples: &BTreeMap<ErrorName, Value>,
+    ) {
+        let mut by_status: BTreeMap<u16, BTreeSet<ErrorName>> = BTreeMap::new();
+        for name in all_of(route).into_iter().chain(operation.refusals.iter().copied()) {
+            by_status.entry(name.status()).or_default().insert(name);
+        }
+        for (status, names) in by_status {
+            // An atomic batch is refused with the error of one of its items.
+            let of_item = is_batch(route) && names.iter().any(|name| can_be_of_an_item(*name));
+            let name = self.named(status, names, of_item, operation.id, examples);
+            responses.insert(status.to_string(), json!({ "$ref": format!("#/components/responses/{name}") }));
+        }
+    }
+
+    fn named(
+        &mut self,
+        status: u16,
+        names: BTreeSet<ErrorName>,
+        of_item: bool,
+        operation: &str,
+        examples: &BTreeMap<ErrorName, Value>,
+    ) -> String {
+        let key = (of_item, names);
+        if let Some(name) = self.names.get(&key) {
+            return name.clone();
+        }
+        let (_, names) = &key;
+        let first = *names.first().expect("a status has an error");
+        let single = names.len() == 1;
+        let common = match first {
+            InvalidRequest | InvalidUser | InvalidAmount => "BadRequest",
+            Internal | Damaged | OutcomeUnknown => "ServerError",
+            Busy | StorageFull | ClockJumped => "Unavailable",
+            _ => "",
+        };
+        let name = match (single, of_item, common) {
+            (true, false, _) => pascal(first.as_str()),
+            (_, true, "") | (false, _, "") => format!("{}{}", pascal(operation), reason(first)),
+            (_, true, common) => format!("{}{common}", pascal(operation)),
+            (_, _, common) => common.to_owned(),
+        };
+        assert!(!self.schemas.contains_key(&name), "{name} is the name of two sets of errors");
+        self.schemas.insert(name.clone(), problem_schema(names, of_item));
+        let content = json!({ "schema": { "$ref": format!("#/components/schemas/{name}") } });
+        let mut response = json!({
+            "description": names.iter().map(|name| name.title()).collect::<Vec<_>>().join("; "),
+            "headers": headers(names),
+            "content": { "application/problem+json": content },
+        });
+        if let Some(example) = names.iter().find_map(|name| examples.get(name)) {
+            response["content"]["application/problem+json"]["example"] = example.clone();
+        }
+        debug_assert!(names.iter().all(|name| name.status() == status));
+        self.responses.insert(name.clone(), response);
+        self.names.insert(key, name.clone());
+        name
+    }
+}
+
+/// The errors that every request of this form can meet.
+fn all_of(route: &Route) -> BTreeSet<ErrorName> {
+    let mut names = BTreeSet::from([InvalidRequest, Forbidden, RequestTimeout, BodyTooLarge, HeadersTooLarge]);
+    names.extend([UnsupportedMediaType, HttpVersion, Internal, Damaged, OutcomeUnknown, Busy]);
+    let fields = route.fields().unwrap_or_default().iter().chain(route.query);
+    let fields: Vec<&Field> = fields.collect();
+    let is_amount = |field: &Field| field.kind == ValueKind::Amount;
+    let has_amount = fields.iter().any(|field| match field.kind {
+        ValueKind::Objects(row) => row.iter().any(is_amount),
+        _ => is_amount(field),
+    });
+    let has_user =
+        route.path.contains("{user}") || fields.iter().any(|field| ["user", "user_id"].contains(&field.name));
+    if has_amount || has_user || is_batch(route) {
+        names.extend([InvalidUser, InvalidAmount]);
+    }
+    if route.access != Access::Anyone {
+        names.insert(Unauthenticated);
+    }
+    if route.method != "GET" {
+        names.extend([StorageFull, ClockJumped]);
+    }
+    if takes(route, "Idempotency-Key") {
+        names.insert(IdempotencyKeyReused);
+    }
+    if takes(route, "Prefer") {
+        names.insert(Locked);
+    }
+    if takes(route, "Lock-Token") {
+        names.insert(LockLost);
+    }
+    names
+}
+
+fn is_batch(route: &Route) -> bool {
+    matches!(route.body, RouteBody::Batch)
+}
+
+/// True if the operation takes this request header.
+pub(super) fn takes(route: &Route, header: &str) -> bool {
+    request_headers(route).iter().any(|one| one["name"] == header)
+}
+
+/// The request headers of a change, as parameters.
+pub(super) fn request_headers(route: &Route) -> Vec<Value> {
+    let header = |name: &str, required: bool, about: &str, schema: Value, example: &str| json!({ "name": name, "in": "header", "required": required, "description": about, "schema": schema, "example": example });
+    let key = header(
+        "Idempotency-Key",
+        false,
+        "1 to 255 visible characters: the same key and request get the same answer, and one effect",
+        json!({ "type": "string", "pattern": "^[!-~]{1,255}$" }),
+        "order-1001",
+    );
+    let token_example = "lk1.0123456789abcdef.17.0123456789abcdef0123456789abcdef";
+    let about = "the lock tokens that prove the caller's locks, separated by commas";
+    let text = json!({ "type": "string" });
+    let tokens = header("Lock-Token", false, about, text.clone(), token_example);
+    let is_of_locks = route.path.starts_with("/v1/locks");
+    match route.method {
+        "GET" => Vec::new(),
+        "PATCH" | "DELETE" if is_of_locks => {
+            vec![header("Lock-Token", true, "the token of the lease", text, token_example)]
+        }
+        "POST" if route.path.ends_with("/revoke") => vec![key, tokens],
+        "POST" if is_of_locks || route.path.starts_with("/v1/tokens") => vec![tokens], // their answers hold secrets, and are not stored
+        _ => vec![
+            key,
+            tokens,
+            header(
+                "Prefer",
+                false,
+                "wait=SECONDS: how long to wait for a lock that another client holds; 10 if left out, at most 30",
+                json!({ "type": "string", "pattern": "^wait=[0-9]{1,2}$" }),
+                "wait=5",
+            ),
+        ],
+    }
+}
+
+/// The headers of the response to a refusal.
+fn headers(names: &BTreeSet<ErrorName>) -> Value {
+    let mut headers = json!({ "X-Request-Id": { "$ref": "#/components/headers/X-Request-Id" } });
+    let mut add = |name: &str| headers[name] = json!({ "$ref": format!("#/components/headers/{name}") });
+    if names.iter().any(|name| matches!(name, Busy | StorageFull | Locked)) {
+        add("Retry-After");
+    }
+    if names.contains(&Unauthenticated) {
+        add("WWW-Authenticate");
+    }
+    if names.iter().any(|name| name.is_refusal()) {
+        add("Idempotency-Replayed");
+    }
+    headers
+}
+
+/// Errors of the caller or by a rule, which one item of a batch can meet.
+fn can_be_of_an_item(name: ErrorName) -> bool {
+    name.is_refusal() || matches!(name, InvalidRequest | InvalidUser | InvalidAmount | Forbidden | Locked)
+}
+
+/// The end of a name for several errors of one status.
+fn reason(first: ErrorName) -> &'static str {
+    match first.status() {
+        status if status == WalletNotFound.status() => "NotFound",
+        status if status == BalanceLimit.status() => "Conflict",
+        status if status == InsufficientFunds.status() => "PaymentRequired",
+        status if status == Forbidden.status() => "Forbidden",
+        status if status == Locked.status() => "Locked",
+        status => panic!("a name for several errors of the status {status} is needed here"),
+    }
+}
+
+/// `wallet_not_found` and `listWallets` as `WalletNotFound` and `ListWallets`.
+pub(super) fn pascal(name: &str) -> String {
+    let words = name.split('_').filter_map(|word| Some((word.get(..1)?, &word[1..])));
+    words.map(|(first, rest)| first.to_uppercase() + rest).collect()
+}
+
+/// Any problem: of an item of a batch, or of an error that a later version adds.
+pub(super) fn any_problem() -> Value {
+    let mut schema = problem_schema(&ErrorName::ALL.iter().copied().collect(), false);
+    schema["properties"]["error"] = json!({ "$ref": "#/components/schemas/ErrorName" });
+    schema["description"] = json!("Any problem. Members beyond these depend on `error`.");
+    schema["additionalProperties"] = json!(true);
+    schema
+}
+
+/// The body of a refusal with one of these errors.
+fn problem_schema(names: &BTreeSet<ErrorName>, of_item: bool) -> Value {
+    let first = *names.first().expect("there is an error");
+    let words: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let mut properties = json!({
+        "code": { "type": "integer", "description": "The HTTP status." },
+        "msg": text("One sentence for people, in the language of `Accept-Language`."),
+        "type": text("The path of a page about the error."),
+        "title": text("Its meaning in a few words."),
+        "status": { "type": "integer", "description": "The HTTP status." },
+        "detail": text("The failure, its reason and the remedy, for people."),
+        "error": { "type": "string", "enum": words, "description": "The stable name of the error, for programs. Later versions may add names." },
+    });
+    let mut required = vec!["code", "msg", "type", "title", "status", "detail", "error"];
+    if words.len() < ErrorName::ALL.len() {
+        for (member, schema, always) in names.iter().flat_map(|name| facts(*name)) {
+            properties[member] = schema;
+            if always && names.len() == 1 {
+                required.push(member);
+            }
+        }
+    }
+    if of_item {
+        properties["index"] =
+            json!({ "type": "integer", "description": "The item that was refused, from 0, of an atomic batch." });
+        let item = json!({ "$ref": "#/components/schemas/Problem" });
+        properties["results"] =
+            json!({ "type": "array", "items": item, "description": "The problem of each item, of an atomic batch." });
+    }
+    let about = if names.len() == 1 { first.title().to_owned() } else { words.join(", ") };
+    json!({ "type": "object", "description": about, "properties": properties, "required": required })
+}
+
+/// The further members of an error: its name, its schema, and whether it is always there.
+fn facts(name: ErrorName) -> Vec<(&'static str, Value, bool)> {
+    let text = |about: &str| json!({ "type": "string", "description": about });
+    let integer = |about: &str| json!({ "type": "integer", "format": "int64", "description": about });
+    let amount =
+        |about: &str| json!({ "type": "string", "pattern": "^-?[0-9]{1,17}[.][0-9]{2}$", "description": about });
+    let time = |about: &str| json!({ "type": "string", "format": "date-time", "description": about });
+    let or_null = |mut schema: Value| {
+        schema["type"] = json!([schema["type"], "null"]);
+        schema
+    };
+    match name {
+        InvalidRequest => vec![("field", text("The field that is wrong."), false)],
+        BodyTooLarge => vec![("limit", integer("The most bytes."), true)],
+        LockLost => vec![
+            ("lock", or_null(text("The lock that is lost.")), false),
+            ("fence_given", integer("The fence of the lease that was presented."), false),
+            ("fence_now", or_null(integer("The fence of the lock now.")), false),
+            ("ended", or_null(text("The event that ended the lease.")), false),
+            ("at", or_null(time("The time of its end.")), false),
+        ],
+        Locked => vec![
+            ("lock", text("The lock."), true),
+            ("holder", text("The holder's label."), false),
+            ("fence", integer("The fence of its lease."), false),
+            ("state", text("The state of the lock."), false),
+            ("expires_in_ms", integer("The rest of the lease."), false),
+            ("free_in_ms", integer("The longest time until another client can have it."), false),
+            ("queue", integer("The number of requests that wait for it."), false),
+            ("waited_ms", integer("The time that this request has waited."), false),
+        ],
+        LockChanged => {
+            vec![("fence", integer("The fence now."), true), ("holder", text("The holder's label now."), true)]
+        }
+        MaxHold => vec![("max_hold_ms", integer("The longest time it may be held."), true)],
+        RefundExceeds => vec![
+            ("left", amount("The part that is left to refund."), true),
+            ("needed", amount("The amount that was asked for."), true),
+        ],
+        WalletNotFound => vec![("user", text("The user without a wallet."), true)],
+        CouponKindInUse => vec![("kind", text("The kind that a tier gives."), true)],
+        CouponUsed => vec![("coupon", text("The coupon that the recharge earned."), false)],
+        CouponNotApplicable => vec![("threshold", amount("The smallest price it is for."), false)],
+        InsufficientFunds => vec![
+            ("balance", amount("The balance of the wallet."), true),
+            ("needed", amount("The amount that was asked for."), true),
+        ],
+        Busy => vec![("lock", text("The lock that too many requests wait for."), false)],
+        ClockJumped => vec![
+            ("wall_clock", time("The wall clock now."), false),
+            ("expected", time("The time that it should be."), false),
+        ],
+        _ => Vec::new(),
+    }
+}
