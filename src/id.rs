@@ -301,6 +301,10 @@ pub struct LockToken {
 }
 
 impl LockToken {
+    /// The sentence for a text that is not one.
+    pub(crate) const UNREADABLE: &str =
+        "this is not a lock token: give the one that acquiring the lock returned, lk1.….…";
+
     /// Reads a token; none if it has not the form of one.
     pub fn parse(text: &str) -> Option<LockToken> {
         let mut parts = text.split('.');
@@ -409,7 +413,7 @@ impl FromStr for LockToken {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<LockToken, Error> {
-        LockToken::parse(text).ok_or_else(|| Error::invalid("this is not a lock token: they look like lk1.….…"))
+        LockToken::parse(text).ok_or_else(|| Error::invalid(LockToken::UNREADABLE))
     }
 }
 

@@ -5,7 +5,7 @@
 use super::api_call::ApiCall;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
-use super::screen::{self, TaskProgress};
+use super::screen::{self, TaskProgress, VisibleLines};
 use super::table;
 use super::target::{ApiClient, Target, take_possession};
 use super::transport::{Download, download};
@@ -292,11 +292,18 @@ impl ExportArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let at_terminal = io::stdout().is_terminal();
         let bar = if at_terminal { TaskProgress::hidden() } else { TaskProgress::new("exported") };
-        let mut out = bar.of_output(BufWriter::new(io::stdout().lock()));
+        let mut file = bar.of_output(BufWriter::new(io::stdout().lock()));
+        let mut terminal;
+        let out: &mut dyn Write = if at_terminal {
+            terminal = VisibleLines::new(file);
+            &mut terminal
+        } else {
+            &mut file
+        };
         let written = match &client.target {
             Target::File { db, .. } => {
                 let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
-                match transfer::Exporter::of(db)?.write(record.map_or(ExportForm::Ndjson, ExportForm::Csv), &mut out) {
+                match transfer::Exporter::of(db)?.write(record.map_or(ExportForm::Ndjson, ExportForm::Csv), out) {
                     Ok(()) => Ok(()),
                     Err(ExportError::Output(error)) => Err(error),
                     Err(ExportError::File(error)) => return Err(error.into()),
@@ -306,7 +313,7 @@ impl ExportArgs {
                 let content_type = if self.csv.is_some() { "text/csv" } else { "application/x-ndjson" };
                 let call = ApiCall::get(&["v1", "export"]).query("csv", self.csv.as_ref());
                 let call = ApiCall { answer_timeout: FILE_TIMEOUT, ..call };
-                match download(base, token.as_deref(), &call, content_type, &mut out)? {
+                match download(base, token.as_deref(), &call, content_type, out)? {
                     Download::Complete => out.flush(),
                     Download::WriteFailed(error) => Err(error),
                     Download::Reply(reply) => return reply.print(client.json, Value::to_string),

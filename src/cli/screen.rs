@@ -163,6 +163,44 @@ impl TaskProgress {
     }
 }
 
+/// Lines for a terminal: hidden characters, which could do anything to it, are shown by their numbers.
+pub(crate) struct VisibleLines<W: Write> {
+    out: W,
+    /// The beginning of a line.
+    line: Vec<u8>,
+}
+
+impl<W: Write> VisibleLines<W> {
+    pub(crate) fn new(out: W) -> VisibleLines<W> {
+        VisibleLines { out, line: Vec::new() }
+    }
+
+    fn write_line(&mut self, end: &str) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        let text = String::from_utf8_lossy(&line);
+        self.out.write_all((visible(text.strip_suffix('\r').unwrap_or(&text)) + end).as_bytes())
+    }
+}
+
+impl<W: Write> Write for VisibleLines<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            self.line.extend(part.strip_suffix(b"\n").unwrap_or(part));
+            if part.ends_with(b"\n") {
+                self.write_line("\n")?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.line.is_empty() {
+            self.write_line("")?;
+        }
+        self.out.flush()
+    }
+}
+
 impl Drop for TaskProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();

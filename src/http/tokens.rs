@@ -55,7 +55,11 @@ pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
     let role = Role::parse(&context.fields.required_text("role")?)?;
     let user = context.fields.user("user")?;
     if user.is_some() != (role == Role::User) {
-        return Err(Error::invalid("the role user is bound to a user, and only that role").with("field", "user"));
+        let detail = match role {
+            Role::User => "an access token of the role user needs a user",
+            _ => "only an access token of the role user has a user: leave it out, or the role",
+        };
+        return Err(Error::invalid(detail).with("field", "user"));
     }
     let expires_in_s = context.fields.integer("expires_in_s", 1..=EXPIRES_IN_S_MAX)?;
     let note = context.fields.text("note")?;

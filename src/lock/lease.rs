@@ -375,7 +375,7 @@ fn remove_stale(tx: &WriteTx<'_>, stale: &Lock, by: &str) -> Result<(), Error> {
 /// The locks this token proves: the one named or, without a name, all that were granted with it.
 fn held_by(tx: &Tables<'_>, id: Option<&LockId>, token: &LockToken) -> Result<Vec<Lock>, Error> {
     if !token.is_readable() {
-        return Err(Error::new(ErrorName::LockLost, "this cannot be read as a lock token: they look like lk1.….…"));
+        return Err(Error::new(ErrorName::LockLost, LockToken::UNREADABLE));
     }
     if token.incarnation != incarnation(tx)? {
         let detail = "this lock token belongs to another history of the file (before a restore)";

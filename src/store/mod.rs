@@ -92,6 +92,9 @@ impl Store {
             possession.lock_inode()?;
         }
         let mut conn = connect(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        if conn.is_readonly(rusqlite::MAIN_DB)? {
+            return Err(OpenError::new("it may not be written"));
+        }
         schema::check(&conn)?;
         if let Some(pages) = options.max_pages {
             conn.pragma_update(None, "max_page_count", pages)?;

@@ -86,14 +86,30 @@ fn dates_and_durations_ago_are_times() {
 #[test]
 fn formula_in_csv_is_marked_and_import_undoes_it() {
     let place = Place::new();
-    for reference in ["=HYPERLINK(1)", "+1", "-1", "@SUM", "'=1", "'tis", "plain"] {
-        place.json(&format!("recharge alice 1 --reference={reference}"));
+    let formulas = ["=HYPERLINK(1)", "+1", "-1", "@SUM", "'=1", "＝1", "\n=1", "\t=1", "\r=1"];
+    for reference in
+        formulas.into_iter().chain(["'tis", "plain", "\u{1b}[2J", "\u{7}", "\u{9b}2J", "a\r\nb", " =1", "\u{feff}x"])
+    {
+        let output = place.start(&["recharge", "alice", "1", &format!("--reference={reference}")]).finish();
+        assert_eq!(output.exit, 0, "{}", output.err);
     }
     for table in ["wallets", "entries", "coupons"] {
         fs::write(place.path(table), place.run(&format!("export --csv {table}")).out).unwrap();
     }
     let entries = fs::read_to_string(place.path("entries")).unwrap();
-    for cell in [",'=HYPERLINK(1),", ",'+1,", ",'-1,", ",'@SUM,", ",''=1,", ",'tis,", ",plain,"] {
+    for cell in [
+        ",'=HYPERLINK(1),",
+        ",'+1,",
+        ",'-1,",
+        ",'@SUM,",
+        ",''=1,",
+        ",'＝1,",
+        ",\"'\n=1\",",
+        ",'\t=1,",
+        ",\"'\r=1\",",
+        ",'tis,",
+        ",plain,",
+    ] {
         assert!(entries.contains(cell), "{cell}: {entries}");
     }
     assert!(entries.contains(",@bank,alice,"), "names cannot be formulas");
@@ -131,4 +147,25 @@ fn backup_and_restore_look_before_they_act() {
     assert_eq!((missing.exit, missing.err.starts_with("cannot read nofile: ")), (3, true), "{}", missing.err);
     let log = server.stop();
     assert!(log.contains(&format!("info serving: {}", place.db().canonicalize().unwrap().display())), "{log}");
+}
+
+#[test]
+fn port_with_digit_too_many_is_refused_and_nothing_sent() {
+    let place = Place::new();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    listener.set_nonblocking(true).unwrap();
+    fs::write(place.path("tok"), "cbx_0123456789abcdef0123456789abcdef").unwrap();
+    let bare = |rest: &str| format!("http://127.0.0.1:{port}{rest}");
+    let beyond = format!("http://127.0.0.1:{}", u32::from(port) + 65_536); // that port, to a program that cuts it to 16 bits
+    let urls = ["http://127.0.0.1:88660".to_owned(), beyond, bare("0000"), bare("?x=1"), bare("#x"), bare("/?x=1")];
+    for url in urls {
+        for line in ["wallets", "recharge alice 1"] {
+            let output = place.run(&format!("{line} --token-file tok --url {url}"));
+            assert_eq!(output.exit, 2, "{url}: {}", output.err);
+            assert!(output.err.contains("is not a valid URL of a server"), "{url}: {}", output.err);
+            assert!(!output.err.contains("cbx_"), "{url}: {}", output.err);
+        }
+    }
+    assert!(listener.accept().is_err(), "nothing was sent");
 }

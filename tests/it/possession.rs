@@ -17,12 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The body of an answer to a request without a token.
-fn get(server: &Serving, path: &str) -> String {
+pub fn get(server: &Serving, path: &str) -> String {
     exchange(server, &format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).1
 }
 
 /// Status and body.
-fn exchange(server: &Serving, request: &str) -> (u16, String) {
+pub fn exchange(server: &Serving, request: &str) -> (u16, String) {
     let Ok(mut stream) = TcpStream::connect(server.url.strip_prefix("http://").unwrap()) else {
         return (0, String::new());
     };
@@ -35,7 +35,7 @@ fn exchange(server: &Serving, request: &str) -> (u16, String) {
 }
 
 /// Recharges alice by 1.00 and gives the status.
-fn recharge_one(server: &Serving, key: &str) -> u16 {
+pub fn recharge_one(server: &Serving, key: &str) -> u16 {
     let body = "{\"amount\":\"1\"}";
     let request = format!(
         "POST /v1/wallets/alice/recharge HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
@@ -46,12 +46,12 @@ fn recharge_one(server: &Serving, key: &str) -> u16 {
 }
 
 /// The reasons why the server is degraded.
-fn why(server: &Serving) -> Vec<String> {
+pub fn why(server: &Serving) -> Vec<String> {
     let health: Value = serde_json::from_str(&get(server, "/healthz")).unwrap();
     health["why"].as_array().unwrap().iter().map(|why| why.as_str().unwrap().to_owned()).collect()
 }
 
-fn until_degraded(server: &Serving, words: &str) {
+pub fn until_degraded(server: &Serving, words: &str) {
     until(|| why(server).iter().any(|why| why.contains(words)));
 }
 

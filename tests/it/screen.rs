@@ -243,3 +243,17 @@ fn progress_is_drawn_only_where_it_can_be() {
     }
     server.stop();
 }
+
+#[test]
+fn export_at_terminal_shows_hidden_characters_by_number() {
+    let place = Place::new();
+    let reference = "--reference=\u{1b}[2J\u{9b}1m\u{202e}é";
+    assert_eq!(place.start(&["recharge", "alice", "1", reference]).finish().exit, 0);
+    for line in ["export --csv entries", "export"] {
+        let (exit, text) = at(&place, 80, line).finish();
+        assert_eq!(exit, 0, "{text}");
+        assert!(text.contains("[2J\\u{9b}1m\\u{202e}é"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\u{9b}', '\u{202e}']), "{text}");
+        assert!(place.run(line).out.contains("\u{9b}1m\u{202e}é"), "a file gets the bytes themselves");
+    }
+}

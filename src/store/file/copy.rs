@@ -362,7 +362,7 @@ impl Partial {
     }
 
     /// Steps 5 to 8, in the place of a file that the caller possesses. That file is kept under another name, with its
-    /// log; returns that name.
+    /// log; returns that name, or the log's if there is no file.
     pub(super) fn replace(self, db: &Path) -> Result<Option<PathBuf>, CopyError> {
         let failed = failed_at(db);
         self.file.as_file().sync_all().map_err(&failed)?;
@@ -373,9 +373,9 @@ impl Partial {
         self.file.persist(&replacing).map_err(|error| failed(error.error))?;
         let remove_new = |_: &io::Error| drop(fs::remove_file(&replacing));
         let swapped = swap(&replacing, db, &kept).inspect_err(remove_new).map_err(&failed)?;
-        aside.stay(); // the file under `replacing` is the old one now, if any
+        let log = aside.stay(); // the file under `replacing` is the old one now, if any
         let kept = match swapped {
-            Swapped::WithNothing => None,
+            Swapped::WithNothing => log, // the last copy of what was answered, if the file was deleted
             Swapped::AndKept => Some(kept),
             Swapped::InOneStep => Some(fs::rename(&replacing, &kept).map_or(replacing, |()| kept)),
         };
@@ -438,8 +438,13 @@ impl LogsAside {
         Ok(aside)
     }
 
-    fn stay(mut self) {
-        self.moved.clear();
+    /// Leaves them there. Returns the new path of the log, if it holds anything.
+    fn stay(mut self) -> Option<PathBuf> {
+        let moved = std::mem::take(&mut self.moved);
+        let mut to = moved.into_iter().map(|(_, to)| to);
+        to.find(|to| {
+            to.as_os_str().as_bytes().ends_with(LOGS[0].as_bytes()) && to.metadata().is_ok_and(|log| log.len() > 0)
+        })
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
 /// Fields whose text a client chooses freely.
 const FREE_TEXTS: [&str; 3] = ["reference", "earned_en", "earned_zh"];
 /// A spreadsheet takes a cell that begins with one of these for a formula.
-const FORMULA_SIGNS: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+const FORMULA_SIGNS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
 /// True for text that is a formula to a spreadsheet, perhaps behind apostrophes.
 fn is_formula(text: &str) -> bool {

@@ -24,7 +24,7 @@
 //! | companion deleted | made anew | made anew; meanwhile the lock on the inode keeps others out |
 //! | companion planted (not a file, a link, another account's) | refused | degraded; writing goes on |
 //! | companion readable by others | made private; a server in it is not believed | – |
-//! | file read-only | refused | – |
+//! | file read-only | refused for writing, before a log is begun | – |
 //! | file in another mount namespace | refused while the file is possessed: both locks are the inode's | – |
 //! | server in another network namespace | its address leads elsewhere: no token is sent before it proves that it knows the secret of the run | – |
 
