@@ -17,12 +17,13 @@ CREATE TABLE wallet (
 -- Numbered without gaps; `at` never decreases along the numbers. `hash` covers the entry and the hash before it.
 -- Here and in its triggers: FAIL, keys that are checked at the commit, and no functions, so that SQLite keeps no copies of
 -- pages for undoing a single statement. The checks come before the one row is written, so there is nothing to undo.
+-- The wallets need no foreign keys: the trigger below reads their balances, and refuses an entry of one that is not there.
 CREATE TABLE entry (
     id           INTEGER PRIMARY KEY,
     at           INTEGER NOT NULL,
     kind         TEXT NOT NULL,
-    from_wallet  TEXT NOT NULL REFERENCES wallet (id) DEFERRABLE INITIALLY DEFERRED,
-    to_wallet    TEXT NOT NULL REFERENCES wallet (id) DEFERRABLE INITIALLY DEFERRED CHECK (to_wallet <> from_wallet),
+    from_wallet  TEXT NOT NULL,
+    to_wallet    TEXT NOT NULL CHECK (to_wallet <> from_wallet),
     amount       INTEGER NOT NULL CHECK (amount > 0),
     from_balance INTEGER NOT NULL,
     to_balance   INTEGER NOT NULL,
@@ -84,21 +85,24 @@ WHEN NEW.balance <> 0 OR NEW.entries <> 0 OR EXISTS (SELECT 1 FROM wallet WHERE 
 BEGIN SELECT RAISE(ABORT, 'a wallet starts empty, once'); END;
 
 -- A user's balance changes with the newest entry. A system wallet's is written once for many entries: all since the last
--- time make up the change, and the newest of them states the balance.
+-- time make up the change, and the newest of them states the balance. Those of `@bank` are found by reading all entries
+-- since then, those of the others by the indexes.
 CREATE TRIGGER wallet_balance_has_its_entry BEFORE UPDATE ON wallet
 WHEN NEW.id <> OLD.id OR NEW.created_at <> OLD.created_at
-  OR CASE WHEN NEW.id >= '@' AND NEW.id < 'A' THEN
-       NEW.newest IS NOT (SELECT id FROM entry ORDER BY id DESC LIMIT 1)
-    OR (NEW.balance - OLD.balance, NEW.entries - OLD.entries) IS NOT
-       (SELECT coalesce(sum(CASE to_wallet WHEN NEW.id THEN amount ELSE -amount END), 0), count(*)
-        FROM entry WHERE id > OLD.newest AND NEW.id IN (from_wallet, to_wallet))
-    OR NEW.balance <> coalesce((SELECT CASE to_wallet WHEN NEW.id THEN to_balance ELSE from_balance END
-                                FROM entry WHERE id > OLD.newest AND NEW.id IN (from_wallet, to_wallet)
-                                ORDER BY id DESC LIMIT 1), OLD.balance)
-     ELSE
+  OR CASE WHEN NEW.id < '@' OR NEW.id >= 'A' THEN
        NEW.newest <> OLD.newest OR NEW.entries <> OLD.entries + 1
-    OR NOT coalesce((SELECT from_wallet = NEW.id AND from_balance = NEW.balance OR to_wallet = NEW.id AND to_balance = NEW.balance
-                     FROM entry ORDER BY id DESC LIMIT 1), 0)
+    OR NEW.balance IS NOT (SELECT CASE NEW.id WHEN from_wallet THEN from_balance WHEN to_wallet THEN to_balance END
+                           FROM entry ORDER BY id DESC LIMIT 1)
+     ELSE
+       NEW.newest IS NOT (SELECT id FROM entry ORDER BY id DESC LIMIT 1)
+    OR (NEW.balance - OLD.balance, NEW.entries - OLD.entries) IS NOT (SELECT coalesce(sum(change), 0), count(*) FROM (
+         SELECT CASE to_wallet WHEN '@bank' THEN amount ELSE -amount END AS change FROM entry
+          WHERE NEW.id = '@bank' AND id > OLD.newest AND (to_wallet = '@bank' OR from_wallet = '@bank')
+         UNION ALL SELECT amount FROM entry WHERE to_wallet = NEW.id AND to_wallet <> '@bank' AND id > OLD.newest
+         UNION ALL SELECT -amount FROM entry WHERE from_wallet = NEW.id AND from_wallet <> '@bank' AND id > OLD.newest))
+    OR NEW.entries <> OLD.entries AND NEW.balance IS NOT
+       (SELECT CASE to_wallet WHEN NEW.id THEN to_balance ELSE from_balance END FROM entry
+        WHERE id > OLD.newest AND (to_wallet = NEW.id OR from_wallet = NEW.id) ORDER BY id DESC LIMIT 1)
      END
 BEGIN SELECT RAISE(FAIL, 'a balance changes only as the newest entry says'); END;
 

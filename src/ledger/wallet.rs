@@ -111,7 +111,7 @@ pub(crate) fn check_half_of_bank(tx: &WriteTx<'_>, amount: Money) -> Result<(), 
     }
 }
 
-/// The most entries, about, between two writes of a system wallet: the trigger that checks a write reads all of them.
+/// The most entries, about, between two writes of a system wallet: the trigger that checks its next entry reads all of them.
 const ENTRIES_BETWEEN_WRITES: i64 = 1_024;
 
 /// Writes the system wallets that the batch has changed; now and then all of them. Must be done before the commit.
@@ -139,7 +139,9 @@ pub(crate) fn write_system_wallets(tx: &WriteTx<'_>) -> Result<(), Error> {
 }
 
 fn select(tables: &Tables<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
-    tables.one("SELECT id, balance, entries FROM wallet WHERE id = $1", params![id], Wallet::read)
+    tables.one("SELECT balance, entries FROM wallet WHERE id = $1", params![id], |row| {
+        Ok(Wallet { id: id.clone(), balance: row.get(0)?, entries: row.get(1)? })
+    })
 }
 
 fn read_system(tx: &WriteTx<'_>, index: usize) -> Result<Option<SystemWallet>, Error> {

@@ -22,7 +22,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 4] = [
+pub(super) const UPGRADES: [Upgrade; 5] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -45,6 +45,7 @@ pub(super) const UPGRADES: [Upgrade; 4] = [
         ],
         changed: include_str!("upgrades/changed_by_5.sql"),
     },
+    Upgrade { sql: include_str!("upgrades/to_6.sql"), made: &[], changed: include_str!("upgrades/changed_by_6.sql") },
 ];
 
 /// The steps that a file of that version has yet to take.
