@@ -17,6 +17,7 @@ use crate::secret::{self, Hash};
 use crate::token::{self, AccessToken, MintedToken, NewToken, Role, RotateToken};
 use crate::tx::{Tables, WriteTx};
 use std::collections::BTreeSet;
+use std::io::Write;
 
 /// A change that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -463,9 +464,11 @@ impl Default for Canonical {
 
 impl Canonical {
     fn field(&mut self, value: impl std::fmt::Display) -> &mut Canonical {
-        let value = value.to_string();
-        self.0.extend((value.len() as u32).to_be_bytes());
-        self.0.extend(value.as_bytes());
+        let start = self.0.len() + 4;
+        self.0.extend([0; 4]);
+        let _ = write!(self.0, "{value}"); // writing to memory does not fail
+        let length = (self.0.len() - start) as u32;
+        self.0[start - 4..start].copy_from_slice(&length.to_be_bytes());
         self
     }
 

@@ -176,6 +176,8 @@ pub(crate) struct Unit {
     pub system: [Option<SystemWallet>; WalletId::SYSTEM.len()],
     /// The newest entry at the time when the system wallets were written.
     pub written_up_to: i64,
+    /// The wall time of the newest note of the time, once it was read.
+    pub newest_note_ms: Option<i64>,
     /// The number of statements that wrote.
     pub writes: u64,
 }
@@ -190,7 +192,7 @@ pub(crate) struct WriteTx<'conn> {
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
     pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead) -> Self {
-        let unit = Unit { head, system: Default::default(), written_up_to: head.id, writes: 0 };
+        let unit = Unit { head, system: Default::default(), written_up_to: head.id, newest_note_ms: None, writes: 0 };
         WriteTx { tables: Tables { conn: statements.conn, statements: Some(statements) }, now, unit: Cell::new(unit) }
     }
 

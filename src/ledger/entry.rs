@@ -115,7 +115,8 @@ impl Entry {
     /// The hash it must have if `previous` is the hash of the entry before it (32 zero bytes before the first).
     #[doc(hidden)]
     pub fn hash_after(&self, previous: &Hash) -> Hash {
-        let mut bytes = previous.to_vec();
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend(previous);
         self.write_bytes(&mut bytes);
         sha256(&bytes)
     }

@@ -10,7 +10,7 @@ use crate::ledger::verbs::Moved;
 use crate::ledger::{coupon, entry};
 use crate::lock::Lock;
 use crate::token;
-use crate::tx::{Row, Tables, WriteTx, params};
+use crate::tx::{Row, Tables, Unit, WriteTx, params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
@@ -73,12 +73,23 @@ pub(crate) fn record(
     };
     let entry = entry_of(&memo);
     let outcome = (!memo.is_number()).then(|| memo.to_string());
-    // Never behind the newest note of the time (`retention`): a clock that is behind makes nothing old.
+    // A clock that is behind makes nothing old.
+    let at = tx.steady_wall_ms().max(newest_note_ms(tx)?);
     tx.execute_one(
-        "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, \
-         max($4, coalesce((SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1), 0)), $5, $6)",
-        params![key.caller, key.key, fingerprint, tx.steady_wall_ms(), entry, outcome],
+        "INSERT INTO idempotency (caller, key, request, at, entry, outcome) VALUES ($1, $2, $3, $4, $5, $6)",
+        params![key.caller, key.key, fingerprint, at, entry, outcome],
     )
+}
+
+/// The wall time of the newest note of the time (`retention`); 0 if there is none. Notes are made at the end of a batch.
+fn newest_note_ms(tx: &WriteTx<'_>) -> Result<i64, Error> {
+    if let Some(noted_ms) = tx.unit().newest_note_ms {
+        return Ok(noted_ms);
+    }
+    let newest = "SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1";
+    let noted_ms = tx.one(newest, [], |row| row.get(0))?.unwrap_or(0);
+    tx.set_unit(Unit { newest_note_ms: Some(noted_ms), ..tx.unit() });
+    Ok(noted_ms)
 }
 
 /// A position between two records.
