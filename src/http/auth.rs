@@ -9,7 +9,7 @@ use crate::token::{self, AccessToken, Role};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, LazyLock, RwLock};
 
 /// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,8 +26,10 @@ pub struct Caller {
 
 impl Caller {
     /// The caller of commands on this machine, and every caller with `--open`.
-    pub fn local() -> Caller {
-        Caller { by: LOCAL.to_owned(), role: Role::Admin, user: None, token: None }
+    pub fn local() -> Arc<Caller> {
+        static CALLER: LazyLock<Arc<Caller>> =
+            LazyLock::new(|| Arc::new(Caller { by: LOCAL.to_owned(), role: Role::Admin, user: None, token: None }));
+        Arc::clone(&CALLER)
     }
 
     fn of(token: Arc<AccessToken>) -> Caller {
@@ -125,7 +127,7 @@ pub struct KnownTokens {
     open: bool,
     /// The token of this run, for commands on this machine.
     run: Option<Hash>,
-    used: RwLock<HashMap<Hash, Arc<AccessToken>>>,
+    used: RwLock<HashMap<Hash, Arc<Caller>>>,
     /// Grows when a token is revoked, so that a token read before is not kept after.
     generation: AtomicU64,
 }
@@ -138,7 +140,7 @@ impl KnownTokens {
     }
 
     /// The caller of a request.
-    pub fn caller(&self, store: &Store, head: &RequestHead) -> Result<Caller, Error> {
+    pub fn caller(&self, store: &Store, head: &RequestHead) -> Result<Arc<Caller>, Error> {
         if self.open {
             return Ok(Caller::local());
         }
@@ -156,9 +158,10 @@ impl KnownTokens {
         if self.run == Some(hash) {
             return Ok(Caller::local());
         }
-        let token = self.find(store, &hash)?;
-        let token = token.filter(|token| token.is_usable(store.clock().wall_ms()));
-        token.map(Caller::of).ok_or_else(|| unauthenticated(token::NOT_USABLE))
+        let is_usable = |caller: &Arc<Caller>| {
+            caller.token.as_ref().is_some_and(|token| token.is_usable(store.clock().wall_ms()))
+        };
+        self.find(store, &hash)?.filter(is_usable).ok_or_else(|| unauthenticated(token::NOT_USABLE))
     }
 
     /// The proof for a command on this machine that this server wrote the companion file.
@@ -166,22 +169,23 @@ impl KnownTokens {
         self.run.as_ref().map(|run| token::proof(challenge, run))
     }
 
-    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<Arc<AccessToken>>, Error> {
+    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<Arc<Caller>>, Error> {
         let generation = self.generation.load(SeqCst);
-        if let Some(token) = self.used.read().expect("mutex poisoned").get(hash) {
-            return Ok(Some(Arc::clone(token)));
+        if let Some(caller) = self.used.read().expect("mutex poisoned").get(hash) {
+            return Ok(Some(Arc::clone(caller)));
         }
-        let token = store.read(|tx| token::find(tx, hash))?.map(Arc::new);
-        if let Some(token) = &token {
+        let token = store.read(|tx| token::find(tx, hash))?;
+        let caller = token.map(|token| Arc::new(Caller::of(Arc::new(token))));
+        if let Some(caller) = &caller {
             let mut used = self.used.write().expect("mutex poisoned");
             if used.len() >= TOKENS_MAX {
                 used.clear();
             }
             if generation == self.generation.load(SeqCst) {
-                used.insert(*hash, Arc::clone(token));
+                used.insert(*hash, Arc::clone(caller));
             }
         }
-        Ok(token)
+        Ok(caller)
     }
 
     /// Forgets all tokens: one was revoked.

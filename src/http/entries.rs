@@ -126,7 +126,7 @@ fn wait(
     let _permit = store.permit_to_wait(&context.caller.by, of_one_max)?;
     let mut found = empty;
     let mut looked: Option<Instant> = None;
-    while found.is_empty() && store.wait_for_entry(found.page.reached, deadline, &context.alive) {
+    while found.is_empty() && store.wait_for_entry(found.page.reached, deadline, &context.alive()) {
         sleep(looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
         found = read(context, filter, found.cursor.as_deref(), limit)?;
         looked = Some(Instant::now());

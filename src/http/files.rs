@@ -198,7 +198,7 @@ pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter
     let first_line = if format == EntryFormat::Csv { csv_line(&ENTRY_MEMBERS) } else { String::new() };
     let reader = EntryReader {
         store: Arc::clone(&context.app.store),
-        caller: context.caller.clone(),
+        caller: Arc::clone(&context.caller),
         format,
         filter,
         after,
@@ -212,7 +212,7 @@ pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter
 
 struct EntryReader {
     store: Arc<Store>,
-    caller: Caller,
+    caller: Arc<Caller>,
     format: EntryFormat,
     filter: Filter,
     after: Option<i64>,

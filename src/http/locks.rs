@@ -284,7 +284,7 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let fence = context.query.integer("fence", 0..=i64::MAX)?;
     let wait_ms = context.query.integer("wait_ms", 0..=*DURATION_MS.end())?.unwrap_or(0);
     if let Some(fence) = fence {
-        context.app.store.watch(&id, Fence(fence), wait_ms, &context.alive)?;
+        context.app.store.watch(&id, Fence(fence), wait_ms, &context.alive())?;
     }
     let (lock, incarnation) = context.app.store.read(|tx| Ok((lock::find(tx, &id)?, lock::clock::incarnation(tx)?)))?;
     let details = LockDetailsJson { lock: lock_json(context, &id, lock.as_ref()), incarnation };

@@ -1,7 +1,7 @@
 //! A request that has been authenticated: its caller, its headers, its fields, and the page of a list it asks for.
 
 use super::auth::Caller;
-use super::conn::{HttpRequest, RequestHead, Response};
+use super::conn::{HttpRequest, Presence, RequestHead, Response};
 use super::fields::{Field, Fields, ValueKind};
 use super::response::{self, Language};
 use super::state::AppState;
@@ -25,7 +25,7 @@ pub struct Context<'a> {
     /// The state that all requests share.
     pub app: &'a AppState,
     /// The caller.
-    pub caller: Caller,
+    pub caller: Arc<Caller>,
     /// The head as it came.
     pub head: &'a RequestHead,
     /// The values of the path's `{…}`, decoded, in order.
@@ -38,8 +38,7 @@ pub struct Context<'a> {
     pub body: &'a [u8],
     /// The language of `msg`.
     pub language: Language,
-    /// Tells whether the client is still connected.
-    pub alive: Alive,
+    presence: &'a Presence,
     /// Set if the answer is a repeat under an idempotency key.
     pub replayed: Cell<bool>,
 }
@@ -85,7 +84,7 @@ impl<'a> Context<'a> {
     pub fn read(
         app: &'a AppState,
         request: &'a HttpRequest,
-        caller: Caller,
+        caller: Arc<Caller>,
         params: Vec<String>,
         language: Language,
         query_fields: &[Field],
@@ -100,8 +99,6 @@ impl<'a> Context<'a> {
         let mut query = query.transpose()?.unwrap_or_default();
         query.check(query_fields)?;
         fields.check(body_fields.unwrap_or(&[]))?;
-        let (presence, ends_waiting) = (request.presence.clone(), Arc::clone(&app.ends_waiting));
-        let alive: Alive = Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected()));
         Ok(Context {
             app,
             caller,
@@ -111,7 +108,7 @@ impl<'a> Context<'a> {
             fields,
             body: &request.body,
             language,
-            alive,
+            presence: &request.presence,
             replayed: Cell::new(false),
         })
     }
@@ -142,9 +139,15 @@ impl<'a> Context<'a> {
             return Err(Error::invalid("send one Idempotency-Key"));
         }
         let wait_ms = self.wait_s() * 1_000;
-        let Caller { by, token, .. } = &self.caller;
+        let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
-        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive.clone() })
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive() })
+    }
+
+    /// Tells whether the client is still connected.
+    pub(crate) fn alive(&self) -> Alive {
+        let (presence, ends_waiting) = (self.presence.clone(), Arc::clone(&self.app.ends_waiting));
+        Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected()))
     }
 
     /// The lock tokens presented, in one header or several, separated by commas. An empty header presents a token that

@@ -174,7 +174,7 @@ impl App {
     fn handle(
         &self,
         mut request: HttpRequest,
-        authenticate: impl FnOnce(&RequestHead) -> Result<Caller, Error>,
+        authenticate: impl FnOnce(&RequestHead) -> Result<Arc<Caller>, Error>,
     ) -> Answer {
         let later = request.later.take();
         let mut facts = RequestFacts::of(&request.head, &self.0);
@@ -205,7 +205,7 @@ impl App {
     /// Submits a command. Its response is sent by the thread that carried it out, if the connection allows that.
     fn submit(
         &self,
-        (submission, caller): (Submission, Caller),
+        (submission, caller): (Submission, Arc<Caller>),
         facts: RequestFacts,
         later: Option<ResponseSender>,
     ) -> Answer {
@@ -252,7 +252,7 @@ impl App {
         auth::check_origin(head, &self.0.settings.hosts, &self.0.settings.allowed_origins)
     }
 
-    fn authenticate(&self, head: &RequestHead) -> Result<Caller, Error> {
+    fn authenticate(&self, head: &RequestHead) -> Result<Arc<Caller>, Error> {
         self.0.tokens.caller(&self.0.store, head)
     }
 }
@@ -260,7 +260,7 @@ impl App {
 /// The result of a handler.
 enum Handled {
     Response(Response),
-    Submission(Box<(Submission, Caller)>),
+    Submission(Box<(Submission, Arc<Caller>)>),
 }
 
 /// The facts of a request that its response needs, wherever it is made.
@@ -318,7 +318,7 @@ fn has_token(head: &RequestHead) -> bool {
 }
 
 /// The caller of a route, if the route is for its role.
-fn allowed_caller(route: &Route, authenticate: impl FnOnce() -> Result<Caller, Error>) -> Result<Caller, Error> {
+fn allowed_caller(route: &Route, authenticate: impl FnOnce() -> Result<Arc<Caller>, Error>) -> Result<Arc<Caller>, Error> {
     let caller = if route.access == Anyone { Caller::local() } else { authenticate()? };
     route.access.check(&caller)?;
     Ok(caller)

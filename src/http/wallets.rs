@@ -455,8 +455,7 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
         };
         return Ok(response::ok(context.language.found(), &then));
     }
-    let ((wallet, last_at), coupons) =
-        context.app.store.read(|tx| Ok((query::dated(tx, &id)?, query::count_usable_coupons(tx, &id)?)))?;
+    let ((wallet, last_at), coupons) = context.app.store.read_by_one_statement(|tx| query::overview(tx, &id))?;
     let now = WalletDetailsJson {
         user_id: wallet.id.as_str(),
         balance: AsText(wallet.balance),

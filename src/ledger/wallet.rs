@@ -161,7 +161,7 @@ fn system_index(id: &WalletId) -> Option<usize> {
     if id.is_system() { WalletId::SYSTEM.iter().position(|system| system == id) } else { None }
 }
 
-fn not_found(id: &WalletId) -> Error {
+pub(super) fn not_found(id: &WalletId) -> Error {
     Error::new(ErrorName::WalletNotFound, format!("\"{id}\" has no wallet; the first recharge creates it"))
         .with("user", id.as_str())
 }

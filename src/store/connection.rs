@@ -7,9 +7,10 @@ use rusqlite::{Connection, OpenFlags};
 use std::path::Path;
 use std::time::Duration;
 
-const READERS: u32 = 4;
+/// More than there are processors: a thread that has one may lose the processor while it reads, and others go on.
+const READERS: u32 = 8;
 const READER_WAIT: Duration = Duration::from_secs(5);
-const READER_CACHE_KIB: i64 = 2 * 1024;
+const READER_CACHE_KIB: i64 = 1024;
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// The most work for one query, in steps of SQLite's virtual machine: some seconds.
 const READ_STEPS_MAX: i32 = 300_000_000;

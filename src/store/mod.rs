@@ -178,9 +178,21 @@ impl Store {
 
     /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
     pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let conn = self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))?;
+        let conn = self.reader()?;
         let view = View::begin(&conn)?;
         read(&ReadTx::new(view.conn))
+    }
+
+    /// The same for a question of a single statement, which is a consistent view by itself.
+    pub(crate) fn read_by_one_statement<T>(
+        &self,
+        read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        read(&ReadTx::new(&*self.reader()?))
+    }
+
+    fn reader(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, Error> {
+        self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))
     }
 
     /// Logs that the file has tables, indexes or triggers which are not the program's: an audit will find them.

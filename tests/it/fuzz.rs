@@ -35,7 +35,7 @@ const TIDY_EVERY: Duration = Duration::from_millis(100);
 const GROWTH_KIB_MAX: u64 = 48 * 1024;
 
 /// Descriptors that may be added by connections that read the file, because they are opened when needed.
-const READERS_DESCRIPTORS: usize = 12;
+const READERS_DESCRIPTORS: usize = 24;
 
 /// Ids and secrets from answers, to ask about again.
 #[derive(Clone, Default)]
