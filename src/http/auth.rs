@@ -158,9 +158,8 @@ impl KnownTokens {
         if self.run == Some(hash) {
             return Ok(Caller::local());
         }
-        let is_usable = |caller: &Arc<Caller>| {
-            caller.token.as_ref().is_some_and(|token| token.is_usable(store.clock().wall_ms()))
-        };
+        let is_usable =
+            |caller: &Arc<Caller>| caller.token.as_ref().is_some_and(|token| token.is_usable(store.clock().wall_ms()));
         self.find(store, &hash)?.filter(is_usable).ok_or_else(|| unauthenticated(token::NOT_USABLE))
     }
 

@@ -318,7 +318,10 @@ fn has_token(head: &RequestHead) -> bool {
 }
 
 /// The caller of a route, if the route is for its role.
-fn allowed_caller(route: &Route, authenticate: impl FnOnce() -> Result<Arc<Caller>, Error>) -> Result<Arc<Caller>, Error> {
+fn allowed_caller(
+    route: &Route,
+    authenticate: impl FnOnce() -> Result<Arc<Caller>, Error>,
+) -> Result<Arc<Caller>, Error> {
     let caller = if route.access == Anyone { Caller::local() } else { authenticate()? };
     route.access.check(&caller)?;
     Ok(caller)
