@@ -1,6 +1,7 @@
 //! `cashbox batch`: many operations in one request, or in several where one would be too large.
 
 use super::api_call::{ApiCall, BATCH_TIMEOUT, JSON};
+use super::batch_table;
 use super::input::{self, ChangeOptions};
 use super::output::{self, ANSWERED_BEFORE, CliError, Exit, ServerReply};
 use super::screen::{self, TaskProgress};
@@ -23,9 +24,13 @@ const NDJSON: &str = "application/x-ndjson";
 /// `cashbox batch`
 #[derive(Debug, Args)]
 pub(crate) struct BatchArgs {
-    /// The file of operations, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input
+    /// The file of operations, such as {"op":"withdraw","user":"alice","amount":"1.00"}; `-` is standard input. If its
+    /// name ends in .csv it is a table
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// The operations are a table as CSV: its first line names the fields, such as op,user,amount,reference
+    #[arg(long)]
+    csv: bool,
     /// Carry out all of them or none; at most 10,000 then
     #[arg(long)]
     atomic: bool,
@@ -37,6 +42,8 @@ impl BatchArgs {
     /// Sends the operations and prints the result of each; with many, of each that was refused.
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let text = input::read_file(&self.file)?;
+        let is_table = self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
+        let text = if is_table { batch_table::lines_of(&text)? } else { text };
         let items = items(&text);
         if self.atomic || items.len() <= ITEMS_MAX && text.len() <= PART_BYTES_MAX {
             let content_type = if is_array(&text) { JSON } else { NDJSON };

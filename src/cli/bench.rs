@@ -4,6 +4,7 @@ use super::api_call::ApiCall;
 use super::files::verify_call;
 use super::input::{self, CommonOptions};
 use super::output::{self, CliError, Exit, ServerReply};
+use super::screen;
 use super::serve::stop_signal;
 use super::target::{Target, check_url};
 use super::temp_folder::{TempFolder, is_in_memory};
@@ -77,7 +78,8 @@ impl BenchArgs {
             }
             None => at_own_server(options, &stop)?,
         };
-        output::print(&if common.json { report.json().to_string() } else { report.text() })?;
+        let text = || report.text().replace("WRONG", &screen::red("WRONG", &io::stdout()));
+        output::print(&if common.json { report.json().to_string() } else { text() })?;
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }
 

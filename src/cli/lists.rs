@@ -2,12 +2,13 @@
 
 use super::api_call::ApiCall;
 use super::input::{self, optional_argument};
-use super::output::{self, CliError, Exit};
+use super::output::{self, CliError, Exit, ServerReply};
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
 use crate::clock::DayEdge;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::io::ErrorKind;
 
 /// The part of a list to show.
 #[derive(Debug, Args)]
@@ -21,6 +22,9 @@ pub(crate) struct Paging {
     /// Show all rows
     #[arg(long)]
     all: bool,
+    /// Print each row as a JSON object on a line of its own
+    #[arg(long)]
+    ndjson: bool,
 }
 
 /// Rows that are shown unless `--limit` gives another number.
@@ -36,10 +40,11 @@ impl Paging {
         list: &ApiCall,
         text: impl FnOnce(Vec<Value>) -> String,
     ) -> Result<Exit, CliError> {
+        if self.ndjson {
+            return self.print_lines(client, list);
+        }
         let limit = self.limit.or(self.all.then_some(PAGE_ROWS_MAX));
-        let page = |limit: Option<u32>, after: Option<&str>| {
-            client.target.send(&list.clone().query("limit", limit).query("after", after))
-        };
+        let page = |limit: Option<u32>, after: Option<&str>| page(client, list, limit, after);
         let mut reply = page(limit, self.after.as_deref())?;
         while let (true, Some(next)) = (reply.is_success(), reply.body["next"].as_str()) {
             // A page is short, and others follow, if few of the rows that the server looked at pass the filter.
@@ -49,16 +54,54 @@ impl Paging {
                 break;
             }
             let mut more = page(if self.all { limit } else { Some(missing) }, Some(next))?;
-            if let (Some(before), Some(rows)) = (reply.body["data"].as_array(), more.body["data"].as_array()) {
-                more.body["data"] = json!([before.as_slice(), rows.as_slice()].concat());
+            if let (Value::Array(mut before), Value::Array(rows)) = (reply.body["data"].take(), &mut more.body["data"])
+            {
+                before.append(rows);
+                *rows = before;
             }
             reply = more;
         }
         let exit = reply.print(client.json, |body| text(output::rows(body, "data")))?;
-        if let (false, Some(next)) = (client.json, reply.body["next"].as_str()) {
-            output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
+        if !client.json {
+            note_more(&reply.body["next"]);
         }
         Ok(exit)
+    }
+
+    /// Prints a line for each row, page by page.
+    fn print_lines(&self, client: &ApiClient, list: &ApiCall) -> Result<Exit, CliError> {
+        let mut missing = if self.all { None } else { Some(self.limit.unwrap_or(PAGE_ROWS)) };
+        let mut next = self.after.clone();
+        loop {
+            let limit = missing.unwrap_or(PAGE_ROWS_MAX);
+            let reply = page(client, list, Some(limit), next.as_deref())?;
+            if !reply.is_success() {
+                return reply.print(client.json, |_| String::new());
+            }
+            let rows = output::rows(&reply.body, "data");
+            let written = output::write(&rows.iter().map(|row| format!("{row}\n")).collect::<String>());
+            if written.as_ref().is_err_and(|error| error.kind() == ErrorKind::BrokenPipe) {
+                return Ok(Exit::Done); // its reader has what it wanted
+            }
+            output::print_result(written)?;
+            missing = missing.map(|missing| missing.saturating_sub(rows.len() as u32));
+            next = reply.body["next"].as_str().map(str::to_owned);
+            if next.is_none() || missing == Some(0) {
+                note_more(&reply.body["next"]);
+                return Ok(Exit::Done);
+            }
+        }
+    }
+}
+
+fn page(client: &ApiClient, list: &ApiCall, limit: Option<u32>, after: Option<&str>) -> Result<ServerReply, CliError> {
+    client.target.send(&list.clone().query("limit", limit).query("after", after))
+}
+
+/// Says how to see the rows from the cursor `next` on.
+fn note_more(next: &Value) {
+    if let Some(next) = next.as_str() {
+        output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod api_call;
 mod batch;
+mod batch_table;
 mod bench;
 mod files;
 mod http_agent;

@@ -145,9 +145,14 @@ pub(crate) const ANSWERED_BEFORE: &str = " (answered before)";
 
 /// Prints text, ending its last line.
 pub(crate) fn print(text: &str) -> Result<(), CliError> {
+    print_result(write(text))
+}
+
+/// The same, with the error as it is.
+pub(crate) fn write(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
-    print_result(write!(out, "{text}{end}").and_then(|()| out.flush()))
+    write!(out, "{text}{end}").and_then(|()| out.flush())
 }
 
 /// The result of writing to standard output. A reader who stops reading (`| head`) is not an error; a full disk is one.

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// Where colour is used.
@@ -42,11 +42,19 @@ fn options() -> ScreenOptions {
     OPTIONS.get().copied().unwrap_or_default()
 }
 
-/// Prints a note on standard error, unless it is to be quiet.
+/// The bar that is drawn now.
+static BAR: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// Prints a note on standard error, unless it is to be quiet. A bar makes place for it.
 pub(crate) fn note(message: &str) {
-    if !options().quiet {
-        let _ = writeln!(io::stderr(), "{}", visible(message)); // a closed standard error leaves nowhere to write it
+    if options().quiet {
+        return;
     }
+    let write = || {
+        let _ = writeln!(io::stderr(), "{}", visible(message)); // a closed standard error leaves nowhere to write it
+    };
+    let bar = BAR.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    bar.map_or_else(write, |bar| bar.suspend(write));
 }
 
 /// True if people see notes at once: standard error is a terminal.
@@ -134,6 +142,7 @@ impl TaskProgress {
         bar.set_style(ProgressStyle::with_template("{spinner} {msg}").expect(TEMPLATE).tick_chars(spinner()));
         bar.set_message(what);
         bar.enable_steady_tick(TICK_EVERY);
+        *BAR.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         TaskProgress(bar)
     }
 
@@ -204,5 +213,6 @@ impl<W: Write> Write for VisibleLines<W> {
 impl Drop for TaskProgress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+        BAR.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }

@@ -24,7 +24,7 @@ pub(crate) enum WalletVerb {
     Transfer(TransferArgs),
     /// Give an entry's money back
     Refund(RefundArgs),
-    /// Carry out many operations: JSON objects, one a line, or a JSON array of them
+    /// Carry out many operations: JSON objects, one a line, a JSON array of them, or a table as CSV
     Batch(BatchArgs),
     /// Show one wallet
     Wallet(WalletArgs),

@@ -99,6 +99,13 @@ fn read_item<'a>(context: &Context<'_>, text: &'a [u8]) -> BatchItem<'a> {
     BatchItem { command, key, text }
 }
 
+/// True for the name of a field of some operation.
+pub(crate) fn is_item_field(name: &str) -> bool {
+    let taken = [wallets::RECHARGE, wallets::PAY, wallets::TRANSFER, wallets::REFUND];
+    ["op", "user", "entry", "key"].contains(&name)
+        || taken.iter().any(|fields| fields.iter().any(|one| one.name == name))
+}
+
 /// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
 fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let op = fields.required_text("op")?;

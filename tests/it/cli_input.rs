@@ -169,3 +169,83 @@ fn port_with_digit_too_many_is_refused_and_nothing_sent() {
     }
     assert!(listener.accept().is_err(), "nothing was sent");
 }
+
+#[test]
+fn batch_of_csv_is_one_operation_per_row() {
+    let place = Place::new();
+    let table = "\u{feff}op,user,amount,to,entry,reference,metadata[shop],metadata[till],key\r\n\
+                 recharge,alice,100,,,\"a, \"\"quoted\"\" one\",north,1,k-1\r\n\
+                 transfer,alice,30.00,bob,,,,,\r\n\r\n\
+                 withdraw,alice,500,,,,,,\r\n\
+                 refund,,10,,2,'=x,,,\r\n\
+                 ,,,,,,,,\r\n";
+    fs::write(place.path("day.CSV"), table).unwrap();
+    place.run("recharge bob 1");
+    let done = place.run("batch day.CSV --key monday");
+    assert_eq!((done.exit, &*done.err), (1, "3 done, 1 refused\n"), "{}", done.out);
+    let entry = place.json("entry 2")["entry"].clone();
+    assert_eq!((&entry["amount"], &entry["reference"]), (&"100.00".into(), &"a, \"quoted\" one".into()));
+    assert_eq!(entry["metadata"], serde_json::json!({ "shop": "north", "till": "1" }));
+    let again = place.run_with_input("batch --csv --key monday", table);
+    assert_eq!(again.err, "3 done, 1 refused (answered before)\n");
+    assert_eq!(place.json("wallet alice")["balance"], "60.00", "once");
+    let quoted = "op,entry,metadata,reference\nrefund,3,\"{\"\"why\"\":\"\"wrong\"\"}\",'=x\n";
+    assert_eq!(place.run_with_input("batch --csv", quoted).exit, 0);
+    let entry = place.json("entry 5")["entry"].clone();
+    assert_eq!((&entry["metadata"]["why"], &entry["reference"]), (&"wrong".into(), &"=x".into()));
+}
+
+#[test]
+fn table_that_is_not_a_batch_is_refused_whole() {
+    let place = Place::new();
+    place.run("recharge alice 100");
+    for (table, why) in [
+        ("", "its first line has to name the columns"),
+        ("user,amount\nalice,5\n", "its first line has to name the columns"),
+        ("op;user;amount\nwithdraw;alice;5\n", "\"op;user;amount\" is not a field of an operation"),
+        ("op,user,amount,note\nwithdraw,alice,5,\n", "\"note\" is not a field of an operation"),
+        ("op,user,amount,amount\nwithdraw,alice,5,6\n", "two columns are called \"amount\""),
+        ("op,user,amount\nwithdraw,alice,5\nwithdraw,alice\n", "line 3 has 2 cells, and the first line 3"),
+        ("op,user,amount\nwithdraw,alice,1,50\n", "line 2 has 4 cells, and the first line 3"),
+        ("op,user,amount,metadata\nwithdraw,alice,5,shop\n", "line 2: its metadata is not a JSON object"),
+        (
+            "op,user,amount,metadata,metadata[a]\nwithdraw,alice,5,\"{}\",1\nwithdraw,alice,5,[1],\n",
+            "line 3: its metadata is not",
+        ),
+    ] {
+        let refused = place.run_with_input("batch --csv", table);
+        assert_eq!(refused.exit, 2, "{table}: {}", refused.out);
+        let (begin, end) = ("this table is not a batch: ", "; nothing was sent\n");
+        assert!(refused.err.starts_with(begin) && refused.err.ends_with(end), "{table}: {}", refused.err);
+        assert!(refused.err.contains(why), "{table}: {}", refused.err);
+    }
+    assert_eq!(place.run("batch missing.csv").exit, 3);
+    fs::write(place.path("latin.csv"), b"op,user\nrecharge,\xe9\n").unwrap();
+    assert_eq!(place.run("batch latin.csv").exit, 3);
+    assert_eq!(place.run_with_input("batch --csv", "op,user,amount\n").out, "nothing to do\n");
+    assert_eq!(place.json("wallet alice")["balance"], "100.00");
+}
+
+#[test]
+fn list_as_lines_goes_on_over_pages() {
+    let place = Place::new();
+    let items: String =
+        (1..=1_205).map(|n| format!("{{\"op\":\"recharge\",\"user\":\"u{n}\",\"amount\":\"1\"}}\n")).collect();
+    assert_eq!(place.run_with_input("batch", &items).exit, 0);
+    let ids = |line: &str, field: &str| -> Vec<String> {
+        let printed = place.run(line);
+        assert_eq!(printed.exit, 0, "{line}: {}", printed.err);
+        let row = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()[field].to_string();
+        printed.out.lines().map(row).collect()
+    };
+    let numbers = |range: std::ops::RangeInclusive<u32>| range.map(|n| n.to_string()).collect::<Vec<_>>();
+    assert_eq!(ids("history --order asc --ndjson --all", "id"), numbers(1..=1_205));
+    assert_eq!(ids("history --order asc --ndjson", "id"), numbers(1..=50));
+    assert_eq!(ids("history --order asc --ndjson --limit 7", "id"), numbers(1..=7));
+    assert_eq!(ids("wallets --prefix u12 --ndjson", "user_id").len(), 17, "u12, u120 to u129, u1200 to u1205");
+    let row = place.run("history --limit 1 --ndjson").out;
+    assert_eq!(row.trim_end(), place.json("history --limit 1")["data"][0].to_string(), "as HTTP has it");
+    assert!(place.run("history --limit 1 --ndjson").err.contains("--after "));
+    assert_eq!(place.run("history --ndjson --limit 1001").exit, 2);
+    assert_eq!(place.run("history ghost --ndjson").exit, place.run("history ghost").exit);
+}

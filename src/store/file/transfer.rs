@@ -153,7 +153,7 @@ pub(crate) fn cell(field: &str, value: &Value) -> String {
 }
 
 /// The text that [`cell`] has written into the cell of that field.
-fn from_cell<'a>(field: &str, text: &'a str) -> &'a str {
+pub(crate) fn from_cell<'a>(field: &str, text: &'a str) -> &'a str {
     let is_marked = FREE_TEXTS.contains(&field) && is_formula(text);
     text.strip_prefix('\'').filter(|_| is_marked).unwrap_or(text)
 }
