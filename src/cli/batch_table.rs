@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 pub(crate) fn lines_of(table: &str) -> Result<String, CliError> {
     let mut table = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(table.as_bytes());
     let head = table.headers().map_err(|error| unreadable(&error))?.clone();
-    let columns = head.iter().map(Column::of).collect::<Result<Vec<_>, _>>()?;
+    let columns = head.iter().map(ItemColumn::of).collect::<Result<Vec<_>, _>>()?;
     if let Some(twice) = (1..head.len()).find(|at| head.iter().take(*at).any(|name| name == &head[*at])) {
         return Err(wrong(&format!("two columns are called {:?}", &head[twice])));
     }
@@ -35,7 +35,7 @@ pub(crate) fn lines_of(table: &str) -> Result<String, CliError> {
 }
 
 /// The place of a column's cells in an item.
-enum Column {
+enum ItemColumn {
     /// The field of that name.
     Field(String),
     /// `metadata`: an object of JSON.
@@ -44,13 +44,13 @@ enum Column {
     MetadataValue(String),
 }
 
-impl Column {
-    fn of(head: &str) -> Result<Column, CliError> {
+impl ItemColumn {
+    fn of(head: &str) -> Result<ItemColumn, CliError> {
         let inner = head.strip_prefix("metadata[").and_then(|rest| rest.strip_suffix(']'));
         match (inner, head) {
-            (Some(name), _) => Ok(Column::MetadataValue(name.to_owned())),
-            (None, "metadata") => Ok(Column::Metadata),
-            (None, field) if is_item_field(field) => Ok(Column::Field(field.to_owned())),
+            (Some(name), _) => Ok(ItemColumn::MetadataValue(name.to_owned())),
+            (None, "metadata") => Ok(ItemColumn::Metadata),
+            (None, field) if is_item_field(field) => Ok(ItemColumn::Field(field.to_owned())),
             (None, other) => {
                 Err(wrong(&format!("{other:?} is not a field of an operation, such as op, user or amount")))
             }
@@ -59,15 +59,15 @@ impl Column {
 
     fn put(&self, cell: &str, item: &mut Map<String, Value>) -> Result<(), &'static str> {
         match self {
-            Column::Field(name) => {
+            ItemColumn::Field(name) => {
                 item.insert(name.clone(), from_cell(name, cell).into());
             }
-            Column::Metadata => {
+            ItemColumn::Metadata => {
                 let pairs = serde_json::from_str(cell).ok().filter(Value::is_object);
                 let pairs = pairs.ok_or("its metadata is not a JSON object, such as {\"shop\":\"north\"}")?;
                 item.insert("metadata".to_owned(), pairs);
             }
-            Column::MetadataValue(name) => {
+            ItemColumn::MetadataValue(name) => {
                 let pairs = item.entry("metadata").or_insert_with(|| Map::new().into());
                 pairs[name] = cell.into();
             }
