@@ -153,7 +153,7 @@
 //! | `tx` | `WriteTx` and `ReadTx`, the only way to SQL; having a `WriteTx` proves that the caller is the writer; the unit of work |
 //! | `ledger` `lock` `token` | features: a rule and its SQL together. They do not know each other |
 //! | `command` | the waist: every change is a command, and what it did is a receipt |
-//! | `store` | one file, one writer with group commit, four readers |
+//! | `store` | one file, one writer with group commit, some readers |
 //! | `store::possession` `store::file` `store::audit` | one process per file; backup, restore, export, import; every invariant as a question |
 //! | `http` | requests become commands, receipts become responses; `http::conn` is HTTP/1.1 and knows nothing of wallets |
 //! | `cashbox` | the front door of this library |
