@@ -40,6 +40,8 @@ CREATE TABLE entry (
 CREATE INDEX entry_from ON entry (from_wallet) WHERE from_wallet <> '@bank';
 CREATE INDEX entry_to ON entry (to_wallet) WHERE to_wallet <> '@bank';
 CREATE INDEX entry_refunds ON entry (refunds) WHERE refunds IS NOT NULL;
+CREATE INDEX entry_reference ON entry (reference) WHERE reference IS NOT NULL;
+CREATE INDEX entry_coupon ON entry (coupon) WHERE coupon IS NOT NULL;
 
 CREATE TRIGGER entry_is_in_order BEFORE INSERT ON entry
 BEGIN SELECT CASE
@@ -108,6 +110,18 @@ BEGIN SELECT RAISE(FAIL, 'a balance changes only as the newest entry says'); END
 
 CREATE TRIGGER wallet_is_never_deleted BEFORE DELETE ON wallet
 BEGIN SELECT RAISE(ABORT, 'a wallet is never deleted'); END;
+
+-- A report total: a running total from the first entry to the end of a quarter of an hour (numbered from 1970) in which there
+-- are entries. `what` is a kind of entries; or `discount`, of payments; `pay_refunded`, refunds of payments; or `users`,
+-- `@sales`, `@holds`, whose `sum` is the balance and `count` 0. A sum is decimal text of cents, for it may pass 64 bits.
+-- A quarter has all totals that are not zero. Made from the entries and written once in a commit.
+CREATE TABLE report_total (
+    quarter INTEGER NOT NULL,
+    what    TEXT NOT NULL,
+    count   INTEGER NOT NULL,
+    sum     TEXT NOT NULL,
+    PRIMARY KEY (quarter, what)
+) STRICT, WITHOUT ROWID;
 
 -- A coupon kind: the effect of a coupon. A fixed amount off or a percentage off, from a threshold on, once or for life.
 -- The answer to a recharge that earns one ends with one of the sentences.

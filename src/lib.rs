@@ -171,6 +171,7 @@
 //! |---|---|---|
 //! | wallet | one user's balance, or a system one, `@…` | account, purse |
 //! | recharge, withdraw, pay, transfer, refund | the verbs, everywhere the same | deposit, topup, debit |
+//! | report, period, total | sums by kind of a span of time; an hour, a day, a month; a running sum that the file keeps for it | statistics |
 //! | entry | one immutable movement `from → to` | transaction, posting |
 //! | coupon, coupon kind, recharge tier | a user's right to a discount; its effect; the amount that earns it | voucher, promotion |
 //! | lock, lease, grant, holder, waiter | a name; one grant of it until a moment; its client; a client that waits for it | mutex, session, guard |
@@ -181,7 +182,7 @@
 //! | request, reply | a command on its way to the writer; its answer on the way back | ticket, promise |
 //! | batch, commit | commands of one transaction; the transaction's end | |
 //! | plain run | money verbs carried out without savepoints, and taken back if one of them needs an undo | |
-//! | unit of work | the rows of a batch that are in memory until they are written: the newest entry, the system wallets | |
+//! | unit of work | the rows of a batch that are in memory until they are written: the newest entry, the system wallets, the totals of the report | |
 //! | waiters, lock notifier, watch permit | parked requests per lock; signals a change; one long poll | board, bell |
 //! | deliveries | which answers to a grant reached a client | |
 //! | target, transport error | where the command line sends a request; why no answer came | door |

@@ -123,6 +123,17 @@ impl fmt::Display for Cents {
     }
 }
 
+/// A sum of many amounts or balances, in cents: it may pass 64 bits.
+pub(crate) struct CentSum(pub i128);
+
+impl fmt::Display for CentSum {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let cents = self.0.unsigned_abs();
+        write!(out, "{sign}{}.{:02}", cents / 100, cents % 100)
+    }
+}
+
 impl Cents {
     /// Reads back what [`Cents`] and [`Balance`] write: digits with two decimals, below zero after a minus.
     pub fn parse(text: &str) -> Option<Cents> {

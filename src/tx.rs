@@ -10,12 +10,12 @@ use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, Wall
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use nix::errno::Errno;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, PrepFlags, Statement};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::ops::Deref;
 
-pub(crate) use rusqlite::{Row, params};
+pub(crate) use rusqlite::{Row, ToSql, params};
 
 /// The result of a row mapper.
 pub(crate) type RowResult<T> = rusqlite::Result<T>;
@@ -167,6 +167,28 @@ pub(crate) struct SystemWallet {
     pub is_changed: bool,
 }
 
+/// The number of totals of the report.
+pub(crate) const TOTALS: usize = 13;
+
+/// A running total of the report: from the first entry on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunningTotal {
+    /// The number of entries.
+    pub count: i64,
+    /// Cents. They may pass 64 bits.
+    pub sum: i128,
+}
+
+/// The running totals of the report up to the newest entry, in the order that the ledger gives them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunningTotals {
+    pub all: [RunningTotal; TOTALS],
+    /// The quarter of an hour, numbered from 1970, whose rows were written last.
+    pub written: i64,
+    /// One bit for each total that is not written yet.
+    pub changed: u16,
+}
+
 /// The unit of work: the part of a batch that is kept in memory until it is written.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unit {
@@ -178,28 +200,30 @@ pub(crate) struct Unit {
     pub written_up_to: i64,
     /// The wall time of the newest note of the time, once it was read.
     pub newest_note_ms: Option<i64>,
-    /// The number of statements that wrote.
-    pub writes: u64,
+    /// The totals of the report.
+    pub totals: RunningTotals,
 }
 
 /// The write transaction. There is one at a time in the whole file.
 pub(crate) struct WriteTx<'conn> {
     tables: Tables<'conn>,
     now: Now,
-    unit: Cell<Unit>,
+    unit: RefCell<Unit>,
+    /// The number of statements that wrote.
+    writes: Cell<u64>,
 }
 
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
-    pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead) -> Self {
-        let unit = Unit { head, system: Default::default(), written_up_to: head.id, newest_note_ms: None, writes: 0 };
-        WriteTx { tables: Tables { conn: statements.conn, statements: Some(statements) }, now, unit: Cell::new(unit) }
+    pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead, totals: RunningTotals) -> Self {
+        let unit = Unit { head, system: Default::default(), written_up_to: head.id, newest_note_ms: None, totals };
+        let tables = Tables { conn: statements.conn, statements: Some(statements) };
+        WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0) }
     }
 
     /// Runs one statement. Returns the number of rows it changed.
     pub(crate) fn execute(&self, sql: &'static str, params: impl rusqlite::Params) -> Result<usize, Error> {
-        let unit = self.unit.get();
-        self.unit.set(Unit { writes: unit.writes + 1, ..unit });
+        self.writes.set(self.writes.get() + 1);
         self.tables.with(sql, |statement| statement.execute(params))
     }
 
@@ -225,22 +249,27 @@ impl<'conn> WriteTx<'conn> {
 
     /// The newest entry.
     pub(crate) fn chain_head(&self) -> ChainHead {
-        self.unit.get().head
+        self.unit.borrow().head
     }
 
-    /// Sets the newest entry after it was written.
-    pub(crate) fn set_chain_head(&self, head: ChainHead) {
-        self.unit.set(Unit { head, ..self.unit.get() });
+    /// The number of statements so far that wrote.
+    pub(crate) fn writes(&self) -> u64 {
+        self.writes.get()
     }
 
     /// The part of the batch in memory, as it is now.
-    pub(crate) fn unit(&self) -> Unit {
-        self.unit.get()
+    pub(crate) fn unit(&self) -> Ref<'_, Unit> {
+        self.unit.borrow()
     }
 
-    /// Sets the part of the batch in memory: with a change, or as it was where the tables are rolled back to.
+    /// Changes the part of the batch in memory.
+    pub(crate) fn change_unit(&self, change: impl FnOnce(&mut Unit)) {
+        change(&mut self.unit.borrow_mut());
+    }
+
+    /// Sets the part of the batch in memory as it was where the tables are rolled back to.
     pub(crate) fn set_unit(&self, unit: Unit) {
-        self.unit.set(unit);
+        self.unit.replace(unit);
     }
 }
 

@@ -150,6 +150,18 @@ pub(crate) struct HistoryArgs {
     /// Only entries with this pair of metadata; at most 3 times
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
+    /// Only entries with this reference
+    #[arg(long, value_name = "TEXT")]
+    reference: Option<String>,
+    /// Only entries that this coupon was earned by or used in
+    #[arg(long, value_name = "CODE")]
+    coupon: Option<String>,
+    /// Only refunds of the entry of this number
+    #[arg(long, value_name = "ENTRY")]
+    refunds: Option<String>,
+    /// Only entries that this caller asked for: a user, or an access token's id
+    #[arg(long, value_name = "CALLER")]
+    by: Option<String>,
     /// The smallest amount
     #[arg(long, value_name = "AMOUNT")]
     min: Option<String>,
@@ -173,6 +185,8 @@ impl HistoryArgs {
         };
         let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
         let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+        let list = list.query("reference", self.reference.as_ref()).query("coupon", self.coupon.as_ref());
+        let list = list.query("refunds", self.refunds.as_ref()).query("by", self.by.as_ref());
         let mut list = list.query("min", self.min.as_ref()).query("max", self.max.as_ref());
         for (name, value) in &self.metadata {
             list = list.query(&format!("metadata[{name}]"), Some(value));

@@ -16,6 +16,7 @@ mod lists;
 mod lock_run;
 mod manual;
 mod output;
+mod report;
 mod screen;
 mod serve;
 mod table;

@@ -5,6 +5,7 @@ use super::batch::BatchArgs;
 use super::input::{self, ChangeOptions, argument, optional_argument};
 use super::lists::{HistoryArgs, Paging, WalletsArgs};
 use super::output::{self, CliError, Exit};
+use super::report::ReportArgs;
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
 use crate::clock::DayEdge;
@@ -32,6 +33,8 @@ pub(crate) enum WalletVerb {
     Wallets(WalletsArgs),
     /// List entries, newest first: those of a user, or all
     History(HistoryArgs),
+    /// Sum up entries by kind for each hour, day or month
+    Report(ReportArgs),
     /// Show one entry
     Entry {
         /// The entry's number
@@ -65,6 +68,7 @@ impl WalletVerb {
             WalletVerb::Wallet(args) => args.run(client),
             WalletVerb::Wallets(args) => args.run(client),
             WalletVerb::History(args) => args.run(client),
+            WalletVerb::Report(args) => args.run(client),
             WalletVerb::Entry { id } => entry(client, id),
             WalletVerb::Coupons(args) => args.run(client),
             WalletVerb::Coupon(args) => args.run(client),

@@ -7,7 +7,7 @@ use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response::{self, EntryJson, entry_json};
 use crate::clock::DayEdge;
 use crate::error::Error;
-use crate::id::{EntryId, WalletId};
+use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger;
 use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query::{self, EntryPage, Filter};
@@ -29,12 +29,42 @@ pub(crate) const LIST: &[Field] = &[
     Field::optional("by", Text, "asked for by this caller"),
     Field::optional("min", Amount, "of this amount or more").like(BOUND_PATTERN),
     Field::optional("max", Amount, "of this amount or less").like(BOUND_PATTERN),
+    Field::optional("reference", Text, "with this reference"),
+    Field::optional("coupon", Text, "that this coupon was earned by or used in"),
+    Field::optional("refunds", Integer, "that refund the entry of this number"),
     Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
     Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
         .within(0, WAIT_MS_MAX),
 ];
+/// The query of the list of all entries.
+pub(crate) const LIST_OF_ALL: &[Field] = &with_user();
+
+const fn with_user() -> [Field; LIST.len() + 1] {
+    let mut fields = [Field::optional("user", Text, "of this wallet"); LIST.len() + 1];
+    let mut place = 0;
+    while place < LIST.len() {
+        fields[place] = LIST[place];
+        place += 1;
+    }
+    fields
+}
+
 /// The filters of a list of entries that its cursors keep.
-const FILTERS: &[&str] = &["kind", "since", "until", "tz", "metadata", "by", "min", "max", "order"];
+const FILTERS: &[&str] = &[
+    "kind",
+    "since",
+    "until",
+    "tz",
+    "metadata",
+    "by",
+    "min",
+    "max",
+    "reference",
+    "coupon",
+    "refunds",
+    "user",
+    "order",
+];
 
 /// The longest wait for an entry, in milliseconds.
 const WAIT_MS_MAX: i64 = 30_000;
@@ -138,13 +168,14 @@ fn wait(
 }
 
 fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
+    let named = query.name("user")?.map(|wallet| WalletId::parse(&wallet)).transpose()?;
     let ascending = match query.text("order")?.as_deref() {
         None | Some("desc") => false,
         Some("asc") => true,
         Some(_) => return Err(Error::invalid("order is asc or desc")),
     };
     Ok(Filter {
-        wallet,
+        wallet: wallet.or(named),
         kind: query.text("kind")?.map(|kind| EntryKind::parse(&kind)).transpose()?,
         since: query.moment("since", DayEdge::Start)?,
         until: query.moment("until", DayEdge::End)?,
@@ -152,6 +183,9 @@ fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error>
         min: query.bound("min")?,
         max: query.bound("max")?,
         metadata: query.wanted_metadata()?,
+        reference: query.text("reference")?,
+        coupon: query.text("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?,
+        refunds: query.text("refunds")?.map(|id| EntryId::parse(&id)).transpose()?,
         ascending,
     })
 }

@@ -349,7 +349,7 @@ impl Fields {
     }
 
     /// The seconds by which the zone of the field `tz` is ahead of UTC. The field stays: several times may need it.
-    fn offset_s(&self) -> Result<i64, Error> {
+    pub(crate) fn offset_s(&self) -> Result<i64, Error> {
         let Some(text) = self.peek("tz") else { return Ok(0) };
         parse_offset(text).ok_or_else(|| {
             let detail = format!("tz is an offset such as +08:00, or Z; not a name{}", hint_of_plus(text));

@@ -2,7 +2,7 @@
 //! knows no SQL.
 //!
 //! The way of a request: [`conn`] (HTTP/1.1, nothing of wallets), [`routes`] (the table: finds the route, authenticates,
-//! reads the fields), a file for each resource ([`wallets`], [`entries`], [`coupons`], [`locks`], [`batch`], [`tokens`], [`files`],
+//! reads the fields), a file for each resource ([`wallets`], [`entries`], [`coupons`], [`report`], [`locks`], [`batch`], [`tokens`], [`files`],
 //! [`health`]), which submits a command to the store.
 
 pub(crate) mod auth;
@@ -20,6 +20,7 @@ pub(crate) mod locks;
 mod openapi;
 pub(crate) mod problem_pages;
 pub(crate) mod problems;
+pub(crate) mod report;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod routes;

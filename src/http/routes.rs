@@ -10,7 +10,7 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, entries, files, health, locks, problem_pages, problems, tokens, wallets};
+use super::{batch, coupons, entries, files, health, locks, problem_pages, problems, report, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
@@ -36,9 +36,11 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
-    Route::get("/v1/entries", SeeAll, entries::LIST, "all entries", entries::entries),
+    Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries),
     Route::get("/v1/entries/{id}", See, &[], "one entry", entries::entry),
     Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
+
+    Route::get("/v1/report", SeeAll, report::QUERY, "counts and sums by kind for each period", report::report),
 
     Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
     Route::get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),

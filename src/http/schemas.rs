@@ -7,7 +7,7 @@ use crate::ledger::entry::EntryKind;
 use crate::lock::LockState;
 use crate::lock::event::LockEventKind;
 use crate::lock::lease::GrantOrigin;
-use crate::money::{Balance, Cents, Money};
+use crate::money::{Balance, CentSum, Cents, Money};
 use crate::token::Role;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use std::borrow::Cow;
@@ -46,6 +46,7 @@ inline_schemas! {
     Money: { "type": "string", "pattern": "^[0-9]{1,13}[.][0-9]{2}$" },
     Cents: { "type": "string", "pattern": "^[0-9]{1,17}[.][0-9]{2}$" },
     Balance: { "type": "string", "pattern": "^-?[0-9]{1,17}[.][0-9]{2}$" },
+    CentSum: { "type": "string", "pattern": "^-?[0-9]+[.][0-9]{2}$" },
     TimeText: { "type": "string", "format": "date-time" },
     HashText: { "type": "string", "pattern": "^[0-9a-f]{64}$" },
     MetadataObject: { "type": "object", "additionalProperties": { "type": "string" } },

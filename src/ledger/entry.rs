@@ -216,7 +216,7 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
             entry.hash,
         ],
     )?;
-    tx.set_chain_head(ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash });
+    tx.change_unit(|unit| unit.head = ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash });
     Ok(())
 }
 

@@ -11,6 +11,7 @@
 pub(crate) mod coupon;
 pub(crate) mod entry;
 pub(crate) mod query;
+pub(crate) mod report;
 pub(crate) mod verbs;
 mod wallet;
 
@@ -92,7 +93,8 @@ struct EntryDetails<'a> {
     coupon: Option<&'a CouponCode>,
     /// Gross and discount of a payment.
     price: Option<(Money, Cents)>,
-    refunds: Option<EntryId>,
+    /// Of a refund: its original, and the kind of that.
+    refunds: Option<(EntryId, EntryKind)>,
 }
 
 impl<'a> EntryDetails<'a> {
@@ -125,7 +127,7 @@ fn post(
         coupon: details.coupon.cloned(),
         gross: details.price.map(|(gross, _)| gross),
         discount: details.price.map(|(_, discount)| discount),
-        refunds: details.refunds,
+        refunds: details.refunds.map(|(original, _)| original),
         reference: details.note.reference.clone(),
         metadata: details.note.metadata.clone(),
         fence: details.attribution.fence,
@@ -133,6 +135,7 @@ fn post(
     }
     .chained_to(&head.hash);
     entry::insert(tx, &entry)?;
+    report::count(tx, &entry, details.refunds.map(|(_, kind)| kind));
     set_balance(tx, from, from_balance)?;
     set_balance(tx, to, to_balance)?;
     Ok(entry)

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::money::Balance;
 use crate::secret::{Hash, hex, sha256};
-use crate::tx::{ReadTx, Row, RowResult, params};
+use crate::tx::{ReadTx, Row, RowResult, ToSql, params};
 
 /// One page of a list, and whether there is more behind it.
 #[derive(Clone, Debug)]
@@ -156,20 +156,51 @@ pub struct Filter {
     pub max: Option<i64>,
     /// Those that have all these pairs: a flat JSON object of strings.
     pub metadata: Option<String>,
+    /// Those with this reference.
+    pub reference: Option<String>,
+    /// Those that this coupon was earned by or used in.
+    pub coupon: Option<CouponCode>,
+    /// Those that refund this entry.
+    pub refunds: Option<EntryId>,
     /// Oldest first; otherwise newest first.
     pub ascending: bool,
 }
 
 /// The most rows that one page looks at for a filter that no index serves.
 const SCAN_ROWS: i64 = 10_000;
-/// The most entries that one page looks at for those of a kind or of `@bank`.
+/// The most entries that one page looks at for a second filter, unless that looks into texts.
 const SCAN_ROWS_OF_KIND: i64 = 100_000;
 
+/// The way along which entries are looked at: by number alone, or along the index of one filter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    All,
+    Reference,
+    Refunds,
+    Coupon,
+    /// Both sides. `@bank` is in neither index, because nearly every entry is one of its.
+    Wallet,
+}
+
 impl Filter {
+    fn way(&self) -> Way {
+        match self {
+            Filter { refunds: Some(_), .. } => Way::Refunds,
+            Filter { reference: Some(_), .. } => Way::Reference,
+            Filter { coupon: Some(_), .. } => Way::Coupon,
+            Filter { wallet: Some(wallet), .. } if *wallet != WalletId::BANK => Way::Wallet,
+            _ => Way::All,
+        }
+    }
+
     /// The most entries that one page looks at; None if all that it looks at pass.
     fn scan_rows(&self) -> Option<i64> {
         let by_content = self.by.is_some() || self.min.or(self.max).is_some() || self.metadata.is_some();
-        let by_row = self.kind.is_some() || self.wallet == Some(WalletId::BANK);
+        let way = self.way();
+        let by_row = self.kind.is_some()
+            || self.reference.is_some() && way != Way::Reference
+            || self.coupon.is_some() && way != Way::Coupon
+            || self.wallet.is_some() && way != Way::Wallet;
         by_content.then_some(SCAN_ROWS).or(by_row.then_some(SCAN_ROWS_OF_KIND))
     }
 }
@@ -205,10 +236,12 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
         Some(end) => first = end,
         None => {}
     }
-    let Filter { wallet, by, min, max, metadata, .. } = filter;
+    let Filter { wallet, by, min, max, metadata, reference, coupon, refunds, .. } = filter;
     let kind = filter.kind.map(EntryKind::as_str);
-    let sql = statement(wallet.as_ref(), filter.ascending);
-    let mut rows = tx.all(sql, params![first, last, kind, by, min, max, metadata, wallet, limit + 1], Entry::read)?;
+    let sql = statement(filter.way(), filter.ascending);
+    let limit_and_next = limit + 1;
+    let params = params![first, last, kind, by, min, max, metadata, reference, coupon, refunds, wallet, limit_and_next];
+    let mut rows = tx.all(sql, params, Entry::read)?;
     if rows.len() <= limit {
         return Ok(EntryPage { rows, next: scan_end, reached: last.max(after.unwrap_or(0)) });
     }
@@ -248,33 +281,42 @@ const MARK_BYTES: usize = 8;
 /// if it may look at all.
 fn scan_end(tx: &ReadTx<'_>, filter: &Filter, first: i64, last: i64, rows: i64) -> Result<Option<i64>, Error> {
     macro_rules! nth {
-        ($column:literal, $order:literal) => {
+        ($column:literal, $but:literal, $order:literal) => {
             concat!(
                 "SELECT id FROM entry WHERE ",
                 $column,
-                " = $1 AND id BETWEEN $2 AND $3 AND ",
-                $column,
-                " <> '@bank' ORDER BY id ",
+                " = $1 AND id BETWEEN $2 AND $3",
+                $but,
+                " ORDER BY id ",
                 $order,
                 " LIMIT 1 OFFSET $4"
             )
         };
     }
+    macro_rules! along {
+        ($column:literal, $but:literal) => {
+            if filter.ascending { nth!($column, $but, "ASC") } else { nth!($column, $but, "DESC") }
+        };
+    }
     let ascending = filter.ascending;
-    let end = match filter.wallet.as_ref().filter(|wallet| **wallet != WalletId::BANK) {
+    let nth = |sql, key: &dyn ToSql, rows: i64| -> Result<Option<i64>, Error> {
+        tx.one(sql, params![key, first, last, rows - 1], |row| row.get(0))
+    };
+    let end = match filter.way() {
         // Entries are numbered without gaps, and nearly every one is of `@bank`.
-        None if ascending => Some(first.saturating_add(rows - 1)),
-        None => Some(last.saturating_sub(rows - 1)),
-        Some(wallet) => {
-            let sides = if ascending {
-                [nth!("from_wallet", "ASC"), nth!("to_wallet", "ASC")]
-            } else {
-                [nth!("from_wallet", "DESC"), nth!("to_wallet", "DESC")]
-            };
+        Way::All if ascending => Some(first.saturating_add(rows - 1)),
+        Way::All => Some(last.saturating_sub(rows - 1)),
+        Way::Reference => nth(along!("reference", ""), &filter.reference, rows)?,
+        Way::Refunds => nth(along!("refunds", ""), &filter.refunds, rows)?,
+        Way::Coupon => nth(along!("coupon", ""), &filter.coupon, rows)?,
+        Way::Wallet => {
+            let sides = [
+                along!("from_wallet", " AND from_wallet <> '@bank'"),
+                along!("to_wallet", " AND to_wallet <> '@bank'"),
+            ];
             let mut ends = Vec::new();
             for sql in sides {
-                let end: Option<i64> = tx.one(sql, params![wallet, first, last, rows / 2 - 1], |row| row.get(0))?;
-                ends.extend(end);
+                ends.extend(nth(sql, &filter.wallet, rows / 2)?);
             }
             if ascending { ends.into_iter().min() } else { ends.into_iter().max() }
         }
@@ -282,30 +324,30 @@ fn scan_end(tx: &ReadTx<'_>, filter: &Filter, first: i64, last: i64, rows: i64) 
     Ok(end.filter(|end| if ascending { *end < last } else { *end > first }))
 }
 
-/// The six shapes of the question: of all entries, of both indexes of a wallet's, or of `@bank`, whose entries are not in
-/// the indexes because nearly every entry is one; in either direction.
-fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
+/// The question along each way, in either direction.
+fn statement(way: Way, ascending: bool) -> &'static str {
     macro_rules! passes {
         () => {
             "id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR made_by = $4) \
              AND ($5 IS NULL OR amount >= $5) AND ($6 IS NULL OR amount <= $6) \
              AND ($7 IS NULL OR metadata IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each($7) AS wanted \
              WHERE NOT EXISTS (SELECT 1 FROM json_each(metadata) AS kept \
-             WHERE kept.key = wanted.key AND kept.value = wanted.value)))"
+             WHERE kept.key = wanted.key AND kept.value = wanted.value))) \
+             AND ($8 IS NULL OR reference = $8) AND ($9 IS NULL OR coupon = $9) AND ($10 IS NULL OR refunds = $10) \
+             AND ($11 IS NULL OR $11 IN (from_wallet, to_wallet))"
         };
     }
     macro_rules! scan {
-        ($choice:literal, $order:literal) => {
+        ($along:literal, $order:literal) => {
             concat!(
                 "SELECT ",
                 entry_columns!(),
                 " FROM entry WHERE ",
                 passes!(),
-                " AND ",
-                $choice,
+                $along,
                 " ORDER BY id ",
                 $order,
-                " LIMIT $9"
+                " LIMIT $12"
             )
         };
     }
@@ -316,11 +358,11 @@ fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
                 passes!(),
                 " AND ",
                 $column,
-                " = $8 AND ",
+                " = $11 AND ",
                 $column,
                 " <> '@bank' ORDER BY id ",
                 $order,
-                " LIMIT $9)"
+                " LIMIT $12)"
             )
         };
     }
@@ -335,17 +377,21 @@ fn statement(wallet: Option<&WalletId>, ascending: bool) -> &'static str {
                 side!("to_wallet", $order),
                 ") ORDER BY id ",
                 $order,
-                " LIMIT $9"
+                " LIMIT $12"
             )
         };
     }
-    match (wallet.map(|wallet| *wallet == WalletId::BANK), ascending) {
-        (None, false) => scan!("$8 IS NULL", "DESC"),
-        (None, true) => scan!("$8 IS NULL", "ASC"),
-        (Some(true), false) => scan!("$8 IN (from_wallet, to_wallet)", "DESC"),
-        (Some(true), true) => scan!("$8 IN (from_wallet, to_wallet)", "ASC"),
-        (Some(false), false) => of_wallet!("DESC"),
-        (Some(false), true) => of_wallet!("ASC"),
+    match (way, ascending) {
+        (Way::All, false) => scan!("", "DESC"),
+        (Way::All, true) => scan!("", "ASC"),
+        (Way::Reference, false) => scan!(" AND reference = $8", "DESC"),
+        (Way::Reference, true) => scan!(" AND reference = $8", "ASC"),
+        (Way::Coupon, false) => scan!(" AND coupon = $9", "DESC"),
+        (Way::Coupon, true) => scan!(" AND coupon = $9", "ASC"),
+        (Way::Refunds, false) => scan!(" AND refunds = $10", "DESC"),
+        (Way::Refunds, true) => scan!(" AND refunds = $10", "ASC"),
+        (Way::Wallet, false) => of_wallet!("DESC"),
+        (Way::Wallet, true) => of_wallet!("ASC"),
     }
 }
 
@@ -356,7 +402,7 @@ fn newest_entry(tx: &ReadTx<'_>) -> Result<i64, Error> {
 
 /// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so
 /// bisection finds it without an index.
-fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
+pub(super) fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
     let (mut before, mut beyond): (i64, i64) = (0, newest_entry(tx)? + 1);
     while beyond - before > 1 {
         let middle = before + (beyond - before) / 2;

@@ -182,7 +182,10 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
     if original.kind == EntryKind::Recharge {
         coupon::check_unused(tx, original.coupon.as_ref())?;
     }
-    let details = EntryDetails { refunds: Some(id), ..EntryDetails::new(EntryKind::Refund, attribution, &refund.note) };
+    let details = EntryDetails {
+        refunds: Some((id, original.kind)),
+        ..EntryDetails::new(EntryKind::Refund, attribution, &refund.note)
+    };
     let entry = post(tx, &from, &to, amount, details)?;
     match (original.kind, &original.coupon) {
         (EntryKind::Recharge, Some(code)) => coupon::take_back(tx, code, entry.id)?,

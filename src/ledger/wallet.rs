@@ -75,10 +75,8 @@ pub(super) fn current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Wallet, Error> 
 /// The wallet as the batch has left it, if it exists.
 pub(super) fn find_current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
     let Some(index) = system_index(id) else { return select(tx, id) };
-    let system = match tx.unit().system[index] {
-        Some(system) => Some(system),
-        None => read_system(tx, index)?,
-    };
+    let kept = tx.unit().system[index];
+    let system = if kept.is_some() { kept } else { read_system(tx, index)? };
     Ok(system.map(|SystemWallet { balance, entries, .. }| Wallet { id: id.clone(), balance, entries }))
 }
 
@@ -116,15 +114,16 @@ const ENTRIES_BETWEEN_WRITES: i64 = 1_024;
 
 /// Writes the system wallets that the batch has changed; now and then all of them. Must be done before the commit.
 pub(crate) fn write_system_wallets(tx: &WriteTx<'_>) -> Result<(), Error> {
-    let Unit { head, written_up_to, .. } = tx.unit();
+    let Unit { head, written_up_to, .. } = *tx.unit();
     if head.id == written_up_to {
         return Ok(());
     }
     let all = head.id / ENTRIES_BETWEEN_WRITES > written_up_to / ENTRIES_BETWEEN_WRITES;
     for (index, id) in WalletId::SYSTEM.iter().enumerate() {
-        let system = match tx.unit().system[index] {
+        let kept = tx.unit().system[index];
+        let system = match kept {
             None if all => read_system(tx, index)?,
-            system => system.filter(|system| all || system.is_changed),
+            kept => kept.filter(|system| all || system.is_changed),
         };
         if let Some(system) = system {
             tx.execute_one(
@@ -134,7 +133,7 @@ pub(crate) fn write_system_wallets(tx: &WriteTx<'_>) -> Result<(), Error> {
             keep(tx, index, SystemWallet { is_changed: false, ..system });
         }
     }
-    tx.set_unit(Unit { written_up_to: head.id, ..tx.unit() });
+    tx.change_unit(|unit| unit.written_up_to = head.id);
     Ok(())
 }
 
@@ -152,9 +151,7 @@ fn read_system(tx: &WriteTx<'_>, index: usize) -> Result<Option<SystemWallet>, E
 }
 
 fn keep(tx: &WriteTx<'_>, index: usize, system: SystemWallet) {
-    let mut unit = tx.unit();
-    unit.system[index] = Some(system);
-    tx.set_unit(unit);
+    tx.change_unit(|unit| unit.system[index] = Some(system));
 }
 
 fn system_index(id: &WalletId) -> Option<usize> {

@@ -234,7 +234,7 @@ impl Executor {
     /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither.
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
         let Batch { conn, tx, .. } = batch;
-        let unit = tx.unit();
+        let unit = *tx.unit();
         // SQLite keeps a copy of each page that a savepoint has to bring back, also of those that left its cache, and walks
         // through them at the end of each statement: quadratic for thousands of movements. So a large command is the first
         // of its transaction, and has the transaction itself for a savepoint.

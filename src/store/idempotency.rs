@@ -10,7 +10,7 @@ use crate::ledger::verbs::Moved;
 use crate::ledger::{coupon, entry};
 use crate::lock::Lock;
 use crate::token;
-use crate::tx::{Row, Tables, Unit, WriteTx, params};
+use crate::tx::{Row, Tables, WriteTx, params};
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
 
@@ -83,12 +83,13 @@ pub(crate) fn record(
 
 /// The wall time of the newest note of the time (`retention`); 0 if there is none. Notes are made at the end of a batch.
 fn newest_note_ms(tx: &WriteTx<'_>) -> Result<i64, Error> {
-    if let Some(noted_ms) = tx.unit().newest_note_ms {
+    let kept = tx.unit().newest_note_ms;
+    if let Some(noted_ms) = kept {
         return Ok(noted_ms);
     }
     let newest = "SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1";
     let noted_ms = tx.one(newest, [], |row| row.get(0))?.unwrap_or(0);
-    tx.set_unit(Unit { newest_note_ms: Some(noted_ms), ..tx.unit() });
+    tx.change_unit(|unit| unit.newest_note_ms = Some(noted_ms));
     Ok(noted_ms)
 }
 

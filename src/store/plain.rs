@@ -78,9 +78,9 @@ impl Executor {
         if let Some(outcome) = self.answer_without_trying(batch, request)? {
             return Ok(Some(outcome));
         }
-        let writes = batch.tx.unit().writes;
+        let writes = batch.tx.writes();
         let verdict = guarded(|| carry_out(&batch.tx, request));
-        let has_written = batch.tx.unit().writes != writes;
+        let has_written = batch.tx.writes() != writes;
         match verdict {
             Ok(Verdict::Done(Ok(receipt), freed)) if freed.is_empty() => {
                 Ok(Some(Outcome { result: Ok(receipt), replayed: false }))

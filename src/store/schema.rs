@@ -1,9 +1,11 @@
 //! The file's application and version, checked before anything else is done with it; its creation and its upgrades.
 
 use super::options::OpenError;
+use crate::ledger::report::{Counted, NAMES, quarter_of};
 use crate::secret;
+use crate::tx::{RunningTotal, RunningTotals};
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 /// `cash`, in the header of each file of this program.
 pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
@@ -22,7 +24,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 5] = [
+pub(super) const UPGRADES: [Upgrade; 6] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -46,7 +48,15 @@ pub(super) const UPGRADES: [Upgrade; 5] = [
         changed: include_str!("upgrades/changed_by_5.sql"),
     },
     Upgrade { sql: include_str!("upgrades/to_6.sql"), made: &[], changed: include_str!("upgrades/changed_by_6.sql") },
+    Upgrade {
+        sql: include_str!("upgrades/to_7.sql"),
+        made: &[REPORT_TOTAL, "entry_reference", "entry_coupon"],
+        changed: "",
+    },
 ];
+
+/// The table of the report's totals, which are made from the entries once it is there.
+pub(super) const REPORT_TOTAL: &str = "report_total";
 
 /// The steps that a file of that version has yet to take.
 pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {
@@ -96,6 +106,9 @@ fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), Op
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for step in steps {
         tx.execute_batch(step.sql)?;
+        if step.made.contains(&REPORT_TOTAL) {
+            rebuild_totals(&tx)?;
+        }
     }
     let sound: String = tx.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     let broken: i64 = tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
@@ -120,4 +133,49 @@ pub(crate) fn check(conn: &Connection) -> Result<i32, OpenError> {
         ))),
         _ => Err(OpenError::new("it is a database of another application")),
     }
+}
+
+/// Entries between two lines in the log.
+const LOG_EVERY: i64 = 1_000_000;
+
+/// Makes the report's totals anew from the entries.
+pub(crate) fn rebuild_totals(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch("DELETE FROM report_total")?;
+    let mut statement = conn.prepare(
+        "SELECT e.id, e.at, e.kind, original.kind, e.from_wallet, e.to_wallet, e.amount, coalesce(e.discount, 0)
+         FROM entry e LEFT JOIN entry original ON original.id = e.refunds ORDER BY e.id",
+    )?;
+    let mut rows = statement.query([])?;
+    let (mut totals, mut quarter) = (RunningTotals::default(), None);
+    while let Some(row) = rows.next()? {
+        let own = quarter_of(row.get(1)?);
+        if let Some(before) = quarter.replace(own).filter(|before| *before != own) {
+            write_totals(conn, before, &totals)?;
+        }
+        totals.add(&Counted {
+            kind: row.get_ref(2)?.as_str()?,
+            refunded: row.get_ref(3)?.as_str_or_null()?,
+            from: row.get_ref(4)?.as_str()?,
+            to: row.get_ref(5)?.as_str()?,
+            amount: row.get(6)?,
+            discount: row.get(7)?,
+        });
+        let id: i64 = row.get(0)?;
+        if id % LOG_EVERY == 0 {
+            crate::log::info("the report's totals are made", &format_args!("{id} entries are counted"));
+        }
+    }
+    quarter.map_or(Ok(()), |last| write_totals(conn, last, &totals))
+}
+
+fn write_totals(conn: &Connection, quarter: i64, totals: &RunningTotals) -> rusqlite::Result<()> {
+    // A file whose times go back is refused later, by the audit.
+    let sql = "INSERT OR REPLACE INTO report_total (quarter, what, count, sum) VALUES ($1, $2, $3, $4)";
+    let mut insert = conn.prepare_cached(sql)?;
+    for (name, total) in NAMES.iter().zip(totals.all) {
+        if total != RunningTotal::default() {
+            insert.execute(params![quarter, name, total.count, total.sum.to_string()])?;
+        }
+    }
+    Ok(())
 }

@@ -1,10 +1,17 @@
-//! Upgrades with steps that no version has, which are reached only from inside.
+//! Reached only from inside: upgrades with steps that no version has, and the rows that a page looks at.
 
 use super::audit::normalised;
 use super::file::copy::keep_version;
+use super::schema::SCHEMA;
 use super::schema::{Upgrade, VERSION, check, prepare, upgrade};
+use crate::id::{CouponCode, EntryId, WalletId};
+use crate::ledger::entry::EntryKind;
+use crate::ledger::query::{Filter, entries};
+use crate::tx::ReadTx;
 use rusqlite::Connection;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 #[test]
 fn upgraded_file_has_schema_of_new_one() {
@@ -63,4 +70,78 @@ fn upgrade_with_failing_step_changes_nothing() {
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
     assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     assert_eq!(version(&file), VERSION);
+}
+
+/// The instructions of SQLite's machine that a question takes.
+fn steps(conn: &Connection, ask: impl FnOnce(&ReadTx<'_>)) -> u64 {
+    const EVERY: i32 = 100;
+    let count = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&count);
+    let count_one = move || {
+        counter.fetch_add(1, Relaxed);
+        false
+    };
+    conn.progress_handler(EVERY, Some(count_one)).unwrap();
+    ask(&ReadTx::new(conn));
+    conn.progress_handler(0, None::<fn() -> bool>).unwrap();
+    count.load(Relaxed) * EVERY as u64
+}
+
+#[test]
+fn page_of_entries_looks_at_bounded_number_of_rows() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    conn.execute_batch(
+        "DROP TRIGGER entry_is_in_order; INSERT INTO wallet (id, created_at) VALUES ('ann', 0), ('ben', 0)",
+    )
+    .unwrap();
+    // Every filter is answered by these entries alone, and none of them passes two.
+    let fill = |first: i64, last: i64| {
+        let sql = "WITH RECURSIVE n (id) AS (SELECT $1 UNION ALL SELECT id + 1 FROM n WHERE id < $2)
+                   INSERT INTO entry (id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, reference, hash)
+                   SELECT id, id, CASE id % 4 WHEN 0 THEN 'recharge' WHEN 1 THEN 'transfer' ELSE 'pay' END,
+                          CASE id % 4 WHEN 0 THEN '@bank' ELSE 'ann' END, CASE id % 4 WHEN 0 THEN 'ben' WHEN 1 THEN 'ben' ELSE '@sales' END,
+                          1, 0, 0, '@local', CASE id % 4 WHEN 2 THEN 'AAAA' END, CASE id % 4 WHEN 3 THEN 'same' END, zeroblob(32) FROM n";
+        conn.execute(sql, [first, last]).unwrap();
+    };
+    let wallet = |name: &str| WalletId::parse(name).ok();
+    let (same, code) = (Some("same".to_owned()), CouponCode::parse("AAAA").ok());
+    let by = Some("tok:1".to_owned());
+    let kind = Some(EntryKind::Refund);
+    let metadata = Some(r#"{"a":"b"}"#.to_owned());
+    let filter = Filter::default;
+    let filters = [
+        ("no filter", filter()),
+        ("a kind", Filter { kind, ..filter() }),
+        ("a caller", Filter { by, ..filter() }),
+        ("an amount", Filter { min: Some(5), ..filter() }),
+        ("metadata", Filter { metadata, ..filter() }),
+        ("a wallet", Filter { wallet: wallet("ann"), ..filter() }),
+        ("a wallet and a kind", Filter { wallet: wallet("ann"), kind, ..filter() }),
+        ("a system wallet", Filter { wallet: wallet("@sales"), kind, ..filter() }),
+        ("the bank", Filter { wallet: wallet("@bank"), kind, ..filter() }),
+        ("a reference", Filter { reference: same.clone(), ..filter() }),
+        ("a reference and a kind", Filter { reference: same.clone(), kind, ..filter() }),
+        ("a reference and a wallet", Filter { reference: same.clone(), wallet: wallet("ben"), ..filter() }),
+        ("a reference and a coupon", Filter { reference: same, coupon: code.clone(), ..filter() }),
+        ("a coupon", Filter { coupon: code.clone(), ..filter() }),
+        ("a coupon and a kind", Filter { coupon: code, kind, ..filter() }),
+        ("an original", Filter { refunds: Some(EntryId(1)), kind: Some(EntryKind::Pay), ..filter() }),
+    ];
+    let measure = || -> Vec<u64> {
+        let both = |filter: &Filter| {
+            [false, true].map(|ascending| {
+                let filter = Filter { ascending, ..filter.clone() };
+                steps(&conn, |tx| _ = entries(tx, &filter, None, 50).unwrap())
+            })
+        };
+        filters.iter().flat_map(|(_, filter)| both(filter)).collect()
+    };
+    fill(1, 450_000); // more of each than a page may look at
+    let before = measure();
+    fill(450_001, 900_000);
+    for ((before, after), place) in before.iter().zip(measure()).zip(0..) {
+        let (name, _) = &filters[place / 2];
+        assert!(after <= before + before / 10 + 1_000, "{name}: {before} steps, then {after} with twice the entries");
+    }
 }

@@ -19,9 +19,9 @@ use super::wall_jump::WallJump;
 use crate::clock::Clock;
 use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
-use crate::ledger::entry;
+use crate::ledger::{entry, report};
 use crate::lock::{self, clock::LeaseClock};
-use crate::tx::{ChainHead, Now, ReadTx, Statements, StorageFault, WriteTx};
+use crate::tx::{ChainHead, Now, ReadTx, RunningTotals, Statements, StorageFault, WriteTx};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
@@ -173,6 +173,8 @@ struct WriterState {
     wall_jump: WallJump,
     /// The newest committed entry.
     head: ChainHead,
+    /// The committed totals of the report.
+    totals: RunningTotals,
     backlog: Backlog,
     executor: Executor,
     notifier: Arc<LockNotifier>,
@@ -207,6 +209,7 @@ impl WriterState {
             lease,
             wall_jump: WallJump::load(&ReadTx::new(conn), &options.clock, options.accept_clock)?,
             head: entry::chain_head(&ReadTx::new(conn))?,
+            totals: report::newest(&ReadTx::new(conn))?,
             backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
@@ -224,7 +227,7 @@ impl WriterState {
         if state.lease.is_new() || options.mode == OpenMode::Server {
             conn.execute_batch("BEGIN IMMEDIATE")?;
             let statements = Statements::new(conn);
-            let tx = WriteTx::new(&statements, state.now(), state.head);
+            let tx = WriteTx::new(&statements, state.now(), state.head, state.totals);
             state.lease.store(&tx)?;
             if options.mode == OpenMode::Server {
                 lock::clock::restart_leases(&tx)?;
@@ -329,7 +332,7 @@ impl WriterState {
             self.give_up_batch(conn, &error, now);
             return self.refuse_backlog(&error);
         }
-        let tx = WriteTx::new(statements, self.now(), self.head); // the clock is read after the transaction has begun
+        let tx = WriteTx::new(statements, self.now(), self.head, self.totals); // the clock is read after the transaction has begun
         let mut batch = Batch::new(conn, tx);
         let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
@@ -465,9 +468,11 @@ impl WriterState {
             failed(batch.conn, error)?;
             self.sweep.rest(now.lease_ms);
         }
+        guarded(|| report::write(&batch.tx))?;
         let started = Instant::now();
         self.commit(batch.conn)?;
         self.head = batch.tx.chain_head();
+        self.totals = batch.tx.unit().totals;
         stats::add(&self.stats.commits, 1);
         self.stats.commit_us.add(started.elapsed().as_micros() as u64);
         self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
@@ -502,7 +507,7 @@ impl WriterState {
                 batch.conn.execute_batch("ROLLBACK")?;
             }
             begin(batch.conn)?;
-            batch.tx = WriteTx::new(statements, self.now(), self.head);
+            batch.tx = WriteTx::new(statements, self.now(), self.head, self.totals);
             return Ok(());
         };
         let rest = requests.split_off(outcomes.len());

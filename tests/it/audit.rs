@@ -132,7 +132,9 @@ fn audit_since_noted_hash_finds_rewritten_entry() {
          UPDATE wallet SET balance = balance - 500, entries = entries - 1 WHERE id = 'bob'; \
          DELETE FROM idempotency WHERE entry = (SELECT max(id) FROM entry); \
          DELETE FROM entry WHERE id = (SELECT max(id) FROM entry); \
-         UPDATE wallet SET newest = (SELECT max(id) FROM entry) WHERE newest > 0";
+         UPDATE wallet SET newest = (SELECT max(id) FROM entry) WHERE newest > 0; \
+         UPDATE report_total SET count = count - 1 WHERE what = 'recharge'; \
+         UPDATE report_total SET sum = CAST(sum AS INTEGER) - 500 WHERE what IN ('recharge', 'users')";
     spoil(&copy, |conn| conn.execute_batch(take_away).unwrap());
     let noted = since(&book, &noted).last_hash;
     let hash = cashbox::internals::secret::parse_hash(&noted).unwrap();

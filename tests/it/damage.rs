@@ -158,6 +158,28 @@ fn audit_names_damage_to_balances_and_chain() {
 }
 
 #[test]
+fn audit_names_damage_to_report_totals() {
+    const TOTALS: &str = "the report's totals are those of the entries";
+    assert_all_named(&[
+        (TOTALS, "UPDATE report_total SET count = count + 1 WHERE what = 'recharge'"),
+        (TOTALS, "UPDATE report_total SET sum = '1' WHERE what = 'users'"),
+        (TOTALS, "UPDATE report_total SET sum = 'much' WHERE what = '@sales'"),
+        (TOTALS, "UPDATE report_total SET sum = CAST(x'ff' AS TEXT) WHERE what = 'pay'"),
+        (TOTALS, "UPDATE report_total SET what = 'gift' WHERE what = 'discount'"),
+        (TOTALS, "UPDATE report_total SET what = CAST(x'ff' AS TEXT) WHERE what = 'discount'"),
+        (TOTALS, "UPDATE report_total SET quarter = quarter + 1"),
+        (TOTALS, "INSERT INTO report_total VALUES (0, 'pay', 1, '1')"),
+        (TOTALS, "INSERT INTO report_total VALUES (9223372036854775807, 'pay', 1, '1')"),
+        (TOTALS, "DELETE FROM report_total"),
+        (TOTALS, "UPDATE entry SET at = at + 900000 WHERE id = 12"),
+        (TOTALS, "UPDATE entry SET at = 9223372036854775807 WHERE id = 12"),
+        (TOTALS, "UPDATE entry SET kind = 'transfer' WHERE id = 6"),
+        (TOTALS, "UPDATE entry SET amount = amount + 1 WHERE id = 3"),
+        (TOTALS, "UPDATE entry SET refunds = 4 WHERE id = 6"),
+    ]);
+}
+
+#[test]
 fn audit_names_numbers_out_of_bounds() {
     assert_all_named(&[
         ("an entry states both balances after it", "UPDATE entry SET to_balance = 9223372036854775807 WHERE id = 1"),

@@ -286,3 +286,61 @@ fn cursor_of_an_entry_that_is_not_there_is_lost() {
         admin.get(&waiting).refuses(409, "cursor_lost");
     }
 }
+
+#[test]
+fn entries_are_found_by_reference_coupon_and_original() {
+    let server = Server::start();
+    let admin = server.admin();
+    let coupon = admin
+        .post("/v1/wallets/alice/recharge", json!({ "amount": 300, "reference": "order 1" }))
+        .is(200)["coupon"]["code"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    admin.post("/v1/wallets/bob/recharge", json!({ "amount": 50, "reference": "order 2" })).is(200);
+    admin.post("/v1/wallets/alice/pay", json!({ "amount": 300, "coupon": coupon, "reference": "order 1" })).is(200);
+    admin.post("/v1/wallets/bob/withdraw", json!({ "amount": 1, "reference": "Order 1" })).is(200);
+    admin.post("/v1/entries/3/refund", json!({ "amount": 10, "reference": "=x" })).is(200);
+    admin.post("/v1/entries/3/refund", json!({ "amount": 20 })).is(200);
+    admin.post("/v1/wallets/bob/withdraw", json!({ "amount": 1, "reference": "@bank" })).is(200);
+    for (query, found) in [
+        ("reference=order%201", vec![3, 1]),
+        ("reference=order%201&order=asc", vec![1, 3]),
+        ("reference=order%201&kind=pay", vec![3]),
+        ("reference=order+1&coupon=none", vec![]),
+        ("reference=order%202&user=alice", vec![]),
+        ("reference=order%202&user=bob", vec![2]),
+        ("reference=order%201&user=@sales", vec![3]),
+        ("reference=%3Dx", vec![5]),
+        ("reference=@bank", vec![7]),
+        ("reference=", vec![]),
+        ("reference=order", vec![]),
+        (&format!("coupon={coupon}"), vec![3, 1]),
+        (&format!("coupon={}&kind=recharge", coupon.to_lowercase()), vec![1]),
+        (&format!("coupon={coupon}&reference=order%201&min=260"), vec![1]),
+        ("refunds=3", vec![6, 5]),
+        ("refunds=3&order=asc&max=15", vec![5]),
+        ("refunds=3&reference=%3Dx", vec![5]),
+        ("refunds=1", vec![]),
+        ("user=bob", vec![7, 4, 2]),
+        ("user=@bank&kind=withdraw", vec![7, 4]),
+        ("user=ghost", vec![]),
+    ] {
+        let (rows, _) = all_pages(&admin, &format!("/v1/entries?{query}"));
+        assert_eq!(ids(&rows), found, "{query}");
+        let (paged, _) = all_pages(&admin, &format!("/v1/entries?{query}&limit=1"));
+        assert_eq!(ids(&paged), found, "{query}, one at a time");
+    }
+    let (alice, _) = server.mint(json!({ "role": "user", "user": "alice" }));
+    let own = |query: &str| ids(alice.get(&format!("/v1/wallets/alice/entries?{query}")).is(200).rows());
+    assert_eq!(own("reference=order%201"), [3, 1]);
+    assert_eq!(own("reference=order%202"), Vec::<i64>::new(), "of another wallet");
+    assert_eq!(own("refunds=3"), [6, 5]);
+    for wrong in ["refunds=x", "coupon=a/b", "user=a/b"] {
+        assert_eq!(admin.get(&format!("/v1/entries?{wrong}")).status, 400, "{wrong}");
+    }
+    alice.get("/v1/wallets/alice/entries?user=bob").refuses(400, "invalid_request");
+    let next = admin.get("/v1/entries?reference=order%201&limit=1").is(200).text("next");
+    admin.get(&format!("/v1/entries?after={next}&reference=order%202")).refuses(400, "invalid_request");
+    assert_eq!(ids(admin.get(&format!("/v1/entries?after={next}")).is(200).rows()), [1]);
+}

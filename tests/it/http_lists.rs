@@ -332,6 +332,8 @@ fn get_requests_change_nothing() {
         "/v1/locks/new/events",
         "/v1/locks/new?fence=99&wait_ms=5000",
         "/v1/tokens",
+        "/v1/report",
+        "/v1/report?wallet=alice",
         "/v1/tiers",
         "/v1/coupon-kinds",
         "/v1/verify",

@@ -28,6 +28,7 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("POST", "/v1/entries/{id}/refund", "/v1/entries/1/refund", r#"{"amount":1}"#, [NO, 200, NO, 200]),
     ("GET", "/v1/coupons/{code}", "/v1/coupons/CODE", "", [200, 200, 200, 200]),
     ("GET", "/v1/coupons/{code}/quote", "/v1/coupons/CODE/quote?amount=20", "", [200, 200, 200, 200]),
+    ("GET", "/v1/report", "/v1/report", "", [NO, 200, 200, 200]),
     ("GET", "/v1/tiers", "/v1/tiers", "", [NO, 200, 200, 200]),
     ("PUT", "/v1/tiers", "/v1/tiers", r#"{"tiers":[{"from":"5"}]}"#, [NO, NO, NO, 200]),
     ("GET", "/v1/coupon-kinds", "/v1/coupon-kinds", "", [NO, 200, 200, 200]),

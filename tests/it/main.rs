@@ -59,6 +59,7 @@ mod reading;
 mod readme;
 mod replication;
 mod replies;
+mod report;
 mod rotation;
 mod screen;
 mod server;

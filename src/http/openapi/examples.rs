@@ -98,6 +98,7 @@ fn script() -> Vec<(&'static str, Option<Value>)> {
         ("GET /v1/wallets/alice/coupons", None),
         ("GET /v1/entries?order=asc&limit=1", None),
         ("GET /v1/entries/4", None),
+        ("GET /v1/report?since=2026-01-01&until=2026-01-01", None),
         ("POST /v1/wallets/alice/coupons", Some(json!({ "kind": "2" }))),
         ("GET /wallet?user_id=bob", None),
         ("POST /wallet", Some(json!({ "user_id": "bob", "amount": "20.00" }))),

@@ -13,6 +13,7 @@ use super::super::locks::{
     LockDetailsJson, LockEventJson, LockGrantedJson, LockJson, LockRenewedJson, LockStatusJson, LocksGrantedJson,
 };
 use super::super::problem_pages::ProblemPage;
+use super::super::report::PeriodReportJson;
 use super::super::request::PageJson;
 use super::super::response::{EntryJson, WalletJson};
 use super::super::tokens::{AccessTokenJson, MintedJson};
@@ -117,6 +118,8 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
         Op::json::<EntryDetailsJson>("GET /v1/entries/{id}", "getEntry", &[EntryNotFound]),
         Op::json::<MovementJson>("POST /v1/entries/{id}/refund", "refund", REFUND),
+
+        Op::json::<PeriodReportJson>("GET /v1/report", "getReport", &[WalletNotFound]),
 
         Op::json::<CouponDetailsJson>("GET /v1/coupons/{code}", "getCoupon", &[CouponNotFound]),
         Op::json::<QuoteJson>("GET /v1/coupons/{code}/quote", "quoteCoupon", &[CouponNotFound]),

@@ -3,6 +3,7 @@
 
 use super::findings::{Findings, text};
 use super::rows::{self, NamingRecords};
+use super::totals::TotalRows;
 use crate::error::Error;
 use crate::id::{Fence, WalletId};
 use crate::ledger::entry::{ALL_IN_ORDER, Entry};
@@ -41,6 +42,9 @@ pub(crate) fn walk(
     let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
     let mut records = conn.prepare(NamingRecords::IN_ORDER)?;
     let mut records = NamingRecords::new(records.query([])?);
+    let has_totals = TotalRows::are_in(conn)?;
+    let mut totals = conn.prepare(if has_totals { TotalRows::IN_ORDER } else { "SELECT 1 WHERE 0" })?;
+    let mut totals = TotalRows::new(conn, totals.query([])?)?;
     for share in 0..shares.count {
         let mut balances = Balances::of_share(share, &shares);
         let mut statement = conn.prepare(ALL_IN_ORDER)?;
@@ -58,12 +62,16 @@ pub(crate) fn walk(
                 chain.follow(&entry, findings);
                 rows::check_entry(&entry, last_fence, findings);
                 records.check(&entry, findings)?;
+                if has_totals {
+                    totals.follow(&entry, findings)?;
+                }
             }
             balances.move_money(&entry, findings);
         }
         sum += balances.compare(conn, findings)?;
     }
     records.finish(findings)?;
+    totals.finish(findings)?;
     if sum != 0 {
         findings.add("the sum over all wallets is zero", format!("the wallets add up to {sum} cents"));
     }

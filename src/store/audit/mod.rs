@@ -9,6 +9,7 @@ mod schema;
 mod temp_place;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 pub use findings::{AuditReport, Finding};
 #[cfg(test)]

@@ -368,6 +368,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
+        schema::rebuild_totals(&tx)?;
         tx.execute_batch(&triggers)
     };
     finish().map_err(wrong)?;
