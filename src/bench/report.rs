@@ -8,7 +8,10 @@ use std::time::Duration;
 /// The quantiles that are shown, with their shares in thousandths; the longest latency is added to them.
 const QUANTILES: [(&str, u64); 4] = [("p50", 500), ("p90", 900), ("p99", 990), ("p99.9", 999)];
 /// The longest bar of the histogram, in characters.
-const BAR_LEN: u64 = 40;
+const BAR_LEN: usize = 40;
+/// The same on a narrow screen, and the columns that stand beside it.
+const BAR_LEN_MIN: usize = 5;
+const BESIDE_BAR: usize = 26;
 
 /// The result of the audit.
 #[derive(Clone, Debug)]
@@ -62,8 +65,8 @@ impl BenchReport {
         self.outcome.run.measured < self.outcome.options.plan.measured
     }
 
-    /// For people.
-    pub(crate) fn text(&self) -> String {
+    /// For people, on a screen of that many columns.
+    pub(crate) fn text(&self, columns: Option<usize>) -> String {
         let (options, run, wrong) = (&self.outcome.options, &self.outcome.run, self.wrong());
         let mut lines = vec![self.head()];
         if wrong.is_empty() {
@@ -74,7 +77,7 @@ impl BenchReport {
             let quantiles = QUANTILES.iter().filter_map(|(name, share)| Some((*name, run.latencies.at(*share)?)));
             let quantiles: Vec<_> = quantiles.chain(run.latencies.at(1_000).map(|us| ("max", us))).collect();
             lines.extend(quantiles.iter().map(|(name, us)| format!("  {name:<6} {:>9}", time_text(*us))));
-            lines.extend(self.bars());
+            lines.extend(self.bars(columns));
             if run.unsent > 0 {
                 lines.push(format!(
                     "  {} requests were due and not sent: the server does not keep up",
@@ -114,12 +117,13 @@ impl BenchReport {
     }
 
     /// The histogram: a bar for each step of 1, 2, 5.
-    fn bars(&self) -> Vec<String> {
+    fn bars(&self, columns: Option<usize>) -> Vec<String> {
+        let longest = columns.map_or(BAR_LEN, |columns| columns.saturating_sub(BESIDE_BAR).clamp(BAR_LEN_MIN, BAR_LEN));
         let rows = self.outcome.run.latencies.histogram();
         let most = rows.iter().map(|(_, count)| *count).max().unwrap_or(1);
         let bar = |(up_to, number): &(u64, u64)| {
-            let bar = "#".repeat((number * BAR_LEN).div_ceil(most) as usize);
-            format!("  to {:>8}  {bar:<40}  {}", time_text(*up_to), with_commas(*number)).trim_end().to_owned()
+            let bar = "#".repeat((number * longest as u64).div_ceil(most) as usize);
+            format!("  to {:>8}  {bar:<longest$}  {}", time_text(*up_to), with_commas(*number)).trim_end().to_owned()
         };
         rows.iter().map(bar).collect()
     }

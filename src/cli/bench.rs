@@ -78,7 +78,7 @@ impl BenchArgs {
             }
             None => at_own_server(options, &stop)?,
         };
-        let text = || report.text().replace("WRONG", &screen::red("WRONG", &io::stdout()));
+        let text = || report.text(screen::columns()).replace("WRONG", &screen::red("WRONG", &io::stdout()));
         output::print(&if common.json { report.json().to_string() } else { text() })?;
         Ok(if report.wrong().is_empty() { Exit::Done } else { Exit::Damage })
     }

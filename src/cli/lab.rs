@@ -316,6 +316,19 @@ const COLUMNS: &[Column] = &[
     words("VERDICT", "verdict"),
 ];
 
+/// The same for a screen of 80 columns, and of 40.
+const NARROW_COLUMNS: &[Column] = &[
+    words("STRATEGY", "strategy"),
+    numbers("TIME", "time"),
+    numbers("REQ/S", "rate"),
+    numbers("P99", "p99"),
+    numbers("MAX ms", "max"),
+    numbers("BALANCE", "balance"),
+    numbers("LOST", "lost"),
+    words("VERDICT", "verdict"),
+];
+const NARROWEST_COLUMNS: &[Column] = &[words("STRATEGY", "strategy"), numbers("TIME", "time"), numbers("LOST", "lost")];
+
 /// The result for people.
 fn text_of(plan: &LabPlan, place: &str, rows: &[TrialRow], interrupted: bool) -> String {
     let mut text = heading(plan, place);
@@ -356,7 +369,9 @@ fn stalled_title(plan: &LabPlan) -> String {
 /// The table of these rows. A strategy that was not run has its reason in place of figures.
 fn table(rows: &[&TrialRow]) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row)).collect();
-    let table = table::wide_table(&cells, COLUMNS);
+    let fits = |table: &String| screen::columns().is_none_or(|most| table.lines().all(|line| line.len() <= most));
+    let tables = [COLUMNS, NARROW_COLUMNS].map(|columns| table::wide_table(&cells, columns));
+    let table = tables.into_iter().find(fits).unwrap_or_else(|| table::wide_table(&cells, NARROWEST_COLUMNS));
     let widest = rows.iter().map(|row| row.kind.name().len()).max().unwrap_or(0);
     let mut lines = table.lines().map(str::to_owned).collect::<Vec<_>>();
     for (line, row) in lines.iter_mut().skip(1).zip(rows) {

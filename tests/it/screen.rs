@@ -223,6 +223,40 @@ fn history_fits_terminal() {
 }
 
 #[test]
+fn lab_and_bench_fit_terminal() {
+    let place = Place::new();
+    for (columns, line) in [
+        (40, "lab --only none,plain --clients 2 --requests 4 --no-stall"),
+        (80, "lab --only none,thread-two-processes --clients 2 --requests 4 --no-stall"),
+        (40, "bench --duration 200ms --warm-up 0 --connections 2"),
+    ] {
+        let (exit, text) = at(&place, columns, line).finish();
+        assert!(exit == 0 || line.contains("none"), "{line}: {text}");
+        let is_row = |line: &&str| {
+            ["STRATEGY", "none ", "plain ", "thread", "  p", "  to "].iter().any(|begin| line.starts_with(begin))
+        };
+        let rows: Vec<_> =
+            text.lines().filter(is_row).map(|row| row.replace("\u{1b}[31m", "").replace("\u{1b}[0m", "")).collect();
+        assert!(rows.len() > 2, "{text}");
+        for row in rows {
+            assert!(row.chars().count() <= columns.into(), "{line}: {row}");
+        }
+    }
+}
+
+/// A note that comes while a bar is drawn takes the place of the bar, which is drawn again below it.
+#[test]
+fn note_above_bar_leaves_nothing_behind() {
+    let place = Place::new();
+    let lines = "{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"0.01\"}\n".repeat(10_500);
+    std::fs::write(place.path("many"), lines).unwrap();
+    let (exit, text) = at(&place, 60, "batch many").finish();
+    assert_eq!(exit, 0);
+    let (before, _) = text.split_once("made a new wallet file").unwrap();
+    assert!(before.is_empty() || before.ends_with(['\r', '\n', 'K', 'J', 'A']), "the bar is cleared: {before:?}");
+}
+
+#[test]
 fn progress_is_drawn_only_where_it_can_be() {
     let place = Place::new();
     let lines = "{\"op\":\"recharge\",\"user\":\"alice\",\"amount\":\"0.01\"}\n".repeat(12_000);
