@@ -10,15 +10,15 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 /// The program with its calls of the system in our hands.
-struct Patient {
-    runner: Child,
-    pid: u32,
-    url: String,
-    control: String,
+pub struct Patient {
+    pub runner: Child,
+    pub pid: u32,
+    pub url: String,
+    pub control: String,
 }
 
 impl Patient {
-    fn start(folder: &Path) -> Patient {
+    pub fn start(folder: &Path) -> Patient {
         let control = folder.join("control").to_str().unwrap().to_owned();
         let mut runner = Command::new("fiu-run")
             .args(["-x", "-f", &control, env!("CARGO_BIN_EXE_cashbox"), "serve"])
@@ -55,20 +55,20 @@ impl Patient {
         Some((answer.status().as_u16(), serde_json::from_str(&body).unwrap()))
     }
 
-    fn end(mut self) {
+    pub fn end(mut self) {
         let pid = rustix::process::Pid::from_raw(self.pid as i32).unwrap();
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL); // it may have ended
         self.runner.wait().unwrap();
     }
 }
 
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
     folder
 }
 
-fn verify(folder: &Path) {
+pub fn verify(folder: &Path) {
     let verify = Command::new(env!("CARGO_BIN_EXE_cashbox")).arg("verify").current_dir(folder).output().unwrap();
     assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
 }

@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod cli_input;
 mod clock;
+mod counted_faults;
 mod crash;
 mod crash_files;
 mod crash_locks;
