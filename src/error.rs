@@ -68,6 +68,7 @@ errors! {
     Unauthenticated "unauthenticated" 401 Other "an access token is needed" "需要访问令牌",
     Forbidden "forbidden" 403 Other "not allowed" "没有权限",
     // the form
+    NotAcceptable "not_acceptable" 406 Other "none of the accepted types can be made" "无法提供所接受的格式",
     UnsupportedMediaType "unsupported_media_type" 415 Other "unsupported media type" "不支持的内容类型",
     InvalidRequest "invalid_request" 400 Other "the request cannot be read" "请求有误",
     InvalidUser "invalid_user" 400 Other "not a user" "用户有误",

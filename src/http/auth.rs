@@ -8,7 +8,7 @@ use crate::store::{LOCAL, Store};
 use crate::token::{self, AccessToken, Role};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, LazyLock, RwLock};
 
 /// The caller of a request.
@@ -127,16 +127,25 @@ pub struct KnownTokens {
     open: bool,
     /// The token of this run, for commands on this machine.
     run: Option<Hash>,
-    used: RwLock<HashMap<Hash, Arc<Caller>>>,
+    used: RwLock<HashMap<Hash, UsedToken>>,
+    /// Times of the last requests, in milliseconds since 1970, by the tokens' ids.
+    last_used: RwLock<HashMap<String, Arc<AtomicI64>>>,
     /// Grows when a token is revoked, so that a token read before is not kept after.
     generation: AtomicU64,
+}
+
+/// The caller of an access token, and the time of its last request.
+#[derive(Clone)]
+struct UsedToken {
+    caller: Arc<Caller>,
+    at: Arc<AtomicI64>,
 }
 
 impl KnownTokens {
     /// `run_token`: that of this run, for commands on this machine.
     pub fn new(open: bool, run_token: Option<&str>) -> KnownTokens {
         let run = run_token.map(token::hash);
-        KnownTokens { open, run, used: RwLock::default(), generation: AtomicU64::new(0) }
+        KnownTokens { open, run, used: RwLock::default(), last_used: RwLock::default(), generation: AtomicU64::new(0) }
     }
 
     /// The caller of a request.
@@ -158,9 +167,30 @@ impl KnownTokens {
         if self.run == Some(hash) {
             return Ok(Caller::local());
         }
-        let is_usable =
-            |caller: &Arc<Caller>| caller.token.as_ref().is_some_and(|token| token.is_usable(store.clock().wall_ms()));
-        self.find(store, &hash)?.filter(is_usable).ok_or_else(|| unauthenticated(token::NOT_USABLE))
+        let now = store.clock().wall_ms();
+        let is_usable = |found: &UsedToken| found.caller.token.as_ref().is_some_and(|token| token.is_usable(now));
+        let found = self.find(store, &hash)?.filter(is_usable).ok_or_else(|| unauthenticated(token::NOT_USABLE))?;
+        found.at.store(now, Relaxed);
+        Ok(found.caller)
+    }
+
+    /// True if callers need no access token.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// The time of the last request with that access token since the server started.
+    pub(crate) fn last_used_at(&self, id: &str) -> Option<i64> {
+        self.last_used.read().expect("mutex poisoned").get(id).map(|time| time.load(Relaxed))
+    }
+
+    /// The place for the times of requests with that access token. In memory alone: a request that looks writes nothing.
+    fn place_for_time(&self, id: &str) -> Arc<AtomicI64> {
+        let mut all = self.last_used.write().expect("mutex poisoned");
+        if all.len() >= TOKENS_MAX {
+            all.clear();
+        }
+        Arc::clone(all.entry(id.to_owned()).or_default())
     }
 
     /// The proof for a command on this machine that this server wrote the companion file.
@@ -168,23 +198,26 @@ impl KnownTokens {
         self.run.as_ref().map(|run| token::proof(challenge, run))
     }
 
-    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<Arc<Caller>>, Error> {
+    fn find(&self, store: &Store, hash: &Hash) -> Result<Option<UsedToken>, Error> {
         let generation = self.generation.load(SeqCst);
-        if let Some(caller) = self.used.read().expect("mutex poisoned").get(hash) {
-            return Ok(Some(Arc::clone(caller)));
+        if let Some(found) = self.used.read().expect("mutex poisoned").get(hash) {
+            return Ok(Some(found.clone()));
         }
         let token = store.read(|tx| token::find(tx, hash))?;
-        let caller = token.map(|token| Arc::new(Caller::of(Arc::new(token))));
-        if let Some(caller) = &caller {
+        let found = token.map(|token| {
+            let at = self.place_for_time(&token.id);
+            UsedToken { caller: Arc::new(Caller::of(Arc::new(token))), at }
+        });
+        if let Some(found) = &found {
             let mut used = self.used.write().expect("mutex poisoned");
             if used.len() >= TOKENS_MAX {
                 used.clear();
             }
             if generation == self.generation.load(SeqCst) {
-                used.insert(*hash, Arc::clone(caller));
+                used.insert(*hash, found.clone());
             }
         }
-        Ok(caller)
+        Ok(found)
     }
 
     /// Forgets all tokens: one was revoked.

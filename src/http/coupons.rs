@@ -2,6 +2,7 @@
 
 use super::conn::Response;
 use super::fields::{BOUND_PATTERN, Field, Fields, ValueKind};
+use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{Context, HandlerResult, PageJson, PageRequest, not_a_cursor};
 use super::response::{self, AsText};
 #[cfg(test)]
@@ -17,6 +18,7 @@ use crate::ledger::{self, query};
 use crate::money::{Cents, Money};
 use ValueKind::{Amount, Flag, Integer, Objects, Text};
 use serde::Serialize;
+use std::io;
 
 /// The fields of a grant.
 pub(crate) const GRANT: &[Field] = &[Field::required("kind", Text, "a coupon kind").within(1, 16).such_as("\"1\"")];
@@ -61,12 +63,28 @@ pub(crate) fn of_user(context: &mut Context<'_>) -> HandlerResult {
     let user = context.user()?;
     let page = PageRequest::read(&mut context.query, &format!("coupons of {user}"), &[])?;
     let after = page.after.as_deref().map(|after| read_after(after).ok_or_else(not_a_cursor)).transpose()?;
+    let format = TableFormat::wanted(context);
+    if let Some(format) = format.filter(|_| !page.is_limited) {
+        context.app.store.read(|tx| ledger::wallet(tx, &user.wallet()))?;
+        let mut after = after;
+        return files::all_rows(context, format, &COUPON_MEMBERS, move |store, lines| {
+            let place = after.as_ref().map(|(at, code)| (*at, code));
+            let found = store.read(|tx| query::coupons(tx, &user, place, ROWS_STEP)).map_err(io::Error::other)?;
+            found.rows.iter().try_for_each(|coupon| lines.add(&coupon_json(coupon)))?;
+            after = found.rows.last().map(|coupon| (coupon.granted_at, coupon.code.clone()));
+            Ok(found.more)
+        });
+    }
     let found = context.app.store.read(|tx| {
         ledger::wallet(tx, &user.wallet())?;
         query::coupons(tx, &user, after.as_ref().map(|(at, code)| (*at, code)), page.limit)
     })?;
     let last = found.rows.last().filter(|_| found.more).map(|coupon| format!("{} {}", coupon.granted_at, coupon.code));
-    Ok(page.response(context.language, found.rows.iter().map(coupon_json).collect(), last))
+    let rows: Vec<_> = found.rows.iter().map(coupon_json).collect();
+    match format {
+        Some(format) => files::page(context, &page, format, &COUPON_MEMBERS, &rows, last.as_deref()),
+        None => Ok(page.response(context.language, rows, last)),
+    }
 }
 
 /// The time and the code of the coupon to continue behind.
@@ -257,6 +275,20 @@ pub(crate) struct CouponJson<'a> {
     /// The number of the recharge that earned it; null if it was granted by hand.
     earned_by: Option<i64>,
 }
+
+/// The names of a coupon's members, in order.
+const COUPON_MEMBERS: [&str; 10] = [
+    "code",
+    "user_id",
+    "kind",
+    "amount_off",
+    "percent_off",
+    "threshold",
+    "single_use",
+    "state",
+    "granted_at",
+    "earned_by",
+];
 
 /// A coupon.
 pub(crate) fn coupon_json(coupon: &Coupon) -> CouponJson<'_> {

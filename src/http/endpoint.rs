@@ -2,7 +2,7 @@
 
 use super::auth::Access;
 use super::fields::Field;
-use super::request::{Context, HandlerResult, Submission};
+use super::request::{Context, HandlerResult, JSON, Submission};
 use super::state::BODY_MAX;
 use crate::error::Error;
 
@@ -21,6 +21,8 @@ pub struct Route {
     pub body: RouteBody,
     /// The status of a good answer.
     pub status: u16,
+    /// The media types of a good answer; the first is the one for `*/*`.
+    pub types: &'static [&'static str],
     /// Its effect, in a few words.
     pub about: &'static str,
     /// The function that answers.
@@ -60,7 +62,17 @@ impl Route {
         handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
         let handler = Handler::Responds(handler);
-        Route { method: "GET", path, access, query, body: RouteBody::Empty, status: 200, about, handler }
+        Route {
+            method: "GET",
+            path,
+            access,
+            query,
+            body: RouteBody::Empty,
+            status: 200,
+            types: &[JSON],
+            about,
+            handler,
+        }
     }
 
     /// A change.
@@ -73,7 +85,17 @@ impl Route {
         handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
         let handler = Handler::Responds(handler);
-        Route { method, path, access, query: &[], body: RouteBody::Fields(body), status: 200, about, handler }
+        Route {
+            method,
+            path,
+            access,
+            query: &[],
+            body: RouteBody::Fields(body),
+            status: 200,
+            types: &[JSON],
+            about,
+            handler,
+        }
     }
 
     /// A change by a single command, of which many come at once.
@@ -86,12 +108,27 @@ impl Route {
         handler: fn(&mut Context<'_>) -> Result<Submission, Error>,
     ) -> Route {
         let handler = Handler::Submits(handler);
-        Route { method, path, access, query: &[], body: RouteBody::Fields(body), status: 200, about, handler }
+        Route {
+            method,
+            path,
+            access,
+            query: &[],
+            body: RouteBody::Fields(body),
+            status: 200,
+            types: &[JSON],
+            about,
+            handler,
+        }
     }
 
     /// The same route with another status of a good answer.
     pub const fn with_status(self, status: u16) -> Route {
         Route { status, ..self }
+    }
+
+    /// The same route with other media types of a good answer.
+    pub const fn with_types(self, types: &'static [&'static str]) -> Route {
+        Route { types, ..self }
     }
 
     /// The same route with fields of the query.

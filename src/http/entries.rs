@@ -2,17 +2,19 @@
 
 use super::conn::Response;
 use super::fields::{BOUND_PATTERN, Field, Fields, TZ, ValueKind};
-use super::files;
+use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
-use super::response::{self, EntryJson, entry_json};
+use super::response::{self, AsText, ENTRY_MEMBERS, EntryJson, entry_json};
 use crate::clock::DayEdge;
 use crate::error::Error;
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger;
 use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query::{self, EntryPage, Filter};
+use crate::money::{Cents, Money};
 use ValueKind::{Amount, Integer, Object, Text, Time};
 use serde::Serialize;
+use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -93,14 +95,20 @@ fn list(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
     let page = PageRequest::read(&mut context.query, &of, FILTERS)?;
     let filter = filter(&mut context.query, wallet)?;
     let wait_ms = context.query.integer("wait_ms", 0..=WAIT_MS_MAX)?;
-    let format = files::EntryFormat::wanted(context);
+    let format = TableFormat::wanted(context);
     if wait_ms.is_some() && (!filter.ascending || format.is_some()) {
         return Err(Error::invalid("wait_ms is for a page with order=asc").with("field", "wait_ms"));
     }
-    if let Some(format) = format {
+    if let Some(format) = format.filter(|_| !page.is_limited) {
         let place = page.after.as_deref();
-        let after = place.map(|place| context.app.store.read(|tx| query::find_place(tx, place))).transpose()?;
-        return files::entries(context, format, filter, after);
+        let mut after = place.map(|place| context.app.store.read(|tx| query::find_place(tx, place))).transpose()?;
+        let caller = context.caller.clone();
+        return files::all_rows(context, format, &ENTRY_MEMBERS, move |store, lines| {
+            let found = store.read(|tx| query::entries(tx, &filter, after, ROWS_STEP)).map_err(io::Error::other)?;
+            after = found.next;
+            found.rows.iter().try_for_each(|entry| lines.add(&entry_json(entry, &caller)))?;
+            Ok(after.is_some())
+        });
     }
     let mut found = read(context, &filter, page.after.as_deref(), page.limit)?;
     if let (true, Some(wait_ms @ 1..)) = (found.is_empty(), wait_ms)
@@ -108,7 +116,9 @@ fn list(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
     {
         found = wait(context, &filter, found, page.limit, Duration::from_millis(wait_ms as u64))?;
     }
-    Ok(found.response(context, &page))
+    let Some(format) = format else { return Ok(found.response(context, &page)) };
+    let rows: Vec<_> = found.page.rows.iter().map(|entry| entry_json(entry, &context.caller)).collect();
+    files::page(context, &page, format, &ENTRY_MEMBERS, &rows, found.next.as_deref())
 }
 
 /// A page, and the places of its ends.
@@ -198,18 +208,25 @@ pub(crate) struct EntryDetailsJson<'a> {
     entry: EntryJson<'a>,
     /// The numbers of the entries that refund it.
     refunded_by: Vec<i64>,
+    /// The part of it that can still be refunded; `0.00` for what never can.
+    refundable: AsText<Cents>,
 }
 
 /// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
 pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     let id = EntryId::parse(&context.params[0])?;
-    let (entry, refunds) =
-        context.app.store.read(|tx| Ok((entry::entry(tx, id)?, ledger::verbs::refunds_of(tx, id)?)))?;
+    let (entry, refunds, left) = context.app.store.read(|tx| {
+        let entry = entry::entry(tx, id)?;
+        let left = ledger::verbs::refundable(tx, &entry)?;
+        Ok((entry, ledger::verbs::refunds_of(tx, id)?, left))
+    })?;
     if let Some(user) = &context.caller.user
         && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
     {
         return Err(entry::not_found(id));
     }
-    let details = EntryDetailsJson { entry: entry_json(&entry, &context.caller), refunded_by: refunds };
+    let entry = entry_json(&entry, &context.caller);
+    let refundable = AsText(Cents(left.map_or(0, Money::cents)));
+    let details = EntryDetailsJson { entry, refunded_by: refunds, refundable };
     Ok(response::ok(context.language.found(), &details))
 }

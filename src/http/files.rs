@@ -3,13 +3,11 @@
 //! An audit, a backup and an export read all of the file, so one runs at a time. They send a copy, so a slow client does
 //! not hold up the writer: only the next of these requests has to be repeated.
 
-use super::auth::Caller;
 use super::fields::{Field, HASH_PATTERN, ValueKind};
-use super::request::{Context, HandlerResult};
-use super::response::{self, ENTRY_MEMBERS, entry_json};
+use super::request::{Context, HandlerResult, JSON, PageRequest};
+use super::response;
 use super::state::{StreamPermit, WholeFileRead};
 use crate::error::Error;
-use crate::ledger::query::{self, Filter};
 use crate::secret::parse_hash;
 use crate::store::Store;
 use crate::store::audit::{self, AuditReport};
@@ -164,103 +162,126 @@ impl Read for ExportOutput {
     }
 }
 
-/// Entries read at a time.
-const ENTRIES_STEP: usize = 500;
+/// Rows read at a time for a file.
+pub(crate) const ROWS_STEP: usize = 500;
 
-/// The format of a file of entries.
+/// The media types of a list that can be read as a file as well.
+pub(crate) const TABLE_TYPES: &[&str] = &[JSON, TableFormat::Csv.content_type(), TableFormat::Ndjson.content_type()];
+
+/// The format of a list as a file.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EntryFormat {
-    /// A line of names, then a line for each.
+pub(crate) enum TableFormat {
+    /// A line of names, then a line for each row.
     Csv,
-    /// A line of JSON for each.
+    /// A line of JSON for each row.
     Ndjson,
 }
 
-impl EntryFormat {
+impl TableFormat {
     /// The format that the client asks for, if it wants a file.
-    pub(crate) fn wanted(context: &Context<'_>) -> Option<EntryFormat> {
-        let formats = [EntryFormat::Csv, EntryFormat::Ndjson];
-        formats.into_iter().find(|format| context.accepts(format.content_type()))
+    pub(crate) fn wanted(context: &Context<'_>) -> Option<TableFormat> {
+        let formats = [TableFormat::Csv, TableFormat::Ndjson];
+        formats.into_iter().find(|format| context.media_type == format.content_type())
     }
 
-    fn content_type(self) -> &'static str {
+    const fn content_type(self) -> &'static str {
         match self {
-            EntryFormat::Csv => "text/csv",
-            EntryFormat::Ndjson => "application/x-ndjson",
+            TableFormat::Csv => "text/csv",
+            TableFormat::Ndjson => "application/x-ndjson",
         }
+    }
+
+    /// Lines of this format, the one in front of all rows first.
+    fn lines(self, members: &'static [&'static str]) -> TableLines {
+        let first = if self == TableFormat::Csv { csv_line(members) } else { String::new() };
+        TableLines { format: self, members, bytes: first.into_bytes() }
     }
 }
 
-/// All entries of the filter behind `after`. They are read in steps, and no connection to the file is kept while a step
-/// is sent.
-pub(crate) fn entries(context: &Context<'_>, format: EntryFormat, filter: Filter, after: Option<i64>) -> HandlerResult {
+/// Lines of a list as a file.
+pub(crate) struct TableLines {
+    format: TableFormat,
+    /// The names of the rows' members, in the order of the cells.
+    members: &'static [&'static str],
+    bytes: Vec<u8>,
+}
+
+impl TableLines {
+    /// Adds a row.
+    pub(crate) fn add(&mut self, row: &impl Serialize) -> io::Result<()> {
+        match self.format {
+            TableFormat::Ndjson => {
+                serde_json::to_writer(&mut self.bytes, row)?;
+                self.bytes.push(b'\n');
+            }
+            TableFormat::Csv => {
+                let row = serde_json::to_value(row)?;
+                let cells: Vec<_> = self.members.iter().map(|member| cell(member, &row[*member])).collect();
+                self.bytes.extend(csv_line(&cells).into_bytes());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One page of a list as a file. The header `Link` leads to the next one.
+pub(crate) fn page(
+    context: &Context<'_>,
+    request: &PageRequest,
+    format: TableFormat,
+    members: &'static [&'static str],
+    rows: &[impl Serialize],
+    last: Option<&str>,
+) -> HandlerResult {
+    let mut lines = format.lines(members);
+    rows.iter().try_for_each(|row| lines.add(row)).map_err(Error::internal)?;
+    let mut page = response::bytes(200, format.content_type(), lines.bytes);
+    page.headers.extend(last.map(|last| ("Link", request.link(&context.head.path, last))));
+    Ok(page)
+}
+
+/// A list to its end as a file. `step` adds the next rows and returns false after the last ones; no connection to the file is
+/// kept while they are sent.
+pub(crate) fn all_rows(
+    context: &Context<'_>,
+    format: TableFormat,
+    members: &'static [&'static str],
+    step: impl FnMut(&Store, &mut TableLines) -> io::Result<bool> + Send + 'static,
+) -> HandlerResult {
     let permit = context.app.entry_streams.begin(&context.caller.by)?;
-    let first_line = if format == EntryFormat::Csv { csv_line(&ENTRY_MEMBERS) } else { String::new() };
-    let reader = EntryReader {
-        store: Arc::clone(&context.app.store),
-        caller: Arc::clone(&context.caller),
-        format,
-        filter,
-        after,
-        is_last: false,
-        lines: first_line.into_bytes(),
-        sent: 0,
-        _permit: permit,
-    };
+    let store = Arc::clone(&context.app.store);
+    let lines = format.lines(members);
+    let reader = TableReader { store, step: Box::new(step), is_last: false, lines, sent: 0, _permit: permit };
     Ok(response::stream(format.content_type(), reader))
 }
 
-struct EntryReader {
+/// Adds the next rows; returns false after the last ones.
+type TableStep = Box<dyn FnMut(&Store, &mut TableLines) -> io::Result<bool> + Send>;
+
+struct TableReader {
     store: Arc<Store>,
-    caller: Arc<Caller>,
-    format: EntryFormat,
-    filter: Filter,
-    after: Option<i64>,
+    step: TableStep,
     /// True if `lines` are the last ones.
     is_last: bool,
-    lines: Vec<u8>,
+    lines: TableLines,
     /// The number of bytes of `lines` that are sent.
     sent: usize,
     _permit: StreamPermit,
 }
 
-impl Read for EntryReader {
+impl Read for TableReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while self.sent == self.lines.len() {
+        while self.sent == self.lines.bytes.len() {
             if self.is_last {
                 return Ok(0);
             }
-            self.next_step()?;
+            self.lines.bytes.clear();
+            self.sent = 0;
+            self.is_last = !(self.step)(&self.store, &mut self.lines)?;
         }
-        let count = buffer.len().min(self.lines.len() - self.sent);
-        buffer[..count].copy_from_slice(&self.lines[self.sent..self.sent + count]);
+        let count = buffer.len().min(self.lines.bytes.len() - self.sent);
+        buffer[..count].copy_from_slice(&self.lines.bytes[self.sent..self.sent + count]);
         self.sent += count;
         Ok(count)
-    }
-}
-
-impl EntryReader {
-    fn next_step(&mut self) -> io::Result<()> {
-        let read = self.store.read(|tx| query::entries(tx, &self.filter, self.after, ENTRIES_STEP));
-        let found = read.map_err(io::Error::other)?;
-        self.lines.clear();
-        self.sent = 0;
-        self.is_last = found.next.is_none();
-        self.after = found.next;
-        for entry in &found.rows {
-            let json = entry_json(entry, &self.caller);
-            match self.format {
-                EntryFormat::Ndjson => {
-                    serde_json::to_writer(&mut self.lines, &json)?;
-                    self.lines.push(b'\n');
-                }
-                EntryFormat::Csv => {
-                    let json = serde_json::to_value(json)?;
-                    let cells: Vec<_> = ENTRY_MEMBERS.iter().map(|member| cell(member, &json[*member])).collect();
-                    self.lines.extend(csv_line(&cells).into_bytes());
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -3,8 +3,9 @@
 use super::request::{Context, HandlerResult};
 use super::response;
 #[cfg(test)]
-use super::schemas::HealthWord;
+use super::schemas::{HealthWord, TimeText};
 use super::state::{AppState, RequestCounts};
+use crate::clock::rfc3339;
 use crate::secret::parse_hash;
 use crate::store::Store;
 use crate::store::possession::FileFault;
@@ -92,6 +93,11 @@ pub(crate) struct HealthJson {
     waiting: u64,
     /// The size of the write-ahead log, in bytes.
     wal_bytes: u64,
+    /// The size of the file without its log, in bytes.
+    db_bytes: u64,
+    /// The start of the process.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    started_at: String,
     /// The answer to the header `cashbox-challenge`: proves that the server knows the token of its run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -111,6 +117,8 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
         queued: stats.queued.load(Relaxed),
         waiting: stats.parked.load(Relaxed),
         wal_bytes: stats.wal_bytes.load(Relaxed),
+        db_bytes: context.app.store.db_bytes(),
+        started_at: rfc3339(context.app.started_at),
         proof: challenge.and_then(|challenge| context.app.tokens.proof(&challenge)),
     };
     Ok(response::ok(status, &health))
@@ -149,6 +157,7 @@ fn prometheus_text(app: &AppState) -> String {
     for (name, about, value) in gauges {
         single(&mut out, name, "gauge", about, value.load(Relaxed));
     }
+    single(&mut out, "db_bytes", "gauge", "Size of the file without its log.", app.store.db_bytes());
     describe(&mut out, "degraded", "gauge", "1 for each reason that /healthz gives for degraded.");
     for (label, _) in degraded(&app.store) {
         let _ = writeln!(out, "cashbox_degraded{{why=\"{label}\"}} 1");

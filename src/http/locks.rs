@@ -314,6 +314,15 @@ pub(crate) fn events(context: &mut Context<'_>) -> HandlerResult {
     Ok(page.response(context.language, rows.iter().map(event_json).collect(), last))
 }
 
+/// `GET /v1/lock-events`
+pub(crate) fn all_events(context: &mut Context<'_>) -> HandlerResult {
+    let page = PageRequest::read(&mut context.query, "lock events", &[])?;
+    let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
+    let mut rows = context.app.store.read(|tx| lock::event::of_all(tx, before, page.limit + 1))?;
+    let last = page.cut(&mut rows, |event| event.seq.to_string());
+    Ok(page.response(context.language, rows.iter().map(event_json).collect(), last))
+}
+
 /// The lock in the path, which the caller must be allowed to hold.
 fn path_lock(context: &Context<'_>) -> Result<LockId, Error> {
     let id = LockId::parse(&context.params[0])?;
@@ -381,6 +390,8 @@ pub(crate) struct LockDetailsJson<'a> {
 pub(crate) struct LockEventJson<'a> {
     /// Its number.
     seq: i64,
+    /// The lock.
+    lock: &'a str,
     /// Its kind.
     #[cfg_attr(test, schemars(with = "LockEventKind"))]
     what: &'static str,
@@ -423,6 +434,7 @@ fn lock_json_at<'a>(now: i64, id: &'a LockId, lock: Option<&'a Lock>) -> LockSta
 fn event_json(event: &LockEvent) -> LockEventJson<'_> {
     LockEventJson {
         seq: event.seq,
+        lock: event.lock.as_str(),
         what: event.kind.as_str(),
         fence: event.fence.0,
         previous_fence: event.previous_fence.map(|fence| fence.0),

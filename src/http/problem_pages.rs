@@ -1,6 +1,6 @@
 //! `GET /problems/NAME`: the page that the `type` of an error names.
 
-use super::request::{Context, HandlerResult};
+use super::request::{Context, HandlerResult, JSON};
 use super::response;
 use crate::error::{Error, ErrorName};
 use serde::Serialize;
@@ -20,6 +20,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         Unauthenticated => ("the access token is missing, unknown, revoked or expired; it is checked again when a waiting request is carried out", "send `Authorization: Bearer cbx_…`"),
         Forbidden => ("the role, `Host` or `Origin` does not allow it", "use another access token; `serve --host`"),
         UnsupportedMediaType => ("the body's type cannot be read", "set `Content-Type`"),
+        NotAcceptable => ("none of the types in `Accept` can be made here; nothing was done", "send another `Accept`, or `*/*`"),
         InvalidRequest => ("the request cannot be read; `detail` says which field and why", "correct it"),
         InvalidUser => ("the user is not valid, or not allowed here", "correct it"),
         InvalidAmount => ("the amount is not valid", "correct it"),
@@ -78,7 +79,7 @@ pub(crate) fn page(context: &mut Context<'_>) -> HandlerResult {
     let name = name.ok_or_else(|| Error::new(ErrorName::NotFound, "there is no error of that name"))?;
     let (meaning, remedy) = texts(name);
     let title = context.language.pick(name.title_zh(), name.title());
-    if context.accepts("text/plain") {
+    if context.media_type == TEXT {
         let remedy = if remedy.is_empty() { String::new() } else { format!("What to do: {remedy}.\n") };
         let text = format!("{} (HTTP {}): {title}\n\n{meaning}.\n{remedy}", name.as_str(), name.status());
         return Ok(response::bytes(200, "text/plain; charset=utf-8", text.into_bytes()));
@@ -93,3 +94,7 @@ pub(crate) fn page(context: &mut Context<'_>) -> HandlerResult {
     };
     Ok(response::ok(context.language.found(), &page))
 }
+
+/// The types of a page.
+pub(crate) const TYPES: &[&str] = &[JSON, TEXT];
+const TEXT: &str = "text/plain";

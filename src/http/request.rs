@@ -12,6 +12,7 @@ use crate::secret::hex;
 use crate::store::{Alive, Envelope, Outcome};
 use serde::Serialize;
 use std::cell::Cell;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub body: &'a [u8],
     /// The language of `msg`.
     pub language: Language,
+    /// The media type that the client wants, of those of the route.
+    pub media_type: &'static str,
     presence: &'a Presence,
     /// Set if the answer is a repeat under an idempotency key.
     pub replayed: Cell<bool>,
@@ -108,6 +111,7 @@ impl<'a> Context<'a> {
             fields,
             body: &request.body,
             language,
+            media_type: JSON,
             presence: &request.presence,
             replayed: Cell::new(false),
         })
@@ -200,14 +204,44 @@ impl<'a> Context<'a> {
     pub fn envelope_for_lease(&self) -> Result<Envelope, Error> {
         Ok(Envelope { key: None, ..self.envelope_without_tokens()? })
     }
+}
 
-    /// True if the client accepts this type by name and does not prefer JSON.
-    pub fn accepts(&self, content_type: &str) -> bool {
-        let weight = |wanted: &str| {
-            let accepted = self.head.headers("accept").flat_map(|list| list.split(',')).map(weighed);
-            accepted.filter(|(named, _)| named.eq_ignore_ascii_case(wanted)).map(|(_, weight)| weight).max()
-        };
-        weight(content_type).is_some_and(|own| own > 0 && own >= weight("application/json").unwrap_or(0))
+/// The media type of most answers.
+pub(crate) const JSON: &str = "application/json";
+
+/// The one of the media types that the client wants most: by weight, then by its own order, then by theirs. An error if it
+/// accepts none of them.
+pub(crate) fn negotiate(head: &RequestHead, types: &[&'static str]) -> Result<&'static str, Error> {
+    let sent = head.headers("accept").flat_map(|list| list.split(',')).map(weighed);
+    let ranges: Vec<(&str, u32)> = sent.filter(|(range, _)| !range.is_empty()).collect();
+    if ranges.is_empty() {
+        return Ok(types[0]);
+    }
+    // The weight of a type is that of the range which names it most closely.
+    let mut best: Option<(u32, usize, &'static str)> = None;
+    for one in types {
+        let matching = ranges.iter().enumerate().filter(|(_, (range, _))| closeness(range, one) > 0);
+        let closest = matching.max_by_key(|(place, (range, _))| (closeness(range, one), Reverse(*place)));
+        if let Some((place, (_, weight))) = closest
+            && *weight > 0
+            && best.is_none_or(|(most, first, _)| *weight > most || (*weight == most && place < first))
+        {
+            best = Some((*weight, place, one));
+        }
+    }
+    best.map(|(_, _, one)| one).ok_or_else(|| {
+        let detail = format!("this answer is {}; none of that is in Accept", types.join(" or "));
+        Error::new(ErrorName::NotAcceptable, detail)
+    })
+}
+
+/// 3 if the range is this media type, 2 if it is all of its kind, 1 if it is everything, 0 if it is another.
+fn closeness(range: &str, media_type: &str) -> u8 {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    match range.strip_suffix("/*") {
+        None => 3 * u8::from(range.eq_ignore_ascii_case(media_type)),
+        Some("*") => 1,
+        Some(other) => 2 * u8::from(other.eq_ignore_ascii_case(kind)),
     }
 }
 
@@ -292,6 +326,8 @@ const LIMIT_MAX: i64 = 1_000;
 pub struct PageRequest {
     /// The most rows.
     pub limit: usize,
+    /// True if the client sent a limit.
+    pub is_limited: bool,
     /// The row to continue behind, in the list's own text.
     pub after: Option<String>,
     filters: BTreeMap<String, String>,
@@ -313,7 +349,8 @@ pub(crate) struct PageJson<T> {
 impl PageRequest {
     /// Reads `limit` and `after`, and adds the filters of the cursor to the query's. `of` names the list.
     pub fn read(query: &mut Fields, of: &str, filters: &[&'static str]) -> Result<PageRequest, Error> {
-        let limit = query.integer("limit", 1..=LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT) as usize;
+        let sent_limit = query.integer("limit", 1..=LIMIT_MAX)?;
+        let limit = sent_limit.unwrap_or(LIMIT_DEFAULT) as usize;
         let cursor = query.text("after")?.filter(|cursor| !cursor.is_empty()); // the end of no page is the beginning
         let cursor = cursor.map(|cursor| decode_cursor(&cursor).ok_or_else(not_a_cursor)).transpose()?;
         let mut after = None;
@@ -341,7 +378,7 @@ impl PageRequest {
                 kept.insert((*filter).to_owned(), value.to_owned());
             }
         }
-        Ok(PageRequest { limit, after, filters: kept })
+        Ok(PageRequest { limit, is_limited: sent_limit.is_some(), after, filters: kept })
     }
 
     /// Cuts rows, of which one more than the limit was read, to the page; returns the key of the last row if there is
@@ -357,6 +394,11 @@ impl PageRequest {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(&self.filters).append_pair("after", after);
         hex(form.finish().as_bytes())
+    }
+
+    /// The value of the header `Link` of a page of the list at that path, if it continues behind `last`.
+    pub fn link(&self, path: &str, last: &str) -> String {
+        format!("<{path}?after={}&limit={}>; rel=\"next\"", self.next(last), self.limit)
     }
 
     /// The page as a response. `last` is the row to continue behind, if there is more.

@@ -260,6 +260,9 @@ pub(crate) struct WalletJson<'a> {
     last_at: Option<String>,
 }
 
+/// The names of a wallet's members, in order.
+pub(crate) const WALLET_MEMBERS: [&str; 5] = ["user_id", "balance", "held", "entries", "last_at"];
+
 /// A wallet, and the time of its newest entry.
 pub(crate) fn wallet_json(wallet: &Wallet, last_at: Option<i64>) -> WalletJson<'_> {
     WalletJson {

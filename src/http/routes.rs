@@ -26,17 +26,19 @@ pub static ROUTES: &[Route] = &[
     Route::command("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
     Route::command("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
 
-    Route::get("/v1/wallets", SeeAll, wallets::WALLETS, "all wallets", wallets::list),
+    Route::get("/v1/me", Known, &[], "the caller: its role and its access token", tokens::me),
+
+    Route::get("/v1/wallets", SeeAll, wallets::WALLETS, "all wallets", wallets::list).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
     Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
     Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
     Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
     Route::command("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
-    Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet),
-    Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user),
+    Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet).with_types(files::TABLE_TYPES),
+    Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user).with_types(files::TABLE_TYPES),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
-    Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries),
+    Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries).with_types(files::TABLE_TYPES),
     Route::get("/v1/entries/{id}", See, &[], "one entry", entries::entry),
     Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
 
@@ -49,7 +51,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/coupon-kinds", SeeAll, &[], "the coupon kinds", coupons::kinds),
     Route::change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
 
-    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, about: "many money verbs at once", handler: Handler::Responds(batch::batch) },
+    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, types: &[request::JSON], about: "many money verbs at once", handler: Handler::Responds(batch::batch) },
 
     Route::get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
     Route::command("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
@@ -62,6 +64,8 @@ pub static ROUTES: &[Route] = &[
     Route::command("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
     Route::command("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release).with_status(204),
 
+    Route::get("/v1/lock-events", SeeAll, LIST, "what happened to all locks", locks::all_events),
+
     Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
     Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),
     Route::get("/v1/tokens/{id}", Admin, &[], "one access token, without its secret", tokens::one),
@@ -69,11 +73,11 @@ pub static ROUTES: &[Route] = &[
     Route::change("DELETE", "/v1/tokens/{id}", Admin, &[], "revoke an access token", tokens::revoke),
 
     Route::get("/v1/verify", Audit, files::VERIFY, "audit the file", files::verify),
-    Route::get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", files::backup),
-    Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export),
+    Route::get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", files::backup).with_types(&["application/vnd.sqlite3"]),
+    Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export).with_types(&["application/x-ndjson", "text/csv"]),
     Route::get("/healthz", Anyone, &[], "whether it is alive and well", health::healthz),
-    Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics),
-    Route::get("/problems/{name}", Anyone, &[], "what an error means, and what to do", problem_pages::page),
+    Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics).with_types(&["text/plain"]),
+    Route::get("/problems/{name}", Anyone, &[], "what an error means, and what to do", problem_pages::page).with_types(problem_pages::TYPES),
     Route::get("/openapi.json", Anyone, &[], "the description of the API", openapi_json),
 ];
 
@@ -187,7 +191,13 @@ impl App {
             let route = &ROUTES[index];
             let caller = allowed_caller(route, || authenticate(&request.head))?;
             let language = facts.language;
+            // Before anything is done: an answer that the client cannot read would come after the fact.
+            let media_type = match route.status {
+                204 => request::JSON, // without a body
+                _ => request::negotiate(&request.head, route.types)?,
+            };
             let mut context = Context::read(&self.0, &request, caller, params, language, route.query, route.fields())?;
+            context.media_type = media_type;
             Ok(match route.handler {
                 Handler::Responds(handler) => {
                     let handled = handler(&mut context);

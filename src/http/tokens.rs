@@ -1,5 +1,6 @@
 //! Access tokens: list, mint, rotate, revoke; for admins.
 
+use super::auth::Caller;
 use super::fields::{Field, USER_PATTERN, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
 use super::response;
@@ -40,13 +41,44 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     let after = page.after.as_deref().unwrap_or("");
     let mut rows = context.app.store.read(|tx| token::list(tx, after, page.limit + 1))?;
     let last = page.cut(&mut rows, |token| token.id.clone());
-    Ok(page.response(context.language, rows.iter().map(token_json).collect(), last))
+    Ok(page.response(context.language, rows.iter().map(|token| token_json(context, token)).collect(), last))
 }
 
 /// `GET /v1/tokens/{id}`
 pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let token = context.app.store.read(|tx| token::get(tx, &context.params[0]))?;
-    Ok(response::ok(context.language.found(), &token_json(&token)))
+    Ok(response::ok(context.language.found(), &token_json(context, &token)))
+}
+
+/// The caller of the request.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Caller"))]
+pub(crate) struct CallerJson<'a> {
+    /// Its name in entries: a user, the id of an access token, or `@local`.
+    by: &'a str,
+    /// Its role.
+    #[cfg_attr(test, schemars(with = "Role"))]
+    role: &'static str,
+    /// The user it is bound to, with the role `user`.
+    user: Option<&'a str>,
+    /// True if the server needs no access tokens.
+    open: bool,
+    /// The time from which its access token is not valid any more; null if it has no end.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    expires_at: Option<String>,
+}
+
+/// `GET /v1/me`
+pub(crate) fn me(context: &mut Context<'_>) -> HandlerResult {
+    let Caller { by, role, user, token } = &*context.caller;
+    let me = CallerJson {
+        by,
+        role: role.as_str(),
+        user: user.as_ref().map(|user| user.as_str()),
+        open: context.app.tokens.is_open(),
+        expires_at: token.as_ref().and_then(|token| token.expires_at).map(rfc3339),
+    };
+    Ok(response::ok(context.language.found(), &me))
 }
 
 /// `POST /v1/tokens`: mints one. Its secret is in this response and nowhere else.
@@ -68,7 +100,11 @@ pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
     }
     let minted = context.submit(NewToken { role, user, expires_in_s, note })?;
     let msg = context.language.pick("已创建", "minted");
-    Ok(response::with_location(response::with_status(201, msg, &minted_json(&minted)), "/v1/tokens/", &minted.token.id))
+    Ok(response::with_location(
+        response::with_status(201, msg, &minted_json(context, &minted)),
+        "/v1/tokens/",
+        &minted.token.id,
+    ))
 }
 
 /// `POST /v1/tokens/{id}/rotate`: gives it another secret, which is in this response and nowhere else.
@@ -77,7 +113,7 @@ pub(crate) fn rotate(context: &mut Context<'_>) -> HandlerResult {
     let overlap_s = context.fields.integer("overlap_s", 0..=OVERLAP_S_MAX)?.unwrap_or(0);
     let rotated = context.submit(RotateToken { id: context.params[0].clone(), overlap_s })?;
     context.app.tokens.forget();
-    Ok(response::ok(context.language.pick("已更换", "rotated"), &minted_json(&rotated)))
+    Ok(response::ok(context.language.pick("已更换", "rotated"), &minted_json(context, &rotated)))
 }
 
 fn refuse_key(context: &Context<'_>) -> Result<(), Error> {
@@ -92,12 +128,12 @@ fn refuse_key(context: &Context<'_>) -> Result<(), Error> {
 pub(crate) fn revoke(context: &mut Context<'_>) -> HandlerResult {
     let revoked = context.submit(RevokeToken(context.params[0].clone()))?;
     context.app.tokens.forget();
-    Ok(response::ok(context.language.pick("已撤销", "revoked"), &token_json(&revoked)))
+    Ok(response::ok(context.language.pick("已撤销", "revoked"), &token_json(context, &revoked)))
 }
 
 /// An access token and its secret.
-fn minted_json(minted: &MintedToken) -> MintedJson<'_> {
-    MintedJson { listed: token_json(&minted.token), token: &minted.secret }
+fn minted_json<'a>(context: &Context<'_>, minted: &'a MintedToken) -> MintedJson<'a> {
+    MintedJson { listed: token_json(context, &minted.token), token: &minted.secret }
 }
 
 /// An access token, without its secret.
@@ -122,9 +158,12 @@ pub(crate) struct AccessTokenJson<'a> {
     /// The time it was revoked; null if it was not.
     #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
     revoked_at: Option<String>,
+    /// The time of its last request since the server started; null if there was none.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    last_used_at: Option<String>,
 }
 
-fn token_json(token: &AccessToken) -> AccessTokenJson<'_> {
+fn token_json<'a>(context: &Context<'_>, token: &'a AccessToken) -> AccessTokenJson<'a> {
     AccessTokenJson {
         id: &token.id,
         role: token.role.as_str(),
@@ -133,6 +172,7 @@ fn token_json(token: &AccessToken) -> AccessTokenJson<'_> {
         created_at: rfc3339(token.created_at),
         expires_at: token.expires_at.map(rfc3339),
         revoked_at: token.revoked_at.map(rfc3339),
+        last_used_at: context.app.tokens.last_used_at(&token.id).map(rfc3339),
     }
 }
 

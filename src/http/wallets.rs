@@ -5,8 +5,9 @@ use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
 use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, TZ, USER_PATTERN, ValueKind};
+use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
-use super::response::{self, AsText, EntryJson, HELD, Language, WithMsg, entry_json, wallet_json};
+use super::response::{self, AsText, EntryJson, HELD, Language, WALLET_MEMBERS, WithMsg, entry_json, wallet_json};
 #[cfg(test)]
 use super::schemas::TimeText;
 use super::state::AppState;
@@ -23,6 +24,7 @@ use crate::token::Role;
 use ValueKind::{Amount, Flag, Object, Text, Time};
 use serde::Serialize;
 use std::borrow::Cow;
+use std::io;
 
 const AMOUNT: Field = Field::required("amount", Amount, "how much; a number is taken as well");
 const REFERENCE: Field =
@@ -403,12 +405,26 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
         max: query.bound("max")?,
         users_only: query.has("system") && !query.flag("system")?,
     };
+    let format = TableFormat::wanted(context);
+    if let Some(format) = format.filter(|_| !page.is_limited && !by_balance) {
+        let mut after = page.after;
+        return files::all_rows(context, format, &WALLET_MEMBERS, move |store, lines| {
+            let read = store.read(|tx| query::wallets(tx, &filter, after.as_deref(), ROWS_STEP));
+            let found = read.map_err(io::Error::other)?;
+            found.rows.iter().try_for_each(|(wallet, last_at)| lines.add(&wallet_json(wallet, *last_at)))?;
+            after = found.next;
+            Ok(after.is_some())
+        });
+    }
     let found = context.app.store.read(|tx| match by_balance {
         true => Ok(WalletPage { rows: query::wallets_by_balance(tx, &filter, page.limit)?, next: None }),
         false => query::wallets(tx, &filter, page.after.as_deref(), page.limit),
     })?;
-    let rows = found.rows.iter().map(|(wallet, last_at)| wallet_json(wallet, *last_at)).collect();
-    Ok(page.response(context.language, rows, found.next))
+    let rows: Vec<_> = found.rows.iter().map(|(wallet, last_at)| wallet_json(wallet, *last_at)).collect();
+    match format {
+        Some(format) => files::page(context, &page, format, &WALLET_MEMBERS, &rows, found.next.as_deref()),
+        None => Ok(page.response(context.language, rows, found.next)),
+    }
 }
 
 /// One wallet: as it is now, or with `as_of` as it was then.

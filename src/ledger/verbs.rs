@@ -218,6 +218,11 @@ pub(crate) fn left_to_refund(tx: &Tables<'_>, original: &Entry) -> Result<Option
     Ok(Money::from_cents(original.amount.cents() - refunded))
 }
 
+/// The part of the entry that can still be refunded; none if it never can be, or not any more.
+pub(crate) fn refundable(tx: &Tables<'_>, entry: &Entry) -> Result<Option<Money>, Error> {
+    if entry.kind == EntryKind::Refund { Ok(None) } else { left_to_refund(tx, entry) }
+}
+
 /// The entries that refund it, oldest first.
 pub(crate) fn refunds_of(tx: &Tables<'_>, id: EntryId) -> Result<Vec<i64>, Error> {
     tx.all("SELECT id FROM entry WHERE refunds = $1 ORDER BY id LIMIT $2", params![id, REFUNDS_SHOWN], |row| row.get(0))

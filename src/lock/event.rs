@@ -184,3 +184,9 @@ pub fn of_lock(tx: &Tables<'_>, id: &LockId, before: i64, limit: usize) -> Resul
     );
     tx.all(sql, params![id, before, limit], LockEvent::read)
 }
+
+/// The events of all locks, newest first, older than number `before`.
+pub(crate) fn of_all(tx: &Tables<'_>, before: i64, limit: usize) -> Result<Vec<LockEvent>, Error> {
+    let sql = concat!("SELECT ", event_columns!(), " FROM lock_event WHERE seq < $1 ORDER BY seq DESC LIMIT $2");
+    tx.all(sql, params![before, limit], LockEvent::read)
+}

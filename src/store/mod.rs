@@ -195,6 +195,11 @@ impl Store {
         self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))
     }
 
+    /// The size of the file without its log, in bytes; 0 if it cannot be seen.
+    pub(crate) fn db_bytes(&self) -> u64 {
+        std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())
+    }
+
     /// Logs that the file has tables, indexes or triggers which are not the program's: an audit will find them.
     pub(crate) fn log_schema(&self) {
         let looked = self.readers.get().map_err(Error::internal).and_then(|conn| audit::look_at_schema(&conn));

@@ -77,6 +77,7 @@ fn normal(text: &str, known: &BTreeMap<String, String>) -> String {
         "waited_ms\":",
         "held_ms\":",
         "wal_bytes\":",
+        "db_bytes\":",
         "create_time\":",
         "(process ",
         "bytes       ",

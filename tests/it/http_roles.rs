@@ -44,6 +44,8 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("PATCH", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
     ("DELETE", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
     ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, NO, 201]),
+    ("GET", "/v1/lock-events", "/v1/lock-events", "", [NO, 200, 200, 200]),
+    ("GET", "/v1/me", "/v1/me", "", [200, 200, 200, 200]),
     ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, 200]),
     ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
     ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
@@ -180,7 +182,7 @@ fn minted_token_is_shown_once() {
     }
     assert_eq!(
         fields(&server.admin().get("/v1/tokens").rows()[0]),
-        ["id", "role", "user", "note", "created_at", "expires_at", "revoked_at"]
+        ["id", "role", "user", "note", "created_at", "expires_at", "revoked_at", "last_used_at"]
     );
 }
 
@@ -366,4 +368,59 @@ fn request_from_other_site_is_refused() {
     let two =
         server.anonymous().ask("GET", "/healthz").header("Host", "localhost").header("Origin", "http://localhost");
     two.header("Origin", "http://evil.example").send().refuses(403, "forbidden");
+}
+
+#[test]
+fn caller_sees_itself_and_admin_when_tokens_were_used() {
+    let server = Server::start();
+    let admin = server.admin();
+    let me = admin.get("/v1/me").is(200);
+    assert_eq!((&me["role"], &me["user"], &me["open"]), (&json!("admin"), &Value::Null, &json!(false)));
+    let minted = admin.post("/v1/tokens", json!({ "role": "user", "user": "alice", "expires_in_s": 3600 })).is(201);
+    assert_eq!(minted["last_used_at"], Value::Null);
+    let (id, secret) = (minted.text("id"), minted.text("token"));
+    let used = || admin.get(&format!("/v1/tokens/{id}")).is(200)["last_used_at"].clone();
+    assert_eq!(used(), Value::Null);
+    let me = server.client(&secret).get("/v1/me").is(200);
+    assert_eq!((&me["by"], &me["user"], &me["role"]), (&json!("alice"), &json!("alice"), &json!("user")));
+    assert_eq!(me["expires_at"], minted["expires_at"]);
+    let at = used().as_str().unwrap().to_owned();
+    assert!(at >= minted.text("created_at") && at < minted.text("expires_at"), "{at}");
+    let other = admin.post("/v1/tokens", json!({ "role": "auditor" })).is(201).text("id");
+    admin.ask("DELETE", &format!("/v1/tokens/{other}")).send().is(200);
+    assert_eq!(used(), json!(at), "a revoked token of another caller does not change it");
+    server.anonymous().get("/v1/me").refuses(401, "unauthenticated");
+}
+
+#[test]
+fn entry_says_what_can_be_refunded() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 50 })).is(200);
+    let left = |entry: i64| admin.get(&format!("/v1/entries/{entry}")).is(200)["refundable"].clone();
+    assert_eq!(left(1), "50.00");
+    admin.post("/v1/entries/1/refund", json!({ "amount": "20.50" })).is(200);
+    assert_eq!((left(1), left(2)), (json!("29.50"), json!("0.00")), "a refund never can");
+    admin.post("/v1/entries/1/refund", json!({})).is(200);
+    assert_eq!(left(1), "0.00");
+}
+
+#[test]
+fn events_of_all_locks_are_listed_newest_first() {
+    let server = Server::start();
+    let admin = server.admin();
+    for lock in ["a", "b", "a/b"] {
+        let token = admin.post(&format!("/v1/locks/{lock}"), json!({})).is(201).text("token");
+        admin.ask("DELETE", &format!("/v1/locks/{lock}")).header("Lock-Token", &token).send().is(204);
+    }
+    let first = admin.get("/v1/lock-events?limit=4").is(200);
+    let names = |rows: &[Value]| -> Vec<String> {
+        rows.iter().map(|row| format!("{} {}", row["lock"].as_str().unwrap(), row["what"].as_str().unwrap())).collect()
+    };
+    assert_eq!(names(first.rows()), ["a/b released", "a/b created", "b released", "b created"]);
+    let rest = admin.get(&format!("/v1/lock-events?after={}", first.text("next"))).is(200);
+    assert_eq!(
+        (names(rest.rows()), &rest["next"]),
+        (vec!["a released".to_owned(), "a created".to_owned()], &Value::Null)
+    );
 }

@@ -60,7 +60,7 @@ fn metrics_are_prometheus_text_and_true() {
         assert!(counts.is_sorted() && counts.last() >= Some(&10), "{name}: {counts:?}");
         assert_eq!(histogram.count, counts.last().copied(), "{name}");
     }
-    for name in ["queue_length", "lock_waiting", "wal_bytes", "free_bytes"] {
+    for name in ["queue_length", "lock_waiting", "wal_bytes", "free_bytes", "db_bytes"] {
         assert!(matches!(value(&numbers, &format!("cashbox_{name}"), &[]), PrometheusValue::Gauge(_)), "{name}");
     }
 }

@@ -212,6 +212,7 @@ fn http_request_that_breaks_two_rules_gets_the_first() {
         MethodNotAllowed,
         Unauthenticated,
         Forbidden,
+        NotAcceptable,
         UnsupportedMediaType,
         InvalidRequest,
         InvalidUser,
@@ -247,6 +248,7 @@ fn http_request_that_breaks_two_rules_gets_the_first() {
         let (authorization, lock_token) = (format!("Bearer {token}"), lost.to_string());
         let mut headers = vec![("authorization", authorization.as_str()), ("prefer", "wait=0")];
         headers.push(("content-type", if breaks(UnsupportedMediaType) { "text/plain" } else { "application/json" }));
+        headers.extend(breaks(NotAcceptable).then_some(("accept", "text/html")));
         headers.extend(breaks(IdempotencyKeyReused).then_some(("idempotency-key", "used")));
         headers.extend(breaks(LockLost).then_some(("lock-token", lock_token.as_str())));
         let amount = match () {

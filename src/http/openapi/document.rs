@@ -3,6 +3,7 @@
 use super::super::auth::Access;
 use super::super::endpoint::{Handler, Route, RouteBody};
 use super::super::fields::{CODE_PATTERN, Field, LABEL_PATTERN, USER_PATTERN, ValueKind};
+use super::super::files::TABLE_TYPES;
 use super::super::routes::ROUTES;
 use super::super::schemas::NAMED;
 use super::super::{batch, wallets};
@@ -37,8 +38,10 @@ const TAGS: &[(&str, &str, &str)] = &[
     ("/v1/tiers", "coupons", ""),
     ("/v1/coupon-kinds", "coupons", ""),
     ("/v1/batch", "batch", "Many money verbs in one request."),
+    ("/v1/lock-events", "locks", ""),
     ("/v1/locks", "locks", "Locks with leases, fences and takeover."),
     ("/v1/tokens", "access tokens", "The credentials of clients."),
+    ("/v1/me", "access tokens", ""),
     ("/", "server", "The file as a whole, and the state of the server."),
 ];
 
@@ -417,6 +420,9 @@ fn good_headers(route: &Route, status: u16) -> Value {
     if route.method == "POST" && matches!(route.handler, Handler::Submits(_)) && of_locks {
         add("Lock-Token");
     }
+    if route.types == TABLE_TYPES {
+        add("Link");
+    }
     if route.path == "/v1/backup" {
         add("Content-Disposition");
     }
@@ -430,6 +436,7 @@ fn response_headers() -> Value {
         "Idempotency-Replayed": header("`true` if the answer was given before, under the same idempotency key", "true"),
         "Location": header("the path of the thing that was made", "/v1/tokens/tok:3f8a51c09be27d64"),
         "Lock-Token": header("the lock token of the grant", "lk1.0123456789abcdef.17.3f8a51c09be27d6413f0a8c5e9b2d746"),
+        "Link": header("the next page of a list that was read as a file with `limit`", "</v1/entries?after=6f66&limit=2>; rel=\"next\""),
         "Retry-After": header("seconds after which to try again", "1"),
         "WWW-Authenticate": header("the way to authenticate", "Bearer"),
         "Content-Disposition": header("a name for the file", "attachment; filename=\"cashbox.db\""),

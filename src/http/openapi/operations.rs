@@ -16,7 +16,7 @@ use super::super::problem_pages::ProblemPage;
 use super::super::report::PeriodReportJson;
 use super::super::request::PageJson;
 use super::super::response::{EntryJson, WalletJson};
-use super::super::tokens::{AccessTokenJson, MintedJson};
+use super::super::tokens::{AccessTokenJson, CallerJson, MintedJson};
 use super::super::wallets::{MovementJson, OwnWalletJson, PaidJson, RechargedJson, WalletDetailsJson};
 use crate::error::ErrorName::{self, *};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -105,14 +105,16 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<RechargedJson>("POST /wallet", "rechargeOwnWallet", &[BalanceLimit]),
         Op::json::<MovementJson>("PUT /wallet", "withdrawFromOwnWallet", &[WalletNotFound, InsufficientFunds]),
 
-        Op::json::<PageJson<WalletJson>>("GET /v1/wallets", "listWallets", &[]),
+        Op::json::<CallerJson>("GET /v1/me", "getCaller", &[]),
+
+        Op::json::<PageJson<WalletJson>>("GET /v1/wallets", "listWallets", &[]).or_files(TABLES),
         Op::json::<WalletDetailsJson>("GET /v1/wallets/{user}", "getWallet", &[WalletNotFound]),
         Op::json::<RechargedJson>("POST /v1/wallets/{user}/recharge", "recharge", &[BalanceLimit]),
         Op::json::<MovementJson>("POST /v1/wallets/{user}/withdraw", "withdraw", &[WalletNotFound, InsufficientFunds]),
         Op::json::<PaidJson>("POST /v1/wallets/{user}/pay", "pay", PAY),
         Op::json::<MovementJson>("POST /v1/wallets/{user}/transfer", "transfer", &[WalletNotFound, InsufficientFunds, BalanceLimit]),
         Op::json::<PageJson<EntryJson>>("GET /v1/wallets/{user}/entries", "listWalletEntries", &[WalletNotFound, CursorLost]).or_files(TABLES),
-        Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]),
+        Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]).or_files(TABLES),
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound]),
 
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
@@ -140,6 +142,8 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<LockGrantedJson>("POST /v1/locks/{id...}", "acquireLock", &[Locked]),
         Op::json::<LockRenewedJson>("PATCH /v1/locks/{id...}", "renewLock", LEASE),
         Op::files("DELETE /v1/locks/{id...}", "releaseLock", &[], &[LockTokenMissing, LockLost]),
+
+        Op::json::<PageJson<LockEventJson>>("GET /v1/lock-events", "listAllLockEvents", &[]),
 
         Op::json::<PageJson<AccessTokenJson>>("GET /v1/tokens", "listAccessTokens", &[]),
         Op::json::<MintedJson>("POST /v1/tokens", "createAccessToken", &[]),

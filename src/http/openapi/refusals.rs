@@ -85,7 +85,7 @@ impl Refusals {
 /// The errors that every request of this form can meet.
 fn all_of(route: &Route) -> BTreeSet<ErrorName> {
     let mut names = BTreeSet::from([InvalidRequest, Forbidden, RequestTimeout, BodyTooLarge, HeadersTooLarge]);
-    names.extend([UnsupportedMediaType, HttpVersion, Internal, Damaged, OutcomeUnknown, Busy]);
+    names.extend([NotAcceptable, UnsupportedMediaType, HttpVersion, Internal, Damaged, OutcomeUnknown, Busy]);
     let fields = route.fields().unwrap_or_default().iter().chain(route.query);
     let fields: Vec<&Field> = fields.collect();
     let is_amount = |field: &Field| field.kind == ValueKind::Amount;
