@@ -5,7 +5,7 @@
 //! type of its own ([`TypedCommand`]), which says what its receipt is.
 
 use crate::error::Error;
-use crate::id::{LockId, LockToken, UserId, WalletId};
+use crate::id::{IdempotencyKey, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, Tier};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::ledger::{self, Attribution, Note, entry};
@@ -42,6 +42,8 @@ pub enum Command {
     RevokeToken(RevokeToken),
     /// Names a batch whose items follow, each for itself.
     NameBatch(NameBatch),
+    /// Tries a batch whose items are each for itself.
+    TryEach(TryEach),
     /// Grants a lock, or several together.
     Acquire(AcquireRequest),
     /// Starts a lease anew.
@@ -102,6 +104,15 @@ pub struct RevokeToken(pub String);
 #[derive(Clone, Debug, PartialEq)]
 pub struct NameBatch(pub [u8; 16]);
 
+/// The items of a batch, each with its key: tried one after another, and each refused one left out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TryEach {
+    /// What names the batch under its key.
+    pub name: Option<NameBatch>,
+    /// The items.
+    pub items: Vec<(Option<IdempotencyKey>, MoneyCommand)>,
+}
+
 /// The end of the lease of a token that no answer delivered to its client.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleaseUndelivered(pub LockToken);
@@ -125,6 +136,8 @@ pub enum Receipt {
     Token(AccessToken),
     /// The batch has its name.
     Named,
+    /// Every item of a batch was tried.
+    Tried(Vec<Result<Moved, Error>>),
     /// A lease was granted.
     Granted(Grant),
     /// A lease was renewed.
@@ -173,6 +186,7 @@ typed_commands! {
     RotateToken => MintedToken, Command::RotateToken;
     RevokeToken => AccessToken, Command::RevokeToken;
     NameBatch => (), Command::NameBatch;
+    TryEach => Vec<Result<Moved, Error>>, Command::TryEach;
     AcquireRequest => Grant, Command::Acquire;
     RenewRequest => Renewed, Command::Renew;
     ReleaseRequest => (), Command::Release;
@@ -196,6 +210,7 @@ macro_rules! typed_receipts {
 typed_receipts! {
     Moved: Receipt::Moved(moved) => *moved;
     Vec<Moved>: Receipt::Batch(all) => all;
+    Vec<Result<Moved, Error>>: Receipt::Tried(all) => all;
     Coupon: Receipt::Coupon(coupon) => coupon;
     Vec<Tier>: Receipt::Tiers(tiers) => tiers;
     Vec<CouponKind>: Receipt::CouponKinds(kinds) => kinds;
@@ -269,7 +284,8 @@ pub(crate) fn apply(
             Ok(Receipt::Minted(Box::new(rotated)))
         }),
         Command::RevokeToken(RevokeToken(id)) => plain(&|| token::revoke(tx, id).map(Receipt::Token)),
-        Command::NameBatch(_) => plain(&|| Ok(Receipt::Named)),
+        // Its items are applied one by one (`store::dry_run`).
+        Command::NameBatch(_) | Command::TryEach(_) => plain(&|| Ok(Receipt::Named)),
         Command::Acquire(request) => Ok(match lease::acquire(tx, request, by)? {
             LockAttempt::Done(grant) => Verdict::done(Receipt::Granted(grant)),
             LockAttempt::Held(lock) => Verdict::Held { lock, needed: request.ids.clone() },
@@ -387,11 +403,14 @@ impl Command {
                 kinds.iter().for_each(|kind| text.coupon_kind(kind));
             }
             Command::RevokeToken(RevokeToken(id)) => _ = text.field("revoke-token").field(id),
-            Command::NameBatch(NameBatch(items)) => _ = text.field("name-batch").field(secret::hex(items)),
+            Command::NameBatch(NameBatch(items)) | Command::TryEach(TryEach { name: Some(NameBatch(items)), .. }) => {
+                text.field("name-batch").field(secret::hex(items));
+            }
             Command::Revoke(RevokeRequest { id, fence, delay_ms, reason }) => {
                 text.field("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref());
             }
             Command::MintToken(_)
+            | Command::TryEach(_)
             | Command::RotateToken(_)
             | Command::AdoptToken(_)
             | Command::Acquire(_)

@@ -246,7 +246,7 @@ pub mod internals {
     pub mod command {
         pub use crate::command::{
             AdoptToken, AtomicBatch, Command, GrantCoupon, MoneyCommand, NameBatch, Receipt, ReleaseUndelivered,
-            RevokeToken, SetCouponKinds, SetTiers, TypedCommand,
+            RevokeToken, SetCouponKinds, SetTiers, TryEach, TypedCommand,
         };
     }
     pub mod error {

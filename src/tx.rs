@@ -211,6 +211,7 @@ pub(crate) struct WriteTx<'conn> {
     unit: RefCell<Unit>,
     /// The number of statements that wrote.
     writes: Cell<u64>,
+    is_dry_run: Cell<bool>,
 }
 
 impl<'conn> WriteTx<'conn> {
@@ -218,7 +219,7 @@ impl<'conn> WriteTx<'conn> {
     pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead, totals: RunningTotals) -> Self {
         let unit = Unit { head, system: Default::default(), written_up_to: head.id, newest_note_ms: None, totals };
         let tables = Tables { conn: statements.conn, statements: Some(statements) };
-        WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0) }
+        WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0), is_dry_run: Cell::new(false) }
     }
 
     /// Runs one statement. Returns the number of rows it changed.
@@ -235,6 +236,16 @@ impl<'conn> WriteTx<'conn> {
         let changed = self.execute(sql, params)?;
         assert_eq!(changed, 1, "a row that was just read exists: {sql}");
         Ok(())
+    }
+
+    /// True while a command is tried that will be taken back.
+    pub(crate) fn is_dry_run(&self) -> bool {
+        self.is_dry_run.get()
+    }
+
+    /// Begins or ends a dry run.
+    pub(crate) fn set_dry_run(&self, is_dry_run: bool) {
+        self.is_dry_run.set(is_dry_run);
     }
 
     /// The time of this transaction.

@@ -145,7 +145,7 @@ impl<'a> Context<'a> {
         let wait_ms = self.wait_s() * 1_000;
         let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
-        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive() })
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive(), dry_run: false })
     }
 
     /// Tells whether the client is still connected.

@@ -1,15 +1,15 @@
 //! One command of a batch: answered from its idempotency record, carried out in a savepoint, or parked until the lock it
 //! needs is free.
 
-use super::idempotency;
+use super::idempotency::{self, RecordKey};
 use super::reply::{Outcome, Reply, send, shutting_down};
 use super::request::{Deliveries, Envelope, Request, RequestKey, Reservation, disconnected};
 use super::stats::{self, Stats};
 use super::waiters::{Waiter, Waiters};
-use crate::command::{self, Command, Receipt, ReleaseUndelivered, Verdict};
+use crate::command::{self, Command, Receipt, ReleaseUndelivered, TryEach, Verdict};
 use crate::error::{Error, ErrorName};
 use crate::id::LockId;
-use crate::ledger;
+use crate::ledger::{self, verbs::Moved};
 use crate::lock;
 use crate::lock::lease::GrantOrigin;
 use crate::secret::Hash;
@@ -172,7 +172,9 @@ impl Executor {
         if let Some(outcome) = self.answer_without_trying(batch, request)? {
             return Ok(Step::Answer(outcome, Vec::new()));
         }
-        if let Some(first) = self.first_of(request) {
+        if !request.envelope.dry_run
+            && let Some(first) = self.first_of(request)
+        {
             return Ok(first.map_or_else(Step::from, Step::Join));
         }
         Ok(match self.execute(batch, request)? {
@@ -196,6 +198,7 @@ impl Executor {
         if let Some(key) = request.record_key() {
             match guarded(|| idempotency::look_up(&batch.tx, key, request.fingerprint, &request.command)) {
                 Ok(None) => {}
+                Ok(Some(Ok(Receipt::Named))) if request.envelope.dry_run => {} // its items have records of their own
                 Ok(Some(result)) => {
                     stats::add(&self.stats.replays, 1);
                     let replayed = !matches!(&result, Err(error) if error.name == ErrorName::IdempotencyKeyReused);
@@ -231,7 +234,8 @@ impl Executor {
         }
     }
 
-    /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither.
+    /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither. A dry run is
+    /// taken back, whatever its answer is.
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
         let Batch { conn, tx, .. } = batch;
         let unit = *tx.unit();
@@ -243,16 +247,22 @@ impl Executor {
         if has_savepoint {
             tx.execute("SAVEPOINT command", [])?;
         }
+        let dry_run = request.envelope.dry_run;
+        tx.set_dry_run(dry_run);
         let verdict = guarded(|| {
-            let verdict = carry_out(tx, request)?;
+            let verdict = match &request.command {
+                Command::TryEach(tried) => self.try_each(batch, request, tried)?,
+                _ => carry_out(tx, request)?,
+            };
             ledger::write_system_wallets(tx)?; // in the savepoint, so that a failure costs this command alone
             Ok(verdict)
         });
+        tx.set_dry_run(false);
         if conn.is_autocommit() {
             // A full disk or an I/O error can end the transaction, and every savepoint with it.
             return Err(BatchLost(verdict.err().unwrap_or_else(|| Error::internal("the transaction ended by itself"))));
         }
-        if !matches!(verdict, Ok(Verdict::Done(..))) {
+        if dry_run || !matches!(verdict, Ok(Verdict::Done(..))) {
             if has_savepoint {
                 tx.execute("ROLLBACK TO command", [])?;
                 tx.set_unit(unit);
@@ -261,13 +271,14 @@ impl Executor {
             }
         }
         let verdict = match verdict {
+            Ok(Verdict::Done(result, _)) if dry_run => Verdict::Done(result, Vec::new()),
             Ok(Verdict::Done(result, freed)) => {
                 self.note_locks(result.as_ref().ok(), &freed);
                 Verdict::Done(result, freed)
             }
             Ok(held) => held,
             Err(error) => {
-                let key = request.record_key().filter(|_| error.name.is_refusal());
+                let key = request.record_key().filter(|_| error.name.is_refusal() && !dry_run);
                 let record = |key| guarded(|| idempotency::record(tx, key, request.fingerprint, Err(&error)));
                 let error = key.map(record).and_then(Result::err).unwrap_or(error);
                 Verdict::Done(Err(failed(conn, error)?), Vec::new())
@@ -280,6 +291,38 @@ impl Executor {
             self.usable_tokens.clear();
         }
         Ok(verdict)
+    }
+
+    /// Tries the items one after another; each refused one is taken back alone.
+    fn try_each(&self, batch: &Batch<'_>, request: &Request, tried: &TryEach) -> Result<Verdict, Error> {
+        let Batch { tx, .. } = batch;
+        let caller = &request.envelope.by;
+        let mut results = Vec::with_capacity(tried.items.len());
+        for (key, item) in &tried.items {
+            let command = Command::Money(item.clone());
+            let key = key.as_ref().map(|key| RecordKey { caller: caller.clone(), key: key.clone() });
+            let known =
+                key.map(|key| idempotency::look_up(tx, &key, item.fingerprint(), &command)).transpose()?.flatten();
+            if let Some(known) = known {
+                results.push(known.and_then(Moved::try_from));
+                continue;
+            }
+            let unit = tx.unit();
+            tx.execute("SAVEPOINT item", [])?;
+            let moved = match apply(tx, &request.envelope, &command) {
+                Ok(Verdict::Done(result, _)) => result.and_then(Moved::try_from),
+                Ok(Verdict::Held { lock, .. }) => Err(self.locked(batch, &lock, batch.lease_ms())?),
+                Err(error) if error.is_internal() || error.name == ErrorName::StorageFull => return Err(error),
+                Err(error) => Err(error),
+            };
+            if moved.is_err() {
+                tx.execute("ROLLBACK TO item", [])?;
+                tx.set_unit(unit);
+            }
+            tx.execute("RELEASE item", [])?;
+            results.push(moved);
+        }
+        Ok(Verdict::Done(Ok(Receipt::Tried(results)), Vec::new()))
     }
 
     fn note_locks(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
@@ -437,13 +480,19 @@ impl Executor {
 
 /// Applies the command and records the answer under its idempotency key.
 pub(super) fn carry_out(tx: &WriteTx<'_>, request: &Request) -> Result<Verdict, Error> {
-    let Envelope { by, access_token, tokens, .. } = &request.envelope;
-    let role = access_token.as_ref().map(|token| token.role);
-    let verdict = command::apply(tx, &request.command, by, role, tokens)?;
-    if let (Verdict::Done(Ok(receipt), _), Some(key)) = (&verdict, request.record_key()) {
+    let verdict = apply(tx, &request.envelope, &request.command)?;
+    if let (Verdict::Done(Ok(receipt), _), Some(key), false) =
+        (&verdict, request.record_key(), request.envelope.dry_run)
+    {
         idempotency::record(tx, key, request.fingerprint, Ok(receipt))?;
     }
     Ok(verdict)
+}
+
+fn apply(tx: &WriteTx<'_>, envelope: &Envelope, command: &Command) -> Result<Verdict, Error> {
+    let Envelope { by, access_token, tokens, .. } = envelope;
+    let role = access_token.as_ref().map(|token| token.role);
+    command::apply(tx, command, by, role, tokens)
 }
 
 /// Turns a panic into an error.

@@ -199,7 +199,7 @@ fn receipt(tx: &Tables<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
         Command::GrantCoupon(_) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
         Command::SetTiers(SetTiers(tiers)) => Receipt::Tiers(tiers.clone()),
         Command::SetCouponKinds(SetCouponKinds(kinds)) => Receipt::CouponKinds(kinds.clone()),
-        Command::NameBatch(_) => Receipt::Named,
+        Command::NameBatch(_) | Command::TryEach(_) => Receipt::Named,
         Command::Revoke(revoke) => {
             Receipt::Revoked(Box::new(revoked(&revoke.id, &memo["revoked"]).ok_or_else(unknown)?))
         }

@@ -72,7 +72,7 @@ impl Executor {
     }
 
     fn try_plain(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Option<Outcome>, TakenBack> {
-        if !matches!(request.command, Command::Money(_) | Command::NameBatch(_)) {
+        if request.envelope.dry_run || !matches!(request.command, Command::Money(_) | Command::NameBatch(_)) {
             return Ok(None);
         }
         if let Some(outcome) = self.answer_without_trying(batch, request)? {

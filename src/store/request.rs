@@ -2,7 +2,7 @@
 
 use super::idempotency::RecordKey;
 use super::reply::{Alive, Outcome, Replier, Reply, ReplyWay, Respond};
-use crate::command::{AtomicBatch, Command};
+use crate::command::{AtomicBatch, Command, TryEach};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
 use crate::token::AccessToken;
@@ -28,12 +28,15 @@ pub struct Envelope {
     pub wait_ms: i64,
     /// Tells that the client is connected.
     pub alive: Alive,
+    /// The command is tried: answered as if it were carried out, and taken back.
+    pub dry_run: bool,
 }
 
 impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
-        Envelope { by: LOCAL.to_owned(), access_token: None, key: None, tokens: Vec::new(), wait_ms: 0, alive: None }
+        let (by, tokens) = (LOCAL.to_owned(), Vec::new());
+        Envelope { by, access_token: None, key: None, tokens, wait_ms: 0, alive: None, dry_run: false }
     }
 }
 
@@ -103,7 +106,9 @@ impl Request {
 
     /// Takes the callers out whose access token is `refused`; the command is then that of the first one left.
     pub(super) fn take_refused(&mut self, refused: &AccessToken) -> Vec<Reply> {
-        let is_refused = |reply: &mut Reply| reply.access_token.as_ref().is_some_and(|token| token.id == refused.id);
+        let is_refused = |reply: &mut Reply| {
+            reply.access_token.as_ref().is_some_and(|token| token.secret_hash == refused.secret_hash)
+        };
         let taken: Vec<Reply> = self.replies.extract_if(.., is_refused).collect();
         if !taken.is_empty()
             && let Some(first) = self.replies.first()
@@ -141,6 +146,10 @@ fn work(command: &Command) -> Work {
     let items = match command {
         Command::Money(item) => std::slice::from_ref(item),
         Command::Batch(AtomicBatch(items)) => &items[..],
+        Command::TryEach(TryEach { items, .. }) => {
+            let bytes = items.iter().map(|(_, item)| item.note().bytes()).sum();
+            return Work { movements: items.len().max(1), bytes };
+        }
         _ => return Work { movements: 1, bytes: 0 },
     };
     Work { movements: items.len().max(1), bytes: items.iter().map(|item| item.note().bytes()).sum() }

@@ -14,6 +14,7 @@ mod crash_files;
 mod crash_locks;
 mod damage;
 mod dice;
+mod dry_run;
 mod edges;
 mod export;
 mod extremes;
