@@ -107,7 +107,7 @@ pub struct NameBatch(pub [u8; 16]);
 /// The items of a batch, each with its key: tried one after another, and each refused one left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TryEach {
-    /// What names the batch under its key.
+    /// The name of the batch under its key.
     pub name: Option<NameBatch>,
     /// The items.
     pub items: Vec<(Option<IdempotencyKey>, MoneyCommand)>,

@@ -44,6 +44,8 @@ pub(crate) struct ApiCall {
     pub total_timeout: Option<Duration>,
     /// Set if a change may create the file although no option and no variable names it.
     pub may_create: bool,
+    /// Set if it is only tried.
+    pub dry_run: bool,
     /// The locks that it may wait for, as far as they are known here.
     pub locks: Vec<String>,
     /// Set if a late answer is said at a terminal.
@@ -76,6 +78,7 @@ impl ApiCall {
             answer_timeout: ANSWER_TIMEOUT,
             total_timeout: None,
             may_create: true,
+            dry_run: false,
             locks: Vec::new(),
             has_notes: true,
         }
@@ -144,6 +147,14 @@ impl ApiCall {
             self.uri += &format!("{}={}", encoded(name), encoded(&value.to_string()));
         }
         self
+    }
+
+    /// The call as a dry run, if it is one: it makes no file and waits for no lock.
+    pub(crate) fn tried_if(self, dry_run: bool) -> ApiCall {
+        if !dry_run {
+            return self;
+        }
+        ApiCall { dry_run, wait: Duration::ZERO, ..self.query("dry_run", Some(true)) }
     }
 
     /// The call without a second try and without a key: its answer is the only one of its kind.

@@ -34,6 +34,9 @@ pub(crate) struct BatchArgs {
     /// Carry out all of them or none; at most 10,000 then
     #[arg(long)]
     atomic: bool,
+    /// Print what would be done now, and change nothing; at most 10,000 operations
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     change: ChangeOptions,
 }
@@ -45,7 +48,7 @@ impl BatchArgs {
         let is_table = self.csv || self.file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv"));
         let text = if is_table { batch_table::lines_of(&text)? } else { text };
         let items = items(&text);
-        if self.atomic || items.len() <= ITEMS_MAX && text.len() <= PART_BYTES_MAX {
+        if self.atomic || self.dry_run || items.len() <= ITEMS_MAX && text.len() <= PART_BYTES_MAX {
             let content_type = if is_array(&text) { JSON } else { NDJSON };
             let reply = self.send(client, content_type, text, self.change.key.clone())?;
             let exit = reply.print(client.json, |body| results_table(body, 0, |_| true))?;
@@ -102,7 +105,7 @@ impl BatchArgs {
         let change = ChangeOptions { key, wait: self.change.wait, lock_token: self.change.lock_token.clone() };
         let call = ApiCall::post_text(&["v1", "batch"], content_type, body, &change);
         let call = ApiCall { answer_timeout: call.answer_timeout.max(BATCH_TIMEOUT), ..call };
-        client.target.send(&call.query("atomic", self.atomic.then_some(true)))
+        client.target.send(&call.query("atomic", self.atomic.then_some(true)).tried_if(self.dry_run))
     }
 }
 
@@ -168,7 +171,7 @@ fn note_counts(body: &Value, replayed: bool) {
     if refused > 0 {
         note += &format!(", {} refused", grouped(refused));
     }
-    screen::note(&(note + if replayed { ANSWERED_BEFORE } else { "" }));
+    screen::note(&(note + if replayed { ANSWERED_BEFORE } else { "" } + output::dry_run_note(body)));
 }
 
 /// The number with commas: `9,998`.

@@ -52,6 +52,11 @@ impl Exit {
     }
 }
 
+/// The end of a line about a dry run; nothing for any other answer.
+pub(crate) fn dry_run_note(body: &Value) -> &'static str {
+    if body["dry_run"] == true { " (dry run: nothing was changed)" } else { "" }
+}
+
 /// The reason why a command ends without a reply to print.
 #[derive(Debug)]
 pub(crate) struct CliError {

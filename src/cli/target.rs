@@ -129,6 +129,9 @@ impl Target {
                     db.display()
                 )))
             }
+            Target::File { db, .. } if call.dry_run && !db.exists() => {
+                Err(CliError::unreachable(format!("there is no {}, and a dry run makes no file", db.display())))
+            }
             Target::File { db, token, .. } => send_to_file(db, token.as_deref(), call),
         }
     }

@@ -89,6 +89,9 @@ struct MoveOptions {
     /// A pair to keep with the entry; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
+    /// Print what would be done now, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     change: ChangeOptions,
 }
@@ -101,13 +104,14 @@ impl MoveOptions {
             let pairs = self.metadata.iter().map(|(name, value)| (name.clone(), json!(value)));
             fields["metadata"] = Value::Object(pairs.collect());
         }
-        client.run(&ApiCall::post(path, fields, &self.change), movement)
+        client.run(&ApiCall::post(path, fields, &self.change).tried_if(self.dry_run), movement)
     }
 }
 
 /// A movement: its parties and amounts, and the balance of its wallet after it.
 fn movement(body: &Value) -> String {
     let mut shown = body.clone();
+    shown["msg"] = json!(output::text(&body["msg"]) + output::dry_run_note(body));
     for field in ["amount", "from", "to", "refunds"] {
         if shown[field].is_null() {
             shown[field] = body["entry"][field].clone();

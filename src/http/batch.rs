@@ -2,6 +2,8 @@
 
 use super::auth::Access;
 use super::conn::RequestHead;
+use super::conn::Response;
+use super::dry_run::DRY_RUN;
 use super::fields::{Field, Fields, ValueKind};
 use super::problems;
 use super::request::{Context, HandlerResult, media_type, unsupported};
@@ -9,7 +11,7 @@ use super::response::{self, WithMsg};
 #[cfg(test)]
 use super::schemas::AnyMovedOrProblem;
 use super::wallets::{self, MoneyVerb, MovedJson, moved_json};
-use crate::command::{AtomicBatch, MoneyCommand, NameBatch};
+use crate::command::{AtomicBatch, MoneyCommand, NameBatch, TryEach};
 use crate::error::{Error, ErrorName};
 use crate::id::IdempotencyKey;
 use crate::ledger::verbs::Moved;
@@ -22,7 +24,7 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 
 /// The query.
-pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing").or("false")];
+pub(crate) const QUERY: &[Field] = &[Field::optional("atomic", ValueKind::Flag, "all or nothing").or("false"), DRY_RUN];
 /// The most items.
 pub(crate) const ITEMS_MAX: usize = 10_000;
 /// Some editors put it before a text.
@@ -134,6 +136,9 @@ pub(crate) struct BatchResults<'a> {
     /// The answer to each item, in order, with its `code`.
     #[cfg_attr(test, schemars(with = "Vec<AnyMovedOrProblem>"))]
     results: Vec<ItemResult<'a>>,
+    /// True in the answer to a dry run, else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -170,6 +175,9 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
             Err(error) => unreadable.push(Some(error)),
         }
     }
+    if shared.dry_run {
+        return try_each(context, shared, reserve, commands, unreadable);
+    }
     let outcomes: Vec<Outcome<Moved>> = match reserve {
         Some(reserve) => {
             let first = (Envelope { tokens: Vec::new(), ..shared.clone() }, reserve);
@@ -177,8 +185,31 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
         }
         None => context.app.store.submit_all(commands),
     };
-    let replayed = !outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.replayed);
-    let mut submitted = outcomes.iter().map(|outcome| &outcome.result);
+    context.replayed.set(!outcomes.is_empty() && outcomes.iter().all(|outcome| outcome.replayed));
+    let submitted: Vec<_> = outcomes.into_iter().map(|outcome| outcome.result).collect();
+    Ok(results_response(context, &submitted, &unreadable))
+}
+
+/// Tries the items as one command, each after those before it.
+fn try_each(
+    context: &Context<'_>,
+    shared: Envelope,
+    name: Option<NameBatch>,
+    commands: Vec<(Envelope, MoneyCommand)>,
+    unreadable: Vec<Option<Error>>,
+) -> HandlerResult {
+    let items = commands.into_iter().map(|(envelope, command)| (envelope.key, command)).collect();
+    let tried = context.app.store.submit(shared, TryEach { name, items }).result?;
+    Ok(results_response(context, &tried, &unreadable))
+}
+
+/// The answers to the items in their order: the submitted ones, and those that could not be read.
+fn results_response(
+    context: &Context<'_>,
+    submitted: &[Result<Moved, Error>],
+    unreadable: &[Option<Error>],
+) -> Response {
+    let mut submitted = submitted.iter();
     let results = unreadable.iter().map(|error| match error {
         Some(error) => problem_result(context, error),
         None => match submitted.next().expect("an item that was read has an outcome") {
@@ -186,8 +217,7 @@ fn each_alone(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerResult
             Err(error) => problem_result(context, error),
         },
     });
-    context.replayed.set(replayed);
-    Ok(response::ok(context.language.success(), &BatchResults { results: results.collect() }))
+    response::ok(context.language.success(), &BatchResults { results: results.collect(), dry_run: None })
 }
 
 /// Refuses an item's own key that is the batch's, or one made of it: one key would mean two commands.
@@ -228,7 +258,7 @@ fn all_or_nothing(context: &Context<'_>, items: Vec<BatchItem<'_>>) -> HandlerRe
     match commands.and_then(|commands| context.submit(AtomicBatch(commands))) {
         Ok(all) => {
             let results = all.iter().map(|moved| moved_result(context, moved)).collect();
-            Ok(response::ok(context.language.success(), &BatchResults { results }))
+            Ok(response::ok(context.language.success(), &BatchResults { results, dry_run: None }))
         }
         Err(error) => {
             let index = error.facts.iter().find(|(fact, _)| fact == "index").and_then(|(_, at)| at.as_u64());

@@ -252,7 +252,8 @@ fn threshold(row: &mut Fields) -> Result<Cents, Error> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Coupon"))]
 pub(crate) struct CouponJson<'a> {
-    /// Its code, in capitals.
+    /// Its code, in capitals. Null in a dry run that would grant it.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     code: &'a str,
     /// Its user.
     user_id: &'a str,

@@ -10,6 +10,7 @@ pub(crate) mod batch;
 pub(crate) mod common_headers;
 pub(crate) mod conn;
 pub(crate) mod coupons;
+pub(crate) mod dry_run;
 pub(crate) mod endpoint;
 pub(crate) mod entries;
 pub(crate) mod fields;

@@ -2,6 +2,7 @@
 
 use super::auth::Caller;
 use super::conn::{HttpRequest, Presence, RequestHead, Response};
+use super::dry_run::DRY_RUN;
 use super::fields::{Field, Fields, ValueKind};
 use super::response::{self, Language};
 use super::state::AppState;
@@ -44,6 +45,8 @@ pub struct Context<'a> {
     presence: &'a Presence,
     /// Set if the answer is a repeat under an idempotency key.
     pub replayed: Cell<bool>,
+    /// The command is only tried.
+    pub dry_run: bool,
 }
 
 /// The response of a handler.
@@ -102,6 +105,7 @@ impl<'a> Context<'a> {
         let mut query = query.transpose()?.unwrap_or_default();
         query.check(query_fields)?;
         fields.check(body_fields.unwrap_or(&[]))?;
+        let dry_run = query.flag(DRY_RUN.name)?;
         Ok(Context {
             app,
             caller,
@@ -114,6 +118,7 @@ impl<'a> Context<'a> {
             media_type: JSON,
             presence: &request.presence,
             replayed: Cell::new(false),
+            dry_run,
         })
     }
 
@@ -142,10 +147,11 @@ impl<'a> Context<'a> {
         if keys.next().is_some() {
             return Err(Error::invalid("send one Idempotency-Key"));
         }
-        let wait_ms = self.wait_s() * 1_000;
+        let wait_ms = if self.dry_run { 0 } else { self.wait_s() * 1_000 };
         let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
-        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive: self.alive(), dry_run: false })
+        let (alive, dry_run) = (self.alive(), self.dry_run);
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive, dry_run })
     }
 
     /// Tells whether the client is still connected.

@@ -178,7 +178,8 @@ pub(crate) const ENTRY_MEMBERS: [&str; 17] = [
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Entry"))]
 pub(crate) struct EntryJson<'a> {
-    /// Its number: 1, 2, 3, … without gaps.
+    /// Its number: 1, 2, 3, … without gaps. Null in a dry run.
+    #[cfg_attr(test, schemars(with = "Option<i64>"))]
     id: i64,
     /// The time of its commit.
     #[cfg_attr(test, schemars(with = "TimeText"))]

@@ -10,7 +10,7 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, entries, files, health, locks, problem_pages, problems, report, tokens, wallets};
+use super::{batch, coupons, dry_run, entries, files, health, locks, problem_pages, problems, report, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
@@ -23,24 +23,24 @@ use Access::*;
 #[rustfmt::skip]
 pub static ROUTES: &[Route] = &[
     Route::get("/wallet", See, wallets::OWN_QUERY, "the caller's wallet", wallets::own),
-    Route::command("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_QUERY),
-    Route::command("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_QUERY),
+    Route::command("POST", "/wallet", Move, wallets::OWN_MOVE, "recharge it", wallets::recharge_own).with_query(wallets::OWN_MOVE_QUERY),
+    Route::command("PUT", "/wallet", Move, wallets::OWN_MOVE, "withdraw from it", wallets::withdraw_own).with_query(wallets::OWN_MOVE_QUERY),
 
     Route::get("/v1/me", Known, &[], "the caller: its role and its access token", tokens::me),
 
     Route::get("/v1/wallets", SeeAll, wallets::WALLETS, "all wallets", wallets::list).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
-    Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge),
-    Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw),
-    Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay),
-    Route::command("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer),
+    Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge).with_query(dry_run::QUERY),
+    Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw).with_query(dry_run::QUERY),
+    Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay).with_query(dry_run::QUERY),
+    Route::command("POST", "/v1/wallets/{user}/transfer", Move, wallets::TRANSFER, "money to another wallet", wallets::transfer).with_query(dry_run::QUERY),
     Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user).with_types(files::TABLE_TYPES),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
     Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries).with_types(files::TABLE_TYPES),
     Route::get("/v1/entries/{id}", See, &[], "one entry", entries::entry),
-    Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund),
+    Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund).with_query(dry_run::QUERY),
 
     Route::get("/v1/report", SeeAll, report::QUERY, "counts and sums by kind for each period", report::report),
 
@@ -198,6 +198,7 @@ impl App {
             };
             let mut context = Context::read(&self.0, &request, caller, params, language, route.query, route.fields())?;
             context.media_type = media_type;
+            facts.dry_run = context.dry_run;
             Ok(match route.handler {
                 Handler::Responds(handler) => {
                     let handled = handler(&mut context);
@@ -285,6 +286,8 @@ struct RequestFacts {
     has_token: bool,
     common: CommonHeaders,
     msg_if_unreadable: Option<&'static str>,
+    /// The command is only tried.
+    dry_run: bool,
 }
 
 impl RequestFacts {
@@ -299,11 +302,16 @@ impl RequestFacts {
             has_token: has_token(head),
             common: CommonHeaders::of(app, Some(head)),
             msg_if_unreadable,
+            dry_run: false,
         }
     }
 
     /// The response, counted.
-    fn finish(self, handled: HandlerResult, replayed: bool) -> Response {
+    fn finish(self, mut handled: HandlerResult, replayed: bool) -> Response {
+        if self.dry_run {
+            let marked = handled.map(|response| dry_run::mark(response, replayed));
+            handled = marked.map_err(|error| error.with(dry_run::DRY_RUN.name, true));
+        }
         let mut response = handled.unwrap_or_else(|error| {
             let msg = self.msg_if_unreadable.filter(|_| wallets::is_unreadable(&error));
             let error = if let Some(msg) = msg { error.with("msg", msg) } else { error };

@@ -4,6 +4,7 @@
 use super::auth::{self, Caller};
 use super::conn::RequestHead;
 use super::coupons::{CouponJson, coupon_json};
+use super::dry_run::DRY_RUN;
 use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, TZ, USER_PATTERN, ValueKind};
 use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
@@ -203,6 +204,9 @@ pub(crate) struct MovementJson<'a> {
     balance: AsText<Balance>,
     /// The entry that was made.
     entry: EntryJson<'a>,
+    /// True in the answer to a dry run, else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 /// The answer to a recharge.
@@ -215,6 +219,9 @@ pub(crate) struct RechargedJson<'a> {
     entry: EntryJson<'a>,
     /// The coupon that it earned; null if it earned none.
     coupon: Option<CouponJson<'a>>,
+    /// True in the answer to a dry run, else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 /// The answer to a payment.
@@ -231,6 +238,9 @@ pub(crate) struct PaidJson<'a> {
     discount: Option<AsText<Cents>>,
     /// The amount that was paid.
     amount: AsText<Money>,
+    /// True in the answer to a dry run, else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
 }
 
 /// The body of the answer to a money verb.
@@ -251,7 +261,7 @@ pub(crate) fn moved_json<'a>(
     let rest = match entry.kind {
         EntryKind::Recharge => {
             let coupon = moved.coupon.as_ref().map(coupon_json);
-            MovedJson::Recharge(RechargedJson { balance, entry: json, coupon })
+            MovedJson::Recharge(RechargedJson { balance, entry: json, coupon, dry_run: None })
         }
         EntryKind::Pay => MovedJson::Pay(PaidJson {
             balance,
@@ -259,8 +269,9 @@ pub(crate) fn moved_json<'a>(
             gross: entry.gross.map(AsText),
             discount: entry.discount.map(AsText),
             amount: AsText(entry.amount),
+            dry_run: None,
         }),
-        _ => MovedJson::Other(MovementJson { balance, entry: json }),
+        _ => MovedJson::Other(MovementJson { balance, entry: json, dry_run: None }),
     };
     WithMsg { code: 200, msg: moved_msg(moved, language), rest }
 }
@@ -280,6 +291,8 @@ const USER_ID: Field = Field::optional("user_id", Text, "the user, if the access
     .such_as("\"alice\"");
 /// The query of `/wallet`.
 pub(crate) const OWN_QUERY: &[Field] = &[USER_ID];
+/// The query of `POST` and `PUT /wallet`.
+pub(crate) const OWN_MOVE_QUERY: &[Field] = &[USER_ID, DRY_RUN];
 /// The fields of `POST` and `PUT /wallet`.
 pub(crate) const OWN_MOVE: &[Field] =
     &[Field::required("amount", Amount, "how much; also under its old name, money"), USER_ID, REFERENCE, METADATA];

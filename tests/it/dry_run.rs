@@ -2,11 +2,14 @@
 
 use super::dice::Dice;
 use super::harness::*;
+use super::server::Server;
+use super::shell::Place;
 use cashbox::internals::command::{Command, MoneyCommand, NameBatch, Receipt, TryEach};
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::id::CouponCode;
 use cashbox::internals::ledger::verbs::Moved;
 use cashbox::internals::store::Envelope;
+use serde_json::json;
 
 const USERS: [&str; 4] = ["ann", "ben", "cat", "dan"];
 const AMOUNTS: [&str; 7] = ["0.01", "1", "99", "100", "300", "500", "1000000000000"];
@@ -165,4 +168,67 @@ fn large_dry_run_is_taken_back_with_its_transaction() {
     book.must(many);
     assert_eq!(book.balance("alice"), "98.00");
     book.assert_sound();
+}
+
+#[test]
+fn tried_request_answers_null_for_what_it_would_make() {
+    let server = Server::start();
+    let admin = server.admin();
+    let tried = admin.post("/v1/wallets/alice/recharge?dry_run=true", json!({ "amount": 300 })).is(200);
+    assert_eq!((tried.text("balance"), &tried["dry_run"]), ("300.00".into(), &json!(true)));
+    for place in ["/entry/id", "/entry/hash", "/entry/coupon", "/coupon/code"] {
+        assert_eq!(tried.json.pointer(place), Some(&json!(null)), "{place}");
+    }
+    assert_eq!(tried["coupon"]["kind"], "1");
+    admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
+    let real = admin.post_once("k", "/v1/wallets/alice/recharge", json!({ "amount": 300 })).is(200);
+    assert!(real["dry_run"].is_null() && real["entry"]["id"] == 1);
+    let known = admin.post_once("k", "/v1/wallets/alice/recharge?dry_run=true", json!({ "amount": 300 })).is(200);
+    assert!(known.was_replayed() && known["entry"]["id"] == 1 && known["dry_run"] == true);
+    let refused = admin.post("/v1/wallets/alice/withdraw?dry_run=true", json!({ "amount": 301 }));
+    assert_eq!(refused.refuses(402, "insufficient_funds")["dry_run"], true);
+    admin.post("/v1/tokens?dry_run=true", json!({ "role": "auditor" })).refuses(400, "invalid_request");
+    admin.post("/v1/wallets/alice/withdraw?dry_run=yes", json!({ "amount": 1 })).refuses(400, "invalid_request");
+    let own = server.user("alice").ask("PUT", "/wallet?dry_run=true").form("money=1").send().is(200);
+    assert_eq!((own.text("balance"), admin.balance("alice")), ("299.00".into(), "300.00".into()));
+    server
+        .role("auditor")
+        .post("/v1/wallets/alice/withdraw?dry_run=true", json!({ "amount": 1 }))
+        .refuses(403, "forbidden");
+}
+
+#[test]
+fn tried_batch_changes_nothing_atomic_or_not() {
+    let server = Server::start();
+    let admin = server.admin();
+    let items = json!([
+        { "op": "recharge", "user": "alice", "amount": 5 },
+        { "op": "withdraw", "user": "alice", "amount": 9 },
+        { "op": "withdraw", "user": "alice", "amount": 4 },
+        { "op": "nothing" },
+    ]);
+    let tried = admin.post("/v1/batch?dry_run=true", items.clone()).is(200);
+    let codes: Vec<_> = tried["results"].as_array().unwrap().iter().map(|item| item["code"].clone()).collect();
+    assert_eq!(codes, [json!(200), json!(402), json!(200), json!(400)]);
+    assert_eq!(tried["results"][2]["balance"], "1.00");
+    assert!(tried["results"][0]["entry"]["id"].is_null() && tried["dry_run"] == true);
+    let tried = admin.post("/v1/batch?dry_run=true&atomic=true", json!(items.as_array().unwrap()[..2]));
+    let tried = tried.refuses(402, "insufficient_funds");
+    assert_eq!((&tried["index"], &tried["dry_run"]), (&json!(1), &json!(true)));
+    assert_eq!(admin.get("/v1/entries").is(200).rows().len(), 0);
+}
+
+#[test]
+fn dry_run_option_prints_and_changes_nothing() {
+    let place = Place::new();
+    assert_ne!(place.run("recharge alice 5 --dry-run").exit, 0);
+    assert!(!place.db().exists(), "a dry run makes no file");
+    place.json("recharge alice 5");
+    let tried = place.run("withdraw alice 2 --dry-run");
+    assert!(tried.exit == 0 && tried.out.contains("dry run: nothing was changed"), "{}", tried.out);
+    assert_eq!(place.run("withdraw alice 6 --dry-run").exit, 1);
+    assert_eq!(place.json("withdraw alice 2 --dry-run")["balance"], "3.00");
+    let item = r#"{"op":"withdraw","user":"alice","amount":"1.00"}"#;
+    assert_eq!(place.run_with_input("batch --dry-run", item).exit, 0);
+    assert_eq!(place.json("wallet alice")["balance"], "5.00");
 }

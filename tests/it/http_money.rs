@@ -185,7 +185,7 @@ fn unknown_field_is_refused_by_name() {
         ("/v1/wallets/alice/transfer", json!({ "amount": 1, "to": "@sales", "user": "alice" }), "user"),
         ("/v1/entries/1/refund", json!({ "ammount": 1 }), "ammount"),
         ("/v1/wallets/alice/coupons", json!({ "kind": "1", "code": "AAAA" }), "code"),
-        ("/v1/wallets/alice/recharge?dry_run=true", json!({ "amount": 1 }), "dry_run"),
+        ("/v1/wallets/alice/recharge?later=true", json!({ "amount": 1 }), "later"),
         ("/v1/tokens", json!({ "role": "admin", "secret": "cbx_0123456789abcdef" }), "secret"),
     ] {
         let refused = admin.post(path, body).refuses(400, "invalid_request");

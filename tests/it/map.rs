@@ -129,6 +129,7 @@ fn file_is_one_idea_of_readable_length() {
         ("log.rs", "the one place that writes the log"),
         ("secret.rs", "the one place that hashes and compares secrets"),
         ("cli/tls.rs", "there only with the feature `tls`"),
+        ("http/dry_run.rs", "the one place that knows what an answer would newly make"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),
         ("lab/redis.rs", "it compiles without a client of Redis, for the plan"),
         ("store/audit/temp_place.rs", "SQLite's own search for a folder, corrected in one place"),

@@ -221,6 +221,7 @@ fn problem_schema(names: &BTreeSet<ErrorName>, of_item: bool) -> Value {
         "title": text("Its meaning in a few words."),
         "status": { "type": "integer", "description": "The HTTP status." },
         "detail": text("The failure, its reason and the remedy, for people."),
+        "dry_run": { "type": "boolean", "description": "True in the answer to a dry run, else left out." },
         "error": { "type": "string", "enum": words, "description": "The stable name of the error, for programs. Later versions may add names." },
     });
     let mut required = vec!["code", "msg", "type", "title", "status", "detail", "error"];
