@@ -307,7 +307,7 @@ impl Executor {
                 results.push(known.and_then(Moved::try_from));
                 continue;
             }
-            let unit = tx.unit();
+            let unit = *tx.unit();
             tx.execute("SAVEPOINT item", [])?;
             let moved = match apply(tx, &request.envelope, &command) {
                 Ok(Verdict::Done(result, _)) => result.and_then(Moved::try_from),
