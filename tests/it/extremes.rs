@@ -64,7 +64,7 @@ fn fill(file: &Path) {
     let command = |n: usize| match n {
         _ if n < TO_THE_LIMIT => recharge(&format!("u{}", n / FOR_ONE_USER), "1000000000000"),
         _ if n.is_multiple_of(2) => withdraw(&format!("u{}", n % 90), "0.01"),
-        _ => transfer(&format!("u{}", n % 90), &format!("v{}", n % 50_000), "0.01"),
+        _ => recharge(&format!("w{}", n % 100_000), "0.01"), // what was just withdrawn
     };
     for begin in (0..ENTRIES).step_by(10_000) {
         if begin == TO_THE_LIMIT {
