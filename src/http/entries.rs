@@ -170,6 +170,9 @@ fn wait(
         sleep(looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
         found = read(context, filter, found.cursor.as_deref(), limit)?;
         looked = Some(Instant::now());
+        if Instant::now() >= deadline {
+            break; // entries that do not pass the filter come without end
+        }
     }
     if context.caller.token.is_some() {
         context.app.tokens.caller(store, context.head)?; // it may have been revoked, or have expired

@@ -243,7 +243,9 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     let params = params![first, last, kind, by, min, max, metadata, reference, coupon, refunds, wallet, limit_and_next];
     let mut rows = tx.all(sql, params, Entry::read)?;
     if rows.len() <= limit {
-        return Ok(EntryPage { rows, next: scan_end, reached: last.max(after.unwrap_or(0)) });
+        // Entries behind `last` were made later than `until`, so they were looked at as well.
+        let reached = scan_end.unwrap_or(newest).max(after.unwrap_or(0));
+        return Ok(EntryPage { rows, next: scan_end, reached });
     }
     rows.truncate(limit);
     let next = rows.last().map(|entry| entry.id.0);

@@ -3,6 +3,7 @@
 
 use super::server::{Client, Server, fields, until};
 use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// Every row of a list, page after page, and the number of pages. A page may be short.
@@ -210,6 +211,26 @@ fn long_poll_answers_when_an_entry_passes_the_filter() {
     }
     let csv = admin.ask("GET", "/v1/entries?order=asc&wait_ms=1").header("Accept", "text/csv");
     csv.send().refuses(400, "invalid_request");
+}
+
+#[test]
+fn long_poll_ends_in_time_whatever_is_committed() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
+    let past = admin.get("/v1/entries?order=asc&until=2020-01-01T00:00:00Z&wait_ms=200").is(200);
+    assert!(past.rows().is_empty() && past["next"].is_null(), "nothing can come any more");
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Relaxed) {
+                admin.post("/v1/wallets/alice/recharge", json!({ "amount": 1 })).is(200);
+            }
+        });
+        let none = admin.get("/v1/entries?order=asc&kind=refund&wait_ms=500").is(200);
+        ended.store(true, Relaxed);
+        assert!(none.rows().is_empty(), "no entry passes the filter");
+    });
 }
 
 #[test]

@@ -255,7 +255,10 @@ fn value_schema(field: &Field, schemas: &mut Map<String, Value>) -> Value {
             (json!({ "type": "string" }), "minLength", "maxLength", example)
         }
         ValueKind::Integer => {
-            let example = bounds.default.map_or(json!(1_000), |default| serde_json::from_str(default).unwrap());
+            let example = bounds.default.map_or_else(
+                || json!(bounds.range.map_or(1_000, |(min, max)| 1_000.clamp(min, max))),
+                |default| serde_json::from_str(default).expect("a default is JSON"),
+            );
             (json!({ "type": "integer", "format": "int64" }), "minimum", "maximum", example)
         }
         ValueKind::Flag => (json!({ "type": "boolean" }), "", "", json!(false)),

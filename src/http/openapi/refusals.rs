@@ -153,8 +153,8 @@ pub(super) fn request_headers(route: &Route) -> Vec<Value> {
             header(
                 "Prefer",
                 false,
-                "wait=SECONDS: how long to wait for a lock that another client holds; 10 if left out, at most 30",
-                json!({ "type": "string", "pattern": "^wait=[0-9]{1,2}$" }),
+                "wait=SECONDS: how long to wait for a lock that another client holds; 10 if left out, at most 30. What cannot be read is ignored",
+                json!({ "type": "string" }),
                 "wait=5",
             ),
         ],
