@@ -184,6 +184,7 @@
 //! | plain run | money verbs carried out without savepoints, and taken back if one of them needs an undo | |
 //! | unit of work | the rows of a batch that are in memory until they are written: the newest entry, the system wallets, the totals of the report | |
 //! | waiters, lock notifier, watch permit | parked requests per lock; signals a change; one long poll | board, bell |
+//! | recent entries, event stream | the newest entries in memory, for all that follow; entries sent as they are made | feed |
 //! | deliveries | which answers to a grant reached a client | |
 //! | target, transport error | where the command line sends a request; why no answer came | door |
 //! | connection, permit, eviction, response mode | of the HTTP server | line |

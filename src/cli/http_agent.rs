@@ -34,6 +34,16 @@ pub(super) enum TransportError {
 }
 
 impl TransportError {
+    /// The reason alone.
+    fn reason(self) -> String {
+        match self {
+            TransportError::NotReached(why) | TransportError::Lost(why) | TransportError::Unsendable(why) => why,
+            TransportError::TimedOut => "no answer in time".to_owned(),
+            TransportError::NotCashbox(status) => format!("it answers {status}"),
+            TransportError::NotThisFile => "it is another server".to_owned(),
+        }
+    }
+
     /// The same as the error of a command.
     pub(super) fn at(self, url: &str, call: &ApiCall) -> CliError {
         let doubt = call.doubt();
@@ -72,15 +82,7 @@ pub(super) type HttpAnswer = ureq::http::Response<ureq::Body>;
 
 /// Sends a request, and gives the answer when its head has come.
 pub(super) fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Result<HttpAnswer, TransportError> {
-    let connector = NotedConnector::default();
-    let is_connected = Arc::clone(&connector.is_connected);
-    let config = config(call);
-    #[cfg(feature = "tls")]
-    let config = match base.starts_with("https:") {
-        true => config.tls_config(super::tls::config().map_err(TransportError::NotReached)?),
-        false => config,
-    };
-    let agent = ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default());
+    let (agent, is_connected) = agent(base, config(call))?;
     let mut request = ureq::http::Request::builder().method(call.method).uri(format!("{base}{}", call.uri));
     for (name, value) in &call.headers {
         request = request.header(*name, value);
@@ -97,13 +99,59 @@ pub(super) fn transmit(base: &str, token: Option<&str>, call: &ApiCall) -> Resul
     answer.map_err(|error| if is_connected.load(Ordering::Relaxed) { error.into() } else { not_reached(&error) })
 }
 
-fn config(call: &ApiCall) -> ConfigBuilder<AgentScope> {
+/// A request to another program than cashbox.
+pub(super) struct HttpPost<'a> {
+    /// The URL.
+    pub url: &'a str,
+    /// Its headers.
+    pub headers: &'a [(&'static str, &'a str)],
+    /// Its body.
+    pub body: &'a [u8],
+    /// Time for all of it.
+    pub timeout: Duration,
+}
+
+/// Posts to another program, and gives the status of its answer, whose body is not read; or the reason why there is none.
+pub(super) fn post(sent: &HttpPost<'_>) -> Result<u16, String> {
+    let config = plain_config().timeout_global(Some(sent.timeout));
+    let (agent, _) = agent(sent.url, config).map_err(TransportError::reason)?;
+    let mut request = ureq::http::Request::post(sent.url);
+    for (name, value) in sent.headers {
+        request = request.header(*name, *value);
+    }
+    let answer = request.body(sent.body).map_err(ureq::Error::from).and_then(|request| agent.run(request));
+    match answer {
+        Ok(answer) => Ok(answer.status().as_u16()),
+        Err(ureq::Error::Timeout(_)) => Err(format!("no answer within {} s", sent.timeout.as_secs().max(1))),
+        Err(error) => Err(not_reached(&error).reason()),
+    }
+}
+
+/// An agent for one request, and the sign that it has connected.
+fn agent(url: &str, config: ConfigBuilder<AgentScope>) -> Result<(ureq::Agent, Arc<AtomicBool>), TransportError> {
+    let connector = NotedConnector::default();
+    let is_connected = Arc::clone(&connector.is_connected);
+    #[cfg(feature = "tls")]
+    let config = match url.starts_with("https:") {
+        true => config.tls_config(super::tls::config().map_err(TransportError::NotReached)?),
+        false => config,
+    };
+    #[cfg(not(feature = "tls"))]
+    let _ = url;
+    Ok((ureq::Agent::with_parts(config.build(), connector, DefaultResolver::default()), is_connected))
+}
+
+fn plain_config() -> ConfigBuilder<AgentScope> {
     ureq::Agent::config_builder()
         .http_status_as_error(false)
         .proxy(None)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .timeout_connect(Some(CONNECT_TIMEOUT))
+}
+
+fn config(call: &ApiCall) -> ConfigBuilder<AgentScope> {
+    plain_config()
         .timeout_recv_response(Some(call.answer_timeout))
         .timeout_recv_body(Some(call.answer_timeout))
         .timeout_global(call.total_timeout)

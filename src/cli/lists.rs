@@ -1,11 +1,10 @@
-//! Lists that are shown page by page: wallets and the history.
+//! Lists that are shown page by page, and the choice of entries in them.
 
 use super::api_call::ApiCall;
-use super::input::{self, optional_argument};
+use super::input;
 use super::output::{self, CliError, Exit, ServerReply};
-use super::table::{self, free_texts, numbers, words};
+use super::table::{self, numbers, words};
 use super::target::ApiClient;
-use crate::clock::DayEdge;
 use clap::Args;
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -133,20 +132,12 @@ impl WalletsArgs {
     }
 }
 
-/// `cashbox history`
+/// The choice of entries, for lists and for following.
 #[derive(Debug, Args)]
-pub(crate) struct HistoryArgs {
-    /// The user [default: all users]
-    user: Option<String>,
+pub(crate) struct EntryFilters {
     /// One kind only: recharge, withdraw, pay, transfer, refund
     #[arg(long)]
     kind: Option<String>,
-    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
-    since: Option<String>,
-    /// The latest time, written in the same ways; a day counts to its end
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
-    until: Option<String>,
     /// Only entries with this pair of metadata; at most 3 times
     #[arg(long, value_name = "NAME=VALUE", value_parser = input::pair)]
     metadata: Vec<(String, String)>,
@@ -168,52 +159,23 @@ pub(crate) struct HistoryArgs {
     /// The largest amount
     #[arg(long, value_name = "AMOUNT")]
     max: Option<String>,
-    /// desc (newest first) or asc [default: desc]
-    #[arg(long)]
-    order: Option<String>,
-    #[command(flatten)]
-    paging: Paging,
 }
 
-impl HistoryArgs {
-    /// Prints the list.
-    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let user = optional_argument(self.user.as_ref())?;
-        let list = match &user {
-            Some(user) => ApiCall::get(&["v1", "wallets", user, "entries"]),
-            None => ApiCall::get(&["v1", "entries"]),
-        };
-        let list = list.query("kind", self.kind.as_ref()).query("since", self.since.as_ref());
-        let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+impl EntryFilters {
+    /// The request with these fields.
+    pub(crate) fn add_to(&self, list: ApiCall) -> ApiCall {
+        let list = list.query("kind", self.kind.as_ref());
         let list = list.query("reference", self.reference.as_ref()).query("coupon", self.coupon.as_ref());
         let list = list.query("refunds", self.refunds.as_ref()).query("by", self.by.as_ref());
         let mut list = list.query("min", self.min.as_ref()).query("max", self.max.as_ref());
         for (name, value) in &self.metadata {
             list = list.query(&format!("metadata[{name}]"), Some(value));
         }
-        self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
+        list
     }
-}
 
-/// Entries as a table; those of one user with that user's balance after each.
-fn entries(mut rows: Vec<Value>, user: Option<&str>) -> String {
-    if let Some(user) = user {
-        for row in &mut rows {
-            let side = if row["from"] == user { "from_balance" } else { "to_balance" };
-            row["balance"] = row[side].clone();
-        }
+    /// The request for the stream of the entries that pass: those of a user, or all.
+    pub(crate) fn events(&self, user: Option<&str>) -> ApiCall {
+        self.add_to(ApiCall::get(&["v1", "events"]).query("user", user))
     }
-    let columns = [
-        numbers("ENTRY", "id"),
-        words("TIME", "at"),
-        words("KIND", "kind"),
-        words("FROM", "from"),
-        words("TO", "to"),
-        numbers("AMOUNT", "amount"),
-        numbers("BALANCE", "balance"),
-        words("COUPON", "coupon"),
-        numbers("REFUNDS", "refunds"),
-        free_texts("REFERENCE", "reference"),
-    ];
-    table::table(&rows, &columns, "no entries")
 }

@@ -9,6 +9,8 @@ mod batch;
 mod batch_table;
 mod bench;
 mod files;
+mod follow;
+mod history;
 mod http_agent;
 mod input;
 mod lab;
@@ -57,6 +59,8 @@ enum CliCommand {
     Serve(serve::ServeArgs),
     #[command(flatten)]
     Wallet(verbs::WalletVerb),
+    /// Print each entry when it is made, run a command for it, or post it as a webhook; in order, and at least once
+    Follow(follow::FollowArgs),
     /// Locks: hold one while a command runs, or by hand
     #[command(subcommand)]
     Lock(lock_run::LockCommand),
@@ -135,6 +139,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
     match command {
         CliCommand::Serve(serve) => serve.run(common).map(ExitCode::from),
         CliCommand::Wallet(verb) => verb.run(&ApiClient::new(common)?).map(ExitCode::from),
+        CliCommand::Follow(follow) => follow.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::Lock(lock) => lock.run(common),
         CliCommand::File(verb) => verb.run(common).map(ExitCode::from),
         CliCommand::Openapi => output::print(crate::http::OPENAPI_DOCUMENT).map(|()| ExitCode::SUCCESS),

@@ -60,6 +60,9 @@ pub(crate) struct ServeArgs {
     /// Requests that may wait for one lock
     #[arg(long, value_name = "COUNT", default_value_t = 256)]
     max_parked_per_lock: u32,
+    /// Clients that may follow entries as a stream
+    #[arg(long, value_name = "COUNT", default_value_t = 64)]
+    max_streams: u32,
     /// Free space to leave on the disk: with less, nothing is written [default: the smaller of 256 MiB and 5 %]
     #[arg(long, value_name = "BYTES")]
     min_free: Option<u64>,
@@ -246,6 +249,8 @@ impl ServeArgs {
             hosts: self.host.clone(),
             self_recharge: !self.no_self_recharge,
             run_token: Some(run_token.to_owned()),
+            streams_max: self.max_streams as usize,
+            ..Settings::default()
         }
     }
 

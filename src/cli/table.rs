@@ -8,6 +8,7 @@ use super::screen;
 use serde_json::Value;
 
 /// One column of a table: its head, and the field it shows.
+#[derive(Clone, Copy)]
 pub(crate) struct Column {
     pub(super) head: &'static str,
     pub(super) field: &'static str,
@@ -98,6 +99,35 @@ fn filled(rows: &[Value], columns: &[Column]) -> Vec<Cells> {
         Cells::new(std::iter::once(column.head.to_owned()).chain(cells).collect(), column.form)
     };
     columns.iter().map(column).filter(|column| !column.is_empty()).collect()
+}
+
+/// A table whose rows come one by one: a column is as wide as its widest cell so far.
+pub(crate) struct GrowingTable {
+    columns: Vec<(Column, usize)>,
+    has_head: bool,
+}
+
+impl GrowingTable {
+    /// A table of these columns, without a row.
+    pub(crate) fn new(columns: &[Column]) -> GrowingTable {
+        GrowingTable { columns: columns.iter().map(|column| (*column, 0)).collect(), has_head: false }
+    }
+
+    /// The line of a row, below the head if it is the first one.
+    pub(crate) fn lines_of(&mut self, row: &Value) -> String {
+        let mut cells = Vec::new();
+        for (column, widest) in &mut self.columns {
+            let pair = vec![column.head.to_owned(), shown(column.field, &row[column.field])];
+            let cell = Cells::new(pair, column.form);
+            *widest = cell.width.max(*widest);
+            cells.push(Cells { width: *widest, ..cell });
+        }
+        let both = lines(&cells, GAP, screen::ellipsis());
+        if std::mem::replace(&mut self.has_head, true) {
+            return both.split_once('\n').map_or(String::new(), |(_, line)| line.to_owned());
+        }
+        both
+    }
 }
 
 /// Rows of plain values under their heads; numbers stand to the right.

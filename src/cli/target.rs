@@ -9,14 +9,18 @@ use super::http_agent::{CONNECT_TIMEOUT, TransportError, transmit};
 use super::input::{self, CommonOptions, environment_text};
 use super::output::{CliError, Exit, ServerReply};
 use super::screen;
-use super::transport::{LOCK_NOTE_AFTER, LateNotes, REPLAYED, json_object, note_holder, read_reply, request};
+pub(crate) use super::transport::StreamReply;
+use super::transport::{
+    EVENT_STREAM, LOCK_NOTE_AFTER, LateNotes, REPLAYED, json_object, note_holder, open_stream, read_reply, request,
+};
 use crate::http::health::CHALLENGE;
-use crate::http::{App, Settings};
+use crate::http::{App, LocalResponse, Settings};
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
 use crate::store::reading::read_whole;
 use crate::store::{OpenError, Options, Reading, Store};
 use crate::{secret, token};
 use serde_json::Value;
+use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -135,6 +139,32 @@ impl Target {
             Target::File { db, token, .. } => send_to_file(db, token.as_deref(), call),
         }
     }
+
+    /// Requests a stream of entries. Without a server it has the entries that are there, a bounded number of them, and
+    /// ends.
+    pub(crate) fn open_stream(&self, call: &ApiCall) -> Result<StreamReply, CliError> {
+        match self {
+            Target::Url { base, token } => {
+                open_stream(base, token.as_deref(), call).map_err(|error| error.at(base, call))
+            }
+            Target::File { db, token, .. } => match companion::server(db) {
+                Some(server) => {
+                    let opened = prove(&server, call, &CallTimer::start(call))
+                        .and_then(|()| open_stream(&server.url, token.as_deref().or(Some(&server.token)), call));
+                    opened.map_err(|error| error.at(&server.url, call))
+                }
+                None => {
+                    let answer = read_in_process(db, |store| answer_locally(store, token.as_deref(), call))?;
+                    let is_stream =
+                        answer.headers.iter().any(|(name, value)| *name == "Content-Type" && value == EVENT_STREAM);
+                    if is_stream {
+                        return Ok(StreamReply::Stream(Box::new(io::Cursor::new(answer.body))));
+                    }
+                    Ok(StreamReply::Reply(reply(&answer, call)))
+                }
+            },
+        }
+    }
 }
 
 /// The form of a URL, for messages.
@@ -144,7 +174,7 @@ const URL_FORM: &str = "http://HOST:PORT or https://HOST:PORT";
 const URL_FORM: &str = "http://HOST:PORT (this program was built without TLS: use a tunnel, such as ssh -L)";
 
 /// Refuses all that could be read in two ways: the access token goes to the host and port that were meant, or nowhere.
-pub(super) fn check_url(url: &str) -> Result<(), &'static str> {
+pub(crate) fn check_url(url: &str) -> Result<(), &'static str> {
     let secure = if cfg!(feature = "tls") { url.strip_prefix("https://") } else { None };
     let rest = url.strip_prefix("http://").or(secure).ok_or("it does not begin with http://")?;
     if !rest.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
@@ -212,7 +242,10 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
         let wait = call.wait.saturating_sub(timer.begun.elapsed());
         let server = match companion::server(db) {
             Some(server) => server,
-            None if !call.changes => return read_in_process(db, token, call),
+            None if !call.changes => {
+                let answer = read_in_process(db, |store| answer_locally(store, token, call))?;
+                return Ok(reply(&answer, call));
+            }
             None => match answer_in_process(db, token, call)? {
                 InProcess::Served(server) => server,
                 InProcess::Reply(reply) if reply.status != 423 || wait.is_zero() => return Ok(reply),
@@ -296,7 +329,7 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
         PossessResult::Possessed(possession) => possession,
     };
     let store = Store::open_possessed(possession, &Options::default()).map_err(cannot_open)?;
-    let reply = answer(store, token, call);
+    let reply = reply(&answer_locally(store, token, call), call);
     if is_new {
         screen::note(&format!("made a new wallet file: {}", real_path(db).display()));
     }
@@ -304,20 +337,24 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
 }
 
 /// Answers a request that changes nothing, without changing a byte of the file or its folder.
-fn read_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<ServerReply, CliError> {
+fn read_in_process(db: &Path, answer: impl Fn(Store) -> LocalResponse) -> Result<LocalResponse, CliError> {
     let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
     read_whole(db, Reading::for_requests, cannot_open, |reading| {
-        Ok(answer(Store::open_for_reading(db, reading).map_err(cannot_open)?, token, call))
+        Ok(answer(Store::open_for_reading(db, reading).map_err(cannot_open)?))
     })
 }
 
-fn answer(store: Store, token: Option<&str>, call: &ApiCall) -> ServerReply {
+fn answer_locally(store: Store, token: Option<&str>, call: &ApiCall) -> LocalResponse {
     let app = App::new(store, Settings::default());
     let mut call = call.with_wait(Duration::ZERO); // a wait here would keep the file from the lock's holder
     call.headers.extend(token.map(|token| ("authorization", format!("Bearer {token}"))));
     let headers: Vec<_> = call.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let answer = app.answer_local(call.method, &call.uri, &headers, call.body.clone());
     app.store().close();
+    answer
+}
+
+fn reply(answer: &LocalResponse, call: &ApiCall) -> ServerReply {
     let replayed = answer.headers.iter().any(|(name, _)| *name == REPLAYED);
     let reply = ServerReply::new(answer.status, json_object(&answer.body));
     ServerReply { replayed, key: call.header(KEY).map(str::to_owned), ..reply }

@@ -38,6 +38,26 @@ pub(super) fn request(
     Ok(ServerReply { key: call.header(KEY).map(str::to_owned), ..reply })
 }
 
+/// The answer to a request for a stream of entries.
+pub(crate) enum StreamReply {
+    /// The stream.
+    Stream(Box<dyn Read>),
+    /// A reply instead.
+    Reply(ServerReply),
+}
+
+/// The type of a stream of entries.
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
+/// Requests a stream of entries from a server.
+pub(super) fn open_stream(base: &str, token: Option<&str>, call: &ApiCall) -> Result<StreamReply, TransportError> {
+    let answer = transmit(base, token, call)?;
+    if answer.headers().get("content-type").is_some_and(|sent| sent == EVENT_STREAM) {
+        return Ok(StreamReply::Stream(Box::new(answer.into_body().into_reader())));
+    }
+    read_reply(answer).map(StreamReply::Reply)
+}
+
 /// Reads a reply in the form of this API; any other answer comes from another program.
 pub(super) fn read_reply(mut answer: HttpAnswer) -> Result<ServerReply, TransportError> {
     let status = answer.status().as_u16();

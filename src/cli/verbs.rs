@@ -2,8 +2,9 @@
 
 use super::api_call::ApiCall;
 use super::batch::BatchArgs;
+use super::history::HistoryArgs;
 use super::input::{self, ChangeOptions, argument, optional_argument};
-use super::lists::{HistoryArgs, Paging, WalletsArgs};
+use super::lists::{Paging, WalletsArgs};
 use super::output::{self, CliError, Exit};
 use super::report::ReportArgs;
 use super::table::{self, free_texts, numbers, words};

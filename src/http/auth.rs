@@ -193,6 +193,23 @@ impl KnownTokens {
         Arc::clone(all.entry(id.to_owned()).or_default())
     }
 
+    /// Refuses a caller whose access token has been revoked, or has expired, since its request came: the one in the
+    /// `Authorization` of `head`. `seen` is kept between two checks, so that the second one usually costs nothing.
+    pub(crate) fn check_again(
+        &self,
+        store: &Store,
+        head: &RequestHead,
+        seen: &mut Option<(u64, Arc<Caller>)>,
+    ) -> Result<(), Error> {
+        let generation = self.generation.load(SeqCst);
+        let caller = match seen {
+            Some((of, caller)) if *of == generation => caller,
+            _ => &seen.insert((generation, self.caller(store, head)?)).1,
+        };
+        let is_usable = caller.token.as_ref().is_none_or(|token| token.is_usable(store.clock().wall_ms()));
+        is_usable.then_some(()).ok_or_else(|| unauthenticated(token::NOT_USABLE))
+    }
+
     /// The proof for a command on this machine that this server wrote the companion file.
     pub fn proof(&self, challenge: &Hash) -> Option<String> {
         self.run.as_ref().map(|run| token::proof(challenge, run))

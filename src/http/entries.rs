@@ -12,16 +12,15 @@ use crate::ledger;
 use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query::{self, EntryPage, Filter};
 use crate::money::{Cents, Money};
+use crate::store::EntryWait;
 use ValueKind::{Amount, Integer, Object, Text, Time};
 use serde::Serialize;
 use std::io;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The query of a list of entries.
-pub(crate) const LIST: &[Field] = &[
-    LIMIT,
-    AFTER,
+/// The fields of the query that choose entries.
+const FILTER_FIELDS: &[Field] = &[
     Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund")
         .one_of(&["recharge", "withdraw", "pay", "transfer", "refund"]),
     Field::optional("since", Time, "made then or later; of a date: from its start"),
@@ -34,25 +33,11 @@ pub(crate) const LIST: &[Field] = &[
     Field::optional("reference", Text, "with this reference"),
     Field::optional("coupon", Text, "that this coupon was earned by or used in"),
     Field::optional("refunds", Integer, "that refund the entry of this number"),
-    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
-    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
-        .within(0, WAIT_MS_MAX),
 ];
-/// The query of the list of all entries.
-pub(crate) const LIST_OF_ALL: &[Field] = &with_user();
-
-const fn with_user() -> [Field; LIST.len() + 1] {
-    let mut fields = [Field::optional("user", Text, "of this wallet"); LIST.len() + 1];
-    let mut place = 0;
-    while place < LIST.len() {
-        fields[place] = LIST[place];
-        place += 1;
-    }
-    fields
-}
-
+/// Their number.
+pub(crate) const FILTER_COUNT: usize = FILTER_FIELDS.len();
 /// The filters of a list of entries that its cursors keep.
-const FILTERS: &[&str] = &[
+pub(crate) const FILTERS: &[&str] = &[
     "kind",
     "since",
     "until",
@@ -68,10 +53,44 @@ const FILTERS: &[&str] = &[
     "order",
 ];
 
+/// The wallet whose entries are wanted, in a query of all.
+pub(crate) const USER: Field = Field::optional("user", Text, "of this wallet");
+
+/// The query of a list of entries.
+pub(crate) const LIST: &[Field] = &with_filters::<4, { 4 + FILTER_COUNT }>([
+    LIMIT,
+    AFTER,
+    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
+    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
+        .within(0, WAIT_MS_MAX),
+]);
+
+/// The query of the list of all entries.
+pub(crate) const LIST_OF_ALL: &[Field] = &with_filters::<5, { 5 + FILTER_COUNT }>([
+    LIMIT,
+    AFTER,
+    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
+    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
+        .within(0, WAIT_MS_MAX),
+    USER,
+]);
+
+/// The fields of a query that chooses entries: these, and those of every such query.
+pub(crate) const fn with_filters<const OWN: usize, const ALL: usize>(own: [Field; OWN]) -> [Field; ALL] {
+    assert!(ALL == OWN + FILTER_FIELDS.len());
+    let mut all = [FILTER_FIELDS[0]; ALL];
+    let mut at = 0;
+    while at < ALL {
+        all[at] = if at < OWN { own[at] } else { FILTER_FIELDS[at - OWN] };
+        at += 1;
+    }
+    all
+}
+
 /// The longest wait for an entry, in milliseconds.
 const WAIT_MS_MAX: i64 = 30_000;
-/// The time between two looks at the file while waiting: many commits are one look.
-const LOOKS_EVERY: Duration = Duration::from_millis(50);
+/// The time between two looks for entries while waiting: many commits are one look.
+pub(crate) const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// The most requests of one user that wait for entries.
 const WAITING_OF_ONE_USER_MAX: usize = 16;
 
@@ -165,14 +184,19 @@ fn wait(
     let of_one_max = if context.caller.user.is_some() { WAITING_OF_ONE_USER_MAX } else { usize::MAX };
     let _permit = store.permit_to_wait(&context.caller.by, of_one_max)?;
     let mut found = empty;
+    let mut reached = found.page.reached;
     let mut looked: Option<Instant> = None;
-    while found.is_empty() && store.wait_for_entry(found.page.reached, deadline, &context.alive()) {
+    while found.is_empty() && store.wait_for_entry(reached, deadline, &context.alive()) == EntryWait::Found {
         sleep(looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
-        found = read(context, filter, found.cursor.as_deref(), limit)?;
+        let page = store.entries_behind(filter, reached, 1)?;
         looked = Some(Instant::now());
-        if Instant::now() >= deadline {
-            break; // entries that do not pass the filter come without end
+        if !page.rows.is_empty() {
+            found = read(context, filter, Some(&reached.to_string()), limit)?;
         }
+        reached = page.reached;
+    }
+    if found.is_empty() {
+        found.cursor = Some(store.read(|tx| query::place_behind(tx, reached))?);
     }
     if context.caller.token.is_some() {
         context.app.tokens.caller(store, context.head)?; // it may have been revoked, or have expired
@@ -180,7 +204,8 @@ fn wait(
     Ok(found)
 }
 
-fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
+/// The filter that a query describes.
+pub(crate) fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
     let named = query.name("user")?.map(|wallet| WalletId::parse(&wallet)).transpose()?;
     let ascending = match query.text("order")?.as_deref() {
         None | Some("desc") => false,

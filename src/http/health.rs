@@ -158,6 +158,7 @@ fn prometheus_text(app: &AppState) -> String {
         single(&mut out, name, "gauge", about, value.load(Relaxed));
     }
     single(&mut out, "db_bytes", "gauge", "Size of the file without its log.", app.store.db_bytes());
+    single(&mut out, "event_streams", "gauge", "Open streams of entries.", app.store.entry_streams() as u64);
     describe(&mut out, "degraded", "gauge", "1 for each reason that /healthz gives for degraded.");
     for (label, _) in degraded(&app.store) {
         let _ = writeln!(out, "cashbox_degraded{{why=\"{label}\"}} 1");

@@ -2,7 +2,7 @@
 //! knows no SQL.
 //!
 //! The way of a request: [`conn`] (HTTP/1.1, nothing of wallets), [`routes`] (the table: finds the route, authenticates,
-//! reads the fields), a file for each resource ([`wallets`], [`entries`], [`coupons`], [`report`], [`locks`], [`batch`], [`tokens`], [`files`],
+//! reads the fields), a file for each resource ([`wallets`], [`entries`], [`events`], [`coupons`], [`report`], [`locks`], [`batch`], [`tokens`], [`files`],
 //! [`health`]), which submits a command to the store.
 
 pub(crate) mod auth;
@@ -13,6 +13,7 @@ pub(crate) mod coupons;
 pub(crate) mod dry_run;
 pub(crate) mod endpoint;
 pub(crate) mod entries;
+pub(crate) mod events;
 pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod health;
@@ -38,6 +39,8 @@ pub(crate) use common_headers::is_origin;
 #[cfg(feature = "cli")]
 pub(crate) use health::DegradedLog;
 pub use routes::App;
+#[cfg(feature = "cli")]
+pub(crate) use routes::LocalResponse;
 #[cfg(feature = "cli")]
 pub(crate) use routes::OPENAPI_DOCUMENT;
 pub use state::Settings;

@@ -154,6 +154,11 @@ impl<'a> Context<'a> {
         Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive, dry_run })
     }
 
+    /// True if the request came from no socket: nothing may wait for its client.
+    pub(crate) fn is_local(&self) -> bool {
+        self.presence.is_local()
+    }
+
     /// Tells whether the client is still connected.
     pub(crate) fn alive(&self) -> Alive {
         let (presence, ends_waiting) = (self.presence.clone(), Arc::clone(&self.app.ends_waiting));
@@ -336,7 +341,8 @@ pub struct PageRequest {
     pub is_limited: bool,
     /// The row to continue behind, in the list's own text.
     pub after: Option<String>,
-    filters: BTreeMap<String, String>,
+    /// The beginning of the cursor of another page: the list and the filters, in hexadecimal digits.
+    cursor_start: String,
 }
 
 /// A page of a list.
@@ -378,13 +384,14 @@ impl PageRequest {
                 }
             }
         }
-        let mut kept = BTreeMap::from([("of".to_owned(), of.to_owned())]);
+        let mut kept = BTreeMap::from([("of", of)]);
         for filter in filters {
             if let Some(value) = query.peek(filter) {
-                kept.insert((*filter).to_owned(), value.to_owned());
+                kept.insert(filter, value);
             }
         }
-        Ok(PageRequest { limit, is_limited: sent_limit.is_some(), after, filters: kept })
+        let kept = form_urlencoded::Serializer::new(String::new()).extend_pairs(kept).finish();
+        Ok(PageRequest { limit, is_limited: sent_limit.is_some(), after, cursor_start: hex(kept.as_bytes()) })
     }
 
     /// Cuts rows, of which one more than the limit was read, to the page; returns the key of the last row if there is
@@ -397,9 +404,8 @@ impl PageRequest {
 
     /// The cursor of the page that continues behind `after`.
     pub fn next(&self, after: &str) -> String {
-        let mut form = form_urlencoded::Serializer::new(String::new());
-        form.extend_pairs(&self.filters).append_pair("after", after);
-        hex(form.finish().as_bytes())
+        let form = form_urlencoded::Serializer::new("&".to_owned()).append_pair("after", after).finish();
+        self.cursor_start.clone() + &hex(form.as_bytes())
     }
 
     /// The value of the header `Link` of a page of the list at that path, if it continues behind `last`.

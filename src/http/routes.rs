@@ -10,7 +10,7 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, dry_run, entries, files, health, locks, problem_pages, problems, report, tokens, wallets};
+use super::{batch, coupons, dry_run, entries, events, files, health, locks, problem_pages, problems, report, tokens, wallets};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
@@ -39,6 +39,7 @@ pub static ROUTES: &[Route] = &[
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
 
     Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries).with_types(files::TABLE_TYPES),
+    Route::get("/v1/events", See, events::QUERY, "entries as they are made: text/event-stream", events::stream).with_types(events::TYPES),
     Route::get("/v1/entries/{id}", See, &[], "one entry", entries::entry),
     Route::command("POST", "/v1/entries/{id}/refund", Staff, wallets::REFUND, "an entry's money back", wallets::refund).with_query(dry_run::QUERY),
 

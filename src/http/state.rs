@@ -24,11 +24,23 @@ pub struct Settings {
     pub self_recharge: bool,
     /// The token of this run, for commands on this machine: its bearer is `@local`, an admin.
     pub run_token: Option<String>,
+    /// The most streams of entries at a time.
+    pub streams_max: usize,
+    /// Time between two comment lines of a stream of entries.
+    pub comment_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { open: false, allowed_origins: Vec::new(), hosts: Vec::new(), self_recharge: true, run_token: None }
+        Settings {
+            open: false,
+            allowed_origins: Vec::new(),
+            hosts: Vec::new(),
+            self_recharge: true,
+            run_token: None,
+            streams_max: 64,
+            comment_every: Duration::from_secs(15),
+        }
     }
 }
 
@@ -39,7 +51,7 @@ pub struct AppState {
     /// The options of the server.
     pub settings: Settings,
     /// Access tokens that were used.
-    pub tokens: KnownTokens,
+    pub tokens: Arc<KnownTokens>,
     /// Requests so far.
     pub counts: Arc<RequestCounts>,
     /// Ids of requests whose client sent none.
@@ -70,7 +82,7 @@ impl AppState {
             entry_streams: EntryStreams::default(),
             connections: OnceLock::new(),
             store,
-            tokens: KnownTokens::new(settings.open, settings.run_token.as_deref()),
+            tokens: Arc::new(KnownTokens::new(settings.open, settings.run_token.as_deref())),
             settings,
             counts: Arc::new(RequestCounts::new(routes)),
             request_ids: RequestIds::new(),

@@ -9,6 +9,7 @@ use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::money::Balance;
 use crate::secret::{Hash, hex, sha256};
 use crate::tx::{ReadTx, Row, RowResult, ToSql, params};
+use std::collections::BTreeMap;
 
 /// One page of a list, and whether there is more behind it.
 #[derive(Clone, Debug)]
@@ -183,6 +184,24 @@ enum Way {
 }
 
 impl Filter {
+    /// Returns whether the entry passes, as the statements below decide it for a list.
+    pub fn passes(&self, entry: &Entry) -> bool {
+        let Filter { wallet, kind, since, until, by, min, max, metadata, reference, coupon, refunds, ascending: _ } =
+            self;
+        let cents = entry.amount.cents();
+        wallet.as_ref().is_none_or(|wallet| [&entry.from, &entry.to].contains(&wallet))
+            && kind.is_none_or(|kind| entry.kind == kind)
+            && since.is_none_or(|since| entry.at >= since)
+            && until.is_none_or(|until| entry.at <= until)
+            && by.as_ref().is_none_or(|by| entry.by == *by)
+            && min.is_none_or(|min| cents >= min)
+            && max.is_none_or(|max| cents <= max)
+            && reference.as_ref().is_none_or(|reference| entry.reference.as_ref() == Some(reference))
+            && coupon.as_ref().is_none_or(|coupon| entry.coupon.as_ref() == Some(coupon))
+            && refunds.is_none_or(|refunds| entry.refunds == Some(refunds))
+            && metadata.as_ref().is_none_or(|wanted| has_pairs(entry.metadata.as_deref(), wanted))
+    }
+
     fn way(&self) -> Way {
         match self {
             Filter { refunds: Some(_), .. } => Way::Refunds,
@@ -202,6 +221,15 @@ impl Filter {
             || self.coupon.is_some() && way != Way::Coupon
             || self.wallet.is_some() && way != Way::Wallet;
         by_content.then_some(SCAN_ROWS).or(by_row.then_some(SCAN_ROWS_OF_KIND))
+    }
+}
+
+/// Returns whether the metadata has all pairs of `wanted`; both are flat JSON objects of strings.
+fn has_pairs(metadata: Option<&str>, wanted: &str) -> bool {
+    let pairs = |text: &str| serde_json::from_str::<BTreeMap<String, String>>(text).ok();
+    match (metadata.and_then(pairs), pairs(wanted)) {
+        (Some(kept), Some(wanted)) => wanted.iter().all(|(name, value)| kept.get(name) == Some(value)),
+        _ => false,
     }
 }
 
@@ -258,6 +286,11 @@ pub(crate) fn place_behind(tx: &ReadTx<'_>, id: i64) -> Result<String, Error> {
     Ok(mark_of(tx, id)?.map_or(id.to_string(), |mark| format!("{id}.{mark}")))
 }
 
+/// The same for an entry that was read.
+pub(crate) fn place_of(entry: &Entry) -> String {
+    format!("{}.{}", entry.id.0, mark(&entry.hash))
+}
+
 /// The number of the entry of a place. An older program named it by its number alone.
 pub(crate) fn find_place(tx: &ReadTx<'_>, place: &str) -> Result<i64, Error> {
     let (id, mark) = place.split_once('.').map_or((place, None), |(id, mark)| (id, Some(mark)));
@@ -274,7 +307,11 @@ pub(crate) fn find_place(tx: &ReadTx<'_>, place: &str) -> Result<i64, Error> {
 /// The beginning of SHA-256 of the entry's hash: the role `user` does not see the hash itself.
 fn mark_of(tx: &ReadTx<'_>, id: i64) -> Result<Option<String>, Error> {
     let hash: Option<Hash> = tx.one("SELECT hash FROM entry WHERE id = $1", params![id], |row| row.get(0))?;
-    Ok(hash.map(|hash| hex(&sha256(&hash)[..MARK_BYTES])))
+    Ok(hash.as_ref().map(mark))
+}
+
+fn mark(hash: &Hash) -> String {
+    hex(&sha256(hash)[..MARK_BYTES])
 }
 
 const MARK_BYTES: usize = 8;
@@ -398,8 +435,14 @@ fn statement(way: Way, ascending: bool) -> &'static str {
 }
 
 /// The number of the newest entry, 0 if there is none.
-fn newest_entry(tx: &ReadTx<'_>) -> Result<i64, Error> {
+pub(crate) fn newest_entry(tx: &ReadTx<'_>) -> Result<i64, Error> {
     Ok(tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// Returns whether there is an entry made after `time`: then none made until then can come any more.
+pub(crate) fn has_entry_after(tx: &ReadTx<'_>, time: i64) -> Result<bool, Error> {
+    let newest: Option<i64> = tx.one("SELECT at FROM entry ORDER BY id DESC LIMIT 1", [], |row| row.get(0))?;
+    Ok(newest.is_some_and(|at| at > time))
 }
 
 /// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so

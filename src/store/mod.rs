@@ -15,6 +15,7 @@ mod options;
 mod plain;
 pub(crate) mod possession;
 pub(crate) mod reading;
+mod recent;
 mod reply;
 mod request;
 mod retention;
@@ -31,11 +32,13 @@ pub use reading::Reading;
 pub(crate) use reply::Alive;
 pub use reply::Outcome;
 pub use request::{Envelope, LOCAL};
+pub(crate) use waiters::WatchPermit;
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
+use crate::ledger::query::{self, Filter};
 use crate::lock::clock::LeaseClock;
 use crate::tx::ReadTx;
 use connection::{connect, prepare_writer, readers};
@@ -45,6 +48,7 @@ use file::transfer::Exporter;
 use possession::{Possession, possess_unserved};
 use r2d2_sqlite::SqliteConnectionManager;
 use reading::refuse_unreadable_beside_log;
+use recent::{FollowedPage, RecentEntries};
 use reply::Respond;
 use rusqlite::{Connection, OpenFlags};
 use stats::Stats;
@@ -53,8 +57,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use waiters::{LockNotifier, WatchPermit};
+use waiters::{LockNotifier, Watched};
 use writer::Writer;
+
+/// The end of a wait for an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum EntryWait {
+    /// There is one.
+    Found,
+    /// The deadline has come.
+    TimedOut,
+    /// The store stops, or the client has disconnected.
+    Over,
+}
 
 /// Time between two looks of a watch at its client's connection and at the end of the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
@@ -68,6 +83,7 @@ pub struct Store {
     writer: Writer,
     stats: Arc<Stats>,
     notifier: Arc<LockNotifier>,
+    recent: RecentEntries,
     /// The most requests that wait for locks or watch them.
     waiting_max: usize,
     /// As in [`Options`].
@@ -118,6 +134,7 @@ impl Store {
             writer,
             stats,
             notifier,
+            recent: RecentEntries::default(),
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession,
@@ -138,6 +155,7 @@ impl Store {
             writer: Writer::absent(Arc::clone(&stats)),
             stats,
             notifier: Arc::default(),
+            recent: RecentEntries::default(),
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession: Arc::new(Possession::absent(path)),
@@ -252,7 +270,7 @@ impl Store {
             }
             if permit.is_none() {
                 permit = Some(self.notifier.permit(id).ok_or_else(too_many)?);
-                if self.notifier.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+                if self.has_too_many_waiting() {
                     return Err(too_many());
                 }
             }
@@ -262,25 +280,60 @@ impl Store {
 
     /// A permit to wait for entries, which keeps a connection as waiting for a lock does. `most` requests of one caller
     /// may wait.
-    pub(crate) fn permit_to_wait(&self, by: &str, most: usize) -> Result<WatchPermit<'_>, Error> {
+    pub(crate) fn permit_to_wait(&self, by: &str, most: usize) -> Result<WatchPermit, Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for entries; try again shortly");
-        let permit = self.notifier.permit_for_entries(by, most).ok_or_else(too_many)?;
-        if self.notifier.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max {
+        let permit = self.notifier.permit_of(Watched::Entries(by.to_owned()), most).ok_or_else(too_many)?;
+        if self.has_too_many_waiting() {
             return Err(too_many());
         }
         Ok(permit)
     }
 
-    /// Returns true when there is an entry with a number above `behind`; false after `deadline`, when the store stops or
-    /// when the client has disconnected.
-    pub(crate) fn wait_for_entry(&self, behind: i64, deadline: Instant, alive: &Alive) -> bool {
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if self.notifier.sleep_until_entry(behind, WATCH_LOOKS_EVERY.min(left)) {
-                return true;
+    /// A permit for a stream of entries, which counts as the same. `most` are open at a time, `most_of_one` to one caller.
+    pub(crate) fn permit_to_stream(&self, by: &str, most_of_one: usize, most: usize) -> Result<WatchPermit, Error> {
+        let too_many = || Error::new(ErrorName::Busy, "too many event streams are open; try again shortly");
+        let permit = self.notifier.permit_of(Watched::EntryStream(by.to_owned()), most_of_one).ok_or_else(too_many)?;
+        if self.notifier.entry_streams() > most || self.has_too_many_waiting() {
+            return Err(too_many());
+        }
+        Ok(permit)
+    }
+
+    fn has_too_many_waiting(&self) -> bool {
+        self.notifier.watching() + self.stats.parked.load(Relaxed) as usize > self.waiting_max
+    }
+
+    /// The number of streams of entries that are open.
+    pub(crate) fn entry_streams(&self) -> usize {
+        self.notifier.entry_streams()
+    }
+
+    /// The entries behind the number `after` that pass an ascending filter, at most `limit` of them, for a client that
+    /// follows: from memory, if they are there.
+    pub(crate) fn entries_behind(&self, filter: &Filter, after: i64, limit: usize) -> Result<FollowedPage, Error> {
+        let newest = self.notifier.newest_entry();
+        if newest > after {
+            let all = Filter { ascending: true, ..Filter::default() };
+            let read = |end, count| self.read(|tx| Ok(query::entries(tx, &all, Some(end), count)?.rows));
+            if let Some(page) = self.recent.behind((after, newest), filter, limit, read)? {
+                return Ok(page);
             }
-            if left.is_zero() || self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
-                return false;
+        }
+        self.read(|tx| FollowedPage::read(tx, filter, after, limit))
+    }
+
+    /// Waits for an entry with a number above `behind`.
+    pub(crate) fn wait_for_entry(&self, behind: i64, deadline: Instant, alive: &Alive) -> EntryWait {
+        loop {
+            if self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
+                return EntryWait::Over;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return EntryWait::TimedOut;
+            }
+            if self.notifier.sleep_until_entry(behind, WATCH_LOOKS_EVERY.min(left)) {
+                return EntryWait::Found;
             }
         }
     }

@@ -49,15 +49,17 @@ pub(crate) enum Watched {
     Lock(LockId),
     /// The entries to come, by the caller that waits for them.
     Entries(String),
+    /// The same, by the caller that gets them as a stream.
+    EntryStream(String),
 }
 
 /// The right to watch for the length of one request. Dropping it gives it back.
-pub(crate) struct WatchPermit<'a> {
-    notifier: &'a LockNotifier,
+pub(crate) struct WatchPermit {
+    notifier: Arc<LockNotifier>,
     watched: Watched,
 }
 
-impl Drop for WatchPermit<'_> {
+impl Drop for WatchPermit {
     fn drop(&mut self) {
         let mut watches = self.notifier.watches.lock().expect("mutex poisoned");
         if let Some(count) = watches.get_mut(&self.watched) {
@@ -85,23 +87,25 @@ impl LockNotifier {
     }
 
     /// A permit to watch that lock, if there is room: a watch keeps its connection, so it counts as a waiter.
-    pub(crate) fn permit(&self, id: &LockId) -> Option<WatchPermit<'_>> {
+    pub(crate) fn permit(self: &Arc<Self>, id: &LockId) -> Option<WatchPermit> {
         self.permit_of(Watched::Lock(id.clone()), WATCHES_OF_ONE_MAX)
     }
 
-    /// A permit to wait for entries, if fewer than `most` requests of that caller do.
-    pub(crate) fn permit_for_entries(&self, by: &str, most: usize) -> Option<WatchPermit<'_>> {
-        self.permit_of(Watched::Entries(by.to_owned()), most)
-    }
-
-    fn permit_of(&self, watched: Watched, most: usize) -> Option<WatchPermit<'_>> {
+    /// A permit to watch that, if there are fewer than `most` such watches.
+    pub(crate) fn permit_of(self: &Arc<Self>, watched: Watched, most: usize) -> Option<WatchPermit> {
         let mut watches = self.watches.lock().expect("mutex poisoned");
-        let count = watches.entry(watched.clone()).or_default();
-        if *count >= most {
+        if watches.get(&watched).copied().unwrap_or(0) >= most {
             return None;
         }
-        *count += 1;
-        Some(WatchPermit { notifier: self, watched })
+        *watches.entry(watched.clone()).or_default() += 1;
+        drop(watches);
+        Some(WatchPermit { notifier: Arc::clone(self), watched })
+    }
+
+    /// The number of entry streams.
+    pub(crate) fn entry_streams(&self) -> usize {
+        let watches = self.watches.lock().expect("mutex poisoned");
+        watches.iter().filter(|(watched, _)| matches!(watched, Watched::EntryStream(_))).map(|(_, count)| count).sum()
     }
 
     /// Signals the number of the newest entry, after its commit.
@@ -111,6 +115,11 @@ impl LockNotifier {
             *known = newest;
             self.entry_made.notify_all();
         }
+    }
+
+    /// The number of the newest entry since the start, 0 before the first.
+    pub(crate) fn newest_entry(&self) -> i64 {
+        *self.newest_entry.lock().expect("mutex poisoned")
     }
 
     /// Sleeps until there is an entry behind `seen` or every watch has ended, or for `at_most`. Returns whether there is

@@ -24,6 +24,7 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("GET", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", "", [200, 200, 200, 200]),
     ("POST", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", r#"{"kind":"1"}"#, [NO, 200, NO, 200]),
     ("GET", "/v1/entries", "/v1/entries", "", [NO, 200, 200, 200]),
+    ("GET", "/v1/events", "/v1/events?until=2020-01-01T00:00:00Z", "", [200, 200, 200, 200]),
     ("GET", "/v1/entries/{id}", "/v1/entries/1", "", [200, 200, 200, 200]),
     ("POST", "/v1/entries/{id}/refund", "/v1/entries/1/refund", r#"{"amount":1}"#, [NO, 200, NO, 200]),
     ("GET", "/v1/coupons/{code}", "/v1/coupons/CODE", "", [200, 200, 200, 200]),

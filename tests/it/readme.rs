@@ -27,6 +27,7 @@ macro_rules! pages {
 pages! {
     readme_sessions_run_as_printed: "README.md",
     command_line_sessions_run_as_printed: "docs/command-line.md",
+    follow_sessions_run_as_printed: "docs/follow.md",
     http_sessions_run_as_printed: "docs/http.md",
     lab_sessions_run_as_printed: "docs/lab.md",
     locks_sessions_run_as_printed: "docs/locks.md",

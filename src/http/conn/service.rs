@@ -141,6 +141,11 @@ impl Presence {
         Presence(None)
     }
 
+    /// True if the request came from no socket.
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.is_none()
+    }
+
     pub(super) fn of(stream: &Arc<TcpStream>) -> Presence {
         Presence(Some(Arc::downgrade(stream)))
     }

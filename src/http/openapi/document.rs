@@ -34,6 +34,7 @@ const TAGS: &[(&str, &str, &str)] = &[
     ("/v1/wallets", "wallets", "Wallets, and money into, out of and between them."),
     ("/v1/entries", "entries", "Every movement of money, and refunds."),
     ("/v1/report", "report", "Counts and sums for periods."),
+    ("/v1/events", "entries", ""),
     ("/v1/coupons", "coupons", "Coupons, their kinds, and the recharges that earn them."),
     ("/v1/tiers", "coupons", ""),
     ("/v1/coupon-kinds", "coupons", ""),

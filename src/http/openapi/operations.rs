@@ -118,6 +118,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound]),
 
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
+        Op::files("GET /v1/events", "streamEntries", &["text/event-stream"], &[WalletNotFound, CursorLost]),
         Op::json::<EntryDetailsJson>("GET /v1/entries/{id}", "getEntry", &[EntryNotFound]),
         Op::json::<MovementJson>("POST /v1/entries/{id}/refund", "refund", REFUND),
 

@@ -141,6 +141,10 @@ pub(super) fn request_headers(route: &Route) -> Vec<Value> {
     let tokens = header("Lock-Token", false, about, text.clone(), token_example);
     let is_of_locks = route.path.starts_with("/v1/locks");
     match route.method {
+        "GET" if route.path == "/v1/events" => {
+            let about = "the `id` of the last event that was read: the stream goes on behind it";
+            vec![header("Last-Event-ID", false, about, text, "6f663d656e74726965732661667465723d34")]
+        }
         "GET" => Vec::new(),
         "PATCH" | "DELETE" if is_of_locks => {
             vec![header("Lock-Token", true, "the token of the lease", text, token_example)]
