@@ -10,7 +10,9 @@ use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
-use super::{batch, coupons, dry_run, entries, events, files, health, locks, problem_pages, problems, report, tokens, wallets};
+use super::{
+    batch, coupons, dry_run, entries, events, files, health, locks, problem_pages, problems, report, tokens, wallets,
+};
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
 use std::sync::atomic::Ordering::Relaxed;
