@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 /// The body of an answer to a request without a token.
@@ -60,12 +60,15 @@ fn kill(server: &mut Serving) {
     server.child.wait().unwrap();
 }
 
+/// Answers before a damage under load.
+const ANSWERED: usize = 20;
+
 /// Recharges from four clients at once until `damage` is done and noticed, kills the server, and gives the keys that were
 /// answered yes.
 fn answered_under_load(server: &mut Serving, damage: impl FnOnce(), noticed: impl Fn(&Serving) -> bool) -> Vec<String> {
-    let stop = AtomicBool::new(false);
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     let yes = std::thread::scope(|scope| {
-        let (stop, server) = (&stop, &*server);
+        let (stop, answered, server) = (&stop, &answered, &*server);
         let client = |number: u32| {
             let mut yes = Vec::new();
             for i in 0.. {
@@ -74,6 +77,7 @@ fn answered_under_load(server: &mut Serving, damage: impl FnOnce(), noticed: imp
                 }
                 let key = format!("load-{number}-{i}");
                 if recharge_one(server, &key) == 200 {
+                    answered.fetch_add(1, Relaxed);
                     yes.push(key);
                 }
             }
@@ -81,6 +85,10 @@ fn answered_under_load(server: &mut Serving, damage: impl FnOnce(), noticed: imp
         };
         let clients: Vec<_> = (0..4).map(|number| scope.spawn(move || client(number))).collect();
         std::thread::sleep(Duration::from_millis(300));
+        until(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            answered.load(Relaxed) > ANSWERED
+        });
         damage();
         until(|| noticed(server));
         std::thread::sleep(Duration::from_millis(50));
@@ -99,7 +107,7 @@ fn keys_in(file: &Path) -> Vec<String> {
 }
 
 fn assert_none_missing(file: &Path, yes: &[String]) {
-    assert!(yes.len() > 10, "{} answers", yes.len());
+    assert!(yes.len() > ANSWERED, "{} answers", yes.len());
     let kept = keys_in(file);
     let missing: Vec<_> = yes.iter().filter(|key| !kept.contains(key)).collect();
     assert!(missing.is_empty(), "{} of {} answers are missing: {missing:?}", missing.len(), yes.len());
