@@ -94,7 +94,7 @@ fn all_of(route: &Route) -> BTreeSet<ErrorName> {
         _ => is_amount(field),
     });
     let has_user =
-        route.path.contains("{user}") || fields.iter().any(|field| ["user", "user_id"].contains(&field.name));
+        route.path.contains("{user}") || fields.iter().any(|field| ["user", "user_id", "wallet"].contains(&field.name));
     if has_amount || has_user || is_batch(route) {
         names.extend([InvalidUser, InvalidAmount]);
     }
