@@ -118,3 +118,9 @@ fn hangup_stops_server_as_sigterm_does() {
     assert!(sent.success());
     assert_eq!(server.exit_code(), Some(0));
 }
+
+#[test]
+fn report_of_impossible_wallet_is_refused_as_described() {
+    let server = Server::start();
+    server.admin().get("/v1/report?wallet=a%2Cb").refuses(400, "invalid_user"); // each answer is held against its description
+}
