@@ -49,7 +49,7 @@ impl Side {
     fn without_codes(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for (number, code) in self.coupons.iter().enumerate() {
-            text = text.replace(code.as_str(), &format!("coupon-{number}"));
+            text = replace_word(&text, code.as_str(), &format!("coupon-{number}"));
         }
         for grant in &self.leases {
             text = text.replace(&grant.token.incarnation, "incarnation");
@@ -86,6 +86,19 @@ impl Side {
         all.sort();
         all
     }
+}
+
+/// Replaces a word, but no part of a longer one: the four signs of a code may also be digits of an amount.
+fn replace_word(text: &str, word: &str, by: &str) -> String {
+    let mut replaced = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(word) {
+        let is_part = before.ends_with(|c: char| c.is_ascii_alphanumeric())
+            || after.starts_with(|c: char| c.is_ascii_alphanumeric());
+        replaced = replaced + before + if is_part { word } else { by };
+        rest = after;
+    }
+    replaced + rest
 }
 
 /// The bytes of a text as it is shown for debugging, read back.
