@@ -4,7 +4,7 @@
 //! the same canonical text. [`apply`] is the one place that knows which rule a command means. Each kind of command is a
 //! type of its own ([`TypedCommand`]), which says what its receipt is.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, Tier};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
@@ -382,7 +382,25 @@ fn locks_of(tx: &Tables<'_>, command: &MoneyCommand) -> Result<Vec<LockId>, Erro
     })
 }
 
+/// Refuses a command that replaces a table which has not that tag.
+pub(crate) fn check_unchanged(tx: &WriteTx<'_>, command: &Command, tag: &str) -> Result<(), Error> {
+    let present: Command = match command {
+        Command::SetTiers(_) => SetTiers(coupon::tiers(tx)?).into(),
+        Command::SetCouponKinds(_) => SetCouponKinds(coupon::kinds(tx)?).into(),
+        _ => return Ok(()),
+    };
+    if present.tag() == tag {
+        return Ok(());
+    }
+    Err(Error::new(ErrorName::ChangedMeanwhile, "it is not as it was when you read it; read it again"))
+}
+
 impl Command {
+    /// The tag of a table that this command would make: the same for the same rows.
+    pub(crate) fn tag(&self) -> String {
+        self.fingerprint().map(|fingerprint| secret::hex(&fingerprint)).unwrap_or_default()
+    }
+
     /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON). None if its
     /// answer is never stored under a key: it carries a secret, or is repeated by one.
     pub fn fingerprint(&self) -> Option<[u8; 16]> {

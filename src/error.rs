@@ -81,6 +81,7 @@ errors! {
     LockLost "lock_lost" 412 Other "the lock is no longer held" "锁已失去",
     Locked "locked" 423 Other "another client holds the lock" "已被锁定",
     LockNotFound "lock_not_found" 404 Refusal "no such lock" "锁不存在",
+    ChangedMeanwhile "changed_meanwhile" 412 Other "another client changed it meanwhile" "已被他人修改",
     LockChanged "lock_changed" 409 Refusal "the lock has another fence now" "锁已变更",
     MaxHold "max_hold" 409 Refusal "the lock may not be held longer" "锁已到最长持有时间",
     // the wallet, and the entry or the access token meant

@@ -8,7 +8,7 @@ use super::response::{self, AsText};
 #[cfg(test)]
 use super::schemas::TimeText;
 use crate::clock::rfc3339;
-use crate::command::{GrantCoupon, SetCouponKinds, SetTiers};
+use crate::command::{Command, GrantCoupon, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, UserId};
 #[cfg(test)]
@@ -168,17 +168,22 @@ pub(crate) fn grant(context: &mut Context<'_>) -> HandlerResult {
 /// `GET /v1/tiers`
 pub(crate) fn tiers(context: &mut Context<'_>) -> HandlerResult {
     let tiers = context.app.store.read(|tx| coupon::tiers(tx))?;
-    Ok(all_rows(context, tiers.iter().map(tier_json).collect()))
+    let tag = SetTiers(tiers.clone());
+    Ok(all_rows(context, tiers.iter().map(tier_json).collect(), tag))
 }
 
 /// `GET /v1/coupon-kinds`
 pub(crate) fn kinds(context: &mut Context<'_>) -> HandlerResult {
     let kinds = context.app.store.read(|tx| coupon::kinds(tx))?;
-    Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
+    let tag = SetCouponKinds(kinds.clone());
+    Ok(all_rows(context, kinds.iter().map(kind_json).collect(), tag))
 }
 
-fn all_rows<T: Serialize>(context: &Context<'_>, data: Vec<T>) -> Response {
-    response::ok(context.language.found(), &PageJson { data, next: None, cursor: None })
+/// All rows of a table, with the tag by which a change of it is noticed. `whole` is the command that would make it.
+fn all_rows<T: Serialize>(context: &Context<'_>, data: Vec<T>, whole: impl Into<Command>) -> Response {
+    let mut rows = response::ok(context.language.found(), &PageJson { data, next: None, cursor: None });
+    rows.headers.push(("ETag", format!("\"{}\"", whole.into().tag())));
+    rows
 }
 
 /// `PUT /v1/tiers`: replaces them.
@@ -195,8 +200,9 @@ pub(crate) fn set_tiers(context: &mut Context<'_>) -> HandlerResult {
     if tiers.windows(2).any(|pair| pair[0].from == pair[1].from) {
         return Err(Error::invalid("two tiers begin at the same amount"));
     }
-    let tiers = context.submit(SetTiers(tiers))?;
-    Ok(all_rows(context, tiers.iter().map(tier_json).collect()))
+    let tiers = context.submit_if_unchanged(SetTiers(tiers))?;
+    let tag = SetTiers(tiers.clone());
+    Ok(all_rows(context, tiers.iter().map(tier_json).collect(), tag))
 }
 
 /// `PUT /v1/coupon-kinds`: replaces them.
@@ -209,8 +215,9 @@ pub(crate) fn set_kinds(context: &mut Context<'_>) -> HandlerResult {
     if kinds.windows(2).any(|pair| pair[0].kind == pair[1].kind) {
         return Err(Error::invalid("two coupon kinds have the same name"));
     }
-    let kinds = context.submit(SetCouponKinds(kinds))?;
-    Ok(all_rows(context, kinds.iter().map(kind_json).collect()))
+    let kinds = context.submit_if_unchanged(SetCouponKinds(kinds))?;
+    let tag = SetCouponKinds(kinds.clone());
+    Ok(all_rows(context, kinds.iter().map(kind_json).collect(), tag))
 }
 
 fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {

@@ -27,6 +27,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         LockTokenMissing => ("the request needs a `Lock-Token`", "send it"),
         CursorLost => ("the file does not hold the entry that the cursor stands behind: an older copy was restored", "compare, and start again without `after`"),
         IdempotencyKeyReused => ("the key belongs to another request", "choose a new key"),
+        ChangedMeanwhile => ("another client changed it since the answer whose `ETag` you sent as `If-Match`", "read it again, then change it"),
         LockLost => ("you held the lock and lost it", "start over"),
         Locked => ("another client holds the lock", "wait, see `Retry-After`"),
         LockNotFound => ("no client holds the lock", ""),

@@ -151,7 +151,7 @@ impl<'a> Context<'a> {
         let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
         let (alive, dry_run) = (self.alive(), self.dry_run);
-        Ok(Envelope { by, access_token, key, tokens: Vec::new(), wait_ms, alive, dry_run })
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), if_match: None, wait_ms, alive, dry_run })
     }
 
     /// True if the request came from no socket: nothing may wait for its client.
@@ -188,6 +188,17 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// The tag of `If-Match`. None: any state may be changed.
+    pub(crate) fn if_match(&self) -> Option<String> {
+        let sent = self.head.header("if-match").map(str::trim).filter(|sent| *sent != "*");
+        sent.map(|sent| sent.trim_matches('"').to_owned())
+    }
+
+    /// Submits a command that replaces what has the tag of `If-Match`.
+    pub(crate) fn submit_if_unchanged<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
+        self.submit_in(Envelope { if_match: self.if_match(), ..self.envelope()? }, command)
+    }
+
     /// `Prefer: wait=SECONDS`; a preference that cannot be read is ignored.
     fn wait_s(&self) -> i64 {
         let preferences = self.head.headers("prefer").flat_map(|list| list.split(','));
@@ -205,7 +216,11 @@ impl<'a> Context<'a> {
 
     /// Submits a command to the store.
     pub fn submit<C: TypedCommand>(&self, command: C) -> Result<C::Receipt, Error> {
-        let outcome = self.app.store.submit(self.envelope()?, command);
+        self.submit_in(self.envelope()?, command)
+    }
+
+    fn submit_in<C: TypedCommand>(&self, envelope: Envelope, command: C) -> Result<C::Receipt, Error> {
+        let outcome = self.app.store.submit(envelope, command);
         self.replayed.set(outcome.replayed);
         outcome.result.map_err(|error| self.caller.without_holder(error))
     }

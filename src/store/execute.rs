@@ -480,6 +480,9 @@ impl Executor {
 
 /// Applies the command and records the answer under its idempotency key.
 pub(super) fn carry_out(tx: &WriteTx<'_>, request: &Request) -> Result<Verdict, Error> {
+    if let Some(tag) = &request.envelope.if_match {
+        command::check_unchanged(tx, &request.command, tag)?;
+    }
     let verdict = apply(tx, &request.envelope, &request.command)?;
     if let (Verdict::Done(Ok(receipt), _), Some(key), false) =
         (&verdict, request.record_key(), request.envelope.dry_run)

@@ -24,6 +24,8 @@ pub struct Envelope {
     pub key: Option<IdempotencyKey>,
     /// The lock tokens presented.
     pub tokens: Vec<LockToken>,
+    /// The tag that what is replaced must still have, of a command that replaces a table.
+    pub if_match: Option<String>,
     /// The longest wait for a lock, in milliseconds.
     pub wait_ms: i64,
     /// Tells that the client is connected.
@@ -36,7 +38,16 @@ impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
         let (by, tokens) = (LOCAL.to_owned(), Vec::new());
-        Envelope { by, access_token: None, key: None, tokens, wait_ms: 0, alive: None, dry_run: false }
+        Envelope {
+            by,
+            access_token: None,
+            key: None,
+            tokens,
+            if_match: None,
+            wait_ms: 0,
+            alive: None,
+            dry_run: false,
+        }
     }
 }
 

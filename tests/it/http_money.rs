@@ -454,3 +454,43 @@ fn changed_tiers_leave_granted_coupons() {
     assert_eq!((&quote["applicable"], &quote["error"]), (&json!(false), &json!("coupon_not_applicable")));
     assert_eq!(admin.get(&format!("/v1/coupons/{code}")).is(200)["coupon"]["state"], "usable");
 }
+
+#[test]
+fn table_changed_meanwhile_is_not_overwritten() {
+    let server = Server::start();
+    let admin = server.admin();
+    for (path, field, rows) in [
+        ("/v1/tiers", "tiers", [json!([{ "from": 100, "coupon_kind": "3" }]), json!([])]),
+        (
+            "/v1/coupon-kinds",
+            "coupon_kinds",
+            [
+                json!([{ "kind": "3", "amount_off": 5 }]),
+                json!([{ "kind": "3", "amount_off": 5 }, { "kind": "x", "percent_off": 5 }]),
+            ],
+        ),
+    ] {
+        let tag = |answer: &Answer| answer.header("etag").unwrap().to_owned();
+        let put = |rows: &Value, tag: &str| {
+            admin.ask("PUT", path).header("If-Match", tag).json(json!({ field: rows })).send()
+        };
+        let read = tag(&admin.get(path).is(200));
+        assert_eq!(tag(&admin.get(path).is(200)), read, "the same rows");
+        let first = put(&rows[0], &read).is(200);
+        assert_eq!(tag(&first), tag(&admin.get(path).is(200)));
+        put(&rows[1], &read).refuses(412, "changed_meanwhile");
+        put(&rows[1], "W/\"x\"").refuses(412, "changed_meanwhile");
+        assert_eq!(admin.get(path).is(200)["data"], first["data"], "nothing was done");
+        put(&rows[1], &tag(&first)).is(200);
+        put(&rows[0], "*").is(200);
+        admin.put(path, json!({ field: rows[1] })).is(200);
+        let keyed = |tag: &str| {
+            let put = admin.ask("PUT", path).header("If-Match", tag).header("Idempotency-Key", &format!("k{path}"));
+            put.json(json!({ field: rows[0] })).send()
+        };
+        let now = tag(&admin.get(path).is(200));
+        keyed("\"old\"").refuses(412, "changed_meanwhile");
+        keyed(&now).is(200);
+        assert!(keyed(&now).is(200).was_replayed(), "a repeat is answered as before");
+    }
+}

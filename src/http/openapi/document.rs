@@ -427,6 +427,9 @@ fn good_headers(route: &Route, status: u16) -> Value {
     if route.types == TABLE_TYPES {
         add("Link");
     }
+    if matches!(route.path, "/v1/tiers" | "/v1/coupon-kinds") {
+        add("ETag");
+    }
     if route.path == "/v1/backup" {
         add("Content-Disposition");
     }
@@ -441,6 +444,7 @@ fn response_headers() -> Value {
         "Location": header("the path of the thing that was made", "/v1/tokens/tok:3f8a51c09be27d64"),
         "Lock-Token": header("the lock token of the grant", "lk1.0123456789abcdef.17.3f8a51c09be27d6413f0a8c5e9b2d746"),
         "Link": header("the next page of a list that was read as a file with `limit`", "</v1/entries?after=6f66&limit=2>; rel=\"next\""),
+        "ETag": header("the tag of these rows, for `If-Match`", "\"3f8a51c09be27d6413f0a8c5e9b2d746\""),
         "Retry-After": header("seconds after which to try again", "1"),
         "WWW-Authenticate": header("the way to authenticate", "Bearer"),
         "Content-Disposition": header("a name for the file", "attachment; filename=\"cashbox.db\""),

@@ -127,9 +127,9 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<CouponDetailsJson>("GET /v1/coupons/{code}", "getCoupon", &[CouponNotFound]),
         Op::json::<QuoteJson>("GET /v1/coupons/{code}/quote", "quoteCoupon", &[CouponNotFound]),
         Op::json::<PageJson<TierJson>>("GET /v1/tiers", "listTiers", &[]),
-        Op::json::<PageJson<TierJson>>("PUT /v1/tiers", "setTiers", &[CouponKindNotFound]),
+        Op::json::<PageJson<TierJson>>("PUT /v1/tiers", "setTiers", &[CouponKindNotFound, ChangedMeanwhile]),
         Op::json::<PageJson<CouponKindJson>>("GET /v1/coupon-kinds", "listCouponKinds", &[]),
-        Op::json::<PageJson<CouponKindJson>>("PUT /v1/coupon-kinds", "setCouponKinds", &[CouponKindInUse]),
+        Op::json::<PageJson<CouponKindJson>>("PUT /v1/coupon-kinds", "setCouponKinds", &[CouponKindInUse, ChangedMeanwhile]),
 
         Op::json::<BatchResults>("POST /v1/batch", "batch", MONEY),
 

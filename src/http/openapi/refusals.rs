@@ -149,6 +149,10 @@ pub(super) fn request_headers(route: &Route) -> Vec<Value> {
         "PATCH" | "DELETE" if is_of_locks => {
             vec![header("Lock-Token", true, "the token of the lease", text, token_example)]
         }
+        "PUT" if route.path.starts_with("/v1/") => {
+            let about = "the `ETag` of the rows as they were read: refused if another client changed them meanwhile";
+            vec![key, header("If-Match", false, about, text, "\"3f8a51c09be27d6413f0a8c5e9b2d746\"")]
+        }
         "POST" if route.path.ends_with("/revoke") => vec![key, tokens],
         "POST" if is_of_locks || route.path.starts_with("/v1/tokens") => vec![tokens], // their answers hold secrets, and are not stored
         _ => vec![
