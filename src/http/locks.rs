@@ -17,7 +17,7 @@ use crate::lock::event::LockEventKind;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
 use crate::secret;
-use crate::store::{Envelope, Store};
+use crate::store::{Envelope, QueuePlace, Store};
 use crate::token::Role;
 use ValueKind::{Integer, Text, Texts};
 use serde::Serialize;
@@ -287,7 +287,8 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
         context.app.store.watch(&id, Fence(fence), wait_ms, &context.alive())?;
     }
     let (lock, incarnation) = context.app.store.read(|tx| Ok((lock::find(tx, &id)?, lock::clock::incarnation(tx)?)))?;
-    let details = LockDetailsJson { lock: lock_json(context, &id, lock.as_ref()), incarnation };
+    let waiting = context.caller.user.is_none().then(|| waiting_json(&context.app.store, &id));
+    let details = LockDetailsJson { lock: lock_json(context, &id, lock.as_ref()), incarnation, waiting };
     Ok(response::ok(context.language.found(), &details))
 }
 
@@ -382,6 +383,34 @@ pub(crate) struct LockDetailsJson<'a> {
     lock: LockJson<'a>,
     /// The file's own number: in another file, the same fence is another lease.
     incarnation: String,
+    /// The requests that wait for it, the first first. Absent for the role `user`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Vec<QueuePlaceJson>"))]
+    waiting: Option<Vec<QueuePlaceJson>>,
+}
+
+/// A request that waits for a lock.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LockWaiter"))]
+struct QueuePlaceJson {
+    /// The label of its client, or its caller.
+    holder: String,
+    /// The time at which it came.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    since: String,
+    /// The time until which it waits.
+    #[cfg_attr(test, schemars(with = "TimeText"))]
+    until: String,
+}
+
+fn waiting_json(store: &Store, id: &LockId) -> Vec<QueuePlaceJson> {
+    let ahead_ms = store.clock().wall_ms() - store.lease_ms(); // of lease time
+    let place = |place: QueuePlace| QueuePlaceJson {
+        holder: place.holder,
+        since: rfc3339(place.since_ms + ahead_ms),
+        until: rfc3339(place.deadline_ms + ahead_ms),
+    };
+    store.places(id).into_iter().map(place).collect()
 }
 
 /// An event of a lock.

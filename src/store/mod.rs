@@ -32,7 +32,7 @@ pub use reading::Reading;
 pub(crate) use reply::Alive;
 pub use reply::Outcome;
 pub use request::{Envelope, LOCAL};
-pub(crate) use waiters::WatchPermit;
+pub(crate) use waiters::{QueuePlace, WatchPermit};
 
 use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
@@ -245,6 +245,11 @@ impl Store {
     fn check_room_for_a_copy(&self) -> Result<(), Error> {
         let bytes = self.path.metadata().map_err(Error::internal)?.len() + self.stats.wal_bytes.load(Relaxed);
         Space::new(&self.path, self.min_free).check_room_for(bytes)
+    }
+
+    /// The requests that wait for that lock, the first first.
+    pub(crate) fn places(&self, id: &LockId) -> Vec<QueuePlace> {
+        self.notifier.places(id)
     }
 
     /// The number of requests that wait for that lock.

@@ -38,16 +38,7 @@ impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
         let (by, tokens) = (LOCAL.to_owned(), Vec::new());
-        Envelope {
-            by,
-            access_token: None,
-            key: None,
-            tokens,
-            if_match: None,
-            wait_ms: 0,
-            alive: None,
-            dry_run: false,
-        }
+        Envelope { by, access_token: None, key: None, tokens, if_match: None, wait_ms: 0, alive: None, dry_run: false }
     }
 }
 

@@ -4,6 +4,7 @@
 use super::options::WaitLimits;
 use super::reply::Reply;
 use super::request::{Request, RequestKey};
+use crate::command::Command;
 use crate::id::LockId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -25,10 +26,31 @@ pub(crate) struct Waiter {
     pub deadline_ms: i64,
 }
 
-/// Queue lengths, read by any thread, and the signal that locks have changed.
+/// A place in the queue of a lock. Times are lease time, in milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct QueuePlace {
+    /// The label of the client: as the holder it would be, or the caller.
+    pub holder: String,
+    /// Time at which it came.
+    pub since_ms: i64,
+    /// Time until which it waits.
+    pub deadline_ms: i64,
+}
+
+impl QueuePlace {
+    fn of(waiter: &Waiter) -> QueuePlace {
+        let holder = match &waiter.request.command {
+            Command::Acquire(acquire) => &acquire.holder,
+            _ => &waiter.request.envelope.by,
+        };
+        QueuePlace { holder: holder.clone(), since_ms: waiter.since_ms, deadline_ms: waiter.deadline_ms }
+    }
+}
+
+/// The queues, read by any thread, and the signal that locks have changed.
 #[derive(Debug, Default)]
 pub(crate) struct LockNotifier {
-    queues: Mutex<HashMap<LockId, usize>>,
+    queues: Mutex<HashMap<LockId, BTreeMap<u64, QueuePlace>>>,
     changes: Mutex<u64>,
     changed: Condvar,
     /// The number of watches of each.
@@ -74,15 +96,26 @@ impl Drop for WatchPermit {
 impl LockNotifier {
     /// The number of requests that wait for that lock.
     pub(crate) fn queue(&self, id: &LockId) -> usize {
-        self.queues.lock().expect("mutex poisoned").get(id).copied().unwrap_or(0)
+        self.queues.lock().expect("mutex poisoned").get(id).map_or(0, BTreeMap::len)
     }
 
-    fn set_queue(&self, id: &LockId, length: usize) {
+    /// The queue of that lock, the first first.
+    pub(crate) fn places(&self, id: &LockId) -> Vec<QueuePlace> {
+        self.queues.lock().expect("mutex poisoned").get(id).into_iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    fn enter(&self, id: &LockId, seq: u64, waiter: &Waiter) {
         let mut queues = self.queues.lock().expect("mutex poisoned");
-        if length == 0 {
-            queues.remove(id);
-        } else {
-            queues.insert(id.clone(), length);
+        queues.entry(id.clone()).or_default().insert(seq, QueuePlace::of(waiter));
+    }
+
+    fn leave(&self, id: &LockId, seq: u64) {
+        let mut queues = self.queues.lock().expect("mutex poisoned");
+        if let Some(queue) = queues.get_mut(id) {
+            queue.remove(&seq);
+            if queue.is_empty() {
+                queues.remove(id);
+            }
         }
     }
 
@@ -245,7 +278,7 @@ impl Waiters {
         for id in &waiter.ids {
             let queue = self.queues.entry(id.clone()).or_default();
             queue.insert(seq);
-            self.notifier.set_queue(id, queue.len());
+            self.notifier.enter(id, seq, &waiter);
         }
         if let Some(key) = &waiter.request.key {
             self.by_key.insert(key.clone(), seq);
@@ -262,7 +295,7 @@ impl Waiters {
         for id in &waiter.ids {
             if let Some(queue) = self.queues.get_mut(id) {
                 queue.remove(&seq);
-                self.notifier.set_queue(id, queue.len());
+                self.notifier.leave(id, seq);
                 if queue.is_empty() {
                     self.queues.remove(id);
                     self.forget_stale(id);

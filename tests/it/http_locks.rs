@@ -423,3 +423,30 @@ fn spent_secret_is_refused_and_keyed_revoke_repeats() {
     assert_eq!(first.json, again.json);
     admin.post("/v1/locks/c/revoke", request).refuses(409, "lock_changed");
 }
+
+#[test]
+fn lock_lists_its_waiters_for_staff_alone() {
+    let server = Server::start();
+    let admin = server.admin();
+    admin.post("/v1/wallets/alice/recharge", json!({ "amount": 5 })).is(200);
+    let token = admin.post("/v1/locks/wallet/alice", json!({ "holder": "first" })).is(201).text("token");
+    assert_eq!(admin.get("/v1/locks/wallet/alice").is(200)["waiting"], json!([]));
+    let second = admin.ask("POST", "/v1/locks/wallet/alice").json(json!({ "holder": "second", "wait_ms": 30_000 }));
+    let waits = second.begin();
+    until(|| admin.get("/v1/locks/wallet/alice").is(200)["queue"] == 1);
+    let alice = server.user("alice");
+    let third =
+        alice.ask("POST", "/v1/wallets/alice/withdraw").json(json!({ "amount": 1 })).header("Prefer", "wait=20");
+    let pays = third.begin();
+    until(|| admin.get("/v1/locks/wallet/alice").is(200)["queue"] == 2);
+    let waiting = admin.get("/v1/locks/wallet/alice").is(200)["waiting"].clone();
+    assert_eq!((&waiting[0]["holder"], &waiting[1]["holder"]), (&json!("second"), &json!("alice")));
+    let times = |place: usize| ["since", "until"].map(|name| waiting[place][name].as_str().unwrap().to_owned());
+    assert!(times(0)[0] <= times(1)[0] && times(1)[0] < times(1)[1] && times(1)[1] < times(0)[1], "{waiting}");
+    assert_eq!(alice.get("/v1/locks/wallet/alice").is(200)["waiting"], Value::Null);
+    admin.ask("DELETE", "/v1/locks/wallet/alice").header("Lock-Token", &token).send().is(204);
+    let token = second.read(waits).is(201).text("token");
+    admin.ask("DELETE", "/v1/locks/wallet/alice").header("Lock-Token", &token).send().is(204);
+    third.read(pays).is(200);
+    assert_eq!(admin.get("/v1/locks/wallet/alice").is(200)["waiting"], json!([]));
+}
