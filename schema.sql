@@ -13,6 +13,37 @@ CREATE TABLE wallet (
     newest     INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
+-- The settings of a user's wallet that has any; one without a row is open and has none. `name` and `metadata` are for
+-- people. From a frozen wallet nothing goes out; a closed one is empty and nothing moves it. The limits are cents.
+CREATE TABLE wallet_setting (
+    wallet            TEXT PRIMARY KEY REFERENCES wallet (id) CHECK (wallet < '@' OR wallet >= 'A'),
+    name              TEXT CHECK (length(name) BETWEEN 1 AND 100),
+    status            TEXT NOT NULL CHECK (status IN ('open', 'frozen', 'closed')),
+    metadata          TEXT,                      -- a flat JSON object of strings
+    limit_per_payment INTEGER CHECK (limit_per_payment > 0),
+    limit_per_day     INTEGER CHECK (limit_per_day > 0)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX wallet_setting_name ON wallet_setting (name) WHERE name IS NOT NULL;
+CREATE INDEX wallet_setting_status ON wallet_setting (status) WHERE status <> 'open';
+CREATE INDEX wallet_setting_rule ON wallet_setting (wallet)
+    WHERE status <> 'open' OR limit_per_payment IS NOT NULL OR limit_per_day IS NOT NULL;
+
+CREATE TRIGGER wallet_is_closed_empty BEFORE INSERT ON wallet_setting
+WHEN NEW.status = 'closed' AND (SELECT balance FROM wallet WHERE id = NEW.wallet) <> 0
+BEGIN SELECT RAISE(ABORT, 'only an empty wallet is closed'); END;
+
+CREATE TRIGGER wallet_is_closed_empty_later BEFORE UPDATE ON wallet_setting
+WHEN NEW.wallet <> OLD.wallet OR NEW.status = 'closed' AND (SELECT balance FROM wallet WHERE id = NEW.wallet) <> 0
+BEGIN SELECT RAISE(ABORT, 'only an empty wallet is closed'); END;
+
+-- The amount, in cents, that has left a wallet with `limit_per_day` on the day (of UTC, counted from 1970) of its last
+-- withdrawal, payment, transfer or hold, or on the day when the limit was set.
+CREATE TABLE day_spending (
+    wallet TEXT PRIMARY KEY REFERENCES wallet_setting (wallet),
+    day    INTEGER NOT NULL,
+    spent  INTEGER NOT NULL CHECK (spent >= 0)
+) STRICT, WITHOUT ROWID;
+
 -- An entry: one immutable movement of `amount` from one wallet to another, with both balances after it.
 -- Numbered without gaps; `at` never decreases along the numbers. `hash` covers the entry and the hash before it.
 -- Here and in its triggers: FAIL, keys that are checked at the commit, and no functions, so that SQLite keeps no copies of
@@ -123,8 +154,10 @@ CREATE TABLE report_total (
     PRIMARY KEY (quarter, what)
 ) STRICT, WITHOUT ROWID;
 
--- A coupon kind: the effect of a coupon. A fixed amount off or a percentage off, from a threshold on, once or for life.
--- The answer to a recharge that earns one ends with one of the sentences.
+-- A coupon kind: the effect of a coupon. A fixed amount off or a percentage off (at most `max_off`), from a threshold on,
+-- once or for life. The answer to a recharge that earns one ends with one of the sentences. Coupons are given from
+-- `valid_from` until `valid_until`, up to both limits; each ends `valid_days` after its grant, or at `valid_until`.
+-- `claim_code` is public: a user who types it gets a coupon.
 CREATE TABLE coupon_kind (
     kind        TEXT PRIMARY KEY,
     amount_off  INTEGER CHECK (amount_off > 0),
@@ -133,7 +166,21 @@ CREATE TABLE coupon_kind (
     single_use  INTEGER NOT NULL CHECK (single_use IN (0, 1)),
     earned_zh   TEXT NOT NULL,
     earned_en   TEXT NOT NULL,
+    max_off     INTEGER CHECK (max_off IS NULL OR max_off > 0 AND amount_off IS NULL),
+    valid_days  INTEGER CHECK (valid_days > 0),
+    valid_from  INTEGER,
+    valid_until INTEGER,
+    limit_total INTEGER CHECK (limit_total > 0),
+    limit_per_user INTEGER CHECK (limit_per_user > 0),
+    claim_code  TEXT CHECK (length(claim_code) BETWEEN 3 AND 32),
     CHECK ((amount_off IS NULL) <> (percent_off IS NULL))
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX coupon_kind_claim_code ON coupon_kind (claim_code) WHERE claim_code IS NOT NULL;
+
+-- The number of coupons that were ever given under the name of a kind with `limit_total`.
+CREATE TABLE coupon_given (
+    kind  TEXT PRIMARY KEY REFERENCES coupon_kind (kind),
+    given INTEGER NOT NULL CHECK (given >= 0)
 ) STRICT, WITHOUT ROWID;
 
 -- A recharge tier: recharging at least `from_amount` (and less than the next tier) earns a coupon of `coupon_kind`.
@@ -143,6 +190,7 @@ CREATE TABLE recharge_tier (
 ) STRICT;
 
 -- A coupon: a user's right to a discount, with the terms it was granted under. Never deleted, so no code is given twice.
+-- It can be used before `expires_at`.
 -- `uses` counts the payments made with it that are not refunded in full; `taken_by` is the refund that took it back.
 CREATE TABLE coupon (
     code        TEXT PRIMARY KEY,
@@ -155,14 +203,18 @@ CREATE TABLE coupon (
     granted_at  INTEGER NOT NULL,
     earned_by   INTEGER REFERENCES entry (id),   -- the recharge; NULL where somebody granted it
     uses        INTEGER NOT NULL DEFAULT 0 CHECK (uses >= 0 AND (uses <= 1 OR NOT single_use)),
-    taken_by    INTEGER REFERENCES entry (id)
+    taken_by    INTEGER REFERENCES entry (id),
+    max_off     INTEGER,
+    expires_at  INTEGER
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX coupon_of_user ON coupon (user, granted_at);
+CREATE INDEX coupon_of_kind ON coupon (kind, user);
 
 CREATE TRIGGER coupon_keeps_its_terms BEFORE UPDATE ON coupon
 WHEN (NEW.code, NEW.user, NEW.kind, NEW.threshold, NEW.single_use, NEW.granted_at)
       <> (OLD.code, OLD.user, OLD.kind, OLD.threshold, OLD.single_use, OLD.granted_at)
   OR NEW.amount_off IS NOT OLD.amount_off OR NEW.percent_off IS NOT OLD.percent_off OR NEW.earned_by IS NOT OLD.earned_by
+  OR NEW.max_off IS NOT OLD.max_off OR NEW.expires_at IS NOT OLD.expires_at
 BEGIN SELECT RAISE(ABORT, 'a coupon keeps the terms it was granted under'); END;
 
 CREATE TRIGGER coupon_is_never_deleted BEFORE DELETE ON coupon
@@ -296,7 +348,7 @@ CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NO
 
 -- The rows of a new file.
 INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
-INSERT INTO coupon_kind VALUES
+INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) VALUES
     ('1', 5000, NULL, 30000, 1, '同时您获取了一张满300减50的优惠券', 'and you have earned a coupon: 50 off from 300'),
     ('2', NULL, 20, 0, 0, '同时您获取了终生八折优惠', 'and you have earned 20 % off for life'),
     ('3', 1000, NULL, 0, 1, '同时您获取了10元无门槛红包哦', 'and you have earned a coupon: 10 off anything');

@@ -5,10 +5,11 @@
 //! type of its own ([`TypedCommand`]), which says what its receipt is.
 
 use crate::error::{Error, ErrorName};
-use crate::id::{IdempotencyKey, LockId, LockToken, UserId, WalletId};
-use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, Tier};
+use crate::id::{ClaimCode, IdempotencyKey, LockId, LockToken, UserId, WalletId};
+use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, KindLimits, Tier};
+use crate::ledger::settings::{self, CreateWallet, SetWallet, WalletSettings};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
-use crate::ledger::{self, Attribution, Note, entry};
+use crate::ledger::{self, Attribution, Note, Wallet, entry};
 use crate::lock::Lock;
 use crate::lock::lease::{
     self, AcquireRequest, Authority, Grant, LockAttempt, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
@@ -26,8 +27,14 @@ pub enum Command {
     Money(MoneyCommand),
     /// Moves money several times, or not at all.
     Batch(AtomicBatch),
+    /// Creates a wallet without money.
+    CreateWallet(CreateWallet),
+    /// Changes the settings of a wallet.
+    SetWallet(SetWallet),
     /// Grants a coupon.
     GrantCoupon(GrantCoupon),
+    /// Gives a coupon for a claim code.
+    ClaimCoupon(ClaimCoupon),
     /// Replaces the recharge tiers.
     SetTiers(SetTiers),
     /// Replaces the coupon kinds.
@@ -84,6 +91,15 @@ pub struct GrantCoupon {
     pub kind: String,
 }
 
+/// A coupon of the kind with that claim code for a user, who must have a wallet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClaimCoupon {
+    /// The owner.
+    pub user: UserId,
+    /// As it was typed, in capitals.
+    pub code: ClaimCode,
+}
+
 /// These recharge tiers instead of the present ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetTiers(pub Vec<Tier>);
@@ -124,6 +140,10 @@ pub enum Receipt {
     Moved(Box<Moved>),
     /// Every item of a batch moved money.
     Batch(Vec<Moved>),
+    /// A wallet was created.
+    Wallet(Wallet),
+    /// The settings of a wallet as they are now.
+    Settings(Box<WalletSettings>),
     /// A coupon was granted.
     Coupon(Coupon),
     /// The recharge tiers as they are now.
@@ -178,7 +198,10 @@ typed_commands! {
     Transfer => Moved, |it| Command::Money(MoneyCommand::Transfer(it));
     Refund => Moved, |it| Command::Money(MoneyCommand::Refund(it));
     AtomicBatch => Vec<Moved>, Command::Batch;
+    CreateWallet => Wallet, Command::CreateWallet;
+    SetWallet => WalletSettings, Command::SetWallet;
     GrantCoupon => Coupon, Command::GrantCoupon;
+    ClaimCoupon => Coupon, Command::ClaimCoupon;
     SetTiers => Vec<Tier>, Command::SetTiers;
     SetCouponKinds => Vec<CouponKind>, Command::SetCouponKinds;
     NewToken => MintedToken, Command::MintToken;
@@ -211,6 +234,8 @@ typed_receipts! {
     Moved: Receipt::Moved(moved) => *moved;
     Vec<Moved>: Receipt::Batch(all) => all;
     Vec<Result<Moved, Error>>: Receipt::Tried(all) => all;
+    Wallet: Receipt::Wallet(wallet) => wallet;
+    WalletSettings: Receipt::Settings(settings) => *settings;
     Coupon: Receipt::Coupon(coupon) => coupon;
     Vec<Tier>: Receipt::Tiers(tiers) => tiers;
     Vec<CouponKind>: Receipt::CouponKinds(kinds) => kinds;
@@ -265,8 +290,17 @@ pub(crate) fn apply(
             let all: BTreeSet<LockId> = each.iter().flatten().cloned().collect();
             guarded(all.into_iter().collect(), &|authority, _| move_all(tx, items, &each, by, role, authority))
         }
+        Command::CreateWallet(CreateWallet { user }) => plain(&|| settings::create(tx, user).map(Receipt::Wallet)),
+        // Without the wallet's lock: freezing acts at once, also on requests that wait for the lock.
+        Command::SetWallet(change) => plain(&|| {
+            let is_admin = role.is_none_or(|role| role == Role::Admin);
+            settings::set(tx, change, is_admin).map(|settings| Receipt::Settings(Box::new(settings)))
+        }),
         Command::GrantCoupon(GrantCoupon { user, kind }) => {
             plain(&|| verbs::grant_coupon(tx, user, kind).map(Receipt::Coupon))
+        }
+        Command::ClaimCoupon(ClaimCoupon { user, code }) => {
+            plain(&|| verbs::claim_coupon(tx, user, code).map(Receipt::Coupon))
         }
         Command::SetTiers(SetTiers(tiers)) => {
             plain(&|| coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone())))
@@ -411,7 +445,10 @@ impl Command {
                 text.field("batch").field(items.len());
                 items.iter().for_each(|item| item.write(&mut text));
             }
+            Command::CreateWallet(CreateWallet { user }) => _ = text.field("create-wallet").field(user),
+            Command::SetWallet(change) => text.set_wallet(change),
             Command::GrantCoupon(GrantCoupon { user, kind }) => _ = text.field("coupon").field(user).field(kind),
+            Command::ClaimCoupon(ClaimCoupon { user, code }) => _ = text.field("claim").field(user).field(code),
             Command::SetTiers(SetTiers(tiers)) => {
                 text.field("tiers");
                 tiers.iter().for_each(|tier| _ = text.field(tier.from).optional(tier.kind.as_ref()));
@@ -523,13 +560,30 @@ impl Canonical {
         self.optional(note.reference.as_ref()).optional(note.metadata.as_ref());
     }
 
+    fn set_wallet(&mut self, change: &SetWallet) {
+        let SetWallet { user, name, status, metadata, limit_per_payment, limit_per_day } = change;
+        self.field("set-wallet").field(user);
+        name.iter().for_each(|name| _ = self.field("name").optional(name.as_ref()));
+        status.iter().for_each(|status| _ = self.field("status").field(status.as_str()));
+        metadata.iter().for_each(|metadata| _ = self.field("metadata").optional(metadata.as_ref()));
+        limit_per_payment.iter().for_each(|limit| _ = self.field("limit_per_payment").optional(limit.as_ref()));
+        limit_per_day.iter().for_each(|limit| _ = self.field("limit_per_day").optional(limit.as_ref()));
+    }
+
     fn coupon_kind(&mut self, kind: &CouponKind) {
-        let CouponKind { kind, terms, earned_zh, earned_en } = kind;
+        let CouponKind { kind, terms, earned_zh, earned_en, limits } = kind;
         match terms.off {
             Discount::Amount(amount) => self.field(kind).field("amount").field(amount),
             Discount::Percent(percent) => self.field(kind).field("percent").field(percent),
         };
         self.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
+        if terms.max_off.is_none() && *limits == KindLimits::default() {
+            return; // as before there were any
+        }
+        let KindLimits { valid_days, valid_from, valid_until, total, per_user, claim_code } = limits;
+        self.field("+limits").optional(terms.max_off).optional(valid_days.as_ref()).optional(valid_from.as_ref());
+        self.optional(valid_until.as_ref()).optional(total.as_ref()).optional(per_user.as_ref());
+        self.optional(claim_code.as_ref());
     }
 
     fn hash(&self) -> [u8; 16] {

@@ -85,18 +85,27 @@ errors! {
     LockChanged "lock_changed" 409 Refusal "the lock has another fence now" "锁已变更",
     MaxHold "max_hold" 409 Refusal "the lock may not be held longer" "锁已到最长持有时间",
     // the wallet, and the entry or the access token meant
+    WalletNotFound "wallet_not_found" 404 Refusal "no such wallet" "钱包不存在",
+    WalletClosed "wallet_closed" 409 Refusal "the wallet is closed" "钱包已关闭",
+    WalletFrozen "wallet_frozen" 409 Refusal "the wallet is frozen" "钱包已冻结",
+    WalletExists "wallet_exists" 409 Refusal "the wallet exists" "钱包已存在",
+    WalletNotEmpty "wallet_not_empty" 409 Refusal "the wallet is not empty" "钱包不为空",
     TokenNotFound "token_not_found" 404 Refusal "no such access token" "访问令牌不存在",
     EntryNotFound "entry_not_found" 404 Refusal "no such entry" "记录不存在",
     NotRefundable "not_refundable" 409 Refusal "cannot be refunded" "不可退款",
     AlreadyRefunded "already_refunded" 409 Refusal "already refunded" "已退款",
     RefundExceeds "refund_exceeds" 409 Refusal "more than what is left to refund" "超过可退金额",
-    WalletNotFound "wallet_not_found" 404 Refusal "no such wallet" "钱包不存在",
     // the coupon
     CouponKindNotFound "coupon_kind_not_found" 404 Refusal "no such coupon kind" "优惠券种类不存在",
+    ClaimCodeNotFound "claim_code_not_found" 404 Refusal "no such claim code" "领取码不存在",
     CouponKindInUse "coupon_kind_in_use" 409 Refusal "a recharge tier gives this coupon kind" "优惠券种类正在使用",
     CouponNotFound "coupon_not_found" 404 Refusal "no such coupon" "优惠券不存在",
     CouponUsed "coupon_used" 409 Refusal "the coupon has been used" "优惠券已使用",
+    CouponExpired "coupon_expired" 409 Refusal "the coupon has expired" "优惠券已过期",
     CouponNotApplicable "coupon_not_applicable" 409 Refusal "the coupon does not apply" "优惠券不适用",
+    CouponLimit "coupon_limit" 409 Refusal "no more coupons of this kind are given" "优惠券已领完",
+    // the limits of the wallet
+    LimitExceeded "limit_exceeded" 409 Refusal "a limit of the wallet is exceeded" "超出限额",
     // the funds
     InsufficientFunds "insufficient_funds" 402 Refusal "insufficient funds" "余额不足",
     BalanceLimit "balance_limit" 409 Refusal "a balance would pass its limit" "余额超过上限",

@@ -166,6 +166,26 @@ impl CouponCode {
     }
 }
 
+/// A public code that any user may type to get a coupon: 3–32 of `A-Z 0-9 -`, typed in any case.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClaimCode(String);
+
+impl ClaimCode {
+    /// Reads a code as a person typed it.
+    pub fn parse(text: &str) -> Result<ClaimCode, Error> {
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+        if (3..=32).contains(&text.len()) && text.bytes().all(is_plain) {
+            return Ok(ClaimCode(text.to_ascii_uppercase()));
+        }
+        Err(Error::invalid("a claim code has 3 to 32 characters of A-Z 0-9 -, such as SPRING24"))
+    }
+
+    /// The code as text, in capitals.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// A client's name for one request: 1–255 visible ASCII characters. `"k"` in quotes, as the IETF draft has it, is the same
 /// key as `k`.
 #[derive(Clone, Debug)]
@@ -374,7 +394,7 @@ macro_rules! shown_as_text {
         }
     )*};
 }
-shown_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
+shown_as_text!(UserId, WalletId, CouponCode, ClaimCode, IdempotencyKey, LockId);
 
 macro_rules! shown_as_number {
     ($($kind:ty),*) => {$(

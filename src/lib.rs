@@ -169,11 +169,11 @@
 //!
 //! | word | means | not used for it |
 //! |---|---|---|
-//! | wallet | one user's balance, or a system one, `@…` | account, purse |
+//! | wallet; its settings | one user's balance, or a system one, `@…`; its name, metadata, status (open, frozen, closed) and limits | account, purse |
 //! | recharge, withdraw, pay, transfer, refund | the verbs, everywhere the same | deposit, topup, debit |
 //! | report, period, total | sums by kind of a span of time; an hour, a day, a month; a running sum that the file keeps for it | statistics |
 //! | entry | one immutable movement `from → to` | transaction, posting |
-//! | coupon, coupon kind, recharge tier | a user's right to a discount; its effect; the amount that earns it | voucher, promotion |
+//! | coupon, coupon kind, recharge tier, claim code | a user's right to a discount; its effect; the amount that earns it; a public text for which any user gets one | voucher, promotion |
 //! | lock, lease, grant, holder, waiter | a name; one grant of it until a moment; its client; a client that waits for it | mutex, session, guard |
 //! | lock token, fence, grace | the proof of a lease; its number; the time after its end in which no other client can take over | |
 //! | access token, caller, role | a credential; the client that asks; what it may do | api key |
@@ -215,10 +215,10 @@ mod tx;
 pub use cashbox::{Cashbox, History, Lease, RequestBuilder, ServerHandle};
 pub use error::{Error, ErrorName};
 pub use id::{CouponCode, EntryId, Fence, LockId, LockToken, UserId, WalletId};
-pub use ledger::Wallet;
 pub use ledger::coupon::{Coupon, CouponState, CouponTerms, Discount};
 pub use ledger::entry::{Entry, EntryKind};
 pub use ledger::verbs::Moved;
+pub use ledger::{Wallet, WalletStatus};
 pub use money::{Balance, Cents, Money};
 pub use store::OpenError;
 pub use store::audit::{AuditReport, Finding};
@@ -246,8 +246,8 @@ pub mod internals {
     }
     pub mod command {
         pub use crate::command::{
-            AdoptToken, AtomicBatch, Command, GrantCoupon, MoneyCommand, NameBatch, Receipt, ReleaseUndelivered,
-            RevokeToken, SetCouponKinds, SetTiers, TryEach, TypedCommand,
+            AdoptToken, AtomicBatch, ClaimCoupon, Command, GrantCoupon, MoneyCommand, NameBatch, Receipt,
+            ReleaseUndelivered, RevokeToken, SetCouponKinds, SetTiers, TryEach, TypedCommand,
         };
     }
     pub mod error {
@@ -289,21 +289,25 @@ pub mod internals {
     }
     pub mod id {
         pub use crate::id::{
-            CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
+            ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
         };
     }
     pub mod ledger {
-        pub use crate::ledger::{Note, find_wallet, wallet};
+        pub use crate::ledger::{Note, SpendingLimits, WalletStatus, find_wallet, wallet};
         pub mod coupon {
             pub use crate::ledger::coupon::{
-                Coupon, CouponKind, CouponState, CouponTerms, Discount, Tier, kinds, tiers,
+                Coupon, CouponKind, CouponState, CouponTerms, Discount, KindLimits, Tier, kinds, tiers,
             };
         }
         pub mod entry {
             pub use crate::ledger::entry::{Entry, EntryKind, entry};
         }
         pub mod query {
-            pub use crate::ledger::query::{Filter, WalletFilter, coupons, entries, wallets};
+            pub use crate::ledger::query::{Filter, coupons, entries};
+            pub use crate::ledger::wallet_list::{WalletFilter, wallets};
+        }
+        pub mod settings {
+            pub use crate::ledger::settings::{CreateWallet, SetWallet, WalletSettings};
         }
         pub mod verbs {
             pub use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};

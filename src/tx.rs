@@ -6,7 +6,7 @@
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 use crate::error::{Error, ErrorName};
-use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
+use crate::id::{ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use nix::errno::Errno;
@@ -202,6 +202,8 @@ pub(crate) struct Unit {
     pub newest_note_ms: Option<i64>,
     /// The totals of the report.
     pub totals: RunningTotals,
+    /// True if any wallet has settings that a movement must keep to. None: not looked up yet.
+    pub has_rules: Option<bool>,
 }
 
 /// The write transaction. There is one at a time in the whole file.
@@ -217,7 +219,8 @@ pub(crate) struct WriteTx<'conn> {
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
     pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead, totals: RunningTotals) -> Self {
-        let unit = Unit { head, system: Default::default(), written_up_to: head.id, newest_note_ms: None, totals };
+        let (written_up_to, newest_note_ms, has_rules) = (head.id, None, None);
+        let unit = Unit { head, system: Default::default(), written_up_to, newest_note_ms, totals, has_rules };
         let tables = Tables { conn: statements.conn, statements: Some(statements) };
         WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0), is_dry_run: Cell::new(false) }
     }
@@ -398,7 +401,7 @@ macro_rules! stored_as_text {
         }
     )*};
 }
-stored_as_text!(UserId, WalletId, CouponCode, IdempotencyKey, LockId);
+stored_as_text!(UserId, WalletId, CouponCode, ClaimCode, IdempotencyKey, LockId);
 
 /// Numbers and amounts are stored as the integers they are.
 macro_rules! stored_as_integer {
@@ -435,6 +438,7 @@ read_back! {
     UserId, String, |text| UserId::parse(&text).ok();
     WalletId, String, |text| Some(WalletId::stored(text));
     CouponCode, String, |text| CouponCode::parse(&text).ok();
+    ClaimCode, String, |text| ClaimCode::parse(&text).ok();
     LockId, String, |text| LockId::stored(&text);
     Money, i64, Money::from_cents;
     Balance, i64, |cents| Some(Balance::from_cents(cents));

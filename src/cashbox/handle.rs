@@ -144,7 +144,10 @@ impl Cashbox {
     /// # Errors
     /// `busy` if too much is being read.
     pub fn coupons(&self, user: &UserId) -> Result<Vec<Coupon>, Error> {
-        self.file.store.read(|tx| ledger::query::usable_coupons(tx, user, COUPONS_MAX))
+        let wall_ms = self.file.store.clock().wall_ms();
+        self.file
+            .store
+            .read(|tx| ledger::query::usable_coupons(tx, user, ledger::query::steady_ms(tx, wall_ms)?, COUPONS_MAX))
     }
 
     /// The entries of a wallet, newest first, read page by page. Entries made meanwhile are not among them.

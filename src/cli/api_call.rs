@@ -114,6 +114,11 @@ impl ApiCall {
         ApiCall::get(path).changing("PUT", options).with_body(JSON, body.to_string())
     }
 
+    /// `PATCH` with a JSON body, whose nulls clear something.
+    pub(crate) fn patch(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
+        ApiCall::get(path).changing("PATCH", options).with_body(JSON, body.to_string())
+    }
+
     /// `DELETE`
     pub(crate) fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
         ApiCall::get(path).changing("DELETE", options)

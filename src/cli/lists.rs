@@ -3,7 +3,7 @@
 use super::api_call::ApiCall;
 use super::input;
 use super::output::{self, CliError, Exit, ServerReply};
-use super::table::{self, numbers, words};
+use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
 use clap::Args;
 use serde_json::Value;
@@ -107,9 +107,15 @@ fn note_more(next: &Value) {
 /// `cashbox wallets`
 #[derive(Debug, Args)]
 pub(crate) struct WalletsArgs {
-    /// Only wallets whose name begins so
+    /// Only wallets whose user begins so
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
+    /// Only wallets whose name begins so, in the order of their names
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only wallets of that status: open, frozen, closed
+    #[arg(long)]
+    status: Option<String>,
     /// id, or balance (one page of users' wallets, the largest first) [default: id]
     #[arg(long)]
     order: Option<String>,
@@ -122,13 +128,20 @@ impl WalletsArgs {
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let list = ApiCall::get(&["v1", "wallets"]);
         let list = list.query("prefix", self.prefix.as_ref()).query("order", self.order.as_ref());
+        let list = list.query("name", self.name.as_ref()).query("status", self.status.as_ref());
         let columns = [
             words("WALLET", "user_id"),
             numbers("BALANCE", "balance"),
             numbers("ENTRIES", "entries"),
             words("LAST ENTRY", "last_at"),
+            words("STATUS", "status"),
+            free_texts("NAME", "name"),
         ];
-        self.paging.run(client, &list, |rows| table::table(&rows, &columns, "no wallets"))
+        self.paging.run(client, &list, |mut rows| {
+            let open = rows.iter_mut().filter(|row| row["status"] == "open");
+            open.for_each(|row| row["status"] = Value::Null); // nearly every one
+            table::table(&rows, &columns, "no wallets")
+        })
     }
 }
 

@@ -21,6 +21,7 @@ mod output;
 mod report;
 mod screen;
 mod serve;
+mod settings;
 mod table;
 mod target;
 mod temp_folder;

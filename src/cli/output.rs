@@ -251,8 +251,9 @@ pub(crate) fn terms(coupon: &Value) -> String {
         None | Some("0.00") => String::new(),
         Some(threshold) => format!(" from {}", plain(threshold)),
     };
+    let most = coupon["max_off"].as_str().map_or(String::new(), |most| format!(", at most {}", plain(most)));
     let times = if coupon["single_use"] == true { "once" } else { "for life" };
-    format!("{off}{from}, {times}")
+    format!("{off}{most}{from}, {times}")
 }
 
 /// Text that cannot move a terminal's cursor, colour it or change the order of what stands beside it.

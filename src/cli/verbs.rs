@@ -7,6 +7,7 @@ use super::input::{self, ChangeOptions, argument, optional_argument};
 use super::lists::{Paging, WalletsArgs};
 use super::output::{self, CliError, Exit};
 use super::report::ReportArgs;
+use super::settings::{self, CreateArgs, SetArgs};
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
 use crate::clock::DayEdge;
@@ -28,6 +29,10 @@ pub(crate) enum WalletVerb {
     Refund(RefundArgs),
     /// Carry out many operations: JSON objects, one a line, a JSON array of them, or a table as CSV
     Batch(BatchArgs),
+    /// Create a wallet without money
+    Create(CreateArgs),
+    /// Set a wallet's name, status, metadata and limits
+    Set(SetArgs),
     /// Show one wallet
     Wallet(WalletArgs),
     /// List all wallets
@@ -41,12 +46,14 @@ pub(crate) enum WalletVerb {
         /// The entry's number
         id: String,
     },
-    /// List a user's coupons
+    /// List a user's coupons, or those of all users
     Coupons(CouponsArgs),
     /// Show one coupon, or the price of a payment with it
     Coupon(CouponArgs),
     /// Give a user a coupon
     Grant(GrantArgs),
+    /// Get a coupon for a claim code
+    Claim(ClaimArgs),
     /// Show or set the recharge tiers
     Tiers(TableArgs),
     /// Show or set the coupon kinds
@@ -66,6 +73,8 @@ impl WalletVerb {
             WalletVerb::Transfer(args) => args.run(client),
             WalletVerb::Refund(args) => args.run(client),
             WalletVerb::Batch(args) => args.run(client),
+            WalletVerb::Create(args) => args.run(client),
+            WalletVerb::Set(args) => args.run(client),
             WalletVerb::Wallet(args) => args.run(client),
             WalletVerb::Wallets(args) => args.run(client),
             WalletVerb::History(args) => args.run(client),
@@ -74,6 +83,7 @@ impl WalletVerb {
             WalletVerb::Coupons(args) => args.run(client),
             WalletVerb::Coupon(args) => args.run(client),
             WalletVerb::Grant(args) => args.run(client),
+            WalletVerb::Claim(args) => args.run(client),
             WalletVerb::Tiers(args) => tiers(client, args),
             WalletVerb::CouponKinds(args) => coupon_kinds(client, args),
             WalletVerb::Token(verb) => verb.run(client),
@@ -113,12 +123,16 @@ impl MoveOptions {
 fn movement(body: &Value) -> String {
     let mut shown = body.clone();
     shown["msg"] = json!(output::text(&body["msg"]) + output::dry_run_note(body));
+    shown["created"] = if body["created"] == true { json!("a new wallet") } else { Value::Null };
     for field in ["amount", "from", "to", "refunds"] {
         if shown[field].is_null() {
             shown[field] = body["entry"][field].clone();
         }
     }
-    output::block(&shown, &["from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"])
+    output::block(
+        &shown,
+        &["created", "from", "to", "gross", "discount", "amount", "balance", "coupon", "refunds", "entry"],
+    )
 }
 
 /// `cashbox recharge`, `cashbox withdraw`
@@ -222,7 +236,8 @@ impl WalletArgs {
         client.run(&call, |body| {
             let mut wallet = body.clone();
             wallet["msg"] = body["user_id"].clone();
-            output::block(&wallet, &["balance", "held", "entries", "last_at", "coupons", "as_of"])
+            let fields = ["balance", "held", "entries", "last_at", "coupons", "as_of"];
+            output::block(&wallet, &[&fields, &settings::FIELDS[..], &["spent_today"]].concat())
         })
     }
 }
@@ -245,22 +260,37 @@ fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
 /// `cashbox coupons`
 #[derive(Debug, Args)]
 pub(crate) struct CouponsArgs {
-    /// The coupons' user
-    user: String,
+    /// The coupons' user [default: all users]
+    user: Option<String>,
+    /// Only coupons that were given as this kind
+    #[arg(long)]
+    kind: Option<String>,
+    /// Only coupons in this state: usable, used, expired, taken_back
+    #[arg(long)]
+    state: Option<String>,
     #[command(flatten)]
     paging: Paging,
 }
 
 impl CouponsArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let list = ApiCall::get(&["v1", "wallets", &argument(&self.user)?, "coupons"]);
+        let user = optional_argument(self.user.as_ref())?;
+        let list = match (&user, &self.kind, &self.state) {
+            (Some(user), None, None) => ApiCall::get(&["v1", "wallets", user, "coupons"]),
+            _ => ApiCall::get(&["v1", "coupons"])
+                .query("kind", self.kind.as_ref())
+                .query("state", self.state.as_ref())
+                .query("user", user.as_ref()),
+        };
         let columns = [
             words("CODE", "code"),
+            words("USER", if user.is_none() { "user_id" } else { "" }),
             words("KIND", "kind"),
             words("STATE", "state"),
             free_texts("TERMS", "terms"),
             numbers("EARNED BY", "earned_by"),
             words("GRANTED", "granted_at"),
+            words("EXPIRES", "expires_at"),
         ];
         self.paging.run(client, &list, |rows| table::table(&with_terms(rows), &columns, "no coupons"))
     }
@@ -299,8 +329,9 @@ impl CouponArgs {
 fn coupon(body: &Value) -> String {
     let coupon = &body["coupon"];
     let fields = json!({ "msg": body["msg"], "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
-        "state": coupon["state"], "granted_at": coupon["granted_at"], "earned_by_entry": coupon["earned_by"] });
-    output::block(&fields, &["coupon", "user", "kind", "state", "granted_at", "earned_by_entry"])
+        "state": coupon["state"], "granted_at": coupon["granted_at"], "expires_at": coupon["expires_at"],
+        "earned_by_entry": coupon["earned_by"] });
+    output::block(&fields, &["coupon", "user", "kind", "state", "granted_at", "expires_at", "earned_by_entry"])
 }
 
 /// `cashbox grant`
@@ -319,6 +350,25 @@ impl GrantArgs {
         let (user, kind) = (argument(&self.user)?, argument(&self.kind)?);
         let path = ["v1", "wallets", &user, "coupons"];
         client.run(&ApiCall::post(&path, json!({ "kind": kind }), &self.change), coupon)
+    }
+}
+
+/// `cashbox claim`
+#[derive(Debug, Args)]
+pub(crate) struct ClaimArgs {
+    /// The user who gets it
+    user: String,
+    /// The claim code, in any case
+    code: String,
+    #[command(flatten)]
+    change: ChangeOptions,
+}
+
+impl ClaimArgs {
+    fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let (user, code) = (argument(&self.user)?, argument(&self.code)?);
+        let path = ["v1", "wallets", &user, "coupons", "claim"];
+        client.run(&ApiCall::post(&path, json!({ "code": code }), &self.change), coupon)
     }
 }
 
@@ -357,6 +407,12 @@ fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> 
     let columns = [
         words("KIND", "kind"),
         free_texts("TERMS", "terms"),
+        words("CLAIM CODE", "claim_code"),
+        numbers("LIMIT", "limit_total"),
+        numbers("PER USER", "limit_per_user"),
+        numbers("DAYS", "valid_days"),
+        words("FROM", "valid_from"),
+        words("UNTIL", "valid_until"),
         free_texts("ENGLISH", "earned_en"),
         free_texts("CHINESE", "earned_zh"),
     ];

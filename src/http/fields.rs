@@ -39,6 +39,8 @@ pub struct ValueBounds {
     pub default: Option<&'static str>,
     /// A value, as JSON.
     pub example: Option<&'static str>,
+    /// True if null clears it; otherwise null counts as not sent.
+    pub is_cleared_by_null: bool,
 }
 
 /// The kind of a field's value, as the description of the API names it.
@@ -98,6 +100,11 @@ impl Field {
         Field { bounds: ValueBounds { example: Some(example), ..self.bounds }, ..self }
     }
 
+    /// The same field, which null clears.
+    pub const fn or_null(self) -> Field {
+        Field { bounds: ValueBounds { is_cleared_by_null: true, ..self.bounds }, ..self }
+    }
+
     fn is_list(&self) -> bool {
         matches!(self.kind, ValueKind::Texts | ValueKind::Objects(_))
     }
@@ -122,6 +129,8 @@ pub(crate) const RECEIVER_PATTERN: &str = concat!("^(@sales|", user_pattern!(), 
 pub(crate) const CODE_PATTERN: &str = "^[A-Za-z0-9]{1,12}$";
 /// A label for people, without characters that are not seen.
 pub(crate) const LABEL_PATTERN: &str = concat!("^", visible_pattern!(), "{0,255}$");
+/// A name of a wallet, for people.
+pub(crate) const NAME_PATTERN: &str = concat!("^", visible_pattern!(), "{1,100}$");
 /// A bound of balances or amounts, which may be zero.
 pub(crate) const BOUND_PATTERN: &str = "^[0-9]{1,16}([.][0-9]{1,2})?$";
 /// An offset from UTC.
@@ -130,7 +139,8 @@ const OFFSET_PATTERN: &str = "^[+-]([01][0-9]|2[0-3]):[0-5][0-9]$";
 pub(crate) const HASH_PATTERN: &str = "^[0-9A-Fa-f]{64}$";
 
 impl ValueBounds {
-    const NONE: ValueBounds = ValueBounds { range: None, words: &[], pattern: None, default: None, example: None };
+    const NONE: ValueBounds =
+        ValueBounds { range: None, words: &[], pattern: None, default: None, example: None, is_cleared_by_null: false };
 }
 
 /// One value, as it was written.
@@ -151,7 +161,8 @@ pub(crate) const TZ: Field = Field::optional(
 .like(OFFSET_PATTERN)
 .such_as("\"+08:00\"");
 
-/// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent.
+/// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent, but for
+/// [`Fields::take_null`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(BTreeMap<String, Option<FieldValue>>);
 
@@ -233,6 +244,21 @@ impl Fields {
     /// True if the field is there.
     pub fn has(&self, name: &str) -> bool {
         self.peek(name).is_some()
+    }
+
+    /// Takes the null of a field that is there to clear something.
+    pub fn take_null(&mut self, name: &str) -> bool {
+        let is_null = matches!(self.0.get(name), Some(None));
+        if is_null {
+            self.0.remove(name);
+        }
+        is_null
+    }
+
+    /// Makes each empty text null: that is what a form sends to clear something.
+    pub fn empty_to_null(&mut self) {
+        let is_empty = |value: &Option<FieldValue>| matches!(value, Some(FieldValue::Text(text)) if text.is_empty());
+        self.0.values_mut().filter(|value| is_empty(value)).for_each(|value| *value = None);
     }
 
     /// Takes a field as it was written.

@@ -28,6 +28,7 @@ pub(crate) mod response;
 pub(crate) mod routes;
 #[cfg(test)]
 mod schemas;
+mod settings;
 pub(crate) mod state;
 #[cfg(test)]
 mod tests;

@@ -6,8 +6,11 @@ use super::conn::{Body, Response};
 use super::schemas::{HashText, MetadataObject, TimeText};
 use crate::clock::rfc3339;
 use crate::id::WalletId;
-use crate::ledger::Wallet;
+#[cfg(test)]
+use crate::ledger::WalletStatus;
 use crate::ledger::entry::{Entry, EntryKind};
+use crate::ledger::settings::WalletSettings;
+use crate::ledger::wallet_list::ListedWallet;
 use crate::money::{Balance, Cents, Money};
 use crate::secret::hex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
@@ -236,11 +239,16 @@ pub(crate) fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a>
         discount: entry.discount.map(AsText),
         refunds: entry.refunds.map(|id| id.0),
         reference: entry.reference.as_deref(),
-        metadata: entry.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        metadata: entry.metadata.as_deref().and_then(stored_json),
         by: &entry.by,
         fence: entry.fence.map(|fence| fence.0),
         hash: caller.user.is_none().then(|| hex(&entry.hash)),
     }
+}
+
+/// An object of the file as it is stored there.
+pub(crate) fn stored_json(text: &str) -> Option<&RawValue> {
+    serde_json::from_str(text).ok()
 }
 
 /// A wallet.
@@ -259,19 +267,56 @@ pub(crate) struct WalletJson<'a> {
     /// The time of its newest entry.
     #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
     last_at: Option<String>,
+    /// Its name, for people.
+    name: Option<&'a str>,
+    /// Its status.
+    #[cfg_attr(test, schemars(with = "WalletStatus"))]
+    status: &'static str,
 }
 
 /// The names of a wallet's members, in order.
-pub(crate) const WALLET_MEMBERS: [&str; 5] = ["user_id", "balance", "held", "entries", "last_at"];
+pub(crate) const WALLET_MEMBERS: [&str; 7] = ["user_id", "balance", "held", "entries", "last_at", "name", "status"];
 
-/// A wallet, and the time of its newest entry.
-pub(crate) fn wallet_json(wallet: &Wallet, last_at: Option<i64>) -> WalletJson<'_> {
+/// A wallet as a list shows it.
+pub(crate) fn wallet_json(listed: &ListedWallet) -> WalletJson<'_> {
+    let ListedWallet { wallet, last_at, name } = listed;
     WalletJson {
         user_id: wallet.id.as_str(),
         balance: AsText(wallet.balance),
         held: HELD,
         entries: wallet.entries,
         last_at: last_at.map(rfc3339),
+        name: name.as_deref(),
+        status: wallet.status.as_str(),
+    }
+}
+
+/// The settings of a wallet.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "WalletSettings"))]
+pub(crate) struct WalletSettingsJson<'a> {
+    /// Its name, for people.
+    name: Option<&'a str>,
+    /// Its status.
+    #[cfg_attr(test, schemars(with = "WalletStatus"))]
+    status: &'static str,
+    /// The client's strings.
+    #[cfg_attr(test, schemars(with = "Option<MetadataObject>"))]
+    metadata: Option<&'a RawValue>,
+    /// The most that may leave at once.
+    limit_per_payment: Option<AsText<Money>>,
+    /// The most that may leave on one day of UTC.
+    limit_per_day: Option<AsText<Money>>,
+}
+
+/// The settings of a wallet.
+pub(crate) fn wallet_settings_json(settings: &WalletSettings) -> WalletSettingsJson<'_> {
+    WalletSettingsJson {
+        name: settings.name.as_deref(),
+        status: settings.status.as_str(),
+        metadata: settings.metadata.as_deref().and_then(stored_json),
+        limit_per_payment: settings.limits.per_payment.map(AsText),
+        limit_per_day: settings.limits.per_day.map(AsText),
     }
 }
 

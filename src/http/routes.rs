@@ -11,7 +11,8 @@ use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
 use super::{
-    batch, coupons, dry_run, entries, events, files, health, locks, problem_pages, problems, report, tokens, wallets,
+    batch, coupons, dry_run, entries, events, files, health, locks, problem_pages, problems, report, settings, tokens,
+    wallets,
 };
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
@@ -32,6 +33,8 @@ pub static ROUTES: &[Route] = &[
 
     Route::get("/v1/wallets", SeeAll, wallets::WALLETS, "all wallets", wallets::list).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}", See, wallets::AS_OF, "one wallet", wallets::one),
+    Route::command("POST", "/v1/wallets/{user}", Staff, &[], "a wallet without money", settings::create).with_status(201),
+    Route::command("PATCH", "/v1/wallets/{user}", Staff, settings::SETTINGS, "its name, status, metadata and limits", settings::set),
     Route::command("POST", "/v1/wallets/{user}/recharge", Move, wallets::RECHARGE, "money into a wallet; earns coupons", wallets::recharge).with_query(dry_run::QUERY),
     Route::command("POST", "/v1/wallets/{user}/withdraw", Move, wallets::RECHARGE, "money out of a wallet", wallets::withdraw).with_query(dry_run::QUERY),
     Route::command("POST", "/v1/wallets/{user}/pay", Move, wallets::PAY, "money for something bought", wallets::pay).with_query(dry_run::QUERY),
@@ -39,6 +42,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user).with_types(files::TABLE_TYPES),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
+    Route::change("POST", "/v1/wallets/{user}/coupons/claim", Move, coupons::CLAIM, "a coupon for a claim code", coupons::claim),
 
     Route::get("/v1/entries", SeeAll, entries::LIST_OF_ALL, "all entries", entries::entries).with_types(files::TABLE_TYPES),
     Route::get("/v1/events", See, events::QUERY, "entries as they are made: text/event-stream", events::stream).with_types(events::TYPES),
@@ -47,6 +51,7 @@ pub static ROUTES: &[Route] = &[
 
     Route::get("/v1/report", SeeAll, report::QUERY, "counts and sums by kind for each period", report::report),
 
+    Route::get("/v1/coupons", SeeAll, coupons::COUPONS, "all coupons", coupons::list),
     Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
     Route::get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
     Route::get("/v1/tiers", SeeAll, &[], "the recharge tiers", coupons::tiers),

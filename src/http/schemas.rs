@@ -2,6 +2,7 @@
 //! these; see [`super::openapi`].
 
 use crate::error::ErrorName;
+use crate::ledger::WalletStatus;
 use crate::ledger::coupon::CouponState;
 use crate::ledger::entry::EntryKind;
 use crate::lock::LockState;
@@ -76,8 +77,10 @@ macro_rules! word_schemas {
 
 word_schemas! {
     EntryKind, "EntryKind", "The kind of an entry.", EntryKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    WalletStatus, "WalletStatus", "The status of a wallet.",
+        WalletStatus::ALL.iter().map(|status| status.as_str()).collect();
     CouponState, "CouponState", "The state of a coupon.",
-        [CouponState::Usable, CouponState::Used, CouponState::TakenBack].map(CouponState::as_str).into();
+        CouponState::ALL.map(CouponState::as_str).into();
     LockState, "LockState", "The state of a lock.",
         [LockState::Free].iter().chain(&LockState::OF_ROWS).map(|state| state.as_str()).collect();
     LockEventKind, "LockEventKind", "The kind of an event of a lock.",

@@ -8,7 +8,10 @@ use super::dry_run::DRY_RUN;
 use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, TZ, USER_PATTERN, ValueKind};
 use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
-use super::response::{self, AsText, EntryJson, HELD, Language, WALLET_MEMBERS, WithMsg, entry_json, wallet_json};
+use super::response::{
+    self, AsText, EntryJson, HELD, Language, WALLET_MEMBERS, WalletSettingsJson, WithMsg, entry_json, wallet_json,
+    wallet_settings_json,
+};
 #[cfg(test)]
 use super::schemas::TimeText;
 use super::state::AppState;
@@ -17,9 +20,10 @@ use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::ledger::entry::{self, EntryKind};
-use crate::ledger::find_wallet;
-use crate::ledger::query::{self, WalletFilter, WalletPage};
+use crate::ledger::query;
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use crate::ledger::wallet_list::{self, WalletFilter, WalletPage, WalletPlace};
+use crate::ledger::{WalletStatus, find_wallet};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use ValueKind::{Amount, Flag, Object, Text, Time};
@@ -219,6 +223,8 @@ pub(crate) struct RechargedJson<'a> {
     entry: EntryJson<'a>,
     /// The coupon that it earned; null if it earned none.
     coupon: Option<CouponJson<'a>>,
+    /// True if it created the wallet.
+    created: bool,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     dry_run: Option<bool>,
@@ -260,8 +266,9 @@ pub(crate) fn moved_json<'a>(
     let json = entry_json(entry, caller);
     let rest = match entry.kind {
         EntryKind::Recharge => {
-            let coupon = moved.coupon.as_ref().map(coupon_json);
-            MovedJson::Recharge(RechargedJson { balance, entry: json, coupon, dry_run: None })
+            let coupon = moved.coupon.as_ref().map(|coupon| coupon_json(coupon, coupon.granted_at));
+            let created = moved.created;
+            MovedJson::Recharge(RechargedJson { balance, entry: json, coupon, created, dry_run: None })
         }
         EntryKind::Pay => MovedJson::Pay(PaidJson {
             balance,
@@ -318,15 +325,16 @@ pub(crate) struct OwnWalletJson<'a> {
 /// `GET /wallet`. Before its first use it is empty.
 pub(crate) fn own(context: &mut Context<'_>) -> HandlerResult {
     let user = own_user(context)?;
+    let now = context.app.store.clock().wall_ms();
     let (balance, coupons) = context.app.store.read(|tx| {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
-        Ok((balance, query::usable_coupons(tx, &user, COUPONS_MAX)?))
+        Ok((balance, query::usable_coupons(tx, &user, query::steady_ms(tx, now)?, COUPONS_MAX)?))
     })?;
     let own = OwnWalletJson {
         user_id: user.as_str(),
         balance: AsText(balance),
         held: HELD,
-        coupons: coupons.iter().map(coupon_json).collect(),
+        coupons: coupons.iter().map(|coupon| coupon_json(coupon, now)).collect(),
     };
     Ok(response::ok(context.language.found(), &own))
 }
@@ -390,6 +398,8 @@ pub(crate) const WALLETS: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("prefix", Text, "the beginning of the ids").such_as("\"al\""),
+    Field::optional("name", Text, "the beginning of the names; the list is in their order").such_as("\"Al\""),
+    Field::optional("status", Text, "open, frozen or closed").one_of(STATUSES),
     Field::optional("min", Amount, "users' wallets with this balance or more").like(BOUND_PATTERN),
     Field::optional("max", Amount, "users' wallets with this balance or less").like(BOUND_PATTERN),
     Field::optional("order", Text, "id, or balance: one page of users' wallets, the largest first")
@@ -406,7 +416,8 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
             query.take(name); // cursors with and without it are the same
         }
     }
-    let page = PageRequest::read(query, "wallets", &["prefix", "min", "max", "order", "system"])?;
+    let filters = ["prefix", "name", "status", "min", "max", "order", "system"];
+    let page = PageRequest::read(query, "wallets", &filters)?;
     let by_balance = match query.text("order")?.as_deref() {
         None => false,
         Some("balance") => true,
@@ -414,30 +425,43 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     };
     let filter = WalletFilter {
         prefix: query.text("prefix")?.unwrap_or_default(),
+        name: query.text("name")?.filter(|name| !name.is_empty()),
+        status: query.text("status")?.map(|status| status_named(&status)).transpose()?,
         min: query.bound("min")?,
         max: query.bound("max")?,
         users_only: query.has("system") && !query.flag("system")?,
     };
+    let after = page.after.as_deref().map(WalletPlace::from_text);
     let format = TableFormat::wanted(context);
     if let Some(format) = format.filter(|_| !page.is_limited && !by_balance) {
-        let mut after = page.after;
+        let mut after = after;
         return files::all_rows(context, format, &WALLET_MEMBERS, move |store, lines| {
-            let read = store.read(|tx| query::wallets(tx, &filter, after.as_deref(), ROWS_STEP));
+            let read = store.read(|tx| wallet_list::wallets(tx, &filter, after.as_ref(), ROWS_STEP));
             let found = read.map_err(io::Error::other)?;
-            found.rows.iter().try_for_each(|(wallet, last_at)| lines.add(&wallet_json(wallet, *last_at)))?;
+            found.rows.iter().try_for_each(|listed| lines.add(&wallet_json(listed)))?;
             after = found.next;
             Ok(after.is_some())
         });
     }
     let found = context.app.store.read(|tx| match by_balance {
-        true => Ok(WalletPage { rows: query::wallets_by_balance(tx, &filter, page.limit)?, next: None }),
-        false => query::wallets(tx, &filter, page.after.as_deref(), page.limit),
+        true => Ok(WalletPage { rows: wallet_list::wallets_by_balance(tx, &filter, page.limit)?, next: None }),
+        false => wallet_list::wallets(tx, &filter, after.as_ref(), page.limit),
     })?;
-    let rows: Vec<_> = found.rows.iter().map(|(wallet, last_at)| wallet_json(wallet, *last_at)).collect();
+    let rows: Vec<_> = found.rows.iter().map(wallet_json).collect();
+    let next = found.next.map(|next| next.to_text());
     match format {
-        Some(format) => files::page(context, &page, format, &WALLET_MEMBERS, &rows, found.next.as_deref()),
-        None => Ok(page.response(context.language, rows, found.next)),
+        Some(format) => files::page(context, &page, format, &WALLET_MEMBERS, &rows, next.as_deref()),
+        None => Ok(page.response(context.language, rows, next)),
     }
+}
+
+/// Each status of a wallet.
+pub(crate) const STATUSES: &[&str] = &["open", "frozen", "closed"];
+
+/// The status of that name.
+pub(crate) fn status_named(name: &str) -> Result<WalletStatus, Error> {
+    let detail = "status is open, frozen or closed";
+    WalletStatus::from_text(name).ok_or_else(|| Error::invalid(detail).with("field", "status"))
 }
 
 /// One wallet: as it is now, or with `as_of` as it was then.
@@ -466,6 +490,13 @@ pub(crate) struct WalletDetailsJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "TimeText"))]
     as_of: Option<String>,
+    /// Absent with `as_of`.
+    #[serde(flatten)]
+    settings: Option<WalletSettingsJson<'a>>,
+    /// The amount that counts for `limit_per_day` so far; null without that limit. Absent with `as_of`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "Option<AsText<Cents>>"))]
+    spent_today: Option<Option<AsText<Cents>>>,
 }
 
 /// `GET /v1/wallets/{user}`
@@ -481,18 +512,24 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
             last_at: None,
             coupons: None,
             as_of: Some(rfc3339(time.min(context.app.store.clock().wall_ms()))),
+            settings: None,
+            spent_today: None,
         };
         return Ok(response::ok(context.language.found(), &then));
     }
-    let ((wallet, last_at), coupons) = context.app.store.read_by_one_statement(|tx| query::overview(tx, &id))?;
+    let wall_ms = context.app.store.clock().wall_ms();
+    let found = context.app.store.read_by_one_statement(|tx| wallet_list::overview(tx, &id, wall_ms))?;
+    let listed = found.listed;
     let now = WalletDetailsJson {
-        user_id: wallet.id.as_str(),
-        balance: AsText(wallet.balance),
+        user_id: id.as_str(),
+        balance: AsText(listed.wallet.balance),
         held: Some(HELD),
-        entries: wallet.entries,
-        last_at: Some(last_at.map(rfc3339)),
-        coupons: Some(coupons),
+        entries: listed.wallet.entries,
+        last_at: Some(listed.last_at.map(rfc3339)),
+        coupons: Some(found.coupons),
         as_of: None,
+        settings: Some(wallet_settings_json(&found.settings)),
+        spent_today: Some(found.spent_today.map(AsText)),
     };
     Ok(response::ok(context.language.found(), &now))
 }

@@ -2,8 +2,9 @@
 //!
 //! Tiers and kinds are rows that an admin can change; a coupon keeps the terms it was granted under.
 
+use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
-use crate::id::{CouponCode, EntryId, UserId};
+use crate::id::{ClaimCode, CouponCode, EntryId, UserId};
 use crate::money::{Cents, Money};
 use crate::secret;
 use crate::tx::{Row, RowResult, Tables, WriteTx, params};
@@ -18,6 +19,8 @@ pub struct CouponTerms {
     pub threshold: Cents,
     /// Usable for one payment only; otherwise for any number.
     pub single_use: bool,
+    /// The most that a percentage takes off.
+    pub max_off: Option<Money>,
 }
 
 /// A discount: an amount or a percentage.
@@ -41,6 +44,25 @@ pub struct CouponKind {
     pub earned_zh: String,
     /// The sentence in English.
     pub earned_en: String,
+    /// Its dates and limits.
+    pub limits: KindLimits,
+}
+
+/// The dates and limits of a coupon kind. They bound its next coupons, and change none that is given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindLimits {
+    /// Days after its grant on which a coupon ends.
+    pub valid_days: Option<i64>,
+    /// The first moment at which coupons are given, in milliseconds since 1970.
+    pub valid_from: Option<i64>,
+    /// The moment from which none is given, and at which all end.
+    pub valid_until: Option<i64>,
+    /// The most coupons that may ever be given under the kind's name.
+    pub total: Option<i64>,
+    /// The most of them for one user.
+    pub per_user: Option<i64>,
+    /// The public code for which any user gets one.
+    pub claim_code: Option<ClaimCode>,
 }
 
 /// A recharge tier: from this amount on (and below the next tier), a recharge earns a coupon of this kind, or none.
@@ -86,6 +108,8 @@ pub struct Coupon {
     pub uses: i64,
     /// The refund that took it back.
     pub taken_by: Option<EntryId>,
+    /// The moment from which it cannot be used, in milliseconds since 1970.
+    pub expires_at: Option<i64>,
 }
 
 /// The cost of a payment.
@@ -101,14 +125,17 @@ impl CouponTerms {
     /// Terms of a coupon kind.
     #[doc(hidden)]
     pub fn new(off: Discount, threshold: Cents, single_use: bool) -> CouponTerms {
-        CouponTerms { off, threshold, single_use }
+        CouponTerms { off, threshold, single_use, max_off: None }
     }
 
     /// Takes the discount off `gross`, rounded half-up to the cent; one cent is always paid.
     fn price(&self, gross: Money) -> Price {
         let off = match self.off {
             Discount::Amount(off) => off.cents(),
-            Discount::Percent(percent) => gross.percent(percent),
+            Discount::Percent(percent) => {
+                let off = gross.percent(percent);
+                self.max_off.map_or(off, |most| off.min(most.cents()))
+            }
         };
         let amount = Money::from_cents(gross.cents() - off).unwrap_or(Money::MIN);
         Price { amount, discount: Cents(gross.cents() - amount.cents()) }
@@ -122,38 +149,51 @@ pub enum CouponState {
     Usable,
     /// It was for one payment, and is used.
     Used,
+    /// Its time has ended.
+    Expired,
     /// The recharge that earned it was refunded.
     TakenBack,
 }
 
 impl CouponState {
+    /// Each state.
+    pub(crate) const ALL: [CouponState; 4] =
+        [CouponState::Usable, CouponState::Used, CouponState::Expired, CouponState::TakenBack];
+
     /// The state as text.
     pub fn as_str(self) -> &'static str {
         match self {
             CouponState::Usable => "usable",
             CouponState::Used => "used",
+            CouponState::Expired => "expired",
             CouponState::TakenBack => "taken_back",
         }
     }
 }
 
 impl Coupon {
-    /// Its state now.
-    pub fn state(&self) -> CouponState {
+    /// Its state at that time, in milliseconds since 1970. ([`coupon_state`] is the same in SQL.)
+    pub fn state(&self, at: i64) -> CouponState {
         match (self.taken_by, self.terms.single_use && self.uses > 0) {
             (Some(_), _) => CouponState::TakenBack,
             (None, true) => CouponState::Used,
+            (None, false) if self.expires_at.is_some_and(|end| end <= at) => CouponState::Expired,
             (None, false) => CouponState::Usable,
         }
     }
 
-    /// The cost of a payment of `gross` with it, or the reason it does not apply.
-    pub(crate) fn price(&self, gross: Money) -> Result<Price, Error> {
+    /// The cost of a payment of `gross` with it at that time, or the reason it does not apply.
+    pub(crate) fn price(&self, gross: Money, at: i64) -> Result<Price, Error> {
         let code = &self.code;
-        match self.state() {
+        match self.state(at) {
             CouponState::Usable => {}
             CouponState::Used => {
                 return Err(Error::new(ErrorName::CouponUsed, format!("coupon {code} has been used")));
+            }
+            CouponState::Expired => {
+                let end = self.expires_at.map(rfc3339);
+                let detail = format!("coupon {code} has ended at {}", end.as_deref().unwrap_or_default());
+                return Err(Error::new(ErrorName::CouponExpired, detail).with("expires_at", end));
             }
             CouponState::TakenBack => {
                 let detail = format!("coupon {code} was taken back when the recharge that earned it was refunded");
@@ -183,28 +223,52 @@ impl Coupon {
             code: row.get(0)?,
             user: row.get(1)?,
             kind: row.get(2)?,
-            terms: read_terms(row, 3)?,
+            terms: read_terms(row, 3, 11)?,
             granted_at: row.get(7)?,
             earned_by: row.get(8)?,
             uses: row.get(9)?,
             taken_by: row.get(10)?,
+            expires_at: row.get(12)?,
         })
     }
 }
 
 macro_rules! coupon_columns {
     () => {
-        "code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by"
+        "code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by, \
+         max_off, expires_at"
     };
 }
 pub(super) use coupon_columns;
 
-fn read_terms(row: &Row<'_>, column: usize) -> RowResult<CouponTerms> {
+/// The state of a coupon at the time `$1`, as text.
+macro_rules! coupon_state {
+    () => {
+        "CASE WHEN taken_by IS NOT NULL THEN 'taken_back' WHEN single_use AND uses > 0 THEN 'used' \
+         WHEN expires_at <= $1 THEN 'expired' ELSE 'usable' END"
+    };
+}
+pub(super) use coupon_state;
+
+/// True for a coupon that can be used at the time of that parameter.
+macro_rules! coupon_is_usable {
+    ($time:literal) => {
+        concat!(
+            "taken_by IS NULL AND (uses = 0 OR NOT single_use) AND (expires_at IS NULL OR expires_at > ",
+            $time,
+            ")"
+        )
+    };
+}
+pub(super) use coupon_is_usable;
+
+fn read_terms(row: &Row<'_>, column: usize, max_off: usize) -> RowResult<CouponTerms> {
     let off = match row.get::<_, Option<Money>>(column)? {
         Some(amount) => Discount::Amount(amount),
         None => Discount::Percent(row.get(column + 1)?),
     };
-    Ok(CouponTerms { off, threshold: Cents(row.get(column + 2)?), single_use: row.get(column + 3)? })
+    let (threshold, single_use) = (Cents(row.get(column + 2)?), row.get(column + 3)?);
+    Ok(CouponTerms { off, threshold, single_use, max_off: row.get(max_off)? })
 }
 
 impl Discount {
@@ -233,6 +297,38 @@ fn not_found(code: &CouponCode) -> Error {
     Error::new(ErrorName::CouponNotFound, format!("there is no coupon {code} for this user"))
 }
 
+/// Refuses if no coupon of that kind may be given to the user: out of its dates, or as many as may be were given.
+pub(super) fn check_available(tx: &WriteTx<'_>, kind: &CouponKind, user: &UserId) -> Result<(), Error> {
+    let KindLimits { valid_from, valid_until, total, per_user, .. } = kind.limits;
+    let (name, now) = (&kind.kind, tx.steady_wall_ms());
+    let not_now = |detail: String| Err(Error::new(ErrorName::CouponNotApplicable, detail));
+    if let Some(from) = valid_from.filter(|from| now < *from) {
+        return not_now(format!("coupons of kind {name} are given from {} on", rfc3339(from)));
+    }
+    if let Some(until) = valid_until.filter(|until| *until <= now) {
+        return not_now(format!("coupons of kind {name} were given until {}", rfc3339(until)));
+    }
+    let none_left = |limit: i64, detail: String| Err(Error::new(ErrorName::CouponLimit, detail).with("limit", limit));
+    if let Some(limit) = total {
+        let given = "SELECT given FROM coupon_given WHERE kind = $1";
+        let given: Option<i64> = tx.one(given, params![name], |row| row.get(0))?;
+        if given.is_none_or(|given| given >= limit) {
+            return none_left(limit, format!("all {limit} coupons of kind {name} were given"));
+        }
+    }
+    if let Some(limit) = per_user {
+        let own = "SELECT count(*) FROM (SELECT 1 FROM coupon WHERE kind = $1 AND user = $2 LIMIT $3)";
+        let own: Option<i64> = tx.one(own, params![name, user, limit], |row| row.get(0))?;
+        if own.is_none_or(|own| own >= limit) {
+            return none_left(limit, format!("{user} has got {limit} of kind {name}, and no user gets more"));
+        }
+    }
+    Ok(())
+}
+
+/// A day, in milliseconds.
+const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// Grants the user a coupon of that kind under a code from [`draw_code`].
 pub(super) fn grant(
     tx: &WriteTx<'_>,
@@ -241,14 +337,35 @@ pub(super) fn grant(
     kind: &CouponKind,
     earned_by: Option<EntryId>,
 ) -> Result<Coupon, Error> {
-    let granted_at = tx.now().wall_ms;
+    let granted_at = tx.steady_wall_ms();
     let (amount_off, percent_off) = kind.terms.off.columns();
-    let CouponKind { kind, terms, .. } = kind.clone();
+    let CouponKind { kind, terms, limits, .. } = kind.clone();
+    let by_days = limits.valid_days.map(|days| granted_at.saturating_add(days.saturating_mul(DAY_MS)));
+    let expires_at = by_days.into_iter().chain(limits.valid_until).min();
     tx.execute_one(
-        concat!("INSERT INTO coupon (", coupon_columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, NULL)"),
-        params![code, user, kind, amount_off, percent_off, terms.threshold.0, terms.single_use, granted_at, earned_by],
+        concat!(
+            "INSERT INTO coupon (",
+            coupon_columns!(),
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, NULL, $10, $11)"
+        ),
+        params![
+            code,
+            user,
+            kind,
+            amount_off,
+            percent_off,
+            terms.threshold.0,
+            terms.single_use,
+            granted_at,
+            earned_by,
+            terms.max_off,
+            expires_at
+        ],
     )?;
-    Ok(Coupon { code, user: user.clone(), kind, terms, granted_at, earned_by, uses: 0, taken_by: None })
+    if limits.total.is_some() {
+        tx.execute_one("UPDATE coupon_given SET given = given + 1 WHERE kind = $1", params![kind])?;
+    }
+    Ok(Coupon { code, user: user.clone(), kind, terms, granted_at, earned_by, uses: 0, taken_by: None, expires_at })
 }
 
 /// Counts one more payment that uses the coupon.
@@ -324,17 +441,39 @@ pub(super) fn earned_by(tx: &Tables<'_>, amount: Money) -> Result<Option<CouponK
 
 macro_rules! kind_columns {
     () => {
-        "kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en"
+        "kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en, max_off, valid_days, valid_from, \
+         valid_until, limit_total, limit_per_user, claim_code"
     };
 }
 
 fn read_kind(row: &Row<'_>) -> RowResult<CouponKind> {
-    Ok(CouponKind { kind: row.get(0)?, terms: read_terms(row, 1)?, earned_zh: row.get(5)?, earned_en: row.get(6)? })
+    let limits = KindLimits {
+        valid_days: row.get(8)?,
+        valid_from: row.get(9)?,
+        valid_until: row.get(10)?,
+        total: row.get(11)?,
+        per_user: row.get(12)?,
+        claim_code: row.get(13)?,
+    };
+    Ok(CouponKind {
+        kind: row.get(0)?,
+        terms: read_terms(row, 1, 7)?,
+        earned_zh: row.get(5)?,
+        earned_en: row.get(6)?,
+        limits,
+    })
 }
 
 /// The coupon kind of that name, if there is one.
 pub(crate) fn find_kind(tx: &Tables<'_>, kind: &str) -> Result<Option<CouponKind>, Error> {
     tx.one(concat!("SELECT ", kind_columns!(), " FROM coupon_kind WHERE kind = $1"), params![kind], read_kind)
+}
+
+/// The coupon kind with that claim code.
+pub(super) fn claimed_kind(tx: &Tables<'_>, code: &ClaimCode) -> Result<CouponKind, Error> {
+    let sql = concat!("SELECT ", kind_columns!(), " FROM coupon_kind WHERE claim_code = $1 AND claim_code IS NOT NULL");
+    let not_found = || Error::new(ErrorName::ClaimCodeNotFound, format!("there is no claim code {code}"));
+    tx.one(sql, params![code], read_kind)?.ok_or_else(not_found)
 }
 
 /// Every coupon kind.
@@ -345,29 +484,75 @@ pub fn kinds(tx: &Tables<'_>) -> Result<Vec<CouponKind>, Error> {
 /// Replaces the coupon kinds. One that a tier gives cannot be removed; coupons already granted keep their terms.
 pub(crate) fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
     for tier in tiers(tx)? {
-        if let Some(kind) = tier.kind.filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
+        if let Some(kind) = tier.kind.clone().filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
             let detail = format!("recharge tier {} gives coupon kind {kind}; change the tiers first", tier.from);
             return Err(Error::new(ErrorName::CouponKindInUse, detail).with("kind", kind));
         }
+        if let Some(kind) = tier.kind.and_then(|kind| kinds.iter().find(|new| new.kind == kind)) {
+            check_earnable(kind)?;
+        }
     }
-    let replaced = "INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) \
-                    VALUES ($1, $2, $3, $4, $5, $6, $7) \
-                    ON CONFLICT (kind) DO UPDATE SET amount_off = $2, percent_off = $3, threshold = $4, \
-                    single_use = $5, earned_zh = $6, earned_en = $7";
+    // One may get the code that another has now.
+    tx.execute("UPDATE coupon_kind SET claim_code = NULL WHERE claim_code IS NOT NULL", [])?;
+    let replaced = concat!(
+        "INSERT INTO coupon_kind (",
+        kind_columns!(),
+        ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         ON CONFLICT (kind) DO UPDATE SET amount_off = $2, percent_off = $3, threshold = $4, single_use = $5, \
+         earned_zh = $6, earned_en = $7, max_off = $8, valid_days = $9, valid_from = $10, valid_until = $11, \
+         limit_total = $12, limit_per_user = $13, claim_code = $14"
+    );
     for kind in kinds {
         let (amount_off, percent_off) = kind.terms.off.columns();
-        let CouponKind { kind, terms, earned_zh, earned_en } = kind;
+        let CouponKind { kind, terms, earned_zh, earned_en, limits } = kind;
         tx.execute_one(
             replaced,
-            params![kind, amount_off, percent_off, terms.threshold.0, terms.single_use, earned_zh, earned_en],
+            params![
+                kind,
+                amount_off,
+                percent_off,
+                terms.threshold.0,
+                terms.single_use,
+                earned_zh,
+                earned_en,
+                terms.max_off,
+                limits.valid_days,
+                limits.valid_from,
+                limits.valid_until,
+                limits.total,
+                limits.per_user,
+                limits.claim_code
+            ],
         )?;
+        count_given(tx, kind, limits.total.is_some())?;
     }
     for old in self::kinds(tx)? {
         if !kinds.iter().any(|new| new.kind == old.kind) {
+            count_given(tx, &old.kind, false)?;
             tx.execute_one("DELETE FROM coupon_kind WHERE kind = $1", params![old.kind])?;
         }
     }
     Ok(())
+}
+
+/// Begins to count the coupons of a kind, with those that were ever given under its name; or ends it.
+fn count_given(tx: &WriteTx<'_>, kind: &str, is_limited: bool) -> Result<(), Error> {
+    let sql = if is_limited {
+        "INSERT INTO coupon_given (kind, given) SELECT $1, (SELECT count(*) FROM coupon WHERE kind = $1) \
+         WHERE NOT EXISTS (SELECT 1 FROM coupon_given WHERE kind = $1)"
+    } else {
+        "DELETE FROM coupon_given WHERE kind = $1"
+    };
+    tx.execute(sql, params![kind]).map(drop)
+}
+
+/// Refuses a kind that no tier can give: its limits would end the earning.
+fn check_earnable(kind: &CouponKind) -> Result<(), Error> {
+    if kind.limits.claim_code.is_none() {
+        return Ok(());
+    }
+    let detail = format!("coupon kind {} has a claim code, so no recharge tier can give it", kind.kind);
+    Err(Error::invalid(detail).with("field", "claim_code"))
 }
 
 /// The recharge tiers, lowest first. The last one is open-ended.
@@ -380,10 +565,9 @@ pub fn tiers(tx: &Tables<'_>) -> Result<Vec<Tier>, Error> {
 pub(crate) fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
     tx.execute("DELETE FROM recharge_tier", [])?;
     for tier in tiers {
-        if let Some(kind) = &tier.kind
-            && find_kind(tx, kind)?.is_none()
-        {
-            return Err(Error::new(ErrorName::CouponKindNotFound, format!("there is no coupon kind {kind}")));
+        if let Some(kind) = &tier.kind {
+            let not_found = || Error::new(ErrorName::CouponKindNotFound, format!("there is no coupon kind {kind}"));
+            check_earnable(&find_kind(tx, kind)?.ok_or_else(not_found)?)?;
         }
         tx.execute_one("INSERT INTO recharge_tier VALUES ($1, $2)", params![tier.from, tier.kind])?;
     }

@@ -37,6 +37,11 @@ impl EntryKind {
         }
     }
 
+    /// Returns whether it counts for the limits of the wallet it leaves.
+    pub(crate) fn is_spending(self) -> bool {
+        matches!(self, EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer)
+    }
+
     /// The kind of that name.
     pub fn parse(text: &str) -> Result<EntryKind, Error> {
         let kind = EntryKind::ALL.into_iter().find(|kind| kind.as_str() == text);

@@ -12,10 +12,12 @@ pub(crate) mod coupon;
 pub(crate) mod entry;
 pub(crate) mod query;
 pub(crate) mod report;
+pub(crate) mod settings;
 pub(crate) mod verbs;
 mod wallet;
+pub(crate) mod wallet_list;
 
-pub use wallet::{Wallet, find_wallet, wallet};
+pub use wallet::{SpendingLimits, Wallet, WalletStatus, find_wallet, wallet};
 pub(crate) use wallet::{check_half_of_bank, write_system_wallets};
 
 use crate::error::Error;
@@ -24,7 +26,7 @@ use crate::money::{Cents, Money};
 use crate::tx::WriteTx;
 use entry::{Entry, EntryKind};
 use std::collections::BTreeMap;
-use wallet::set_balance;
+use wallet::{check_open, set_balance};
 
 /// The client's own words about a movement, kept with its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +105,8 @@ impl<'a> EntryDetails<'a> {
     }
 }
 
-/// Moves `amount`, or nothing at all. The entry comes first, then the balances it explains.
+/// Moves `amount`, or nothing at all, within the settings of both wallets. The entry comes first, then the balances it
+/// explains.
 fn post(
     tx: &WriteTx<'_>,
     from: &Wallet,
@@ -111,6 +114,8 @@ fn post(
     amount: Money,
     details: EntryDetails<'_>,
 ) -> Result<Entry, Error> {
+    check_open(from, to)?;
+    let spending = settings::check_limits(tx, from, details.kind, amount)?;
     let from_balance = from.after_giving(amount)?;
     let to_balance = to.after_receiving(amount)?;
     let head = tx.chain_head();
@@ -138,5 +143,8 @@ fn post(
     report::count(tx, &entry, details.refunds.map(|(_, kind)| kind));
     set_balance(tx, from, from_balance)?;
     set_balance(tx, to, to_balance)?;
+    if let Some(spending) = spending {
+        settings::count_spending(tx, from, &spending)?;
+    }
     Ok(entry)
 }

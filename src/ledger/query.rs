@@ -1,6 +1,6 @@
-//! Questions about wallets, entries and coupons. Every list comes in pages.
+//! Questions about entries and coupons, and a wallet at an earlier time. Every list comes in pages.
 
-use super::coupon::{Coupon, coupon_columns};
+use super::coupon::{Coupon, CouponState, coupon_columns, coupon_is_usable, coupon_state};
 use super::entry::entry_columns;
 use super::entry::{Entry, EntryKind};
 use super::wallet::Wallet;
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
 use crate::money::Balance;
 use crate::secret::{Hash, hex, sha256};
-use crate::tx::{ReadTx, Row, RowResult, ToSql, params};
+use crate::tx::{ReadTx, Row, RowResult, Tables, ToSql, params};
 use std::collections::BTreeMap;
 
 /// One page of a list, and whether there is more behind it.
@@ -25,117 +25,6 @@ fn page<T>(mut rows: Vec<T>, limit: usize) -> Page<T> {
     let more = rows.len() > limit;
     rows.truncate(limit);
     Page { rows, more }
-}
-
-/// A choice of wallets, and their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WalletFilter {
-    /// Those whose id begins so.
-    pub prefix: String,
-    /// Users' wallets with this balance, in cents, or more.
-    pub min: Option<i64>,
-    /// Users' wallets with this balance, in cents, or less.
-    pub max: Option<i64>,
-    /// Leaves the system's wallets out.
-    pub users_only: bool,
-}
-
-/// A wallet, and the time of its newest entry in milliseconds since 1970.
-pub(crate) type DatedWallet = (Wallet, Option<i64>);
-
-/// One page of wallets.
-#[derive(Clone, Debug)]
-pub struct WalletPage {
-    /// The wallets.
-    pub rows: Vec<DatedWallet>,
-    /// The id to continue behind, if there may be more.
-    pub next: Option<String>,
-}
-
-macro_rules! dated_wallet_columns {
-    () => {
-        "id, balance, entries, CASE id WHEN '@bank' THEN (SELECT at FROM entry \
-         WHERE entry.id <= wallet.newest AND '@bank' IN (from_wallet, to_wallet) ORDER BY entry.id DESC LIMIT 1) \
-         ELSE (SELECT at FROM entry WHERE entry.id = max( \
-         coalesce((SELECT max(entry.id) FROM entry WHERE from_wallet = wallet.id AND from_wallet <> '@bank'), 0), \
-         coalesce((SELECT max(entry.id) FROM entry WHERE to_wallet = wallet.id AND to_wallet <> '@bank'), 0))) END"
-    };
-}
-
-macro_rules! wallet_passes {
-    () => {
-        "id BETWEEN $1 AND $2 || char(1114111) AND (NOT $3 OR substr(id, 1, 1) <> '@') \
-         AND ($4 IS NULL OR balance >= $4 AND substr(id, 1, 1) <> '@') \
-         AND ($5 IS NULL OR balance <= $5 AND substr(id, 1, 1) <> '@')"
-    };
-}
-
-macro_rules! is_usable {
-    () => {
-        "taken_by IS NULL AND (uses = 0 OR NOT single_use)"
-    };
-}
-
-fn dated_wallet(row: &Row<'_>) -> RowResult<DatedWallet> {
-    Ok((Wallet::read(row)?, row.get(3)?))
-}
-
-/// The wallet, the time of its newest entry, and the number of coupons that can be used: one statement, because nothing is
-/// asked more often.
-pub(crate) fn overview(tx: &ReadTx<'_>, id: &WalletId) -> Result<(DatedWallet, i64), Error> {
-    let sql = concat!(
-        "SELECT ",
-        dated_wallet_columns!(),
-        ", (SELECT count(*) FROM coupon WHERE user = wallet.id AND ",
-        is_usable!(),
-        ") FROM wallet WHERE id = $1"
-    );
-    let found = tx.one(sql, params![id], |row| Ok((dated_wallet(row)?, row.get(4)?)))?;
-    found.ok_or_else(|| super::wallet::not_found(id))
-}
-
-/// Wallets that pass the filter in the order of their ids, after `after`. At most `SCAN_ROWS` are looked at.
-pub fn wallets(tx: &ReadTx<'_>, filter: &WalletFilter, after: Option<&str>, limit: usize) -> Result<WalletPage, Error> {
-    let WalletFilter { prefix, min, max, users_only } = filter;
-    // One bound from below, so that the search begins there: the least text behind `after`.
-    let first = after.filter(|after| *after >= prefix.as_str()).map_or(prefix.clone(), |after| format!("{after}\0"));
-    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 || char(1114111) ORDER BY id LIMIT 1 OFFSET $3";
-    let end: Option<String> = match min.or(*max) {
-        Some(_) => tx.one(end, params![first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
-        None => None,
-    };
-    let sql = concat!(
-        "SELECT ",
-        dated_wallet_columns!(),
-        " FROM wallet WHERE ",
-        wallet_passes!(),
-        " AND ($6 IS NULL OR id <= $6) ORDER BY id LIMIT $7"
-    );
-    let mut rows = tx.all(sql, params![first, prefix, users_only, min, max, end, limit + 1], dated_wallet)?;
-    if rows.len() <= limit {
-        return Ok(WalletPage { rows, next: end });
-    }
-    rows.truncate(limit);
-    let next = rows.last().map(|(wallet, _)| wallet.id.to_string());
-    Ok(WalletPage { rows, next })
-}
-
-/// Users' wallets that pass the filter, the largest balance first: one page. All of them are looked at: an index of
-/// balances would be rewritten by every entry.
-pub(crate) fn wallets_by_balance(
-    tx: &ReadTx<'_>,
-    filter: &WalletFilter,
-    limit: usize,
-) -> Result<Vec<DatedWallet>, Error> {
-    let sql = concat!(
-        "SELECT ",
-        dated_wallet_columns!(),
-        " FROM wallet WHERE ",
-        wallet_passes!(),
-        " ORDER BY balance DESC, id LIMIT $6"
-    );
-    let WalletFilter { prefix, min, max, .. } = filter;
-    tx.all(sql, params![prefix, prefix, true, min, max, limit], dated_wallet)
 }
 
 /// A choice of entries, and their order.
@@ -168,7 +57,7 @@ pub struct Filter {
 }
 
 /// The most rows that one page looks at for a filter that no index serves.
-const SCAN_ROWS: i64 = 10_000;
+pub(super) const SCAN_ROWS: i64 = 10_000;
 /// The most entries that one page looks at for a second filter, unless that looks into texts.
 const SCAN_ROWS_OF_KIND: i64 = 100_000;
 
@@ -435,8 +324,13 @@ fn statement(way: Way, ascending: bool) -> &'static str {
 }
 
 /// The number of the newest entry, 0 if there is none.
-pub(crate) fn newest_entry(tx: &ReadTx<'_>) -> Result<i64, Error> {
+pub(crate) fn newest_entry(tx: &Tables<'_>) -> Result<i64, Error> {
     Ok(tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// The time of an entry that would be made at the wall time `wall_ms`: never before that of the newest entry.
+pub(crate) fn steady_ms(tx: &Tables<'_>, wall_ms: i64) -> Result<i64, Error> {
+    Ok(super::entry::chain_head(tx)?.at.max(wall_ms))
 }
 
 /// Returns whether there is an entry made after `time`: then none made until then can come any more.
@@ -447,7 +341,7 @@ pub(crate) fn has_entry_after(tx: &ReadTx<'_>, time: i64) -> Result<bool, Error>
 
 /// The number of the last entry made before `time`, 0 if there is none. Time never decreases along the numbers, so
 /// bisection finds it without an index.
-pub(super) fn last_entry_before(tx: &ReadTx<'_>, time: i64) -> Result<i64, Error> {
+pub(super) fn last_entry_before(tx: &Tables<'_>, time: i64) -> Result<i64, Error> {
     let (mut before, mut beyond): (i64, i64) = (0, newest_entry(tx)? + 1);
     while beyond - before > 1 {
         let middle = before + (beyond - before) / 2;
@@ -480,19 +374,19 @@ pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<
     };
     let balance = tx.one(newest, params![id, last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
     let entries = tx.one(count, params![id, last], |row| row.get(0))?.unwrap_or(0);
-    Ok(Wallet { id: id.clone(), balance, entries })
+    Ok(Wallet::plain(id.clone(), balance, entries))
 }
 
-/// The newest of the coupons the user could pay with, `limit` at most.
-pub(crate) fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, limit: usize) -> Result<Vec<Coupon>, Error> {
+/// The newest of the coupons the user could pay with at that time, `limit` at most.
+pub(crate) fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, at: i64, limit: usize) -> Result<Vec<Coupon>, Error> {
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),
         " FROM coupon WHERE user = $1 AND ",
-        is_usable!(),
-        " ORDER BY granted_at DESC, code DESC LIMIT $2"
+        coupon_is_usable!("$2"),
+        " ORDER BY granted_at DESC, code DESC LIMIT $3"
     );
-    tx.all(sql, params![user, limit], Coupon::read)
+    tx.all(sql, params![user, at, limit], Coupon::read)
 }
 
 /// The user's coupons, newest first, after the one granted at `after.0` under the code `after.1`.
@@ -511,3 +405,112 @@ pub fn coupons(
     let (at, code) = after.map_or((i64::MAX, ""), |(at, code)| (at, code.as_str()));
     Ok(page(tx.all(sql, params![user, at, code, limit + 1], Coupon::read)?, limit))
 }
+
+/// A choice of coupons.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CouponFilter {
+    /// Those that were given as this kind.
+    pub kind: Option<String>,
+    /// Those of this user.
+    pub user: Option<UserId>,
+    /// Those in this state now.
+    pub state: Option<CouponState>,
+}
+
+/// A place in a list of coupons: behind one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CouponPlace {
+    /// The coupon's kind.
+    pub kind: String,
+    /// Its user.
+    pub user: String,
+    /// Its code.
+    pub code: String,
+}
+
+impl CouponPlace {
+    /// The place as a cursor names it. None of its parts has a space in it.
+    pub(crate) fn to_text(&self) -> String {
+        format!("{} {} {}", self.kind, self.user, self.code)
+    }
+
+    /// The place that a cursor names.
+    pub(crate) fn from_text(text: &str) -> Option<CouponPlace> {
+        let mut parts = text.split(' ').map(str::to_owned);
+        let place = CouponPlace { kind: parts.next()?, user: parts.next()?, code: parts.next()? };
+        parts.next().is_none().then_some(place)
+    }
+
+    fn read(row: &Row<'_>) -> RowResult<CouponPlace> {
+        Ok(CouponPlace { kind: row.get(0)?, user: row.get(1)?, code: row.get(2)? })
+    }
+}
+
+/// Coupons that pass the filter at the time `at`, in the order of kinds, users and codes, behind `after`; and the place to
+/// continue behind, if there may be more. At most `SCAN_ROWS` are looked at.
+pub(crate) fn all_coupons(
+    tx: &ReadTx<'_>,
+    filter: &CouponFilter,
+    at: i64,
+    after: Option<&CouponPlace>,
+    limit: usize,
+) -> Result<(Vec<Coupon>, Option<CouponPlace>), Error> {
+    let CouponFilter { kind, user, state } = filter;
+    let user = user.as_ref().map(UserId::as_str);
+    // Both bounds are one comparison with the index: the least and the largest that can pass.
+    let first = (kind.as_deref().unwrap_or_default(), if kind.is_some() { user.unwrap_or_default() } else { "" });
+    let (first_kind, first_user, first_code) = match after {
+        Some(after) => (after.kind.as_str(), after.user.as_str(), after.code.as_str()),
+        None => (first.0, first.1, ""),
+    };
+    let last_kind = kind.as_deref().unwrap_or(BEHIND_ALL);
+    let last_user = user.filter(|_| kind.is_some()).unwrap_or(BEHIND_ALL);
+    let end = "SELECT kind, user, code FROM coupon WHERE (kind, user, code) > ($1, $2, $3) \
+               AND (kind, user) <= ($4, $5) ORDER BY kind, user, code LIMIT 1 OFFSET $6";
+    let end_params = params![first_kind, first_user, first_code, last_kind, last_user, SCAN_ROWS - 1];
+    let end = tx.one(end, end_params, CouponPlace::read)?;
+    let sql = concat!(
+        "SELECT ",
+        coupon_columns!(),
+        " FROM coupon WHERE (",
+        coupon_state!(),
+        " = $2 OR $2 IS NULL) AND ($3 IS NULL OR user = $3) AND (kind, user, code) > ($4, $5, $6) AND (kind, user) <= ($7, $8) \
+         AND ($9 IS NULL OR (kind, user, code) <= ($9, $10, $11)) ORDER BY kind, user, code LIMIT $12"
+    );
+    let (end_kind, end_user, end_code) = match &end {
+        Some(end) => (Some(&end.kind), Some(&end.user), Some(&end.code)),
+        None => (None, None, None),
+    };
+    let state = state.map(CouponState::as_str);
+    let mut rows = tx.all(
+        sql,
+        params![
+            at,
+            state,
+            user,
+            first_kind,
+            first_user,
+            first_code,
+            last_kind,
+            last_user,
+            end_kind,
+            end_user,
+            end_code,
+            limit + 1
+        ],
+        Coupon::read,
+    )?;
+    if rows.len() <= limit {
+        return Ok((rows, end));
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(|last| CouponPlace {
+        kind: last.kind.clone(),
+        user: last.user.to_string(),
+        code: last.code.to_string(),
+    });
+    Ok((rows, next))
+}
+
+/// A text behind every kind and user.
+const BEHIND_ALL: &str = "\u{10ffff}";

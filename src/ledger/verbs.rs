@@ -2,12 +2,12 @@
 //!
 //! Refusals come in the order of `error`: the entry or the wallets first, then the coupon, then the funds.
 
-use super::coupon::{self, Coupon, Price};
+use super::coupon::{self, Coupon, CouponKind, Price};
 use super::entry::{self, Entry, EntryKind};
-use super::wallet::{Wallet, current, find_current, insert_wallet};
+use super::wallet::{Wallet, check_not_closed, check_open, current, find_current, insert_wallet};
 use super::{Attribution, EntryDetails, Note, post};
 use crate::error::{Error, ErrorName};
-use crate::id::{CouponCode, EntryId, UserId, WalletId};
+use crate::id::{ClaimCode, CouponCode, EntryId, UserId, WalletId};
 use crate::money::{Cents, Money};
 use crate::tx::{Tables, WriteTx, params};
 
@@ -94,11 +94,13 @@ pub struct Moved {
     pub coupon: Option<Coupon>,
     /// The sentence of the earned coupon's kind, in Chinese and English.
     pub message: Option<(String, String)>,
+    /// True for the recharge that created the wallet.
+    pub created: bool,
 }
 
 impl From<Entry> for Moved {
     fn from(entry: Entry) -> Moved {
-        Moved { entry, coupon: None, message: None }
+        Moved { entry, coupon: None, message: None, created: false }
     }
 }
 
@@ -111,18 +113,30 @@ pub(crate) fn recharge(tx: &WriteTx<'_>, recharge: &Recharge, attribution: &Attr
     let to = found.unwrap_or_else(|| Wallet::empty(to));
     let from = current(tx, &WalletId::BANK)?;
     // Refused before anything is written: a plain run need not be taken back.
+    check_open(&from, &to)?;
     from.after_giving(*amount)?;
     to.after_receiving(*amount)?;
     if is_new {
         insert_wallet(tx, to.id.clone())?;
     }
-    let earned = coupon::earned_by(tx, *amount)?;
+    let earned = available(tx, coupon::earned_by(tx, *amount)?, user)?;
     let code = earned.is_some().then(|| coupon::draw_code(tx)).transpose()?;
     let details = EntryDetails { coupon: code.as_ref(), ..EntryDetails::new(EntryKind::Recharge, attribution, note) };
     let entry = post(tx, &from, &to, *amount, details)?;
-    let Some((kind, code)) = earned.zip(code) else { return Ok(entry.into()) };
-    let coupon = coupon::grant(tx, code, user, &kind, Some(entry.id))?;
-    Ok(Moved { entry, coupon: Some(coupon), message: Some((kind.earned_zh, kind.earned_en)) })
+    let moved = Moved { created: is_new, ..entry.into() };
+    let Some((kind, code)) = earned.zip(code) else { return Ok(moved) };
+    let coupon = coupon::grant(tx, code, user, &kind, Some(moved.entry.id))?;
+    Ok(Moved { coupon: Some(coupon), message: Some((kind.earned_zh, kind.earned_en)), ..moved })
+}
+
+/// The kind, unless it is used up or out of its dates: a recharge never fails because of its coupon.
+fn available(tx: &WriteTx<'_>, earned: Option<CouponKind>, user: &UserId) -> Result<Option<CouponKind>, Error> {
+    let Some(kind) = earned else { return Ok(None) };
+    match coupon::check_available(tx, &kind, user) {
+        Ok(()) => Ok(Some(kind)),
+        Err(error) if error.name.is_refusal() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Withdraws from the user's wallet.
@@ -138,9 +152,10 @@ pub(crate) fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) ->
     let Pay { user, to, gross, coupon, note } = pay;
     let from = current(tx, &user.wallet())?;
     let to = current(tx, to)?;
+    check_open(&from, &to)?;
     let coupon = coupon.as_ref().map(|code| coupon::coupon_of(tx, code, user)).transpose()?;
     let price = match &coupon {
-        Some(coupon) => coupon.price(*gross)?,
+        Some(coupon) => coupon.price(*gross, tx.steady_wall_ms())?,
         None => Price { amount: *gross, discount: Cents(0) },
     };
     let details = EntryDetails {
@@ -168,6 +183,9 @@ pub(crate) fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attr
 pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let id = refund.entry;
     let original = entry::entry(tx, id)?;
+    let from = current(tx, &original.to)?;
+    let to = current(tx, &original.from)?;
+    check_open(&from, &to)?;
     if original.kind == EntryKind::Refund {
         let detail = format!("entry {} is a refund itself, and a refund is final", id.0);
         return Err(Error::new(ErrorName::NotRefundable, detail));
@@ -177,8 +195,6 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
     if amount > left {
         return Err(refund_exceeds(id, left, amount));
     }
-    let from = current(tx, &original.to)?;
-    let to = current(tx, &original.from)?;
     if original.kind == EntryKind::Recharge {
         coupon::check_unused(tx, original.coupon.as_ref())?;
     }
@@ -197,15 +213,26 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
 
 /// Grants a coupon of that kind to a user with a wallet.
 pub(crate) fn grant_coupon(tx: &WriteTx<'_>, user: &UserId, kind: &str) -> Result<Coupon, Error> {
-    current(tx, &user.wallet())?;
+    check_not_closed(&current(tx, &user.wallet())?)?;
     let kind = coupon::find_kind(tx, kind)?.ok_or_else(|| {
         Error::new(
             ErrorName::CouponKindNotFound,
             format!("there is no coupon kind {kind}; GET /v1/coupon-kinds lists them"),
         )
     })?;
+    give(tx, user, &kind)
+}
+
+/// Gives the user a coupon of the kind with that claim code.
+pub(crate) fn claim_coupon(tx: &WriteTx<'_>, user: &UserId, code: &ClaimCode) -> Result<Coupon, Error> {
+    check_not_closed(&current(tx, &user.wallet())?)?;
+    give(tx, user, &coupon::claimed_kind(tx, code)?)
+}
+
+fn give(tx: &WriteTx<'_>, user: &UserId, kind: &CouponKind) -> Result<Coupon, Error> {
+    coupon::check_available(tx, kind, user)?;
     let code = coupon::draw_code(tx)?;
-    coupon::grant(tx, code, user, &kind, None)
+    coupon::grant(tx, code, user, kind, None)
 }
 
 /// The most refunds that are named with their entry.

@@ -6,7 +6,7 @@
 use crate::error::{Error, ErrorName};
 use crate::id::WalletId;
 use crate::money::{Balance, Money};
-use crate::tx::{ReadTx, Row, RowResult, SystemWallet, Tables, Unit, WriteTx, params};
+use crate::tx::{ReadTx, Row, RowResult, SystemWallet, Tables, Unit, WriteTx, params, unreadable};
 
 /// A wallet as it is now.
 ///
@@ -30,15 +30,89 @@ pub struct Wallet {
     pub balance: Balance,
     /// The number of entries that moved it.
     pub entries: i64,
+    /// Open, frozen or closed.
+    pub status: WalletStatus,
+    /// The bounds of what may leave it.
+    pub(crate) limits: SpendingLimits,
 }
 
-impl Wallet {
-    pub(super) fn empty(id: WalletId) -> Wallet {
-        Wallet { id, balance: Balance::ZERO, entries: 0 }
+/// The status of a wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WalletStatus {
+    /// Money comes in and goes out.
+    #[default]
+    Open,
+    /// Money may come in, none goes out.
+    Frozen,
+    /// It is empty, and nothing moves.
+    Closed,
+}
+
+impl WalletStatus {
+    /// Each status.
+    pub(crate) const ALL: [WalletStatus; 3] = [WalletStatus::Open, WalletStatus::Frozen, WalletStatus::Closed];
+
+    /// The status as text.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WalletStatus::Open => "open",
+            WalletStatus::Frozen => "frozen",
+            WalletStatus::Closed => "closed",
+        }
     }
 
+    /// The status of that name.
+    pub(crate) fn from_text(text: &str) -> Option<WalletStatus> {
+        WalletStatus::ALL.into_iter().find(|status| status.as_str() == text)
+    }
+}
+
+/// The bounds of what may leave a wallet; most have none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpendingLimits {
+    /// The most that one withdrawal, payment, transfer or hold may move.
+    pub per_payment: Option<Money>,
+    /// The most that they may move together on one day of UTC.
+    pub per_day: Option<Money>,
+}
+
+/// The columns of a wallet with its settings, from [`wallet_tables`].
+macro_rules! wallet_columns {
+    () => {
+        "wallet.id, wallet.balance, wallet.entries, wallet_setting.status, wallet_setting.limit_per_payment, \
+         wallet_setting.limit_per_day"
+    };
+}
+pub(super) use wallet_columns;
+
+/// Wallets and their settings.
+macro_rules! wallet_tables {
+    () => {
+        "wallet LEFT JOIN wallet_setting ON wallet_setting.wallet = wallet.id"
+    };
+}
+pub(super) use wallet_tables;
+
+impl Wallet {
+    /// A wallet without settings.
+    pub(super) fn plain(id: WalletId, balance: Balance, entries: i64) -> Wallet {
+        Wallet { id, balance, entries, status: WalletStatus::Open, limits: SpendingLimits::default() }
+    }
+
+    /// A wallet without money.
+    pub(crate) fn empty(id: WalletId) -> Wallet {
+        Wallet::plain(id, Balance::ZERO, 0)
+    }
+
+    /// Reads [`wallet_columns`].
     pub(super) fn read(row: &Row<'_>) -> RowResult<Wallet> {
-        Ok(Wallet { id: row.get(0)?, balance: row.get(1)?, entries: row.get(2)? })
+        let plain = Wallet::plain(row.get(0)?, row.get(1)?, row.get(2)?);
+        let status = match row.get::<_, Option<String>>(3)? {
+            None => return Ok(plain),
+            Some(status) => WalletStatus::from_text(&status).ok_or_else(|| unreadable(3))?,
+        };
+        Ok(Wallet { status, limits: SpendingLimits { per_payment: row.get(4)?, per_day: row.get(5)? }, ..plain })
     }
 
     /// Its balance after giving that amount, or the refusal.
@@ -74,10 +148,51 @@ pub(super) fn current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Wallet, Error> 
 
 /// The wallet as the batch has left it, if it exists.
 pub(super) fn find_current(tx: &WriteTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
-    let Some(index) = system_index(id) else { return select(tx, id) };
+    let Some(index) = system_index(id) else {
+        return if has_rules(tx)? { select(tx, id) } else { select_plain(tx, id) };
+    };
     let kept = tx.unit().system[index];
     let system = if kept.is_some() { kept } else { read_system(tx, index)? };
-    Ok(system.map(|SystemWallet { balance, entries, .. }| Wallet { id: id.clone(), balance, entries }))
+    Ok(system.map(|SystemWallet { balance, entries, .. }| Wallet::plain(id.clone(), balance, entries)))
+}
+
+/// Returns whether any wallet has a status or limits that a movement must keep to. Asked once in a batch, so that files
+/// without them pay nothing for them.
+fn has_rules(tx: &WriteTx<'_>) -> Result<bool, Error> {
+    let known = tx.unit().has_rules;
+    if let Some(known) = known {
+        return Ok(known);
+    }
+    let one = "SELECT 1 FROM wallet_setting \
+               WHERE status <> 'open' OR limit_per_payment IS NOT NULL OR limit_per_day IS NOT NULL LIMIT 1";
+    let found = tx.one(one, [], |_| Ok(()))?.is_some();
+    tx.change_unit(|unit| unit.has_rules = Some(found));
+    Ok(found)
+}
+
+/// Makes the batch look at settings: some were written.
+pub(super) fn note_rules(tx: &WriteTx<'_>) {
+    tx.change_unit(|unit| unit.has_rules = Some(true));
+}
+
+/// Refuses a movement between wallets of which one is closed, or the giver frozen.
+pub(super) fn check_open(giver: &Wallet, receiver: &Wallet) -> Result<(), Error> {
+    check_not_closed(giver)?;
+    check_not_closed(receiver)?;
+    if giver.status == WalletStatus::Frozen {
+        let detail = format!("the wallet of {} is frozen: money may come in, and none goes out", giver.id);
+        return Err(Error::new(ErrorName::WalletFrozen, detail).with("user", giver.id.as_str()));
+    }
+    Ok(())
+}
+
+/// Refuses a closed wallet.
+pub(super) fn check_not_closed(wallet: &Wallet) -> Result<(), Error> {
+    if wallet.status == WalletStatus::Closed {
+        let detail = format!("the wallet of {} is closed; an admin can open it again", wallet.id);
+        return Err(Error::new(ErrorName::WalletClosed, detail).with("user", wallet.id.as_str()));
+    }
+    Ok(())
 }
 
 pub(super) fn insert_wallet(tx: &WriteTx<'_>, id: WalletId) -> Result<Wallet, Error> {
@@ -138,13 +253,18 @@ pub(crate) fn write_system_wallets(tx: &WriteTx<'_>) -> Result<(), Error> {
 }
 
 fn select(tables: &Tables<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
+    let sql = concat!("SELECT ", wallet_columns!(), " FROM ", wallet_tables!(), " WHERE wallet.id = $1");
+    tables.one(sql, params![id], Wallet::read)
+}
+
+fn select_plain(tables: &Tables<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
     tables.one("SELECT balance, entries FROM wallet WHERE id = $1", params![id], |row| {
-        Ok(Wallet { id: id.clone(), balance: row.get(0)?, entries: row.get(1)? })
+        Ok(Wallet::plain(id.clone(), row.get(0)?, row.get(1)?))
     })
 }
 
 fn read_system(tx: &WriteTx<'_>, index: usize) -> Result<Option<SystemWallet>, Error> {
-    let wallet = select(tx, &WalletId::SYSTEM[index])?;
+    let wallet = select_plain(tx, &WalletId::SYSTEM[index])?;
     let system = wallet.map(|Wallet { balance, entries, .. }| SystemWallet { balance, entries, is_changed: false });
     system.into_iter().for_each(|system| keep(tx, index, system));
     Ok(system)

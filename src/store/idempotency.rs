@@ -6,9 +6,11 @@
 use crate::command::{Command, Receipt, RevokeToken, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId};
+use crate::ledger::settings::WalletSettings;
 use crate::ledger::verbs::Moved;
-use crate::ledger::{coupon, entry};
+use crate::ledger::{SpendingLimits, Wallet, WalletStatus, coupon, entry};
 use crate::lock::Lock;
+use crate::money::Money;
 use crate::token;
 use crate::tx::{Row, Tables, WriteTx, params};
 use serde_json::{Map, Value, json};
@@ -123,23 +125,32 @@ pub(crate) fn sweep(
 
 /// The field of the sentence about an earned coupon: files have had it since version 1.
 const MESSAGE: &str = "told";
+/// The field of a recharge that created the wallet.
+const CREATED: &str = "created";
 
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
         Receipt::Moved(moved) => memo_of_moved(moved),
         Receipt::Batch(all) => all.iter().map(memo_of_moved).collect(),
         Receipt::Coupon(coupon) => json!({ "coupon": coupon.code.as_str() }),
+        Receipt::Settings(settings) => json!({ "settings": settings_row(settings) }),
         Receipt::Revoked(lock) => json!({ "revoked": revoked_row(lock) }),
         _ => json!("done"),
     }
 }
 
-/// An entry's number is enough for all but the sentence about an earned coupon: an admin may have changed it since.
+/// An entry's number is enough for all but the sentence about an earned coupon, which an admin may have changed since, and
+/// for the creation of the wallet.
 fn memo_of_moved(moved: &Moved) -> Value {
-    match &moved.message {
-        None => json!(moved.entry.id.0),
-        Some(message) => json!({ "entry": moved.entry.id.0, MESSAGE: message }),
+    let mut memo = Map::new();
+    memo.extend(moved.message.as_ref().map(|message| (MESSAGE.to_owned(), json!(message))));
+    memo.extend(moved.created.then(|| (CREATED.to_owned(), json!(true))));
+    let entry = json!(moved.entry.id.0);
+    if memo.is_empty() {
+        return entry;
     }
+    memo.insert("entry".to_owned(), entry);
+    Value::Object(memo)
 }
 
 fn entry_of(memo: &Value) -> Option<i64> {
@@ -170,15 +181,24 @@ fn is_memo(memo: &Value, references: &mut References) -> bool {
         Value::Number(entry) => entry.as_i64().map(|entry| references.entries.push(entry)).is_some(),
         Value::String(word) => word == "done",
         Value::Array(memos) => memos.iter().all(|memo| is_memo(memo, references)),
-        Value::Object(fields) => match (fields.len(), &memo["entry"], &memo["coupon"]) {
-            (2, Value::Number(_), _) => message(&memo[MESSAGE]).is_ok() && is_memo(&memo["entry"], references),
-            (1, _, Value::String(code)) => {
+        Value::Object(fields) if fields.contains_key("entry") => {
+            let is_known = |(name, value): (&String, &Value)| match name.as_str() {
+                "entry" => value.is_number(),
+                MESSAGE => message(value).is_ok(),
+                CREATED => *value == json!(true),
+                _ => false,
+            };
+            fields.len() > 1 && fields.iter().all(is_known) && is_memo(&memo["entry"], references)
+        }
+        Value::Object(fields) if fields.len() == 1 => match &memo["coupon"] {
+            Value::String(code) => {
                 references.coupons.push(code.clone());
                 true
             }
-            (1, _, _) => LockId::parse("any").is_ok_and(|any| revoked(&any, &memo["revoked"]).is_some()),
-            _ => false,
+            _ if fields.contains_key("settings") => settings(&memo["settings"]).is_some(),
+            _ => LockId::parse("any").is_ok_and(|any| revoked(&any, &memo["revoked"]).is_some()),
         },
+        Value::Object(_) => false,
         Value::Null | Value::Bool(_) => false,
     }
 }
@@ -196,7 +216,11 @@ fn receipt(tx: &Tables<'_>, command: &Command, memo: &Value) -> Result<Receipt, 
             let memos = memo.as_array().ok_or_else(unknown)?;
             Receipt::Batch(memos.iter().map(|memo| moved(tx, memo)).collect::<Result<_, _>>()?)
         }
-        Command::GrantCoupon(_) => Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?),
+        Command::CreateWallet(created) => Receipt::Wallet(Wallet::empty(created.user.wallet())),
+        Command::SetWallet(_) => Receipt::Settings(Box::new(settings(&memo["settings"]).ok_or_else(unknown)?)),
+        Command::GrantCoupon(_) | Command::ClaimCoupon(_) => {
+            Receipt::Coupon(granted(tx, memo["coupon"].as_str().ok_or_else(unknown)?)?)
+        }
         Command::SetTiers(SetTiers(tiers)) => Receipt::Tiers(tiers.clone()),
         Command::SetCouponKinds(SetCouponKinds(kinds)) => Receipt::CouponKinds(kinds.clone()),
         Command::NameBatch(_) | Command::TryEach(_) => Receipt::Named,
@@ -220,7 +244,24 @@ fn moved(tx: &Tables<'_>, memo: &Value) -> Result<Moved, Error> {
     let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
     let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
     let message = memo.get(MESSAGE).map(message).transpose()?;
-    Ok(Moved { entry, coupon, message })
+    Ok(Moved { entry, coupon, message, created: memo.get(CREATED).is_some() })
+}
+
+/// The settings of a wallet as they were set.
+fn settings_row(settings: &WalletSettings) -> Value {
+    let WalletSettings { name, status, metadata, limits } = settings;
+    let [per_payment, per_day] = [limits.per_payment, limits.per_day].map(|limit| limit.map(Money::cents));
+    json!([name, status.as_str(), metadata, per_payment, per_day])
+}
+
+fn settings(row: &Value) -> Option<WalletSettings> {
+    let (name, status, metadata, per_payment, per_day): (_, String, _, Option<i64>, Option<i64>) =
+        serde_json::from_value(row.clone()).ok()?;
+    let limits = SpendingLimits {
+        per_payment: per_payment.and_then(Money::from_cents),
+        per_day: per_day.and_then(Money::from_cents),
+    };
+    Some(WalletSettings { name, status: WalletStatus::from_text(&status)?, metadata, limits })
 }
 
 fn unreadable(memo: &Value) -> Error {

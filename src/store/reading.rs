@@ -6,7 +6,7 @@
 //! | no log | the file alone (`immutable`), also on a read-only medium and as a backup |
 //! | a log and its index (`-shm`), after a crash | the file and its log; the index is made in memory (`readonly_shm`) |
 //! | a log without its index | a private copy of both in a temporary folder |
-//! | a file of an older version, for requests | a private copy that is upgraded |
+//! | a file of an older version, for requests and exports | a private copy that is upgraded |
 //! | a log beside an empty or unreadable file | refused before SQLite opens it, because SQLite would delete or replay the log |
 //! | rollback journal of an interrupted change | refused: it would have to be played back |
 //!
@@ -76,10 +76,16 @@ impl Reading {
         file.private_copy(stamps)
     }
 
-    /// Opens the file for requests, which need the tables of the present version.
+    /// Opens the file for requests.
     pub(crate) fn for_requests(db: &Path) -> Result<Reading, OpenError> {
-        let reading = Reading::of(db)?;
+        let reading = Reading::of_present_version(db)?;
         refuse_linked(db)?;
+        Ok(reading)
+    }
+
+    /// Opens the file with the tables of the present version.
+    pub(super) fn of_present_version(db: &Path) -> Result<Reading, OpenError> {
+        let reading = Reading::of(db)?;
         if schema::check(&reading.connect()?)? == schema::VERSION {
             return Ok(reading);
         }

@@ -24,7 +24,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 6] = [
+pub(super) const UPGRADES: [Upgrade; 7] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -53,10 +53,29 @@ pub(super) const UPGRADES: [Upgrade; 6] = [
         made: &[REPORT_TOTAL, "entry_reference", "entry_coupon"],
         changed: "",
     },
+    Upgrade {
+        sql: include_str!("upgrades/to_8.sql"),
+        made: &[
+            "wallet_setting",
+            "wallet_setting_name",
+            "wallet_setting_status",
+            "wallet_setting_rule",
+            "wallet_is_closed_empty",
+            "wallet_is_closed_empty_later",
+            "day_spending",
+            "coupon_kind_claim_code",
+            "coupon_given",
+            "coupon_of_kind",
+        ],
+        changed: include_str!("upgrades/changed_by_8.sql"),
+    },
 ];
 
 /// The table of the report's totals, which are made from the entries once it is there.
 pub(super) const REPORT_TOTAL: &str = "report_total";
+
+/// The first version with settings of wallets, and with limits and dates of coupons.
+pub(super) const SETTINGS_VERSION: i32 = 8;
 
 /// The steps that a file of that version has yet to take.
 pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {

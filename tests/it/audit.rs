@@ -214,7 +214,7 @@ fn database_refuses_what_program_never_does() {
         ("a coupon keeps the terms it was granted under", "UPDATE coupon SET user = 'bob' WHERE kind = '1'".into()),
         ("a coupon keeps the terms it was granted under", "UPDATE coupon SET single_use = 0 WHERE kind = '1'".into()),
         ("a coupon is never deleted", "DELETE FROM coupon".into()),
-        ("a coupon is never deleted", "INSERT OR REPLACE INTO coupon SELECT code, user, kind, 99999, NULL, 0, 0, granted_at, NULL, 0, NULL FROM coupon WHERE kind = '1'".into()),
+        ("a coupon is never deleted", "INSERT OR REPLACE INTO coupon SELECT code, user, kind, 99999, NULL, 0, 0, granted_at, NULL, 0, NULL, NULL, NULL FROM coupon WHERE kind = '1'".into()),
         ("neither the fence nor the lease clock goes back", "UPDATE lock_seq SET fence = fence - 1".into()),
         ("neither the fence nor the lease clock goes back", "UPDATE lock_seq SET clock_ms = clock_ms - 1".into()),
         ("lock_seq is one row", "INSERT OR REPLACE INTO lock_seq VALUES (1, 0, 0, '', '', 0)".into()),

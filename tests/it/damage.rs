@@ -280,7 +280,7 @@ fn audit_names_impossible_entry_with_right_hash() {
 fn audit_names_damage_to_coupons() {
     let coupon = |code: &str, user: &str| {
         format!(
-            "INSERT INTO coupon VALUES ('{code}', '{user}', '2', NULL, 20, 0, 0, 0, NULL, 0, NULL); \
+            "INSERT INTO coupon VALUES ('{code}', '{user}', '2', NULL, 20, 0, 0, 0, NULL, 0, NULL, NULL, NULL); \
              UPDATE code_supply SET given = given + 1"
         )
     };

@@ -184,7 +184,11 @@ fn import_refuses_unsound_ledger() {
     let line_of = |what: &str| good.lines().position(|line| line.contains(what)).unwrap() + 1;
     let cases = [
         (String::new(), 2, "line 1: there is nothing to import".to_owned()),
-        ("{\"record\":\"cashbox\",\"version\":2}\n".to_owned(), 2, "line 1: this program knows version 1".to_owned()),
+        (
+            "{\"record\":\"cashbox\",\"version\":3}\n".to_owned(),
+            2,
+            "line 1: this program knows versions 1 to 2".to_owned(),
+        ),
         (good.lines().skip(1).collect::<Vec<_>>().join("\n"), 2, "line 1: the first line".to_owned()),
         (format!("{good}not JSON\n"), 2, "it is not a JSON object".to_owned()),
         (with("{\"record\":\"gift\"}"), 2, "there are no records of kind \"gift\"".to_owned()),

@@ -4,10 +4,10 @@
 pub use crate::statement::{check, check_on};
 
 use cashbox::internals::clock::Clock;
-use cashbox::internals::command::{AtomicBatch, Command, GrantCoupon, Receipt, TypedCommand};
+use cashbox::internals::command::{AtomicBatch, ClaimCoupon, Command, GrantCoupon, Receipt, TypedCommand};
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{
-    CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
+    ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
 };
 use cashbox::internals::ledger::coupon::Coupon;
 use cashbox::internals::ledger::entry::Entry;
@@ -102,6 +102,11 @@ impl Book {
                 panic!("a request was never answered")
             })
         })
+    }
+
+    /// Submits them; the number of those that were done.
+    pub fn count_done(&self, requests: Vec<(Envelope, Command)>) -> usize {
+        self.submit_all(requests).iter().filter(|outcome| outcome.result.is_ok()).count()
     }
 
     /// Has it done, which must succeed.
@@ -241,6 +246,10 @@ pub fn refund(entry: i64, amount: Option<&str>) -> Command {
 
 pub fn grant(user: &str, kind: &str) -> Command {
     GrantCoupon { user: user_id(user), kind: kind.to_owned() }.into()
+}
+
+pub fn claim(user: &str, code: &str) -> Command {
+    ClaimCoupon { user: user_id(user), code: ClaimCode::parse(code).unwrap() }.into()
 }
 
 /// All of these or none; each is a money verb.

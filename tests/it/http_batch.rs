@@ -34,7 +34,7 @@ fn batch_item_answers_like_single_request() {
     assert_eq!(fields(&answer.json), ["code", "msg", "results"]);
     assert_eq!(codes(&answer), [200, 200, 200, 200, 200, 200, 402, 404, 200]);
     let results = &answer["results"];
-    assert_eq!(fields(&results[0]), ["code", "msg", "balance", "entry", "coupon"]);
+    assert_eq!(fields(&results[0]), ["code", "msg", "balance", "entry", "coupon", "created"]);
     assert_eq!(fields(&results[3]), ["code", "msg", "balance", "entry", "gross", "discount", "amount"]);
     assert_eq!((&results[4]["balance"], &results[5]["balance"]), (&json!("40.00"), &json!("45.00")));
     assert_eq!((&results[6]["error"], &results[6]["balance"]), (&json!("insufficient_funds"), &json!("45.00")));

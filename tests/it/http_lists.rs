@@ -44,7 +44,7 @@ fn list_pages_miss_and_repeat_nothing() {
     let admin = server.admin();
     let first = admin.get("/v1/wallets").is(200);
     assert_eq!((first.rows().len(), first["next"].is_string()), (50, true), "50 by default");
-    assert_eq!(fields(&first.rows()[0]), ["user_id", "balance", "held", "entries", "last_at"]);
+    assert_eq!(fields(&first.rows()[0]), ["user_id", "balance", "held", "entries", "last_at", "name", "status"]);
     for limit in [1, 7, 64, 1_000] {
         let names: Vec<_> = all_pages(&admin, "/v1/wallets", limit)
             .iter()
@@ -462,7 +462,7 @@ fn wallets_and_coupons_come_as_files() {
     };
     let (wallets, link) = file("/v1/wallets?system=false", "text/csv");
     let mut lines = wallets.lines();
-    assert_eq!(lines.next(), Some("user_id,balance,held,entries,last_at"));
+    assert_eq!(lines.next(), Some("user_id,balance,held,entries,last_at,name,status"));
     assert!(lines.next().unwrap().starts_with("ann,100.00,0.00,1,20"), "{wallets}");
     assert_eq!((lines.count(), link), (2, None));
     let (lines, _) = file("/v1/wallets?prefix=b", "application/x-ndjson");
@@ -476,10 +476,11 @@ fn wallets_and_coupons_come_as_files() {
     let (coupons, _) = file("/v1/wallets/ann/coupons", "text/csv");
     assert!(
         coupons.starts_with(
-            "code,user_id,kind,amount_off,percent_off,threshold,single_use,state,granted_at,earned_by\r\n"
+            "code,user_id,kind,amount_off,percent_off,threshold,single_use,state,granted_at,earned_by,max_off,expires_at\r\n"
         )
     );
     assert_eq!(coupons.lines().count(), 3);
+    assert_eq!(file("/v1/coupons?kind=2", "text/csv").0.lines().count(), 4);
     let (coupons, link) = file("/v1/wallets/ann/coupons?limit=1", "application/x-ndjson");
     assert_eq!((coupons.lines().count(), link.is_some()), (1, true));
     let none = admin.ask("GET", "/v1/wallets/ghost/coupons").header("Accept", "text/csv").send();

@@ -38,7 +38,7 @@ fn verb_answers_with_balance_and_whole_entry() {
         json!({ "amount": "100", "reference": "r-1", "metadata": { "b": "2", "a": "1" } }),
     );
     let paid_in = paid_in.is(200);
-    assert_eq!(fields(&paid_in.json), ["code", "msg", "balance", "entry", "coupon"]);
+    assert_eq!(fields(&paid_in.json), ["code", "msg", "balance", "entry", "coupon", "created"]);
     let entry = &paid_in["entry"];
     assert_eq!(fields(entry), ENTRY);
     assert_eq!((&entry["id"], &entry["kind"]), (&json!(1), &json!("recharge")));
@@ -76,7 +76,9 @@ fn verb_answers_with_balance_and_whole_entry() {
     let one = admin.get("/v1/entries/2").is(200);
     assert_eq!(one["entry"], paid["entry"], "an entry is the same wherever it is shown");
     let wallet = admin.get("/v1/wallets/alice").is(200);
-    assert_eq!(fields(&wallet.json), ["code", "msg", "user_id", "balance", "held", "entries", "last_at", "coupons"]);
+    let own = ["code", "msg", "user_id", "balance", "held", "entries", "last_at", "coupons"];
+    let settings = ["name", "status", "metadata", "limit_per_payment", "limit_per_day", "spent_today"];
+    assert_eq!(fields(&wallet.json), [&own[..], &settings].concat());
     assert_eq!((&wallet["entries"], &wallet["coupons"], &wallet["held"]), (&json!(5), &json!(0), &json!("0.00")));
 }
 

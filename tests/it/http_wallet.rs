@@ -41,7 +41,7 @@ fn tier_ends_where_next_begins() {
         let answer = alice.post("/wallet", json!({ "money": money })).is(200);
         assert_eq!(answer["msg"], msg, "{money}");
         assert_eq!(answer["coupon"]["kind"].as_str(), kind, "{money}");
-        assert_eq!(fields(&answer.json), ["code", "msg", "balance", "entry", "coupon"]);
+        assert_eq!(fields(&answer.json), ["code", "msg", "balance", "entry", "coupon", "created"]);
         assert!(answer["coupon"].is_object() == kind.is_some(), "coupon is there, or null");
     }
     assert_eq!(alice.get("/wallet")["balance"], "1000000001799.98");

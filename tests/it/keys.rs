@@ -5,7 +5,7 @@ use cashbox::internals::command::{Command, NameBatch, RevokeToken, SetCouponKind
 use cashbox::internals::error::{Error, ErrorName};
 use cashbox::internals::id::{CouponCode, EntryId, Fence, IdempotencyKey};
 use cashbox::internals::ledger::Note;
-use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
+use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, KindLimits, Tier};
 use cashbox::internals::ledger::verbs::{Recharge, Refund};
 use cashbox::internals::lock::lease::{ReleaseRequest, RevokeRequest};
 use cashbox::internals::money::Cents;
@@ -365,6 +365,7 @@ fn fingerprint_of_each_command_never_changes() {
         terms: CouponTerms::new(discount, Cents(800), single_use),
         earned_zh: "券".to_owned(),
         earned_en: "one".to_owned(),
+        limits: KindLimits::default(),
     };
     let kinds = vec![kind(Discount::Amount(money("5")), true), kind(Discount::Percent(20), false)];
     let noted = Recharge { user: user_id("alice"), amount: money("120"), note: note() };

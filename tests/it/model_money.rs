@@ -338,7 +338,8 @@ fn assert_line(model: &Model, moved: &Moved, number: usize) {
 fn assert_agrees(book: &Book, model: &Model) {
     let wallets =
         book.read(|tx| cashbox::internals::ledger::query::wallets(tx, &Default::default(), None, 100)).unwrap().rows;
-    let held: BTreeMap<String, i64> = wallets.into_iter().map(|(w, _)| (w.id.to_string(), w.balance.cents())).collect();
+    let held: BTreeMap<String, i64> =
+        wallets.into_iter().map(|row| (row.wallet.id.to_string(), row.wallet.balance.cents())).collect();
     assert_eq!(held, model.balances);
     let mut real: Vec<_> = USERS.iter().flat_map(|user| book.coupons(user)).collect();
     real.sort_by(|a, b| a.code.cmp(&b.code));

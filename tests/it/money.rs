@@ -4,7 +4,7 @@ use crate::authority::minted;
 use crate::harness::*;
 use cashbox::internals::command::{Receipt, SetCouponKinds, SetTiers};
 use cashbox::internals::error::ErrorName;
-use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, Tier};
+use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, KindLimits, Tier};
 use cashbox::internals::money::{Balance, Cents, Money};
 use cashbox::internals::store::Envelope;
 use cashbox::internals::token::Role;
@@ -426,7 +426,13 @@ fn entry_time_never_decreases_when_clock_is_set_back() {
 fn kind(name: &str, off: Discount, threshold: &str) -> CouponKind {
     let threshold = Money::parse(threshold).map_or(Cents(0), |threshold| Cents(threshold.cents()));
     let terms = CouponTerms::new(off, threshold, matches!(off, Discount::Amount(_)));
-    CouponKind { kind: name.to_owned(), terms, earned_zh: "好".to_owned(), earned_en: "good".to_owned() }
+    CouponKind {
+        kind: name.to_owned(),
+        terms,
+        earned_zh: "好".to_owned(),
+        earned_en: "good".to_owned(),
+        limits: KindLimits::default(),
+    }
 }
 
 /// Adds (or changes) the coupon kind `x`.

@@ -1,7 +1,7 @@
 //! `check`: a statement of account, line by line.
 
 use crate::harness::*;
-use cashbox::internals::command::{Command, GrantCoupon, MoneyCommand, Receipt};
+use cashbox::internals::command::{ClaimCoupon, Command, GrantCoupon, MoneyCommand, Receipt};
 use cashbox::internals::error::Error;
 use cashbox::internals::id::{CouponCode, WalletId};
 use cashbox::internals::ledger::coupon::{Coupon, CouponState};
@@ -57,6 +57,7 @@ impl Line<'_> {
             ["withdraw", user, amount] => withdraw(user, amount),
             ["transfer", from, to, amount] => transfer(from, to, amount),
             ["grant", user, kind] => grant(user, kind),
+            ["claim", user, code] => claim(user, code),
             ["refund", entry] => refund(self.entry(entry), None),
             ["refund", entry, amount] => refund(self.entry(entry), Some(amount)),
             ["pay", user, amount, ref rest @ ..] => self.pay(user, amount, rest),
@@ -96,7 +97,8 @@ impl Line<'_> {
     fn coupon(&self, user: &str, kind: &str) -> Coupon {
         let mut coupons = self.book.coupons(user);
         coupons.retain(|coupon| coupon.kind == kind);
-        coupons.sort_by_key(|coupon| coupon.state() != CouponState::Usable);
+        let now = self.book.clock.wall_ms();
+        coupons.sort_by_key(|coupon| coupon.state(now) != CouponState::Usable);
         let found = coupons.into_iter().next();
         found.unwrap_or_else(|| panic!("{}: {user} has no coupon {kind}", self.line))
     }
@@ -114,7 +116,9 @@ impl Line<'_> {
     fn user(&self, command: &Command) -> String {
         let money = match command {
             Command::Money(money) => money,
-            Command::GrantCoupon(GrantCoupon { user, .. }) => return user.to_string(),
+            Command::GrantCoupon(GrantCoupon { user, .. }) | Command::ClaimCoupon(ClaimCoupon { user, .. }) => {
+                return user.to_string();
+            }
             _ => panic!("{}: whose?", self.line),
         };
         match money {
@@ -160,10 +164,10 @@ impl Line<'_> {
                 "amount" => assert_eq!(entry().amount.to_string(), next, "{line}: the amount"),
                 "gross" => assert_eq!(entry().gross.unwrap().to_string(), next, "{line}: the gross"),
                 "discount" => assert_eq!(entry().discount.unwrap().to_string(), next, "{line}: the discount"),
-                "coupon" => match words.next_if(|word| matches!(*word, "usable" | "used" | "taken_back")) {
+                "coupon" => match words.next_if(|word| matches!(*word, "usable" | "used" | "expired" | "taken_back")) {
                     Some(state) => {
                         let coupon = self.coupon(&self.user(command), next);
-                        assert_eq!(coupon.state().as_str(), state, "{line}: coupon {next}");
+                        assert_eq!(coupon.state(self.book.clock.wall_ms()).as_str(), state, "{line}: coupon {next}");
                     }
                     None => assert_eq!(earned(result).as_deref().unwrap_or("none"), next, "{line}: what was earned"),
                 },

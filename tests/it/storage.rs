@@ -278,6 +278,12 @@ const KEPT: &[Kept] = &[
         "9a8722489097c080ed5fd81c979cd2594cbe8a808805d139c5c951d6b082ada6",
         "5379409860b3b10b3344d8d6dc2447f1586471bf2cabfc3288b8dd242c45242b",
     ),
+    (
+        "version-8.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-688.00"), ("@sales", "120.00"), ("closed", "0.00")],
+        "9a8722489097c080ed5fd81c979cd2594cbe8a808805d139c5c951d6b082ada6",
+        "bc65c177b173b21340580c2be843f9362fdd04cbebaca4e69623c33e4a58b7c9",
+    ),
 ];
 
 #[test]

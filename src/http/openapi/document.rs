@@ -296,6 +296,10 @@ fn value_schema(field: &Field, schemas: &mut Map<String, Value>) -> Value {
     if let Some(pattern) = bounds.pattern {
         schema["pattern"] = json!(pattern);
     }
+    if bounds.is_cleared_by_null {
+        schema["type"] = json!([schema["type"], "null"]);
+        schema.get_mut("enum").and_then(Value::as_array_mut).into_iter().for_each(|words| words.push(Value::Null));
+    }
     if let Some(default) = bounds.default {
         schema["default"] = serde_json::from_str(default).expect("a default is JSON");
     }

@@ -16,6 +16,7 @@ use super::super::problem_pages::ProblemPage;
 use super::super::report::PeriodReportJson;
 use super::super::request::PageJson;
 use super::super::response::{EntryJson, WalletJson};
+use super::super::settings::WalletSetJson;
 use super::super::tokens::{AccessTokenJson, CallerJson, MintedJson};
 use super::super::wallets::{MovementJson, OwnWalletJson, PaidJson, RechargedJson, WalletDetailsJson};
 use crate::error::ErrorName::{self, *};
@@ -69,14 +70,31 @@ impl Operation {
 /// Lists that can be read as files.
 const TABLES: &[&str] = &["text/csv", "application/x-ndjson"];
 /// Refusals of a payment or of a use of its coupon.
-const PAY: &[ErrorName] =
-    &[WalletNotFound, CouponNotFound, CouponUsed, CouponNotApplicable, InsufficientFunds, BalanceLimit];
+const PAY: &[ErrorName] = &[
+    WalletNotFound,
+    WalletClosed,
+    WalletFrozen,
+    CouponNotFound,
+    CouponUsed,
+    CouponExpired,
+    CouponNotApplicable,
+    LimitExceeded,
+    InsufficientFunds,
+    BalanceLimit,
+];
+/// Refusals of a withdrawal.
+const WITHDRAW: &[ErrorName] = &[WalletNotFound, WalletClosed, WalletFrozen, LimitExceeded, InsufficientFunds];
+const TRANSFER: &[ErrorName] =
+    &[WalletNotFound, WalletClosed, WalletFrozen, LimitExceeded, InsufficientFunds, BalanceLimit];
+const RECHARGE: &[ErrorName] = &[WalletClosed, BalanceLimit];
 const REFUND: &[ErrorName] = &[
     EntryNotFound,
     NotRefundable,
     AlreadyRefunded,
     RefundExceeds,
     WalletNotFound,
+    WalletClosed,
+    WalletFrozen,
     CouponUsed,
     InsufficientFunds,
     BalanceLimit,
@@ -84,13 +102,17 @@ const REFUND: &[ErrorName] = &[
 /// Refusals of any money verb, in a batch.
 const MONEY: &[ErrorName] = &[
     WalletNotFound,
+    WalletClosed,
+    WalletFrozen,
     EntryNotFound,
     CouponNotFound,
     NotRefundable,
     AlreadyRefunded,
     RefundExceeds,
     CouponUsed,
+    CouponExpired,
     CouponNotApplicable,
+    LimitExceeded,
     InsufficientFunds,
     BalanceLimit,
 ];
@@ -102,20 +124,23 @@ pub(super) fn operations() -> Vec<Operation> {
     type Op = Operation;
     vec![
         Op::json::<OwnWalletJson>("GET /wallet", "getOwnWallet", &[]),
-        Op::json::<RechargedJson>("POST /wallet", "rechargeOwnWallet", &[BalanceLimit]),
-        Op::json::<MovementJson>("PUT /wallet", "withdrawFromOwnWallet", &[WalletNotFound, InsufficientFunds]),
+        Op::json::<RechargedJson>("POST /wallet", "rechargeOwnWallet", RECHARGE),
+        Op::json::<MovementJson>("PUT /wallet", "withdrawFromOwnWallet", WITHDRAW),
 
         Op::json::<CallerJson>("GET /v1/me", "getCaller", &[]),
 
         Op::json::<PageJson<WalletJson>>("GET /v1/wallets", "listWallets", &[]).or_files(TABLES),
         Op::json::<WalletDetailsJson>("GET /v1/wallets/{user}", "getWallet", &[WalletNotFound]),
-        Op::json::<RechargedJson>("POST /v1/wallets/{user}/recharge", "recharge", &[BalanceLimit]),
-        Op::json::<MovementJson>("POST /v1/wallets/{user}/withdraw", "withdraw", &[WalletNotFound, InsufficientFunds]),
+        Op::json::<WalletJson>("POST /v1/wallets/{user}", "createWallet", &[WalletExists]).answer_named("WalletCreated"),
+        Op::json::<WalletSetJson>("PATCH /v1/wallets/{user}", "setWallet", &[WalletNotFound, WalletNotEmpty]),
+        Op::json::<RechargedJson>("POST /v1/wallets/{user}/recharge", "recharge", RECHARGE),
+        Op::json::<MovementJson>("POST /v1/wallets/{user}/withdraw", "withdraw", WITHDRAW),
         Op::json::<PaidJson>("POST /v1/wallets/{user}/pay", "pay", PAY),
-        Op::json::<MovementJson>("POST /v1/wallets/{user}/transfer", "transfer", &[WalletNotFound, InsufficientFunds, BalanceLimit]),
+        Op::json::<MovementJson>("POST /v1/wallets/{user}/transfer", "transfer", TRANSFER),
         Op::json::<PageJson<EntryJson>>("GET /v1/wallets/{user}/entries", "listWalletEntries", &[WalletNotFound, CursorLost]).or_files(TABLES),
         Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]).or_files(TABLES),
-        Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound]),
+        Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound, WalletClosed, CouponNotApplicable, CouponLimit]),
+        Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons/claim", "claimCoupon", &[WalletNotFound, WalletClosed, ClaimCodeNotFound, CouponNotApplicable, CouponLimit]),
 
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
         Op::files("GET /v1/events", "streamEntries", &["text/event-stream"], &[WalletNotFound, CursorLost]),
@@ -124,6 +149,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
         Op::json::<PeriodReportJson>("GET /v1/report", "getReport", &[WalletNotFound]),
 
+        Op::json::<PageJson<CouponJson>>("GET /v1/coupons", "listCoupons", &[]).or_files(TABLES),
         Op::json::<CouponDetailsJson>("GET /v1/coupons/{code}", "getCoupon", &[CouponNotFound]),
         Op::json::<QuoteJson>("GET /v1/coupons/{code}/quote", "quoteCoupon", &[CouponNotFound]),
         Op::json::<PageJson<TierJson>>("GET /v1/tiers", "listTiers", &[]),

@@ -292,8 +292,23 @@ fn facts(name: ErrorName) -> Vec<(&'static str, Value, bool)> {
             ("needed", amount("The amount that was asked for."), true),
         ],
         WalletNotFound => vec![("user", text("The user without a wallet."), true)],
+        WalletClosed => vec![("user", text("The user whose wallet is closed."), true)],
+        WalletFrozen => vec![("user", text("The user whose wallet is frozen."), true)],
+        WalletExists => vec![("user", text("The user with a wallet."), true)],
+        WalletNotEmpty => vec![
+            ("user", text("The user whose wallet it is."), true),
+            ("balance", amount("Its balance."), true),
+            ("held", amount("The amount that is reserved besides."), true),
+        ],
+        LimitExceeded => vec![
+            ("limit", amount("The limit."), true),
+            ("spent", or_null(amount("The amount that counts for the limit of the day so far.")), true),
+            ("resets_at", or_null(time("The end of that day.")), true),
+        ],
         CouponKindInUse => vec![("kind", text("The kind that a tier gives."), true)],
         CouponUsed => vec![("coupon", text("The coupon that the recharge earned."), false)],
+        CouponExpired => vec![("expires_at", time("The moment at which it has ended."), true)],
+        CouponLimit => vec![("limit", integer("The most coupons that may be given."), true)],
         CouponNotApplicable => vec![("threshold", amount("The smallest price it is for."), false)],
         InsufficientFunds => vec![
             ("balance", amount("The balance of the wallet."), true),

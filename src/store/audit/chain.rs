@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::id::{Fence, WalletId};
 use crate::ledger::entry::{ALL_IN_ORDER, Entry};
 use crate::secret::{Hash, Hasher, hex};
+use crate::store::schema::SETTINGS_VERSION;
 use crate::tx::ReadTx;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -224,17 +225,29 @@ impl Balances<'_> {
     }
 }
 
-/// The rows of the state hash, in this order. Columns are named, so that a later version of the file hashes the same.
-const STATE: [&str; 2] = [
-    "SELECT 'wallet', id, balance, entries FROM wallet ORDER BY id",
-    "SELECT 'coupon', code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by FROM coupon ORDER BY code",
+/// The rows of the state hash, in this order, each with the first version of the file that has them. Columns are named, and
+/// later ones enter only where they are set, so that a later version of the file hashes the same.
+const STATE: [(i32, &str); 4] = [
+    (1, "SELECT 'wallet', id, balance, entries FROM wallet ORDER BY id"),
+    (
+        1,
+        "SELECT 'coupon', code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by FROM coupon ORDER BY code",
+    ),
+    (
+        SETTINGS_VERSION,
+        "SELECT 'wallet_setting', wallet, name, status, metadata, limit_per_payment, limit_per_day FROM wallet_setting ORDER BY wallet",
+    ),
+    (
+        SETTINGS_VERSION,
+        "SELECT 'coupon terms', code, max_off, expires_at FROM coupon WHERE max_off IS NOT NULL OR expires_at IS NOT NULL ORDER BY code",
+    ),
 ];
 
 /// SHA-256 over the rows of [`STATE`], each field as in the hash of an entry: a big-endian u32 length and the bytes; an
 /// integer is 8 bytes, big-endian; NULL has the length 0xFFFFFFFF and no bytes.
-pub(crate) fn state_hash(conn: &Connection) -> Result<Hash, Error> {
+pub(crate) fn state_hash(conn: &Connection, version: i32) -> Result<Hash, Error> {
     let mut hasher = Hasher::default();
-    for table in STATE {
+    for (_, table) in STATE.iter().filter(|(first, _)| version >= *first) {
         let mut statement = conn.prepare(table)?;
         let columns = statement.column_count();
         let mut rows = statement.query([])?;

@@ -18,10 +18,11 @@ pub(super) use schema::normalised;
 use crate::error::{Error, ErrorName};
 use crate::secret::{Hash, hex};
 use crate::store::reading::{Reading, read_whole};
+use crate::store::schema::SETTINGS_VERSION;
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
-use questions::{QUESTIONS, SYSTEM_WALLETS};
+use questions::{EARLIER_QUESTION, LATER_QUESTIONS, QUESTIONS};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
@@ -145,9 +146,14 @@ fn ask_everything(
     for (check, sql) in QUESTIONS {
         findings.ask(view, check, sql)?;
     }
-    let (since_version, check, sql) = SYSTEM_WALLETS;
-    if view.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? >= since_version {
+    let version: i32 = view.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    for (_, check, sql) in LATER_QUESTIONS.iter().filter(|(first, ..)| version >= *first) {
         findings.ask(view, check, sql)?;
     }
-    Ok((walked, chain::state_hash(view)?))
+    if version >= SETTINGS_VERSION {
+        rows::check_settings(view, findings)?;
+    } else {
+        findings.ask(view, EARLIER_QUESTION.0, EARLIER_QUESTION.1)?;
+    }
+    Ok((walked, chain::state_hash(view, version)?))
 }

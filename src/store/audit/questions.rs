@@ -1,15 +1,91 @@
 //! The invariants that one SQL query each can check.
 
-/// The first version of the file with the column `newest`, and a question as those of [`QUESTIONS`].
-pub(crate) const SYSTEM_WALLETS: (i32, &str, &str) = (
-    4,
-    "a system wallet is written up to its last entry",
-    "SELECT 'wallet ' || id || ' was written at entry ' || newest || ', which is not there or not its last one' FROM wallet w
+use crate::store::schema::SETTINGS_VERSION;
+
+/// The first version of the file that has what is asked for, and a question as those of [`QUESTIONS`].
+pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
+    (
+        4,
+        "a system wallet is written up to its last entry",
+        "SELECT 'wallet ' || id || ' was written at entry ' || newest || ', which is not there or not its last one' FROM wallet w
      WHERE id >= '@' AND id < 'A' AND (newest NOT BETWEEN 0 AND (SELECT coalesce(max(id), 0) FROM entry)
        OR EXISTS (SELECT 1 FROM entry WHERE id > w.newest AND w.id IN (from_wallet, to_wallet)))
      UNION ALL SELECT 'wallet ' || id || ' is a user''s and says ' || newest FROM wallet
      WHERE (id < '@' OR id >= 'A') AND newest <> 0",
-);
+    ),
+    (
+        SETTINGS_VERSION,
+        "a payment's coupon is the payer's, and its terms make the price",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
+           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, min((e.gross * c.percent_off + 50) / 100, coalesce(c.max_off, 9223372036854775807)))))",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a coupon is used before it ends",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' after it had ended'
+         FROM entry e JOIN coupon c ON c.code = e.coupon WHERE e.kind = 'pay' AND c.expires_at <= e.at
+         UNION ALL SELECT 'coupon ' || code || ' ends before it was granted' FROM coupon WHERE expires_at <= granted_at",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a coupon has the terms of a coupon",
+        "SELECT 'coupon ' || code || ' takes off at most ' || max_off || ' cents' FROM coupon WHERE max_off < 1 OR max_off IS NOT NULL AND amount_off IS NOT NULL
+         UNION ALL SELECT 'coupon kind ' || kind || ' has limits that cannot be' FROM coupon_kind
+         WHERE max_off < 1 OR max_off IS NOT NULL AND amount_off IS NOT NULL OR valid_days < 1 OR limit_total < 1 OR limit_per_user < 1
+           OR valid_from >= valid_until OR length(claim_code) NOT BETWEEN 3 AND 32 OR claim_code GLOB '*[^-A-Z0-9]*'
+         UNION ALL SELECT 'tier ' || t.from_amount || ' gives coupon kind ' || k.kind || ', which has a claim code'
+         FROM recharge_tier t JOIN coupon_kind k ON k.kind = t.coupon_kind WHERE k.claim_code IS NOT NULL",
+    ),
+    (
+        SETTINGS_VERSION,
+        "coupons of a kind with a limit are counted",
+        "SELECT 'coupon kind ' || k.kind || ' counts ' || coalesce(g.given, 'no') || ' coupons; there are ' || count(c.code)
+         FROM coupon_kind k LEFT JOIN coupon_given g ON g.kind = k.kind LEFT JOIN coupon c ON c.kind = k.kind
+         WHERE k.limit_total IS NOT NULL GROUP BY k.kind, g.given HAVING g.given IS NOT count(c.code)
+         UNION ALL SELECT 'coupons of kind ' || g.kind || ' are counted, and it has no limit' FROM coupon_given g
+         LEFT JOIN coupon_kind k ON k.kind = g.kind WHERE k.limit_total IS NULL",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a wallet with settings is there, and a user's",
+        "SELECT 'there are settings of ' || s.wallet FROM wallet_setting s LEFT JOIN wallet w ON w.id = s.wallet
+     WHERE w.id IS NULL OR s.wallet >= '@' AND s.wallet < 'A'",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a wallet has permitted settings",
+        "SELECT 'wallet ' || wallet || ' has the status ' || status || ' or a limit or a name that cannot be' FROM wallet_setting
+     WHERE status NOT IN ('open', 'frozen', 'closed') OR limit_per_payment NOT BETWEEN 1 AND 100000000000000
+       OR limit_per_day NOT BETWEEN 1 AND 100000000000000 OR length(name) NOT BETWEEN 1 AND 100
+     UNION ALL SELECT 'wallet ' || wallet || ' has a row of settings and none is set' FROM wallet_setting
+     WHERE status = 'open' AND coalesce(name, metadata, limit_per_payment, limit_per_day) IS NULL",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a closed wallet is empty",
+        "SELECT 'wallet ' || w.id || ' is closed and has ' || w.balance || ' cents' FROM wallet_setting s JOIN wallet w ON w.id = s.wallet
+     WHERE s.status = 'closed' AND w.balance <> 0",
+    ),
+    (
+        SETTINGS_VERSION,
+        "a wallet with a limit per day counts what it spends",
+        "SELECT 'wallet ' || s.wallet || ' has a limit per day and no count' FROM wallet_setting s LEFT JOIN day_spending d ON d.wallet = s.wallet
+     WHERE s.limit_per_day IS NOT NULL AND d.wallet IS NULL
+     UNION ALL SELECT 'wallet ' || d.wallet || ' has a count and no limit per day' FROM day_spending d LEFT JOIN wallet_setting s ON s.wallet = d.wallet
+     WHERE s.limit_per_day IS NULL",
+    ),
+];
+
+/// A question as those of [`QUESTIONS`], of files before [`SETTINGS_VERSION`].
+pub(crate) const EARLIER_QUESTION: (&str, &str) = (
+        "a payment's coupon is the payer's, and its terms make the price",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
+           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
+    );
 
 /// Each query returns no rows in a sound file; each row that it returns is a sentence.
 pub(crate) const QUESTIONS: &[(&str, &str)] = &[
@@ -33,13 +109,6 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
         "SELECT 'entry ' || r.id || ' refunds entry ' || r.refunds || ' between other wallets'
          FROM entry r LEFT JOIN entry o ON o.id = r.refunds
          WHERE r.refunds IS NOT NULL AND (o.id IS NULL OR o.kind = 'refund' OR r.from_wallet <> o.to_wallet OR r.to_wallet <> o.from_wallet)",
-    ),
-    (
-        "a payment's coupon is the payer's, and its terms make the price",
-        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
-         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
-         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
-           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
     ),
     (
         "a coupon is used after it was earned and before it is taken back",

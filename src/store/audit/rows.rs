@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::id::{CouponCode, Fence, LockId, UserId, WalletId};
 use crate::ledger::Note;
 use crate::ledger::entry::{Entry, EntryKind};
+use crate::ledger::settings;
 use crate::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::lock::DURATION_MS;
 use crate::money::Balance;
@@ -164,6 +165,35 @@ fn wrong_terms(row: &Row<'_>) -> Result<Option<&'static str>, Error> {
     Ok(wrong.into_iter().find(|(is_wrong, _)| *is_wrong).map(|(_, what)| what))
 }
 
+/// Checks the metadata of each wallet, and what each wallet with a limit per day has spent on its day.
+pub(crate) fn check_settings(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
+    let tx = ReadTx::new(conn);
+    let metadata = "SELECT wallet, metadata FROM wallet_setting WHERE metadata IS NOT NULL";
+    let mut statement = conn.prepare(metadata)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if !is_metadata(&text(row, 1)?) {
+            findings.add(
+                "a note has a permitted size",
+                format!("wallet {} has metadata that are not permitted", text(row, 0)?),
+            );
+        }
+    }
+    let mut statement = conn.prepare("SELECT wallet, day, spent FROM day_spending")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (wallet, day, spent) = (WalletId::stored(text(row, 0)?), row.get(1)?, row.get::<_, i64>(2)?);
+        let (by_entries, last) = (settings::spent_on(&tx, &wallet, day)?, settings::last_spending_day(&tx, &wallet)?);
+        if spent != by_entries || last > day {
+            let behind = if last > day { ", and it has spent something later" } else { "" };
+            let sentence =
+                format!("wallet {wallet} has spent {spent} cents on day {day}; the entries say {by_entries}{behind}");
+            findings.add("a wallet with a limit per day counts what it spends", sentence);
+        }
+    }
+    Ok(())
+}
+
 /// Length of the hash of a secret, in bytes.
 const HASH_LEN: usize = 32;
 /// Length of its part that the event of a grant holds, in bytes.
@@ -228,10 +258,12 @@ struct KeyRecord {
     request: Vec<u8>,
     /// True if it holds the sentence about an earned coupon.
     has_message: bool,
+    /// True if it says that the entry's wallet was created for it.
+    has_created: bool,
 }
 
 impl<'s> NamingRecords<'s> {
-    pub(crate) const IN_ORDER: &'static str = "SELECT entry, caller, key, request, outcome IS NOT NULL FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
+    pub(crate) const IN_ORDER: &'static str = "SELECT entry, caller, key, request, coalesce(instr(outcome, '\"told\":'), 0) > 0, coalesce(instr(outcome, '\"created\":'), 0) > 0 FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
 
     /// From the rows of [`NamingRecords::IN_ORDER`].
     pub(crate) fn new(rows: Rows<'s>) -> NamingRecords<'s> {
@@ -252,6 +284,8 @@ impl<'s> NamingRecords<'s> {
                 "has another record already"
             } else if has_wrong_message {
                 "earned no coupon, and the record says it did"
+            } else if record.has_created && !is_first_of_wallet(entry) {
+                "created no wallet, and the record says it did"
             } else {
                 self.named = record.entry;
                 continue;
@@ -285,12 +319,18 @@ impl KeyRecord {
             key: text(row, 2)?,
             request: row.get(3)?,
             has_message: row.get(4)?,
+            has_created: row.get(5)?,
         })
     }
 
     fn sentence(&self, what: &str) -> String {
         format!("record {} of {} names entry {}, which {what}", self.key, self.caller, self.entry)
     }
+}
+
+/// True if the entry can be the one that its receiver's wallet was created for.
+fn is_first_of_wallet(entry: &Entry) -> bool {
+    entry.kind == EntryKind::Recharge && entry.to_balance.cents() == entry.amount.cents()
 }
 
 /// True if a request with that hash makes such an entry. A refund of all that is left names no amount.

@@ -84,8 +84,8 @@ fn parts(conn: &Connection) -> Result<Parts, Error> {
     Ok(ReadTx::new(conn).all(PARTS, [], part)?.into_iter().collect())
 }
 
-/// The SQL without comments and with one space for any white space, for both may have changed since a file was made. Quoted
-/// text is left as it is.
+/// The SQL without comments, with one space for any white space and none before a comma or a closing parenthesis: these may
+/// have changed since a file was made. Quoted text is left as it is.
 pub(crate) fn normalised(sql: &str) -> String {
     let mut text = String::with_capacity(sql.len());
     let mut rest = sql.chars().peekable();
@@ -103,6 +103,9 @@ pub(crate) fn normalised(sql: &str) -> String {
                 }
             }
             None => {
+                if matches!(next, ',' | ')') && text.ends_with(' ') {
+                    text.pop(); // where an added column begins, a line or a comment may have ended
+                }
                 text.push(next);
                 quotation = match next {
                     '\'' | '"' | '`' => Some(next),

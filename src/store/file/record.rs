@@ -12,7 +12,7 @@ use rusqlite::{Connection, params_from_iter};
 use serde_json::{Map, Value, json};
 
 /// The version of the records. A change of their meaning makes it higher.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// A kind of record.
 pub struct RecordKind {
@@ -31,6 +31,8 @@ pub struct RecordField {
     pub name: &'static str,
     column: &'static str,
     kind: FieldKind,
+    /// True if records of earlier versions do not have it: then it is null.
+    is_later: bool,
 }
 
 /// The kind of values of a field.
@@ -71,15 +73,19 @@ impl From<String> for InsertError {
 }
 
 const fn field(name: &'static str, kind: FieldKind) -> RecordField {
-    RecordField { name, column: name, kind }
+    RecordField { name, column: name, kind, is_later: false }
 }
 
 const fn in_column(name: &'static str, column: &'static str, kind: FieldKind) -> RecordField {
-    RecordField { name, column, kind }
+    RecordField { name, column, kind, is_later: false }
+}
+
+const fn later(name: &'static str, kind: FieldKind) -> RecordField {
+    RecordField { name, column: name, kind, is_later: true }
 }
 
 /// All kinds, in the order in which they can be put into an empty file.
-pub(crate) static RECORDS: [RecordKind; 5] = [
+pub(crate) static RECORDS: [RecordKind; 6] = [
     RecordKind {
         name: "coupon_kind",
         plural: "coupon-kinds",
@@ -92,6 +98,13 @@ pub(crate) static RECORDS: [RecordKind; 5] = [
             field("single_use", FieldKind::Flag),
             field("earned_zh", FieldKind::Sentence),
             field("earned_en", FieldKind::Sentence),
+            later("max_off", FieldKind::Amount),
+            later("valid_days", FieldKind::Integer),
+            later("valid_from", FieldKind::Time),
+            later("valid_until", FieldKind::Time),
+            later("limit_total", FieldKind::Integer),
+            later("limit_per_user", FieldKind::Integer),
+            later("claim_code", FieldKind::Text),
         ],
     },
     RecordKind {
@@ -109,6 +122,19 @@ pub(crate) static RECORDS: [RecordKind; 5] = [
             field("balance", FieldKind::Amount),
             field("entries", FieldKind::Integer),
             field("created_at", FieldKind::Time),
+        ],
+    },
+    RecordKind {
+        name: "setting",
+        plural: "settings",
+        table: "wallet_setting",
+        fields: &[
+            in_column("user_id", "wallet", FieldKind::User),
+            field("name", FieldKind::Text),
+            field("status", FieldKind::Text),
+            field("metadata", FieldKind::Object),
+            field("limit_per_payment", FieldKind::Amount),
+            field("limit_per_day", FieldKind::Amount),
         ],
     },
     RecordKind {
@@ -151,6 +177,8 @@ pub(crate) static RECORDS: [RecordKind; 5] = [
             field("earned_by", FieldKind::Integer),
             field("uses", FieldKind::Integer),
             field("taken_by", FieldKind::Integer),
+            later("max_off", FieldKind::Amount),
+            later("expires_at", FieldKind::Time),
         ],
     },
 ];
@@ -165,10 +193,14 @@ pub(crate) fn find_plural(plural: &str) -> Option<&'static RecordKind> {
     RECORDS.iter().find(|record| record.plural == plural)
 }
 
-/// The kind that has exactly these fields, in any order.
+/// The kind that has exactly these fields, in any order; later ones may be left out.
 pub(crate) fn find_by_fields(names: &[String]) -> Option<&'static RecordKind> {
-    let has = |record: &RecordKind, name: &String| record.fields.iter().any(|field| field.name == name);
-    RECORDS.iter().find(|record| record.fields.len() == names.len() && names.iter().all(|name| has(record, name)))
+    let count = |field: &RecordField| names.iter().filter(|name| *name == field.name).count();
+    RECORDS.iter().find(|record| {
+        let counts: Vec<usize> = record.fields.iter().map(count).collect();
+        let is_possible = |(field, count): (&RecordField, &usize)| *count == 1 || *count == 0 && field.is_later;
+        counts.iter().sum::<usize>() == names.len() && record.fields.iter().zip(&counts).all(is_possible)
+    })
 }
 
 impl RecordKind {
@@ -221,7 +253,8 @@ impl RecordKind {
             return Err(format!("a record of kind {} has no field {unknown:?}", self.name).into());
         }
         let values = self.fields.iter().map(|field| {
-            let value = record.get(field.name).ok_or_else(|| format!("the field {} is missing", field.name))?;
+            let value = record.get(field.name).or_else(|| field.is_later.then_some(&Value::Null));
+            let value = value.ok_or_else(|| format!("the field {} is missing", field.name))?;
             field.kind.stored(value).ok_or_else(|| format!("{value} is not a valid {}", field.name))
         });
         let values: Vec<Stored> = values.collect::<Result<_, String>>()?;

@@ -4,11 +4,15 @@
 
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
 use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fields};
+use crate::error::Error;
+use crate::id::WalletId;
+use crate::ledger::settings;
 use crate::store::audit::AuditReport;
 use crate::store::connection::connect;
 use crate::store::options::OpenError;
 use crate::store::reading::Reading;
 use crate::store::schema;
+use crate::tx::{ReadTx, params};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, Read, Write};
@@ -48,13 +52,13 @@ pub enum ExportError {
 impl Exporter {
     /// Of the file, also while it is served.
     pub fn of(db: &Path) -> Result<Exporter, CopyError> {
-        let reading = Reading::of(db).map_err(failed_at(db))?;
+        let reading = Reading::of_present_version(db).map_err(failed_at(db))?;
         if reading.is_quiet() {
             return Ok(Exporter { file: db.to_owned(), reading, _copy: None });
         }
         let partial = Partial::begin(db)?;
         copy(db, partial.path(), &mut |_, _| {})?;
-        let reading = Reading::of(partial.path()).map_err(failed_at(partial.path()))?;
+        let reading = Reading::of_present_version(partial.path()).map_err(failed_at(partial.path()))?;
         Ok(Exporter { file: partial.path().to_owned(), reading, _copy: Some(partial) })
     }
 
@@ -132,7 +136,7 @@ pub(crate) fn csv_line(cells: &[impl AsRef<[u8]>]) -> String {
 }
 
 /// Fields whose text a client chooses freely.
-const FREE_TEXTS: [&str; 3] = ["reference", "earned_en", "earned_zh"];
+const FREE_TEXTS: [&str; 4] = ["reference", "earned_en", "earned_zh", "name"];
 /// A spreadsheet takes a cell that begins with one of these for a formula.
 const FORMULA_SIGNS: [char; 11] = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
 
@@ -345,6 +349,7 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, ImportError> {
         _ if whole > 1 || whole == 1 && sources.len() > 1 => "a file of JSON lines is all of a ledger: import it alone",
         Some(_) => "two of these are the same table",
         None if has("entry") && !(has("wallet") && has("coupon")) => "entries come with their wallets and coupons",
+        None if has("setting") && !has("wallet") => "settings come with their wallets",
         None if has("coupon_kind") && !has("tier") => "coupon kinds come with their tiers, which say what earns them",
         None => return Ok(sources),
     };
@@ -365,6 +370,10 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
         tx.execute_batch(
             "UPDATE wallet SET newest = (SELECT coalesce(max(id), 0) FROM entry) WHERE id >= '@' AND id < 'A'",
         )?;
+        tx.execute_batch(
+            "INSERT INTO coupon_given SELECT kind, (SELECT count(*) FROM coupon WHERE coupon.kind = coupon_kind.kind) \
+             FROM coupon_kind WHERE limit_total IS NOT NULL",
+        )?;
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
@@ -372,7 +381,20 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
         tx.execute_batch(&triggers)
     };
     finish().map_err(wrong)?;
+    count_spending(&tx).map_err(|error| ImportError::Unsound(error.cause.unwrap_or(error.detail)))?;
     tx.commit().map_err(wrong)
+}
+
+/// Makes the counts of the wallets with a limit per day from the entries.
+fn count_spending(conn: &Connection) -> Result<(), Error> {
+    let tx = ReadTx::new(conn);
+    let limited = "SELECT wallet FROM wallet_setting WHERE limit_per_day IS NOT NULL";
+    for wallet in tx.all(limited, [], |row| row.get::<_, WalletId>(0))? {
+        let day = settings::last_spending_day(&tx, &wallet)?;
+        let spent = settings::spent_on(&tx, &wallet, day)?;
+        conn.execute("INSERT INTO day_spending (wallet, day, spent) VALUES ($1, $2, $3)", params![wallet, day, spent])?;
+    }
+    Ok(())
 }
 
 /// Deletes the first rows of a new file where the sources have rows for that table.
@@ -416,9 +438,13 @@ fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Resul
     let no_name = || "it has no field `record`, which names its kind".to_owned();
     let name = record.get("record").and_then(Value::as_str).ok_or_else(no_name)?;
     match (place, name) {
-        (Position::Head, HEAD) if record.get("version") == Some(&json!(VERSION)) => Ok(Position::Within(0)),
+        (Position::Head, HEAD)
+            if record.get("version").and_then(Value::as_i64).is_some_and(|it| (1..=VERSION).contains(&it)) =>
+        {
+            Ok(Position::Within(0))
+        }
         (Position::Head, HEAD) => {
-            Err(format!("this program knows version {VERSION} of the records, and not this one").into())
+            Err(format!("this program knows versions 1 to {VERSION} of the records, and not this one").into())
         }
         (Position::Head, _) | (_, HEAD) => {
             Err(format!("the first line, and no other, is {{\"record\":\"{HEAD}\",\"version\":{VERSION}}}").into())

@@ -161,6 +161,8 @@ fn user(dice: &mut Dice) -> String {
 fn value(name: &str, dice: &mut Dice, known: &Known) -> String {
     let text = |text: &str| serde_json::Value::from(text).to_string();
     match name {
+        "limit_per_payment" | "limit_per_day" => one_of(dice, &["5", "500.00", "100000"]),
+        "status" => one_of(dice, &["open", "open", "frozen", "closed"]),
         "amount" | "money" | "from" if dice.one_in(2) => (*dice.pick(&AMOUNTS)).to_owned(),
         "amount" | "money" | "from" => one_of(dice, &AMOUNTS),
         "user" | "user_id" | "to" => text(&user(dice)),
