@@ -74,6 +74,36 @@ fn follow_prints_entries_with_and_without_server() {
 }
 
 #[test]
+fn history_follow_prints_a_table_that_goes_on() {
+    let place = Place::new();
+    let _serving = place.serve("");
+    place.json("recharge alice 10");
+    place.json("recharge bob 20");
+    let printing = |file: &str, line: &str| {
+        let out = fs::File::create(place.path(file)).unwrap();
+        Running::of_printing(place.command(line), out)
+    };
+    let _table = printing("table", "history alice --follow --since 2020-01-01");
+    let _lines = printing("out", "history alice --follow --since 2020-01-01 --json");
+    until(|| numbers(&place, "out") == [1]);
+    place.json("transfer bob alice 5");
+    until(|| numbers(&place, "out") == [1, 3]);
+    let table = || fs::read_to_string(place.path("table")).unwrap();
+    until(|| table().lines().count() == 3);
+    let rows: Vec<Vec<String>> =
+        table().lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect();
+    assert_eq!(rows[0], ["ENTRY", "TIME", "KIND", "FROM", "TO", "AMOUNT", "BALANCE"]);
+    assert_eq!(
+        (&rows[1][2..], &rows[2][2..]),
+        (
+            &["recharge", "@bank", "alice", "10.00", "10.00"].map(str::to_owned)[..],
+            &["transfer", "bob", "alice", "5.00", "15.00"].map(str::to_owned)[..],
+        )
+    );
+    assert_eq!(place.run("history --follow --order asc").exit, 2);
+}
+
+#[test]
 fn follow_begins_with_the_next_entry_and_says_that() {
     let place = Place::new();
     recharge(&place, 2);

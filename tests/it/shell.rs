@@ -108,6 +108,12 @@ impl Running {
         Running(Some(command.spawn().unwrap()))
     }
 
+    /// Begins it, printing into that file.
+    pub fn of_printing(mut command: Command, out: std::fs::File) -> Running {
+        command.stdin(Stdio::null()).stdout(out).stderr(Stdio::piped());
+        Running(Some(command.spawn().unwrap()))
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(self.0.as_ref().unwrap()), signal).unwrap();
