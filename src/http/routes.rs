@@ -51,7 +51,7 @@ pub static ROUTES: &[Route] = &[
 
     Route::get("/v1/report", SeeAll, report::QUERY, "counts and sums by kind for each period", report::report),
 
-    Route::get("/v1/coupons", SeeAll, coupons::COUPONS, "all coupons", coupons::list),
+    Route::get("/v1/coupons", SeeAll, coupons::COUPONS, "all coupons", coupons::list).with_types(files::TABLE_TYPES),
     Route::get("/v1/coupons/{code}", See, &[], "one coupon", coupons::one),
     Route::get("/v1/coupons/{code}/quote", See, coupons::QUOTE, "what a payment would cost with it", coupons::quote),
     Route::get("/v1/tiers", SeeAll, &[], "the recharge tiers", coupons::tiers),
