@@ -66,13 +66,17 @@ CREATE TABLE entry (
     reference    TEXT,
     metadata     TEXT,                           -- a flat JSON object of strings
     fence        INTEGER,                        -- of the lease it was made under
-    hash         BLOB NOT NULL                   -- 32 bytes
+    hash         BLOB NOT NULL,                  -- 32 bytes
+    hold         INTEGER,                        -- of a step of a hold: the number of the hold's first entry
+    hold_to      TEXT,                           -- of a hold: its receiver
+    hold_until   INTEGER                         -- of a hold: its expires_at; of the capture that ends one: its own time
 ) STRICT;
 CREATE INDEX entry_from ON entry (from_wallet) WHERE from_wallet <> '@bank';
 CREATE INDEX entry_to ON entry (to_wallet) WHERE to_wallet <> '@bank';
 CREATE INDEX entry_refunds ON entry (refunds) WHERE refunds IS NOT NULL;
 CREATE INDEX entry_reference ON entry (reference) WHERE reference IS NOT NULL;
 CREATE INDEX entry_coupon ON entry (coupon) WHERE coupon IS NOT NULL;
+CREATE INDEX entry_hold ON entry (hold) WHERE hold IS NOT NULL;
 
 CREATE TRIGGER entry_is_in_order BEFORE INSERT ON entry
 BEGIN SELECT CASE
@@ -105,6 +109,17 @@ BEGIN SELECT CASE
      AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
                      AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR id < 'wallet/' OR id >= 'wallet0'))
     THEN RAISE(FAIL, 'an entry cannot be made under a foreign fence')
+    -- Reserved money comes in by a hold and goes out to its receiver or back, never more of it than is left.
+    WHEN (NEW.hold IS NOT NULL OR NEW.from_wallet = '@holds' OR NEW.to_wallet = '@holds' OR NEW.kind IN ('hold', 'capture', 'release'))
+     AND CASE NEW.kind
+         WHEN 'hold' THEN NEW.hold = NEW.id AND NEW.to_wallet = '@holds' AND NEW.hold_to IS NOT NULL AND NEW.hold_until > NEW.at
+         WHEN 'capture' THEN NEW.from_wallet = '@holds' AND NEW.from_balance >= 0
+          AND NEW.amount <= (SELECT amount_left FROM hold WHERE id = NEW.hold AND ended IS NULL)
+          AND NEW.to_wallet = (SELECT hold_to FROM entry WHERE id = NEW.hold)
+         WHEN 'release' THEN NEW.from_wallet = '@holds' AND NEW.from_balance >= 0
+          AND NEW.amount <= (SELECT amount_left FROM hold WHERE id = NEW.hold AND wallet = NEW.to_wallet)
+         END IS NOT 1
+    THEN RAISE(FAIL, 'reserved money goes to the receiver of its hold, or back')
 END; END;
 
 CREATE TRIGGER entry_is_never_edited BEFORE UPDATE ON entry
@@ -219,6 +234,39 @@ BEGIN SELECT RAISE(ABORT, 'a coupon keeps the terms it was granted under'); END;
 
 CREATE TRIGGER coupon_is_never_deleted BEFORE DELETE ON coupon
 BEGIN SELECT RAISE(ABORT, 'a coupon is never deleted'); END;
+
+-- A hold: money of a wallet that is reserved for a receiver, under the number of its first entry, which has its terms. The
+-- row says what its entries say, and the lease time at which it is due. `until` is the wall time at which it is over: its
+-- `expires_at`, or the time of the capture that ended it. `amount_left` is neither captured nor given back.
+CREATE TABLE hold (
+    id          INTEGER PRIMARY KEY REFERENCES entry (id) DEFERRABLE INITIALLY DEFERRED,
+    wallet      TEXT NOT NULL,
+    coupon      TEXT,
+    captured    INTEGER NOT NULL DEFAULT 0 CHECK (captured >= 0),
+    amount_left INTEGER NOT NULL CHECK (amount_left >= 0),
+    ended       TEXT CHECK (ended IN ('captured', 'voided', 'expired')),
+    until       INTEGER NOT NULL,
+    due_ms      INTEGER NOT NULL
+) STRICT;
+CREATE INDEX hold_of_wallet ON hold (wallet);
+CREATE INDEX hold_left_of_wallet ON hold (wallet) WHERE amount_left > 0;
+CREATE INDEX hold_until ON hold (until) WHERE amount_left > 0;
+CREATE INDEX hold_coupon ON hold (coupon) WHERE coupon IS NOT NULL AND amount_left > 0;
+
+CREATE TRIGGER hold_has_its_entry BEFORE INSERT ON hold
+WHEN (NEW.id, 'hold', NEW.wallet, NEW.coupon, NEW.amount_left, NEW.until, NEW.captured, NEW.ended) IS NOT
+     (SELECT id, kind, from_wallet, coupon, amount, hold_until, 0, NULL FROM entry ORDER BY id DESC LIMIT 1)
+BEGIN SELECT RAISE(FAIL, 'a hold is made with its entry'); END;
+
+CREATE TRIGGER hold_changes_with_its_entries BEFORE UPDATE ON hold
+WHEN (NEW.id, NEW.wallet, NEW.coupon, NEW.due_ms) IS NOT (OLD.id, OLD.wallet, OLD.coupon, OLD.due_ms)
+  OR OLD.ended IS NOT NULL AND NEW.ended IS NOT OLD.ended
+  OR (NEW.id, NEW.captured - OLD.captured, OLD.amount_left - NEW.amount_left) IS NOT
+     (SELECT hold, CASE kind WHEN 'capture' THEN amount WHEN 'release' THEN 0 END, amount FROM entry ORDER BY id DESC LIMIT 1)
+BEGIN SELECT RAISE(FAIL, 'a hold changes only as the newest entry says'); END;
+
+CREATE TRIGGER hold_is_never_deleted BEFORE DELETE ON hold
+BEGIN SELECT RAISE(ABORT, 'a hold is never deleted'); END;
 
 -- The number of coupon codes of each length that were ever given. The longest length is the one in use.
 CREATE TABLE code_supply (

@@ -4,21 +4,23 @@
 //! the same canonical text. [`apply`] is the one place that knows which rule a command means. Each kind of command is a
 //! type of its own ([`TypedCommand`]), which says what its receipt is.
 
+mod fingerprint;
+
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, IdempotencyKey, LockId, LockToken, UserId, WalletId};
-use crate::ledger::coupon::{self, Coupon, CouponKind, Discount, KindLimits, Tier};
+use crate::ledger::coupon::{self, Coupon, CouponKind, Tier};
+use crate::ledger::hold::{self, CaptureHold, PlaceHold, VoidHold};
 use crate::ledger::settings::{self, CreateWallet, SetWallet, WalletSettings};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
-use crate::ledger::{self, Attribution, Note, Wallet, entry};
-use crate::lock::Lock;
+use crate::ledger::{self, Attribution, Wallet, entry};
 use crate::lock::lease::{
     self, AcquireRequest, Authority, Grant, LockAttempt, ReleaseRequest, RenewRequest, Renewed, RevokeRequest,
 };
-use crate::secret::{self, Hash};
+use crate::lock::{self, Lock};
+use crate::secret::Hash;
 use crate::token::{self, AccessToken, MintedToken, NewToken, Role, RotateToken};
 use crate::tx::{Tables, WriteTx};
 use std::collections::BTreeSet;
-use std::io::Write;
 
 /// A change that a client asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +78,12 @@ pub enum MoneyCommand {
     Transfer(Transfer),
     /// The money of an earlier entry back.
     Refund(Refund),
+    /// Money of a wallet reserved for a receiver.
+    Hold(PlaceHold),
+    /// Reserved money to its receiver.
+    Capture(CaptureHold),
+    /// Reserved money back.
+    Void(VoidHold),
 }
 
 /// All of these or none.
@@ -197,6 +205,9 @@ typed_commands! {
     Pay => Moved, |it| Command::Money(MoneyCommand::Pay(it));
     Transfer => Moved, |it| Command::Money(MoneyCommand::Transfer(it));
     Refund => Moved, |it| Command::Money(MoneyCommand::Refund(it));
+    PlaceHold => Moved, |it| Command::Money(MoneyCommand::Hold(it));
+    CaptureHold => Moved, |it| Command::Money(MoneyCommand::Capture(it));
+    VoidHold => Moved, |it| Command::Money(MoneyCommand::Void(it));
     AtomicBatch => Vec<Moved>, Command::Batch;
     CreateWallet => Wallet, Command::CreateWallet;
     SetWallet => WalletSettings, Command::SetWallet;
@@ -267,7 +278,16 @@ impl Verdict {
 }
 
 /// The rest of a command once its locks, which are given again, are checked.
-type Rule<'a> = &'a dyn Fn(&Authority, &[LockId]) -> Result<Receipt, Error>;
+type Rule<'a> = &'a dyn Fn(&Authority, &NeededLocks) -> Result<Receipt, Error>;
+
+/// The locks of a command.
+#[derive(Default)]
+struct NeededLocks {
+    /// It waits for these.
+    needed: Vec<LockId>,
+    /// It goes on without these, and does less.
+    wanted: Vec<LockId>,
+}
 
 /// Carries the command out for `by`, under the lock tokens presented with it. `role` is that of the access token, if there
 /// is one.
@@ -278,17 +298,22 @@ pub(crate) fn apply(
     role: Option<Role>,
     tokens: &[LockToken],
 ) -> Result<Verdict, Error> {
-    let guarded = |needed, rule: Rule<'_>| under_locks(tx, tokens, by, needed, rule);
-    let plain = |rule: &dyn Fn() -> Result<Receipt, Error>| guarded(Vec::new(), &|_, _| rule());
+    let guarded = |locks, rule: Rule<'_>| under_locks(tx, tokens, by, locks, rule);
+    let plain = |rule: &dyn Fn() -> Result<Receipt, Error>| guarded(NeededLocks::default(), &|_, _| rule());
     match command {
-        Command::Money(money) => guarded(locks_of(tx, money)?, &|authority, needed| {
-            let attribution = Attribution { by, fence: authority.fence_for(needed) };
-            move_money(tx, money, role, &attribution).map(|moved| Receipt::Moved(Box::new(moved)))
+        Command::Money(money) => guarded(locks_of(tx, money)?, &|authority, locks| {
+            let caller = MoneyCaller { by, role, authority };
+            move_money(tx, money, &caller, &locks.needed).map(|moved| Receipt::Moved(Box::new(moved)))
         }),
         Command::Batch(AtomicBatch(items)) => {
-            let each: Vec<Vec<LockId>> = items.iter().map(|item| locks_of(tx, item)).collect::<Result<_, _>>()?;
-            let all: BTreeSet<LockId> = each.iter().flatten().cloned().collect();
-            guarded(all.into_iter().collect(), &|authority, _| move_all(tx, items, &each, by, role, authority))
+            let each: Vec<NeededLocks> = items.iter().map(|item| locks_of(tx, item)).collect::<Result<_, _>>()?;
+            let needed: BTreeSet<LockId> = each.iter().flat_map(|locks| &locks.needed).cloned().collect();
+            let wanted: BTreeSet<LockId> = each.iter().flat_map(|locks| &locks.wanted).cloned().collect();
+            let all = NeededLocks {
+                wanted: wanted.difference(&needed).cloned().collect(),
+                needed: needed.into_iter().collect(),
+            };
+            guarded(all, &|authority, all| move_all(tx, items, &each, all, &MoneyCaller { by, role, authority }))
         }
         Command::CreateWallet(CreateWallet { user }) => plain(&|| settings::create(tx, user).map(Receipt::Wallet)),
         // Without the wallet's lock: freezing acts at once, also on requests that wait for the lock.
@@ -348,27 +373,42 @@ fn under_locks(
     tx: &WriteTx<'_>,
     tokens: &[LockToken],
     by: &str,
-    needed: Vec<LockId>,
+    locks: NeededLocks,
     rule: Rule<'_>,
 ) -> Result<Verdict, Error> {
-    match lease::check(tx, tokens, &needed, by)? {
+    match lease::check(tx, tokens, &locks.needed, &locks.wanted, by)? {
         LockAttempt::Done(authority) => {
-            let receipt = rule(&authority, &needed)?;
+            let receipt = rule(&authority, &locks)?;
             Ok(Verdict::Done(Ok(receipt), authority.freed))
         }
-        LockAttempt::Held(lock) => Ok(Verdict::Held { lock, needed }),
+        LockAttempt::Held(lock) => Ok(Verdict::Held { lock, needed: locks.needed }),
+    }
+}
+
+/// The caller of a money verb, and the leases it has proved.
+struct MoneyCaller<'a> {
+    by: &'a str,
+    role: Option<Role>,
+    authority: &'a Authority,
+}
+
+impl MoneyCaller<'_> {
+    /// The attribution of an entry between the wallets of these locks.
+    fn attribution(&self, locks: &[LockId]) -> Attribution<'_> {
+        Attribution { by: self.by, fence: self.authority.fence_for(locks) }
     }
 }
 
 fn move_money(
     tx: &WriteTx<'_>,
     command: &MoneyCommand,
-    role: Option<Role>,
-    attribution: &Attribution<'_>,
+    caller: &MoneyCaller<'_>,
+    needed: &[LockId],
 ) -> Result<Moved, Error> {
+    let attribution = &caller.attribution(needed);
     match command {
         MoneyCommand::Recharge(recharge) => {
-            if role == Some(Role::User) {
+            if caller.role == Some(Role::User) {
                 ledger::check_half_of_bank(tx, recharge.amount)?;
             }
             verbs::recharge(tx, recharge, attribution)
@@ -377,43 +417,90 @@ fn move_money(
         MoneyCommand::Pay(pay) => verbs::pay(tx, pay, attribution),
         MoneyCommand::Transfer(transfer) => verbs::transfer(tx, transfer, attribution),
         MoneyCommand::Refund(refund) => verbs::refund(tx, refund, attribution),
+        MoneyCommand::Hold(place) => hold::place(tx, place, attribution).map(Moved::from),
+        MoneyCommand::Void(void) => hold::void(tx, void, attribution).map(Moved::from),
+        MoneyCommand::Capture(capture) => {
+            let lock = hold::parties(tx, capture.hold)?.0.lock();
+            let locks = lock.as_slice();
+            let is_missing = locks.iter().any(|lock| caller.authority.missing.contains(lock));
+            let release = (!is_missing).then(|| caller.attribution(locks));
+            hold::capture(tx, capture, attribution, release.as_ref()).map(Moved::from)
+        }
     }
 }
 
-/// Moves the money of each item, whose locks are `each`; the error of the first refused one gets its index.
+/// Moves the money of each item, whose locks are `each` and `all` together; the error of the first refused one gets its
+/// index.
 fn move_all(
     tx: &WriteTx<'_>,
     items: &[MoneyCommand],
-    each: &[Vec<LockId>],
-    by: &str,
-    role: Option<Role>,
-    authority: &Authority,
+    each: &[NeededLocks],
+    all: &NeededLocks,
+    caller: &MoneyCaller<'_>,
 ) -> Result<Receipt, Error> {
-    let done = items.iter().zip(each).enumerate().map(|(index, (item, needed))| {
-        let fence = match item {
-            // An earlier item may have made the entry: its locks are known only now.
-            MoneyCommand::Refund(_) if needed.is_empty() => authority.fence_for(&locks_of(tx, item)?),
-            _ => authority.fence_for(needed),
-        };
-        move_money(tx, item, role, &Attribution { by, fence }).map_err(|error| error.with("index", index))
+    let newest_before = tx.chain_head().id;
+    let done = items.iter().zip(each).enumerate().map(|(index, (item, locks))| {
+        move_item(tx, item, locks, all, newest_before, caller).map_err(|error| error.with("index", index))
     });
     done.collect::<Result<_, _>>().map(Receipt::Batch)
 }
 
+fn move_item(
+    tx: &WriteTx<'_>,
+    item: &MoneyCommand,
+    locks: &NeededLocks,
+    all: &NeededLocks,
+    newest_before: i64,
+    caller: &MoneyCaller<'_>,
+) -> Result<Moved, Error> {
+    match item {
+        // A client cannot know the number of a hold that the same batch makes.
+        MoneyCommand::Capture(CaptureHold { hold, .. }) | MoneyCommand::Void(VoidHold { hold, .. })
+            if hold.0 > newest_before =>
+        {
+            Err(hold::not_found(*hold))
+        }
+        // An earlier item may have made the entry: its locks are known only now.
+        MoneyCommand::Refund(_) if locks.needed.is_empty() => {
+            let needed = locks_of(tx, item)?.needed;
+            for id in needed.iter().filter(|id| !all.needed.contains(id)) {
+                if lock::find(tx, id)?.is_some() {
+                    return Err(lock::locked(tx, id, tx.now().lease_ms)?);
+                }
+            }
+            move_money(tx, item, caller, &needed)
+        }
+        _ => move_money(tx, item, caller, &locks.needed),
+    }
+}
+
 /// The locks of the users' wallets that a money verb touches, the payer's first.
-fn locks_of(tx: &Tables<'_>, command: &MoneyCommand) -> Result<Vec<LockId>, Error> {
+fn locks_of(tx: &Tables<'_>, command: &MoneyCommand) -> Result<NeededLocks, Error> {
     let locks = |wallets: &[&WalletId]| wallets.iter().filter_map(|wallet| wallet.lock()).collect();
-    Ok(match command {
+    let needed = match command {
         MoneyCommand::Recharge(Recharge { user, .. }) | MoneyCommand::Withdraw(Withdraw { user, .. }) => {
             locks(&[&user.wallet()])
         }
         MoneyCommand::Pay(Pay { user, to, .. }) => locks(&[&user.wallet(), to]),
         MoneyCommand::Transfer(Transfer { from, to, .. }) => locks(&[from, to]),
         MoneyCommand::Refund(Refund { entry, .. }) => match entry::entry(tx, *entry) {
-            Ok(original) => locks(&[&original.to, &original.from]),
+            Ok(original) => locks(&[&original.to, &verbs::refund_receiver(tx, &original)?]),
             Err(_) => Vec::new(), // `verbs::refund` refuses it: lock refusals come before that of the entry
         },
-    })
+        MoneyCommand::Hold(PlaceHold { user, .. }) => locks(&[&user.wallet()]),
+        MoneyCommand::Void(VoidHold { hold, .. }) => {
+            hold::parties(tx, *hold).map_or_else(|_| Vec::new(), |(wallet, _)| locks(&[&wallet]))
+        }
+        // The lock of the wallet that holds is not needed: else its owner could keep a capture waiting until the hold expires.
+        MoneyCommand::Capture(CaptureHold { hold, is_final, .. }) => match hold::parties(tx, *hold) {
+            Ok((wallet, to)) => {
+                let wanted = if *is_final { locks(&[&wallet]) } else { Vec::new() };
+                return Ok(NeededLocks { needed: locks(&[&to]), wanted });
+            }
+            Err(_) => Vec::new(),
+        },
+    };
+    Ok(NeededLocks { needed, wanted: Vec::new() })
 }
 
 /// Refuses a command that replaces a table which has not that tag.
@@ -427,166 +514,4 @@ pub(crate) fn check_unchanged(tx: &WriteTx<'_>, command: &Command, tag: &str) ->
         return Ok(());
     }
     Err(Error::new(ErrorName::ChangedMeanwhile, "it is not as it was when you read it; read it again"))
-}
-
-impl Command {
-    /// The tag of a table that this command would make: the same for the same rows.
-    pub(crate) fn tag(&self) -> String {
-        self.fingerprint().map(|fingerprint| secret::hex(&fingerprint)).unwrap_or_default()
-    }
-
-    /// The same 16 bytes for the same request, however it was written (`120` or `120.00`, form or JSON). None if its
-    /// answer is never stored under a key: it carries a secret, or is repeated by one.
-    pub fn fingerprint(&self) -> Option<[u8; 16]> {
-        let mut text = Canonical::default();
-        match self {
-            Command::Money(money) => money.write(&mut text),
-            Command::Batch(AtomicBatch(items)) => {
-                text.field("batch").field(items.len());
-                items.iter().for_each(|item| item.write(&mut text));
-            }
-            Command::CreateWallet(CreateWallet { user }) => _ = text.field("create-wallet").field(user),
-            Command::SetWallet(change) => text.set_wallet(change),
-            Command::GrantCoupon(GrantCoupon { user, kind }) => _ = text.field("coupon").field(user).field(kind),
-            Command::ClaimCoupon(ClaimCoupon { user, code }) => _ = text.field("claim").field(user).field(code),
-            Command::SetTiers(SetTiers(tiers)) => {
-                text.field("tiers");
-                tiers.iter().for_each(|tier| _ = text.field(tier.from).optional(tier.kind.as_ref()));
-            }
-            Command::SetCouponKinds(SetCouponKinds(kinds)) => {
-                text.field("coupon-kinds");
-                kinds.iter().for_each(|kind| text.coupon_kind(kind));
-            }
-            Command::RevokeToken(RevokeToken(id)) => _ = text.field("revoke-token").field(id),
-            Command::NameBatch(NameBatch(items)) | Command::TryEach(TryEach { name: Some(NameBatch(items)), .. }) => {
-                text.field("name-batch").field(secret::hex(items));
-            }
-            Command::Revoke(RevokeRequest { id, fence, delay_ms, reason }) => {
-                text.field("revoke").field(id).field(fence.0).optional(delay_ms.as_ref()).optional(reason.as_ref());
-            }
-            Command::MintToken(_)
-            | Command::TryEach(_)
-            | Command::RotateToken(_)
-            | Command::AdoptToken(_)
-            | Command::Acquire(_)
-            | Command::Renew(_)
-            | Command::Release(_)
-            | Command::ReleaseUndelivered(_) => return None,
-        }
-        Some(text.hash())
-    }
-
-    /// The same 16 bytes for the same request for locks: a client repeats it with the same secret.
-    pub fn acquire_key(&self) -> Option<[u8; 16]> {
-        let Command::Acquire(request) = self else { return None };
-        let mut text = Canonical::default();
-        text.field("acquire").field(request.secret.as_str());
-        request.ids.iter().for_each(|id| _ = text.field(id));
-        Some(text.hash())
-    }
-}
-
-impl MoneyCommand {
-    /// The client's own words about it.
-    pub(crate) fn note(&self) -> &Note {
-        match self {
-            MoneyCommand::Recharge(Recharge { note, .. })
-            | MoneyCommand::Withdraw(Withdraw { note, .. })
-            | MoneyCommand::Pay(Pay { note, .. })
-            | MoneyCommand::Transfer(Transfer { note, .. })
-            | MoneyCommand::Refund(Refund { note, .. }) => note,
-        }
-    }
-
-    /// As [`Command::fingerprint`].
-    pub fn fingerprint(&self) -> [u8; 16] {
-        let mut text = Canonical::default();
-        self.write(&mut text);
-        text.hash()
-    }
-
-    fn write(&self, text: &mut Canonical) {
-        match self {
-            MoneyCommand::Recharge(Recharge { user, amount, note }) => {
-                text.field("recharge").field(user).field(amount).note(note);
-            }
-            MoneyCommand::Withdraw(Withdraw { user, amount, note }) => {
-                text.field("withdraw").field(user).field(amount).note(note);
-            }
-            MoneyCommand::Pay(Pay { user, to, gross, coupon, note }) => {
-                text.field("pay").field(user).field(to).field(gross).optional(coupon.as_ref()).note(note);
-            }
-            MoneyCommand::Transfer(Transfer { from, to, amount, note }) => {
-                text.field("transfer").field(from).field(to).field(amount).note(note);
-            }
-            MoneyCommand::Refund(Refund { entry, amount, note }) => {
-                text.field("refund").field(entry.0).optional(amount.as_ref()).note(note);
-            }
-        }
-    }
-}
-
-/// The canonical text of a command: its verb and its fields, each with its length before it, so that no two commands
-/// read the same. Records in existing files hold its hash, so it never changes.
-struct Canonical(Vec<u8>);
-
-impl Default for Canonical {
-    fn default() -> Canonical {
-        Canonical(Vec::with_capacity(128))
-    }
-}
-
-impl Canonical {
-    fn field(&mut self, value: impl std::fmt::Display) -> &mut Canonical {
-        let start = self.0.len() + 4;
-        self.0.extend([0; 4]);
-        let _ = write!(self.0, "{value}"); // writing to memory does not fail
-        let length = (self.0.len() - start) as u32;
-        self.0[start - 4..start].copy_from_slice(&length.to_be_bytes());
-        self
-    }
-
-    fn optional(&mut self, value: Option<impl std::fmt::Display>) -> &mut Canonical {
-        match value {
-            Some(value) => self.field(value),
-            None => {
-                self.0.extend(u32::MAX.to_be_bytes());
-                self
-            }
-        }
-    }
-
-    fn note(&mut self, note: &Note) {
-        self.optional(note.reference.as_ref()).optional(note.metadata.as_ref());
-    }
-
-    fn set_wallet(&mut self, change: &SetWallet) {
-        let SetWallet { user, name, status, metadata, limit_per_payment, limit_per_day } = change;
-        self.field("set-wallet").field(user);
-        name.iter().for_each(|name| _ = self.field("name").optional(name.as_ref()));
-        status.iter().for_each(|status| _ = self.field("status").field(status.as_str()));
-        metadata.iter().for_each(|metadata| _ = self.field("metadata").optional(metadata.as_ref()));
-        limit_per_payment.iter().for_each(|limit| _ = self.field("limit_per_payment").optional(limit.as_ref()));
-        limit_per_day.iter().for_each(|limit| _ = self.field("limit_per_day").optional(limit.as_ref()));
-    }
-
-    fn coupon_kind(&mut self, kind: &CouponKind) {
-        let CouponKind { kind, terms, earned_zh, earned_en, limits } = kind;
-        match terms.off {
-            Discount::Amount(amount) => self.field(kind).field("amount").field(amount),
-            Discount::Percent(percent) => self.field(kind).field("percent").field(percent),
-        };
-        self.field(terms.threshold).field(terms.single_use).field(earned_zh).field(earned_en);
-        if terms.max_off.is_none() && *limits == KindLimits::default() {
-            return; // as before there were any
-        }
-        let KindLimits { valid_days, valid_from, valid_until, total, per_user, claim_code } = limits;
-        self.field("+limits").optional(terms.max_off).optional(valid_days.as_ref()).optional(valid_from.as_ref());
-        self.optional(valid_until.as_ref()).optional(total.as_ref()).optional(per_user.as_ref());
-        self.optional(claim_code.as_ref());
-    }
-
-    fn hash(&self) -> [u8; 16] {
-        secret::sha256_short(&self.0)
-    }
 }

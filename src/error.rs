@@ -95,6 +95,11 @@ errors! {
     NotRefundable "not_refundable" 409 Refusal "cannot be refunded" "不可退款",
     AlreadyRefunded "already_refunded" 409 Refusal "already refunded" "已退款",
     RefundExceeds "refund_exceeds" 409 Refusal "more than what is left to refund" "超过可退金额",
+    // the hold
+    HoldNotFound "hold_not_found" 404 Refusal "no such hold" "预留不存在",
+    HoldNotOpen "hold_not_open" 409 Refusal "the hold is over" "预留已结束",
+    HoldExpired "hold_expired" 409 Refusal "the hold has expired" "预留已过期",
+    CaptureExceeds "capture_exceeds" 409 Refusal "more than what is left of the hold" "扣款超出预留",
     // the coupon
     CouponKindNotFound "coupon_kind_not_found" 404 Refusal "no such coupon kind" "优惠券种类不存在",
     ClaimCodeNotFound "claim_code_not_found" 404 Refusal "no such claim code" "领取码不存在",
@@ -105,6 +110,7 @@ errors! {
     CouponNotApplicable "coupon_not_applicable" 409 Refusal "the coupon does not apply" "优惠券不适用",
     CouponLimit "coupon_limit" 409 Refusal "no more coupons of this kind are given" "优惠券已领完",
     // the limits of the wallet
+    HoldLimit "hold_limit" 409 Refusal "the wallet has as many holds as it may" "预留数量已达上限",
     LimitExceeded "limit_exceeded" 409 Refusal "a limit of the wallet is exceeded" "超出限额",
     // the funds
     InsufficientFunds "insufficient_funds" 402 Refusal "insufficient funds" "余额不足",

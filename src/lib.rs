@@ -217,6 +217,7 @@ pub use error::{Error, ErrorName};
 pub use id::{CouponCode, EntryId, Fence, LockId, LockToken, UserId, WalletId};
 pub use ledger::coupon::{Coupon, CouponState, CouponTerms, Discount};
 pub use ledger::entry::{Entry, EntryKind};
+pub use ledger::hold::{Hold, HoldState, HoldStep};
 pub use ledger::verbs::Moved;
 pub use ledger::{Wallet, WalletStatus};
 pub use money::{Balance, Cents, Money};
@@ -301,6 +302,10 @@ pub mod internals {
         }
         pub mod entry {
             pub use crate::ledger::entry::{Entry, EntryKind, entry};
+        }
+        pub mod hold {
+            pub use crate::ledger::held;
+            pub use crate::ledger::hold::{CaptureHold, Hold, HoldState, HoldStep, PlaceHold, VoidHold, hold};
         }
         pub mod query {
             pub use crate::ledger::query::{Filter, coupons, entries};

@@ -204,6 +204,8 @@ pub(crate) struct Unit {
     pub totals: RunningTotals,
     /// True if any wallet has settings that a movement must keep to. None: not looked up yet.
     pub has_rules: Option<bool>,
+    /// The lease time at which the first of the holds is due that the batch has made or ended.
+    pub due_ms: Option<i64>,
 }
 
 /// The write transaction. There is one at a time in the whole file.
@@ -219,8 +221,15 @@ pub(crate) struct WriteTx<'conn> {
 impl<'conn> WriteTx<'conn> {
     /// For the writer alone, which has begun the transaction and will end it.
     pub(crate) fn new(statements: &'conn Statements<'_>, now: Now, head: ChainHead, totals: RunningTotals) -> Self {
-        let (written_up_to, newest_note_ms, has_rules) = (head.id, None, None);
-        let unit = Unit { head, system: Default::default(), written_up_to, newest_note_ms, totals, has_rules };
+        let unit = Unit {
+            head,
+            system: Default::default(),
+            written_up_to: head.id,
+            newest_note_ms: None,
+            totals,
+            has_rules: None,
+            due_ms: None,
+        };
         let tables = Tables { conn: statements.conn, statements: Some(statements) };
         WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0), is_dry_run: Cell::new(false) }
     }
@@ -269,6 +278,11 @@ impl<'conn> WriteTx<'conn> {
     /// The number of statements so far that wrote.
     pub(crate) fn writes(&self) -> u64 {
         self.writes.get()
+    }
+
+    /// Notes a lease time at which a hold is due.
+    pub(crate) fn note_due(&self, due_ms: i64) {
+        self.change_unit(|unit| unit.due_ms = unit.due_ms.into_iter().chain([due_ms]).min());
     }
 
     /// The part of the batch in memory, as it is now.

@@ -5,6 +5,7 @@ use super::conn::RequestHead;
 use super::conn::Response;
 use super::dry_run::DRY_RUN;
 use super::fields::{Field, Fields, ValueKind};
+use super::holds::{self, HoldStepJson};
 use super::problems;
 use super::request::{Context, HandlerResult, media_type, unsupported};
 use super::response::{self, WithMsg};
@@ -103,12 +104,12 @@ fn read_item<'a>(context: &Context<'_>, text: &'a [u8]) -> BatchItem<'a> {
 
 /// True for the name of a field of some operation.
 pub(crate) fn is_item_field(name: &str) -> bool {
-    let taken = [wallets::RECHARGE, wallets::PAY, wallets::TRANSFER, wallets::REFUND];
-    ["op", "user", "entry", "key"].contains(&name)
+    let taken = [wallets::RECHARGE, wallets::PAY, wallets::TRANSFER, wallets::REFUND, holds::PLACE, holds::CAPTURE];
+    ["op", "user", "entry", "hold", "key"].contains(&name)
         || taken.iter().any(|fields| fields.iter().any(|one| one.name == name))
 }
 
-/// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`.
+/// `{"op":"withdraw","user":"alice","amount":"1.00"}` and the like; `{"op":"refund","entry":7}`, `{"op":"void","hold":7}`.
 fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyCommand, Error> {
     let op = fields.required_text("op")?;
     let (verb, taken) = match op.as_str() {
@@ -122,11 +123,31 @@ fn read_command(context: &Context<'_>, fields: &mut Fields) -> Result<MoneyComma
             fields.check(wallets::REFUND)?;
             return wallets::refund_command(context.app, &context.caller, &entry, fields);
         }
-        _ => return Err(Error::invalid("op is one of recharge, withdraw, pay, transfer, refund")),
+        "hold" => {
+            Access::Staff.check(&context.caller)?;
+            let user = required_user(fields)?;
+            fields.check(holds::PLACE)?;
+            return holds::place_command(&user, fields);
+        }
+        "capture" | "void" => {
+            Access::Staff.check(&context.caller)?;
+            let hold = fields.name("hold")?.ok_or_else(|| Error::invalid("hold is missing: the number of the hold"))?;
+            let captures = op == "capture";
+            fields.check(if captures { holds::CAPTURE } else { holds::VOID })?;
+            return if captures { holds::capture_command(&hold, fields) } else { holds::void_command(&hold, fields) };
+        }
+        _ => {
+            let ops = "op is one of recharge, withdraw, pay, transfer, refund, hold, capture, void";
+            return Err(Error::invalid(ops));
+        }
     };
-    let user = fields.name("user")?.ok_or_else(|| Error::invalid("user is missing: whose wallet"))?;
+    let user = required_user(fields)?;
     fields.check(taken)?;
     wallets::command(context.app, &context.caller, verb, &user, fields)
+}
+
+fn required_user(fields: &mut Fields) -> Result<String, Error> {
+    fields.name("user")?.ok_or_else(|| Error::invalid("user is missing: whose wallet"))
 }
 
 /// The answer to a batch.
@@ -145,11 +166,16 @@ pub(crate) struct BatchResults<'a> {
 #[serde(untagged)]
 enum ItemResult<'a> {
     Moved(Box<WithMsg<Cow<'static, str>, MovedJson<'a>>>),
+    Hold(Box<WithMsg<&'static str, HoldStepJson<'a>>>),
     Problem(Map<String, Value>),
 }
 
 fn moved_result<'a>(context: &Context<'_>, moved: &'a Moved) -> ItemResult<'a> {
-    ItemResult::Moved(Box::new(moved_json(moved, &context.caller, context.language)))
+    let (caller, language) = (&context.caller, context.language);
+    match &moved.hold {
+        Some(step) => ItemResult::Hold(Box::new(holds::step_json(moved, step, caller, language))),
+        None => ItemResult::Moved(Box::new(moved_json(moved, caller, language))),
+    }
 }
 
 fn problem_result(context: &Context<'_>, error: &Error) -> ItemResult<'static> {

@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 
 /// The fields of the query that choose entries.
 const FILTER_FIELDS: &[Field] = &[
-    Field::optional("kind", Text, "recharge, withdraw, pay, transfer or refund")
-        .one_of(&["recharge", "withdraw", "pay", "transfer", "refund"]),
+    Field::optional("kind", Text, "recharge, withdraw, pay, transfer, refund, hold, capture or release")
+        .one_of(&["recharge", "withdraw", "pay", "transfer", "refund", "hold", "capture", "release"]),
     Field::optional("since", Time, "made then or later; of a date: from its start"),
     Field::optional("until", Time, "made then or earlier; of a date: to its end"),
     TZ,
@@ -243,14 +243,14 @@ pub(crate) struct EntryDetailsJson<'a> {
 /// `GET /v1/entries/{id}`. For the role `user`, an entry of other wallets does not exist.
 pub(crate) fn entry(context: &mut Context<'_>) -> HandlerResult {
     let id = EntryId::parse(&context.params[0])?;
-    let (entry, refunds, left) = context.app.store.read(|tx| {
+    let (entry, refunds, left, holder) = context.app.store.read(|tx| {
         let entry = entry::entry(tx, id)?;
         let left = ledger::verbs::refundable(tx, &entry)?;
-        Ok((entry, ledger::verbs::refunds_of(tx, id)?, left))
+        let holder = entry.hold.map(|hold| ledger::hold::parties(tx, hold)).transpose()?.map(|(wallet, _)| wallet);
+        Ok((entry, ledger::verbs::refunds_of(tx, id)?, left, holder))
     })?;
-    if let Some(user) = &context.caller.user
-        && [&entry.from, &entry.to].iter().all(|wallet| wallet.as_str() != user.as_str())
-    {
+    let wallets = [Some(&entry.from), Some(&entry.to), holder.as_ref()];
+    if !wallets.into_iter().flatten().any(|wallet| context.caller.check_wallet(wallet).is_ok()) {
         return Err(entry::not_found(id));
     }
     let entry = entry_json(&entry, &context.caller);

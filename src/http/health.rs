@@ -140,6 +140,7 @@ fn prometheus_text(app: &AppState) -> String {
         ("idempotent_replays_total", "Answers given again under an idempotency key.", &stats.replays),
         ("lock_waits_total", "Requests that had to wait for a lock.", &stats.lock_waits),
         ("lock_takeovers_total", "Expired leases taken over.", &stats.takeovers),
+        ("holds_settled_total", "Holds whose money was given back by the server itself.", &stats.settled_holds),
     ];
     for (name, about, value) in counters {
         single(&mut out, name, "counter", about, value.load(Relaxed));

@@ -17,6 +17,7 @@ pub(crate) mod events;
 pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod health;
+mod holds;
 pub(crate) mod locks;
 #[cfg(test)]
 mod openapi;

@@ -55,6 +55,9 @@ impl Language {
             EntryKind::Pay => self.pick("支付成功", "paid"),
             EntryKind::Transfer => self.pick("转账成功", "transferred"),
             EntryKind::Refund => self.pick("退款成功", "refunded"),
+            EntryKind::Hold => self.pick("已预留", "held"),
+            EntryKind::Capture => self.pick("已扣款", "captured"),
+            EntryKind::Release => self.pick("已释放", "released"),
         }
     }
 }
@@ -157,7 +160,7 @@ impl<T: Display> Serialize for AsText<T> {
 }
 
 /// The names of an entry's members, in order: also the first line of a CSV file.
-pub(crate) const ENTRY_MEMBERS: [&str; 17] = [
+pub(crate) const ENTRY_MEMBERS: [&str; 20] = [
     "id",
     "at",
     "kind",
@@ -174,6 +177,9 @@ pub(crate) const ENTRY_MEMBERS: [&str; 17] = [
     "metadata",
     "by",
     "fence",
+    "hold",
+    "hold_to",
+    "hold_until",
     "hash",
 ];
 
@@ -217,14 +223,23 @@ pub(crate) struct EntryJson<'a> {
     by: &'a str,
     /// The fence of the lease it was made under.
     fence: Option<i64>,
+    /// The hold that it is a step of, by the number of its first entry. Null for the role `user` if it is another's.
+    hold: Option<i64>,
+    /// The receiver, of a hold.
+    hold_to: Option<&'a str>,
+    /// The `expires_at` of a hold; the time of the capture that ends one.
+    #[cfg_attr(test, schemars(with = "Option<TimeText>"))]
+    hold_until: Option<String>,
     /// SHA-256 over it and the hash of the entry before. Null for the role `user`.
     #[cfg_attr(test, schemars(with = "Option<HashText>"))]
     hash: Option<String>,
 }
 
-/// An entry as the caller may see it: the role `user` gets its own balance only, and no hash.
+/// An entry as the caller may see it: the role `user` gets its own balance only, no hash, and as the receiver of a capture
+/// not the number of the hold.
 pub(crate) fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a> {
     let is_visible = |wallet: &WalletId| caller.user.as_ref().is_none_or(|user| user.as_str() == wallet.as_str());
+    let is_receiver = entry.kind == EntryKind::Capture && caller.user.is_some() && is_visible(&entry.to);
     EntryJson {
         id: entry.id.0,
         at: rfc3339(entry.at),
@@ -242,6 +257,9 @@ pub(crate) fn entry_json<'a>(entry: &'a Entry, caller: &Caller) -> EntryJson<'a>
         metadata: entry.metadata.as_deref().and_then(stored_json),
         by: &entry.by,
         fence: entry.fence.map(|fence| fence.0),
+        hold: entry.hold.filter(|_| !is_receiver).map(|id| id.0),
+        hold_to: entry.hold_to.as_ref().map(|to| to.as_str()),
+        hold_until: entry.hold_until.filter(|_| !is_receiver).map(rfc3339),
         hash: caller.user.is_none().then(|| hex(&entry.hash)),
     }
 }
@@ -260,8 +278,7 @@ pub(crate) struct WalletJson<'a> {
     /// The amount that can be spent.
     balance: AsText<Balance>,
     /// The amount that is reserved besides.
-    #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
-    held: &'static str,
+    held: AsText<Cents>,
     /// The number of its entries.
     entries: i64,
     /// The time of its newest entry.
@@ -279,11 +296,11 @@ pub(crate) const WALLET_MEMBERS: [&str; 7] = ["user_id", "balance", "held", "ent
 
 /// A wallet as a list shows it.
 pub(crate) fn wallet_json(listed: &ListedWallet) -> WalletJson<'_> {
-    let ListedWallet { wallet, last_at, name } = listed;
+    let ListedWallet { wallet, last_at, name, held } = listed;
     WalletJson {
         user_id: wallet.id.as_str(),
         balance: AsText(wallet.balance),
-        held: HELD,
+        held: AsText(*held),
         entries: wallet.entries,
         last_at: last_at.map(rfc3339),
         name: name.as_deref(),
@@ -319,6 +336,3 @@ pub(crate) fn wallet_settings_json(settings: &WalletSettings) -> WalletSettingsJ
         limit_per_day: settings.limits.per_day.map(AsText),
     }
 }
-
-/// The reserved part of a balance: nothing, until holds exist.
-pub(crate) const HELD: &str = "0.00";

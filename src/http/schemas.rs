@@ -5,6 +5,7 @@ use crate::error::ErrorName;
 use crate::ledger::WalletStatus;
 use crate::ledger::coupon::CouponState;
 use crate::ledger::entry::EntryKind;
+use crate::ledger::hold::HoldState;
 use crate::lock::LockState;
 use crate::lock::event::LockEventKind;
 use crate::lock::lease::GrantOrigin;
@@ -55,6 +56,7 @@ inline_schemas! {
     AnyMovedOrProblem: { "anyOf": [
         { "$ref": format!("{NAMED}Recharged") },
         { "$ref": format!("{NAMED}Paid") },
+        { "$ref": format!("{NAMED}HoldMoved") },
         { "$ref": format!("{NAMED}Moved") },
         { "$ref": format!("{NAMED}Problem") },
     ] },
@@ -81,6 +83,7 @@ word_schemas! {
         WalletStatus::ALL.iter().map(|status| status.as_str()).collect();
     CouponState, "CouponState", "The state of a coupon.",
         CouponState::ALL.map(CouponState::as_str).into();
+    HoldState, "HoldState", "The state of a hold.", HoldState::ALL.iter().map(|state| state.as_str()).collect();
     LockState, "LockState", "The state of a lock.",
         [LockState::Free].iter().chain(&LockState::OF_ROWS).map(|state| state.as_str()).collect();
     LockEventKind, "LockEventKind", "The kind of an event of a lock.",

@@ -11,6 +11,7 @@ use crate::ledger::Note;
 use crate::ledger::WalletStatus;
 use crate::ledger::settings::{CreateWallet, SetWallet, wallet_name};
 use crate::ledger::wallet_list::ListedWallet;
+use crate::money::Cents;
 use crate::token::Role;
 use ValueKind::{Amount, Object, Text};
 use serde::Serialize;
@@ -31,7 +32,7 @@ pub(crate) const SETTINGS: &[Field] = &[
 pub(crate) fn create(context: &mut Context<'_>) -> Result<Submission, Error> {
     let user = UserId::parse(&context.params[0])?;
     Ok(Submission::new(context.envelope()?, CreateWallet { user }, |wallet, _, language| {
-        let listed = ListedWallet { wallet, last_at: None, name: None };
+        let listed = ListedWallet { wallet, last_at: None, name: None, held: Cents(0) };
         let msg = language.pick("钱包已创建", "wallet created");
         let response = response::with_status(201, msg, &wallet_json(&listed));
         response::with_location(response, "/v1/wallets/", listed.wallet.id.as_str())

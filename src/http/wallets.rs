@@ -9,7 +9,7 @@ use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, RECEIVER_PATTERN
 use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
 use super::response::{
-    self, AsText, EntryJson, HELD, Language, WALLET_MEMBERS, WalletSettingsJson, WithMsg, entry_json, wallet_json,
+    self, AsText, EntryJson, Language, WALLET_MEMBERS, WalletSettingsJson, WithMsg, entry_json, wallet_json,
     wallet_settings_json,
 };
 #[cfg(test)]
@@ -23,7 +23,7 @@ use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query;
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::ledger::wallet_list::{self, WalletFilter, WalletPage, WalletPlace};
-use crate::ledger::{WalletStatus, find_wallet};
+use crate::ledger::{WalletStatus, find_wallet, held};
 use crate::money::{Balance, Cents, Money};
 use crate::token::Role;
 use ValueKind::{Amount, Flag, Object, Text, Time};
@@ -32,9 +32,9 @@ use std::borrow::Cow;
 use std::io;
 
 const AMOUNT: Field = Field::required("amount", Amount, "how much; a number is taken as well");
-const REFERENCE: Field =
+pub(crate) const REFERENCE: Field =
     Field::optional("reference", Text, "your own name for it, at most 255 characters").within(0, 255);
-const METADATA: Field = Field::optional("metadata", Object, "at most 20 strings to keep with it");
+pub(crate) const METADATA: Field = Field::optional("metadata", Object, "at most 20 strings to keep with it");
 
 /// The fields of `recharge` and `withdraw`.
 pub(crate) const RECHARGE: &[Field] = &[AMOUNT, REFERENCE, METADATA];
@@ -180,7 +180,8 @@ fn required_receiver(fields: &mut Fields) -> Result<String, Error> {
     fields.name("to")?.ok_or_else(|| Error::invalid("to is missing: the receiver"))
 }
 
-fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
+/// The receiver of a payment or a hold.
+pub(crate) fn receiver(payer: &WalletId, to: &str) -> Result<WalletId, Error> {
     let to = WalletId::parse(to)?;
     if to == *payer {
         return Err(Error::invalid("payer and receiver are the same wallet").with("field", "to"));
@@ -257,8 +258,8 @@ pub(crate) fn moved_json<'a>(
 ) -> WithMsg<Cow<'static, str>, MovedJson<'a>> {
     let entry = &moved.entry;
     let is_receiver = match entry.kind {
-        EntryKind::Recharge => true,
-        EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer => false,
+        EntryKind::Recharge | EntryKind::Capture | EntryKind::Release => true,
+        EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer | EntryKind::Hold => false,
         // The payer's balance; that of the user if a recharge is refunded, which the bank paid.
         EntryKind::Refund => !entry.to.is_system() || entry.from.is_system(),
     };
@@ -316,8 +317,7 @@ pub(crate) struct OwnWalletJson<'a> {
     /// The amount that can be spent.
     balance: AsText<Balance>,
     /// The amount that is reserved besides.
-    #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
-    held: &'static str,
+    held: AsText<Cents>,
     /// The coupons that can be used, at most 1000.
     coupons: Vec<CouponJson<'a>>,
 }
@@ -326,14 +326,15 @@ pub(crate) struct OwnWalletJson<'a> {
 pub(crate) fn own(context: &mut Context<'_>) -> HandlerResult {
     let user = own_user(context)?;
     let now = context.app.store.clock().wall_ms();
-    let (balance, coupons) = context.app.store.read(|tx| {
+    let (balance, reserved, coupons) = context.app.store.read(|tx| {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
-        Ok((balance, query::usable_coupons(tx, &user, query::steady_ms(tx, now)?, COUPONS_MAX)?))
+        let coupons = query::usable_coupons(tx, &user, query::steady_ms(tx, now)?, COUPONS_MAX)?;
+        Ok((balance, held(tx, &user.wallet())?, coupons))
     })?;
     let own = OwnWalletJson {
         user_id: user.as_str(),
         balance: AsText(balance),
-        held: HELD,
+        held: AsText(reserved),
         coupons: coupons.iter().map(|coupon| coupon_json(coupon, now)).collect(),
     };
     Ok(response::ok(context.language.found(), &own))
@@ -475,7 +476,7 @@ pub(crate) struct WalletDetailsJson<'a> {
     /// The amount that is reserved besides. Absent with `as_of`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "AsText<Cents>"))]
-    held: Option<&'static str>,
+    held: Option<AsText<Cents>>,
     /// The number of its entries.
     entries: i64,
     /// The time of its newest entry. Absent with `as_of`.
@@ -523,7 +524,7 @@ pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let now = WalletDetailsJson {
         user_id: id.as_str(),
         balance: AsText(listed.wallet.balance),
-        held: Some(HELD),
+        held: Some(AsText(listed.held)),
         entries: listed.wallet.entries,
         last_at: Some(listed.last_at.map(rfc3339)),
         coupons: Some(found.coupons),

@@ -110,6 +110,8 @@ pub struct Coupon {
     pub taken_by: Option<EntryId>,
     /// The moment from which it cannot be used, in milliseconds since 1970.
     pub expires_at: Option<i64>,
+    /// Of a coupon for one payment: the hold whose price was made with it, until that is captured or given back.
+    pub reserved_by: Option<EntryId>,
 }
 
 /// The cost of a payment.
@@ -147,6 +149,8 @@ impl CouponTerms {
 pub enum CouponState {
     /// It can be used for a payment.
     Usable,
+    /// It is for one payment, and a hold has it.
+    Reserved,
     /// It was for one payment, and is used.
     Used,
     /// Its time has ended.
@@ -164,6 +168,7 @@ impl CouponState {
     pub fn as_str(self) -> &'static str {
         match self {
             CouponState::Usable => "usable",
+            CouponState::Reserved => "reserved",
             CouponState::Used => "used",
             CouponState::Expired => "expired",
             CouponState::TakenBack => "taken_back",
@@ -174,11 +179,12 @@ impl CouponState {
 impl Coupon {
     /// Its state at that time, in milliseconds since 1970. ([`coupon_state`] is the same in SQL.)
     pub fn state(&self, at: i64) -> CouponState {
-        match (self.taken_by, self.terms.single_use && self.uses > 0) {
-            (Some(_), _) => CouponState::TakenBack,
-            (None, true) => CouponState::Used,
-            (None, false) if self.expires_at.is_some_and(|end| end <= at) => CouponState::Expired,
-            (None, false) => CouponState::Usable,
+        match (self.taken_by, self.terms.single_use && self.uses > 0, self.reserved_by) {
+            (Some(_), ..) => CouponState::TakenBack,
+            (None, true, _) => CouponState::Used,
+            (None, false, Some(_)) => CouponState::Reserved,
+            (None, false, None) if self.expires_at.is_some_and(|end| end <= at) => CouponState::Expired,
+            (None, false, None) => CouponState::Usable,
         }
     }
 
@@ -187,6 +193,12 @@ impl Coupon {
         let code = &self.code;
         match self.state(at) {
             CouponState::Usable => {}
+            CouponState::Reserved => {
+                let hold = self.reserved_by.map(|hold| hold.0);
+                let detail = format!("coupon {code} is in a hold, and usable again when that is voided or expires");
+                let error = Error::new(ErrorName::CouponNotApplicable, detail);
+                return Err(error.with("state", CouponState::Reserved.as_str()).with("hold", hold));
+            }
             CouponState::Used => {
                 return Err(Error::new(ErrorName::CouponUsed, format!("coupon {code} has been used")));
             }
@@ -215,7 +227,7 @@ impl Coupon {
 
     /// The coupon as it was when it was granted: a repeated answer shows it so.
     pub fn when_granted(self) -> Coupon {
-        Coupon { uses: 0, taken_by: None, ..self }
+        Coupon { uses: 0, taken_by: None, reserved_by: None, ..self }
     }
 
     pub(super) fn read(row: &Row<'_>) -> RowResult<Coupon> {
@@ -229,6 +241,7 @@ impl Coupon {
             uses: row.get(9)?,
             taken_by: row.get(10)?,
             expires_at: row.get(12)?,
+            reserved_by: row.get(13)?,
         })
     }
 }
@@ -236,7 +249,8 @@ impl Coupon {
 macro_rules! coupon_columns {
     () => {
         "code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by, \
-         max_off, expires_at"
+         max_off, expires_at, CASE WHEN single_use THEN (SELECT hold.id FROM hold WHERE hold.coupon = coupon.code \
+         AND hold.coupon IS NOT NULL AND amount_left > 0) END"
     };
 }
 pub(super) use coupon_columns;
@@ -245,7 +259,8 @@ pub(super) use coupon_columns;
 macro_rules! coupon_state {
     () => {
         "CASE WHEN taken_by IS NOT NULL THEN 'taken_back' WHEN single_use AND uses > 0 THEN 'used' \
-         WHEN expires_at <= $1 THEN 'expired' ELSE 'usable' END"
+         WHEN single_use AND EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code AND hold.coupon IS NOT NULL \
+         AND amount_left > 0) THEN 'reserved' WHEN expires_at <= $1 THEN 'expired' ELSE 'usable' END"
     };
 }
 pub(super) use coupon_state;
@@ -254,7 +269,8 @@ pub(super) use coupon_state;
 macro_rules! coupon_is_usable {
     ($time:literal) => {
         concat!(
-            "taken_by IS NULL AND (uses = 0 OR NOT single_use) AND (expires_at IS NULL OR expires_at > ",
+            "taken_by IS NULL AND (NOT single_use OR uses = 0 AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code \
+             AND hold.coupon IS NOT NULL AND amount_left > 0)) AND (expires_at IS NULL OR expires_at > ",
             $time,
             ")"
         )
@@ -343,11 +359,8 @@ pub(super) fn grant(
     let by_days = limits.valid_days.map(|days| granted_at.saturating_add(days.saturating_mul(DAY_MS)));
     let expires_at = by_days.into_iter().chain(limits.valid_until).min();
     tx.execute_one(
-        concat!(
-            "INSERT INTO coupon (",
-            coupon_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 0, NULL, $10, $11)"
-        ),
+        "INSERT INTO coupon (code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, max_off, \
+         expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         params![
             code,
             user,
@@ -365,17 +378,23 @@ pub(super) fn grant(
     if limits.total.is_some() {
         tx.execute_one("UPDATE coupon_given SET given = given + 1 WHERE kind = $1", params![kind])?;
     }
-    Ok(Coupon { code, user: user.clone(), kind, terms, granted_at, earned_by, uses: 0, taken_by: None, expires_at })
+    Ok(Coupon {
+        code,
+        user: user.clone(),
+        kind,
+        terms,
+        granted_at,
+        earned_by,
+        uses: 0,
+        taken_by: None,
+        expires_at,
+        reserved_by: None,
+    })
 }
 
-/// Counts one more payment that uses the coupon.
-pub(super) fn count_use(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
-    tx.execute_one("UPDATE coupon SET uses = uses + 1 WHERE code = $1", params![code])
-}
-
-/// Counts one payment less: it was refunded in full.
-pub(super) fn uncount_use(tx: &WriteTx<'_>, code: &CouponCode) -> Result<(), Error> {
-    tx.execute_one("UPDATE coupon SET uses = uses - 1 WHERE code = $1", params![code])
+/// Counts the payments that use the coupon: one more, or with -1 one less, which was refunded in full.
+pub(super) fn count_use(tx: &WriteTx<'_>, code: &CouponCode, more: i64) -> Result<(), Error> {
+    tx.execute_one("UPDATE coupon SET uses = uses + $1 WHERE code = $2", params![more, code])
 }
 
 /// Takes the coupon back with the refund of the recharge that earned it.
@@ -384,8 +403,15 @@ pub(super) fn take_back(tx: &WriteTx<'_>, code: &CouponCode, refund: EntryId) ->
     tx.execute_one("UPDATE coupon SET taken_by = coalesce(taken_by, $1) WHERE code = $2", params![refund, code])
 }
 
-/// Refuses if the coupon that a recharge earned has been used.
+/// Refuses if the coupon that a recharge earned has been used, or is in a hold.
 pub(super) fn check_unused(tx: &Tables<'_>, earned: Option<&CouponCode>) -> Result<(), Error> {
+    let holding =
+        "SELECT id FROM hold WHERE coupon = $1 AND coupon IS NOT NULL AND amount_left > 0 ORDER BY id LIMIT 1";
+    let hold: Option<i64> = earned.map(|code| tx.one(holding, params![code], |row| row.get(0))).transpose()?.flatten();
+    if let Some((code, hold)) = earned.zip(hold) {
+        let detail = format!("coupon {code}, which this recharge earned, is in hold {hold}: void that first");
+        return Err(Error::new(ErrorName::CouponUsed, detail).with("coupon", code.as_str()).with("hold", hold));
+    }
     match earned.map(|code| coupon(tx, code)).transpose()? {
         Some(coupon) if coupon.uses > 0 => {
             let detail = format!("coupon {}, which this recharge earned, has been used", coupon.code);
@@ -402,10 +428,8 @@ const DRAWS_MAX: usize = 8;
 /// run draws none: it gets a code longer than any that is given, made of the newest entry's number.
 pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
     if tx.is_dry_run() {
-        let newest = tx.chain_head().id;
-        return Ok(CouponCode::from_random(&std::array::from_fn::<u8, 12, _>(|place| {
-            (newest >> (5 * place) & 31) as u8
-        })));
+        let digit = |place| (tx.chain_head().id >> (5 * place) & 31) as u8;
+        return Ok(CouponCode::from_random(&std::array::from_fn::<u8, 12, _>(digit)));
     }
     let supply = "SELECT length, given FROM code_supply ORDER BY length DESC LIMIT 1";
     let (length, given) =

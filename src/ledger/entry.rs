@@ -20,11 +20,25 @@ pub enum EntryKind {
     Transfer,
     /// Back, for an earlier entry.
     Refund,
+    /// From a wallet to `@holds`, reserved for one receiver.
+    Hold,
+    /// From `@holds` to the receiver of a hold.
+    Capture,
+    /// From `@holds` back to the wallet that held.
+    Release,
 }
 
 impl EntryKind {
-    pub(crate) const ALL: [EntryKind; 5] =
-        [EntryKind::Recharge, EntryKind::Withdraw, EntryKind::Pay, EntryKind::Transfer, EntryKind::Refund];
+    pub(crate) const ALL: [EntryKind; 8] = [
+        EntryKind::Recharge,
+        EntryKind::Withdraw,
+        EntryKind::Pay,
+        EntryKind::Transfer,
+        EntryKind::Refund,
+        EntryKind::Hold,
+        EntryKind::Capture,
+        EntryKind::Release,
+    ];
 
     /// The kind as text.
     pub fn as_str(self) -> &'static str {
@@ -34,18 +48,28 @@ impl EntryKind {
             EntryKind::Pay => "pay",
             EntryKind::Transfer => "transfer",
             EntryKind::Refund => "refund",
+            EntryKind::Hold => "hold",
+            EntryKind::Capture => "capture",
+            EntryKind::Release => "release",
         }
     }
 
     /// Returns whether it counts for the limits of the wallet it leaves.
     pub(crate) fn is_spending(self) -> bool {
-        matches!(self, EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer)
+        matches!(self, EntryKind::Withdraw | EntryKind::Pay | EntryKind::Transfer | EntryKind::Hold)
     }
 
     /// The kind of that name.
     pub fn parse(text: &str) -> Result<EntryKind, Error> {
         let kind = EntryKind::ALL.into_iter().find(|kind| kind.as_str() == text);
-        kind.ok_or_else(|| Error::invalid("kind is one of recharge, withdraw, pay, transfer, refund"))
+        kind.ok_or_else(|| {
+            Error::invalid("kind is one of recharge, withdraw, pay, transfer, refund, hold, capture, release")
+        })
+    }
+
+    /// True for a step of a hold: it moves reserved money.
+    pub(crate) fn is_of_hold(self) -> bool {
+        matches!(self, EntryKind::Hold | EntryKind::Capture | EntryKind::Release)
     }
 }
 
@@ -105,6 +129,12 @@ pub struct Entry {
     pub metadata: Option<String>,
     /// The lease it was made under.
     pub fence: Option<Fence>,
+    /// Of a step of a hold: the hold, which is named by its first entry.
+    pub hold: Option<EntryId>,
+    /// Of a hold: its receiver.
+    pub hold_to: Option<WalletId>,
+    /// Of a hold: its `expires_at`. Of the capture that ends a hold: its own time. In milliseconds since 1970.
+    pub hold_until: Option<i64>,
     /// SHA-256 of the hash before it and of everything above.
     pub hash: Hash,
 }
@@ -126,11 +156,11 @@ impl Entry {
         sha256(&bytes)
     }
 
-    /// The byte layout that is hashed, version 1. It never changes: a new field would make a version 2, with another
-    /// first byte. Every field is a big-endian u32 length and that many bytes; an integer is 8 bytes, big-endian; an
+    /// The byte layout that is hashed. It never changes. The first byte is its version: 2 for the steps of a hold, which
+    /// have three more fields, and 1 for all others. Every field is a big-endian u32 length and that many bytes; an integer is 8 bytes, big-endian; an
     /// absent field has the length 0xFFFFFFFF and no bytes. The order is that of the struct.
     fn write_bytes(&self, bytes: &mut Vec<u8>) {
-        bytes.push(1);
+        bytes.push(if self.kind.is_of_hold() { 2 } else { 1 });
         let mut field = |value: Option<&[u8]>| match value {
             Some(value) => {
                 bytes.extend((value.len() as u32).to_be_bytes());
@@ -154,6 +184,11 @@ impl Entry {
         field(self.reference.as_deref().map(str::as_bytes));
         field(self.metadata.as_deref().map(str::as_bytes));
         field(self.fence.map(|fence| fence.0.to_be_bytes()).as_ref().map(|b| &b[..]));
+        if self.kind.is_of_hold() {
+            field(self.hold.map(|id| id.0.to_be_bytes()).as_ref().map(|b| &b[..]));
+            field(self.hold_to.as_ref().map(|to| to.as_str().as_bytes()));
+            field(self.hold_until.map(i64::to_be_bytes).as_ref().map(|b| &b[..]));
+        }
     }
 
     /// Reads a row of `entry_columns!`.
@@ -177,7 +212,10 @@ impl Entry {
             reference: row.get(13)?,
             metadata: row.get(14)?,
             fence: row.get(15)?,
-            hash: row.get(16)?,
+            hold: row.get(16)?,
+            hold_to: row.get(17)?,
+            hold_until: row.get(18)?,
+            hash: row.get(19)?,
         })
     }
 }
@@ -186,7 +224,7 @@ impl Entry {
 macro_rules! entry_columns {
     () => {
         "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, \
-         gross, discount, refunds, reference, metadata, fence, hash"
+         gross, discount, refunds, reference, metadata, fence, hold, hold_to, hold_until, hash"
     };
 }
 pub(super) use entry_columns;
@@ -194,12 +232,16 @@ pub(super) use entry_columns;
 /// Every entry in the order of the chain.
 pub(crate) const ALL_IN_ORDER: &str = concat!("SELECT ", entry_columns!(), " FROM entry ORDER BY id");
 
+/// The same of a file of an earlier version, which has no holds.
+pub(crate) const ALL_IN_ORDER_BEFORE_HOLDS: &str = "SELECT id, at, kind, from_wallet, to_wallet, amount, from_balance, \
+    to_balance, made_by, coupon, gross, discount, refunds, reference, metadata, fence, NULL, NULL, NULL, hash FROM entry ORDER BY id";
+
 pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
     tx.execute_one(
         concat!(
             "INSERT OR FAIL INTO entry (",
             entry_columns!(),
-            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+            ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)"
         ),
         params![
             entry.id,
@@ -218,6 +260,9 @@ pub(super) fn insert(tx: &WriteTx<'_>, entry: &Entry) -> Result<(), Error> {
             entry.reference,
             entry.metadata,
             entry.fence,
+            entry.hold,
+            entry.hold_to,
+            entry.hold_until,
             entry.hash,
         ],
     )?;

@@ -10,6 +10,7 @@
 
 pub(crate) mod coupon;
 pub(crate) mod entry;
+pub(crate) mod hold;
 pub(crate) mod query;
 pub(crate) mod report;
 pub(crate) mod settings;
@@ -17,11 +18,11 @@ pub(crate) mod verbs;
 mod wallet;
 pub(crate) mod wallet_list;
 
-pub use wallet::{SpendingLimits, Wallet, WalletStatus, find_wallet, wallet};
+pub use wallet::{SpendingLimits, Wallet, WalletStatus, find_wallet, held, wallet};
 pub(crate) use wallet::{check_half_of_bank, write_system_wallets};
 
 use crate::error::Error;
-use crate::id::{CouponCode, EntryId, Fence};
+use crate::id::{CouponCode, EntryId, Fence, WalletId};
 use crate::money::{Cents, Money};
 use crate::tx::WriteTx;
 use entry::{Entry, EntryKind};
@@ -97,11 +98,19 @@ struct EntryDetails<'a> {
     price: Option<(Money, Cents)>,
     /// Of a refund: its original, and the kind of that.
     refunds: Option<(EntryId, EntryKind)>,
+    hold: Option<HoldDetails<'a>>,
+}
+
+/// The fields of a step of a hold.
+struct HoldDetails<'a> {
+    id: EntryId,
+    to: Option<&'a WalletId>,
+    until: Option<i64>,
 }
 
 impl<'a> EntryDetails<'a> {
     fn new(kind: EntryKind, attribution: &'a Attribution<'a>, note: &'a Note) -> EntryDetails<'a> {
-        EntryDetails { kind, attribution, note, coupon: None, price: None, refunds: None }
+        EntryDetails { kind, attribution, note, coupon: None, price: None, refunds: None, hold: None }
     }
 }
 
@@ -136,6 +145,9 @@ fn post(
         reference: details.note.reference.clone(),
         metadata: details.note.metadata.clone(),
         fence: details.attribution.fence,
+        hold: details.hold.as_ref().map(|hold| hold.id),
+        hold_to: details.hold.as_ref().and_then(|hold| hold.to.cloned()),
+        hold_until: details.hold.as_ref().and_then(|hold| hold.until),
         hash: [0; 32],
     }
     .chained_to(&head.hash);

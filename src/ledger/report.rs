@@ -44,7 +44,8 @@ impl RunningTotals {
     pub(crate) fn add(&mut self, entry: &Counted<'_>) {
         let amount = i128::from(entry.amount);
         self.add_to(entry.kind, 1, amount);
-        if entry.discount > 0 {
+        // Of a hold it counts with the capture.
+        if entry.discount > 0 && entry.kind != EntryKind::Hold.as_str() {
             self.add_to("discount", 1, entry.discount.into());
         }
         if matches!(entry.refunded, Some("pay" | "capture")) {

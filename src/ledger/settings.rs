@@ -4,7 +4,7 @@
 
 use super::entry::EntryKind;
 use super::query;
-use super::wallet::{SpendingLimits, Wallet, WalletStatus, current, find_current, insert_wallet, note_rules};
+use super::wallet::{SpendingLimits, Wallet, WalletStatus, current, find_current, held, insert_wallet, note_rules};
 use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{UserId, WalletId, is_hidden};
@@ -101,11 +101,15 @@ pub(crate) fn set(tx: &WriteTx<'_>, change: &SetWallet, is_admin: bool) -> Resul
     if !is_admin && (opens || change.needs_admin()) {
         return Err(Error::new(ErrorName::Forbidden, "only an admin closes and opens a wallet, and sets its limits"));
     }
-    if new.status == WalletStatus::Closed && wallet.balance != Balance::ZERO {
+    let reserved = if new.status == WalletStatus::Closed { held(tx, &wallet.id)? } else { Cents(0) };
+    if new.status == WalletStatus::Closed && (wallet.balance != Balance::ZERO || reserved != Cents(0)) {
         let balance = wallet.balance.to_string();
-        let detail = format!("{} has {balance}: take it out first, and then close the wallet", wallet.id);
+        let detail = format!(
+            "{} has {balance}, and {reserved} is reserved: take the money out and end its holds, and then close the wallet",
+            wallet.id
+        );
         let refusal = Error::new(ErrorName::WalletNotEmpty, detail).with("user", wallet.id.as_str());
-        return Err(refusal.with("balance", balance).with("held", Cents(0).to_string()));
+        return Err(refusal.with("balance", balance).with("held", reserved.to_string()));
     }
     if new != old {
         write(tx, &wallet.id, &old, &new)?;

@@ -4,6 +4,7 @@
 
 use super::coupon::{self, Coupon, CouponKind, Price};
 use super::entry::{self, Entry, EntryKind};
+use super::hold::{self, HoldStep};
 use super::wallet::{Wallet, check_not_closed, check_open, current, find_current, insert_wallet};
 use super::{Attribution, EntryDetails, Note, post};
 use crate::error::{Error, ErrorName};
@@ -96,11 +97,19 @@ pub struct Moved {
     pub message: Option<(String, String)>,
     /// True for the recharge that created the wallet.
     pub created: bool,
+    /// The hold that this is a step of.
+    pub hold: Option<Box<HoldStep>>,
 }
 
 impl From<Entry> for Moved {
     fn from(entry: Entry) -> Moved {
-        Moved { entry, coupon: None, message: None, created: false }
+        Moved { entry, coupon: None, message: None, created: false, hold: None }
+    }
+}
+
+impl From<(Entry, HoldStep)> for Moved {
+    fn from((entry, step): (Entry, HoldStep)) -> Moved {
+        Moved { hold: Some(Box::new(step)), ..entry.into() }
     }
 }
 
@@ -165,7 +174,7 @@ pub(crate) fn pay(tx: &WriteTx<'_>, pay: &Pay, attribution: &Attribution<'_>) ->
     };
     let entry = post(tx, &from, &to, price.amount, details)?;
     if let Some(coupon) = &coupon {
-        coupon::count_use(tx, &coupon.code)?;
+        coupon::count_use(tx, &coupon.code, 1)?;
     }
     Ok(entry.into())
 }
@@ -179,16 +188,21 @@ pub(crate) fn transfer(tx: &WriteTx<'_>, transfer: &Transfer, attribution: &Attr
 }
 
 /// Refunds a part of the entry or all that is left of it. The refund that completes a payment gives its coupon back;
-/// the first refund of a recharge takes the earned coupon away.
+/// the first refund of a recharge takes the earned coupon away. The money of a capture goes back to the wallet that held.
 pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attribution<'_>) -> Result<Moved, Error> {
     let id = refund.entry;
     let original = entry::entry(tx, id)?;
     let from = current(tx, &original.to)?;
-    let to = current(tx, &original.from)?;
+    let to = current(tx, &refund_receiver(tx, &original)?)?;
     check_open(&from, &to)?;
-    if original.kind == EntryKind::Refund {
-        let detail = format!("entry {} is a refund itself, and a refund is final", id.0);
-        return Err(Error::new(ErrorName::NotRefundable, detail));
+    let why = match original.kind {
+        EntryKind::Refund => Some("is a refund itself, and a refund is final"),
+        EntryKind::Hold => Some("only reserves money: void the hold"),
+        EntryKind::Release => Some("has given reserved money back already"),
+        _ => None,
+    };
+    if let Some(why) = why {
+        return Err(Error::new(ErrorName::NotRefundable, format!("entry {} {why}", id.0)));
     }
     let left = left_to_refund(tx, &original)?.ok_or_else(|| already_refunded(id))?;
     let amount = refund.amount.unwrap_or(left);
@@ -205,10 +219,18 @@ pub(crate) fn refund(tx: &WriteTx<'_>, refund: &Refund, attribution: &Attributio
     let entry = post(tx, &from, &to, amount, details)?;
     match (original.kind, &original.coupon) {
         (EntryKind::Recharge, Some(code)) => coupon::take_back(tx, code, entry.id)?,
-        (EntryKind::Pay, Some(code)) if amount == left => coupon::uncount_use(tx, code)?,
+        (EntryKind::Pay | EntryKind::Capture, Some(code)) if amount == left => coupon::count_use(tx, code, -1)?,
         _ => {}
     }
     Ok(entry.into())
+}
+
+/// The wallet that the money of an entry goes back to: the one it came from, which for a capture is the one that held.
+pub(crate) fn refund_receiver(tx: &Tables<'_>, original: &Entry) -> Result<WalletId, Error> {
+    match original.hold {
+        Some(id) if original.kind == EntryKind::Capture => Ok(hold::parties(tx, id)?.0),
+        _ => Ok(original.from.clone()),
+    }
 }
 
 /// Grants a coupon of that kind to a user with a wallet.
@@ -247,7 +269,8 @@ pub(crate) fn left_to_refund(tx: &Tables<'_>, original: &Entry) -> Result<Option
 
 /// The part of the entry that can still be refunded; none if it never can be, or not any more.
 pub(crate) fn refundable(tx: &Tables<'_>, entry: &Entry) -> Result<Option<Money>, Error> {
-    if entry.kind == EntryKind::Refund { Ok(None) } else { left_to_refund(tx, entry) }
+    let never = [EntryKind::Refund, EntryKind::Hold, EntryKind::Release].contains(&entry.kind);
+    if never { Ok(None) } else { left_to_refund(tx, entry) }
 }
 
 /// The entries that refund it, oldest first.

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, ErrorName};
 use crate::id::WalletId;
-use crate::money::{Balance, Money};
+use crate::money::{Balance, Cents, Money};
 use crate::tx::{ReadTx, Row, RowResult, SystemWallet, Tables, Unit, WriteTx, params, unreadable};
 
 /// A wallet as it is now.
@@ -139,6 +139,12 @@ pub fn wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Wallet, Error> {
 /// The wallet, if it exists.
 pub fn find_wallet(tx: &ReadTx<'_>, id: &WalletId) -> Result<Option<Wallet>, Error> {
     select(tx, id)
+}
+
+/// The amount that is reserved of a wallet's money.
+pub fn held(tx: &Tables<'_>, id: &WalletId) -> Result<Cents, Error> {
+    let sql = "SELECT coalesce(sum(amount_left), 0) FROM hold WHERE wallet = $1 AND amount_left > 0";
+    Ok(Cents(tx.one(sql, params![id], |row| row.get(0))?.unwrap_or(0)))
 }
 
 /// The wallet as the batch has left it, which must exist.

@@ -35,6 +35,8 @@ pub struct ListedWallet {
     pub last_at: Option<i64>,
     /// Its name.
     pub name: Option<String>,
+    /// The amount that is reserved besides its balance.
+    pub held: Cents,
 }
 
 /// One page of wallets.
@@ -82,7 +84,8 @@ macro_rules! listed_wallet_columns {
              WHERE entry.id <= wallet.newest AND '@bank' IN (from_wallet, to_wallet) ORDER BY entry.id DESC LIMIT 1) \
              ELSE (SELECT at FROM entry WHERE entry.id = max( \
              coalesce((SELECT max(entry.id) FROM entry WHERE from_wallet = wallet.id AND from_wallet <> '@bank'), 0), \
-             coalesce((SELECT max(entry.id) FROM entry WHERE to_wallet = wallet.id AND to_wallet <> '@bank'), 0))) END"
+             coalesce((SELECT max(entry.id) FROM entry WHERE to_wallet = wallet.id AND to_wallet <> '@bank'), 0))) END, \
+             (SELECT coalesce(sum(amount_left), 0) FROM hold WHERE hold.wallet = wallet.id AND amount_left > 0)"
         )
     };
 }
@@ -97,7 +100,8 @@ macro_rules! wallet_passes {
 }
 
 fn listed_wallet(row: &Row<'_>) -> RowResult<ListedWallet> {
-    Ok(ListedWallet { wallet: Wallet::read(row)?, name: row.get(6)?, last_at: row.get(7)? })
+    let (name, last_at, held) = (row.get(6)?, row.get(7)?, Cents(row.get(8)?));
+    Ok(ListedWallet { wallet: Wallet::read(row)?, name, last_at, held })
 }
 
 /// All that one wallet shows.
@@ -125,9 +129,9 @@ pub(crate) fn overview(tx: &ReadTx<'_>, id: &WalletId, at: i64) -> Result<Wallet
     let found = tx.one(sql, params![at, id], |row| {
         let listed = listed_wallet(row)?;
         let Wallet { status, limits, .. } = listed.wallet;
-        let settings = WalletSettings { name: listed.name.clone(), status, metadata: row.get(8)?, limits };
-        let day = row.get::<_, Option<i64>>(9)?.zip(row.get(10)?);
-        Ok(WalletOverview { listed, settings, coupons: row.get(11)?, spent_today: day.map(|day| spent_at(day, at)) })
+        let settings = WalletSettings { name: listed.name.clone(), status, metadata: row.get(9)?, limits };
+        let day = row.get::<_, Option<i64>>(10)?.zip(row.get(11)?);
+        Ok(WalletOverview { listed, settings, coupons: row.get(12)?, spent_today: day.map(|day| spent_at(day, at)) })
     })?;
     found.ok_or_else(|| super::wallet::not_found(id))
 }

@@ -68,7 +68,7 @@ pub(crate) fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
 }
 
 /// Stores the highest lease time used.
-pub(super) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
+pub(crate) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
     tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1)", params![tx.now().lease_ms])
 }
 

@@ -319,6 +319,8 @@ pub(crate) struct Authority {
     pub leases: Vec<(LockId, Fence)>,
     /// Locks whose stale leases were removed on the way: other clients may wait for them.
     pub freed: Vec<LockId>,
+    /// The wanted locks that another client holds.
+    pub missing: Vec<LockId>,
 }
 
 impl Authority {
@@ -335,18 +337,21 @@ impl Authority {
 }
 
 /// Lets a write go on if each token still proves its lease, and each of the locks `needed` is proved by one or free;
-/// otherwise names a lock that another client holds. A stale lock on the way is taken over and released.
+/// otherwise names a lock that another client holds. It goes on without those of the locks `wanted` that another client
+/// holds. A stale lock on the way is taken over and released.
 pub(crate) fn check(
     tx: &WriteTx<'_>,
     tokens: &[LockToken],
     needed: &[LockId],
+    wanted: &[LockId],
     by: &str,
 ) -> Result<LockAttempt<Authority>, Error> {
     let mut authority = Authority::default();
     for token in tokens {
         authority.leases.extend(held_by(tx, None, token)?.into_iter().map(|lock| (lock.id, lock.fence)));
     }
-    for id in needed {
+    let needed = needed.iter().map(|id| (id, true));
+    for (id, is_needed) in needed.chain(wanted.iter().map(|id| (id, false))) {
         if authority.fence_of(id).is_some() {
             continue;
         }
@@ -356,7 +361,8 @@ pub(crate) fn check(
                 remove_stale(tx, &lock, by)?;
                 authority.freed.push(id.clone());
             }
-            Some(_) => return Ok(LockAttempt::Held(id.clone())),
+            Some(_) if is_needed => return Ok(LockAttempt::Held(id.clone())),
+            Some(_) => authority.missing.push(id.clone()),
         }
     }
     Ok(LockAttempt::Done(authority))

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId};
 use crate::ledger::settings::WalletSettings;
 use crate::ledger::verbs::Moved;
-use crate::ledger::{SpendingLimits, Wallet, WalletStatus, coupon, entry};
+use crate::ledger::{SpendingLimits, Wallet, WalletStatus, coupon, entry, hold};
 use crate::lock::Lock;
 use crate::money::Money;
 use crate::token;
@@ -127,6 +127,8 @@ pub(crate) fn sweep(
 const MESSAGE: &str = "told";
 /// The field of a recharge that created the wallet.
 const CREATED: &str = "created";
+/// The field of the entry that gave back what a final capture left.
+const RELEASED: &str = "released";
 
 fn memo(receipt: &Receipt) -> Value {
     match receipt {
@@ -140,11 +142,13 @@ fn memo(receipt: &Receipt) -> Value {
 }
 
 /// An entry's number is enough for all but the sentence about an earned coupon, which an admin may have changed since, and
-/// for the creation of the wallet.
+/// for the creation of the wallet and a capture that made two entries.
 fn memo_of_moved(moved: &Moved) -> Value {
     let mut memo = Map::new();
     memo.extend(moved.message.as_ref().map(|message| (MESSAGE.to_owned(), json!(message))));
     memo.extend(moved.created.then(|| (CREATED.to_owned(), json!(true))));
+    let released = moved.hold.as_ref().and_then(|step| step.released.as_ref());
+    memo.extend(released.map(|released| (RELEASED.to_owned(), json!(released.id.0))));
     let entry = json!(moved.entry.id.0);
     if memo.is_empty() {
         return entry;
@@ -182,13 +186,14 @@ fn is_memo(memo: &Value, references: &mut References) -> bool {
         Value::String(word) => word == "done",
         Value::Array(memos) => memos.iter().all(|memo| is_memo(memo, references)),
         Value::Object(fields) if fields.contains_key("entry") => {
-            let is_known = |(name, value): (&String, &Value)| match name.as_str() {
+            let mut is_known = |(name, value): (&String, &Value)| match name.as_str() {
                 "entry" => value.is_number(),
                 MESSAGE => message(value).is_ok(),
+                RELEASED => value.is_number() && is_memo(value, references),
                 CREATED => *value == json!(true),
                 _ => false,
             };
-            fields.len() > 1 && fields.iter().all(is_known) && is_memo(&memo["entry"], references)
+            fields.len() > 1 && fields.iter().all(&mut is_known) && is_memo(&memo["entry"], references)
         }
         Value::Object(fields) if fields.len() == 1 => match &memo["coupon"] {
             Value::String(code) => {
@@ -244,7 +249,11 @@ fn moved(tx: &Tables<'_>, memo: &Value) -> Result<Moved, Error> {
     let earned = entry.coupon.as_ref().filter(|_| entry.kind == entry::EntryKind::Recharge);
     let coupon = earned.map(|code| granted(tx, code.as_str())).transpose()?;
     let message = memo.get(MESSAGE).map(message).transpose()?;
-    Ok(Moved { entry, coupon, message, created: memo.get(CREATED).is_some() })
+    let released = memo.get(RELEASED).and_then(Value::as_i64);
+    let released = released.map(|id| entry::entry(tx, EntryId(id))).transpose()?;
+    let is_of_hold = entry.kind.is_of_hold();
+    let hold = is_of_hold.then(|| hold::step_of(tx, &entry, released).map(Box::new)).transpose()?;
+    Ok(Moved { coupon, message, created: memo.get(CREATED).is_some(), hold, ..entry.into() })
 }
 
 /// The settings of a wallet as they were set.

@@ -9,6 +9,7 @@ mod checkpoint;
 mod connection;
 mod disk;
 mod execute;
+mod expiry;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod options;
@@ -38,9 +39,10 @@ use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
+use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
 use crate::lock::clock::LeaseClock;
-use crate::tx::ReadTx;
+use crate::tx::{Now, ReadTx};
 use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private};
 use file::copy;
@@ -341,6 +343,12 @@ impl Store {
                 return EntryWait::Found;
             }
         }
+    }
+
+    /// The time by which holds are judged: the wall clock as an entry's `at` would be now.
+    pub(crate) fn now(&self, tx: &ReadTx<'_>) -> Result<Now, Error> {
+        let newest = entry::chain_head(tx)?.at;
+        Ok(Now { wall_ms: self.clock.wall_ms().max(newest), lease_ms: self.lease_ms() })
     }
 
     /// Lease time now, in milliseconds.

@@ -57,6 +57,7 @@ impl Sweep {
         if now < self.next_ms() {
             return Ok(());
         }
+        lock::clock::touch(tx)?; // at least once an hour: lease time goes on from there after a crash of the machine
         note(tx, self.keep_keys_ms.max(KEEP_EVENTS_MS))?;
         let (old_key, old_event) = (horizon(tx, self.keep_keys_ms)?, horizon(tx, KEEP_EVENTS_MS)?);
         self.keys.step(now, |from| old_key.map_or(Ok(None), |old| idempotency::sweep(tx, from, old, KEYS_STEP)))?;

@@ -24,7 +24,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 7] = [
+pub(super) const UPGRADES: [Upgrade; 8] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -69,6 +69,21 @@ pub(super) const UPGRADES: [Upgrade; 7] = [
         ],
         changed: include_str!("upgrades/changed_by_8.sql"),
     },
+    Upgrade {
+        sql: include_str!("upgrades/to_9.sql"),
+        made: &[
+            "entry_hold",
+            "hold",
+            "hold_of_wallet",
+            "hold_left_of_wallet",
+            "hold_until",
+            "hold_coupon",
+            "hold_has_its_entry",
+            "hold_changes_with_its_entries",
+            "hold_is_never_deleted",
+        ],
+        changed: include_str!("upgrades/changed_by_9.sql"),
+    },
 ];
 
 /// The table of the report's totals, which are made from the entries once it is there.
@@ -81,6 +96,9 @@ pub(super) const SETTINGS_VERSION: i32 = 8;
 pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {
     UPGRADES.get((version - 1).max(0) as usize..).unwrap_or_default()
 }
+
+/// The first version with holds.
+pub(crate) const HOLDS_SINCE: i32 = 9;
 
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;

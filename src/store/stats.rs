@@ -95,6 +95,7 @@ numbers! {
     parked "Requests waiting for a lock now.",
     lock_waits "Requests that had to wait for a lock.",
     takeovers "Dead leases taken over.",
+    settled_holds "Holds whose money the writer gave back.",
     wal_bytes "Size of the write-ahead log file at the last look.",
     free_bytes "Free space at the last look.",
     busy_since_ms "Boot time at which the writer began its present batch, in milliseconds; 0 while it has none.",

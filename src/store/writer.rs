@@ -8,6 +8,7 @@ use super::backlog::{Backlog, Share};
 use super::checkpoint::{self, Checkpoint};
 use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, begin, failed, guarded};
+use super::expiry::Expiry;
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
 use super::reply::{Outcome, Replier, Respond, collect, send, shutting_down};
@@ -185,6 +186,9 @@ struct WriterState {
     /// True if commits that a fault endangers are in the file now.
     log_is_saved: bool,
     sweep: Sweep,
+    expiry: Expiry,
+    /// True if the file is served: then lease time is stored at the stop.
+    is_server: bool,
     /// True if no command is carried out without a savepoint.
     always_savepoints: bool,
     /// True if the last batch failed because the disk is full.
@@ -219,6 +223,8 @@ impl WriterState {
             looked_at: Instant::now(),
             log_is_saved: false,
             sweep: Sweep::new(options.keep_keys_days),
+            expiry: Expiry::default(),
+            is_server: options.mode == OpenMode::Server,
             always_savepoints: options.always_savepoints,
             disk_is_full: false,
             unknown_outcome: None,
@@ -280,8 +286,24 @@ impl WriterState {
         }
         self.dismiss_waiters();
         self.replier.flush();
+        self.store_lease_time(&statements);
         if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
             checkpoint.last(conn);
+        }
+    }
+
+    /// Stores the lease time of a server that stops: what holds have waited for counts when the machine is off.
+    fn store_lease_time(&mut self, statements: &Statements<'_>) {
+        if !self.is_server || self.check_writable().is_err() {
+            return;
+        }
+        let stored = begin(statements.conn).and_then(|()| {
+            lock::clock::touch(&WriteTx::new(statements, self.now(), self.head, self.totals))?;
+            Ok(statements.conn.execute_batch("COMMIT")?)
+        });
+        if let Err(error) = stored {
+            crate::log::error("the lease time was not stored at the stop", &error);
+            let _ = statements.conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
         }
     }
 
@@ -290,7 +312,7 @@ impl WriterState {
         if !self.backlog.is_empty() {
             return Some(Duration::ZERO);
         }
-        let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms())];
+        let timers = [self.executor.waiters.next_timer(), Some(self.sweep.next_ms()), Some(self.expiry.next_ms())];
         let left_ms = timers.into_iter().flatten().min().map(|at| (at - self.lease.now_ms()).max(0) as u64);
         let refused = self.stats.storage_full.load(Relaxed)
             || self.stats.clock_jump().is_some()
@@ -318,8 +340,9 @@ impl WriterState {
     fn commit_batch(&mut self, statements: &Statements<'_>) {
         let conn = statements.conn;
         let now = self.lease.now_ms();
-        let timer_is_due =
-            self.executor.waiters.next_timer().is_some_and(|at| at <= now) || self.sweep.next_ms() <= now;
+        let timer_is_due = self.executor.waiters.next_timer().is_some_and(|at| at <= now)
+            || self.sweep.next_ms() <= now
+            || self.expiry.next_ms() <= now;
         if self.backlog.is_empty() && !timer_is_due {
             return;
         }
@@ -354,6 +377,7 @@ impl WriterState {
             fence.into_iter().for_each(|fence| self.executor.deliveries.sent(fence, answered));
         }
         if std::mem::take(&mut self.executor.locks_changed) {
+            self.expiry.note_locks_changed();
             self.notifier.notify();
         }
         if lost.is_none() {
@@ -379,6 +403,7 @@ impl WriterState {
     fn expire(&mut self, now: i64) {
         self.executor.expire(now);
         self.sweep.put_off(now);
+        self.expiry.put_off(now);
     }
 
     /// Refuses to write after a commit of unknown outcome, without space, or into a file that is not there any more.
@@ -463,6 +488,9 @@ impl WriterState {
             None => self.carry_out_share(statements, batch)?,
         }
         self.executor.answer_expired(batch)?;
+        if self.expiry.next_ms() <= now.lease_ms {
+            self.expiry.settle(&mut self.executor, batch)?;
+        }
         let upkeep = || self.wall_jump.store(&batch.tx, self.head.at).and_then(|()| self.sweep.step(&batch.tx));
         if let Err(error) = guarded(upkeep) {
             failed(batch.conn, error)?;
@@ -472,7 +500,10 @@ impl WriterState {
         let started = Instant::now();
         self.commit(batch.conn)?;
         self.head = batch.tx.chain_head();
-        self.totals = batch.tx.unit().totals;
+        let unit = batch.tx.unit();
+        self.totals = unit.totals;
+        self.expiry.note_due(unit.due_ms);
+        drop(unit);
         stats::add(&self.stats.commits, 1);
         self.stats.commit_us.add(started.elapsed().as_micros() as u64);
         self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);

@@ -40,7 +40,7 @@ fn change(conn: &Connection, sql: &str) {
 /// Makes balances and hashes what they would be if all entries had been written as they are now.
 fn forge(conn: &Connection) {
     let columns = "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, gross, discount, \
-                   refunds, reference, metadata, fence, hash";
+                   refunds, reference, metadata, fence, hold, hold_to, hold_until, hash";
     let mut statement = conn.prepare(&format!("SELECT {columns} FROM entry ORDER BY id")).unwrap();
     let entries: Vec<Entry> = statement.query_map([], Entry::read).unwrap().map(Result::unwrap).collect();
     let mut wallets: HashMap<String, (i64, i64)> = HashMap::new();

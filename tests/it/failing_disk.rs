@@ -320,7 +320,7 @@ fn failed_reads_of_files_are_not_damage() {
 fn file_size_limit_is_full_disk_and_loses_nothing() {
     let folder = folder();
     let agent = agent();
-    let (mut process, url) = serve(folder.path(), Some(320));
+    let (mut process, url) = serve(folder.path(), Some(640));
     let mut answers = Vec::new();
     let mut refused_again = 0;
     while refused_again < 20 {

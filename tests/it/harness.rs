@@ -11,6 +11,7 @@ use cashbox::internals::id::{
 };
 use cashbox::internals::ledger::coupon::Coupon;
 use cashbox::internals::ledger::entry::Entry;
+use cashbox::internals::ledger::hold::{CaptureHold, Hold, PlaceHold, VoidHold};
 use cashbox::internals::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use cashbox::internals::ledger::{self, Note};
 use cashbox::internals::lock::Lock;
@@ -120,6 +121,16 @@ impl Book {
         found.map_or_else(|| "0.00".to_owned(), |wallet| wallet.balance.to_string())
     }
 
+    /// A hold as its row says.
+    pub fn hold(&self, id: i64) -> Hold {
+        self.read(|tx| ledger::hold::hold(tx, EntryId(id))).unwrap()
+    }
+
+    /// The sum that is reserved of a user's money.
+    pub fn held(&self, user: &str) -> String {
+        self.read(|tx| ledger::hold::held(tx, &wallet_id(user))).unwrap().to_string()
+    }
+
     pub fn coupons(&self, user: &str) -> Vec<Coupon> {
         self.read(|tx| ledger::query::coupons(tx, &user_id(user), None, 1_000)).unwrap().rows
     }
@@ -145,6 +156,16 @@ impl Book {
 
     pub fn assert_sound(&self) {
         assert_eq!(self.findings(), Vec::<String>::new(), "the audit finds nothing");
+    }
+
+    /// Until that is so: the writer does it by itself.
+    #[track_caller]
+    pub fn until(&self, is_so: impl Fn(&Book) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(begun.elapsed() < TIMEOUT, "it never came about");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Until that many requests are parked. Nothing else tells that another thread's request has come to wait.
@@ -242,6 +263,24 @@ pub fn pay(user: &str, amount: &str, coupon: Option<&CouponCode>) -> Command {
 
 pub fn refund(entry: i64, amount: Option<&str>) -> Command {
     Refund { entry: EntryId(entry), amount: amount.map(money), note: Note::default() }.into()
+}
+
+/// A hold for `@sales` that lasts for these seconds.
+pub fn hold(user: &str, amount: &str, expires_in_s: i64) -> Command {
+    hold_for(user, "@sales", amount, expires_in_s)
+}
+
+pub fn hold_for(user: &str, to: &str, amount: &str, expires_in_s: i64) -> Command {
+    let (user, to, gross) = (user_id(user), wallet_id(to), money(amount));
+    PlaceHold { user, to, gross, expires_in_s, coupon: None, note: Note::default() }.into()
+}
+
+pub fn capture(hold: i64, amount: Option<&str>, is_final: bool) -> Command {
+    CaptureHold { hold: EntryId(hold), amount: amount.map(money), is_final, note: Note::default() }.into()
+}
+
+pub fn void(hold: i64) -> Command {
+    VoidHold { hold: EntryId(hold), note: Note::default() }.into()
 }
 
 pub fn grant(user: &str, kind: &str) -> Command {

@@ -216,7 +216,7 @@ fn streamed_entries_are_whole_while_money_moves() {
     assert_eq!(ids(&rows), (1..=rows.len() as i64).collect::<Vec<_>>(), "each once, in order");
     assert_eq!(rows[6], admin.get("/v1/entries/7").is(200)["entry"]);
     let csv = String::from_utf8(file("text/csv", "")).unwrap();
-    assert!(csv.starts_with("id,at,kind,from,to,amount,from_balance,to_balance,coupon,gross,discount,refunds,reference,metadata,by,fence,hash\r\n"));
+    assert!(csv.starts_with("id,at,kind,from,to,amount,from_balance,to_balance,coupon,gross,discount,refunds,reference,metadata,by,fence,hold,hold_to,hold_until,hash\r\n"));
     let numbers: Vec<i64> = csv.lines().skip(1).map(|line| line.split(',').next().unwrap().parse().unwrap()).collect();
     assert!(numbers.len() >= 3_020 && numbers.windows(2).all(|pair| pair[0] == pair[1] + 1), "newest first, each once");
     assert_eq!(numbers.last(), Some(&1));

@@ -3,7 +3,7 @@
 use super::server::{Answer, Client, Server, fields};
 use serde_json::{Value, json};
 
-const ENTRY: [&str; 17] = [
+const ENTRY: [&str; 20] = [
     "id",
     "at",
     "kind",
@@ -20,6 +20,9 @@ const ENTRY: [&str; 17] = [
     "metadata",
     "by",
     "fence",
+    "hold",
+    "hold_to",
+    "hold_until",
     "hash",
 ];
 

@@ -126,7 +126,20 @@ fn described_operations_have_unique_names_and_inputs() {
 fn description_of_batch_items_is_complete() {
     let batch = &description()["paths"]["/v1/batch"]["post"]["requestBody"]["content"]["application/json"]["schema"];
     let described: BTreeSet<&str> = fields(&resolved(&batch["items"])["properties"]).into_iter().collect();
-    let taken = ["op", "user", "entry", "key", "amount", "to", "coupon", "reference", "metadata"];
+    let taken = [
+        "op",
+        "user",
+        "entry",
+        "hold",
+        "key",
+        "amount",
+        "to",
+        "coupon",
+        "expires_in_s",
+        "final",
+        "reference",
+        "metadata",
+    ];
     assert_eq!(described, BTreeSet::from(taken));
     assert_eq!(batch["maxItems"], 10_000);
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 const NO: u16 = 403;
 
 /// Method, pattern, request, and what user, teller, auditor and admin are answered. The scene: alice owns wallet,
-/// coupon `CODE` and entry 1; the user is alice; no lock is held.
+/// coupon `CODE`, entry 1 and hold 3; the user is alice; no lock is held.
 #[rustfmt::skip]
 const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("GET", "/wallet", "/wallet?user_id=alice", "", [200, 200, 200, 200]),
@@ -26,6 +26,12 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
     ("GET", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", "", [200, 200, 200, 200]),
     ("POST", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", r#"{"kind":"1"}"#, [NO, 200, NO, 200]),
     ("POST", "/v1/wallets/{user}/coupons/claim", "/v1/wallets/alice/coupons/claim", r#"{"code":"NONE"}"#, [404, 404, NO, 404]),
+    ("GET", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", "", [200, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", r#"{"amount":1}"#, [NO, 201, NO, 201]),
+    ("GET", "/v1/holds", "/v1/holds", "", [NO, 200, 200, 200]),
+    ("GET", "/v1/holds/{id}", "/v1/holds/3", "", [200, 200, 200, 200]),
+    ("POST", "/v1/holds/{id}/capture", "/v1/holds/3/capture", r#"{"amount":"0.01","final":false}"#, [NO, 200, NO, 200]),
+    ("POST", "/v1/holds/{id}/void", "/v1/holds/9/void", "", [NO, 404, NO, 404]),
     ("GET", "/v1/entries", "/v1/entries", "", [NO, 200, 200, 200]),
     ("GET", "/v1/events", "/v1/events?until=2020-01-01T00:00:00Z", "", [200, 200, 200, 200]),
     ("GET", "/v1/entries/{id}", "/v1/entries/1", "", [200, 200, 200, 200]),
@@ -77,6 +83,7 @@ impl Scene {
         let coupon = server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 100 })).is(200);
         let coupon = coupon["coupon"]["code"].as_str().unwrap().to_owned();
         server.admin().post("/v1/wallets/bob/recharge", json!({ "amount": 300 })).is(200);
+        server.admin().post("/v1/wallets/alice/holds", json!({ "amount": 20 })).is(201);
         let (_, token) = server.mint(json!({ "role": "auditor" }));
         Scene { server, coupon, token }
     }

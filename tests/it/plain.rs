@@ -377,7 +377,7 @@ fn write_of_system_wallet_agrees_with_its_entries() {
             "INSERT INTO entry SELECT max(id) + 1, 9e15, 'withdraw', '{from}', '@bank', 100, \
              (SELECT balance - 100 FROM wallet WHERE id = '{from}'), \
              (SELECT to_balance FROM entry WHERE to_wallet = '@bank' ORDER BY id DESC LIMIT 1) + 100, \
-             'eve', NULL, NULL, NULL, NULL, NULL, NULL, NULL, zeroblob(32) FROM entry; \
+             'eve', NULL, NULL, NULL, NULL, NULL, NULL, NULL, zeroblob(32), NULL, NULL, NULL FROM entry; \
              UPDATE wallet SET balance = balance - 100, entries = entries + 1 WHERE id = '{from}';"
         )
     };

@@ -3,8 +3,10 @@
 use crate::harness::*;
 use cashbox::internals::command::{ClaimCoupon, Command, GrantCoupon, MoneyCommand, Receipt};
 use cashbox::internals::error::Error;
-use cashbox::internals::id::{CouponCode, WalletId};
+use cashbox::internals::id::{CouponCode, EntryId, WalletId};
 use cashbox::internals::ledger::coupon::{Coupon, CouponState};
+use cashbox::internals::ledger::entry::EntryKind;
+use cashbox::internals::ledger::hold::{CaptureHold, HoldState, PlaceHold, VoidHold};
 use cashbox::internals::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use cashbox::internals::ledger::{self, Note};
 
@@ -15,6 +17,9 @@ use cashbox::internals::ledger::{self, Note};
 /// pay      alice 80 coupon 1       | refused coupon_not_applicable
 /// pay      alice 20 to bob         | has bob 20.00
 /// refund   last 5.00               | balance 285.00
+/// hold     alice 50 to bob for 60  | balance 235.00  held 50.00
+/// capture  hold 20 more            | left 30.00  state open
+/// void     hold                    | balance 265.00  held 0.00  state voided
 /// ```
 ///
 /// Every line is sent twice under one key and must be answered once; every line is followed by an audit.
@@ -61,18 +66,45 @@ impl Line<'_> {
             ["refund", entry] => refund(self.entry(entry), None),
             ["refund", entry, amount] => refund(self.entry(entry), Some(amount)),
             ["pay", user, amount, ref rest @ ..] => self.pay(user, amount, rest),
+            ["hold", user, amount, ref rest @ ..] => self.hold(user, amount, rest),
+            ["capture", hold, ref rest @ ..] => {
+                let (amount, is_final) = match *rest {
+                    [] => (None, true),
+                    ["more"] => (None, false),
+                    [amount] => (Some(money(amount)), true),
+                    [amount, "more"] => (Some(money(amount)), false),
+                    _ => panic!("{}: {rest:?}?", self.line),
+                };
+                CaptureHold { hold: EntryId(self.entry(hold)), amount, is_final, note: Note::default() }.into()
+            }
+            ["void", hold] => VoidHold { hold: EntryId(self.entry(hold)), note: Note::default() }.into(),
             _ => panic!("{}: what shall be done?", self.line),
         }
     }
 
-    /// `coupon KIND`, `coupon KIND of USER`, `code CODE` and `to WALLET`, in any order.
-    fn pay(&self, user: &str, amount: &str, mut rest: &[&str]) -> Command {
-        let (mut wallet, mut code) = (WalletId::SALES, None);
+    fn pay(&self, user: &str, amount: &str, rest: &[&str]) -> Command {
+        let (to, coupon, _) = self.options(user, rest);
+        Pay { user: user_id(user), to, gross: money(amount), coupon, note: Note::default() }.into()
+    }
+
+    fn hold(&self, user: &str, amount: &str, rest: &[&str]) -> Command {
+        let (to, coupon, expires_in_s) = self.options(user, rest);
+        let (user, gross) = (user_id(user), money(amount));
+        PlaceHold { user, to, gross, expires_in_s, coupon, note: Note::default() }.into()
+    }
+
+    /// `coupon KIND`, `coupon KIND of USER`, `code CODE`, `to WALLET` and `for SECONDS`, in any order.
+    fn options(&self, user: &str, mut rest: &[&str]) -> (WalletId, Option<CouponCode>, i64) {
+        let (mut wallet, mut code, mut seconds) = (WalletId::SALES, None, 604_800);
         loop {
             rest = match *rest {
                 [] => break,
                 ["to", to, ref rest @ ..] => {
                     wallet = wallet_id(to);
+                    rest
+                }
+                ["for", text, ref rest @ ..] => {
+                    seconds = text.parse().unwrap();
                     rest
                 }
                 ["code", text, ref rest @ ..] => {
@@ -90,7 +122,7 @@ impl Line<'_> {
                 _ => panic!("{}: {rest:?}?", self.line),
             };
         }
-        Pay { user: user_id(user), to: wallet, gross: money(amount), coupon: code, note: Note::default() }.into()
+        (wallet, code, seconds)
     }
 
     /// The user's coupon of that kind: a usable one if there is one.
@@ -103,8 +135,17 @@ impl Line<'_> {
         found.unwrap_or_else(|| panic!("{}: {user} has no coupon {kind}", self.line))
     }
 
-    /// `last` is the newest entry other than refunds.
+    /// `last` is the newest entry other than refunds, `hold` the newest hold, `captured` the newest capture.
     fn entry(&self, word: &str) -> i64 {
+        let kind = match word {
+            "hold" => Some(EntryKind::Hold),
+            "captured" => Some(EntryKind::Capture),
+            _ => None,
+        };
+        if let Some(kind) = kind {
+            let newest = self.book.entries().into_iter().rev().find(|entry| entry.kind == kind);
+            return newest.unwrap_or_else(|| panic!("{}: there is no such entry", self.line)).id.0;
+        }
         if word != "last" {
             return word.parse().unwrap_or_else(|_| panic!("{}: which entry?", self.line));
         }
@@ -124,10 +165,17 @@ impl Line<'_> {
         match money {
             MoneyCommand::Recharge(Recharge { user, .. })
             | MoneyCommand::Withdraw(Withdraw { user, .. })
-            | MoneyCommand::Pay(Pay { user, .. }) => user.to_string(),
+            | MoneyCommand::Pay(Pay { user, .. })
+            | MoneyCommand::Hold(PlaceHold { user, .. }) => user.to_string(),
+            MoneyCommand::Capture(CaptureHold { hold, .. }) | MoneyCommand::Void(VoidHold { hold, .. }) => {
+                self.book.hold(hold.0).wallet.to_string()
+            }
             MoneyCommand::Transfer(Transfer { from, .. }) => from.to_string(),
             MoneyCommand::Refund(Refund { entry, .. }) => {
                 let original = self.book.read(|tx| ledger::entry::entry(tx, *entry)).unwrap();
+                if let Some(hold) = original.hold {
+                    return self.book.hold(hold.0).wallet.to_string();
+                }
                 if original.from.is_system() { original.to } else { original.from }.to_string()
             }
         }
@@ -161,16 +209,37 @@ impl Line<'_> {
                     let expected = words.next().expect("has USER AMOUNT");
                     assert_eq!(self.book.balance(next), expected, "{line}: the balance of {next}");
                 }
+                "held" => {
+                    let held = self.book.held(&self.user(command));
+                    assert_eq!(held, next, "{line}: what is held");
+                }
+                "left" | "state" => {
+                    let Ok(Receipt::Moved(moved)) = result else { panic!("{line}: nothing moved") };
+                    let hold = &moved.hold.as_ref().unwrap_or_else(|| panic!("{line}: no hold")).hold;
+                    let state = hold.ended.unwrap_or(HoldState::Open).as_str().to_owned();
+                    let actual = if word == "left" { hold.left.to_string() } else { state };
+                    assert_eq!(actual, next, "{line}: the {word} of the hold");
+                }
                 "amount" => assert_eq!(entry().amount.to_string(), next, "{line}: the amount"),
                 "gross" => assert_eq!(entry().gross.unwrap().to_string(), next, "{line}: the gross"),
                 "discount" => assert_eq!(entry().discount.unwrap().to_string(), next, "{line}: the discount"),
-                "coupon" => match words.next_if(|word| matches!(*word, "usable" | "used" | "expired" | "taken_back")) {
-                    Some(state) => {
-                        let coupon = self.coupon(&self.user(command), next);
-                        assert_eq!(coupon.state(self.book.clock.wall_ms()).as_str(), state, "{line}: coupon {next}");
+                "coupon" => {
+                    match words
+                        .next_if(|word| matches!(*word, "usable" | "used" | "reserved" | "expired" | "taken_back"))
+                    {
+                        Some(state) => {
+                            let coupon = self.coupon(&self.user(command), next);
+                            assert_eq!(
+                                coupon.state(self.book.clock.wall_ms()).as_str(),
+                                state,
+                                "{line}: coupon {next}"
+                            );
+                        }
+                        None => {
+                            assert_eq!(earned(result).as_deref().unwrap_or("none"), next, "{line}: what was earned")
+                        }
                     }
-                    None => assert_eq!(earned(result).as_deref().unwrap_or("none"), next, "{line}: what was earned"),
-                },
+                }
                 _ => panic!("{line}: {word}?"),
             }
         }

@@ -284,6 +284,12 @@ const KEPT: &[Kept] = &[
         "9a8722489097c080ed5fd81c979cd2594cbe8a808805d139c5c951d6b082ada6",
         "bc65c177b173b21340580c2be843f9362fdd04cbebaca4e69623c33e4a58b7c9",
     ),
+    (
+        "version-9.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-713.00"), ("@sales", "135.00"), ("@holds", "10.00")],
+        "014b25d49a59018f05f27f6708ea2b3eb3f1bf70f922d9d2a5369e0d7877135f",
+        "98cea9287c63fc724c5bb9ea93ae6dfcc31eaa7ac03d498d4cc9a94b9822e701",
+    ),
 ];
 
 #[test]

@@ -20,9 +20,13 @@ const AMOUNT_PATTERN: &str = "^([1-9][0-9]{0,11}([.][0-9]{1,2})?|0[.](0[1-9]|[1-
 
 /// The fields of an item of a batch beside those of its verb.
 const ITEM: &[Field] = &[
-    Field::required("op", ValueKind::Text, "the verb").one_of(&["recharge", "withdraw", "pay", "transfer", "refund"]),
+    Field::required("op", ValueKind::Text, "the verb")
+        .one_of(&["recharge", "withdraw", "pay", "transfer", "refund", "hold", "capture", "void"]),
     Field::optional("user", ValueKind::Text, "the user whose wallet it is about").like(USER_PATTERN),
     Field::optional("entry", ValueKind::Integer, "the number of the entry to refund").within(0, i64::MAX),
+    Field::optional("hold", ValueKind::Integer, "the number of the hold to capture or void").within(0, i64::MAX),
+    Field::optional("expires_in_s", ValueKind::Integer, "seconds until a hold expires").within(1, 31_536_000),
+    Field::optional("final", ValueKind::Flag, "false keeps the rest of a captured hold reserved"),
     Field::optional("key", ValueKind::Text, "an idempotency key of its own")
         .like("^[!-~]{1,255}$")
         .such_as("\"order-1001\""),
@@ -35,6 +39,7 @@ const TAGS: &[(&str, &str, &str)] = &[
     ("/v1/entries", "entries", "Every movement of money, and refunds."),
     ("/v1/report", "report", "Counts and sums for periods."),
     ("/v1/events", "entries", ""),
+    ("/v1/holds", "holds", "Money that is reserved for a receiver, its captures and its release."),
     ("/v1/coupons", "coupons", "Coupons, their kinds, and the recharges that earn them."),
     ("/v1/tiers", "coupons", ""),
     ("/v1/coupon-kinds", "coupons", ""),
@@ -192,6 +197,11 @@ fn path_parameter(route: &Route, name: &str) -> Value {
             json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999_999_999_i64 }),
             json!(4),
         ),
+        (_, path) if path.starts_with("/v1/holds") => (
+            "the number of a hold",
+            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999_999_999_i64 }),
+            json!(8),
+        ),
         (_, path) if path.starts_with("/v1/tokens") => {
             ("the id of an access token", json!({ "type": "string", "minLength": 1 }), json!("tok:3f8a51c09be27d64"))
         }
@@ -336,8 +346,9 @@ fn batch_item_schema(schemas: &mut Map<String, Value>) -> Value {
     let fields = [ITEM, wallets::PAY].concat();
     let fields: Vec<Field> = fields.into_iter().map(|field| Field { optional: field.name != "op", ..field }).collect();
     let mut schema = object_schema(&fields, schemas);
-    schema["description"] =
-        json!("One money verb. It takes the fields of the single request, and `user`; a refund takes `entry`.");
+    schema["description"] = json!(
+        "One money verb. It takes the fields of the single request, and `user`; a refund takes `entry`, a capture and a void `hold`."
+    );
     schema
 }
 

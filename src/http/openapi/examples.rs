@@ -52,6 +52,7 @@ impl Examples {
                 headers.push(("content-type", "application/json"));
             }
             let mut target = target.replace("$code", kept["coupon"]["code"].as_str().unwrap_or_default());
+            target = target.replace("$hold", &kept["hold"]["id"].to_string());
             target = target.replace("$id", kept["id"].as_str().unwrap_or_default());
             let text = body.as_ref().map(|body| body.to_string().into_bytes()).unwrap_or_default();
             let answer = app.answer_local(method, &target, &headers, text);
@@ -102,6 +103,13 @@ fn script() -> Vec<(&'static str, Option<Value>)> {
         ("GET /v1/entries/4", None),
         ("GET /v1/report?since=2026-01-01&until=2026-01-01", None),
         ("POST /v1/wallets/alice/coupons", Some(json!({ "kind": "2" }))),
+        ("POST /v1/wallets/alice/holds", Some(json!({ "amount": "20.00", "to": "bob", "expires_in_s": 7200, "reference": "bike-7" }))),
+        ("POST /v1/holds/8/capture", Some(json!({ "amount": "15.00" }))),
+        ("POST /v1/wallets/alice/holds", Some(json!({ "amount": "3.00" }))),
+        ("POST /v1/holds/11/void", Some(json!({}))),
+        ("GET /v1/holds/8", None),
+        ("GET /v1/holds?limit=1", None),
+        ("GET /v1/wallets/alice/holds?limit=1", None),
         ("POST /v1/wallets/erin", None),
         ("POST /v1/wallets/erin", None),
         ("PATCH /v1/wallets/erin", Some(json!({ "name": "Erin", "limit_per_payment": "20.00", "limit_per_day": "50.00" }))),
@@ -173,6 +181,10 @@ fn script() -> Vec<(&'static str, Option<Value>)> {
         ("POST /v1/wallets/alice/withdraw authorization:nothing", Some(json!({ "amount": "2.00" }))),
         ("POST /v1/wallets/alice/pay", Some(json!({ "amount": "2.00", "coupon": "AAAA" }))),
         ("POST /v1/wallets/alice/coupons", Some(json!({ "kind": "unknown" }))),
+        ("POST /v1/holds/8/capture", Some(json!({}))),
+        ("GET /v1/holds/4000", None),
+        ("POST /v1/wallets/alice/holds", Some(json!({ "amount": "9.00" }))),
+        ("POST /v1/holds/$hold/capture", Some(json!({ "amount": "10.00" }))),
         ("GET /v1/entries/4000", None),
         ("GET /v1/coupons/AAAA", None),
         ("GET /v1/tokens/unknown", None),

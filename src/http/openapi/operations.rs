@@ -9,6 +9,7 @@ use super::super::coupons::{CouponDetailsJson, CouponJson, CouponKindJson, Quote
 use super::super::entries::EntryDetailsJson;
 use super::super::files::ReportJson;
 use super::super::health::HealthJson;
+use super::super::holds::{HoldJson, HoldStepJson, OneHoldJson};
 use super::super::locks::{
     LockDetailsJson, LockEventJson, LockGrantedJson, LockJson, LockRenewedJson, LockStatusJson, LocksGrantedJson,
 };
@@ -99,11 +100,30 @@ const REFUND: &[ErrorName] = &[
     InsufficientFunds,
     BalanceLimit,
 ];
+const HOLD: &[ErrorName] = &[
+    WalletNotFound,
+    WalletClosed,
+    WalletFrozen,
+    CouponNotFound,
+    CouponUsed,
+    CouponExpired,
+    CouponNotApplicable,
+    HoldLimit,
+    LimitExceeded,
+    InsufficientFunds,
+];
+const CAPTURE: &[ErrorName] =
+    &[WalletClosed, HoldNotFound, HoldNotOpen, HoldExpired, CaptureExceeds, CouponNotApplicable, BalanceLimit];
 /// Refusals of any money verb, in a batch.
 const MONEY: &[ErrorName] = &[
     WalletNotFound,
     WalletClosed,
     WalletFrozen,
+    HoldNotFound,
+    HoldNotOpen,
+    HoldExpired,
+    CaptureExceeds,
+    HoldLimit,
     EntryNotFound,
     CouponNotFound,
     NotRefundable,
@@ -141,6 +161,14 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]).or_files(TABLES),
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound, WalletClosed, CouponNotApplicable, CouponLimit]),
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons/claim", "claimCoupon", &[WalletNotFound, WalletClosed, ClaimCodeNotFound, CouponNotApplicable, CouponLimit]),
+
+        Op::json::<PageJson<HoldJson>>("GET /v1/wallets/{user}/holds", "listWalletHolds", &[WalletNotFound]),
+        Op::json::<HoldStepJson>("POST /v1/wallets/{user}/holds", "placeHold", HOLD),
+
+        Op::json::<PageJson<HoldJson>>("GET /v1/holds", "listHolds", &[]),
+        Op::json::<OneHoldJson>("GET /v1/holds/{id}", "getHold", &[HoldNotFound]),
+        Op::json::<HoldStepJson>("POST /v1/holds/{id}/capture", "captureHold", CAPTURE),
+        Op::json::<HoldStepJson>("POST /v1/holds/{id}/void", "voidHold", &[HoldNotFound, HoldNotOpen, BalanceLimit]),
 
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
         Op::files("GET /v1/events", "streamEntries", &["text/event-stream"], &[WalletNotFound, CursorLost]),

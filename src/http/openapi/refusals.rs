@@ -151,7 +151,7 @@ pub(super) fn request_headers(route: &Route) -> Vec<Value> {
         }
         "PUT" if route.path.starts_with("/v1/") => {
             let about = "the `ETag` of the rows as they were read: refused if another client changed them meanwhile";
-            vec![key, header("If-Match", false, about, text, "\"3f8a51c09be27d6413f0a8c5e9b2d746\"")]
+            vec![key, tokens, header("If-Match", false, about, text, "\"3f8a51c09be27d6413f0a8c5e9b2d746\"")]
         }
         "POST" if route.path.ends_with("/revoke") => vec![key, tokens],
         "POST" if is_of_locks || route.path.starts_with("/v1/tokens") => vec![tokens], // their answers hold secrets, and are not stored
@@ -198,6 +198,7 @@ fn reason(first: ErrorName) -> &'static str {
         status if status == InsufficientFunds.status() => "PaymentRequired",
         status if status == Forbidden.status() => "Forbidden",
         status if status == Locked.status() => "Locked",
+        status if status == LockLost.status() => "PreconditionFailed",
         status => panic!("a name for several errors of the status {status} is needed here"),
     }
 }
@@ -306,10 +307,25 @@ fn facts(name: ErrorName) -> Vec<(&'static str, Value, bool)> {
             ("resets_at", or_null(time("The end of that day.")), true),
         ],
         CouponKindInUse => vec![("kind", text("The kind that a tier gives."), true)],
-        CouponUsed => vec![("coupon", text("The coupon that the recharge earned."), false)],
         CouponExpired => vec![("expires_at", time("The moment at which it has ended."), true)],
         CouponLimit => vec![("limit", integer("The most coupons that may be given."), true)],
-        CouponNotApplicable => vec![("threshold", amount("The smallest price it is for."), false)],
+        HoldNotOpen => vec![("state", text("The state that it ended in."), true)],
+        HoldExpired => vec![("expires_at", time("The end of its time."), true)],
+        CaptureExceeds => vec![
+            ("left", amount("The part that is left of the hold."), true),
+            ("needed", amount("The amount that was asked for."), true),
+        ],
+        HoldLimit => vec![("limit", integer("The most holds of one wallet."), true)],
+        CouponUsed => vec![
+            ("coupon", text("The coupon that the recharge earned."), false),
+            ("hold", integer("The hold that it is in."), false),
+        ],
+        CouponNotApplicable => vec![
+            ("threshold", amount("The smallest price it is for."), false),
+            ("state", text("Its state."), false),
+            ("hold", integer("The hold that it is in."), false),
+            ("left", amount("The amount that a hold with a coupon is captured with."), false),
+        ],
         InsufficientFunds => vec![
             ("balance", amount("The balance of the wallet."), true),
             ("needed", amount("The amount that was asked for."), true),

@@ -6,8 +6,9 @@ use super::rows::{self, NamingRecords};
 use super::totals::TotalRows;
 use crate::error::Error;
 use crate::id::{Fence, WalletId};
-use crate::ledger::entry::{ALL_IN_ORDER, Entry};
+use crate::ledger::entry::{ALL_IN_ORDER, ALL_IN_ORDER_BEFORE_HOLDS, Entry};
 use crate::secret::{Hash, Hasher, hex};
+use crate::store::schema::HOLDS_SINCE;
 use crate::store::schema::SETTINGS_VERSION;
 use crate::tx::ReadTx;
 use rusqlite::Connection;
@@ -46,9 +47,10 @@ pub(crate) fn walk(
     let has_totals = TotalRows::are_in(conn)?;
     let mut totals = conn.prepare(if has_totals { TotalRows::IN_ORDER } else { "SELECT 1 WHERE 0" })?;
     let mut totals = TotalRows::new(conn, totals.query([])?)?;
+    let in_order = if has_holds(conn)? { ALL_IN_ORDER } else { ALL_IN_ORDER_BEFORE_HOLDS };
     for share in 0..shares.count {
         let mut balances = Balances::of_share(share, &shares);
-        let mut statement = conn.prepare(ALL_IN_ORDER)?;
+        let mut statement = conn.prepare(in_order)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             seen += 1;
@@ -81,6 +83,11 @@ pub(crate) fn walk(
         findings.add("earlier entries are there still", sentence);
     }
     Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
+}
+
+/// False for a file of an earlier version.
+fn has_holds(conn: &Connection) -> Result<bool, Error> {
+    Ok(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? >= HOLDS_SINCE)
 }
 
 /// The chain up to the last entry seen.
@@ -227,7 +234,7 @@ impl Balances<'_> {
 
 /// The rows of the state hash, in this order, each with the first version of the file that has them. Columns are named, and
 /// later ones enter only where they are set, so that a later version of the file hashes the same.
-const STATE: [(i32, &str); 4] = [
+const STATE: [(i32, &str); 5] = [
     (1, "SELECT 'wallet', id, balance, entries FROM wallet ORDER BY id"),
     (
         1,
@@ -241,6 +248,7 @@ const STATE: [(i32, &str); 4] = [
         SETTINGS_VERSION,
         "SELECT 'coupon terms', code, max_off, expires_at FROM coupon WHERE max_off IS NOT NULL OR expires_at IS NOT NULL ORDER BY code",
     ),
+    (HOLDS_SINCE, "SELECT 'hold', id, wallet, coupon, captured, amount_left, ended, until FROM hold ORDER BY id"),
 ];
 
 /// SHA-256 over the rows of [`STATE`], each field as in the hash of an entry: a big-endian u32 length and the bytes; an

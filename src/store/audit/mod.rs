@@ -18,11 +18,11 @@ pub(super) use schema::normalised;
 use crate::error::{Error, ErrorName};
 use crate::secret::{Hash, hex};
 use crate::store::reading::{Reading, read_whole};
-use crate::store::schema::SETTINGS_VERSION;
+use crate::store::schema::{HOLDS_SINCE, SETTINGS_VERSION};
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
-use questions::{EARLIER_QUESTION, LATER_QUESTIONS, QUESTIONS};
+use questions::{EARLIER_QUESTION, HOLDS, LATER_QUESTIONS, QUESTIONS, holds_against_entries};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
@@ -147,8 +147,11 @@ fn ask_everything(
         findings.ask(view, check, sql)?;
     }
     let version: i32 = view.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (_, check, sql) in LATER_QUESTIONS.iter().filter(|(first, ..)| version >= *first) {
+    for (_, check, sql) in LATER_QUESTIONS.iter().chain(HOLDS).filter(|(first, ..)| version >= *first) {
         findings.ask(view, check, sql)?;
+    }
+    if version >= HOLDS_SINCE {
+        findings.ask(view, "a hold is what its entries say", &holds_against_entries())?;
     }
     if version >= SETTINGS_VERSION {
         rows::check_settings(view, findings)?;

@@ -1,6 +1,7 @@
 //! The invariants that one SQL query each can check.
 
-use crate::store::schema::SETTINGS_VERSION;
+use crate::ledger::hold::FROM_ENTRIES;
+use crate::store::schema::{HOLDS_SINCE, SETTINGS_VERSION};
 
 /// The first version of the file that has what is asked for, and a question as those of [`QUESTIONS`].
 pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
@@ -87,6 +88,76 @@ pub(crate) const EARLIER_QUESTION: (&str, &str) = (
            OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
     );
 
+/// As [`LATER_QUESTIONS`].
+pub(crate) const HOLDS: &[(i32, &str, &str)] = &[
+    (
+        HOLDS_SINCE,
+        "@holds has what is left of all holds",
+        "SELECT '@holds has ' || w.balance || ' cents; of the holds ' || l.amount || ' are left'
+         FROM wallet w, (SELECT coalesce(sum(amount_left), 0) AS amount FROM hold) l WHERE w.id = '@holds' AND w.balance <> l.amount",
+    ),
+    (
+        HOLDS_SINCE,
+        "a hold has steps: captures by its receiver, and one release at the end",
+        "SELECT 'entry ' || s.id || ', ' || s.kind || ', is not a step of hold ' || s.hold
+         FROM entry s LEFT JOIN entry h ON h.id = s.hold AND h.kind = 'hold'
+         WHERE s.hold IS NOT NULL AND s.kind <> 'hold' AND (h.id IS NULL OR s.id < h.id
+           OR s.kind = 'capture' AND (s.to_wallet <> h.hold_to OR s.coupon IS NOT h.coupon OR s.gross IS NOT h.gross
+             OR s.discount IS NOT h.discount OR h.coupon IS NOT NULL AND s.amount <> h.amount)
+           OR s.kind = 'release' AND s.to_wallet <> h.from_wallet
+           OR EXISTS (SELECT 1 FROM entry p WHERE p.hold = s.hold AND p.hold IS NOT NULL AND p.id < s.id
+             AND (p.kind = 'release' OR p.kind = 'capture' AND p.hold_until IS NOT NULL AND s.kind = 'capture')))",
+    ),
+    (
+        HOLDS_SINCE,
+        "a refund of a capture goes back to the wallet that held",
+        "SELECT 'entry ' || r.id || ' refunds entry ' || o.id || ' to another wallet than held'
+         FROM entry r JOIN entry o ON o.id = r.refunds LEFT JOIN entry h ON h.id = o.hold
+         WHERE r.refunds IS NOT NULL AND o.kind = 'capture' AND r.to_wallet IS NOT h.from_wallet",
+    ),
+    (
+        HOLDS_SINCE,
+        "a final capture or a release leaves nothing open",
+        "SELECT 'hold ' || id || ' has ended with ' || amount_left || ' cents left' FROM hold
+         WHERE amount_left > 0 AND ended IN ('voided', 'expired')
+         UNION ALL SELECT 'hold ' || id || ' has nothing left and has not ended' FROM hold WHERE amount_left = 0 AND ended IS NULL",
+    ),
+    (
+        HOLDS_SINCE,
+        "a hold's coupon is the payer's, and its terms make the price",
+        "SELECT 'entry ' || e.id || ' was held with coupon ' || e.coupon || ' against its terms'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.hold IS NOT NULL AND e.kind = 'hold' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet
+           OR e.gross < c.threshold OR c.earned_by > e.id OR e.amount <> max(1, e.gross - coalesce(c.amount_off,
+           min((e.gross * c.percent_off + 50) / 100, coalesce(c.max_off, 9223372036854775807)))))
+         UNION ALL
+         SELECT 'entry ' || e.id || ' was captured with coupon ' || e.coupon || ' after that was taken back'
+         FROM entry e JOIN coupon c ON c.code = e.coupon WHERE e.hold IS NOT NULL AND e.kind = 'capture' AND c.taken_by < e.id",
+    ),
+    (
+        HOLDS_SINCE,
+        "a closed wallet is empty",
+        "SELECT 'wallet ' || s.wallet || ' is closed and has ' || sum(h.amount_left) || ' cents reserved'
+         FROM wallet_setting s JOIN hold h ON h.wallet = s.wallet WHERE s.status = 'closed' AND h.amount_left > 0 GROUP BY s.wallet",
+    ),
+    (
+        HOLDS_SINCE,
+        "a coupon for one payment is in one hold at most, and not used besides",
+        "SELECT 'coupon ' || c.code || ' is in ' || count(*) || ' holds and has ' || c.uses || ' uses'
+         FROM hold h JOIN coupon c ON c.code = h.coupon
+         WHERE h.coupon IS NOT NULL AND h.amount_left > 0 AND c.single_use GROUP BY c.code, c.uses HAVING count(*) + c.uses > 1",
+    ),
+];
+
+/// Returns a row for each hold that is not as its entries say. Since [`HOLDS_SINCE`].
+pub(crate) fn holds_against_entries() -> String {
+    let rows = "SELECT id, wallet, coupon, captured, amount_left, ended, until FROM hold";
+    format!(
+        "SELECT 'hold ' || id || ' says otherwise than its entries' FROM (SELECT * FROM ({rows}) EXCEPT {FROM_ENTRIES}) \
+         UNION ALL SELECT 'hold ' || id || ' is missing or says otherwise' FROM (SELECT * FROM ({FROM_ENTRIES}) EXCEPT {rows})"
+    )
+}
+
 /// Each query returns no rows in a sound file; each row that it returns is a sentence.
 pub(crate) const QUESTIONS: &[(&str, &str)] = &[
     (
@@ -108,7 +179,8 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
         "a refund goes back the way its original came",
         "SELECT 'entry ' || r.id || ' refunds entry ' || r.refunds || ' between other wallets'
          FROM entry r LEFT JOIN entry o ON o.id = r.refunds
-         WHERE r.refunds IS NOT NULL AND (o.id IS NULL OR o.kind = 'refund' OR r.from_wallet <> o.to_wallet OR r.to_wallet <> o.from_wallet)",
+         WHERE r.refunds IS NOT NULL AND (o.id IS NULL OR o.kind IN ('refund', 'hold', 'release') OR r.from_wallet <> o.to_wallet
+           OR r.to_wallet <> o.from_wallet AND o.kind <> 'capture')",
     ),
     (
         "a coupon is used after it was earned and before it is taken back",
@@ -129,7 +201,7 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
         "a coupon counts the payments that use it",
         "WITH refunded AS (SELECT refunds AS id, sum(amount) AS amount FROM entry WHERE refunds IS NOT NULL GROUP BY refunds),
               used AS (SELECT e.coupon AS code, count(*) AS uses FROM entry e LEFT JOIN refunded r ON r.id = e.id
-                       WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND coalesce(r.amount, 0) < e.amount GROUP BY e.coupon)
+                       WHERE e.kind IN ('pay', 'capture') AND e.coupon IS NOT NULL AND coalesce(r.amount, 0) < e.amount GROUP BY e.coupon)
          SELECT 'coupon ' || c.code || ' counts ' || c.uses || ' uses; the entries say ' || coalesce(u.uses, 0)
          FROM coupon c LEFT JOIN used u ON u.code = c.code WHERE c.uses <> coalesce(u.uses, 0)",
     ),

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::id::{CouponCode, Fence, LockId, UserId, WalletId};
 use crate::ledger::Note;
 use crate::ledger::entry::{Entry, EntryKind};
+use crate::ledger::hold::{CaptureHold, PlaceHold, VoidHold};
 use crate::ledger::settings;
 use crate::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::lock::DURATION_MS;
@@ -24,6 +25,10 @@ pub(crate) fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findi
     let sides = [(&entry.from, entry.from_balance), (&entry.to, entry.to_balance)];
     let (pays, recharges, refunds) =
         (entry.kind == EntryKind::Pay, entry.kind == EntryKind::Recharge, entry.kind == EntryKind::Refund);
+    let (holds, captures) = (entry.kind == EntryKind::Hold, entry.kind == EntryKind::Capture);
+    // A hold and its captures are priced if it has a coupon.
+    let is_priced = pays || (holds || captures) && entry.coupon.is_some();
+    let (hold_to, hold_until) = (entry.hold_to.as_ref(), entry.hold_until);
     let discount = entry.discount.map_or(0, |discount| discount.0);
     let broken = [
         (!goes_way_of_kind(entry), "money goes the way of its kind", "goes another way than its kind"),
@@ -34,14 +39,31 @@ pub(crate) fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findi
             "leaves a user's wallet below zero",
         ),
         (
-            refunds != entry.refunds.is_some() || pays != entry.gross.is_some() || pays != entry.discount.is_some(),
+            refunds != entry.refunds.is_some()
+                || is_priced != entry.gross.is_some()
+                || is_priced != entry.discount.is_some(),
             "only refunds refund, and only payments are priced",
             "has the fields of another kind",
         ),
         (
-            entry.coupon.is_some() && !pays && !recharges,
+            entry.coupon.is_some() && !is_priced && !recharges,
             "a coupon is used by a payment or earned by a recharge",
             "has a coupon and is neither",
+        ),
+        (
+            entry.kind.is_of_hold() != entry.hold.is_some()
+                || holds != (entry.hold == Some(entry.id))
+                || holds != hold_to.is_some()
+                || !holds && !captures && hold_until.is_some()
+                || holds && hold_until.is_none_or(|until| until <= entry.at)
+                || captures && hold_until.is_some_and(|until| until != entry.at),
+            "a step of a hold names it, and a hold its receiver and its end",
+            "has the fields of another step of a hold",
+        ),
+        (
+            hold_to.is_some_and(|to| *to == entry.from || *to != WalletId::SALES && to.is_system()),
+            "a hold is for @sales or for another user's wallet",
+            "has another receiver",
         ),
         (
             entry.gross.is_some_and(|gross| Some(gross.cents()) != entry.amount.cents().checked_add(discount)),
@@ -86,6 +108,7 @@ pub(crate) fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findi
 fn goes_way_of_kind(entry: &Entry) -> bool {
     let (from, to) = (&entry.from, &entry.to);
     let by_a_user = !from.is_system() && (!to.is_system() || *to == WalletId::SALES);
+    let to_receiver = !to.is_system() || *to == WalletId::SALES;
     from != to
         && match entry.kind {
             EntryKind::Recharge => *from == WalletId::BANK && !to.is_system(),
@@ -93,6 +116,9 @@ fn goes_way_of_kind(entry: &Entry) -> bool {
             EntryKind::Pay => by_a_user,
             EntryKind::Transfer => by_a_user || *from == WalletId::SALES && *to == WalletId::BANK,
             EntryKind::Refund => true,
+            EntryKind::Hold => !from.is_system() && *to == WalletId::HOLDS,
+            EntryKind::Capture => *from == WalletId::HOLDS && to_receiver,
+            EntryKind::Release => *from == WalletId::HOLDS && !to.is_system(),
         }
 }
 
@@ -256,7 +282,7 @@ struct KeyRecord {
     caller: String,
     key: String,
     request: Vec<u8>,
-    /// True if it holds the sentence about an earned coupon.
+    /// True if it holds more than the number of the entry.
     has_message: bool,
     /// True if it says that the entry's wallet was created for it.
     has_created: bool,
@@ -273,7 +299,12 @@ impl<'s> NamingRecords<'s> {
     /// Compares the entry with the records that name it, and reports those of entries that should have come before.
     pub(crate) fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(entry.id.0)? {
-            let has_wrong_message = record.has_message && (entry.kind != EntryKind::Recharge || entry.coupon.is_none());
+            let has_more = match entry.kind {
+                EntryKind::Recharge => entry.coupon.is_some(), // the sentence about it
+                EntryKind::Capture => true,                    // the entry that gave the rest back
+                _ => false,
+            };
+            let has_wrong_message = record.has_message && !has_more;
             let what = if record.entry != entry.id.0 {
                 "is not there to be read"
             } else if record.caller != entry.by {
@@ -349,6 +380,19 @@ fn is_request_of(entry: &Entry, request: &[u8]) -> bool {
             let refund = |amount| Refund { entry: original, amount, note: note_of(entry) }.into();
             is(refund(None)) || is(refund(Some(amount)))
         }),
+        EntryKind::Hold => {
+            user(&entry.from).zip(entry.hold_to.clone().zip(entry.hold_until)).is_some_and(|(user, (to, until))| {
+                let (gross, coupon) = (entry.gross.unwrap_or(amount), entry.coupon.clone());
+                let expires_in_s = (until - entry.at) / 1_000;
+                is(PlaceHold { user, to, gross, expires_in_s, coupon, note }.into())
+            })
+        }
+        EntryKind::Capture => entry.hold.is_some_and(|hold| {
+            let ways = [(None, true), (Some(amount), true), (None, false), (Some(amount), false)];
+            ways.into_iter()
+                .any(|(amount, is_final)| is(CaptureHold { hold, amount, is_final, note: note_of(entry) }.into()))
+        }),
+        EntryKind::Release => entry.hold.is_some_and(|hold| is(VoidHold { hold, note }.into())),
     }
 }
 

@@ -4,8 +4,10 @@
 
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
 use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fields};
+use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::WalletId;
+use crate::ledger::hold::FROM_ENTRIES;
 use crate::ledger::settings;
 use crate::store::audit::AuditReport;
 use crate::store::connection::connect;
@@ -374,6 +376,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
             "INSERT INTO coupon_given SELECT kind, (SELECT count(*) FROM coupon WHERE coupon.kind = coupon_kind.kind) \
              FROM coupon_kind WHERE limit_total IS NOT NULL",
         )?;
+        rebuild_holds(&tx, Clock::Machine.wall_ms())?;
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
@@ -395,6 +398,18 @@ fn count_spending(conn: &Connection) -> Result<(), Error> {
         conn.execute("INSERT INTO day_spending (wallet, day, spent) VALUES ($1, $2, $3)", params![wallet, day, spent])?;
     }
     Ok(())
+}
+
+/// Makes the holds of their entries. They are due after what is left of them by the wall clock: the lease time of the new
+/// file begins at 0.
+fn rebuild_holds(conn: &Connection, wall_ms: i64) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT INTO hold (id, wallet, coupon, captured, amount_left, ended, until, due_ms) \
+         SELECT *, 0 FROM ({FROM_ENTRIES})"
+    );
+    conn.execute(&sql, [])?;
+    let due = "UPDATE hold SET due_ms = max(0, (SELECT hold_until FROM entry WHERE id = hold.id) - $1)";
+    conn.execute(due, [wall_ms]).map(|_| ())
 }
 
 /// Deletes the first rows of a new file where the sources have rows for that table.

@@ -1,0 +1,157 @@
+//! The round through the holds that are over: the writer gives back what is left of them, a bounded number in each commit,
+//! with other commands between.
+//!
+//! A hold whose wallet's lock another client holds is passed over, and looked at again when a lock changes or after a
+//! second. So one such wallet keeps no other waiting.
+
+use super::execute::{Batch, BatchLost, Executor, failed, guarded};
+use super::stats;
+use crate::error::Error;
+use crate::id::LockId;
+use crate::ledger;
+use crate::ledger::hold::{self, EXPIRY, HoldPlace};
+use crate::lock::lease::{self, LockAttempt};
+use crate::tx::WriteTx;
+
+/// Holds looked at in one commit: alone, and beside other commands, which wait for it.
+const HOLDS_STEP: usize = 256;
+const HOLDS_STEP_BESIDE_OTHERS: usize = 64;
+/// Time from a round that had to pass over a hold to the next, from one that failed, and from any other: the wall clock may
+/// be set forward meanwhile.
+const BLOCKED_REST_MS: i64 = 1_000;
+const FAILED_REST_MS: i64 = 60_000;
+const REST_MS: i64 = 60_000;
+
+/// The round, and the lease time of its next step. Begins at once: holds may be over since the file was closed.
+#[derive(Default)]
+pub(crate) struct Expiry {
+    place: HoldPlace,
+    next_ms: i64,
+    /// True if a hold was passed over in this round, or in the last one until the next has begun.
+    is_blocked: bool,
+    /// The lease time at which the first of the holds is due that this round found over by the wall clock alone.
+    due_ms: Option<i64>,
+}
+
+impl Expiry {
+    /// Lease time at which the next step is due.
+    pub(super) fn next_ms(&self) -> i64 {
+        self.next_ms
+    }
+
+    /// Has the holds looked at by that time: the commands of a batch have made or ended some.
+    pub(super) fn note_due(&mut self, due_ms: Option<i64>) {
+        self.next_ms = due_ms.unwrap_or(i64::MAX).min(self.next_ms);
+    }
+
+    /// Looks again at holds that were passed over: a lock has changed.
+    pub(super) fn note_locks_changed(&mut self) {
+        if self.is_blocked {
+            self.next_ms = 0;
+        }
+    }
+
+    /// Puts the next step off and begins the round again: nothing can be written now, or the last step was lost.
+    pub(super) fn put_off(&mut self, now: i64) {
+        *self = Expiry { next_ms: self.next_ms.max(now + BLOCKED_REST_MS), ..Expiry::default() };
+    }
+
+    /// Waits for another round: a step has failed and was taken back.
+    fn rest(&mut self, now: i64) {
+        *self = Expiry { next_ms: now + FAILED_REST_MS, ..Expiry::default() };
+    }
+
+    /// Takes the next step, all of it or nothing.
+    pub(super) fn settle(&mut self, executor: &mut Executor, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
+        let (conn, tx) = (batch.conn, &batch.tx);
+        let (unit, beside_others) = (*tx.unit(), batch.is_used() || !batch.answers.is_empty());
+        tx.execute("SAVEPOINT settle", [])?;
+        let settled = guarded(|| {
+            let settled = self.step(tx, beside_others)?;
+            ledger::write_system_wallets(tx)?;
+            Ok(settled)
+        });
+        match settled {
+            Ok((count, freed)) => {
+                tx.execute("RELEASE settle", [])?;
+                stats::add(&executor.stats.settled_holds, count as u64);
+                executor.locks_changed |= !freed.is_empty();
+                executor.wake(batch, freed)
+            }
+            Err(error) => {
+                failed(conn, error)?;
+                tx.execute("ROLLBACK TO settle", [])?;
+                tx.execute("RELEASE settle", [])?;
+                tx.set_unit(unit);
+                self.rest(tx.now().lease_ms);
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns the number of holds that were settled, and the locks whose waiters must look again.
+    fn step(&mut self, tx: &WriteTx<'_>, beside_others: bool) -> Result<(usize, Vec<LockId>), Error> {
+        let now = tx.now().lease_ms;
+        if self.place == HoldPlace::default() {
+            (self.is_blocked, self.due_ms) = (false, None);
+        }
+        let limit = if beside_others { HOLDS_STEP_BESIDE_OTHERS } else { HOLDS_STEP };
+        let SettledHolds { reached, settled, freed, blocked, due_ms } = settle_holds(tx, self.place, limit)?;
+        self.is_blocked |= blocked;
+        self.due_ms = self.due_ms.into_iter().chain(due_ms).min();
+        (self.place, self.next_ms) = match reached {
+            Some(place) => (place, now),
+            None => (HoldPlace::default(), self.next_round(tx)?),
+        };
+        Ok((settled, freed))
+    }
+
+    /// The lease time of the next round; never, if nothing is left of any hold.
+    fn next_round(&self, tx: &WriteTx<'_>) -> Result<i64, Error> {
+        let now = tx.now().lease_ms;
+        let over = hold::next_over(tx)?.map(|until| now + (until - tx.steady_wall_ms()).min(REST_MS));
+        let due = self.due_ms.map(|due| due.min(now + REST_MS));
+        let blocked = self.is_blocked.then_some(now + BLOCKED_REST_MS);
+        Ok([over, due, blocked].into_iter().flatten().min().unwrap_or(i64::MAX))
+    }
+}
+
+/// The result of one step through the holds that are over.
+struct SettledHolds {
+    /// The place of the last hold that was looked at, if others may follow.
+    reached: Option<HoldPlace>,
+    /// The number of holds whose money was given back.
+    settled: usize,
+    /// Locks whose stale leases were removed: their waiters must look again.
+    freed: Vec<LockId>,
+    /// True if another client holds the lock of a wallet, or if a wallet cannot take the money.
+    blocked: bool,
+    /// The lease time at which the first of those is due that are over by the wall clock alone.
+    due_ms: Option<i64>,
+}
+
+/// Gives back what is left of holds that are over, looking at no more than `limit` of them behind `after`. Those whose
+/// wallet's lock another client holds are left for later.
+fn settle_holds(tx: &WriteTx<'_>, after: HoldPlace, limit: usize) -> Result<SettledHolds, Error> {
+    let over = hold::over(tx, after, limit)?;
+    let reached = over.last().filter(|_| over.len() == limit).map(|(place, _)| *place);
+    let mut done = SettledHolds { reached, settled: 0, freed: Vec::new(), blocked: false, due_ms: None };
+    for (_, hold) in over {
+        if hold.ended.is_none() && tx.now().lease_ms < hold.due_ms {
+            done.due_ms = done.due_ms.into_iter().chain([hold.due_ms]).min();
+            continue;
+        }
+        match lease::check(tx, &[], hold.wallet.lock().as_slice(), &[], EXPIRY)? {
+            LockAttempt::Held(_) => done.blocked = true,
+            LockAttempt::Done(authority) => {
+                done.freed.extend(authority.freed);
+                match hold::settle(tx, &hold) {
+                    Ok(()) => done.settled += 1,
+                    Err(refused) if refused.name.is_refusal() => done.blocked = true, // the wallet is at its limit
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+    Ok(done)
+}
