@@ -177,7 +177,7 @@ impl CouponState {
 }
 
 impl Coupon {
-    /// Its state at that time, in milliseconds since 1970. ([`coupon_state`] is the same in SQL.)
+    /// Its state at that time, in milliseconds since 1970. The columns of lists compute the same in SQL.
     pub fn state(&self, at: i64) -> CouponState {
         match (self.taken_by, self.terms.single_use && self.uses > 0, self.reserved_by) {
             (Some(_), ..) => CouponState::TakenBack,

@@ -36,7 +36,7 @@ pub struct CreateWallet {
 pub struct SetWallet {
     /// The owner.
     pub user: UserId,
-    /// From [`wallet_name`].
+    /// Trimmed, of 1 to 100 visible characters.
     pub name: Option<Option<String>>,
     /// Clearing it opens the wallet.
     pub status: Option<WalletStatus>,
