@@ -174,7 +174,7 @@ impl Connector for NotedConnector {
     }
 }
 
-/// The reason why there is no connection.
+/// The reason of a connection that was not made.
 fn not_reached(error: &ureq::Error) -> TransportError {
     use ureq::Error::*;
     TransportError::NotReached(match error {

@@ -433,7 +433,7 @@ impl PageRequest {
         self.response_with_cursor(language, data, last, None)
     }
 
-    /// The page as a response, with the place to go on from even if there is no more.
+    /// The page as a response, with the place to go on from, also behind the last row.
     pub fn response_with_cursor<T: Serialize>(
         &self,
         language: Language,

@@ -195,7 +195,7 @@ impl LargeBodies {
     }
 }
 
-/// The refusal of a body for which there is no memory.
+/// The refusal of a body beyond the memory that is left for bodies.
 pub(super) fn too_many_bodies() -> Error {
     Error::new(ErrorName::Busy, "too many large bodies at once; try again shortly")
 }

@@ -157,6 +157,27 @@ fn memo_of_moved(moved: &Moved) -> Value {
     Value::Object(memo)
 }
 
+/// The parts of a stored answer beyond the number of its entry.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Additions {
+    /// The sentence about an earned coupon is there.
+    pub message: bool,
+    /// The recharge created the wallet.
+    pub created: bool,
+    /// The number of the entry that gave back what a final capture left.
+    pub released: Option<i64>,
+}
+
+/// The additions of an outcome; none of one that [`record`] never writes.
+pub(super) fn additions(outcome: Option<&[u8]>) -> Additions {
+    let memo = outcome.and_then(|outcome| serde_json::from_slice::<Value>(outcome).ok()).unwrap_or_default();
+    Additions {
+        message: memo.get(MESSAGE).is_some(),
+        created: memo.get(CREATED).is_some(),
+        released: memo.get(RELEASED).and_then(Value::as_i64),
+    }
+}
+
 fn entry_of(memo: &Value) -> Option<i64> {
     memo.as_i64().or_else(|| memo.get("entry")?.as_i64())
 }

@@ -207,7 +207,7 @@ fn database_refuses_what_program_never_does() {
         ("an entry states both balances after it", entry(NEXT, LATER, "bob", "@none", 1, (RIGHT.0, "1"), "NULL")),
         ("an entry states both balances after it", entry(NEXT, LATER, "bob", "@holds", 1, (RIGHT.0, "2"), "NULL")),
         ("an entry states both balances after it", entry(NEXT, LATER, "bob", "eve", 1, (RIGHT.0, "1"), "NULL")),
-        ("somebody holds the lock of this wallet", entry(NEXT, LATER, "alice", "@bank", 1, alice, "NULL")),
+        ("another client holds the lock of this wallet", entry(NEXT, LATER, "alice", "@bank", 1, alice, "NULL")),
         ("an entry cannot be made under a foreign fence", entry(NEXT, LATER, "alice", "@bank", 1, alice, "77")),
         ("an entry cannot be made under a foreign fence", entry_of(NEXT, LATER, "bob", "(SELECT fence FROM lock WHERE id = 'wallet/alice')")),
         ("a coupon keeps the terms it was granted under", "UPDATE coupon SET amount_off = 99999 WHERE kind = '1'".into()),

@@ -287,8 +287,8 @@ const KEPT: &[Kept] = &[
     (
         "version-9.db",
         &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-713.00"), ("@sales", "135.00"), ("@holds", "10.00")],
-        "014b25d49a59018f05f27f6708ea2b3eb3f1bf70f922d9d2a5369e0d7877135f",
-        "98cea9287c63fc724c5bb9ea93ae6dfcc31eaa7ac03d498d4cc9a94b9822e701",
+        "239605bffe5f6def0788e717ef58f64c21fd9d5d8fbad6b264e330579ea037a0",
+        "07207d95caa63740a58a56e0a6439f6da2620d3ca7d986281af76e5dbe81e4cb",
     ),
 ];
 

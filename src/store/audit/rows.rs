@@ -11,7 +11,7 @@ use crate::ledger::settings;
 use crate::ledger::verbs::{Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::lock::DURATION_MS;
 use crate::money::Balance;
-use crate::store::idempotency;
+use crate::store::idempotency::{self, Additions};
 use crate::tx::{ReadTx, params};
 use rusqlite::{Connection, Row, Rows};
 use serde_json::{Map, Value};
@@ -282,14 +282,12 @@ struct KeyRecord {
     caller: String,
     key: String,
     request: Vec<u8>,
-    /// True if it holds more than the number of the entry.
-    has_message: bool,
-    /// True if it says that the entry's wallet was created for it.
-    has_created: bool,
+    additions: Additions,
 }
 
 impl<'s> NamingRecords<'s> {
-    pub(crate) const IN_ORDER: &'static str = "SELECT entry, caller, key, request, coalesce(instr(outcome, '\"told\":'), 0) > 0, coalesce(instr(outcome, '\"created\":'), 0) > 0 FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
+    pub(crate) const IN_ORDER: &'static str =
+        "SELECT entry, caller, key, request, outcome FROM idempotency WHERE entry IS NOT NULL ORDER BY entry";
 
     /// From the rows of [`NamingRecords::IN_ORDER`].
     pub(crate) fn new(rows: Rows<'s>) -> NamingRecords<'s> {
@@ -299,12 +297,9 @@ impl<'s> NamingRecords<'s> {
     /// Compares the entry with the records that name it, and reports those of entries that should have come before.
     pub(crate) fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(entry.id.0)? {
-            let has_more = match entry.kind {
-                EntryKind::Recharge => entry.coupon.is_some(), // the sentence about it
-                EntryKind::Capture => true,                    // the entry that gave the rest back
-                _ => false,
-            };
-            let has_wrong_message = record.has_message && !has_more;
+            let Additions { message, created, released } = record.additions;
+            let earned = entry.kind == EntryKind::Recharge && entry.coupon.is_some();
+            let is_capture = entry.kind == EntryKind::Capture;
             let what = if record.entry != entry.id.0 {
                 "is not there to be read"
             } else if record.caller != entry.by {
@@ -313,10 +308,12 @@ impl<'s> NamingRecords<'s> {
                 "another request made"
             } else if record.entry == self.named {
                 "has another record already"
-            } else if has_wrong_message {
+            } else if message && !earned {
                 "earned no coupon, and the record says it did"
-            } else if record.has_created && !is_first_of_wallet(entry) {
+            } else if created && !is_first_of_wallet(entry) {
                 "created no wallet, and the record says it did"
+            } else if released.is_some_and(|id| !is_capture || id != entry.id.0 + 1) {
+                "gave nothing back with that entry, and the record says it did"
             } else {
                 self.named = record.entry;
                 continue;
@@ -349,8 +346,7 @@ impl KeyRecord {
             caller: text(row, 1)?,
             key: text(row, 2)?,
             request: row.get(3)?,
-            has_message: row.get(4)?,
-            has_created: row.get(5)?,
+            additions: idempotency::additions(row.get_ref(4)?.as_bytes_or_null().map_err(Error::damaged)?),
         })
     }
 

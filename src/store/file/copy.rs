@@ -362,7 +362,7 @@ impl Partial {
     }
 
     /// Steps 5 to 8, in the place of a file that the caller possesses. That file is kept under another name, with its
-    /// log; returns that name, or the log's if there is no file.
+    /// log; returns that name, or the log's if the file was deleted.
     pub(super) fn replace(self, db: &Path) -> Result<Option<PathBuf>, CopyError> {
         let failed = failed_at(db);
         self.file.as_file().sync_all().map_err(&failed)?;

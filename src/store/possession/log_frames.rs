@@ -58,7 +58,7 @@ impl LogFrames {
         Ok(false)
     }
 
-    /// The salts in the header, which are others each time the log starts anew. None if there is no header.
+    /// The salts in the header, which are others each time the log starts anew. None without a header.
     pub(super) fn salts(&self) -> io::Result<Option<[u8; 8]>> {
         let mut salts = [0; 8];
         match self.0.read_exact_at(&mut salts, SALTS_AT) {

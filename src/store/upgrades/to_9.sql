@@ -54,7 +54,7 @@ BEGIN SELECT CASE
     WHEN NEW.fence IS NULL
      AND ((NEW.from_wallet < '@' OR NEW.from_wallet >= 'A') AND EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.from_wallet)
        OR (NEW.to_wallet < '@' OR NEW.to_wallet >= 'A') AND EXISTS (SELECT 1 FROM lock WHERE id = 'wallet/' || NEW.to_wallet))
-    THEN RAISE(FAIL, 'somebody holds the lock of this wallet')
+    THEN RAISE(FAIL, 'another client holds the lock of this wallet')
     WHEN NEW.fence IS NOT NULL
      AND NOT EXISTS (SELECT 1 FROM lock WHERE fence = NEW.fence AND secret_hash IS NOT NULL
                      AND (id IN ('wallet/' || NEW.from_wallet, 'wallet/' || NEW.to_wallet) OR id < 'wallet/' OR id >= 'wallet0'))
