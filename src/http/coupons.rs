@@ -112,7 +112,7 @@ pub(crate) fn of_user(context: &mut Context<'_>) -> HandlerResult {
 pub(crate) const COUPONS: &[Field] = &[
     LIMIT,
     AFTER,
-    Field::optional("kind", Text, "those that were given as this kind").within(1, 16),
+    Field::optional("kind", Text, "those that were given as this kind"),
     Field::optional("state", Text, "those in this state").one_of(&["usable", "used", "expired", "taken_back"]),
     Field::optional("user", Text, "those of this user").like(USER_PATTERN),
 ];

@@ -1,7 +1,7 @@
 //! Entries: their lists, which can wait for the next entry, and one of them.
 
 use super::conn::Response;
-use super::fields::{BOUND_PATTERN, Field, Fields, TZ, ValueKind};
+use super::fields::{BOUND_PATTERN, CODE_PATTERN, Field, Fields, TZ, ValueKind};
 use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response::{self, AsText, ENTRY_MEMBERS, EntryJson, entry_json};
@@ -31,7 +31,7 @@ const FILTER_FIELDS: &[Field] = &[
     Field::optional("min", Amount, "of this amount or more").like(BOUND_PATTERN),
     Field::optional("max", Amount, "of this amount or less").like(BOUND_PATTERN),
     Field::optional("reference", Text, "with this reference"),
-    Field::optional("coupon", Text, "that this coupon was earned by or used in"),
+    Field::optional("coupon", Text, "that this coupon was earned by or used in").like(CODE_PATTERN),
     Field::optional("refunds", Integer, "that refund the entry of this number"),
 ];
 /// Their number.

@@ -19,7 +19,7 @@ pub(crate) const QUERY: &[Field] = &[
     Field::optional("since", ValueKind::Time, "the first period has this moment; that of until, if left out"),
     Field::optional("until", ValueKind::Time, "the last period has this moment; now, if left out"),
     Field::optional("by", ValueKind::Text, "the length of a period").one_of(&["hour", "day", "month"]).or("\"day\""),
-    TZ,
+    TZ.like("^[+-]([01][0-9]|2[0-3]):(00|15|30|45)$"),
     Field::optional("bounds", ValueKind::Text, "instead of these: 2 to 400 rising moments, the ends of the periods")
         .such_as("\"2026-11-26T00:00:00Z,2026-11-27T00:00:00Z\""),
     Field::optional("wallet", ValueKind::Text, "the entries of this wallet only").such_as("\"alice\""),
