@@ -23,6 +23,10 @@ RULES_BETWEEN_FIELDS = [
     "only an access token of the role user has a user",
     "an access token of the role user needs a user",
     "bounds stands alone",
+    "bounds is",
+    "valid_from is before valid_until",
+    # A case may go on with a member of an answer that is null: `refunds` of an entry that is not a refund.
+    "an entry is named by its number",
     "since is after until",
     "max_off is for percentages",
     "was revoked or has expired: mint another",

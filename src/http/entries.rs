@@ -32,7 +32,7 @@ const FILTER_FIELDS: &[Field] = &[
     Field::optional("max", Amount, "of this amount or less").like(BOUND_PATTERN),
     Field::optional("reference", Text, "with this reference"),
     Field::optional("coupon", Text, "that this coupon was earned by or used in").like(CODE_PATTERN),
-    Field::optional("refunds", Integer, "that refund the entry of this number"),
+    Field::optional("refunds", Integer, "that refund the entry of this number").within(0, 999_999_999_999_999_999),
 ];
 /// Their number.
 pub(crate) const FILTER_COUNT: usize = FILTER_FIELDS.len();

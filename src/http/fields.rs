@@ -123,6 +123,8 @@ macro_rules! visible_pattern {
 
 /// A user.
 pub(crate) const USER_PATTERN: &str = concat!("^(", user_pattern!(), ")$");
+/// A wallet: a user's, or one of the system.
+pub(crate) const WALLET_PATTERN: &str = concat!("^(@bank|@holds|@sales|", user_pattern!(), ")$");
 /// A receiver: a user's wallet, or `@sales`.
 pub(crate) const RECEIVER_PATTERN: &str = concat!("^(@sales|", user_pattern!(), ")$");
 /// A code of a coupon, typed in any case.

@@ -1,6 +1,6 @@
 //! `GET /v1/report`: counts and sums by kind for each period, and the balances at its ends.
 
-use super::fields::{Field, Fields, TZ, ValueKind};
+use super::fields::{Field, Fields, TZ, ValueKind, WALLET_PATTERN};
 use super::request::{Context, HandlerResult};
 use super::response::{self, AsText};
 #[cfg(test)]
@@ -22,7 +22,9 @@ pub(crate) const QUERY: &[Field] = &[
     TZ.like("^[+-]([01][0-9]|2[0-3]):(00|15|30|45)$"),
     Field::optional("bounds", ValueKind::Text, "instead of these: 2 to 400 rising moments, the ends of the periods")
         .such_as("\"2026-11-26T00:00:00Z,2026-11-27T00:00:00Z\""),
-    Field::optional("wallet", ValueKind::Text, "the entries of this wallet only").such_as("\"alice\""),
+    Field::optional("wallet", ValueKind::Text, "the entries of this wallet only")
+        .like(WALLET_PATTERN)
+        .such_as("\"alice\""),
 ];
 
 /// The most periods of a report.

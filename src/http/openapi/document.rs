@@ -2,7 +2,7 @@
 
 use super::super::auth::Access;
 use super::super::endpoint::{Handler, Route, RouteBody};
-use super::super::fields::{CODE_PATTERN, Field, LABEL_PATTERN, USER_PATTERN, ValueKind};
+use super::super::fields::{CODE_PATTERN, Field, LABEL_PATTERN, USER_PATTERN, ValueKind, WALLET_PATTERN};
 use super::super::files::TABLE_TYPES;
 use super::super::routes::ROUTES;
 use super::super::schemas::NAMED;
@@ -178,11 +178,10 @@ fn path_parameters(route: &Route) -> Vec<Value> {
 }
 
 fn path_parameter(route: &Route, name: &str) -> Value {
-    let wallet_pattern = format!("^(@bank|@sales|{})$", USER_PATTERN.trim_matches(['^', '$', '(', ')']));
     let (about, schema, example) = match (name, route.path) {
-        ("user", _) if route.method == "GET" => (
+        ("user", path) if route.method == "GET" && (path.ends_with("{user}") || path.ends_with("/entries")) => (
             "a user, or the name of a system wallet",
-            json!({ "type": "string", "pattern": wallet_pattern }),
+            json!({ "type": "string", "pattern": WALLET_PATTERN }),
             json!("alice"),
         ),
         ("user", _) => ("a user", json!({ "type": "string", "pattern": USER_PATTERN }), json!("alice")),
