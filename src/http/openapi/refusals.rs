@@ -147,7 +147,8 @@ pub(super) fn request_headers(route: &Route) -> Vec<Value> {
         }
         "GET" => Vec::new(),
         "PATCH" | "DELETE" if is_of_locks => {
-            vec![header("Lock-Token", true, "the token of the lease", text, token_example)]
+            let one = json!({ "type": "string", "pattern": "^[^,]+$" });
+            vec![header("Lock-Token", true, "the token of the lease", one, token_example)]
         }
         "PUT" if route.path.starts_with("/v1/") => {
             let about = "the `ETag` of the rows as they were read: refused if another client changed them meanwhile";
