@@ -265,7 +265,7 @@ pub(crate) struct CouponsArgs {
     /// Only coupons that were given as this kind
     #[arg(long)]
     kind: Option<String>,
-    /// Only coupons in this state: usable, used, expired, taken_back
+    /// Only coupons in this state: usable, reserved, used, expired, taken_back
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]

@@ -113,7 +113,13 @@ pub(crate) const COUPONS: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("kind", Text, "those that were given as this kind"),
-    Field::optional("state", Text, "those in this state").one_of(&["usable", "used", "expired", "taken_back"]),
+    Field::optional("state", Text, "those in this state").one_of(&[
+        "usable",
+        "reserved",
+        "used",
+        "expired",
+        "taken_back",
+    ]),
     Field::optional("user", Text, "those of this user").like(USER_PATTERN),
 ];
 
@@ -125,7 +131,7 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
         page.after.as_deref().map(|after| CouponPlace::from_text(after).ok_or_else(not_a_cursor)).transpose()?;
     let state = |name: String| {
         let found = CouponState::ALL.into_iter().find(|state| state.as_str() == name);
-        let detail = "state is usable, used, expired or taken_back";
+        let detail = "state is usable, reserved, used, expired or taken_back";
         found.ok_or_else(|| Error::invalid(detail).with("field", "state"))
     };
     let filter = CouponFilter {

@@ -161,8 +161,8 @@ pub enum CouponState {
 
 impl CouponState {
     /// Each state.
-    pub(crate) const ALL: [CouponState; 4] =
-        [CouponState::Usable, CouponState::Used, CouponState::Expired, CouponState::TakenBack];
+    pub(crate) const ALL: [CouponState; 5] =
+        [CouponState::Usable, CouponState::Reserved, CouponState::Used, CouponState::Expired, CouponState::TakenBack];
 
     /// The state as text.
     pub fn as_str(self) -> &'static str {

@@ -416,6 +416,10 @@ fn coupons_of_all_users_are_listed_by_filter() {
     assert_eq!(listed("state=taken_back"), "carl1");
     assert_eq!(listed("user=bob"), "bob1 bob2 bob3 bob3");
     assert_eq!(listed("user=bob&kind=3&state=usable"), "bob3");
+    let free = admin.get("/v1/coupons?kind=3&user=alice").is(200).rows()[0]["code"].clone();
+    admin.post("/v1/wallets/alice/holds", json!({ "amount": 20, "coupon": free })).is(201);
+    assert_eq!(listed("state=reserved"), "alice3");
+    assert_eq!(listed("user=alice&kind=3&state=usable"), "alice3");
     assert_eq!(listed("kind=9"), "");
     assert_eq!(listed("state=usable&kind=1"), "alice1 bob1");
     for wrong in ["state=odd", "user=a%20b", "kind=3&after=00", "name=x"] {
