@@ -89,8 +89,11 @@ pub(crate) fn of_user(context: &mut Context<'_>) -> HandlerResult {
         let mut after = after;
         return files::all_rows(context, format, &COUPON_MEMBERS, move |store, lines| {
             let place = after.as_ref().map(|(at, code)| (*at, code));
-            let found = store.read(|tx| query::coupons(tx, &user, place, ROWS_STEP)).map_err(io::Error::other)?;
-            found.rows.iter().try_for_each(|coupon| lines.add(&coupon_json(coupon, wall_ms)))?;
+            let read = store.read(|tx| {
+                Ok((query::coupons(tx, &user, place, ROWS_STEP)?, query::steady_ms(tx, store.clock().wall_ms())?))
+            });
+            let (found, now) = read.map_err(io::Error::other)?;
+            found.rows.iter().try_for_each(|coupon| lines.add(&coupon_json(coupon, now)))?;
             after = found.rows.last().map(|coupon| (coupon.granted_at, coupon.code.clone()));
             Ok(found.more)
         });
@@ -144,9 +147,12 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     if let Some(format) = format.filter(|_| !page.is_limited) {
         let mut after = after;
         return files::all_rows(context, format, &COUPON_MEMBERS, move |store, lines| {
-            let read = store.read(|tx| query::all_coupons(tx, &filter, wall_ms, after.as_ref(), ROWS_STEP));
-            let (rows, next) = read.map_err(io::Error::other)?;
-            rows.iter().try_for_each(|coupon| lines.add(&coupon_json(coupon, wall_ms)))?;
+            let read = store.read(|tx| {
+                let now = query::steady_ms(tx, store.clock().wall_ms())?;
+                Ok((query::all_coupons(tx, &filter, now, after.as_ref(), ROWS_STEP)?, now))
+            });
+            let ((rows, next), now) = read.map_err(io::Error::other)?;
+            rows.iter().try_for_each(|coupon| lines.add(&coupon_json(coupon, now)))?;
             after = next;
             Ok(after.is_some())
         });

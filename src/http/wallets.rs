@@ -325,11 +325,12 @@ pub(crate) struct OwnWalletJson<'a> {
 /// `GET /wallet`. Before its first use it is empty.
 pub(crate) fn own(context: &mut Context<'_>) -> HandlerResult {
     let user = own_user(context)?;
-    let now = context.app.store.clock().wall_ms();
-    let (balance, reserved, coupons) = context.app.store.read(|tx| {
+    let wall_ms = context.app.store.clock().wall_ms();
+    let (balance, reserved, coupons, now) = context.app.store.read(|tx| {
         let balance = find_wallet(tx, &user.wallet())?.map_or(Balance::ZERO, |wallet| wallet.balance);
-        let coupons = query::usable_coupons(tx, &user, query::steady_ms(tx, now)?, COUPONS_MAX)?;
-        Ok((balance, held(tx, &user.wallet())?, coupons))
+        let now = query::steady_ms(tx, wall_ms)?;
+        let coupons = query::usable_coupons(tx, &user, now, COUPONS_MAX)?;
+        Ok((balance, held(tx, &user.wallet())?, coupons, now))
     })?;
     let own = OwnWalletJson {
         user_id: user.as_str(),
@@ -469,7 +470,7 @@ pub(crate) fn status_named(name: &str) -> Result<WalletStatus, Error> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "WalletDetails"))]
 pub(crate) struct WalletDetailsJson<'a> {
-    /// Its user, or the name of a system wallet: `@bank`, `@sales`.
+    /// Its user, or the name of a system wallet: `@bank`, `@sales`, `@holds`.
     user_id: &'a str,
     /// The amount that can be spent.
     balance: AsText<Balance>,
