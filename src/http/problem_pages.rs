@@ -15,7 +15,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         NotImplemented => ("not answered any more", ""),
         RequestTimeout => ("the request did not arrive whole in time", "send it again"),
         BodyTooLarge => ("the body is too large: `limit`", "send less"),
-        NotFound => ("the path does not exist", "see this page"),
+        NotFound => ("the path does not exist", "`GET /openapi.json` lists all paths"),
         MethodNotAllowed => ("the path does not take this method", "see `Allow`"),
         Unauthenticated => ("the access token is missing, unknown, revoked or expired; it is checked again when a waiting request is carried out", "send `Authorization: Bearer cbx_…`"),
         Forbidden => ("the role, `Host` or `Origin` does not allow it", "use another access token; `serve --host`"),
@@ -65,7 +65,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         ClockJumped => ("the wall clock jumped forward by a day or more: `wall_clock`, `expected`; reading goes on", "correct the clock, or start with `serve --accept-clock`"),
         OutcomeUnknown => ("a commit failed, and the server stops", "retry with the same key after the restart"),
         Internal => ("the server failed; its log has the cause", "retry with the same key"),
-        Damaged => ("the file is damaged, or not where it was; `cashbox verify` has the details", "[Audit](operations.md#audit)"),
+        Damaged => ("the file is damaged, or not where it was", "stop, and look with `cashbox verify`"),
     }
 }
 
