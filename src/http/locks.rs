@@ -3,7 +3,7 @@
 use super::auth::{self, Caller};
 use super::conn::Response;
 use super::fields::{Field, Fields, LABEL_PATTERN, ValueKind};
-use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission};
+use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission, not_a_cursor};
 use super::response::{self, Language};
 #[cfg(test)]
 use super::schemas::TimeText;
@@ -19,6 +19,7 @@ use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
 use crate::secret;
 use crate::store::{Envelope, QueuePlace, Store};
 use crate::token::Role;
+use crate::tx::ReadTx;
 use ValueKind::{Integer, Text, Texts};
 use serde::Serialize;
 use std::sync::{Arc, Weak};
@@ -308,18 +309,25 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
 /// `GET /v1/locks/{id}/events`
 pub(crate) fn events(context: &mut Context<'_>) -> HandlerResult {
     let id = path_lock(context)?;
-    let page = PageRequest::read(&mut context.query, &format!("events of {id}"), &[])?;
-    let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
-    let mut rows = context.app.store.read(|tx| lock::event::of_lock(tx, &id, before, page.limit + 1))?;
-    let last = page.cut(&mut rows, |event| event.seq.to_string());
-    Ok(page.response(context.language, rows.iter().map(event_json).collect(), last))
+    page_of_events(context, &format!("events of {id}"), |tx, before, limit| {
+        lock::event::of_lock(tx, &id, before, limit)
+    })
 }
 
 /// `GET /v1/lock-events`
 pub(crate) fn all_events(context: &mut Context<'_>) -> HandlerResult {
-    let page = PageRequest::read(&mut context.query, "lock events", &[])?;
-    let before = page.after.as_deref().and_then(|seq| seq.parse().ok()).unwrap_or(i64::MAX);
-    let mut rows = context.app.store.read(|tx| lock::event::of_all(tx, before, page.limit + 1))?;
+    page_of_events(context, "lock events", |tx, before, limit| lock::event::of_all(tx, before, limit))
+}
+
+/// A page of the list `of`, whose events older than a number `read` gives.
+fn page_of_events(
+    context: &mut Context<'_>,
+    of: &str,
+    read: impl FnOnce(&ReadTx<'_>, i64, usize) -> Result<Vec<LockEvent>, Error>,
+) -> HandlerResult {
+    let page = PageRequest::read(&mut context.query, of, &[])?;
+    let before = page.after.as_deref().map_or(Ok(i64::MAX), |seq| seq.parse().map_err(|_| not_a_cursor()))?;
+    let mut rows = context.app.store.read(|tx| read(tx, before, page.limit + 1))?;
     let last = page.cut(&mut rows, |event| event.seq.to_string());
     Ok(page.response(context.language, rows.iter().map(event_json).collect(), last))
 }
