@@ -61,18 +61,8 @@ impl Route {
         about: &'static str,
         handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
-        let handler = Handler::Responds(handler);
-        Route {
-            method: "GET",
-            path,
-            access,
-            query,
-            body: RouteBody::Empty,
-            status: 200,
-            types: &[JSON],
-            about,
-            handler,
-        }
+        let route = Route::new("GET", path, access, RouteBody::Empty, about, Handler::Responds(handler));
+        route.with_query(query)
     }
 
     /// A change.
@@ -84,18 +74,7 @@ impl Route {
         about: &'static str,
         handler: fn(&mut Context<'_>) -> HandlerResult,
     ) -> Route {
-        let handler = Handler::Responds(handler);
-        Route {
-            method,
-            path,
-            access,
-            query: &[],
-            body: RouteBody::Fields(body),
-            status: 200,
-            types: &[JSON],
-            about,
-            handler,
-        }
+        Route::new(method, path, access, RouteBody::Fields(body), about, Handler::Responds(handler))
     }
 
     /// A change by a single command, of which many come at once.
@@ -107,18 +86,28 @@ impl Route {
         about: &'static str,
         handler: fn(&mut Context<'_>) -> Result<Submission, Error>,
     ) -> Route {
-        let handler = Handler::Submits(handler);
-        Route {
-            method,
-            path,
-            access,
-            query: &[],
-            body: RouteBody::Fields(body),
-            status: 200,
-            types: &[JSON],
-            about,
-            handler,
-        }
+        Route::new(method, path, access, RouteBody::Fields(body), about, Handler::Submits(handler))
+    }
+
+    /// A change by many commands.
+    pub(crate) const fn batch(
+        path: &'static str,
+        access: Access,
+        about: &'static str,
+        handler: fn(&mut Context<'_>) -> HandlerResult,
+    ) -> Route {
+        Route::new("POST", path, access, RouteBody::Batch, about, Handler::Responds(handler))
+    }
+
+    const fn new(
+        method: &'static str,
+        path: &'static str,
+        access: Access,
+        body: RouteBody,
+        about: &'static str,
+        handler: Handler,
+    ) -> Route {
+        Route { method, path, access, query: &[], body, status: 200, types: &[JSON], about, handler }
     }
 
     /// The same route with another status of a good answer.

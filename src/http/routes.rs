@@ -6,7 +6,7 @@ use super::common_headers::CommonHeaders;
 use super::conn::{
     Admission, Answer, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, ResponseSender, Service,
 };
-use super::endpoint::{Handler, Route, RouteBody, matches, raw_params};
+use super::endpoint::{Handler, Route, matches, raw_params};
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
@@ -67,7 +67,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/coupon-kinds", SeeAll, &[], "the coupon kinds", coupons::kinds),
     Route::change("PUT", "/v1/coupon-kinds", Admin, coupons::KINDS, "other coupon kinds", coupons::set_kinds),
 
-    Route { method: "POST", path: "/v1/batch", access: Move, query: batch::QUERY, body: RouteBody::Batch, status: 200, types: &[request::JSON], about: "many money verbs at once", handler: Handler::Responds(batch::batch) },
+    Route::batch("/v1/batch", Move, "many money verbs at once", batch::batch).with_query(batch::QUERY),
 
     Route::get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
     Route::command("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
