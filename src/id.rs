@@ -102,6 +102,9 @@ impl WalletId {
 pub struct EntryId(pub i64);
 
 impl EntryId {
+    /// The largest number that is read: 18 digits.
+    pub(crate) const MAX: i64 = 999_999_999_999_999_999;
+
     /// Reads an entry's number as a client wrote it.
     pub fn parse(text: &str) -> Result<EntryId, Error> {
         let digits = (1..=18).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());

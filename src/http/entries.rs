@@ -32,7 +32,7 @@ const FILTER_FIELDS: &[Field] = &[
     Field::optional("max", Amount, "of this amount or less").like(BOUND_PATTERN),
     Field::optional("reference", Text, "with this reference"),
     Field::optional("coupon", Text, "that this coupon was earned by or used in").like(CODE_PATTERN),
-    Field::optional("refunds", Integer, "that refund the entry of this number").within(0, 999_999_999_999_999_999),
+    Field::optional("refunds", Integer, "that refund the entry of this number").within(0, EntryId::MAX),
 ];
 /// Their number.
 pub(crate) const FILTER_COUNT: usize = FILTER_FIELDS.len();
@@ -56,24 +56,16 @@ pub(crate) const FILTERS: &[&str] = &[
 /// The wallet whose entries are wanted, in a query of all.
 pub(crate) const USER: Field = Field::optional("user", Text, "of this wallet");
 
+const ORDER: Field =
+    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\"");
+const WAIT: Field = Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
+    .within(0, WAIT_MS_MAX);
+
 /// The query of a list of entries.
-pub(crate) const LIST: &[Field] = &with_filters::<4, { 4 + FILTER_COUNT }>([
-    LIMIT,
-    AFTER,
-    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
-    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
-        .within(0, WAIT_MS_MAX),
-]);
+pub(crate) const LIST: &[Field] = &with_filters::<4, { 4 + FILTER_COUNT }>([LIMIT, AFTER, ORDER, WAIT]);
 
 /// The query of the list of all entries.
-pub(crate) const LIST_OF_ALL: &[Field] = &with_filters::<5, { 5 + FILTER_COUNT }>([
-    LIMIT,
-    AFTER,
-    Field::optional("order", Text, "desc (newest first) or asc").one_of(&["asc", "desc"]).or("\"desc\""),
-    Field::optional("wait_ms", Integer, "with order=asc: how long to wait for an entry, at most 30000")
-        .within(0, WAIT_MS_MAX),
-    USER,
-]);
+pub(crate) const LIST_OF_ALL: &[Field] = &with_filters::<5, { 5 + FILTER_COUNT }>([LIMIT, AFTER, ORDER, WAIT, USER]);
 
 /// The fields of a query that chooses entries: these, and those of every such query.
 pub(crate) const fn with_filters<const OWN: usize, const ALL: usize>(own: [Field; OWN]) -> [Field; ALL] {

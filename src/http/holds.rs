@@ -4,7 +4,7 @@ use super::auth::Caller;
 use super::conn::Response;
 use super::fields::{CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, USER_PATTERN, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission, not_a_cursor};
-use super::response::{self, AsText, EntryJson, Language, WithMsg, entry_json};
+use super::response::{self, AsText, EntryJson, Language, WithMsg, entry_json, stored_json};
 #[cfg(test)]
 use super::schemas::{MetadataObject, TimeText};
 use super::wallets::{METADATA, REFERENCE, receiver};
@@ -157,7 +157,7 @@ fn hold_json(hold: &Hold, state: HoldState) -> HoldJson<'_> {
         expires_at: rfc3339(hold.expires_at),
         coupon: hold.coupon.as_ref().map(|code| code.as_str()),
         reference: hold.note.reference.as_deref(),
-        metadata: hold.note.metadata.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        metadata: hold.note.metadata.as_deref().and_then(stored_json),
         created_at: rfc3339(hold.created_at),
     }
 }

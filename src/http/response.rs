@@ -273,7 +273,7 @@ pub(crate) fn stored_json(text: &str) -> Option<&RawValue> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Wallet"))]
 pub(crate) struct WalletJson<'a> {
-    /// Its user, or the name of a system wallet: `@bank`, `@sales`.
+    /// Its user, or the name of a system wallet: `@bank`, `@sales`, `@holds`.
     user_id: &'a str,
     /// The amount that can be spent.
     balance: AsText<Balance>,

@@ -11,6 +11,7 @@ use super::examples::Examples;
 use super::operations::{Operation, operations};
 use super::refusals::{Refusals, any_problem, pascal, request_headers, takes};
 use crate::error::ErrorName;
+use crate::id::EntryId;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -23,8 +24,8 @@ const ITEM: &[Field] = &[
     Field::required("op", ValueKind::Text, "the verb")
         .one_of(&["recharge", "withdraw", "pay", "transfer", "refund", "hold", "capture", "void"]),
     Field::optional("user", ValueKind::Text, "the user whose wallet it is about").like(USER_PATTERN),
-    Field::optional("entry", ValueKind::Integer, "the number of the entry to refund").within(0, i64::MAX),
-    Field::optional("hold", ValueKind::Integer, "the number of the hold to capture or void").within(0, i64::MAX),
+    Field::optional("entry", ValueKind::Integer, "the number of the entry to refund").within(0, EntryId::MAX),
+    Field::optional("hold", ValueKind::Integer, "the number of the hold to capture or void").within(0, EntryId::MAX),
     Field::optional("expires_in_s", ValueKind::Integer, "seconds until a hold expires").within(1, 31_536_000),
     Field::optional("final", ValueKind::Flag, "false keeps the rest of a captured hold reserved"),
     Field::optional("key", ValueKind::Text, "an idempotency key of its own")
@@ -193,12 +194,12 @@ fn path_parameter(route: &Route, name: &str) -> Value {
         }
         (_, path) if path.starts_with("/v1/entries") => (
             "the number of an entry",
-            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999_999_999_i64 }),
+            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": EntryId::MAX }),
             json!(4),
         ),
         (_, path) if path.starts_with("/v1/holds") => (
             "the number of a hold",
-            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": 999_999_999_999_999_999_i64 }),
+            json!({ "type": "integer", "format": "int64", "minimum": 0, "maximum": EntryId::MAX }),
             json!(8),
         ),
         (_, path) if path.starts_with("/v1/tokens") => {

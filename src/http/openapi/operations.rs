@@ -37,14 +37,14 @@ pub(super) struct Operation {
     /// The other types of the answer.
     pub files: &'static [&'static str],
     /// The refusals by its rules.
-    pub refusals: &'static [ErrorName],
+    pub refusals: Vec<ErrorName>,
 }
 
 impl Operation {
     /// The answer is of type `T`.
     fn json<T: JsonSchema>(route: &'static str, id: &'static str, refusals: &'static [ErrorName]) -> Operation {
         let answer = Some((T::schema_name().into_owned(), T::json_schema as MakeSchema));
-        Operation { route, id, answer, files: &[], refusals }
+        Operation { route, id, answer, files: &[], refusals: refusals.to_vec() }
     }
 
     /// The answer has no body, or is a file of one of these types.
@@ -54,12 +54,18 @@ impl Operation {
         files: &'static [&'static str],
         refusals: &'static [ErrorName],
     ) -> Operation {
-        Operation { route, id, answer: None, files, refusals }
+        Operation { route, id, answer: None, files, refusals: refusals.to_vec() }
     }
 
     /// The same operation, whose answer may be a file as well.
     fn or_files(self, files: &'static [&'static str]) -> Operation {
         Operation { files, ..self }
+    }
+
+    /// The same operation with further refusals.
+    fn or_refused(mut self, refusals: &[ErrorName]) -> Operation {
+        self.refusals.extend_from_slice(refusals);
+        self
     }
 
     /// The same operation, with another name for the schema of its answer: its type is also a row of a list.
@@ -70,8 +76,8 @@ impl Operation {
 
 /// Lists that can be read as files.
 const TABLES: &[&str] = &["text/csv", "application/x-ndjson"];
-/// Refusals of a payment or of a use of its coupon.
-const PAY: &[ErrorName] = &[
+/// Refusals of a price, with or without a coupon.
+const PRICE: &[ErrorName] = &[
     WalletNotFound,
     WalletClosed,
     WalletFrozen,
@@ -81,7 +87,6 @@ const PAY: &[ErrorName] = &[
     CouponNotApplicable,
     LimitExceeded,
     InsufficientFunds,
-    BalanceLimit,
 ];
 /// Refusals of a withdrawal.
 const WITHDRAW: &[ErrorName] = &[WalletNotFound, WalletClosed, WalletFrozen, LimitExceeded, InsufficientFunds];
@@ -100,42 +105,8 @@ const REFUND: &[ErrorName] = &[
     InsufficientFunds,
     BalanceLimit,
 ];
-const HOLD: &[ErrorName] = &[
-    WalletNotFound,
-    WalletClosed,
-    WalletFrozen,
-    CouponNotFound,
-    CouponUsed,
-    CouponExpired,
-    CouponNotApplicable,
-    HoldLimit,
-    LimitExceeded,
-    InsufficientFunds,
-];
 const CAPTURE: &[ErrorName] =
     &[WalletClosed, HoldNotFound, HoldNotOpen, HoldExpired, CaptureExceeds, CouponNotApplicable, BalanceLimit];
-/// Refusals of any money verb, in a batch.
-const MONEY: &[ErrorName] = &[
-    WalletNotFound,
-    WalletClosed,
-    WalletFrozen,
-    HoldNotFound,
-    HoldNotOpen,
-    HoldExpired,
-    CaptureExceeds,
-    HoldLimit,
-    EntryNotFound,
-    CouponNotFound,
-    NotRefundable,
-    AlreadyRefunded,
-    RefundExceeds,
-    CouponUsed,
-    CouponExpired,
-    CouponNotApplicable,
-    LimitExceeded,
-    InsufficientFunds,
-    BalanceLimit,
-];
 const LEASE: &[ErrorName] = &[LockTokenMissing, LockLost, MaxHold];
 
 /// The table, in the order of the routes.
@@ -155,7 +126,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<WalletSetJson>("PATCH /v1/wallets/{user}", "setWallet", &[WalletNotFound, WalletNotEmpty]),
         Op::json::<RechargedJson>("POST /v1/wallets/{user}/recharge", "recharge", RECHARGE),
         Op::json::<MovementJson>("POST /v1/wallets/{user}/withdraw", "withdraw", WITHDRAW),
-        Op::json::<PaidJson>("POST /v1/wallets/{user}/pay", "pay", PAY),
+        Op::json::<PaidJson>("POST /v1/wallets/{user}/pay", "pay", PRICE).or_refused(&[BalanceLimit]),
         Op::json::<MovementJson>("POST /v1/wallets/{user}/transfer", "transfer", TRANSFER),
         Op::json::<PageJson<EntryJson>>("GET /v1/wallets/{user}/entries", "listWalletEntries", &[WalletNotFound, CursorLost]).or_files(TABLES),
         Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]).or_files(TABLES),
@@ -163,7 +134,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons/claim", "claimCoupon", &[WalletNotFound, WalletClosed, ClaimCodeNotFound, CouponNotApplicable, CouponLimit]),
 
         Op::json::<PageJson<HoldJson>>("GET /v1/wallets/{user}/holds", "listWalletHolds", &[WalletNotFound]),
-        Op::json::<HoldStepJson>("POST /v1/wallets/{user}/holds", "placeHold", HOLD),
+        Op::json::<HoldStepJson>("POST /v1/wallets/{user}/holds", "placeHold", PRICE).or_refused(&[HoldLimit]),
 
         Op::json::<PageJson<HoldJson>>("GET /v1/holds", "listHolds", &[]),
         Op::json::<OneHoldJson>("GET /v1/holds/{id}", "getHold", &[HoldNotFound]),
@@ -185,7 +156,7 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<PageJson<CouponKindJson>>("GET /v1/coupon-kinds", "listCouponKinds", &[]),
         Op::json::<PageJson<CouponKindJson>>("PUT /v1/coupon-kinds", "setCouponKinds", &[CouponKindInUse, ChangedMeanwhile]),
 
-        Op::json::<BatchResults>("POST /v1/batch", "batch", MONEY),
+        Op::json::<BatchResults>("POST /v1/batch", "batch", PRICE).or_refused(REFUND).or_refused(CAPTURE).or_refused(&[HoldLimit]),
 
         Op::json::<PageJson<LockJson>>("GET /v1/locks", "listLocks", &[]),
         Op::json::<LocksGrantedJson>("POST /v1/locks", "acquireLocks", &[Locked]),
