@@ -328,7 +328,8 @@ impl CouponArgs {
 
 fn coupon(body: &Value) -> String {
     let coupon = &body["coupon"];
-    let fields = json!({ "msg": body["msg"], "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
+    let msg = output::text(&body["msg"]) + output::dry_run_note(body);
+    let fields = json!({ "msg": msg, "coupon": coupon, "user": coupon["user_id"], "kind": coupon["kind"],
         "state": coupon["state"], "granted_at": coupon["granted_at"], "expires_at": coupon["expires_at"],
         "earned_by_entry": coupon["earned_by"] });
     output::block(&fields, &["coupon", "user", "kind", "state", "granted_at", "expires_at", "earned_by_entry"])
@@ -360,6 +361,9 @@ pub(crate) struct ClaimArgs {
     user: String,
     /// The claim code, in any case
     code: String,
+    /// Print what would be done now, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     change: ChangeOptions,
 }
@@ -368,7 +372,8 @@ impl ClaimArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let (user, code) = (argument(&self.user)?, argument(&self.code)?);
         let path = ["v1", "wallets", &user, "coupons", "claim"];
-        client.run(&ApiCall::post(&path, json!({ "code": code }), &self.change), coupon)
+        let call = ApiCall::post(&path, json!({ "code": code }), &self.change);
+        client.run(&call.tried_if(self.dry_run), coupon)
     }
 }
 

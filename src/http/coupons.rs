@@ -252,12 +252,23 @@ pub(crate) fn grant(context: &mut Context<'_>) -> HandlerResult {
     Ok(response::ok(context.language.pick("发放成功", "granted"), &granted))
 }
 
+/// A claimed coupon.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "Claimed"))]
+pub(crate) struct ClaimedJson<'a> {
+    /// The coupon.
+    coupon: CouponJson<'a>,
+    /// True in the answer to a dry run, else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dry_run: Option<bool>,
+}
+
 /// `POST /v1/wallets/{user}/coupons/claim`: gives one for a claim code.
 pub(crate) fn claim(context: &mut Context<'_>) -> HandlerResult {
     let user = context.user()?;
     let code = context.fields.name("code")?.ok_or_else(|| Error::invalid("code is missing: a claim code"))?;
     let coupon = context.submit(ClaimCoupon { user, code: ClaimCode::parse(&code)? })?;
-    let claimed = CouponDetailsJson { coupon: coupon_json(&coupon, coupon.granted_at) };
+    let claimed = ClaimedJson { coupon: coupon_json(&coupon, coupon.granted_at), dry_run: None };
     Ok(response::ok(context.language.pick("领取成功", "claimed"), &claimed))
 }
 

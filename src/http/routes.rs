@@ -42,12 +42,12 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/wallets/{user}/entries", See, entries::LIST, "the entries of a wallet", entries::entries_of_wallet).with_types(files::TABLE_TYPES),
     Route::get("/v1/wallets/{user}/coupons", See, LIST, "the coupons of a user", coupons::of_user).with_types(files::TABLE_TYPES),
     Route::change("POST", "/v1/wallets/{user}/coupons", Staff, coupons::GRANT, "grant a coupon", coupons::grant),
-    Route::change("POST", "/v1/wallets/{user}/coupons/claim", Move, coupons::CLAIM, "a coupon for a claim code", coupons::claim),
+    Route::change("POST", "/v1/wallets/{user}/coupons/claim", Move, coupons::CLAIM, "a coupon for a claim code", coupons::claim).with_query(dry_run::QUERY),
 
-    Route::get("/v1/wallets/{user}/holds", See, holds::LIST_OF_WALLET, "the holds on a wallet", holds::of_wallet),
+    Route::get("/v1/wallets/{user}/holds", See, holds::LIST_OF_WALLET, "the holds on a wallet", holds::of_wallet).with_types(files::TABLE_TYPES),
     Route::command("POST", "/v1/wallets/{user}/holds", Staff, holds::PLACE, "reserve money for a receiver", holds::place).with_status(201).with_query(dry_run::QUERY),
 
-    Route::get("/v1/holds", SeeAll, holds::LIST, "all holds", holds::list),
+    Route::get("/v1/holds", SeeAll, holds::LIST, "all holds", holds::list).with_types(files::TABLE_TYPES),
     Route::get("/v1/holds/{id}", See, &[], "one hold", holds::one),
     Route::command("POST", "/v1/holds/{id}/capture", Staff, holds::CAPTURE, "reserved money to its receiver", holds::capture).with_query(dry_run::QUERY),
     Route::command("POST", "/v1/holds/{id}/void", Staff, holds::VOID, "reserved money back", holds::void).with_query(dry_run::QUERY),

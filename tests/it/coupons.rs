@@ -414,6 +414,11 @@ fn coupons_of_all_users_are_listed_by_filter() {
     assert_eq!(listed("kind=3&state=used"), "bob3");
     assert_eq!(listed("state=used"), "bob3");
     assert_eq!(listed("state=taken_back"), "carl1");
+    let code = admin.get("/v1/coupons?kind=1&user=bob").is(200).rows()[0]["code"].clone();
+    let held = admin.post("/v1/wallets/bob/holds", json!({ "amount": 300, "coupon": code })).is(201);
+    assert_eq!(listed("state=reserved"), "bob1");
+    admin.post(&format!("/v1/holds/{}/void", held["hold"]["id"]), json!({})).is(200);
+    assert_eq!(listed("state=reserved"), "");
     assert_eq!(listed("user=bob"), "bob1 bob2 bob3 bob3");
     assert_eq!(listed("user=bob&kind=3&state=usable"), "bob3");
     let free = admin.get("/v1/coupons?kind=3&user=alice").is(200).rows()[0]["code"].clone();

@@ -20,11 +20,14 @@ fn dry(envelope: Envelope) -> Envelope {
 
 fn random_money(dice: &mut Dice, coupons: &[CouponCode]) -> Command {
     let (user, other, amount) = (*dice.pick(&USERS), *dice.pick(&USERS), *dice.pick(&AMOUNTS));
-    match dice.below(6) {
+    match dice.below(9) {
         0 | 1 => recharge(user, amount),
         2 => withdraw(user, amount),
         3 if user != other => transfer(user, other, amount),
         4 => refund(1 + dice.below(30) as i64, None),
+        5 => hold(user, amount, 1 + dice.below(1_000) as i64),
+        6 => capture(1 + dice.below(30) as i64, dice.one_in(2).then_some("1"), dice.one_in(2)),
+        7 => void(1 + dice.below(30) as i64),
         _ if coupons.is_empty() => pay(user, amount, None),
         _ => pay(user, amount, Some(dice.pick(coupons))),
     }
@@ -39,6 +42,9 @@ fn comparable(result: Result<Moved, cashbox::internals::error::Error>) -> String
         }
         moved.entry.coupon = moved.entry.coupon.take().filter(|own| Some(own) != code.as_ref());
         moved.entry.hash = [0; 32];
+        if let Some(released) = moved.hold.as_mut().and_then(|step| step.released.as_mut()) {
+            released.hash = [0; 32];
+        }
         moved
     });
     format!("{result:?}")
@@ -48,7 +54,8 @@ fn comparable(result: Result<Moved, cashbox::internals::error::Error>) -> String
 fn content(book: &Book) -> Vec<String> {
     let conn = book.raw();
     let mut all = Vec::new();
-    for table in ["wallet", "entry", "coupon", "code_supply", "idempotency", "lock", "lock_event", "lock_seq"] {
+    let tables = "wallet entry coupon code_supply coupon_given hold wallet_setting day_spending idempotency lock lock_event lock_seq";
+    for table in tables.split(' ') {
         let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
         let columns = statement.column_count();
         let mut rows = statement.query([]).unwrap();
@@ -195,6 +202,32 @@ fn tried_request_answers_null_for_what_it_would_make() {
         .role("auditor")
         .post("/v1/wallets/alice/withdraw?dry_run=true", json!({ "amount": 1 }))
         .refuses(403, "forbidden");
+}
+
+#[test]
+fn tried_claim_gives_no_coupon() {
+    let server = Server::start();
+    let (admin, alice) = (server.admin(), server.user("alice"));
+    alice.post("/v1/wallets/alice/recharge", json!({ "amount": 5 })).is(200);
+    let kinds = json!({ "coupon_kinds": [
+        { "kind": "1", "amount_off": 50, "threshold": 300 }, { "kind": "2", "percent_off": 20, "single_use": false },
+        { "kind": "3", "amount_off": 10 }, { "kind": "spring", "amount_off": 1, "limit_total": 1, "claim_code": "SPRING24" },
+    ] });
+    admin.put("/v1/coupon-kinds", kinds).is(200);
+    let path = "/v1/wallets/alice/coupons/claim";
+    let code = json!({ "code": "spring24" });
+    for _ in 0..2 {
+        let tried = alice.post_once("k", &format!("{path}?dry_run=true"), code.clone()).is(200);
+        assert_eq!((&tried["coupon"]["code"], &tried["coupon"]["kind"]), (&json!(null), &json!("spring")));
+        assert!(tried["dry_run"] == true && !tried.was_replayed());
+    }
+    assert_eq!(admin.get("/v1/coupons").is(200).rows().len(), 0);
+    let claimed = alice.post_once("k", path, code.clone()).is(200);
+    assert!(claimed["dry_run"].is_null() && claimed["coupon"]["code"].is_string());
+    let known = alice.post_once("k", &format!("{path}?dry_run=true"), code.clone()).is(200);
+    assert_eq!((&known["coupon"]["code"], &known["dry_run"]), (&claimed["coupon"]["code"], &json!(true)));
+    let refused = alice.post(&format!("{path}?dry_run=true"), code);
+    assert_eq!(refused.refuses(409, "coupon_limit")["dry_run"], true);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! [`super::super::schemas`]. Errors that any such request can meet are added in [`super::refusals`].
 
 use super::super::batch::BatchResults;
-use super::super::coupons::{CouponDetailsJson, CouponJson, CouponKindJson, QuoteJson, TierJson};
+use super::super::coupons::{ClaimedJson, CouponDetailsJson, CouponJson, CouponKindJson, QuoteJson, TierJson};
 use super::super::entries::EntryDetailsJson;
 use super::super::files::ReportJson;
 use super::super::health::HealthJson;
@@ -128,21 +128,21 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::json::<MovementJson>("POST /v1/wallets/{user}/withdraw", "withdraw", WITHDRAW),
         Op::json::<PaidJson>("POST /v1/wallets/{user}/pay", "pay", PRICE).or_refused(&[BalanceLimit]),
         Op::json::<MovementJson>("POST /v1/wallets/{user}/transfer", "transfer", TRANSFER),
-        Op::json::<PageJson<EntryJson>>("GET /v1/wallets/{user}/entries", "listWalletEntries", &[WalletNotFound, CursorLost]).or_files(TABLES),
+        Op::json::<PageJson<EntryJson>>("GET /v1/wallets/{user}/entries", "listWalletEntries", &[WalletNotFound, HoldNotFound, CursorLost]).or_files(TABLES),
         Op::json::<PageJson<CouponJson>>("GET /v1/wallets/{user}/coupons", "listWalletCoupons", &[WalletNotFound]).or_files(TABLES),
         Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons", "grantCoupon", &[CouponKindNotFound, WalletNotFound, WalletClosed, CouponNotApplicable, CouponLimit]),
-        Op::json::<CouponDetailsJson>("POST /v1/wallets/{user}/coupons/claim", "claimCoupon", &[WalletNotFound, WalletClosed, ClaimCodeNotFound, CouponNotApplicable, CouponLimit]),
+        Op::json::<ClaimedJson>("POST /v1/wallets/{user}/coupons/claim", "claimCoupon", &[WalletNotFound, WalletClosed, ClaimCodeNotFound, CouponNotApplicable, CouponLimit]),
 
-        Op::json::<PageJson<HoldJson>>("GET /v1/wallets/{user}/holds", "listWalletHolds", &[WalletNotFound]),
+        Op::json::<PageJson<HoldJson>>("GET /v1/wallets/{user}/holds", "listWalletHolds", &[WalletNotFound]).or_files(TABLES),
         Op::json::<HoldStepJson>("POST /v1/wallets/{user}/holds", "placeHold", PRICE).or_refused(&[HoldLimit]),
 
-        Op::json::<PageJson<HoldJson>>("GET /v1/holds", "listHolds", &[]),
+        Op::json::<PageJson<HoldJson>>("GET /v1/holds", "listHolds", &[]).or_files(TABLES),
         Op::json::<OneHoldJson>("GET /v1/holds/{id}", "getHold", &[HoldNotFound]),
         Op::json::<HoldStepJson>("POST /v1/holds/{id}/capture", "captureHold", CAPTURE),
         Op::json::<HoldStepJson>("POST /v1/holds/{id}/void", "voidHold", &[HoldNotFound, HoldNotOpen, BalanceLimit]),
 
         Op::json::<PageJson<EntryJson>>("GET /v1/entries", "listEntries", &[CursorLost]).or_files(TABLES),
-        Op::files("GET /v1/events", "streamEntries", &["text/event-stream"], &[WalletNotFound, CursorLost]),
+        Op::files("GET /v1/events", "streamEntries", &["text/event-stream"], &[WalletNotFound, HoldNotFound, CursorLost]),
         Op::json::<EntryDetailsJson>("GET /v1/entries/{id}", "getEntry", &[EntryNotFound]),
         Op::json::<MovementJson>("POST /v1/entries/{id}/refund", "refund", REFUND),
 
