@@ -148,7 +148,7 @@ impl WalletsArgs {
 /// The choice of entries, for lists and for following.
 #[derive(Debug, Args)]
 pub(crate) struct EntryFilters {
-    /// One kind only: recharge, withdraw, pay, transfer, refund
+    /// One kind only: recharge, withdraw, pay, transfer, refund, hold, capture, release
     #[arg(long)]
     kind: Option<String>,
     /// Only entries with this pair of metadata; at most 3 times
@@ -163,6 +163,9 @@ pub(crate) struct EntryFilters {
     /// Only refunds of the entry of this number
     #[arg(long, value_name = "ENTRY")]
     refunds: Option<String>,
+    /// Only steps of the hold of this number
+    #[arg(long, value_name = "HOLD")]
+    hold: Option<String>,
     /// Only entries that this caller asked for: a user, or an access token's id
     #[arg(long, value_name = "CALLER")]
     by: Option<String>,
@@ -179,7 +182,8 @@ impl EntryFilters {
     pub(crate) fn add_to(&self, list: ApiCall) -> ApiCall {
         let list = list.query("kind", self.kind.as_ref());
         let list = list.query("reference", self.reference.as_ref()).query("coupon", self.coupon.as_ref());
-        let list = list.query("refunds", self.refunds.as_ref()).query("by", self.by.as_ref());
+        let list = list.query("refunds", self.refunds.as_ref()).query("hold", self.hold.as_ref());
+        let list = list.query("by", self.by.as_ref());
         let mut list = list.query("min", self.min.as_ref()).query("max", self.max.as_ref());
         for (name, value) in &self.metadata {
             list = list.query(&format!("metadata[{name}]"), Some(value));

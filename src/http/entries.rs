@@ -6,7 +6,7 @@ use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest};
 use super::response::{self, AsText, ENTRY_MEMBERS, EntryJson, entry_json};
 use crate::clock::DayEdge;
-use crate::error::Error;
+use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger;
 use crate::ledger::entry::{self, EntryKind};
@@ -33,6 +33,7 @@ const FILTER_FIELDS: &[Field] = &[
     Field::optional("reference", Text, "with this reference"),
     Field::optional("coupon", Text, "that this coupon was earned by or used in").like(CODE_PATTERN),
     Field::optional("refunds", Integer, "that refund the entry of this number").within(0, EntryId::MAX),
+    Field::optional("hold", Integer, "that are steps of the hold of this number").within(0, EntryId::MAX),
 ];
 /// Their number.
 pub(crate) const FILTER_COUNT: usize = FILTER_FIELDS.len();
@@ -49,6 +50,7 @@ pub(crate) const FILTERS: &[&str] = &[
     "reference",
     "coupon",
     "refunds",
+    "hold",
     "user",
     "order",
 ];
@@ -104,7 +106,7 @@ fn list(context: &mut Context<'_>, wallet: Option<WalletId>) -> HandlerResult {
         context.query.take("order"); // the default: cursors with and without it are the same
     }
     let page = PageRequest::read(&mut context.query, &of, FILTERS)?;
-    let filter = filter(&mut context.query, wallet)?;
+    let filter = filter(context, wallet)?;
     let wait_ms = context.query.integer("wait_ms", 0..=WAIT_MS_MAX)?;
     let format = TableFormat::wanted(context);
     if wait_ms.is_some() && (!filter.ascending || format.is_some()) {
@@ -196,8 +198,24 @@ fn wait(
     Ok(found)
 }
 
-/// The filter that a query describes.
-pub(crate) fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
+/// The filter that the query describes.
+pub(crate) fn filter(context: &mut Context<'_>, wallet: Option<WalletId>) -> Result<Filter, Error> {
+    let filter = read_filter(&mut context.query, wallet)?;
+    let Filter { wallet: Some(wallet), hold: Some(hold), .. } = &filter else { return Ok(filter) };
+    let holder = match context.app.store.read(|tx| ledger::hold::parties(tx, *hold)) {
+        Ok((holder, _)) => Some(holder),
+        Err(error) if error.name == ErrorName::HoldNotFound => None,
+        Err(error) => return Err(error),
+    };
+    match holder {
+        // Its captures do not move the wallet that holds.
+        Some(holder) if holder == *wallet => Ok(Filter { wallet: None, ..filter }),
+        _ if context.caller.user.is_some() => Err(ledger::hold::not_found(*hold)),
+        _ => Ok(filter),
+    }
+}
+
+fn read_filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Filter, Error> {
     let named = query.name("user")?.map(|wallet| WalletId::parse(&wallet)).transpose()?;
     let ascending = match query.text("order")?.as_deref() {
         None | Some("desc") => false,
@@ -216,6 +234,7 @@ pub(crate) fn filter(query: &mut Fields, wallet: Option<WalletId>) -> Result<Fil
         reference: query.text("reference")?,
         coupon: query.text("coupon")?.map(|code| CouponCode::parse(&code)).transpose()?,
         refunds: query.text("refunds")?.map(|id| EntryId::parse(&id)).transpose()?,
+        hold: query.text("hold")?.map(|id| EntryId::parse(&id)).transpose()?,
         ascending,
     })
 }

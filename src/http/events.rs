@@ -53,7 +53,7 @@ pub(crate) fn stream(context: &mut Context<'_>) -> HandlerResult {
     let begins_now = !context.query.has("after");
     context.query.put_default("order", "asc");
     let page = PageRequest::read(&mut context.query, &of, FILTERS)?;
-    let filter = entries::filter(&mut context.query, wallet)?;
+    let filter = entries::filter(context, wallet)?;
     let store = &context.app.store;
     let after = store.read(|tx| match (&page.after, begins_now) {
         (Some(place), _) => query::find_place(tx, place),

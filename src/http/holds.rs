@@ -3,6 +3,7 @@
 use super::auth::Caller;
 use super::conn::Response;
 use super::fields::{CODE_PATTERN, Field, Fields, RECEIVER_PATTERN, USER_PATTERN, ValueKind};
+use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission, not_a_cursor};
 use super::response::{self, AsText, EntryJson, Language, WithMsg, entry_json, stored_json};
 #[cfg(test)]
@@ -19,9 +20,11 @@ use crate::ledger::hold::{
 };
 use crate::ledger::verbs::Moved;
 use crate::money::{Balance, Cents, Money};
+use crate::store::Store;
 use ValueKind::{Amount, Flag, Integer, Text};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::io;
 
 /// The fields of a hold.
 pub(crate) const PLACE: &[Field] = &[
@@ -144,6 +147,23 @@ pub(crate) struct HoldJson<'a> {
     created_at: String,
 }
 
+/// The names of a hold's members, in order.
+const HOLD_MEMBERS: [&str; 13] = [
+    "id",
+    "user_id",
+    "to",
+    "amount",
+    "captured",
+    "released",
+    "left",
+    "state",
+    "expires_at",
+    "coupon",
+    "reference",
+    "metadata",
+    "created_at",
+];
+
 fn hold_json(hold: &Hold, state: HoldState) -> HoldJson<'_> {
     HoldJson {
         id: hold.id.0,
@@ -236,12 +256,28 @@ pub(crate) fn of_wallet(context: &mut Context<'_>) -> HandlerResult {
 
 fn page_of(context: &mut Context<'_>, page: &PageRequest, wallet: Option<WalletId>) -> Result<Response, Error> {
     let state = context.query.text("state")?.map(|state| HoldState::parse(&state)).transpose()?;
-    let after = page.after.as_deref().map(|after| after.parse().map_err(|_| not_a_cursor())).transpose()?;
-    let (filter, store) = (HoldFilter { wallet, state }, &context.app.store);
-    let (found, now) = store.read(|tx| {
-        let now = store.now(tx)?;
-        Ok((hold::list(tx, &filter, &now, after, page.limit)?, now))
-    })?;
-    let rows = found.rows.iter().map(|hold| hold_json(hold, hold.state(&now))).collect();
-    Ok(page.response(context.language, rows, found.next.map(|id| id.to_string())))
+    let mut after = page.after.as_deref().map(|after| after.parse().map_err(|_| not_a_cursor())).transpose()?;
+    let filter = HoldFilter { wallet, state };
+    let read = move |store: &Store, after: Option<i64>, limit: usize| {
+        store.read(|tx| {
+            let now = store.now(tx)?;
+            Ok((hold::list(tx, &filter, &now, after, limit)?, now))
+        })
+    };
+    let format = TableFormat::wanted(context);
+    if let Some(format) = format.filter(|_| !page.is_limited) {
+        return files::all_rows(context, format, &HOLD_MEMBERS, move |store, lines| {
+            let (found, now) = read(store, after, ROWS_STEP).map_err(io::Error::other)?;
+            found.rows.iter().try_for_each(|hold| lines.add(&hold_json(hold, hold.state(&now))))?;
+            after = found.next;
+            Ok(after.is_some())
+        });
+    }
+    let (found, now) = read(&context.app.store, after, page.limit)?;
+    let rows: Vec<_> = found.rows.iter().map(|hold| hold_json(hold, hold.state(&now))).collect();
+    let next = found.next.map(|id| id.to_string());
+    match format {
+        Some(format) => files::page(context, page, format, &HOLD_MEMBERS, &rows, next.as_deref()),
+        None => Ok(page.response(context.language, rows, next)),
+    }
 }

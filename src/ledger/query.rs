@@ -52,6 +52,8 @@ pub struct Filter {
     pub coupon: Option<CouponCode>,
     /// Those that refund this entry.
     pub refunds: Option<EntryId>,
+    /// The steps of this hold.
+    pub hold: Option<EntryId>,
     /// Oldest first; otherwise newest first.
     pub ascending: bool,
 }
@@ -67,6 +69,7 @@ enum Way {
     All,
     Reference,
     Refunds,
+    Hold,
     Coupon,
     /// Both sides. `@bank` is in neither index, because nearly every entry is one of its.
     Wallet,
@@ -75,8 +78,21 @@ enum Way {
 impl Filter {
     /// Returns whether the entry passes, as the statements below decide it for a list.
     pub fn passes(&self, entry: &Entry) -> bool {
-        let Filter { wallet, kind, since, until, by, min, max, metadata, reference, coupon, refunds, ascending: _ } =
-            self;
+        let Filter {
+            wallet,
+            kind,
+            since,
+            until,
+            by,
+            min,
+            max,
+            metadata,
+            reference,
+            coupon,
+            refunds,
+            hold,
+            ascending: _,
+        } = self;
         let cents = entry.amount.cents();
         wallet.as_ref().is_none_or(|wallet| [&entry.from, &entry.to].contains(&wallet))
             && kind.is_none_or(|kind| entry.kind == kind)
@@ -88,12 +104,14 @@ impl Filter {
             && reference.as_ref().is_none_or(|reference| entry.reference.as_ref() == Some(reference))
             && coupon.as_ref().is_none_or(|coupon| entry.coupon.as_ref() == Some(coupon))
             && refunds.is_none_or(|refunds| entry.refunds == Some(refunds))
+            && hold.is_none_or(|hold| entry.hold == Some(hold))
             && metadata.as_ref().is_none_or(|wanted| has_pairs(entry.metadata.as_deref(), wanted))
     }
 
     fn way(&self) -> Way {
         match self {
             Filter { refunds: Some(_), .. } => Way::Refunds,
+            Filter { hold: Some(_), .. } => Way::Hold,
             Filter { reference: Some(_), .. } => Way::Reference,
             Filter { coupon: Some(_), .. } => Way::Coupon,
             Filter { wallet: Some(wallet), .. } if *wallet != WalletId::BANK => Way::Wallet,
@@ -106,6 +124,7 @@ impl Filter {
         let by_content = self.by.is_some() || self.min.or(self.max).is_some() || self.metadata.is_some();
         let way = self.way();
         let by_row = self.kind.is_some()
+            || self.hold.is_some() && way != Way::Hold
             || self.reference.is_some() && way != Way::Reference
             || self.coupon.is_some() && way != Way::Coupon
             || self.wallet.is_some() && way != Way::Wallet;
@@ -153,11 +172,25 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
         Some(end) => first = end,
         None => {}
     }
-    let Filter { wallet, by, min, max, metadata, reference, coupon, refunds, .. } = filter;
+    let Filter { wallet, by, min, max, metadata, reference, coupon, refunds, hold, .. } = filter;
     let kind = filter.kind.map(EntryKind::as_str);
     let sql = statement(filter.way(), filter.ascending);
     let limit_and_next = limit + 1;
-    let params = params![first, last, kind, by, min, max, metadata, reference, coupon, refunds, wallet, limit_and_next];
+    let params = params![
+        first,
+        last,
+        kind,
+        by,
+        min,
+        max,
+        metadata,
+        reference,
+        coupon,
+        refunds,
+        hold,
+        wallet,
+        limit_and_next
+    ];
     let mut rows = tx.all(sql, params, Entry::read)?;
     if rows.len() <= limit {
         // Entries behind `last` were made later than `until`, so they were looked at as well.
@@ -236,6 +269,7 @@ fn scan_end(tx: &ReadTx<'_>, filter: &Filter, first: i64, last: i64, rows: i64) 
         Way::All => Some(last.saturating_sub(rows - 1)),
         Way::Reference => nth(along!("reference", ""), &filter.reference, rows)?,
         Way::Refunds => nth(along!("refunds", ""), &filter.refunds, rows)?,
+        Way::Hold => nth(along!("hold", ""), &filter.hold, rows)?,
         Way::Coupon => nth(along!("coupon", ""), &filter.coupon, rows)?,
         Way::Wallet => {
             let sides = [
@@ -262,7 +296,7 @@ fn statement(way: Way, ascending: bool) -> &'static str {
              WHERE NOT EXISTS (SELECT 1 FROM json_each(metadata) AS kept \
              WHERE kept.key = wanted.key AND kept.value = wanted.value))) \
              AND ($8 IS NULL OR reference = $8) AND ($9 IS NULL OR coupon = $9) AND ($10 IS NULL OR refunds = $10) \
-             AND ($11 IS NULL OR $11 IN (from_wallet, to_wallet))"
+             AND ($11 IS NULL OR hold = $11) AND ($12 IS NULL OR $12 IN (from_wallet, to_wallet))"
         };
     }
     macro_rules! scan {
@@ -275,7 +309,7 @@ fn statement(way: Way, ascending: bool) -> &'static str {
                 $along,
                 " ORDER BY id ",
                 $order,
-                " LIMIT $12"
+                " LIMIT $13"
             )
         };
     }
@@ -286,11 +320,11 @@ fn statement(way: Way, ascending: bool) -> &'static str {
                 passes!(),
                 " AND ",
                 $column,
-                " = $11 AND ",
+                " = $12 AND ",
                 $column,
                 " <> '@bank' ORDER BY id ",
                 $order,
-                " LIMIT $12)"
+                " LIMIT $13)"
             )
         };
     }
@@ -305,7 +339,7 @@ fn statement(way: Way, ascending: bool) -> &'static str {
                 side!("to_wallet", $order),
                 ") ORDER BY id ",
                 $order,
-                " LIMIT $12"
+                " LIMIT $13"
             )
         };
     }
@@ -316,6 +350,8 @@ fn statement(way: Way, ascending: bool) -> &'static str {
         (Way::Reference, true) => scan!(" AND reference = $8", "ASC"),
         (Way::Coupon, false) => scan!(" AND coupon = $9", "DESC"),
         (Way::Coupon, true) => scan!(" AND coupon = $9", "ASC"),
+        (Way::Hold, false) => scan!(" AND hold = $11", "DESC"),
+        (Way::Hold, true) => scan!(" AND hold = $11", "ASC"),
         (Way::Refunds, false) => scan!(" AND refunds = $10", "DESC"),
         (Way::Refunds, true) => scan!(" AND refunds = $10", "ASC"),
         (Way::Wallet, false) => of_wallet!("DESC"),

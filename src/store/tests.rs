@@ -98,10 +98,10 @@ fn page_of_entries_looks_at_bounded_number_of_rows() {
     // Every filter is answered by these entries alone, and none of them passes two.
     let fill = |first: i64, last: i64| {
         let sql = "WITH RECURSIVE n (id) AS (SELECT $1 UNION ALL SELECT id + 1 FROM n WHERE id < $2)
-                   INSERT INTO entry (id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, reference, hash)
+                   INSERT INTO entry (id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, reference, hold, hash)
                    SELECT id, id, CASE id % 4 WHEN 0 THEN 'recharge' WHEN 1 THEN 'transfer' ELSE 'pay' END,
                           CASE id % 4 WHEN 0 THEN '@bank' ELSE 'ann' END, CASE id % 4 WHEN 0 THEN 'ben' WHEN 1 THEN 'ben' ELSE '@sales' END,
-                          1, 0, 0, '@local', CASE id % 4 WHEN 2 THEN 'AAAA' END, CASE id % 4 WHEN 3 THEN 'same' END, zeroblob(32) FROM n";
+                          1, 0, 0, '@local', CASE id % 4 WHEN 2 THEN 'AAAA' END, CASE id % 4 WHEN 3 THEN 'same' END, CASE id % 4 WHEN 1 THEN 2 END, zeroblob(32) FROM n";
         conn.execute(sql, [first, last]).unwrap();
     };
     let wallet = |name: &str| WalletId::parse(name).ok();
@@ -126,6 +126,8 @@ fn page_of_entries_looks_at_bounded_number_of_rows() {
         ("a reference and a coupon", Filter { reference: same, coupon: code.clone(), ..filter() }),
         ("a coupon", Filter { coupon: code.clone(), ..filter() }),
         ("a coupon and a kind", Filter { coupon: code, kind, ..filter() }),
+        ("a hold", Filter { hold: Some(EntryId(2)), ..filter() }),
+        ("a hold and a kind", Filter { hold: Some(EntryId(2)), kind, ..filter() }),
         ("an original", Filter { refunds: Some(EntryId(1)), kind: Some(EntryKind::Pay), ..filter() }),
     ];
     let measure = || -> Vec<u64> {

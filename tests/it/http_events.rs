@@ -442,6 +442,7 @@ fn filter_in_memory_agrees_with_the_list() {
             reference: some(&mut dice, &["order 3", "order 30", "order 99"]).filter(|_| dice.one_in(4)),
             coupon: None,
             refunds: None,
+            hold: None,
             metadata: some(&mut dice, &[r#"{"k0":"v1"}"#, r#"{"k0":"v0","k1":"v0"}"#, r#"{"k9":"v0"}"#]),
             ascending: true,
         };

@@ -218,3 +218,62 @@ fn server_gives_expired_hold_back_by_itself() {
     assert!(metrics.contains("cashbox_holds_settled_total 1"), "{metrics}");
     assert_eq!(admin.get("/v1/verify").is(200)["ok"], true);
 }
+
+#[test]
+fn entries_of_hold_are_listed_with_its_captures() {
+    let server = server_with_alice();
+    let (admin, alice, bob) = (server.admin(), server.user("alice"), server.user("bob"));
+    hold(&admin, "alice", json!({ "amount": 20, "to": "bob" }));
+    admin.post("/v1/holds/3/capture", json!({ "amount": 4, "final": false })).is(200);
+    hold(&admin, "alice", json!({ "amount": 1 }));
+    admin.post("/v1/holds/3/capture", json!({ "amount": 6 })).is(200);
+    let ids = |client: &Client, path: &str| -> Vec<i64> {
+        client.get(path).is(200).rows().iter().map(|row| row["id"].as_i64().unwrap()).collect()
+    };
+    for (client, path) in [(&admin, "/v1/entries?"), (&alice, "/v1/wallets/alice/entries?")] {
+        assert_eq!(ids(client, &format!("{path}hold=3")), [7, 6, 4, 3], "{path}");
+        assert_eq!(ids(client, &format!("{path}hold=3&order=asc&limit=2")), [3, 4], "{path}");
+        assert_eq!(ids(client, &format!("{path}hold=3&kind=capture")), [6, 4], "{path}");
+        assert_eq!(ids(client, &format!("{path}hold=5")), [5], "{path}");
+    }
+    assert_eq!(ids(&admin, "/v1/entries?hold=3&user=bob"), [6, 4]);
+    assert!(ids(&admin, "/v1/entries?hold=4000").is_empty());
+    let captured = &alice.get("/v1/wallets/alice/entries?hold=3&kind=capture").is(200).json["data"][0];
+    for hidden in ["from_balance", "to_balance", "hash"] {
+        assert!(captured[hidden].is_null(), "{hidden}");
+    }
+    // Its receiver does not see the hold.
+    for path in ["/v1/wallets/bob/entries?hold=3", "/v1/wallets/bob/entries?hold=4000", "/v1/events?hold=3"] {
+        bob.get(path).refuses(404, "hold_not_found");
+    }
+    for wrong in ["hold=x", "hold=-1", "hold=3&hold=5"] {
+        admin.get(&format!("/v1/entries?{wrong}")).refuses(400, "invalid_request");
+    }
+}
+
+#[test]
+fn holds_are_listed_as_files_too() {
+    let server = server_with_alice();
+    let admin = server.admin();
+    for amount in 1..=3 {
+        hold(&admin, "alice", json!({ "amount": amount, "reference": "=1+1" }));
+    }
+    admin.post("/v1/holds/4/void", json!({})).is(200);
+    for path in ["/v1/holds", "/v1/wallets/alice/holds"] {
+        let rows = admin.get(path).is(200).json["data"].clone();
+        let file = |accept: &str, query: &str| {
+            let response = admin.ask("GET", &format!("{path}{query}")).header("Accept", accept).send().is(200);
+            assert_eq!(response.header("Content-Type").and_then(|kind| kind.split(';').next()), Some(accept));
+            (String::from_utf8(response.body.clone()).unwrap(), response.header("Link").is_some())
+        };
+        let (lines, _) = file("application/x-ndjson", "");
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(json!(lines), rows, "{path}");
+        let (csv, _) = file("text/csv", "?state=voided");
+        assert!(csv.starts_with("id,user_id,to,amount,captured,released,left,state,"), "{csv}");
+        assert!(csv.lines().count() == 2 && csv.contains("4,alice,@sales,2.00,0.00,2.00,0.00,voided,"), "{csv}");
+        assert!(csv.contains(",'=1+1,"), "{csv}");
+        let (page, has_next) = file("text/csv", "?limit=2");
+        assert!(page.lines().count() == 3 && has_next, "{page}");
+    }
+}
