@@ -176,21 +176,8 @@ pub fn entries(tx: &ReadTx<'_>, filter: &Filter, after: Option<i64>, limit: usiz
     let kind = filter.kind.map(EntryKind::as_str);
     let sql = statement(filter.way(), filter.ascending);
     let limit_and_next = limit + 1;
-    let params = params![
-        first,
-        last,
-        kind,
-        by,
-        min,
-        max,
-        metadata,
-        reference,
-        coupon,
-        refunds,
-        hold,
-        wallet,
-        limit_and_next
-    ];
+    let params =
+        params![first, last, kind, by, min, max, metadata, reference, coupon, refunds, hold, wallet, limit_and_next];
     let mut rows = tx.all(sql, params, Entry::read)?;
     if rows.len() <= limit {
         // Entries behind `last` were made later than `until`, so they were looked at as well.
