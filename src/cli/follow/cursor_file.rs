@@ -5,6 +5,7 @@
 //! locked before it gets the name.
 
 use crate::cli::output::CliError;
+use crate::store::file::copy::sync_folder_of;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -75,7 +76,7 @@ impl CursorFile {
         file.sync_data()?;
         fs::rename(&new_path, &self.path)?;
         self.file = file;
-        Ok(())
+        sync_folder_of(&self.path) // a rename is not on disk before its folder is
     }
 }
 

@@ -521,7 +521,8 @@ fn if_there(error: io::Error) -> io::Result<()> {
     if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
-fn sync_folder_of(file: &Path) -> io::Result<()> {
+/// Puts the names in the folder of `file` on disk.
+pub(crate) fn sync_folder_of(file: &Path) -> io::Result<()> {
     File::open(folder_of(file))?.sync_all()
 }
 
