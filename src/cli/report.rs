@@ -61,10 +61,10 @@ fn local_date(ms: i64) -> String {
 fn text(body: &Value, offset_ms: i64) -> String {
     let by = body["by"].as_str().unwrap_or_default();
     let zone = body["tz"].as_str().filter(|tz| !tz.eq_ignore_ascii_case("z")).unwrap_or("UTC");
-    let shown_len = match by {
-        "hour" => "2026-01-31T12:00".len(),
-        "month" => "2026-01".len(),
-        _ => "2026-01-31".len(),
+    let (head, shown_len) = match by {
+        "hour" => ("HOUR", "2026-01-31T12:00".len()),
+        "month" => ("MONTH", "2026-01".len()),
+        _ => ("DAY", "2026-01-31".len()),
     };
     let period = |row: &Value| {
         let since = row["since"].as_str().and_then(parse_rfc3339).unwrap_or_default();
@@ -88,16 +88,7 @@ fn text(body: &Value, offset_ms: i64) -> String {
         row["users"] = if closing["balance"].is_null() { closing["users"].clone() } else { closing["balance"].clone() };
     }
     let columns = [
-        words(
-            if by == "hour" {
-                "HOUR"
-            } else if by == "month" {
-                "MONTH"
-            } else {
-                "DAY"
-            },
-            "period",
-        ),
+        words(head, "period"),
         numbers("RECHARGED", "recharge"),
         numbers("WITHDRAWN", "withdraw"),
         numbers("PAID", "pay"),
