@@ -235,7 +235,7 @@ pub(crate) fn text(value: &Value) -> String {
 
 /// The value of that field in a cell: a time at a terminal is local and to the second.
 pub(crate) fn shown(field: &str, value: &Value) -> String {
-    let is_time = field == "at" || field == "as_of" || field.ends_with("_at");
+    let is_time = ["at", "as_of", "valid_from"].contains(&field) || field.ends_with("_at") || field.ends_with("_until");
     let time = || value.as_str().filter(|_| is_time && screen::columns().is_some()).and_then(screen::local_time);
     time().unwrap_or_else(|| text(value))
 }

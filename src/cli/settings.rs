@@ -24,7 +24,7 @@ impl CreateArgs {
     /// Creates the wallet and prints it.
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let call = ApiCall::post(&["v1", "wallets", &argument(&self.user)?], json!({}), &self.change);
-        client.run(&call, |body| output::block(body, &["user_id", "balance"]))
+        client.run(&call, |body| block(body, &["balance"]))
     }
 }
 
@@ -85,6 +85,13 @@ impl SetArgs {
             ));
         }
         let call = ApiCall::patch(&["v1", "wallets", &argument(&self.user)?], &Value::Object(fields), &self.change);
-        client.run(&call, |body| output::block(body, &[&["user_id"], &FIELDS[..]].concat()))
+        client.run(&call, |body| block(body, &FIELDS))
     }
+}
+
+/// The wallet's user and those fields.
+fn block(body: &Value, fields: &[&str]) -> String {
+    let mut wallet = body.clone();
+    wallet["user"] = wallet["user_id"].take();
+    output::block(&wallet, &[&["user"], fields].concat())
 }

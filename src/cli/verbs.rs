@@ -319,7 +319,11 @@ impl CouponArgs {
             Some(amount) => {
                 let call = ApiCall::get(&["v1", "coupons", &code, "quote"]).query("amount", Some(amount));
                 let fields = ["applicable", "gross", "discount", "amount", "error", "detail"];
-                client.run(&call, |body| output::block(body, &fields))
+                client.run(&call, |body| {
+                    let mut quote = body.clone();
+                    quote["msg"] = json!(code); // "ok" would be read as an answer to the question
+                    output::block(&quote, &fields)
+                })
             }
             None => client.run(&ApiCall::get(&["v1", "coupons", &code]), coupon),
         }
@@ -411,7 +415,7 @@ fn tiers(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
 fn coupon_kinds(client: &ApiClient, args: &TableArgs) -> Result<Exit, CliError> {
     let columns = [
         words("KIND", "kind"),
-        free_texts("TERMS", "terms"),
+        words("TERMS", "terms"),
         words("CLAIM CODE", "claim_code"),
         numbers("LIMIT", "limit_total"),
         numbers("PER USER", "limit_per_user"),
