@@ -132,14 +132,17 @@ impl WalletsArgs {
         let columns = [
             words("WALLET", "user_id"),
             numbers("BALANCE", "balance"),
+            numbers("HELD", "held"),
             numbers("ENTRIES", "entries"),
             words("LAST ENTRY", "last_at"),
             words("STATUS", "status"),
             free_texts("NAME", "name"),
         ];
         self.paging.run(client, &list, |mut rows| {
-            let open = rows.iter_mut().filter(|row| row["status"] == "open");
-            open.for_each(|row| row["status"] = Value::Null); // nearly every one
+            for (field, usual) in [("status", "open"), ("held", "0.00")] {
+                let shown = rows.iter_mut().filter(|row| row[field] == usual);
+                shown.for_each(|row| row[field] = Value::Null); // nearly every one
+            }
             table::table(&rows, &columns, "no wallets")
         })
     }

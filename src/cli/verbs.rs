@@ -242,10 +242,10 @@ impl WalletArgs {
     }
 }
 
-#[rustfmt::skip] // two lines instead of seventeen
-const ENTRY_FIELDS: [&str; 17] = [
+#[rustfmt::skip] // three lines instead of twenty
+const ENTRY_FIELDS: [&str; 20] = [
     "at", "kind", "from", "to", "gross", "discount", "amount", "from_balance", "to_balance", "coupon", "refunds",
-    "refunded_by", "reference", "metadata", "by", "fence", "hash",
+    "refunded_by", "hold", "hold_to", "hold_until", "reference", "metadata", "by", "fence", "hash",
 ];
 
 fn entry(client: &ApiClient, id: &str) -> Result<Exit, CliError> {
