@@ -164,18 +164,12 @@ pub(super) struct Additions {
     pub message: bool,
     /// The recharge created the wallet.
     pub created: bool,
-    /// The number of the entry that gave back what a final capture left.
-    pub released: Option<i64>,
 }
 
 /// The additions of an outcome; none of one that [`record`] never writes.
 pub(super) fn additions(outcome: Option<&[u8]>) -> Additions {
     let memo = outcome.and_then(|outcome| serde_json::from_slice::<Value>(outcome).ok()).unwrap_or_default();
-    Additions {
-        message: memo.get(MESSAGE).is_some(),
-        created: memo.get(CREATED).is_some(),
-        released: memo.get(RELEASED).and_then(Value::as_i64),
-    }
+    Additions { message: memo.get(MESSAGE).is_some(), created: memo.get(CREATED).is_some() }
 }
 
 fn entry_of(memo: &Value) -> Option<i64> {
@@ -186,6 +180,8 @@ fn entry_of(memo: &Value) -> Option<i64> {
 #[derive(Default)]
 pub(super) struct References {
     pub entries: Vec<i64>,
+    /// Captures, each with the entry that gave back what it left.
+    pub released: Vec<(i64, i64)>,
     pub coupons: Vec<String>,
 }
 
@@ -214,7 +210,9 @@ fn is_memo(memo: &Value, references: &mut References) -> bool {
                 CREATED => *value == json!(true),
                 _ => false,
             };
-            fields.len() > 1 && fields.iter().all(&mut is_known) && is_memo(&memo["entry"], references)
+            let is_known = fields.len() > 1 && fields.iter().all(&mut is_known) && is_memo(&memo["entry"], references);
+            references.released.extend(entry_of(memo).zip(memo.get(RELEASED).and_then(Value::as_i64)));
+            is_known
         }
         Value::Object(fields) if fields.len() == 1 => match &memo["coupon"] {
             Value::String(code) => {

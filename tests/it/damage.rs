@@ -31,14 +31,14 @@ pub fn spoil(file: &Path, damage: impl FnOnce(&Connection)) {
 }
 
 /// Some SQL, which must change something.
-fn change(conn: &Connection, sql: &str) {
+pub fn change(conn: &Connection, sql: &str) {
     conn.execute_batch(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
     let changes: i64 = conn.query_row("SELECT total_changes()", [], |row| row.get(0)).unwrap();
     assert!(changes > 0, "{sql}: changed nothing");
 }
 
 /// Makes balances and hashes what they would be if all entries had been written as they are now.
-fn forge(conn: &Connection) {
+pub fn forge(conn: &Connection) {
     let columns = "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, gross, discount, \
                    refunds, reference, metadata, fence, hold, hold_to, hold_until, hash";
     let mut statement = conn.prepare(&format!("SELECT {columns} FROM entry ORDER BY id")).unwrap();
@@ -81,7 +81,7 @@ fn full() -> Book {
 }
 
 /// Findings of the audit in a damaged copy of the book.
-fn found(book: &Book, damage: impl FnOnce(&Connection)) -> Vec<String> {
+pub fn found(book: &Book, damage: impl FnOnce(&Connection)) -> Vec<String> {
     let copy = book.path().with_file_name("copy.db");
     std::fs::copy(book.path(), &copy).unwrap();
     spoil(&copy, damage);
@@ -89,26 +89,29 @@ fn found(book: &Book, damage: impl FnOnce(&Connection)) -> Vec<String> {
     report.findings.iter().map(|finding| format!("{}: {}", finding.check, finding.sentence)).collect()
 }
 
-fn assert_named(found: &[String], check: &str, sql: &str) {
+pub fn assert_named(found: &[String], check: &str, sql: &str) {
     let named = found.iter().any(|finding| finding.strip_prefix(check).is_some_and(|rest| rest.starts_with(": ")));
     assert!(named, "{sql}\nshould break: {check}\nfound: {found:#?}");
 }
 
 fn assert_all_named(damages: &[(&str, &str)]) {
-    let book = full();
+    assert_all_named_in(&full(), damages);
+}
+
+pub fn assert_all_named_in(book: &Book, damages: &[(&str, &str)]) {
     for (check, sql) in damages {
-        assert_named(&found(&book, |conn| change(conn, sql)), check, sql);
+        assert_named(&found(book, |conn| change(conn, sql)), check, sql);
     }
 }
 
 const FIND: &str = "SQLite finds its own structures sound";
-const TERMS: &str = "a coupon has the terms of a coupon";
-const MADE: &str = "an idempotency record names the entry that its request made";
-const SAYS: &str = "an idempotency record holds an answer";
+pub const TERMS: &str = "a coupon has the terms of a coupon";
+pub const MADE: &str = "an idempotency record names the entry that its request made";
+pub const SAYS: &str = "an idempotency record holds an answer";
 const COUNTER: &str = "there is one counter of fences and one clock of leases";
 const TOKEN: &str = "an access token has a role, and a user if that is its role";
 const WAY: &str = "money goes the way of its kind";
-const NOTE: &str = "a note has a permitted size";
+pub const NOTE: &str = "a note has a permitted size";
 
 #[test]
 fn audit_of_intact_file_finds_nothing() {

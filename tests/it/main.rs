@@ -14,6 +14,7 @@ mod crash;
 mod crash_files;
 mod crash_locks;
 mod damage;
+mod damage_holds;
 mod dice;
 mod dry_run;
 mod edges;

@@ -297,9 +297,8 @@ impl<'s> NamingRecords<'s> {
     /// Compares the entry with the records that name it, and reports those of entries that should have come before.
     pub(crate) fn check(&mut self, entry: &Entry, findings: &mut Findings) -> Result<(), Error> {
         while let Some(record) = self.take_up_to(entry.id.0)? {
-            let Additions { message, created, released } = record.additions;
+            let Additions { message, created } = record.additions;
             let earned = entry.kind == EntryKind::Recharge && entry.coupon.is_some();
-            let is_capture = entry.kind == EntryKind::Capture;
             let what = if record.entry != entry.id.0 {
                 "is not there to be read"
             } else if record.caller != entry.by {
@@ -312,8 +311,6 @@ impl<'s> NamingRecords<'s> {
                 "earned no coupon, and the record says it did"
             } else if created && !is_first_of_wallet(entry) {
                 "created no wallet, and the record says it did"
-            } else if released.is_some_and(|id| !is_capture || id != entry.id.0 + 1) {
-                "gave nothing back with that entry, and the record says it did"
             } else {
                 self.named = record.entry;
                 continue;
@@ -411,6 +408,9 @@ pub(crate) fn check_records(conn: &Connection, last_entry: i64, findings: &mut F
                 "refers to an entry that is not there"
             }
             Some(references) if !are_there(conn, &references.coupons)? => "refers to a coupon that is not there",
+            Some(references) if !are_released(conn, &references.released)? => {
+                "says that an entry gave back the rest of a hold, and it did not"
+            }
             Some(_) => continue,
         };
         findings.add(HOLDS_ANSWER, format!("record {} of {} {what}", text(row, 1)?, text(row, 0)?));
@@ -421,6 +421,18 @@ pub(crate) fn check_records(conn: &Connection, last_entry: i64, findings: &mut F
 fn are_there(conn: &Connection, coupons: &[String]) -> Result<bool, Error> {
     for code in coupons {
         if ReadTx::new(conn).one("SELECT 1 FROM coupon WHERE code = $1", params![code], |_| Ok(()))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// True if each capture was followed at once by that entry, which gave back the rest of its hold.
+fn are_released(conn: &Connection, released: &[(i64, i64)]) -> Result<bool, Error> {
+    let sql = "SELECT 1 FROM entry c JOIN entry r ON r.id = c.id + 1 AND r.hold = c.hold \
+               WHERE c.id = $1 AND r.id = $2 AND c.kind = 'capture' AND r.kind = 'release'";
+    for (capture, release) in released {
+        if ReadTx::new(conn).one(sql, params![*capture, *release], |_| Ok(()))?.is_none() {
             return Ok(false);
         }
     }
