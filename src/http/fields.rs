@@ -303,8 +303,7 @@ impl Fields {
             let detail = format!("at most {WANTED_PAIRS_MAX} pairs of metadata can be looked for at once");
             return Err(Error::invalid(detail).with("field", "metadata"));
         }
-        let pairs: serde_json::Map<_, _> = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
-        Ok((!pairs.is_empty()).then(|| serde_json::Value::Object(pairs).to_string()))
+        Ok(Note::new(None, pairs)?.metadata)
     }
 
     /// The field `amount`, which must be there.

@@ -35,7 +35,7 @@ const SPENT: &str = "a wallet with a limit per day counts what it spends";
 /// | 12 to 14 | a hold that was captured under the key `taken`, and its rest |
 /// | 15 to 17 | the same by a batch under the key `both` |
 /// | 18 | a payment with a coupon that ends |
-/// | 19 | a withdrawal by bob, who has a limit per day |
+/// | 19 | a withdrawal of bob under a limit per day |
 fn full() -> Book {
     let mut book = check(
         "

@@ -71,6 +71,13 @@ fn entries_are_found_by_metadata_caller_and_amount() {
     ] {
         admin.get(&format!("/v1/entries?{query}")).refuses(400, name);
     }
+    for pair in [
+        "metadata[]=1".to_owned(),
+        format!("metadata[{}]=1", "n".repeat(41)),
+        format!("metadata[a]={}", "v".repeat(501)),
+    ] {
+        admin.get(&format!("/v1/entries?{pair}")).refuses(400, "invalid_request"); // no entry can have it
+    }
     let (path, kept) = ("/v1/entries", "metadata[shop]=north&min=1");
     let next = admin.get(&format!("{path}?{kept}&limit=1")).is(200).text("next");
     for same in ["", kept, "metadata[shop]=north"] {
