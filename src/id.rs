@@ -273,7 +273,7 @@ pub(crate) fn visible(text: &str) -> String {
 pub struct LockId(String);
 
 impl LockId {
-    const OF_A_WALLET: &str = "wallet/";
+    pub(crate) const OF_A_WALLET: &str = "wallet/";
 
     /// Returns whether it is the lock of a user's wallet.
     pub(crate) fn is_of_a_wallet(&self) -> bool {

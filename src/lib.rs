@@ -319,7 +319,7 @@ pub mod internals {
         }
     }
     pub mod lock {
-        pub use crate::lock::{Lock, LockState, find, list};
+        pub use crate::lock::{Lock, LockFilter, LockState, find, list};
         pub mod event {
             pub use crate::lock::event::{LockEvent, LockEventKind, of_lock};
         }

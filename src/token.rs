@@ -3,7 +3,7 @@
 //! Knows nothing of: money, HTTP.
 
 use crate::error::{Error, ErrorName};
-use crate::id::UserId;
+use crate::id::{LockId, UserId, is_hidden};
 use crate::secret::{self, Hash};
 use crate::tx::{Row, RowResult, Tables, WriteTx, params, unreadable};
 
@@ -12,6 +12,8 @@ use crate::tx::{Row, RowResult, Tables, WriteTx, params, unreadable};
 pub enum Role {
     /// See and move one wallet: the bound user's.
     User,
+    /// Take locks that belong to no wallet: all of them, or those under a prefix. Nothing else, and read nothing else.
+    Locker,
     /// Read everything, change nothing.
     Auditor,
     /// Move every wallet, grant, refund, any lock.
@@ -21,12 +23,13 @@ pub enum Role {
 }
 
 impl Role {
-    pub(crate) const ALL: [Role; 4] = [Role::User, Role::Auditor, Role::Teller, Role::Admin];
+    pub(crate) const ALL: [Role; 5] = [Role::User, Role::Locker, Role::Auditor, Role::Teller, Role::Admin];
 
     /// The role as text.
     pub fn as_str(self) -> &'static str {
         match self {
             Role::User => "user",
+            Role::Locker => "locker",
             Role::Auditor => "auditor",
             Role::Teller => "teller",
             Role::Admin => "admin",
@@ -36,7 +39,7 @@ impl Role {
     /// The role of that name.
     pub fn parse(text: &str) -> Result<Role, Error> {
         let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
-        role.ok_or_else(|| Error::invalid("a role is one of user, teller, auditor, admin"))
+        role.ok_or_else(|| Error::invalid("a role is one of user, locker, teller, auditor, admin"))
     }
 }
 
@@ -52,6 +55,8 @@ pub struct AccessToken {
     pub role: Role,
     /// The owner of the wallet, for the role `user`.
     pub user: Option<UserId>,
+    /// The beginning of the ids of the locks that the role `locker` may take; none for all but those of wallets.
+    pub prefix: Option<String>,
     /// A note for people.
     pub note: Option<String>,
     /// Time of minting, in milliseconds since 1970.
@@ -70,6 +75,11 @@ impl AccessToken {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| wall_ms < end)
     }
 
+    /// Returns whether its role, if that is `locker`, may take this lock.
+    pub(crate) fn covers(&self, lock: &LockId) -> bool {
+        !lock.is_of_a_wallet() && self.prefix.as_ref().is_none_or(|prefix| lock.as_str().starts_with(prefix))
+    }
+
     /// The caller it stands for: the user for the role `user`, otherwise its id.
     pub fn caller(&self) -> &str {
         self.user.as_ref().map_or(&self.id, |user| user.as_str())
@@ -86,6 +96,7 @@ impl AccessToken {
             expires_at: row.get(5)?,
             revoked_at: row.get(6)?,
             secret_hash: row.get(7)?,
+            prefix: row.get(8)?,
         })
     }
 }
@@ -97,6 +108,8 @@ pub struct NewToken {
     pub role: Role,
     /// The owner of the wallet: for the role `user`, and only for it.
     pub user: Option<UserId>,
+    /// The beginning of the ids of the locks, for the role `locker`: checked by [`checked_prefix`].
+    pub prefix: Option<String>,
     /// The time until it expires, in seconds.
     pub expires_in_s: Option<i64>,
     /// A note for people.
@@ -144,8 +157,25 @@ pub fn is_secret(text: &str) -> bool {
 
 macro_rules! token_columns {
     () => {
-        "id, role, user, note, created_at, expires_at, revoked_at, secret_hash"
+        "id, role, user, note, created_at, expires_at, revoked_at, secret_hash, prefix"
     };
+}
+
+/// The longest prefix of locks, in bytes: that of a lock's id.
+pub(crate) const LOCK_PREFIX_BYTES_MAX: usize = 255;
+
+/// Checks a prefix of locks, which is compared byte for byte. Wallets' locks are not for the role `locker`.
+pub(crate) fn checked_prefix(prefix: String) -> Result<String, Error> {
+    let detail = match prefix {
+        _ if prefix.starts_with(LockId::OF_A_WALLET) => {
+            "the role locker takes no locks of wallets: choose a prefix that does not begin with wallet/"
+        }
+        _ if prefix.is_empty() || prefix.len() > LOCK_PREFIX_BYTES_MAX || prefix.chars().any(is_hidden) => {
+            "prefix is the beginning of a lock id: 1 to 255 bytes without control, zero-width or bidirectional characters"
+        }
+        _ => return Ok(prefix),
+    };
+    Err(Error::invalid(detail).with("field", "prefix"))
 }
 
 /// Mints an access token with that secret.
@@ -230,8 +260,11 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken,
             Some(given) => replace_secret(tx, given, secret_hash, now)?,
             None => {
                 let note = Some("given at start".to_owned());
-                let token =
-                    token_of(&NewToken { role: Role::Admin, user: None, expires_in_s: None, note }, now, *secret_hash);
+                let token = token_of(
+                    &NewToken { role: Role::Admin, user: None, prefix: None, expires_in_s: None, note },
+                    now,
+                    *secret_hash,
+                );
                 insert(tx, &token)?;
                 token
             }
@@ -255,6 +288,7 @@ fn token_of(new: &NewToken, now: i64, secret_hash: Hash) -> AccessToken {
         id: format!("tok:{}", secret::random_hex::<8>()), // not the name of any user
         role: new.role,
         user: new.user.clone(),
+        prefix: new.prefix.clone(),
         note: new.note.clone(),
         created_at: now,
         expires_at: new.expires_in_s.map(|seconds| now.saturating_add(seconds.saturating_mul(1_000))),
@@ -265,8 +299,17 @@ fn token_of(new: &NewToken, now: i64, secret_hash: Hash) -> AccessToken {
 
 fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> Result<(), Error> {
     tx.execute_one(
-        "INSERT INTO access_token (id, secret_hash, role, user, note, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        params![token.id, token.secret_hash, token.role.as_str(), token.user, token.note, token.created_at, token.expires_at],
+        "INSERT INTO access_token (id, secret_hash, role, user, note, created_at, expires_at, prefix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        params![
+            token.id,
+            token.secret_hash,
+            token.role.as_str(),
+            token.user,
+            token.note,
+            token.created_at,
+            token.expires_at,
+            token.prefix
+        ],
     )
 }
 
@@ -308,7 +351,7 @@ pub(crate) fn find(tx: &Tables<'_>, secret_hash: &Hash) -> Result<Option<AccessT
         return Ok(Some(token));
     }
     let sql = "SELECT id, role, user, note, created_at, \
-               CASE WHEN expires_at < valid_until THEN expires_at ELSE valid_until END, revoked_at, replaced_secret.secret_hash \
+               CASE WHEN expires_at < valid_until THEN expires_at ELSE valid_until END, revoked_at, replaced_secret.secret_hash, prefix \
                FROM replaced_secret JOIN access_token ON id = token WHERE replaced_secret.secret_hash = $1";
     tx.one(sql, params![secret_hash], AccessToken::read)
 }

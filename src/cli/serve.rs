@@ -292,8 +292,13 @@ fn mint_admin_token(store: &Store) -> Result<Option<String>, Error> {
     if store.read(|tx| token::has_usable_admin(tx, now))? {
         return Ok(None);
     }
-    let token =
-        NewToken { role: Role::Admin, user: None, expires_in_s: None, note: Some("minted at start".to_owned()) };
+    let token = NewToken {
+        role: Role::Admin,
+        user: None,
+        prefix: None,
+        expires_in_s: None,
+        note: Some("minted at start".to_owned()),
+    };
     Ok(Some(store.submit(Envelope::local(), token).result?.secret))
 }
 

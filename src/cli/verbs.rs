@@ -351,6 +351,7 @@ impl TokenVerb {
                     words("ID", "id"),
                     words("ROLE", "role"),
                     words("USER", "user"),
+                    words("PREFIX", "prefix"),
                     free_texts("NOTE", "note"),
                     words("CREATED", "created_at"),
                     words("EXPIRES", "expires_at"),
@@ -364,11 +365,13 @@ impl TokenVerb {
                 // Not repeatable, as minting.
                 let path = ["v1", "tokens", &argument(id)?, "rotate"];
                 let call = ApiCall::post(&path, fields, &ChangeOptions::default()).once();
-                client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
+                client.run(&call, |body| {
+                    output::block(body, &["id", "token", "role", "user", "prefix", "expires_at", "note"])
+                })
             }
             TokenVerb::Revoke { id, change } => {
                 let call = ApiCall::delete(&["v1", "tokens", &argument(id)?], change);
-                client.run(&call, |body| output::block(body, &["id", "role", "user", "note", "revoked_at"]))
+                client.run(&call, |body| output::block(body, &["id", "role", "user", "prefix", "note", "revoked_at"]))
             }
         }
     }
@@ -377,12 +380,15 @@ impl TokenVerb {
 /// `cashbox token create`
 #[derive(Debug, Args)]
 pub(crate) struct CreateTokenArgs {
-    /// user, teller, auditor or admin [default: user, if --user is given]
+    /// user, locker, teller, auditor or admin [default: user, if --user is given]
     #[arg(long, required_unless_present = "user")]
     role: Option<String>,
     /// The wallet's user, for the role user
     #[arg(long, value_parser = input::option)]
     user: Option<String>,
+    /// The beginning of the ids of the locks that it may take, such as jobs/, for the role locker
+    #[arg(long, value_parser = input::option)]
+    prefix: Option<String>,
     /// Time until it expires, such as 12h or 30d [default: it does not expire]
     #[arg(long, value_name = "TIME", value_parser = input::seconds("1s", "36525d"))]
     expires: Option<i64>,
@@ -394,9 +400,11 @@ pub(crate) struct CreateTokenArgs {
 impl CreateTokenArgs {
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let role = self.role.as_deref().unwrap_or("user");
-        let fields = json!({ "role": role, "user": self.user, "expires_in_s": self.expires, "note": self.note });
+        let fields = json!({
+            "role": role, "user": self.user, "prefix": self.prefix, "expires_in_s": self.expires, "note": self.note
+        });
         // Not repeatable: a reply with a secret is not stored, so a second request would mint a second token.
         let call = ApiCall::post(&["v1", "tokens"], fields, &ChangeOptions::default()).once();
-        client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "expires_at", "note"]))
+        client.run(&call, |body| output::block(body, &["id", "token", "role", "user", "prefix", "expires_at", "note"]))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::conn::RequestHead;
 use crate::error::{Error, ErrorName};
-use crate::id::{UserId, WalletId};
+use crate::id::{LockId, UserId, WalletId};
 use crate::secret::Hash;
 use crate::store::{LOCAL, Store};
 use crate::token::{self, AccessToken, Role};
@@ -51,6 +51,21 @@ impl Caller {
         }
     }
 
+    /// Refuses the role `user` every lock but that of its wallet, and the role `locker` those of wallets and those outside
+    /// its prefix.
+    pub fn check_lock(&self, id: &LockId) -> Result<(), Error> {
+        if let Some(user) = self.user.as_ref().filter(|user| user.wallet().lock().as_ref() != Some(id)) {
+            return Err(forbidden(format!("this access token is for the lock wallet/{user} alone")));
+        }
+        match self.token.as_ref().filter(|token| token.role == Role::Locker && !token.covers(id)) {
+            Some(token) => Err(forbidden(match &token.prefix {
+                Some(prefix) => format!("this access token is for locks that begin with {prefix}"),
+                None => "this access token is for locks that belong to no wallet".to_owned(),
+            })),
+            None => Ok(()),
+        }
+    }
+
     /// The error as this caller may see it: the role `user` does not learn who holds the lock of another wallet.
     pub fn without_holder(&self, error: Error) -> Error {
         let lock = error.facts.iter().find(|(fact, _)| fact == "lock").and_then(|(_, lock)| lock.as_str());
@@ -76,14 +91,22 @@ pub enum Access {
     Anyone,
     /// Every access token.
     Known,
-    /// All roles; the role `user` for its own wallet.
+    /// All roles but `locker`; the role `user` for its own wallet.
     See,
-    /// Roles that move money: all but auditors; the role `user` for its own wallet.
+    /// Roles that move money; the role `user` for its own wallet.
     Move,
     /// Roles that see everything.
     SeeAll,
     /// Tellers and admins.
     Staff,
+    /// All roles; the roles `user` and `locker` for the locks that they may take.
+    SeeLock,
+    /// The same without the role `user`.
+    SeeLocks,
+    /// Roles that take locks; the roles `user` and `locker` those that they may take.
+    TakeLock,
+    /// The same without the role `user`.
+    TakeLocks,
     /// Auditors and admins.
     Audit,
     /// Admins.
@@ -95,7 +118,11 @@ impl Access {
     pub fn roles(self) -> &'static [Role] {
         use Role::*;
         match self {
-            Access::Anyone | Access::Known | Access::See => &[User, Teller, Auditor, Admin],
+            Access::Anyone | Access::Known | Access::SeeLock => &[User, Locker, Teller, Auditor, Admin],
+            Access::SeeLocks => &[Locker, Teller, Auditor, Admin],
+            Access::TakeLock => &[User, Locker, Teller, Admin],
+            Access::TakeLocks => &[Locker, Teller, Admin],
+            Access::See => &[User, Teller, Auditor, Admin],
             Access::Move => &[User, Teller, Admin],
             Access::SeeAll => &[Teller, Auditor, Admin],
             Access::Staff => &[Teller, Admin],

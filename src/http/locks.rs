@@ -1,6 +1,6 @@
 //! Locks: acquire, renew, release, revoke, look at. The role `user` may use one: `wallet/USER`.
 
-use super::auth::{self, Caller};
+use super::auth::Caller;
 use super::conn::Response;
 use super::fields::{Field, Fields, LABEL_PATTERN, ValueKind};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageRequest, Submission, not_a_cursor};
@@ -10,12 +10,12 @@ use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::ReleaseUndelivered;
 use crate::error::Error;
-use crate::id::{Fence, LockId, LockSecret};
+use crate::id::{Fence, LockId, LockSecret, LockToken};
 use crate::lock::event::LockEvent;
 #[cfg(test)]
 use crate::lock::event::LockEventKind;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
-use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockState};
+use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockFilter, LockState};
 use crate::secret;
 use crate::store::{Envelope, QueuePlace, Store};
 use crate::token::Role;
@@ -102,6 +102,7 @@ pub(crate) fn acquire(context: &mut Context<'_>) -> Result<Submission, Error> {
 pub(crate) fn acquire_several(context: &mut Context<'_>) -> Result<Submission, Error> {
     let ids = context.fields.texts("ids", IDS_MAX)?;
     let mut ids = ids.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
+    ids.iter().try_for_each(|id| context.caller.check_lock(id))?;
     ids.sort();
     ids.dedup();
     acquire_all(context, ids)
@@ -237,7 +238,7 @@ pub(crate) fn renew_several(context: &mut Context<'_>) -> Result<Submission, Err
 fn renew_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submission, Error> {
     let ttl_max = if context.caller.role == Role::User { USER_TTL_MS_MAX } else { *DURATION_MS.end() };
     let expire_ms = context.fields.integer("ttl_ms", 1..=ttl_max)?;
-    let token = context.lease_token()?;
+    let token = lease_token(context, id.as_ref())?;
     let request = RenewRequest { id, token, expire_ms };
     let submission = Submission::new(context.envelope_for_lease()?, request, |renewed, _, language| {
         let rest = LockRenewedJson { expires_in_ms: renewed.expires_in_ms, late: renewed.late };
@@ -258,7 +259,7 @@ pub(crate) fn release_several(context: &mut Context<'_>) -> Result<Submission, E
 }
 
 fn release_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submission, Error> {
-    let token = context.lease_token()?;
+    let token = lease_token(context, id.as_ref())?;
     let request = ReleaseRequest { id, token };
     let submission = Submission::new(context.envelope_for_lease()?, request, |_, _, _| response::no_content());
     Ok(submission.without_replays())
@@ -298,9 +299,17 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
     let page = PageRequest::read(&mut context.query, "locks", &["prefix", "state"])?;
     let prefix = context.query.text("prefix")?.unwrap_or_default();
     let state = context.query.text("state")?.map(|state| LockState::parse(&state)).transpose()?;
-    let now = context.app.store.lease_ms();
+    let token = context.caller.token.as_ref().filter(|token| token.role == Role::Locker);
+    let permitted_prefix = token.and_then(|token| token.prefix.clone()).unwrap_or_default();
+    let filter = LockFilter {
+        prefix,
+        permitted_prefix,
+        without_wallets: token.is_some(),
+        state,
+        now: context.app.store.lease_ms(),
+    };
     let after = page.after.as_deref().unwrap_or("");
-    let mut rows = context.app.store.read(|tx| lock::list(tx, &prefix, state, now, after, page.limit + 1))?;
+    let mut rows = context.app.store.read(|tx| lock::list(tx, &filter, after, page.limit + 1))?;
     let last = page.cut(&mut rows, |lock| lock.id.to_string());
     let rows = rows.iter().map(|lock| lock_json(context, &lock.id, Some(lock))).collect();
     Ok(page.response(context.language, rows, last))
@@ -335,12 +344,18 @@ fn page_of_events(
 /// The lock in the path, which the caller must be allowed to hold.
 fn path_lock(context: &Context<'_>) -> Result<LockId, Error> {
     let id = LockId::parse(&context.params[0])?;
-    match &context.caller.user {
-        Some(user) if user.wallet().lock().as_ref() != Some(&id) => {
-            Err(auth::forbidden(format!("this access token is for the lock wallet/{user} alone")))
-        }
-        _ => Ok(id),
+    context.caller.check_lock(&id)?;
+    Ok(id)
+}
+
+/// The token of the lease. Without an id it is that of several locks, which the caller must all be allowed to hold.
+fn lease_token(context: &Context<'_>, id: Option<&LockId>) -> Result<LockToken, Error> {
+    let token = context.lease_token()?;
+    if id.is_none() && context.caller.role == Role::Locker {
+        let ids = context.app.store.read(|tx| lock::event::granted_under(tx, token.fence, &token.secret))?;
+        ids.iter().try_for_each(|id| context.caller.check_lock(id))?;
     }
+    Ok(token)
 }
 
 fn label(fields: &mut Fields, name: &str) -> Result<Option<String>, Error> {

@@ -69,16 +69,16 @@ pub static ROUTES: &[Route] = &[
 
     Route::batch("/v1/batch", Move, "many money verbs at once", batch::batch).with_query(batch::QUERY),
 
-    Route::get("/v1/locks", SeeAll, locks::LIST, "locks that are held", locks::list),
-    Route::command("POST", "/v1/locks", Staff, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
-    Route::command("PATCH", "/v1/locks", Staff, locks::RENEW, "renew all that were acquired together", locks::renew_several),
-    Route::command("DELETE", "/v1/locks", Staff, &[], "release all that were acquired together", locks::release_several).with_status(204),
-    Route::get("/v1/locks/{id...}/events", See, LIST, "what happened to a lock", locks::events),
+    Route::get("/v1/locks", SeeLocks, locks::LIST, "locks that are held", locks::list),
+    Route::command("POST", "/v1/locks", TakeLocks, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
+    Route::command("PATCH", "/v1/locks", TakeLocks, locks::RENEW, "renew all that were acquired together", locks::renew_several),
+    Route::command("DELETE", "/v1/locks", TakeLocks, &[], "release all that were acquired together", locks::release_several).with_status(204),
+    Route::get("/v1/locks/{id...}/events", SeeLock, LIST, "what happened to a lock", locks::events),
     Route::change("POST", "/v1/locks/{id...}/revoke", Admin, locks::REVOKE, "take a lock from its holder", locks::revoke),
-    Route::get("/v1/locks/{id...}", See, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
-    Route::command("POST", "/v1/locks/{id...}", Move, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
-    Route::command("PATCH", "/v1/locks/{id...}", Move, locks::RENEW, "renew a lease", locks::renew),
-    Route::command("DELETE", "/v1/locks/{id...}", Move, &[], "release a lock", locks::release).with_status(204),
+    Route::get("/v1/locks/{id...}", SeeLock, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
+    Route::command("POST", "/v1/locks/{id...}", TakeLock, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
+    Route::command("PATCH", "/v1/locks/{id...}", TakeLock, locks::RENEW, "renew a lease", locks::renew),
+    Route::command("DELETE", "/v1/locks/{id...}", TakeLock, &[], "release a lock", locks::release).with_status(204),
 
     Route::get("/v1/lock-events", SeeAll, LIST, "what happened to all locks", locks::all_events),
 
@@ -92,7 +92,7 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/backup", Admin, &[], "one moment of the file, audited: a database", files::backup).with_types(&["application/vnd.sqlite3"]),
     Route::get("/v1/export", Audit, files::EXPORT, "the ledger as records, or one table of it", files::export).with_types(&["application/x-ndjson", "text/csv"]),
     Route::get("/healthz", Anyone, &[], "whether it is alive and well", health::healthz),
-    Route::get("/metrics", Known, &[], "numbers for Prometheus", health::metrics).with_types(&["text/plain"]),
+    Route::get("/metrics", See, &[], "numbers for Prometheus", health::metrics).with_types(&["text/plain"]),
     Route::get("/problems/{name}", Anyone, &[], "what an error means, and what to do", problem_pages::page).with_types(problem_pages::TYPES),
     Route::get("/openapi.json", Anyone, &[], "the description of the API", openapi_json),
 ];

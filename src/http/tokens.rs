@@ -9,14 +9,21 @@ use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
-use crate::token::{self, AccessToken, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
+use crate::token::{self, AccessToken, LOCK_PREFIX_BYTES_MAX, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
 use ValueKind::{Integer, Text};
 use serde::Serialize;
 
 /// The fields of a new token.
 pub(crate) const MINT: &[Field] = &[
-    Field::required("role", Text, "user, teller, auditor or admin").one_of(&["user", "teller", "auditor", "admin"]),
+    Field::required("role", Text, "user, locker, teller, auditor or admin")
+        .one_of(&["user", "locker", "teller", "auditor", "admin"]),
     Field::optional("user", Text, "whose wallet: with the role user, and only with it").like(USER_PATTERN),
+    Field::optional(
+        "prefix",
+        Text,
+        "with the role locker: the beginning of the ids of the locks it may take; all but wallets' if left out",
+    )
+    .within(1, LOCK_PREFIX_BYTES_MAX as i64),
     Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out")
         .within(1, EXPIRES_IN_S_MAX),
     Field::optional("note", Text, "a note for people, at most 255 characters").within(0, NOTE_CHARS_MAX as i64),
@@ -61,6 +68,8 @@ pub(crate) struct CallerJson<'a> {
     role: &'static str,
     /// The user it is bound to, with the role `user`.
     user: Option<&'a str>,
+    /// The beginning of the ids of the locks it may take, with the role `locker`; null for all but those of wallets.
+    prefix: Option<&'a str>,
     /// True if the server needs no access tokens.
     open: bool,
     /// The time from which its access token is not valid any more; null if it has no end.
@@ -75,6 +84,7 @@ pub(crate) fn me(context: &mut Context<'_>) -> HandlerResult {
         by,
         role: role.as_str(),
         user: user.as_ref().map(|user| user.as_str()),
+        prefix: token.as_ref().and_then(|token| token.prefix.as_deref()),
         open: context.app.tokens.is_open(),
         expires_at: token.as_ref().and_then(|token| token.expires_at).map(rfc3339),
     };
@@ -93,12 +103,17 @@ pub(crate) fn mint(context: &mut Context<'_>) -> HandlerResult {
         };
         return Err(Error::invalid(detail).with("field", "user"));
     }
+    let prefix = context.fields.text("prefix")?.map(token::checked_prefix).transpose()?;
+    if prefix.is_some() && role != Role::Locker {
+        let detail = "only an access token of the role locker has a prefix: leave it out, or choose that role";
+        return Err(Error::invalid(detail).with("field", "prefix"));
+    }
     let expires_in_s = context.fields.integer("expires_in_s", 1..=EXPIRES_IN_S_MAX)?;
     let note = context.fields.text("note")?;
     if note.as_ref().is_some_and(|note| note.chars().count() > NOTE_CHARS_MAX) {
         return Err(Error::invalid(format!("note has at most {NOTE_CHARS_MAX} characters")));
     }
-    let minted = context.submit(NewToken { role, user, expires_in_s, note })?;
+    let minted = context.submit(NewToken { role, user, prefix, expires_in_s, note })?;
     let msg = context.language.pick("已创建", "minted");
     Ok(response::with_location(
         response::with_status(201, msg, &minted_json(context, &minted)),
@@ -147,6 +162,8 @@ pub(crate) struct AccessTokenJson<'a> {
     role: &'static str,
     /// The user it is bound to, with the role `user`.
     user: Option<&'a str>,
+    /// The beginning of the ids of the locks it may take, with the role `locker`; null for all but those of wallets.
+    prefix: Option<&'a str>,
     /// The note for people.
     note: Option<&'a str>,
     /// The time it was made.
@@ -168,6 +185,7 @@ fn token_json<'a>(context: &Context<'_>, token: &'a AccessToken) -> AccessTokenJ
         id: &token.id,
         role: token.role.as_str(),
         user: token.user.as_ref().map(|user| user.as_str()),
+        prefix: token.prefix.as_deref(),
         note: token.note.as_deref(),
         created_at: rfc3339(token.created_at),
         expires_at: token.expires_at.map(rfc3339),

@@ -162,7 +162,7 @@ pub(super) fn was_released(tx: &Tables<'_>, id: &LockId, fence: Fence, secret: &
 }
 
 /// The locks that were granted together under that fence with this secret.
-pub(super) fn granted_under(tx: &Tables<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
+pub(crate) fn granted_under(tx: &Tables<'_>, fence: Fence, secret: &LockSecret) -> Result<Vec<LockId>, Error> {
     let sql =
         "SELECT lock_id FROM lock_event WHERE secret_hash = $1 AND what IN ('created', 'taken_over') AND fence = $2";
     tx.all(sql, params![sha256_short(secret.as_str().as_bytes()), fence], |row| row.get(0))

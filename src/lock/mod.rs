@@ -167,24 +167,38 @@ fn granted_under(tx: &Tables<'_>, fence: Fence) -> Result<Vec<Lock>, Error> {
     tx.all(concat!("SELECT ", lock_columns!(), " FROM lock WHERE fence = $1 ORDER BY id"), params![fence], Lock::read)
 }
 
-/// Locks in the order of their ids, after `after`, whose ids begin with `prefix`, in that state at lease time `now`.
-pub fn list(
-    tx: &Tables<'_>,
-    prefix: &str,
-    state: Option<LockState>,
-    now: i64,
-    after: &str,
-    limit: usize,
-) -> Result<Vec<Lock>, Error> {
+/// The locks of a list.
+#[derive(Clone, Debug, Default)]
+pub struct LockFilter {
+    /// The beginning of their ids.
+    pub prefix: String,
+    /// The beginning of the ids that the caller may see.
+    pub permitted_prefix: String,
+    /// Leaves the locks of wallets out.
+    pub without_wallets: bool,
+    /// Their state at lease time `now`.
+    pub state: Option<LockState>,
+    /// The present lease time.
+    pub now: i64,
+}
+
+/// Locks in the order of their ids, after `after`.
+pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> Result<Vec<Lock>, Error> {
+    let LockFilter { prefix, permitted_prefix, without_wallets, state, now } = filter;
     let sql = concat!(
         "SELECT ",
         lock_columns!(),
         " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
-         AND ($3 IS NULL OR $3 = CASE WHEN renew_time + expire_ms + grace_ms <= $4 THEN 'stale' \
-         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $4 THEN 'held' ELSE 'grace' END) \
-         ORDER BY id LIMIT $5"
+         AND id >= $3 AND substr(id, 1, length($3)) = $3 AND ($4 = 0 OR substr(id, 1, 7) <> 'wallet/') \
+         AND ($5 IS NULL OR $5 = CASE WHEN renew_time + expire_ms + grace_ms <= $6 THEN 'stale' \
+         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $6 THEN 'held' ELSE 'grace' END) \
+         ORDER BY id LIMIT $7"
     );
-    tx.all(sql, params![after, prefix, state.map(LockState::as_str), now, limit], Lock::read)
+    tx.all(
+        sql,
+        params![after, prefix, permitted_prefix, *without_wallets, state.map(LockState::as_str), *now, limit],
+        Lock::read,
+    )
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 /// A new access token.
 pub fn minted(book: &Book, role: Role, user: Option<&str>, expires_in_s: Option<i64>) -> Arc<AccessToken> {
     let user = user.map(|user| UserId::parse(user).unwrap());
-    Arc::new(book.must(NewToken { role, user, expires_in_s, note: None }).token)
+    Arc::new(book.must(NewToken { role, user, prefix: None, expires_in_s, note: None }).token)
 }
 
 pub fn with(token: &Arc<AccessToken>, envelope: Envelope) -> Envelope {
@@ -123,7 +123,7 @@ fn hidden_character_is_refused_in_ids_and_read_in_old_ones() {
     let event = "INSERT INTO lock_event SELECT seq + 1, id, what, e.fence, previous_fence, e.secret_hash, e.holder, made_by, \
                  reason, lease_ms, at FROM lock_event e JOIN lock";
     book.raw().execute_batch(&format!("UPDATE lock SET id = 'job' || char(8238); {event}")).unwrap();
-    let ids = book.read(|tx| lock::list(tx, "", None, book.lease_ms(), "", 10)).unwrap();
+    let ids = book.read(|tx| lock::list(tx, &Default::default(), "", 10)).unwrap();
     assert_eq!(ids.iter().map(|lock| lock.id.as_str()).collect::<Vec<_>>(), ["job\u{202e}"]);
     book.assert_sound();
 }

@@ -74,7 +74,8 @@ fn full() -> Book {
     book.submit(keyed("gift"), grant("carol", "2")).result.unwrap();
     book.submit(keyed("tiers"), SetTiers(Vec::new())).result.unwrap();
     book.submit(keyed("too-much"), withdraw("carol", "1000")).result.unwrap_err();
-    let wanted = NewToken { role: Role::User, user: Some(user_id("bob")), expires_in_s: None, note: None };
+    let wanted =
+        NewToken { role: Role::User, user: Some(user_id("bob")), prefix: None, expires_in_s: None, note: None };
     book.must(wanted);
     book.close();
     book
@@ -110,6 +111,7 @@ pub const MADE: &str = "an idempotency record names the entry that its request m
 pub const SAYS: &str = "an idempotency record holds an answer";
 const COUNTER: &str = "there is one counter of fences and one clock of leases";
 const TOKEN: &str = "an access token has a role, and a user if that is its role";
+const PREFIX: &str = "a prefix of locks belongs to the role locker";
 const WAY: &str = "money goes the way of its kind";
 pub const NOTE: &str = "a note has a permitted size";
 
@@ -369,6 +371,9 @@ fn audit_names_damage_to_locks_and_access_tokens() {
         (FIND, "UPDATE access_token SET role = 'king'"),
         (TOKEN, "UPDATE access_token SET role = 'king'"),
         (TOKEN, "UPDATE access_token SET role = 'admin'"),
+        (PREFIX, "UPDATE access_token SET prefix = 'jobs/'"),
+        (PREFIX, "UPDATE access_token SET role = 'locker', user = NULL, prefix = 'wallet/alice'"),
+        (PREFIX, "UPDATE access_token SET role = 'locker', user = NULL, prefix = ''"),
         (TOKEN, "UPDATE access_token SET user = 'a/b'"),
         ("a history of locks has a name", "UPDATE lock_seq SET incarnation = 'a.b c'"),
         ("no fence is beyond the counter", "UPDATE lock_seq SET fence = 0"),

@@ -7,68 +7,69 @@ use std::collections::BTreeSet;
 
 const NO: u16 = 403;
 
-/// Method, pattern, request, and what user, teller, auditor and admin are answered. The scene: alice owns wallet,
-/// coupon `CODE`, entry 1 and hold 3; the user is alice; no lock is held.
+/// Method, pattern, request, and what user, locker, teller, auditor and admin are answered. The scene: alice owns
+/// wallet, coupon `CODE`, entry 1 and hold 3; the user is alice; no lock is held. The locker asks for the lock `jobs/nightly`
+/// where the others ask for `wallet/alice`.
 #[rustfmt::skip]
-const TABLE: &[(&str, &str, &str, &str, [u16; 4])] = &[
-    ("GET", "/wallet", "/wallet?user_id=alice", "", [200, 200, 200, 200]),
-    ("POST", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, 200, NO, 200]),
-    ("PUT", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, 200, NO, 200]),
-    ("GET", "/v1/wallets", "/v1/wallets", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/wallets/{user}", "/v1/wallets/alice", "", [200, 200, 200, 200]),
-    ("POST", "/v1/wallets/{user}", "/v1/wallets/alice", "", [NO, 409, NO, 409]),
-    ("PATCH", "/v1/wallets/{user}", "/v1/wallets/alice", r#"{"name":"A"}"#, [NO, 200, NO, 200]),
-    ("POST", "/v1/wallets/{user}/recharge", "/v1/wallets/alice/recharge", r#"{"amount":1}"#, [200, 200, NO, 200]),
-    ("POST", "/v1/wallets/{user}/withdraw", "/v1/wallets/alice/withdraw", r#"{"amount":1}"#, [200, 200, NO, 200]),
-    ("POST", "/v1/wallets/{user}/pay", "/v1/wallets/alice/pay", r#"{"amount":1}"#, [200, 200, NO, 200]),
-    ("POST", "/v1/wallets/{user}/transfer", "/v1/wallets/alice/transfer", r#"{"amount":1,"to":"bob"}"#, [200, 200, NO, 200]),
-    ("GET", "/v1/wallets/{user}/entries", "/v1/wallets/alice/entries", "", [200, 200, 200, 200]),
-    ("GET", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", "", [200, 200, 200, 200]),
-    ("POST", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", r#"{"kind":"1"}"#, [NO, 200, NO, 200]),
-    ("POST", "/v1/wallets/{user}/coupons/claim", "/v1/wallets/alice/coupons/claim", r#"{"code":"NONE"}"#, [404, 404, NO, 404]),
-    ("GET", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", "", [200, 200, 200, 200]),
-    ("POST", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", r#"{"amount":1}"#, [NO, 201, NO, 201]),
-    ("GET", "/v1/holds", "/v1/holds", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/holds/{id}", "/v1/holds/3", "", [200, 200, 200, 200]),
-    ("POST", "/v1/holds/{id}/capture", "/v1/holds/3/capture", r#"{"amount":"0.01","final":false}"#, [NO, 200, NO, 200]),
-    ("POST", "/v1/holds/{id}/void", "/v1/holds/9/void", "", [NO, 404, NO, 404]),
-    ("GET", "/v1/entries", "/v1/entries", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/events", "/v1/events?until=2020-01-01T00:00:00Z", "", [200, 200, 200, 200]),
-    ("GET", "/v1/entries/{id}", "/v1/entries/1", "", [200, 200, 200, 200]),
-    ("POST", "/v1/entries/{id}/refund", "/v1/entries/1/refund", r#"{"amount":1}"#, [NO, 200, NO, 200]),
-    ("GET", "/v1/coupons", "/v1/coupons", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/coupons/{code}", "/v1/coupons/CODE", "", [200, 200, 200, 200]),
-    ("GET", "/v1/coupons/{code}/quote", "/v1/coupons/CODE/quote?amount=20", "", [200, 200, 200, 200]),
-    ("GET", "/v1/report", "/v1/report", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/tiers", "/v1/tiers", "", [NO, 200, 200, 200]),
-    ("PUT", "/v1/tiers", "/v1/tiers", r#"{"tiers":[{"from":"5"}]}"#, [NO, NO, NO, 200]),
-    ("GET", "/v1/coupon-kinds", "/v1/coupon-kinds", "", [NO, 200, 200, 200]),
-    ("PUT", "/v1/coupon-kinds", "/v1/coupon-kinds", r#"{"coupon_kinds":[]}"#, [NO, NO, NO, 200]),
-    ("POST", "/v1/batch", "/v1/batch", "[]", [200, 200, NO, 200]),
-    ("GET", "/v1/locks", "/v1/locks", "", [NO, 200, 200, 200]),
-    ("POST", "/v1/locks", "/v1/locks", r#"{"ids":["a"]}"#, [NO, 201, NO, 201]),
-    ("PATCH", "/v1/locks", "/v1/locks", "", [NO, 428, NO, 428]),
-    ("DELETE", "/v1/locks", "/v1/locks", "", [NO, 428, NO, 428]),
-    ("GET", "/v1/locks/{id...}/events", "/v1/locks/wallet/alice/events", "", [200, 200, 200, 200]),
-    ("POST", "/v1/locks/{id...}/revoke", "/v1/locks/wallet/alice/revoke", r#"{"fence":1}"#, [NO, NO, NO, 404]),
-    ("GET", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [200, 200, 200, 200]),
-    ("PATCH", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
-    ("DELETE", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, NO, 428]),
-    ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, NO, 201]),
-    ("GET", "/v1/lock-events", "/v1/lock-events", "", [NO, 200, 200, 200]),
-    ("GET", "/v1/me", "/v1/me", "", [200, 200, 200, 200]),
-    ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, 200]),
-    ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, 201]),
-    ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
-    ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/TOKEN/rotate", r#"{"overlap_s":60}"#, [NO, NO, NO, 200]),
-    ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, 200]),
-    ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, 200, 200]),
-    ("GET", "/v1/backup", "/v1/backup", "", [NO, NO, NO, 200]),
-    ("GET", "/v1/export", "/v1/export?csv=wallets", "", [NO, NO, 200, 200]),
-    ("GET", "/healthz", "/healthz", "", [200, 200, 200, 200]),
-    ("GET", "/metrics", "/metrics", "", [200, 200, 200, 200]),
-    ("GET", "/problems/{name}", "/problems/locked", "", [200, 200, 200, 200]),
-    ("GET", "/openapi.json", "/openapi.json", "", [200, 200, 200, 200]),
+const TABLE: &[(&str, &str, &str, &str, [u16; 5])] = &[
+    ("GET", "/wallet", "/wallet?user_id=alice", "", [200, NO, 200, 200, 200]),
+    ("POST", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, NO, 200, NO, 200]),
+    ("PUT", "/wallet", "/wallet", r#"{"user_id":"alice","money":1}"#, [200, NO, 200, NO, 200]),
+    ("GET", "/v1/wallets", "/v1/wallets", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/wallets/{user}", "/v1/wallets/alice", "", [200, NO, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}", "/v1/wallets/alice", "", [NO, NO, 409, NO, 409]),
+    ("PATCH", "/v1/wallets/{user}", "/v1/wallets/alice", r#"{"name":"A"}"#, [NO, NO, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/recharge", "/v1/wallets/alice/recharge", r#"{"amount":1}"#, [200, NO, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/withdraw", "/v1/wallets/alice/withdraw", r#"{"amount":1}"#, [200, NO, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/pay", "/v1/wallets/alice/pay", r#"{"amount":1}"#, [200, NO, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/transfer", "/v1/wallets/alice/transfer", r#"{"amount":1,"to":"bob"}"#, [200, NO, 200, NO, 200]),
+    ("GET", "/v1/wallets/{user}/entries", "/v1/wallets/alice/entries", "", [200, NO, 200, 200, 200]),
+    ("GET", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", "", [200, NO, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}/coupons", "/v1/wallets/alice/coupons", r#"{"kind":"1"}"#, [NO, NO, 200, NO, 200]),
+    ("POST", "/v1/wallets/{user}/coupons/claim", "/v1/wallets/alice/coupons/claim", r#"{"code":"NONE"}"#, [404, NO, 404, NO, 404]),
+    ("GET", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", "", [200, NO, 200, 200, 200]),
+    ("POST", "/v1/wallets/{user}/holds", "/v1/wallets/alice/holds", r#"{"amount":1}"#, [NO, NO, 201, NO, 201]),
+    ("GET", "/v1/holds", "/v1/holds", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/holds/{id}", "/v1/holds/3", "", [200, NO, 200, 200, 200]),
+    ("POST", "/v1/holds/{id}/capture", "/v1/holds/3/capture", r#"{"amount":"0.01","final":false}"#, [NO, NO, 200, NO, 200]),
+    ("POST", "/v1/holds/{id}/void", "/v1/holds/9/void", "", [NO, NO, 404, NO, 404]),
+    ("GET", "/v1/entries", "/v1/entries", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/events", "/v1/events?until=2020-01-01T00:00:00Z", "", [200, NO, 200, 200, 200]),
+    ("GET", "/v1/entries/{id}", "/v1/entries/1", "", [200, NO, 200, 200, 200]),
+    ("POST", "/v1/entries/{id}/refund", "/v1/entries/1/refund", r#"{"amount":1}"#, [NO, NO, 200, NO, 200]),
+    ("GET", "/v1/coupons", "/v1/coupons", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/coupons/{code}", "/v1/coupons/CODE", "", [200, NO, 200, 200, 200]),
+    ("GET", "/v1/coupons/{code}/quote", "/v1/coupons/CODE/quote?amount=20", "", [200, NO, 200, 200, 200]),
+    ("GET", "/v1/report", "/v1/report", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/tiers", "/v1/tiers", "", [NO, NO, 200, 200, 200]),
+    ("PUT", "/v1/tiers", "/v1/tiers", r#"{"tiers":[{"from":"5"}]}"#, [NO, NO, NO, NO, 200]),
+    ("GET", "/v1/coupon-kinds", "/v1/coupon-kinds", "", [NO, NO, 200, 200, 200]),
+    ("PUT", "/v1/coupon-kinds", "/v1/coupon-kinds", r#"{"coupon_kinds":[]}"#, [NO, NO, NO, NO, 200]),
+    ("POST", "/v1/batch", "/v1/batch", "[]", [200, NO, 200, NO, 200]),
+    ("GET", "/v1/locks", "/v1/locks", "", [NO, 200, 200, 200, 200]),
+    ("POST", "/v1/locks", "/v1/locks", r#"{"ids":["a"]}"#, [NO, 201, 201, NO, 201]),
+    ("PATCH", "/v1/locks", "/v1/locks", "", [NO, 428, 428, NO, 428]),
+    ("DELETE", "/v1/locks", "/v1/locks", "", [NO, 428, 428, NO, 428]),
+    ("GET", "/v1/locks/{id...}/events", "/v1/locks/wallet/alice/events", "", [200, 200, 200, 200, 200]),
+    ("POST", "/v1/locks/{id...}/revoke", "/v1/locks/wallet/alice/revoke", r#"{"fence":1}"#, [NO, NO, NO, NO, 404]),
+    ("GET", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [200, 200, 200, 200, 200]),
+    ("PATCH", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, 428, NO, 428]),
+    ("DELETE", "/v1/locks/{id...}", "/v1/locks/wallet/alice", "", [428, 428, 428, NO, 428]),
+    ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, 201, NO, 201]),
+    ("GET", "/v1/lock-events", "/v1/lock-events", "", [NO, NO, 200, 200, 200]),
+    ("GET", "/v1/me", "/v1/me", "", [200, 200, 200, 200, 200]),
+    ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, NO, 200]),
+    ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, NO, 201]),
+    ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, NO, 200]),
+    ("POST", "/v1/tokens/{id}/rotate", "/v1/tokens/TOKEN/rotate", r#"{"overlap_s":60}"#, [NO, NO, NO, NO, 200]),
+    ("DELETE", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, NO, 200]),
+    ("GET", "/v1/verify", "/v1/verify", "", [NO, NO, NO, 200, 200]),
+    ("GET", "/v1/backup", "/v1/backup", "", [NO, NO, NO, NO, 200]),
+    ("GET", "/v1/export", "/v1/export?csv=wallets", "", [NO, NO, NO, 200, 200]),
+    ("GET", "/healthz", "/healthz", "", [200, 200, 200, 200, 200]),
+    ("GET", "/metrics", "/metrics", "", [200, NO, 200, 200, 200]),
+    ("GET", "/problems/{name}", "/problems/locked", "", [200, 200, 200, 200, 200]),
+    ("GET", "/openapi.json", "/openapi.json", "", [200, 200, 200, 200, 200]),
 ];
 
 struct Scene {
@@ -88,8 +89,16 @@ impl Scene {
         Scene { server, coupon, token }
     }
 
-    fn ask(&self, client: &Client, row: &(&str, &str, &str, &str, [u16; 4])) -> Answer {
+    fn ask(&self, client: &Client, row: &(&str, &str, &str, &str, [u16; 5])) -> Answer {
+        self.ask_for(client, row, "wallet/alice")
+    }
+
+    fn ask_for(&self, client: &Client, row: &(&str, &str, &str, &str, [u16; 5]), lock: &str) -> Answer {
         let (method, _, target, body, _) = row;
+        let target = match target.strip_prefix("/v1/locks/") {
+            Some(rest) => format!("/v1/locks/{}", rest.replace("%2F", "/").replace("wallet/alice", lock)),
+            None => (*target).to_owned(),
+        };
         let asking = client.ask(method, &target.replace("CODE", &self.coupon).replace("TOKEN", &self.token));
         if body.is_empty() { asking.send() } else { asking.json(body).send() }
     }
@@ -105,12 +114,13 @@ fn role_table_has_every_route_once() {
 
 #[test]
 fn role_may_do_only_what_table_allows() {
-    for (place, role) in ["user", "teller", "auditor", "admin"].into_iter().enumerate() {
+    for (place, role) in ["user", "locker", "teller", "auditor", "admin"].into_iter().enumerate() {
         let scene = Scene::new();
         let client = if role == "user" { scene.server.user("alice") } else { scene.server.role(role) };
         for row in TABLE {
             let expected = row.4[place];
-            let answer = scene.ask(&client, row);
+            let lock = if role == "locker" { "jobs/nightly" } else { "wallet%2Falice" };
+            let answer = scene.ask_for(&client, row, lock);
             let body = String::from_utf8_lossy(&answer.body).into_owned();
             assert_eq!(answer.status, expected, "{role}: {} {}: {body}", row.0, row.2);
             if expected == NO {
@@ -174,6 +184,15 @@ fn access_token_ends_when_it_expires() {
         json!({}),
         json!({ "role": "user", "user": "@bank" }),
         json!({ "role": "admin", "note": "x".repeat(256) }),
+        json!({ "role": "admin", "prefix": "jobs/" }),
+        json!({ "role": "user", "user": "alice", "prefix": "jobs/" }),
+        json!({ "role": "locker", "user": "alice" }),
+        json!({ "role": "locker", "prefix": "" }),
+        json!({ "role": "locker", "prefix": "wallet/" }),
+        json!({ "role": "locker", "prefix": "wallet/alice" }),
+        json!({ "role": "locker", "prefix": "x".repeat(256) }),
+        json!({ "role": "locker", "prefix": "a\u{202e}" }),
+        json!({ "role": "locker", "prefix": 7 }),
     ] {
         let refused = server.admin().post("/v1/tokens", wanted);
         assert_eq!(refused.status, 400, "{}", refused.json);
@@ -194,7 +213,7 @@ fn minted_token_is_shown_once() {
     }
     assert_eq!(
         fields(&server.admin().get("/v1/tokens").rows()[0]),
-        ["id", "role", "user", "note", "created_at", "expires_at", "revoked_at", "last_used_at"]
+        ["id", "role", "user", "prefix", "note", "created_at", "expires_at", "revoked_at", "last_used_at"]
     );
 }
 

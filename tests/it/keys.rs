@@ -227,7 +227,7 @@ fn sweep_of_many_records_is_in_bounded_steps() {
 #[test]
 fn answer_with_secret_is_not_recorded() {
     let book = book();
-    let wanted = NewToken { role: Role::Teller, user: None, expires_in_s: None, note: None };
+    let wanted = NewToken { role: Role::Teller, user: None, prefix: None, expires_in_s: None, note: None };
     let mint = || book.submit(keyed("k"), wanted.clone()).result.unwrap().secret;
     assert_ne!(mint(), mint());
     book.submit(keyed("k"), acquire("job", "holder")).result.unwrap();

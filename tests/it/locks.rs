@@ -273,7 +273,7 @@ fn reading_locks_changes_nothing() {
     book.clock.advance_ms(EXPIRE + GRACE);
     assert_eq!(state(&book, "job"), LockState::Stale);
     history(&book, "job");
-    book.read(|tx| cashbox::internals::lock::list(tx, "", None, 0, "", 10)).unwrap();
+    book.read(|tx| cashbox::internals::lock::list(tx, &Default::default(), "", 10)).unwrap();
     assert_eq!(version(), before);
 }
 

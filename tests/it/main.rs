@@ -35,6 +35,7 @@ mod http_holds;
 mod http_keys;
 mod http_lists;
 mod http_lock_money;
+mod http_locker;
 mod http_locks;
 mod http_money;
 mod http_openapi;

@@ -31,7 +31,7 @@ use cashbox::internals::error::Error;
 use cashbox::internals::id::{Fence, LockToken};
 use cashbox::internals::lock::event::{LockEventKind, of_lock as events};
 use cashbox::internals::lock::lease::{Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
-use cashbox::internals::lock::{Lock, LockState, list};
+use cashbox::internals::lock::{Lock, LockFilter, LockState, list};
 use cashbox::internals::store::Envelope;
 use table::{Lease, Model, Token};
 
@@ -171,7 +171,8 @@ impl Run {
         for id in IDS {
             self.book.read(|tx| events(tx, &lock_id(id), i64::MAX, 10)).unwrap();
         }
-        self.book.read(|tx| list(tx, "", Some(LockState::Stale), self.now, "", 10)).unwrap();
+        let filter = LockFilter { state: Some(LockState::Stale), now: self.now, ..LockFilter::default() };
+        self.book.read(|tx| list(tx, &filter, "", 10)).unwrap();
         assert_eq!(self.everything(), before);
         "a look".to_owned()
     }

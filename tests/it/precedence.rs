@@ -200,7 +200,7 @@ fn http_request_that_breaks_two_rules_gets_the_first() {
     );
     let lost = book.acquire("job", "lost").unwrap().token;
     book.release("job", &lost).unwrap();
-    let mint = |role| book.must(NewToken { role, user: None, expires_in_s: None, note: None });
+    let mint = |role| book.must(NewToken { role, user: None, prefix: None, expires_in_s: None, note: None });
     let (teller, auditor) = (mint(Role::Teller), mint(Role::Auditor));
     book.submit(Envelope { by: teller.token.id.clone(), ..keyed("used") }, recharge("alice", "1")).result.unwrap();
     book.acquire("wallet/held", "held").unwrap();

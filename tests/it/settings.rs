@@ -308,7 +308,8 @@ fn file_refuses_closing_wallet_with_money() {
 #[test]
 fn every_role_may_set_only_its_settings() {
     let mut book = check("recharge alice 10 | \n recharge empty 1 | \n withdraw empty 1 |");
-    let teller = book.must(NewToken { role: Role::Teller, user: None, expires_in_s: None, note: None }).secret;
+    let teller =
+        book.must(NewToken { role: Role::Teller, user: None, prefix: None, expires_in_s: None, note: None }).secret;
     book.close();
     let app = App::new(Store::open(&book.path(), &book.options).unwrap(), Settings::default());
     let authorization = format!("Bearer {teller}");

@@ -6,6 +6,12 @@ use crate::store::schema::{HOLDS_SINCE, SETTINGS_VERSION};
 /// The first version of the file that has what is asked for, and a question as those of [`QUESTIONS`].
 pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
     (
+        5,
+        "a prefix of locks belongs to the role locker",
+        "SELECT 'access token ' || id || ' of the role ' || role || ' has the prefix ' || prefix FROM access_token
+         WHERE prefix IS NOT NULL AND (role <> 'locker' OR length(CAST(prefix AS BLOB)) NOT BETWEEN 1 AND 255 OR substr(prefix, 1, 7) = 'wallet/')",
+    ),
+    (
         4,
         "a system wallet is written up to its last entry",
         "SELECT 'wallet ' || id || ' was written at entry ' || newest || ', which is not there or not its last one' FROM wallet w
@@ -239,7 +245,7 @@ pub(crate) const QUESTIONS: &[(&str, &str)] = &[
     (
         "an access token has a role, and a user if that is its role",
         "SELECT 'access token ' || id || ' has the role ' || role || ' of ' || coalesce(user, 'no user') FROM access_token
-         WHERE role NOT IN ('user', 'teller', 'auditor', 'admin') OR (user IS NOT NULL) <> (role = 'user') OR length(secret_hash) <> 32
+         WHERE role NOT IN ('user', 'locker', 'teller', 'auditor', 'admin') OR (user IS NOT NULL) <> (role = 'user') OR length(secret_hash) <> 32
            OR length(user) NOT BETWEEN 1 AND 64 OR user GLOB '*[^-A-Za-z0-9._]*' OR user IN ('.', '..')",
     ),
     (
