@@ -109,7 +109,12 @@ fn described_operations_have_unique_names_and_inputs() {
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{operation}");
         let parameters = operation["parameters"].as_array().unwrap();
         let named = |place: &str| -> Vec<&str> {
-            parameters.iter().filter(|one| one["in"] == place).filter_map(|one| one["name"].as_str()).collect()
+            parameters
+                .iter()
+                .map(resolved)
+                .filter(|one| one["in"] == place)
+                .filter_map(|one| one["name"].as_str())
+                .collect()
         };
         assert_eq!(named("path").len(), route.path.matches('{').count(), "{operation}");
         assert_eq!(named("query"), route.query.iter().map(|field| field.name).collect::<Vec<_>>());
@@ -201,7 +206,7 @@ fn description_suits_generators() {
     }
     for (path, operations) in description()["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
-            for parameter in operation["parameters"].as_array().unwrap() {
+            for parameter in operation["parameters"].as_array().unwrap().iter().map(resolved) {
                 assert!(parameter["description"].is_string(), "{method} {path} {parameter}");
                 assert!(!parameter["example"].is_null(), "{method} {path} {parameter}");
             }

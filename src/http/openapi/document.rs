@@ -15,6 +15,7 @@ use crate::id::EntryId;
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 
 /// An amount as a client writes it: from 0.01 to 1000000000000.00.
 const AMOUNT_PATTERN: &str = "^([1-9][0-9]{0,11}([.][0-9]{1,2})?|0[.](0[1-9]|[1-9][0-9]?)|1000000000000([.]0{1,2})?)$";
@@ -73,6 +74,7 @@ pub(super) fn document() -> Value {
         path[route.method.to_ascii_lowercase()] =
             describe(route, operation, &examples, &mut generator, &mut schemas, &mut refusals);
     }
+    let parameters = share_parameters(&mut paths);
     generator.subschema_for::<ErrorName>();
     schemas.extend(generator.take_definitions(true));
     schemas.insert("Problem".to_owned(), any_problem());
@@ -106,6 +108,7 @@ pub(super) fn document() -> Value {
                 "accessToken": { "type": "http", "scheme": "bearer", "description": "an access token: `cashbox token create`, or the one that `cashbox serve` prints" },
             },
             "headers": response_headers(),
+            "parameters": parameters,
             "responses": refusals.responses,
             "schemas": schemas.into_iter().collect::<Map<_, _>>(),
         },
@@ -218,9 +221,44 @@ fn path_parameter(route: &Route, name: &str) -> Value {
     json!({ "name": name, "in": "path", "required": true, "description": about, "schema": schema, "example": example })
 }
 
+/// Moves the parameters that several operations take to a place of their own, and leaves references to them.
+fn share_parameters(paths: &mut Map<String, Value>) -> Map<String, Value> {
+    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+    each_parameter(paths, |_, parameter| *uses.entry(parameter.to_string()).or_default() += 1);
+    let mut shared: Map<String, Value> = Map::new();
+    each_parameter(paths, |operation, parameter| {
+        if uses[&parameter.to_string()] < 2 {
+            return;
+        }
+        let known = shared.iter().find(|(_, one)| *one == parameter).map(|(name, _)| name.clone());
+        let name = known.unwrap_or_else(|| match parameter["name"].as_str().expect("a parameter has a name") {
+            taken if shared.contains_key(taken) => format!("{taken}-{operation}"), // the first operation that takes it
+            free => free.to_owned(),
+        });
+        let reference = json!({ "$ref": format!("#/components/parameters/{name}") });
+        shared.insert(name, std::mem::replace(parameter, reference));
+    });
+    shared
+}
+
+/// Calls `visit` with the id of each operation and each of its parameters.
+fn each_parameter(paths: &mut Map<String, Value>, mut visit: impl FnMut(&str, &mut Value)) {
+    for operation in
+        paths.values_mut().flat_map(|path| path.as_object_mut().expect("a path has operations").values_mut())
+    {
+        let id = operation["operationId"].as_str().expect("an operation has an id").to_owned();
+        for parameter in operation["parameters"].as_array_mut().expect("an operation has parameters") {
+            visit(&id, parameter);
+        }
+    }
+}
+
 fn query_parameter(field: &Field) -> Value {
     let mut schema = value_schema(field, &mut Map::new());
-    let example = schema.as_object_mut().and_then(|schema| schema.shift_remove("examples"));
+    let example = schema.as_object_mut().and_then(|schema| {
+        schema.shift_remove("description"); // the parameter has it
+        schema.shift_remove("examples")
+    });
     let mut parameter = json!({
         "name": field.name, "in": "query", "required": !field.optional, "description": field.about, "schema": schema,
     });

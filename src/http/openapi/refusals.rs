@@ -214,25 +214,32 @@ pub(super) fn pascal(name: &str) -> String {
 pub(super) fn any_problem() -> Value {
     let mut schema = problem_schema(&ErrorName::ALL.iter().copied().collect(), false);
     schema["properties"]["error"] = json!({ "$ref": "#/components/schemas/ErrorName" });
-    schema["description"] = json!("Any problem. Members beyond these depend on `error`.");
+    for (member, about) in [
+        ("code", "The HTTP status."),
+        ("msg", "One sentence for people, in the language of `Accept-Language`."),
+        ("type", "The path of a page about the error."),
+        ("title", "Its meaning in a few words."),
+        ("status", "The HTTP status."),
+        ("detail", "The failure, its reason and the remedy, for people."),
+        ("dry_run", "True in the answer to a dry run, else left out."),
+    ] {
+        schema["properties"][member]["description"] = json!(about);
+    }
+    schema["description"] =
+        json!("Any problem, with the members that every problem has. Members beyond these depend on `error`.");
     schema["additionalProperties"] = json!(true);
     schema
 }
 
-/// The body of a refusal with one of these errors.
+/// The body of a refusal with one of these errors. The members of every problem are described at `Problem` alone.
 fn problem_schema(names: &BTreeSet<ErrorName>, of_item: bool) -> Value {
     let first = *names.first().expect("there is an error");
     let words: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-    let text = |about: &str| json!({ "type": "string", "description": about });
+    let text = json!({ "type": "string" });
     let mut properties = json!({
-        "code": { "type": "integer", "description": "The HTTP status." },
-        "msg": text("One sentence for people, in the language of `Accept-Language`."),
-        "type": text("The path of a page about the error."),
-        "title": text("Its meaning in a few words."),
-        "status": { "type": "integer", "description": "The HTTP status." },
-        "detail": text("The failure, its reason and the remedy, for people."),
-        "dry_run": { "type": "boolean", "description": "True in the answer to a dry run, else left out." },
-        "error": { "type": "string", "enum": words, "description": "The stable name of the error, for programs. Later versions may add names." },
+        "code": { "type": "integer" }, "msg": text, "type": text, "title": text, "status": { "type": "integer" }, "detail": text,
+        "dry_run": { "type": "boolean" },
+        "error": { "type": "string", "enum": words },
     });
     let mut required = vec!["code", "msg", "type", "title", "status", "detail", "error"];
     if words.len() < ErrorName::ALL.len() {
@@ -250,8 +257,11 @@ fn problem_schema(names: &BTreeSet<ErrorName>, of_item: bool) -> Value {
         properties["results"] =
             json!({ "type": "array", "items": item, "description": "The problem of each item, of an atomic batch." });
     }
-    let about = if names.len() == 1 { first.title().to_owned() } else { words.join(", ") };
-    json!({ "type": "object", "description": about, "properties": properties, "required": required })
+    let mut schema = json!({ "type": "object", "properties": properties, "required": required });
+    if names.len() == 1 {
+        schema["description"] = json!(first.title());
+    }
+    schema
 }
 
 /// The further members of an error: its name, its schema, and whether it is always there.
