@@ -191,10 +191,7 @@ fn slow_syncs_of_killed_server_lose_no_answer() {
                     scope.spawn(move || client(number))
                 })
                 .collect();
-            crate::server::until(|| {
-                std::thread::sleep(Duration::from_millis(10));
-                answered.load(Relaxed) >= ANSWERED
-            });
+            crate::server::until(|| answered.load(Relaxed) >= ANSWERED);
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             rustix::process::kill_process(pid, Signal::KILL).unwrap();
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()

@@ -7,6 +7,7 @@ use cashbox::internals::error::ErrorName;
 use cashbox::internals::store::audit::audit;
 use cashbox::internals::store::{Envelope, Options, Store};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -18,25 +19,31 @@ fn integer_at_its_ends_is_found_and_nothing_overflows() {
     let mut book = lived_in();
     book.close();
     let copy = book.path().with_file_name("copy.db");
-    let columns = || -> Vec<(String, String)> {
+    let columns = || -> Vec<(String, String, String)> {
         let conn = rusqlite::Connection::open(book.path()).unwrap();
-        let sql = "SELECT m.name, c.name FROM sqlite_schema m JOIN pragma_table_info(m.name) c
+        let sql = "SELECT m.name, c.name, (SELECT group_concat(k.name) FROM pragma_table_info(m.name) k WHERE k.pk > 0)
+                   FROM sqlite_schema m JOIN pragma_table_info(m.name) c
                    WHERE m.type = 'table' AND m.name NOT LIKE 'sqlite%' AND c.type = 'INTEGER'";
         let mut statement = conn.prepare(sql).unwrap();
-        statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().map(Result::unwrap).collect()
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+        rows.map(Result::unwrap).collect()
     };
     let columns = columns();
     assert!(columns.len() > 40, "{columns:?}");
-    for (table, column) in columns {
+    let mut spoiled = BTreeSet::new();
+    for (table, column, key) in &columns {
         for extreme in EXTREMES {
             fs::copy(book.path(), &copy).unwrap();
             let mut changed = 0;
             spoil(&copy, |conn| {
                 let sql = format!(
-                    "UPDATE OR IGNORE {table} SET {column} = ?1 WHERE rowid IN (SELECT rowid FROM {table} LIMIT 1)"
+                    "UPDATE OR IGNORE {table} SET {column} = ?1 WHERE ({key}) = (SELECT {key} FROM {table} LIMIT 1)"
                 );
-                changed = conn.execute(&sql, [extreme]).unwrap_or(0); // a table without rowid
+                changed = conn.execute(&sql, [extreme]).unwrap();
             });
+            if changed > 0 {
+                spoiled.insert(table);
+            }
             let report = audit(&copy, None, &mut |_, _| {});
             let what = format!("{table}.{column} = {extreme}");
             match &report {
@@ -48,6 +55,7 @@ fn integer_at_its_ends_is_found_and_nothing_overflows() {
             }
         }
     }
+    assert!(spoiled.len() > 8, "{spoiled:?}");
 }
 
 const ENTRIES: usize = 1_000_000;

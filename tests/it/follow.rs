@@ -1,6 +1,6 @@
 //! `cashbox follow`: each entry at least once and in order, whatever is killed, and whatever a receiver answers.
 
-use crate::server::{self, Server};
+use crate::server::{Server, until};
 use crate::shell::{Place, Running};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,16 +12,6 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-/// Waits for what another process is about to do, and leaves it the machine meanwhile.
-#[track_caller]
-fn until(mut happened: impl FnMut() -> bool) {
-    server::until(|| {
-        std::thread::sleep(Duration::from_millis(2));
-        happened()
-    });
-}
 
 /// The numbers of the entries in a file of lines.
 fn numbers(place: &Place, file: &str) -> Vec<i64> {

@@ -1,6 +1,7 @@
 //! A book to test with: a store on a file in a temporary folder, a clock that is moved by hand, and an eye of its own
 //! on the file that audits it.
 
+use crate::server::until;
 pub use crate::statement::{check, check_on};
 
 use cashbox::internals::clock::Clock;
@@ -21,7 +22,7 @@ use cashbox::internals::store::{self, Envelope, LOCAL, Options, Outcome, Store};
 use rusqlite::Connection;
 use std::ops::Deref;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// The bound of waiting for what must happen at once.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -161,20 +162,13 @@ impl Book {
     /// Until that is so: the writer does it by itself.
     #[track_caller]
     pub fn until(&self, is_so: impl Fn(&Book) -> bool) {
-        let begun = Instant::now();
-        while !is_so(self) {
-            assert!(begun.elapsed() < TIMEOUT, "it never came about");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until(|| is_so(self));
     }
 
     /// Until that many requests are parked. Nothing else tells that another thread's request has come to wait.
+    #[track_caller]
     pub fn until_parked(&self, count: u64) {
-        let begun = Instant::now();
-        while self.stats().parked.load(std::sync::atomic::Ordering::Relaxed) != count {
-            assert!(begun.elapsed() < TIMEOUT, "{count} requests never came to wait");
-            std::thread::yield_now();
-        }
+        until(|| self.stats().parked.load(std::sync::atomic::Ordering::Relaxed) == count);
     }
 
     /// The token of a lease whose number and secret are known.

@@ -13,12 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cashbox::internals::http::conn::{
     Admission, Answer, Body, Fault, HttpRequest, Limits, Presence, RequestHead, Response, Server, Service, listen,
 };
 
+use crate::server::until;
 use client::Client;
 
 /// The largest body the service takes, in bytes.
@@ -205,15 +206,5 @@ impl Scene {
         client.send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
         until(|| self.stage.waiting.load(SeqCst) > before);
         client
-    }
-}
-
-/// Waits for what another thread is about to do.
-#[track_caller]
-fn until(happened: impl Fn() -> bool) {
-    let deadline = Instant::now() + TIMEOUT;
-    while !happened() {
-        assert!(Instant::now() < deadline, "it did not happen");
-        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -157,6 +157,9 @@ fn stream_filter_chooses_entries() {
     for (stream, expected) in streams.iter_mut().zip(expected) {
         assert_eq!(stream.entry(), expected);
     }
+    server.terminate();
+    let [.., unmatched] = &mut streams;
+    assert_eq!(unmatched.next(), None, "no entry passes by=nope");
 }
 
 #[test]

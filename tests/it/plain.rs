@@ -60,9 +60,11 @@ impl Side {
     /// Every row, but for hashes, what is random, and the times of writing of system wallets.
     fn rows(&self) -> Vec<String> {
         let tables = [
-            "SELECT 'wallet', id, balance, entries, created_at FROM wallet",
+            "SELECT 'wallet', id, balance, entries, CASE WHEN id NOT LIKE '@%' THEN newest END, created_at FROM wallet",
             "SELECT id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, gross, \
-             discount, refunds, reference, fence FROM entry",
+             discount, refunds, reference, fence, hold, hold_to, hold_until FROM entry",
+            "SELECT 'hold', id, wallet, captured, amount_left, until, due_ms, ended FROM hold",
+            "SELECT 'total', quarter, what, count, sum FROM report_total",
             "SELECT code, user, kind, uses, earned_by, taken_by, granted_at FROM coupon",
             "SELECT 'supply', length, given FROM code_supply",
             "SELECT caller, key, at, entry, outcome FROM idempotency",
@@ -172,6 +174,9 @@ impl Side {
                 Pay { user: user_id(user), to, gross: money(amount), coupon, note: Note::default() }.into()
             }
             25 => transfer("@sales", "@bank", amount),
+            26 if number % 3 == 0 => hold_for(user, other, amount, 3_600),
+            26 if number % 3 == 1 => capture(entry, Some(amount), number % 2 == 0),
+            26 => void(entry),
             _ => Refund { entry: EntryId(entry), amount: None, note: Note::default() }.into(),
         };
         match choice.what {

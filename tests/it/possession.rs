@@ -85,10 +85,7 @@ fn answered_under_load(server: &mut Serving, damage: impl FnOnce(), noticed: imp
         };
         let clients: Vec<_> = (0..4).map(|number| scope.spawn(move || client(number))).collect();
         std::thread::sleep(Duration::from_millis(300));
-        until(|| {
-            std::thread::sleep(Duration::from_millis(5));
-            answered.load(Relaxed) > ANSWERED
-        });
+        until(|| answered.load(Relaxed) > ANSWERED);
         damage();
         until(|| noticed(server));
         std::thread::sleep(Duration::from_millis(50));

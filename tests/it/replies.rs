@@ -2,6 +2,7 @@
 //! answers are on their way. What the server leaves is audited at the end of each.
 
 use super::server::{ADMIN, Client, Server, TIMEOUT, until};
+use cashbox::internals::money::Cents;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -184,7 +185,7 @@ fn stop_with_answers_on_their_way_tears_none() {
         (0..30).for_each(|n| _ = server.user_with(&format!("u{n}"), "100.00"));
         let admin = server.admin();
         let answered = AtomicUsize::new(0);
-        let counts: HashMap<u64, u64> = thread::scope(|scope| {
+        let counts: HashMap<u64, i64> = thread::scope(|scope| {
             let clients: Vec<_> = (0..30)
                 .map(|n| {
                     let (admin, answered) = (&admin, &answered);
@@ -194,7 +195,7 @@ fn stop_with_answers_on_their_way_tears_none() {
                         while connection.send(&withdrawal(admin, &format!("u{n}"), &format!("{n}-{yes}"))) {
                             let Some((status, head, _)) = connection.answer() else { break };
                             assert!(matches!(status, 200 | 503), "{head}");
-                            yes += u64::from(status == 200);
+                            yes += i64::from(status == 200);
                             answered.fetch_add(1, SeqCst);
                             if head.contains("Connection: close") {
                                 assert_eq!(connection.answer(), None, "it said that it closes");
@@ -214,10 +215,12 @@ fn stop_with_answers_on_their_way_tears_none() {
         drop(server);
         let again = Server::in_folder(folder);
         for (n, yes) in counts {
-            let balance: f64 = again.admin().balance(&format!("u{n}")).parse().unwrap();
-            let effects = (100.0 - balance) * 100.0;
-            let most = yes + 1; // the last one may be done and not answered
-            assert!((yes as f64 - 0.5..most as f64 + 0.5).contains(&effects), "{yes} yes and {effects} effects");
+            let balance = Cents::parse(&again.admin().balance(&format!("u{n}"))).unwrap();
+            let effects = 10_000 - balance.0;
+            assert!(
+                (yes..=yes + 1).contains(&effects),
+                "{yes} yes and {effects} effects; one may be done and not answered"
+            );
         }
     }
 }

@@ -9,12 +9,14 @@ use std::fs::File;
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A command whose output and errors go to a terminal of its own.
 struct Screen {
     child: Child,
     text: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Screen {
@@ -30,13 +32,13 @@ impl Screen {
         drop(command); // its end of the terminal would keep the screen open
         let text = Arc::new(Mutex::new(Vec::new()));
         let (mut screen, shown) = (File::from(terminal), Arc::clone(&text));
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = screen.read(&mut chunk) {
                 shown.lock().unwrap().extend_from_slice(&chunk[..count]);
             }
         });
-        Screen { child, text }
+        Screen { child, text, reader }
     }
 
     fn text(&self) -> String {
@@ -46,8 +48,10 @@ impl Screen {
     /// Its exit code and all it showed.
     fn finish(mut self) -> (i32, String) {
         let exit = self.child.wait().unwrap().code().unwrap_or(-1);
-        std::thread::sleep(Duration::from_millis(50)); // the last bytes are read
-        (exit, self.text())
+        let text = Arc::clone(&self.text);
+        self.reader.join().unwrap(); // the last bytes are read
+        let text = String::from_utf8_lossy(&text.lock().unwrap()).replace("\r\n", "\n");
+        (exit, text)
     }
 }
 
@@ -156,11 +160,11 @@ fn signal_for_command_is_passed_on() {
 fn resized_terminal_does_not_end_wait() {
     let place = Place::new();
     let token = place.run("lock acquire a").out;
-    let waiting = place.start(&["lock", "run", "a", "--wait", "forever", "--", "true"]);
-    std::thread::sleep(Duration::from_millis(300));
-    waiting.signal(Signal::WINCH);
+    let waiting = at(&place, 80, "lock run a --wait forever -- true");
+    until(|| waiting.text().contains("waiting for a"));
+    rustix::process::kill_process(rustix::process::Pid::from_child(&waiting.child), Signal::WINCH).unwrap();
     place.run(&format!("lock release a --lock-token {token}"));
-    assert_eq!(waiting.finish().exit, 0);
+    assert_eq!(waiting.finish().0, 0);
 }
 
 #[test]

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// Longer than anything here takes, unless it is broken.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
+/// Between two looks for what others are about to do the machine is theirs.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// The admin's access token, chosen by the operator.
 pub const ADMIN: &str = "cbx_the-admin-of-these-tests";
@@ -385,12 +387,13 @@ fn unchunked(mut bytes: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Waits for what another process is about to do; each look is a question to it, so nothing spins.
+/// Waits for what another thread or process is about to do.
 #[track_caller]
 pub fn until(mut happened: impl FnMut() -> bool) {
     let deadline = Instant::now() + TIMEOUT;
     while !happened() {
         assert!(Instant::now() < deadline, "it did not happen");
+        std::thread::sleep(LOOK_EVERY);
     }
 }
 
