@@ -39,18 +39,13 @@ pub(super) const UPGRADES: [Upgrade; 8] = [
     Upgrade { sql: include_str!("upgrades/to_4.sql"), made: &[], changed: include_str!("upgrades/changed_by_4.sql") },
     Upgrade {
         sql: include_str!("upgrades/to_5.sql"),
-        made: &[
-            "replaced_secret",
-            "replaced_secret_of",
-            "sqlite_autoindex_replaced_secret_1",
-            "sqlite_autoindex_access_token_3",
-        ],
+        made: &["replaced_secret", "replaced_secret_of", "sqlite_autoindex_access_token_3"],
         changed: include_str!("upgrades/changed_by_5.sql"),
     },
     Upgrade { sql: include_str!("upgrades/to_6.sql"), made: &[], changed: include_str!("upgrades/changed_by_6.sql") },
     Upgrade {
         sql: include_str!("upgrades/to_7.sql"),
-        made: &[REPORT_TOTAL, "entry_reference", "entry_coupon"],
+        made: &["report_total", "entry_reference", "entry_coupon"],
         changed: "",
     },
     Upgrade {
@@ -86,19 +81,17 @@ pub(super) const UPGRADES: [Upgrade; 8] = [
     },
 ];
 
-/// The table of the report's totals, which are made from the entries once it is there.
-pub(super) const REPORT_TOTAL: &str = "report_total";
-
+/// The first version with totals of the report.
+pub(super) const TOTALS_SINCE: i32 = 7;
 /// The first version with settings of wallets, and with limits and dates of coupons.
-pub(super) const SETTINGS_VERSION: i32 = 8;
+pub(super) const SETTINGS_SINCE: i32 = 8;
+/// The first version with holds.
+pub(super) const HOLDS_SINCE: i32 = 9;
 
 /// The steps that a file of that version has yet to take.
 pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {
     UPGRADES.get((version - 1).max(0) as usize..).unwrap_or_default()
 }
-
-/// The first version with holds.
-pub(crate) const HOLDS_SINCE: i32 = 9;
 
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
@@ -141,10 +134,10 @@ pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[Upgrade]) ->
 
 fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    for step in steps {
+    for (step, reached) in steps.iter().zip(version + 1..) {
         tx.execute_batch(step.sql)?;
-        if step.made.contains(&REPORT_TOTAL) {
-            rebuild_totals(&tx)?;
+        if reached == TOTALS_SINCE {
+            rebuild_totals(&tx)?; // the step makes their table
         }
     }
     let sound: String = tx.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;

@@ -2,8 +2,9 @@
 
 use super::audit::normalised;
 use super::file::copy::keep_version;
-use super::schema::SCHEMA;
-use super::schema::{Upgrade, VERSION, check, prepare, upgrade};
+use super::schema::{
+    HOLDS_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare, upgrade,
+};
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger::entry::EntryKind;
 use crate::ledger::query::{Filter, entries};
@@ -27,6 +28,19 @@ fn upgraded_file_has_schema_of_new_one() {
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db"), &kept).unwrap();
     prepare(&mut Connection::open(&kept).unwrap(), |_| Ok(())).unwrap();
     assert_eq!(schema(&kept), schema(&new_file(folder.path())));
+}
+
+#[test]
+fn parts_made_by_upgrades_are_in_schema() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    for name in UPGRADES.iter().flat_map(|step| step.made) {
+        assert!(conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = $1").unwrap().exists([name]).unwrap(), "{name}");
+    }
+    for (since, table) in [(TOTALS_SINCE, "report_total"), (SETTINGS_SINCE, "wallet_setting"), (HOLDS_SINCE, "hold")] {
+        let made_by = 2 + UPGRADES.iter().position(|step| step.made.contains(&table)).unwrap() as i32;
+        assert_eq!(since, made_by, "{table}");
+    }
 }
 
 fn new_file(folder: &Path) -> std::path::PathBuf {

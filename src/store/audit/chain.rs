@@ -8,8 +8,7 @@ use crate::error::Error;
 use crate::id::{Fence, WalletId};
 use crate::ledger::entry::{ALL_IN_ORDER, ALL_IN_ORDER_BEFORE_HOLDS, Entry};
 use crate::secret::{Hash, Hasher, hex};
-use crate::store::schema::HOLDS_SINCE;
-use crate::store::schema::SETTINGS_VERSION;
+use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE, TOTALS_SINCE};
 use crate::tx::ReadTx;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -27,10 +26,11 @@ pub(crate) struct Walked {
     pub last_hash: Hash,
 }
 
-/// Walks all entries, once for every `wallets_at_once` wallets, then the wallets. `progress` receives the entries seen, and
+/// Walks all entries of a file of that version, once for every `wallets_at_once` wallets, then the wallets. `progress` receives the entries seen, and
 /// the entries to see.
 pub(crate) fn walk(
     conn: &Connection,
+    version: i32,
     since: Option<&Hash>,
     wallets_at_once: i64,
     findings: &mut Findings,
@@ -44,10 +44,10 @@ pub(crate) fn walk(
     let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
     let mut records = conn.prepare(NamingRecords::IN_ORDER)?;
     let mut records = NamingRecords::new(records.query([])?);
-    let has_totals = TotalRows::are_in(conn)?;
+    let has_totals = version >= TOTALS_SINCE;
     let mut totals = conn.prepare(if has_totals { TotalRows::IN_ORDER } else { "SELECT 1 WHERE 0" })?;
     let mut totals = TotalRows::new(conn, totals.query([])?)?;
-    let in_order = if has_holds(conn)? { ALL_IN_ORDER } else { ALL_IN_ORDER_BEFORE_HOLDS };
+    let in_order = if version >= HOLDS_SINCE { ALL_IN_ORDER } else { ALL_IN_ORDER_BEFORE_HOLDS };
     for share in 0..shares.count {
         let mut balances = Balances::of_share(share, &shares);
         let mut statement = conn.prepare(in_order)?;
@@ -83,11 +83,6 @@ pub(crate) fn walk(
         findings.add("earlier entries are there still", sentence);
     }
     Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
-}
-
-/// False for a file of an earlier version.
-fn has_holds(conn: &Connection) -> Result<bool, Error> {
-    Ok(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0))? >= HOLDS_SINCE)
 }
 
 /// The chain up to the last entry seen.
@@ -241,11 +236,11 @@ const STATE: [(i32, &str); 5] = [
         "SELECT 'coupon', code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by FROM coupon ORDER BY code",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS_SINCE,
         "SELECT 'wallet_setting', wallet, name, status, metadata, limit_per_payment, limit_per_day FROM wallet_setting ORDER BY wallet",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS_SINCE,
         "SELECT 'coupon terms', code, max_off, expires_at FROM coupon WHERE max_off IS NOT NULL OR expires_at IS NOT NULL ORDER BY code",
     ),
     (HOLDS_SINCE, "SELECT 'hold', id, wallet, coupon, captured, amount_left, ended, until FROM hold ORDER BY id"),

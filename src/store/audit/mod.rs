@@ -18,11 +18,11 @@ pub(super) use schema::normalised;
 use crate::error::{Error, ErrorName};
 use crate::secret::{Hash, hex};
 use crate::store::reading::{Reading, read_whole};
-use crate::store::schema::{HOLDS_SINCE, SETTINGS_VERSION};
+use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE};
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
-use questions::{EARLIER_QUESTION, HOLDS, LATER_QUESTIONS, QUESTIONS, holds_against_entries};
+use questions::{QUESTIONS, QUESTIONS_OF_VERSIONS, holds_against_entries};
 use rusqlite::Connection;
 use std::path::Path;
 use std::thread;
@@ -139,24 +139,22 @@ fn ask_everything(
     findings: &mut Findings,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<(Walked, Hash), Error> {
-    let walked = chain::walk(view, since, WALLETS_AT_ONCE, findings, progress)?;
+    let version: i32 = view.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let walked = chain::walk(view, version, since, WALLETS_AT_ONCE, findings, progress)?;
     rows::check_records(view, walked.entries, findings)?;
     rows::check_coupons(view, findings)?;
     rows::check_locks(view, findings)?;
     for (check, sql) in QUESTIONS {
         findings.ask(view, check, sql)?;
     }
-    let version: i32 = view.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    for (_, check, sql) in LATER_QUESTIONS.iter().chain(HOLDS).filter(|(first, ..)| version >= *first) {
+    for (_, check, sql) in QUESTIONS_OF_VERSIONS.iter().filter(|(versions, ..)| versions.contains(&version)) {
         findings.ask(view, check, sql)?;
+    }
+    if version >= SETTINGS_SINCE {
+        rows::check_settings(view, findings)?;
     }
     if version >= HOLDS_SINCE {
         findings.ask(view, "a hold is what its entries say", &holds_against_entries())?;
-    }
-    if version >= SETTINGS_VERSION {
-        rows::check_settings(view, findings)?;
-    } else {
-        findings.ask(view, EARLIER_QUESTION.0, EARLIER_QUESTION.1)?;
     }
     Ok((walked, chain::state_hash(view, version)?))
 }

@@ -1,18 +1,24 @@
 //! The invariants that one SQL query each can check.
 
 use crate::ledger::hold::FROM_ENTRIES;
-use crate::store::schema::{HOLDS_SINCE, SETTINGS_VERSION};
+use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE};
+use std::ops::Range;
 
-/// The first version of the file that has what is asked for, and a question as those of [`QUESTIONS`].
-pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
+const SYSTEM_WALLETS: Range<i32> = 4..i32::MAX;
+const BEFORE_SETTINGS: Range<i32> = 1..SETTINGS_SINCE;
+const SETTINGS: Range<i32> = SETTINGS_SINCE..i32::MAX;
+const HOLDS: Range<i32> = HOLDS_SINCE..i32::MAX;
+
+/// The versions of the file that have what is asked for, and a question as those of [`QUESTIONS`].
+pub(crate) const QUESTIONS_OF_VERSIONS: &[(Range<i32>, &str, &str)] = &[
     (
-        5,
+        5..i32::MAX,
         "a prefix of locks belongs to the role locker",
         "SELECT 'access token ' || id || ' of the role ' || role || ' has the prefix ' || prefix FROM access_token
          WHERE prefix IS NOT NULL AND (role <> 'locker' OR length(CAST(prefix AS BLOB)) NOT BETWEEN 1 AND 255 OR substr(prefix, 1, 7) = 'wallet/')",
     ),
     (
-        4,
+        SYSTEM_WALLETS,
         "a system wallet is written up to its last entry",
         "SELECT 'wallet ' || id || ' was written at entry ' || newest || ', which is not there or not its last one' FROM wallet w
      WHERE id >= '@' AND id < 'A' AND (newest NOT BETWEEN 0 AND (SELECT coalesce(max(id), 0) FROM entry)
@@ -21,7 +27,15 @@ pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
      WHERE (id < '@' OR id >= 'A') AND newest <> 0",
     ),
     (
-        SETTINGS_VERSION,
+        BEFORE_SETTINGS,
+        "a payment's coupon is the payer's, and its terms make the price",
+        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
+         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
+         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
+           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
+    ),
+    (
+        SETTINGS,
         "a payment's coupon is the payer's, and its terms make the price",
         "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
          FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
@@ -29,14 +43,14 @@ pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
            OR e.amount <> max(1, e.gross - coalesce(c.amount_off, min((e.gross * c.percent_off + 50) / 100, coalesce(c.max_off, 9223372036854775807)))))",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a coupon is used before it ends",
         "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' after it had ended'
          FROM entry e JOIN coupon c ON c.code = e.coupon WHERE e.kind = 'pay' AND c.expires_at <= e.at
          UNION ALL SELECT 'coupon ' || code || ' ends before it was granted' FROM coupon WHERE expires_at <= granted_at",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a coupon has the terms of a coupon",
         "SELECT 'coupon ' || code || ' takes off at most ' || max_off || ' cents' FROM coupon WHERE max_off < 1 OR max_off IS NOT NULL AND amount_off IS NOT NULL
          UNION ALL SELECT 'coupon kind ' || kind || ' has limits that cannot be' FROM coupon_kind
@@ -46,7 +60,7 @@ pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
          FROM recharge_tier t JOIN coupon_kind k ON k.kind = t.coupon_kind WHERE k.claim_code IS NOT NULL",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "coupons of a kind with a limit are counted",
         "SELECT 'coupon kind ' || k.kind || ' counts ' || coalesce(g.given, 'no') || ' coupons; there are ' || count(c.code)
          FROM coupon_kind k LEFT JOIN coupon_given g ON g.kind = k.kind LEFT JOIN coupon c ON c.kind = k.kind
@@ -55,13 +69,13 @@ pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
          LEFT JOIN coupon_kind k ON k.kind = g.kind WHERE k.limit_total IS NULL",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a wallet with settings is there, and a user's",
         "SELECT 'there are settings of ' || s.wallet FROM wallet_setting s LEFT JOIN wallet w ON w.id = s.wallet
      WHERE w.id IS NULL OR s.wallet >= '@' AND s.wallet < 'A'",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a wallet has permitted settings",
         "SELECT 'wallet ' || wallet || ' has the status ' || status || ' or a limit or a name that cannot be' FROM wallet_setting
      WHERE status NOT IN ('open', 'frozen', 'closed') OR limit_per_payment NOT BETWEEN 1 AND 100000000000000
@@ -70,40 +84,27 @@ pub(crate) const LATER_QUESTIONS: &[(i32, &str, &str)] = &[
      WHERE status = 'open' AND coalesce(name, metadata, limit_per_payment, limit_per_day) IS NULL",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a closed wallet is empty",
         "SELECT 'wallet ' || w.id || ' is closed and has ' || w.balance || ' cents' FROM wallet_setting s JOIN wallet w ON w.id = s.wallet
      WHERE s.status = 'closed' AND w.balance <> 0",
     ),
     (
-        SETTINGS_VERSION,
+        SETTINGS,
         "a wallet with a limit per day counts what it spends",
         "SELECT 'wallet ' || s.wallet || ' has a limit per day and no count' FROM wallet_setting s LEFT JOIN day_spending d ON d.wallet = s.wallet
      WHERE s.limit_per_day IS NOT NULL AND d.wallet IS NULL
      UNION ALL SELECT 'wallet ' || d.wallet || ' has a count and no limit per day' FROM day_spending d LEFT JOIN wallet_setting s ON s.wallet = d.wallet
      WHERE s.limit_per_day IS NULL",
     ),
-];
-
-/// A question as those of [`QUESTIONS`], of files before [`SETTINGS_VERSION`].
-pub(crate) const EARLIER_QUESTION: (&str, &str) = (
-        "a payment's coupon is the payer's, and its terms make the price",
-        "SELECT 'entry ' || e.id || ' was paid with coupon ' || e.coupon || ' against its terms'
-         FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
-         WHERE e.kind = 'pay' AND e.coupon IS NOT NULL AND (c.code IS NULL OR c.user <> e.from_wallet OR e.gross < c.threshold
-           OR e.amount <> max(1, e.gross - coalesce(c.amount_off, (e.gross * c.percent_off + 50) / 100)))",
-    );
-
-/// As [`LATER_QUESTIONS`].
-pub(crate) const HOLDS: &[(i32, &str, &str)] = &[
     (
-        HOLDS_SINCE,
+        HOLDS,
         "@holds has what is left of all holds",
         "SELECT '@holds has ' || w.balance || ' cents; of the holds ' || l.amount || ' are left'
          FROM wallet w, (SELECT coalesce(sum(amount_left), 0) AS amount FROM hold) l WHERE w.id = '@holds' AND w.balance <> l.amount",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a hold has steps: captures by its receiver, and one release at the end",
         "SELECT 'entry ' || s.id || ', ' || s.kind || ', is not a step of hold ' || s.hold
          FROM entry s LEFT JOIN entry h ON h.id = s.hold AND h.kind = 'hold'
@@ -115,21 +116,21 @@ pub(crate) const HOLDS: &[(i32, &str, &str)] = &[
              AND (p.kind = 'release' OR p.kind = 'capture' AND p.hold_until IS NOT NULL AND s.kind = 'capture')))",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a refund of a capture goes back to the wallet that held",
         "SELECT 'entry ' || r.id || ' refunds entry ' || o.id || ' to another wallet than held'
          FROM entry r JOIN entry o ON o.id = r.refunds LEFT JOIN entry h ON h.id = o.hold
          WHERE r.refunds IS NOT NULL AND o.kind = 'capture' AND r.to_wallet IS NOT h.from_wallet",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a final capture or a release leaves nothing open",
         "SELECT 'hold ' || id || ' has ended with ' || amount_left || ' cents left' FROM hold
          WHERE amount_left > 0 AND ended IN ('voided', 'expired')
          UNION ALL SELECT 'hold ' || id || ' has nothing left and has not ended' FROM hold WHERE amount_left = 0 AND ended IS NULL",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a hold's coupon is the payer's, and its terms make the price",
         "SELECT 'entry ' || e.id || ' was held with coupon ' || e.coupon || ' against its terms'
          FROM entry e LEFT JOIN coupon c ON c.code = e.coupon
@@ -141,13 +142,13 @@ pub(crate) const HOLDS: &[(i32, &str, &str)] = &[
          FROM entry e JOIN coupon c ON c.code = e.coupon WHERE e.hold IS NOT NULL AND e.kind = 'capture' AND c.taken_by < e.id",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a closed wallet is empty",
         "SELECT 'wallet ' || s.wallet || ' is closed and has ' || sum(h.amount_left) || ' cents reserved'
          FROM wallet_setting s JOIN hold h ON h.wallet = s.wallet WHERE s.status = 'closed' AND h.amount_left > 0 GROUP BY s.wallet",
     ),
     (
-        HOLDS_SINCE,
+        HOLDS,
         "a coupon for one payment is in one hold at most, and not used besides",
         "SELECT 'coupon ' || c.code || ' is in ' || count(*) || ' holds and has ' || c.uses || ' uses'
          FROM hold h JOIN coupon c ON c.code = h.coupon

@@ -9,6 +9,7 @@ use crate::ledger::Note;
 use crate::ledger::verbs::Recharge;
 use crate::money::Money;
 use crate::secret::hex;
+use crate::store::schema::VERSION;
 use crate::store::{Envelope, Options, Reading, Store};
 use rusqlite::Connection;
 
@@ -34,7 +35,7 @@ fn audit_in_shares_finds_same_as_at_once() {
     let conn = file(folder.path());
     let found = |wallets_at_once| {
         let mut findings = Findings::default();
-        let walked = walk(&conn, None, wallets_at_once, &mut findings, &mut |_, _| {}).unwrap();
+        let walked = walk(&conn, VERSION, None, wallets_at_once, &mut findings, &mut |_, _| {}).unwrap();
         assert_eq!(walked.entries, 52);
         (findings.0, hex(&walked.last_hash))
     };

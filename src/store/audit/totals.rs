@@ -1,11 +1,10 @@
 //! The report's totals against the entries: each row says what the entries up to the end of its quarter of an hour add up to.
 
-use super::findings::Findings;
+use super::findings::{Findings, text};
 use crate::clock::rfc3339;
 use crate::error::Error;
 use crate::ledger::entry::Entry;
 use crate::ledger::report::{self, Counted, NAMES, QUARTER_MS, quarter_of};
-use crate::store::schema;
 use crate::tx::{ReadTx, RunningTotal, RunningTotals, params};
 use rusqlite::{Connection, Rows};
 use std::collections::BTreeMap;
@@ -26,12 +25,6 @@ impl<'s> TotalRows<'s> {
     pub(crate) const IN_ORDER: &'static str =
         "SELECT quarter, what, count, sum FROM report_total ORDER BY quarter, what";
 
-    /// True if the file is of a version with totals.
-    pub(crate) fn are_in(conn: &Connection) -> Result<bool, Error> {
-        let version = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        Ok(!schema::steps_from(version).iter().any(|step| step.made.contains(&schema::REPORT_TOTAL)))
-    }
-
     pub(crate) fn new(conn: &'s Connection, rows: Rows<'s>) -> Result<TotalRows<'s>, Error> {
         let mut all = TotalRows { conn, rows, next: None, totals: RunningTotals::default(), quarter: None };
         all.advance()?;
@@ -40,9 +33,7 @@ impl<'s> TotalRows<'s> {
 
     fn advance(&mut self) -> Result<(), Error> {
         self.next = match self.rows.next()? {
-            Some(row) => {
-                Some((row.get(0)?, super::findings::text(row, 1)?, report::read(row).ok().map(|(.., total)| total)))
-            }
+            Some(row) => Some((row.get(0)?, text(row, 1)?, report::read(row).ok().map(|(.., total)| total))),
             None => None,
         };
         Ok(())
