@@ -163,12 +163,28 @@ pub(crate) const TZ: Field = Field::optional(
 .like(OFFSET_PATTERN)
 .such_as("\"+08:00\"");
 
+/// True if two hexadecimal digits follow each percent sign.
+pub(crate) fn has_whole_escapes(text: &str) -> bool {
+    let is_escape = |rest: &str| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    text.split('%').skip(1).all(is_escape)
+}
+
 /// The fields of a body or a query that no handler has taken yet. A field that is `null` counts as not sent, but for
 /// [`Fields::take_null`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(BTreeMap<String, Option<FieldValue>>);
 
 impl Fields {
+    /// A query string. An escape that is not whole is refused: `50%` may have been meant for `50%25`.
+    pub fn from_query(text: &str, taken: &[Field]) -> Result<Fields, Error> {
+        if !has_whole_escapes(text) {
+            return Err(Error::invalid(
+                "the query has a % without two hexadecimal digits behind it: write %25 for a %",
+            ));
+        }
+        Fields::from_form(text.as_bytes(), taken)
+    }
+
     /// A query string or a form body. `metadata[key]=value` adds to the object `metadata`, and `ids=a&ids=b` to the list
     /// `ids`, if that is one of the lists among `taken`; a list may also be one JSON text.
     pub fn from_form(text: &[u8], taken: &[Field]) -> Result<Fields, Error> {

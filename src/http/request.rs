@@ -101,7 +101,7 @@ impl<'a> Context<'a> {
             Some(taken) => read_fields(head, &request.body, taken)?,
             None => Fields::default(),
         };
-        let query = head.query.as_deref().map(|query| Fields::from_form(query.as_bytes(), query_fields));
+        let query = head.query.as_deref().map(|query| Fields::from_query(query, query_fields));
         let mut query = query.transpose()?.unwrap_or_default();
         query.check(query_fields)?;
         fields.check(body_fields.unwrap_or(&[]))?;

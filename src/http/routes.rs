@@ -7,6 +7,7 @@ use super::conn::{
     Admission, Answer, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, ResponseSender, Service,
 };
 use super::endpoint::{Handler, Route, matches, raw_params};
+use super::fields::has_whole_escapes;
 use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
@@ -115,6 +116,9 @@ pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
     let Some((index, _)) = same_path().find(|(_, route)| route.method == method) else {
         return Err(method_not_allowed(same_path().map(|(_, route)| route.method).collect()));
     };
+    if !params.iter().all(|param| has_whole_escapes(param)) {
+        return Err(Error::invalid("the path has a % without two hexadecimal digits behind it: write %25 for a %"));
+    }
     let params: Option<Vec<String>> = params.iter().map(|param| decode(param)).collect();
     Ok((index, params.ok_or_else(|| Error::invalid("the path is not UTF-8 under its percent signs"))?))
 }

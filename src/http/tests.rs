@@ -2,6 +2,7 @@
 
 use super::auth::{is_own_host, is_own_origin};
 use super::conn::{BodyMemory, Fault};
+use super::fields::Fields;
 use super::request::wanted_language;
 use super::response::Language;
 use super::routes::{ROUTES, find};
@@ -38,6 +39,20 @@ fn unknown_path_or_method_is_refused() {
     let wrong = find("PATCH", "/wallet").unwrap_err();
     assert_eq!(wrong.name, ErrorName::MethodNotAllowed);
     assert!(wrong.detail.contains("GET, HEAD, OPTIONS, POST, PUT"), "{}", wrong.detail);
+}
+
+#[test]
+fn escape_that_is_not_whole_is_refused() {
+    for path in
+        ["/v1/locks/50%", "/v1/locks/%zz", "/v1/locks/%2", "/v1/locks/a%2/b", "/v1/wallets/%zz", "/v1/entries/%"]
+    {
+        assert_eq!(find("GET", path).unwrap_err().name, ErrorName::InvalidRequest, "{path}");
+    }
+    assert_eq!(at("GET", "/v1/locks/50%25%e4%BA%86").1, ["50%了"]);
+    for query in ["prefix=50%", "prefix=%zz", "prefix=%2", "%zz=1", "prefix=a%+b", "prefix=%2%35"] {
+        assert_eq!(Fields::from_query(query, &[]).unwrap_err().name, ErrorName::InvalidRequest, "{query}");
+    }
+    assert_eq!(Fields::from_query("prefix=50%25", &[]).unwrap().peek("prefix"), Some("50%"));
 }
 
 #[test]
