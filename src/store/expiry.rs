@@ -31,6 +31,8 @@ pub(crate) struct Expiry {
     is_blocked: bool,
     /// The lease time at which the first of the holds is due that this round found over by the wall clock alone.
     due_ms: Option<i64>,
+    /// The lease time at which the first of the holds is due that were made or ended during this round, perhaps behind it.
+    noted_ms: Option<i64>,
 }
 
 impl Expiry {
@@ -41,6 +43,7 @@ impl Expiry {
 
     /// Has the holds looked at by that time: the commands of a batch have made or ended some.
     pub(super) fn note_due(&mut self, due_ms: Option<i64>) {
+        self.noted_ms = self.noted_ms.into_iter().chain(due_ms).min();
         self.next_ms = due_ms.unwrap_or(i64::MAX).min(self.next_ms);
     }
 
@@ -64,7 +67,8 @@ impl Expiry {
     /// Takes the next step, all of it or nothing.
     pub(super) fn settle(&mut self, executor: &mut Executor, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
         let (conn, tx) = (batch.conn, &batch.tx);
-        let (unit, beside_others) = (*tx.unit(), batch.is_used() || !batch.answers.is_empty());
+        let (unit, beside_others) = (*tx.unit(), batch.is_used());
+        batch.set_used();
         tx.execute("SAVEPOINT settle", [])?;
         let settled = guarded(|| {
             let settled = self.step(tx, beside_others)?;
@@ -93,7 +97,7 @@ impl Expiry {
     fn step(&mut self, tx: &WriteTx<'_>, beside_others: bool) -> Result<(usize, Vec<LockId>), Error> {
         let now = tx.now().lease_ms;
         if self.place == HoldPlace::default() {
-            (self.is_blocked, self.due_ms) = (false, None);
+            (self.is_blocked, self.due_ms, self.noted_ms) = (false, None, None);
         }
         let limit = if beside_others { HOLDS_STEP_BESIDE_OTHERS } else { HOLDS_STEP };
         let SettledHolds { reached, settled, freed, blocked, due_ms } = settle_holds(tx, self.place, limit)?;
@@ -112,7 +116,7 @@ impl Expiry {
         let over = hold::next_over(tx)?.map(|until| now + (until - tx.steady_wall_ms()).min(REST_MS));
         let due = self.due_ms.map(|due| due.min(now + REST_MS));
         let blocked = self.is_blocked.then_some(now + BLOCKED_REST_MS);
-        Ok([over, due, blocked].into_iter().flatten().min().unwrap_or(i64::MAX))
+        Ok([over, due, self.noted_ms, blocked].into_iter().flatten().min().unwrap_or(i64::MAX))
     }
 }
 

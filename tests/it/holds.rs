@@ -3,6 +3,7 @@
 use crate::harness::*;
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::ledger::hold::HoldState;
+use cashbox::internals::lock::lease::AcquireRequest;
 use cashbox::internals::store::Envelope;
 
 /// Holds of which something is left.
@@ -274,6 +275,53 @@ fn expired_holds_are_settled_in_steps_beside_others() {
 }
 
 #[test]
+fn large_waiter_takes_back_nothing_but_itself() {
+    // The end of a hold takes over a stale lock, and that wakes a large batch which still waits for another lock.
+    let book = check("recharge alice 10 | \n recharge bob 10 | \n recharge carol 10 | \n hold bob 4 for 70 |");
+    book.acquire_as(AcquireRequest { expire_ms: 600_000, ..ask("wallet/alice", "ann") }).unwrap();
+    book.acquire("wallet/bob", "ben").unwrap();
+    let movements = (0..100).map(|n| withdraw(["alice", "bob"][n % 2], "0.01")).collect();
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| book.submit(waiting(100_000), batch(movements)));
+        book.until_parked(1);
+        book.clock.advance_ms(70_000);
+        book.must(withdraw("carol", "1"));
+        book.until(|book| book.held("bob") == "0.00");
+        assert_eq!((book.balance("bob").as_str(), book.balance("carol").as_str()), ("10.00", "9.00"));
+        book.assert_sound();
+        book.must(withdraw("carol", "1"));
+        book.advance(30_000);
+        assert_eq!(name(&large.join().unwrap().result), ErrorName::Locked);
+    });
+    assert_eq!(book.balance("carol"), "8.00");
+    book.assert_sound();
+}
+
+#[test]
+fn capture_during_round_of_expiry_gives_the_rest_back() {
+    // The round is past the place of a hold that ends in the same millisecond.
+    let book = check("recharge alice 1000 | balance 1000.00");
+    let ends_in = |user: &str, seconds| batch((0..1_000).map(|_| hold(user, "1", seconds)).collect());
+    for _ in 0..8 {
+        book.must(hold("alice", "10", 3_600));
+    }
+    for user in ["u0", "u1", "u2"] {
+        book.must(recharge(user, "1000"));
+        book.must(ends_in(user, 10));
+    }
+    let ann = book.acquire("wallet/alice", "ann").unwrap().token;
+    book.advance(10_000);
+    book.until(|book| book.number(UNSETTLED) < 3_008);
+    for id in 2..10 {
+        assert_eq!(moved(book.must(capture(id, Some("1"), true))).hold.unwrap().released, None);
+    }
+    book.until(|book| book.number(UNSETTLED) == 8);
+    book.release("wallet/alice", &ann).unwrap();
+    book.until(|book| book.number(UNSETTLED) == 0);
+    book.assert_sound();
+}
+
+#[test]
 fn wallet_at_its_limit_gets_the_rest_later() {
     let book = check("recharge alice 1000000000000 | balance 1000000000000.00");
     book.must(hold("alice", "1000000000000", 10));
@@ -361,6 +409,21 @@ fn file_refuses_what_program_never_does_with_holds() {
         let error = book.raw().execute_batch(&sql).unwrap_err().to_string();
         assert!(error.starts_with(why), "{sql}: {error}");
     }
+    book.assert_sound();
+}
+
+#[test]
+fn capture_in_part_cannot_change_end_of_hold() {
+    let book = check(
+        "
+        recharge alice 10   | balance 10.00
+        hold     alice 4    | balance 6.00
+        capture  hold 1 more | left 3.00
+        ",
+    );
+    let sql = "UPDATE hold SET captured = captured + 100, amount_left = amount_left - 100, until = until + 1";
+    let error = book.raw().execute_batch(sql).unwrap_err().to_string();
+    assert!(error.starts_with("a hold changes only"), "{error}");
     book.assert_sound();
 }
 
