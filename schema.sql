@@ -261,8 +261,9 @@ BEGIN SELECT RAISE(FAIL, 'a hold is made with its entry'); END;
 CREATE TRIGGER hold_changes_with_its_entries BEFORE UPDATE ON hold
 WHEN (NEW.id, NEW.wallet, NEW.coupon, NEW.due_ms) IS NOT (OLD.id, OLD.wallet, OLD.coupon, OLD.due_ms)
   OR OLD.ended IS NOT NULL AND NEW.ended IS NOT OLD.ended
-  OR (NEW.id, NEW.captured - OLD.captured, OLD.amount_left - NEW.amount_left) IS NOT
-     (SELECT hold, CASE kind WHEN 'capture' THEN amount WHEN 'release' THEN 0 END, amount FROM entry ORDER BY id DESC LIMIT 1)
+  OR (NEW.id, NEW.captured - OLD.captured, OLD.amount_left - NEW.amount_left, NEW.until) IS NOT
+     (SELECT hold, CASE kind WHEN 'capture' THEN amount WHEN 'release' THEN 0 END, amount, coalesce(hold_until, OLD.until)
+      FROM entry ORDER BY id DESC LIMIT 1)
 BEGIN SELECT RAISE(FAIL, 'a hold changes only as the newest entry says'); END;
 
 CREATE TRIGGER hold_is_never_deleted BEFORE DELETE ON hold
@@ -312,7 +313,8 @@ CREATE INDEX replaced_secret_of ON replaced_secret (token);
 
 -- One row. `fence` numbers leases and `clock_ms` is the highest lease time ever used: neither goes back.
 -- `incarnation` names this history of the file; a restored copy gets another, so that old lock tokens are refused.
--- Lease time is the machine's boot-time clock plus `boot_offset_ms`, while `boot_id` is the machine's.
+-- Lease time is the machine's boot-time clock plus `boot_offset_ms`, while `boot_id` names this boot; behind a blank it has a
+-- hash of the machine's name.
 CREATE TABLE lock_seq (
     one            INTEGER PRIMARY KEY CHECK (one = 1),
     fence          INTEGER NOT NULL,
@@ -358,6 +360,7 @@ BEGIN SELECT RAISE(ABORT, 'a fence is drawn from the counter'); END;
 
 CREATE TRIGGER lock_fence_only_grows BEFORE UPDATE ON lock
 WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.renew_time < OLD.renew_time
+  OR NEW.id <> OLD.id OR NEW.fence = OLD.fence AND NEW.secret_hash IS NOT NULL AND NEW.secret_hash IS NOT OLD.secret_hash
 BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
 
 -- The grants, takeovers, releases and revokes of locks: append-only, but for the pruning of all but the newest 1,000 of

@@ -1,8 +1,9 @@
 //! The only reader of clocks: wall time for people, boot time for leases, and a manual one for tests.
 
+use crate::secret::{hex, sha256_short};
 use jiff::Timestamp;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::SeqCst};
+use std::sync::{Arc, LazyLock};
 
 /// Where time comes from. Clones of a manual clock show the same time.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,7 @@ pub struct ManualClock {
     wall_ms: AtomicI64,
     boot_ms: AtomicI64,
     boots: AtomicI64,
+    machine: AtomicI64,
 }
 
 impl Clock {
@@ -29,6 +31,7 @@ impl Clock {
             wall_ms: AtomicI64::new(1_767_225_600_000),
             boot_ms: AtomicI64::new(1_000),
             boots: AtomicI64::new(0),
+            machine: AtomicI64::new(1),
         }))
     }
 
@@ -45,7 +48,7 @@ impl Clock {
         match self {
             Clock::Machine => {
                 let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-                time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
+                time.tv_sec * 1_000 + time.tv_nsec / 1_000_000 - *NAMESPACE_MS
             }
             Clock::Manual(manual) => manual.boot_ms.load(SeqCst),
         }
@@ -59,6 +62,16 @@ impl Clock {
                 .unwrap_or_else(|_| "unknown".to_owned()),
             Clock::Manual(manual) => format!("manual-{}", manual.boots.load(SeqCst)),
         }
+    }
+
+    /// Names the machine, by a hash: `/etc/machine-id` is not for others to read. None if it has no name.
+    pub(crate) fn machine_id(&self) -> Option<String> {
+        let id = match self {
+            Clock::Machine => std::fs::read_to_string("/etc/machine-id").ok()?.trim().to_owned(),
+            Clock::Manual(manual) => manual.machine.load(SeqCst).to_string(),
+        };
+        let named = format!("cashbox lease clock {id}");
+        (!id.is_empty() && id != "uninitialized").then(|| hex(&sha256_short(named.as_bytes())))
     }
 
     /// Moves both times of a manual clock forward.
@@ -80,6 +93,14 @@ impl Clock {
         manual.boot_ms.store(0, SeqCst);
     }
 
+    /// Goes on as another machine, which has been on for that long.
+    pub fn move_to_other_machine(&self, boot_ms: i64) {
+        self.reboot();
+        let manual = self.manual_clock();
+        manual.machine.fetch_add(1, SeqCst);
+        manual.boot_ms.store(boot_ms, SeqCst);
+    }
+
     fn manual_clock(&self) -> &ManualClock {
         match self {
             Clock::Manual(manual) => manual,
@@ -88,14 +109,56 @@ impl Clock {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`.
-pub fn rfc3339(wall_ms: i64) -> String {
-    Timestamp::from_millisecond(wall_ms).map_or_else(|_| wall_ms.to_string(), |time| format!("{time:.3}"))
+/// The last millisecond of the year 9999 in UTC: no later one is written as RFC 3339.
+pub(crate) const LAST_MS: i64 = 253_402_300_799_999;
+
+/// Milliseconds by which this process's time namespace sets boot time forward: other processes are in other namespaces.
+static NAMESPACE_MS: LazyLock<i64> = LazyLock::new(|| {
+    let link = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}")).ok();
+    // The offsets are those of the children's namespace.
+    let is_own = link("time") == link("time_for_children");
+    let offsets = std::fs::read_to_string("/proc/self/timens_offsets").ok().filter(|_| is_own);
+    offsets.as_deref().and_then(boot_offset_ms).unwrap_or(0)
+});
+
+/// The offset of boot time in `timens_offsets`: lines of clock, seconds and nanoseconds.
+pub fn boot_offset_ms(offsets: &str) -> Option<i64> {
+    let line = offsets.lines().find_map(|line| line.strip_prefix("boottime"))?;
+    let (seconds, nanos) = line.trim().split_once(' ')?;
+    let (seconds, nanos): (i64, i64) = (seconds.parse().ok()?, nanos.trim().parse().ok()?);
+    Some(seconds.checked_mul(1_000)? + nanos / 1_000_000)
 }
 
-/// Milliseconds since 1970 of an RFC 3339 time.
+/// RFC 3339 in UTC with milliseconds: `2026-01-01T00:00:00.000Z`.
+pub fn rfc3339(wall_ms: i64) -> String {
+    if let Ok(time) = Timestamp::from_millisecond(wall_ms) {
+        return format!("{time:.3}");
+    }
+    let time = EPOCH.checked_add(jiff::SignedDuration::from_millis(wall_ms)); // as far as `LAST_MS`
+    time.map_or_else(|_| wall_ms.to_string(), |time| format!("{time:.3}Z"))
+}
+
+/// Milliseconds since 1970 of an RFC 3339 time, up to the end of the year 9999 in UTC.
 pub fn parse_rfc3339(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(|time| time.as_millisecond())
+    parse_time(text).filter(|ms| *ms <= LAST_MS)
+}
+
+fn parse_time(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(|time| time.as_millisecond()).or_else(|| parse_last_day(text))
+}
+
+/// The same for the last hours of 9999, which are beyond the library's own moments.
+fn parse_last_day(text: &str) -> Option<i64> {
+    let (time, offset_s) = match text.strip_suffix(['Z', 'z']) {
+        Some(time) => (time, 0),
+        None => {
+            let (time, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+            (time, parse_offset(offset)?)
+        }
+    };
+    let is_local = time.starts_with("9999-12-3") && time.contains(['T', 't']) && !time.contains(['+', 'Z', '[']);
+    let time = if is_local { time.parse().ok()? } else { return None };
+    Some(civil_ms(time) - offset_s * 1_000)
 }
 
 /// The moment that a date without a time means.
@@ -116,19 +179,7 @@ pub fn parse_moment(text: &str, edge: DayEdge, offset_s: i64) -> Option<i64> {
         let start = civil_ms(date.to_datetime(jiff::civil::Time::midnight())) - offset_s * 1_000;
         return Some(if edge == DayEdge::Start { start } else { start + DAY_MS - 1 });
     }
-    // The last hours of 9999 are beyond the library's own moments.
-    parse_rfc3339(text).or_else(|| {
-        let (time, offset_s) = match text.strip_suffix(['Z', 'z']) {
-            Some(time) => (time, 0),
-            None => {
-                let (time, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
-                (time, parse_offset(offset)?)
-            }
-        };
-        let is_local = time.starts_with("9999-12-3") && time.contains(['T', 't']) && !time.contains(['+', 'Z', '[']);
-        let time = if is_local { time.parse::<jiff::civil::DateTime>().ok()? } else { return None };
-        Some(civil_ms(time) - offset_s * 1_000)
-    })
+    parse_time(text)
 }
 
 /// Four digits, two and two, and a day that exists.
@@ -139,9 +190,10 @@ fn parse_date(text: &str) -> Option<jiff::civil::Date> {
     if is_date { text.parse().ok() } else { None }
 }
 
+const EPOCH: jiff::civil::DateTime = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
+
 fn civil_ms(time: jiff::civil::DateTime) -> i64 {
-    let epoch = jiff::civil::date(1970, 1, 1).at(0, 0, 0, 0);
-    time.duration_since(epoch).as_millis() as i64 // ten thousand years fit
+    time.duration_since(EPOCH).as_millis() as i64 // ten thousand years fit
 }
 
 /// The seconds by which `+08:00`, `-03:30` or `Z` is ahead of UTC.

@@ -65,6 +65,15 @@ pub enum Command {
     ReleaseUndelivered(ReleaseUndelivered),
 }
 
+impl Command {
+    /// True if it is carried out also when little space is left: it keeps or ends a lease, or ends an access token, and
+    /// writes a few hundred bytes.
+    pub(crate) fn is_urgent(&self) -> bool {
+        use Command::{ReleaseUndelivered, Renew, Revoke, RevokeToken};
+        matches!(self, Renew(_) | Command::Release(_) | Revoke(_) | ReleaseUndelivered(_) | RevokeToken(_))
+    }
+}
+
 /// A money verb: alone, or as an item of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MoneyCommand {

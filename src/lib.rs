@@ -243,7 +243,7 @@ pub mod internals {
         pub use crate::cli::main;
     }
     pub mod clock {
-        pub use crate::clock::{Clock, DayEdge, parse_moment, parse_offset, parse_rfc3339, rfc3339};
+        pub use crate::clock::{Clock, DayEdge, boot_offset_ms, parse_moment, parse_offset, parse_rfc3339, rfc3339};
     }
     pub mod command {
         pub use crate::command::{

@@ -7,7 +7,7 @@ use super::request::{AFTER, Context, HandlerResult, LIMIT, PageJson, PageRequest
 use super::response::{self, AsText};
 #[cfg(test)]
 use super::schemas::TimeText;
-use crate::clock::{DayEdge, rfc3339};
+use crate::clock::{DayEdge, LAST_MS, rfc3339};
 use crate::command::{ClaimCoupon, Command, GrantCoupon, SetCouponKinds, SetTiers};
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, CouponCode, UserId};
@@ -365,11 +365,18 @@ fn read_kind(mut row: Fields) -> Result<CouponKind, Error> {
 }
 
 fn read_limits(row: &mut Fields) -> Result<KindLimits, Error> {
+    let mut moment = |name: &str, edge| match row.moment(name, edge)? {
+        Some(ms) if ms > LAST_MS => {
+            Err(Error::invalid(format!("{name} is in the year 9999 of UTC at the latest")).with("field", name))
+        }
+        moment => Ok(moment),
+    };
+    let (valid_from, valid_until) = (moment("valid_from", DayEdge::Start)?, moment("valid_until", DayEdge::End)?);
     let claim_code = row.name("claim_code")?.map(|code| ClaimCode::parse(&code)).transpose()?;
     let limits = KindLimits {
         valid_days: row.integer("valid_days", 1..=DAYS_MAX)?,
-        valid_from: row.moment("valid_from", DayEdge::Start)?,
-        valid_until: row.moment("valid_until", DayEdge::End)?,
+        valid_from,
+        valid_until,
         total: row.integer("limit_total", 1..=GIVEN_MAX)?,
         per_user: row.integer("limit_per_user", 1..=GIVEN_MAX)?.or(claim_code.as_ref().map(|_| 1)),
         claim_code,

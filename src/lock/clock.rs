@@ -1,7 +1,8 @@
 //! The row that outlives every lock: the highest lease time used, the fence counter and the incarnation of the file.
 //!
 //! Lease time is the machine's boot-time clock plus an offset kept in the file, so that it never goes back: not with the
-//! wall clock, not with a reboot, not with a snapshot of the file brought back.
+//! wall clock, not with a reboot, not with a snapshot of the file brought back. After a reboot of the same machine the time
+//! since then counts: it is the least that has passed. On another machine, which may have been on for long, it does not.
 
 use crate::clock::Clock;
 use crate::error::Error;
@@ -12,6 +13,7 @@ use crate::tx::{Tables, WriteTx, params};
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseClock {
     clock: Clock,
+    /// The names of this boot and of the machine, as they are stored.
     boot_id: String,
     offset_ms: i64,
     /// Set while the file holds another offset.
@@ -25,16 +27,23 @@ impl LeaseClock {
     /// Reads the offset of this boot, or works out a new one with which time goes on from the highest ever used.
     pub(crate) fn load(tx: &Tables<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
         let sql = "SELECT clock_ms, boot_id, boot_offset_ms FROM lock_seq";
-        let (highest, boot_id, offset): (i64, String, i64) = tx
+        let (highest, stored, offset): (i64, String, i64) = tx
             .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .ok_or_else(|| Error::internal("the file has no lease clock"))?;
         if !REASONABLE_MS.contains(&highest) || !REASONABLE_MS.contains(&offset) {
             return Err(Error::damaged(format!("the lease clock says {highest} ms, with an offset of {offset} ms")));
         }
-        let now = clock.boot_ms();
-        let goes_on = boot_id == clock.boot_id() && now + offset >= highest;
-        let offset_ms = if goes_on { offset } else { highest - now };
-        Ok(LeaseClock { clock: clock.clone(), boot_id: clock.boot_id(), offset_ms, is_new: !goes_on })
+        let (now, boot, machine) = (clock.boot_ms(), clock.boot_id(), clock.machine_id());
+        let (stored_boot, stored_machine) = stored.split_once(' ').unzip();
+        let is_same_boot = stored_boot.unwrap_or(&stored) == boot;
+        let offset_ms = match () {
+            () if is_same_boot && now + offset >= highest => offset,
+            () if !is_same_boot && stored_machine.is_some() && stored_machine == machine.as_deref() => highest,
+            () => highest - now,
+        };
+        let boot_id = machine.map_or_else(|| boot.clone(), |machine| format!("{boot} {machine}"));
+        let is_new = offset_ms != offset || boot_id != stored;
+        Ok(LeaseClock { clock: clock.clone(), boot_id, offset_ms, is_new })
     }
 
     /// Returns whether it has to be stored: the file holds another boot's offset, or one that lease time has passed.

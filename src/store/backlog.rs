@@ -5,7 +5,9 @@
 //! a commit for itself, and the others have the next one. Commands that came together are carried out in their order, and
 //! take turns with those of other requests.
 
+use super::reply::send;
 use super::request::{Request, Work};
+use crate::error::Error;
 use std::collections::VecDeque;
 
 /// The most movements in one commit: more would only lengthen the wait of the first.
@@ -94,6 +96,15 @@ impl Backlog {
         if !requests.is_empty() {
             self.groups.push_front(requests);
         }
+    }
+
+    /// Answers that error to all but those that are carried out with little space left. Returns whether any is left.
+    pub(super) fn keep_urgent(&mut self, error: &Error) -> bool {
+        let (urgent, refused): (Vec<Request>, Vec<Request>) = self.drain().partition(|one| one.command.is_urgent());
+        refused.into_iter().for_each(|request| _ = send(request.replies, error.clone().into()));
+        let any = !urgent.is_empty();
+        self.push(urgent);
+        any
     }
 
     /// Takes all out.

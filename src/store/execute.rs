@@ -40,9 +40,13 @@ impl<'conn> Batch<'conn> {
         Batch { conn, tx, answers: Vec::new(), is_used: Cell::new(false) }
     }
 
-    /// True once a command was carried out in the transaction.
+    /// True once something was written in the transaction: a large command has to wait for the next one.
     pub(super) fn is_used(&self) -> bool {
         self.is_used.get()
+    }
+
+    pub(super) fn set_used(&self) {
+        self.is_used.set(true);
     }
 
     /// Takes back all that the transaction has written, and begins another.
@@ -106,6 +110,8 @@ pub(crate) struct Executor {
     /// The keys that this batch reserves.
     pub reservations: Vec<Reservation>,
     pub refuses_waiting: bool,
+    /// Set in a batch below the floor of free space: the error that refuses those that wait for a lock which is freed.
+    pub low_space: Option<Error>,
     /// Time of the last search for disconnected waiters.
     dropped_disconnected_ms: i64,
     /// The hashes of the access tokens' secrets that were found usable in this batch.
@@ -121,6 +127,7 @@ impl Executor {
             locks_changed: false,
             reservations: Vec::new(),
             refuses_waiting: false,
+            low_space: None,
             dropped_disconnected_ms: i64::MIN / 2,
             usable_tokens: HashSet::new(),
             stats,
@@ -388,6 +395,10 @@ impl Executor {
     pub(crate) fn wake(&mut self, batch: &mut Batch<'_>, ids: Vec<LockId>) -> Result<(), BatchLost> {
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
+            if let Some(error) = self.low_space.clone() {
+                self.refuse_waiters(batch, &id, &error)?;
+                continue;
+            }
             let mut last = None;
             while let Some(seq) = self.waiters.next_in_queue(&id, last) {
                 last = Some(seq);
@@ -419,6 +430,17 @@ impl Executor {
                         return Err(BatchLost(error));
                     }
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers that error to the waiters of a lock that is free now.
+    fn refuse_waiters(&mut self, batch: &mut Batch<'_>, id: &LockId, error: &Error) -> Result<(), BatchLost> {
+        let is_free = lock::find(&batch.tx, id)?.is_none();
+        while let Some(seq) = self.waiters.next_in_queue(id, None).filter(|_| is_free) {
+            if let Some(waiter) = self.waiters.take(seq) {
+                batch.answer(waiter.request.replies, error.clone());
             }
         }
         Ok(())

@@ -6,6 +6,8 @@ use crate::secret;
 use crate::tx::{RunningTotal, RunningTotals};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
+use std::fmt::Display;
+use std::time::{Duration, Instant};
 
 /// `cash`, in the header of each file of this program.
 pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
@@ -24,7 +26,7 @@ pub(super) struct Upgrade {
 }
 
 /// The steps: the first leads from version 1 to version 2.
-pub(super) const UPGRADES: [Upgrade; 8] = [
+pub(super) const UPGRADES: [Upgrade; 9] = [
     Upgrade {
         sql: "CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) STRICT",
         made: &["wall_note"],
@@ -39,7 +41,12 @@ pub(super) const UPGRADES: [Upgrade; 8] = [
     Upgrade { sql: include_str!("upgrades/to_4.sql"), made: &[], changed: include_str!("upgrades/changed_by_4.sql") },
     Upgrade {
         sql: include_str!("upgrades/to_5.sql"),
-        made: &["replaced_secret", "replaced_secret_of", "sqlite_autoindex_access_token_3"],
+        made: &[
+            "replaced_secret",
+            "replaced_secret_of",
+            "sqlite_autoindex_replaced_secret_1",
+            "sqlite_autoindex_access_token_3",
+        ],
         changed: include_str!("upgrades/changed_by_5.sql"),
     },
     Upgrade { sql: include_str!("upgrades/to_6.sql"), made: &[], changed: include_str!("upgrades/changed_by_6.sql") },
@@ -79,8 +86,11 @@ pub(super) const UPGRADES: [Upgrade; 8] = [
         ],
         changed: include_str!("upgrades/changed_by_9.sql"),
     },
+    Upgrade { sql: include_str!("upgrades/to_10.sql"), made: &[], changed: include_str!("upgrades/changed_by_10.sql") },
 ];
 
+/// The first version in which an access token can get another secret.
+pub(super) const ROTATION_SINCE: i32 = 5;
 /// The first version with totals of the report.
 pub(super) const TOTALS_SINCE: i32 = 7;
 /// The first version with settings of wallets, and with limits and dates of coupons.
@@ -134,19 +144,28 @@ pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[Upgrade]) ->
 
 fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let begun = Instant::now();
+    let log = |progress: &dyn Display| {
+        if begun.elapsed() >= LOG_AFTER {
+            crate::log::info("the file is upgraded", progress);
+        }
+    };
+    let last = version + steps.len() as i32;
     for (step, reached) in steps.iter().zip(version + 1..) {
+        log(&format_args!("the next step leads to version {reached} of {last}"));
         tx.execute_batch(step.sql)?;
         if reached == TOTALS_SINCE {
             rebuild_totals(&tx)?; // the step makes their table
         }
     }
+    log(&"all steps are taken, and its structures are checked");
     let sound: String = tx.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
     let broken: i64 = tx.query_row("SELECT count(*) FROM pragma_foreign_key_check", [], |row| row.get(0))?;
     if sound != "ok" || broken > 0 {
         let what = if sound == "ok" { format!("{broken} rows refer to rows that are not there") } else { sound };
         return Err(OpenError::new(format!("it is damaged and cannot be upgraded: {what}; restore a backup")));
     }
-    tx.pragma_update(None, "user_version", version + steps.len() as i32)?;
+    tx.pragma_update(None, "user_version", last)?;
     Ok(tx.commit()?)
 }
 
@@ -164,6 +183,9 @@ pub(crate) fn check(conn: &Connection) -> Result<i32, OpenError> {
         _ => Err(OpenError::new("it is a database of another application")),
     }
 }
+
+/// Time after which an upgrade logs each step.
+const LOG_AFTER: Duration = Duration::from_secs(1);
 
 /// Entries between two lines in the log.
 const LOG_EVERY: i64 = 1_000_000;

@@ -3,7 +3,8 @@
 use super::audit::normalised;
 use super::file::copy::keep_version;
 use super::schema::{
-    HOLDS_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare, upgrade,
+    HOLDS_SINCE, ROTATION_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare,
+    upgrade,
 };
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger::entry::EntryKind;
@@ -37,7 +38,12 @@ fn parts_made_by_upgrades_are_in_schema() {
     for name in UPGRADES.iter().flat_map(|step| step.made) {
         assert!(conn.prepare("SELECT 1 FROM sqlite_schema WHERE name = $1").unwrap().exists([name]).unwrap(), "{name}");
     }
-    for (since, table) in [(TOTALS_SINCE, "report_total"), (SETTINGS_SINCE, "wallet_setting"), (HOLDS_SINCE, "hold")] {
+    for (since, table) in [
+        (ROTATION_SINCE, "replaced_secret"),
+        (TOTALS_SINCE, "report_total"),
+        (SETTINGS_SINCE, "wallet_setting"),
+        (HOLDS_SINCE, "hold"),
+    ] {
         let made_by = 2 + UPGRADES.iter().position(|step| step.made.contains(&table)).unwrap() as i32;
         assert_eq!(since, made_by, "{table}");
     }

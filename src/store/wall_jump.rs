@@ -30,7 +30,7 @@ impl WallJump {
         let boot_id = clock.boot_id();
         let sql = "SELECT boot_ms, wall_ms FROM wall_seen WHERE boot_id = $1";
         let seen: Option<(i64, i64)> = tx.one(sql, params![boot_id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        // In another time namespace boot time is another, too.
+        // A snapshot of the machine may have been brought back.
         let seen = seen.filter(|(boot_ms, _)| *boot_ms <= clock.boot_ms());
         let stored_at_ms = seen.map(|(boot_ms, _)| boot_ms).filter(|_| !accepts_all);
         Ok(WallJump { clock: clock.clone(), boot_id, seen, stored_at_ms, accepts_all })

@@ -346,10 +346,14 @@ impl WriterState {
         if self.backlog.is_empty() && !timer_is_due {
             return;
         }
-        if let Err(error) = self.check_writable() {
-            self.expire(now);
-            return self.refuse_backlog(&error);
-        }
+        let low_space = match self.check_writable() {
+            Ok(()) => None,
+            Err(error) if error.name == ErrorName::StorageFull && self.backlog.keep_urgent(&error) => Some(error),
+            Err(error) => {
+                self.expire(now);
+                return self.refuse_backlog(&error);
+            }
+        };
         if let Err(error) = begin(conn) {
             self.note_space(Some(&error).filter(|error| error.name == ErrorName::StorageFull));
             self.give_up_batch(conn, &error, now);
@@ -357,10 +361,13 @@ impl WriterState {
         }
         let tx = WriteTx::new(statements, self.now(), self.head, self.totals); // the clock is read after the transaction has begun
         let mut batch = Batch::new(conn, tx);
+        self.executor.low_space = low_space.clone();
         let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
         let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
-        self.note_space(full.as_ref());
+        if low_space.is_none() || lost.is_some() {
+            self.note_space(full.as_ref()); // otherwise it is the floor, which was noted
+        }
         let reservations = std::mem::take(&mut self.executor.reservations);
         if let Some(error) = &lost {
             reservations.iter().for_each(|reservation| reservation.fail(error));
@@ -413,10 +420,11 @@ impl WriterState {
         let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
         let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
+        // Space comes last: below the floor some commands are carried out.
         let damaged = fault.map(|fault| Error::new(ErrorName::Damaged, fault.sentence()));
         let jumped = self.wall_jump.check().err();
         self.stats.set_clock_jump(jumped.as_ref().map(|error| error.detail.clone()));
-        self.unknown_outcome.clone().or(damaged).or(space.err()).or(jumped).map_or(Ok(()), Err)
+        self.unknown_outcome.clone().or(damaged).or(jumped).or(space.err()).map_or(Ok(()), Err)
     }
 
     fn has_fault(&self, is_such: fn(FileFault) -> bool) -> bool {
@@ -480,7 +488,9 @@ impl WriterState {
         let commands_before = self.stats.commands.load(Relaxed);
         let now = batch.tx.now();
         self.stats.clock_behind_ms.store((self.head.at - now.wall_ms).max(0), Relaxed);
-        for id in self.executor.waiters.stale_by(now.lease_ms) {
+        let has_space = self.executor.low_space.is_none();
+        let stale = if has_space { self.executor.waiters.stale_by(now.lease_ms) } else { Vec::new() };
+        for id in stale {
             self.executor.wake(batch, vec![id])?; // waiters before newcomers
         }
         match if batch.is_used() { None } else { self.backlog.next_large() } {
@@ -488,6 +498,27 @@ impl WriterState {
             None => self.carry_out_share(statements, batch)?,
         }
         self.executor.answer_expired(batch)?;
+        if has_space {
+            self.keep_up(batch)?;
+        } else {
+            self.expire(now.lease_ms);
+        }
+        guarded(|| report::write(&batch.tx))?;
+        let started = Instant::now();
+        self.commit(batch.conn)?;
+        self.head = batch.tx.chain_head();
+        let unit = *batch.tx.unit();
+        self.totals = unit.totals;
+        self.expiry.note_due(unit.due_ms);
+        stats::add(&self.stats.commits, 1);
+        self.stats.commit_us.add(started.elapsed().as_micros() as u64);
+        self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
+        self.check_kept(batch.conn)
+    }
+
+    /// Settles holds that are over, and removes old records.
+    fn keep_up(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
+        let now = batch.tx.now();
         if self.expiry.next_ms() <= now.lease_ms {
             self.expiry.settle(&mut self.executor, batch)?;
         }
@@ -496,18 +527,7 @@ impl WriterState {
             failed(batch.conn, error)?;
             self.sweep.rest(now.lease_ms);
         }
-        guarded(|| report::write(&batch.tx))?;
-        let started = Instant::now();
-        self.commit(batch.conn)?;
-        self.head = batch.tx.chain_head();
-        let unit = batch.tx.unit();
-        self.totals = unit.totals;
-        self.expiry.note_due(unit.due_ms);
-        drop(unit);
-        stats::add(&self.stats.commits, 1);
-        self.stats.commit_us.add(started.elapsed().as_micros() as u64);
-        self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
-        self.check_kept(batch.conn)
+        Ok(())
     }
 
     /// Carries out small commands. Those that a lost batch leaves untried are tried in the next one.
@@ -541,6 +561,7 @@ impl WriterState {
             batch.tx = WriteTx::new(statements, self.now(), self.head, self.totals);
             return Ok(());
         };
+        batch.set_used();
         let rest = requests.split_off(outcomes.len());
         for (request, outcome) in std::mem::take(requests).into_iter().zip(outcomes) {
             match outcome {

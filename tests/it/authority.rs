@@ -1,6 +1,7 @@
 //! Authority at the moment of the write: an access token is checked again when its command is carried out. And ids in which
 //! a hidden character makes one look like another.
 
+use super::damage::spoil;
 use super::harness::{Book, acquire, book, by, keyed, lock_id, name, recharge, waiting, withdraw};
 use super::server::{Server, until};
 use cashbox::internals::command::{Command, RevokeToken};
@@ -122,7 +123,8 @@ fn hidden_character_is_refused_in_ids_and_read_in_old_ones() {
     book.acquire("job", "first").unwrap();
     let event = "INSERT INTO lock_event SELECT seq + 1, id, what, e.fence, previous_fence, e.secret_hash, e.holder, made_by, \
                  reason, lease_ms, at FROM lock_event e JOIN lock";
-    book.raw().execute_batch(&format!("UPDATE lock SET id = 'job' || char(8238); {event}")).unwrap();
+    let renamed = "UPDATE lock SET id = 'job' || char(8238)";
+    spoil(&book.path(), |conn| conn.execute_batch(&format!("{renamed}; {event}")).unwrap());
     let ids = book.read(|tx| lock::list(tx, &Default::default(), "", 10)).unwrap();
     assert_eq!(ids.iter().map(|lock| lock.id.as_str()).collect::<Vec<_>>(), ["job\u{202e}"]);
     book.assert_sound();

@@ -341,6 +341,7 @@ fn unreadable_limits_of_kinds_are_refused() {
         json!({ "valid_from": "yesterday" }),
         json!({ "valid_until": "2026-13-01" }),
         json!({ "valid_from": "2027-01-02", "valid_until": "2027-01-01" }),
+        json!({ "valid_until": "9999-12-31T23:59:59-00:01" }),
         json!({ "limit_total": 0 }),
         json!({ "limit_total": -1 }),
         json!({ "limit_per_user": 0 }),

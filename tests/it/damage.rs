@@ -112,6 +112,7 @@ pub const SAYS: &str = "an idempotency record holds an answer";
 const COUNTER: &str = "there is one counter of fences and one clock of leases";
 const TOKEN: &str = "an access token has a role, and a user if that is its role";
 const PREFIX: &str = "a prefix of locks belongs to the role locker";
+const REPLACED: &str = "a replaced secret was an access token's and is in use no more";
 const WAY: &str = "money goes the way of its kind";
 pub const NOTE: &str = "a note has a permitted size";
 
@@ -375,6 +376,8 @@ fn audit_names_damage_to_locks_and_access_tokens() {
         (PREFIX, "UPDATE access_token SET role = 'locker', user = NULL, prefix = 'wallet/alice'"),
         (PREFIX, "UPDATE access_token SET role = 'locker', user = NULL, prefix = ''"),
         (TOKEN, "UPDATE access_token SET user = 'a/b'"),
+        (REPLACED, "INSERT INTO replaced_secret VALUES (zeroblob(32), 'tok:none', 0)"),
+        (REPLACED, "INSERT INTO replaced_secret SELECT secret_hash, id, 0 FROM access_token"),
         ("a history of locks has a name", "UPDATE lock_seq SET incarnation = 'a.b c'"),
         ("no fence is beyond the counter", "UPDATE lock_seq SET fence = 0"),
         ("no fence is beyond the counter", "UPDATE lock SET fence = 99 WHERE id = 'job'"),

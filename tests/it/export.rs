@@ -75,6 +75,20 @@ fn export_of_first_version_is_imported() {
 }
 
 #[test]
+fn kind_valid_until_last_day_of_9999_is_imported() {
+    let place = lived_in();
+    place.json("tiers --set []");
+    place.json(r#"coupon-kinds --set [{"kind":"spring","percent_off":10,"valid_until":"9999-12-31"}]"#);
+    let listed = place.json("coupon-kinds")["data"][0]["valid_until"].clone();
+    assert_eq!(listed, "9999-12-31T23:59:59.999Z");
+    place.json("grant alice spring");
+    let exported = place.run("export").out;
+    fs::write(place.path("all.ndjson"), &exported).unwrap();
+    assert_eq!(place.json("import all.ndjson --db new.db")["state_hash"], place.json("verify")["state_hash"]);
+    assert_eq!(place.run("export --db new.db").out, exported);
+}
+
+#[test]
 fn two_exports_at_once_work_and_clean_up() {
     let place = lived_in();
     let server = place.serve("--open");

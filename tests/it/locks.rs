@@ -313,6 +313,46 @@ fn lease_time_goes_on_after_reboot() {
 }
 
 #[test]
+fn file_refuses_other_secret_under_same_fence() {
+    let book = book();
+    let ann = book.acquire("job", "ann").unwrap().token;
+    let raw = book.raw();
+    for change in ["secret_hash = zeroblob(32)", "id = 'other'"] {
+        let refused = raw.execute(&format!("UPDATE lock SET {change}"), []).unwrap_err();
+        assert!(refused.to_string().contains("a higher fence"), "{change}: {refused}");
+    }
+    renew(&book, "job", &ann, None).unwrap();
+    raw.execute("UPDATE lock SET secret_hash = NULL", []).unwrap();
+    let given = raw.execute("UPDATE lock SET secret_hash = zeroblob(32)", []);
+    assert!(given.is_err(), "a lock without a holder gets one by a higher fence alone");
+}
+
+#[test]
+fn time_since_reboot_counts_on_same_machine_only() {
+    for same_machine in [true, false] {
+        let mut book = book();
+        book.advance(1_000_000);
+        book.acquire("job", "ann").unwrap();
+        let before = book.lease_ms();
+        book.close();
+        if same_machine {
+            book.clock.reboot();
+            book.clock.advance_ms(EXPIRE + GRACE);
+        } else {
+            book.clock.move_to_other_machine(EXPIRE + GRACE);
+        }
+        book.open();
+        assert_eq!(book.lease_ms() - before, if same_machine { EXPIRE + GRACE } else { 0 });
+        let taken = book.acquire("job", "ben");
+        assert_eq!(taken.is_ok(), same_machine, "a machine that was on before gives no lease away");
+        book.close();
+        book.open();
+        assert_eq!(book.lease_ms() - before, if same_machine { EXPIRE + GRACE } else { 0 }, "counted once");
+        book.assert_sound();
+    }
+}
+
+#[test]
 fn file_ahead_of_boot_time_goes_on_at_once() {
     let mut book = book();
     book.acquire("job", "ann").unwrap();

@@ -1,13 +1,17 @@
 //! The file and the disk under it: full disks, wrong files, files of every earlier version (in `kept`; a new version of
 //! the schema adds the last file of the version before), and what lies beside the file.
 
+use crate::authority::minted;
 use crate::harness::*;
+use crate::locks::{renew, revoke};
 use crate::shell::Place;
 use cashbox::internals::clock::Clock;
+use cashbox::internals::command::RevokeToken;
 use cashbox::internals::error::ErrorName;
 use cashbox::internals::store::audit::audit;
 use cashbox::internals::store::schema::VERSION;
 use cashbox::internals::store::{self, Envelope, Options, Store};
+use cashbox::internals::token::Role;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -93,6 +97,68 @@ fn low_free_space_refuses_writes_and_reads_on() {
     book.open();
     assert!(!book.submit(keyed("k"), recharge("alice", "1")).replayed);
     assert_eq!(book.balance("alice"), "2.00");
+}
+
+/// Bytes that may be taken until the floor is reached.
+const ROOM: u64 = 256 * 1024 * 1024;
+
+/// Sets the floor a little below the free space.
+fn set_floor(book: &mut Book) {
+    let disk = rustix::fs::statvfs(book.path()).unwrap();
+    book.close();
+    book.options.min_free = Some(disk.f_bavail * disk.f_frsize - ROOM);
+    book.open();
+}
+
+/// Takes so much space that less than the floor is free.
+fn take_space(book: &Book) {
+    let filler = fs::File::create(book.path().with_file_name("filler")).unwrap();
+    rustix::fs::fallocate(&filler, rustix::fs::FallocateFlags::empty(), 0, 2 * ROOM).unwrap();
+    book.advance(250); // the time to the next look at the disk
+}
+
+#[test]
+fn low_space_renews_and_ends_leases_but_grants_none() {
+    let mut book = book();
+    set_floor(&mut book);
+    let [job, other] = ["job", "other"].map(|id| book.acquire(id, "ann").unwrap().token);
+    let third = book.acquire("third", "ann").unwrap().token;
+    let leaked = minted(&book, Role::Auditor, None, None);
+    std::thread::scope(|scope| {
+        let waiters = ["job", "other"].map(|id| scope.spawn(|| book.submit(waiting(20_000), acquire(id, "ben"))));
+        book.until_parked(2);
+        take_space(&book);
+        let is_full = || assert_eq!(name(&book.do_it(recharge("alice", "1")).result), ErrorName::StorageFull);
+        is_full();
+        book.advance(10_000);
+        assert_eq!(renew(&book, "job", &job, None).unwrap().expires_in_ms, 60_000);
+        renew(&book, "other", &other, None).unwrap();
+        revoke(&book, "third", third.fence.0, None).unwrap();
+        book.must(RevokeToken(leaked.id.clone()));
+        book.release("job", &job).unwrap();
+        let [job_waiter, other_waiter] = waiters;
+        assert_eq!(name(&job_waiter.join().unwrap().result), ErrorName::StorageFull);
+        assert_eq!(name(&book.do_it(acquire("job", "eve")).result), ErrorName::StorageFull);
+        is_full();
+        assert!(book.stats().storage_full.load(Relaxed), "the floor is seen after a renewal too");
+        book.advance(10_000);
+        assert_eq!(name(&other_waiter.join().unwrap().result), ErrorName::Locked);
+    });
+    fs::remove_file(book.path().with_file_name("filler")).unwrap();
+    book.advance(250);
+    book.must(recharge("alice", "1"));
+    book.must(acquire("job", "eve"));
+    book.assert_sound();
+}
+
+#[test]
+fn low_space_and_wrong_clock_write_nothing() {
+    let mut book = book();
+    set_floor(&mut book);
+    let job = book.acquire("job", "ann").unwrap().token;
+    take_space(&book);
+    book.clock.step_wall_ms(2 * 86_400_000);
+    assert_eq!(renew(&book, "job", &job, None).unwrap_err().name, ErrorName::ClockJumped);
 }
 
 #[test]
@@ -289,6 +355,12 @@ const KEPT: &[Kept] = &[
         &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-713.00"), ("@sales", "135.00"), ("@holds", "10.00")],
         "239605bffe5f6def0788e717ef58f64c21fd9d5d8fbad6b264e330579ea037a0",
         "07207d95caa63740a58a56e0a6439f6da2620d3ca7d986281af76e5dbe81e4cb",
+    ),
+    (
+        "version-10.db",
+        &[("alice", "540.00"), ("bob", "28.00"), ("@bank", "-715.00"), ("@sales", "135.00"), ("@holds", "10.00")],
+        "7d8a207b7f5b5a247adc16e9fa8f2847d3e13397e8817053ff9aa914a109deee",
+        "7643d6938788bedb915ec06052850692a3fb89887cfd792cad28b1546ec99c25",
     ),
 ];
 

@@ -1,6 +1,6 @@
 //! Values that can only be valid: amounts, ids, tokens and times, read from text and written as text.
 
-use cashbox::internals::clock::{Clock, DayEdge, parse_moment, parse_offset, parse_rfc3339, rfc3339};
+use cashbox::internals::clock::{Clock, DayEdge, boot_offset_ms, parse_moment, parse_offset, parse_rfc3339, rfc3339};
 use cashbox::internals::id::{CouponCode, LockToken, UserId};
 use cashbox::internals::money::{Balance, Cents, Money};
 
@@ -94,6 +94,9 @@ fn time_is_written_as_it_is_read() {
     assert_eq!(rfc3339(parse_rfc3339(text).unwrap()), text);
     assert_eq!(parse_rfc3339("2026-01-01T01:00:00+01:00"), parse_rfc3339(text));
     assert_eq!(parse_rfc3339("yesterday"), None);
+    for text in ["0000-01-01T00:00:00.000Z", "9999-12-30T22:00:01.000Z", "9999-12-31T23:59:59.999Z"] {
+        assert_eq!(parse_rfc3339(text).map(rfc3339).as_deref(), Some(text));
+    }
 }
 
 #[test]
@@ -127,4 +130,11 @@ fn date_is_start_or_end_of_its_day() {
     for wrong in ["+8:00", "08:00", "+24:00", "+08:60", "+0800", "Europe/Paris", "", "+", "+é:00"] {
         assert_eq!(parse_offset(wrong), None, "{wrong}");
     }
+}
+
+#[test]
+fn offset_of_time_namespace_is_read() {
+    assert_eq!(boot_offset_ms("monotonic           0         0\nboottime        86400 500000000\n"), Some(86_400_500));
+    assert_eq!(boot_offset_ms("monotonic           0         0\nboottime       -10         0\n"), Some(-10_000));
+    assert_eq!(boot_offset_ms(""), None);
 }

@@ -1,10 +1,11 @@
 //! The invariants that one SQL query each can check.
 
 use crate::ledger::hold::FROM_ENTRIES;
-use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE};
+use crate::store::schema::{HOLDS_SINCE, ROTATION_SINCE, SETTINGS_SINCE};
 use std::ops::Range;
 
 const SYSTEM_WALLETS: Range<i32> = 4..i32::MAX;
+const ROTATION: Range<i32> = ROTATION_SINCE..i32::MAX;
 const BEFORE_SETTINGS: Range<i32> = 1..SETTINGS_SINCE;
 const SETTINGS: Range<i32> = SETTINGS_SINCE..i32::MAX;
 const HOLDS: Range<i32> = HOLDS_SINCE..i32::MAX;
@@ -12,7 +13,7 @@ const HOLDS: Range<i32> = HOLDS_SINCE..i32::MAX;
 /// The versions of the file that have what is asked for, and a question as those of [`QUESTIONS`].
 pub(crate) const QUESTIONS_OF_VERSIONS: &[(Range<i32>, &str, &str)] = &[
     (
-        5..i32::MAX,
+        ROTATION,
         "a prefix of locks belongs to the role locker",
         "SELECT 'access token ' || id || ' of the role ' || role || ' has the prefix ' || prefix FROM access_token
          WHERE prefix IS NOT NULL AND (role <> 'locker' OR length(CAST(prefix AS BLOB)) NOT BETWEEN 1 AND 255 OR substr(prefix, 1, 7) = 'wallet/')",
@@ -25,6 +26,14 @@ pub(crate) const QUESTIONS_OF_VERSIONS: &[(Range<i32>, &str, &str)] = &[
        OR EXISTS (SELECT 1 FROM entry WHERE id > w.newest AND w.id IN (from_wallet, to_wallet)))
      UNION ALL SELECT 'wallet ' || id || ' is a user''s and says ' || newest FROM wallet
      WHERE (id < '@' OR id >= 'A') AND newest <> 0",
+    ),
+    (
+        ROTATION,
+        "a replaced secret was an access token's and is in use no more",
+        "SELECT 'a secret of access token ' || r.token || ' was replaced, and the token is not there' FROM replaced_secret r
+         LEFT JOIN access_token t ON t.id = r.token WHERE t.id IS NULL
+         UNION ALL SELECT 'access token ' || t.id || ' has a secret that was replaced' FROM replaced_secret r
+         JOIN access_token t ON t.secret_hash = r.secret_hash",
     ),
     (
         BEFORE_SETTINGS,

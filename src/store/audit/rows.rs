@@ -1,6 +1,7 @@
 //! Rows checked one by one: entries, coupons and coupon kinds, locks, idempotency records.
 
 use super::findings::{Findings, text};
+use crate::clock::LAST_MS;
 use crate::command::Command;
 use crate::error::Error;
 use crate::id::{CouponCode, Fence, LockId, UserId, WalletId};
@@ -18,7 +19,7 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 
 /// From 1970 to the end of the year 9999, in milliseconds.
-const TIMES_MS: RangeInclusive<i64> = 0..=253_402_300_799_999;
+const TIMES_MS: RangeInclusive<i64> = 0..=LAST_MS;
 
 /// Checks one entry by every rule that needs no other row. No fence may be above `last_fence`.
 pub(crate) fn check_entry(entry: &Entry, last_fence: Fence, findings: &mut Findings) {

@@ -384,7 +384,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
         tx.execute_batch(&triggers)
     };
     finish().map_err(wrong)?;
-    count_spending(&tx).map_err(|error| ImportError::Unsound(error.cause.unwrap_or(error.detail)))?;
+    count_spending(&tx).map_err(|error| ImportError::File(failed_at(file)(error)))?;
     tx.commit().map_err(wrong)
 }
 

@@ -1,0 +1,18 @@
+-- From version 9 to version 10. A hold ends when its newest entry says, and a lock keeps its secret as long as its fence.
+
+DROP TRIGGER hold_changes_with_its_entries;
+
+CREATE TRIGGER hold_changes_with_its_entries BEFORE UPDATE ON hold
+WHEN (NEW.id, NEW.wallet, NEW.coupon, NEW.due_ms) IS NOT (OLD.id, OLD.wallet, OLD.coupon, OLD.due_ms)
+  OR OLD.ended IS NOT NULL AND NEW.ended IS NOT OLD.ended
+  OR (NEW.id, NEW.captured - OLD.captured, OLD.amount_left - NEW.amount_left, NEW.until) IS NOT
+     (SELECT hold, CASE kind WHEN 'capture' THEN amount WHEN 'release' THEN 0 END, amount, coalesce(hold_until, OLD.until)
+      FROM entry ORDER BY id DESC LIMIT 1)
+BEGIN SELECT RAISE(FAIL, 'a hold changes only as the newest entry says'); END;
+
+DROP TRIGGER lock_fence_only_grows;
+
+CREATE TRIGGER lock_fence_only_grows BEFORE UPDATE ON lock
+WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.renew_time < OLD.renew_time
+  OR NEW.id <> OLD.id OR NEW.fence = OLD.fence AND NEW.secret_hash IS NOT NULL AND NEW.secret_hash IS NOT OLD.secret_hash
+BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
