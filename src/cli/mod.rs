@@ -145,7 +145,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
         CliCommand::Follow(follow) => follow.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::Lock(lock) => lock.run(common),
         CliCommand::File(verb) => verb.run(common).map(ExitCode::from),
-        CliCommand::Openapi => output::print(crate::http::OPENAPI_DOCUMENT).map(|()| ExitCode::SUCCESS),
+        CliCommand::Openapi => output::print(&crate::http::openapi_document()).map(|()| ExitCode::SUCCESS),
         CliCommand::Lab(lab) => lab.run(common),
         CliCommand::Bench(bench) => bench.run(common).map(ExitCode::from),
         CliCommand::Completions(completions) => completions.run(Cli::command()).map(ExitCode::from),

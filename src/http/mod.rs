@@ -42,7 +42,5 @@ pub(crate) use common_headers::is_origin;
 pub(crate) use health::DegradedLog;
 pub use routes::App;
 #[cfg(feature = "cli")]
-pub(crate) use routes::LocalResponse;
-#[cfg(feature = "cli")]
-pub(crate) use routes::OPENAPI_DOCUMENT;
+pub(crate) use routes::{LocalResponse, openapi_document};
 pub use state::Settings;

@@ -141,12 +141,21 @@ fn decode(param: &str) -> Option<String> {
     Some(percent_encoding::percent_decode_str(param).decode_utf8().ok()?.into_owned())
 }
 
-/// The description of the API, OpenAPI 3.1. The tests of `openapi` make it.
-pub(crate) const OPENAPI_DOCUMENT: &str = include_str!("openapi/openapi.json");
+/// The description of the API, OpenAPI 3.1. The tests of `openapi` make it. The program carries it compressed.
+#[cfg(feature = "cli")]
+pub(crate) fn openapi_document() -> String {
+    let compressed: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/openapi.json.gz"));
+    std::io::read_to_string(flate2::read::GzDecoder::new(compressed)).expect("the build script compressed a text")
+}
+
+#[cfg(not(feature = "cli"))]
+fn openapi_document() -> String {
+    include_str!("openapi/openapi.json").to_owned()
+}
 
 /// `GET /openapi.json`
 fn openapi_json(_: &mut Context<'_>) -> HandlerResult {
-    Ok(response::bytes(200, "application/json", OPENAPI_DOCUMENT.into()))
+    Ok(response::bytes(200, "application/json", openapi_document().into()))
 }
 
 /// Answers requests with a store.
