@@ -221,7 +221,7 @@ pub(crate) fn text(value: &Value) -> String {
         Value::String(text) => plain(text),
         Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(", "),
         Value::Object(fields) => match (fields.get("code"), fields.get("id")) {
-            (Some(code), _) => format!("{}  {}", text(code), terms(value)).trim_end().to_owned(),
+            (Some(code), _) => format!("{}  {}", text(code), terms(value)).trim().to_owned(), // a dry run draws no code
             (None, Some(id)) => text(id),
             (None, None) => {
                 let pairs: Vec<_> =

@@ -172,7 +172,7 @@ impl CouponsArgs {
             words("USER", if user.is_none() { "user_id" } else { "" }),
             words("KIND", "kind"),
             words("STATE", "state"),
-            free_texts("TERMS", "terms"),
+            words("TERMS", "terms"),
             numbers("EARNED BY", "earned_by"),
             words("GRANTED", "granted_at"),
             words("EXPIRES", "expires_at"),
