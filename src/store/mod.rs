@@ -179,7 +179,8 @@ impl Store {
         self.writer.submit_later(envelope, command, respond);
     }
 
-    /// Carries commands out in order, each for itself. The writer may spread them over several commits.
+    /// Carries commands out in order, each for itself; those that wait for a lock, and dry runs, after those behind them. The
+    /// writer may spread them over several commits.
     pub fn submit_all<C: TypedCommand>(&self, commands: Vec<(Envelope, C)>) -> Vec<Outcome<C::Receipt>> {
         self.writer.submit_all(untyped(commands)).into_iter().map(Outcome::typed).collect()
     }
