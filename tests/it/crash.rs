@@ -6,7 +6,7 @@ use crate::harness::*;
 use crate::server::{ADMIN, Server};
 use cashbox::internals::store::Store;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +20,8 @@ use std::time::Duration;
 const ROUNDS: usize = 20;
 const CLIENTS: usize = 16;
 const USERS: usize = 5;
+/// Coupons that may be claimed.
+const CLAIMS: usize = 150;
 
 /// One request, and its answer if one came.
 struct Asked {
@@ -29,10 +31,13 @@ struct Asked {
     answer: Option<(u16, Value)>,
 }
 
-/// Sends a request under its key; none is a lost answer.
+/// Sends a request under its key, a POST unless the path says PATCH; none is a lost answer.
 fn ask(agent: &ureq::Agent, address: SocketAddr, path: &str, key: &str, body: &str) -> Option<(u16, Value)> {
-    let request = agent
-        .post(format!("http://{address}{path}"))
+    let request = match path.strip_prefix("PATCH ") {
+        Some(path) => agent.patch(format!("http://{address}{path}")),
+        None => agent.post(format!("http://{address}{path}")),
+    };
+    let request = request
         .header("Authorization", format!("Bearer {ADMIN}"))
         .header("Content-Type", "application/json")
         .header("Idempotency-Key", key);
@@ -47,9 +52,9 @@ pub fn agent() -> ureq::Agent {
     config.build().into()
 }
 
-/// A client's `n`th request: mostly money that moves around, and now and then a refund, a coupon or a batch. Each entry has
-/// a reference of its own.
-fn request(coupons: &[String], round: usize, client: usize, n: usize) -> (String, String, String) {
+/// A client's `n`th request: mostly money that moves around, and now and then a refund, a coupon, a batch, a step of its own
+/// newest hold, a claim or a setting. Each entry has a reference of its own.
+fn request(coupons: &[String], hold: i64, round: usize, client: usize, n: usize) -> (String, String, String) {
     let key = format!("r{round}-c{client}-{n}");
     let (one, two) = ((client + n) % USERS, (client + n + 1) % USERS);
     let (user, other, coupon) = (format!("u{one}"), format!("u{two}"), &coupons[one]);
@@ -57,7 +62,7 @@ fn request(coupons: &[String], round: usize, client: usize, n: usize) -> (String
     let item = |i: usize| {
         format!("{{\"op\":\"withdraw\",\"user\":\"{user}\",\"amount\":\"0.05\",\"reference\":\"{key}/{i}\"}}")
     };
-    let (path, body) = match n % 9 {
+    let (path, body) = match n % 14 {
         0 => (format!("/v1/wallets/{user}/recharge"), format!("{{\"amount\":\"150.00\",{reference}}}")),
         1 => (format!("/v1/wallets/{user}/withdraw"), format!("{{\"amount\":\"0.37\",{reference}}}")),
         2 => {
@@ -72,6 +77,17 @@ fn request(coupons: &[String], round: usize, client: usize, n: usize) -> (String
         6 => {
             (format!("/v1/wallets/{user}/pay"), format!("{{\"amount\":\"3.00\",\"coupon\":\"{coupon}\",{reference}}}"))
         }
+        8 => {
+            let expires_in_s = if client.is_multiple_of(2) { 1 } else { 3_600 };
+            let body =
+                format!("{{\"amount\":\"1.50\",\"to\":\"{other}\",\"expires_in_s\":{expires_in_s},{reference}}}");
+            (format!("/v1/wallets/{user}/holds"), body)
+        }
+        9 => (format!("/v1/holds/{hold}/capture"), format!("{{\"amount\":\"0.40\",\"final\":false,{reference}}}")),
+        10 if client.is_multiple_of(3) => (format!("/v1/holds/{hold}/void"), format!("{{{reference}}}")),
+        10 => (format!("/v1/holds/{hold}/capture"), format!("{{\"amount\":\"0.70\",{reference}}}")),
+        11 => (format!("/v1/wallets/{user}/coupons/claim"), r#"{"code":"crash-23"}"#.to_owned()),
+        12 => (format!("PATCH /v1/wallets/{user}"), format!("{{\"name\":\"{key}\",\"limit_per_payment\":\"{n}.99\"}}")),
         7 => ("/v1/batch?atomic=true".to_owned(), format!("[{},{}]", item(0), item(1))),
         _ => ("/v1/batch".to_owned(), format!("[{},{},{}]", item(0), item(1), item(2))),
     };
@@ -82,9 +98,11 @@ fn request(coupons: &[String], round: usize, client: usize, n: usize) -> (String
 fn hammer(address: SocketAddr, coupons: &[String], round: usize, client: usize, answered: &AtomicUsize) -> Vec<Asked> {
     let agent = agent();
     let mut all = Vec::new();
+    let mut hold = 1; // not one before the first is answered
     for n in 0.. {
-        let (key, path, body) = request(coupons, round, client, n);
+        let (key, path, body) = request(coupons, hold, round, client, n);
         let answer = ask(&agent, address, &path, &key, &body);
+        hold = answer.as_ref().and_then(|answer| answer.1["hold"]["id"].as_i64()).unwrap_or(hold);
         let lost = answer.is_none();
         all.push(Asked { key, path, body, answer });
         if lost {
@@ -114,7 +132,14 @@ fn killed_server_keeps_every_answered_change_once() {
         earned["coupon"]["code"].as_str().unwrap().to_owned()
     };
     let coupons: Vec<String> = (0..USERS).map(coupon).collect();
+    let kinds = serde_json::json!({ "coupon_kinds": [
+        { "kind": "1", "amount_off": 50, "threshold": 300 }, { "kind": "2", "percent_off": 20, "single_use": false },
+        { "kind": "3", "amount_off": 10 },
+        { "kind": "claimed", "amount_off": 1, "claim_code": "CRASH-23", "limit_total": CLAIMS, "limit_per_user": CLAIMS },
+    ] });
+    running.as_ref().unwrap().admin().put("/v1/coupon-kinds", kinds).is(200);
     let mut made: HashMap<String, i64> = HashMap::new();
+    let mut claimed = HashSet::new();
     for round in 0..rounds {
         let (address, answered) = (address_of(&running), AtomicUsize::new(0));
         let enough = 20 + round * 37 % 300; // another moment each time
@@ -141,10 +166,19 @@ fn killed_server_keeps_every_answered_change_once() {
                 assert_eq!(&again, answer, "{} was answered otherwise before the crash", asked.key);
             }
             made.extend(entries_of(&again));
+            if asked.path.ends_with("/claim") && again.0 == 200 {
+                assert!(claimed.insert(again.1["coupon"]["code"].to_string()), "{} got a coupon of another", asked.key);
+            }
         }
     }
     let server = running.expect("it is always started again");
     one_entry_each(&server, &made, rounds);
+    let given = server.admin().get("/v1/coupons?kind=claimed&limit=1000").is(200);
+    assert_eq!(
+        (given.rows().len(), claimed.len()),
+        (CLAIMS.min(claimed.len()), claimed.len()),
+        "a coupon for each claim"
+    );
     audit_finds_nothing(&server);
 }
 
@@ -212,12 +246,14 @@ fn log_of(file: &Path) -> PathBuf {
     file.with_file_name(format!("{}-wal", file.file_name().unwrap().to_str().unwrap()))
 }
 
-/// The `n`th request: money in, out, and about, a coupon now and then.
+/// The `n`th request: money in, out, and about, a coupon and a hold now and then. Each makes one entry.
 fn nth_request(n: usize) -> cashbox::internals::command::Command {
-    match n % 4 {
+    match n % 6 {
         0 => recharge("alice", "150"),
         1 => recharge("bob", "1.11"),
         2 => transfer("alice", "bob", "2.22"),
+        3 => hold("alice", "5", 3_600),
+        4 => capture(n as i64, None, true), // the entry before it is the hold
         _ => pay("alice", "3.33", None),
     }
 }
