@@ -336,6 +336,8 @@ BEGIN SELECT RAISE(ABORT, 'lock_seq is never deleted'); END;
 
 -- A lock: the row is the lease. Free: no row. Held until renew_time + expire_ms, in grace until + grace_ms, then stale.
 -- `secret_hash` is NULL once revoked (then expire_ms is 0 and grace_ms the delay before a client may take over).
+-- A lock with `min_hold_ms` rests once its holder has released it: `secret_hash` is NULL under the same fence, expire_ms is 0,
+-- and grace_ms the time until so long after the grant. Then it is free.
 -- `ids` is the number of locks granted together under this fence; `holder` is a label for people, never compared.
 CREATE TABLE lock (
     id          TEXT PRIMARY KEY,
@@ -350,7 +352,8 @@ CREATE TABLE lock (
     ids         INTEGER NOT NULL,
     renewals    INTEGER NOT NULL DEFAULT 0,
     restarted   INTEGER NOT NULL DEFAULT 0,      -- whether a server's start has already made this lease whole again
-    created_at  INTEGER NOT NULL
+    created_at  INTEGER NOT NULL,
+    min_hold_ms INTEGER CHECK (min_hold_ms IS NULL OR min_hold_ms > 0 AND substr(id, 1, 7) <> 'wallet/')
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX lock_fence ON lock (fence);
 

@@ -367,7 +367,8 @@ pub(crate) fn apply(
             Ok(Verdict::Done(released.lost.map_or(Ok(Receipt::Released), Err), released.freed))
         }
         Command::ReleaseUndelivered(ReleaseUndelivered(token)) => {
-            let released = lease::release(tx, &ReleaseRequest { id: None, token: token.clone() }, by)?;
+            let released =
+                lease::release(tx, &ReleaseRequest { id: None, token: token.clone(), min_hold_ms: Some(0) }, by)?;
             Ok(Verdict::Done(Ok(Receipt::Released), released.freed))
         }
         Command::Revoke(request) => {

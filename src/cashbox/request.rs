@@ -210,11 +210,13 @@ impl RequestBuilder<'_> {
         let holder = self.holder.clone().unwrap_or_else(|| LOCAL.to_owned());
         let acquire = AcquireRequest {
             ids: ids.clone(),
+            any: false,
             secret: LockSecret::parse(&secret::random_hex::<16>())?,
             holder: lock::checked_label("holder", holder)?,
             expire_ms,
             grace_ms: GRACE_MS,
             max_hold_ms: None,
+            min_hold_ms: None,
         };
         let file = Arc::clone(self.file);
         let token = self.submit(acquire)?.token;
@@ -318,7 +320,7 @@ impl Lease {
     }
 
     fn send_release(&self) -> Result<(), Error> {
-        let release = ReleaseRequest { id: None, token: self.token.clone() };
+        let release = ReleaseRequest { id: None, token: self.token.clone(), min_hold_ms: None };
         self.file.store.submit(Envelope::local(), release).result
     }
 }

@@ -64,6 +64,9 @@ impl Command {
         let Command::Acquire(request) = self else { return None };
         let mut text = Canonical::default();
         text.field("acquire").field(request.secret.as_str());
+        if request.any {
+            text.optional(None::<&str>); // no lock's id
+        }
         request.ids.iter().for_each(|id| _ = text.field(id));
         Some(text.hash())
     }

@@ -423,6 +423,11 @@ impl Fields {
         if (1..=max).contains(&texts.len()) { Ok(texts) } else { Err(wrong()) }
     }
 
+    /// The same; none if it was left out.
+    pub fn optional_texts(&mut self, name: &str, max: usize) -> Result<Option<Vec<String>>, Error> {
+        if self.has(name) { self.texts(name, max).map(Some) } else { Ok(None) }
+    }
+
     /// `reference` and `metadata`.
     pub fn note(&mut self) -> Result<Note, Error> {
         Note::new(self.text("reference")?, self.metadata()?)

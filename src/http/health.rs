@@ -158,6 +158,14 @@ fn prometheus_text(app: &AppState) -> String {
     for (name, about, value) in gauges {
         single(&mut out, name, "gauge", about, value.load(Relaxed));
     }
+    let oldest_wait_ms = app.store.oldest_wait_ms().unwrap_or(0);
+    describe(
+        &mut out,
+        "lock_oldest_wait_seconds",
+        "gauge",
+        "Time for which the oldest request waiting for a lock has waited.",
+    );
+    let _ = writeln!(out, "cashbox_lock_oldest_wait_seconds {}.{:03}", oldest_wait_ms / 1_000, oldest_wait_ms % 1_000);
     single(&mut out, "db_bytes", "gauge", "Size of the file without its log.", app.store.db_bytes());
     single(&mut out, "event_streams", "gauge", "Open streams of entries.", app.store.entry_streams() as u64);
     describe(&mut out, "degraded", "gauge", "1 for each reason that /healthz gives for degraded.");

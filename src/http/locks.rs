@@ -22,6 +22,7 @@ use crate::token::Role;
 use crate::tx::ReadTx;
 use ValueKind::{Integer, Text, Texts};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 
 const TTL: Field = Field::optional("ttl_ms", Integer, "how long the lease lasts without renewal; 60000 if left out")
@@ -35,6 +36,12 @@ const GRACE: Field =
         .or("5000");
 const MAX_HOLD: Field = Field::optional("max_hold_ms", Integer, "how long it may be held at most, renewals included")
     .within(1, DURATION_MS_MAX);
+const MIN_HOLD: Field = Field::optional(
+    "min_hold_ms",
+    Integer,
+    "how long after its grant the lock rests once it is released: no client can have it. Not for the locks of wallets",
+)
+.within(0, DURATION_MS_MAX);
 const HOLDER: Field =
     Field::optional("holder", Text, "a label for people, at most 255 characters; the caller if left out")
         .like(LABEL_PATTERN);
@@ -47,27 +54,41 @@ const SECRET: Field = Field::optional(
 const DURATION_MS_MAX: i64 = *DURATION_MS.end();
 
 /// The fields of acquiring one.
-pub(crate) const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, HOLDER, SECRET];
+pub(crate) const ACQUIRE: &[Field] = &[TTL, WAIT, GRACE, MAX_HOLD, MIN_HOLD, HOLDER, SECRET];
 /// The fields of acquiring several.
 pub(crate) const ACQUIRE_SEVERAL: &[Field] = &[
-    Field::required("ids", Texts, "1 to 16 lock ids").within(1, IDS_MAX as i64),
+    Field::optional("ids", Texts, "1 to 16 lock ids: all of them or none").within(1, IDS_MAX as i64),
+    Field::optional(
+        "any",
+        Texts,
+        "in place of ids, 1 to 16 lock ids in the order of preference: the first that can be had. Not the locks of wallets",
+    )
+    .within(1, IDS_MAX as i64),
     TTL,
     WAIT,
     GRACE,
     MAX_HOLD,
+    MIN_HOLD,
     HOLDER,
     SECRET,
 ];
 /// The fields of a renewal.
 pub(crate) const RENEW: &[Field] =
     &[Field::optional("ttl_ms", Integer, "another length for the lease from now on").within(1, DURATION_MS_MAX)];
+/// The query of a release.
+pub(crate) const RELEASE: &[Field] = &[Field::optional(
+    "min_hold_ms",
+    Integer,
+    "how long after its grant the lock rests, in place of the time given when it was acquired; 0: it is free at once",
+)
+.within(0, DURATION_MS_MAX)];
 /// The fields of revoking.
 pub(crate) const REVOKE: &[Field] = &[
     Field::required("fence", Integer, "the fence of the lease to revoke").within(0, i64::MAX),
     Field::optional(
         "delay_ms",
         Integer,
-        "how long no client may acquire it; the larger of its grace and 10000 if left out",
+        "how long no client may acquire it; the larger of its grace and 10000 if left out, and 0 for a lock that rests",
     )
     .within(0, DURATION_MS_MAX),
     Field::optional("reason", Text, "why, for the record").like(LABEL_PATTERN),
@@ -77,7 +98,8 @@ pub(crate) const LIST: &[Field] = &[
     LIMIT,
     AFTER,
     Field::optional("prefix", Text, "the beginning of the ids"),
-    Field::optional("state", Text, "held, grace, stale or revoked").one_of(&["held", "grace", "stale", "revoked"]),
+    Field::optional("state", Text, "held, grace, stale, revoked or resting")
+        .one_of(&["held", "grace", "stale", "revoked", "resting"]),
 ];
 /// The query of looking at one.
 pub(crate) const WATCH: &[Field] = &[
@@ -95,20 +117,32 @@ const USER_HOLD_MS_MAX: i64 = 300_000;
 /// `POST /v1/locks/{id}`
 pub(crate) fn acquire(context: &mut Context<'_>) -> Result<Submission, Error> {
     let id = path_lock(context)?;
-    acquire_all(context, vec![id])
+    acquire_locks(context, vec![id], false)
 }
 
 /// `POST /v1/locks`
 pub(crate) fn acquire_several(context: &mut Context<'_>) -> Result<Submission, Error> {
-    let ids = context.fields.texts("ids", IDS_MAX)?;
-    let mut ids = ids.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
+    let fields = &mut context.fields;
+    let (all, any) = (fields.optional_texts("ids", IDS_MAX)?, fields.optional_texts("any", IDS_MAX)?);
+    let (texts, is_any) = match (all, any) {
+        (Some(ids), None) => (ids, false),
+        (None, Some(ids)) => (ids, true),
+        _ => return Err(Error::invalid("send either ids, for all of these locks, or any, for one of them")),
+    };
+    let mut ids = texts.iter().map(|id| LockId::parse(id)).collect::<Result<Vec<_>, _>>()?;
     ids.iter().try_for_each(|id| context.caller.check_lock(id))?;
-    ids.sort();
-    ids.dedup();
-    acquire_all(context, ids)
+    if is_any {
+        let mut seen = BTreeSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+    } else {
+        ids.sort();
+        ids.dedup();
+    }
+    acquire_locks(context, ids, is_any)
 }
 
-fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> Result<Submission, Error> {
+/// `any`: one of them is enough.
+fn acquire_locks(context: &mut Context<'_>, ids: Vec<LockId>, any: bool) -> Result<Submission, Error> {
     let is_user = context.caller.role == Role::User;
     let longest = *DURATION_MS.end();
     let (ttl_max, grace_max, hold_max) =
@@ -117,13 +151,16 @@ fn acquire_all(context: &mut Context<'_>, ids: Vec<LockId>) -> Result<Submission
     let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
     let max_hold_ms = fields.integer("max_hold_ms", 1..=hold_max)?.or(is_user.then_some(USER_HOLD_MS_MAX));
     let ttl_ms = fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS);
+    let min_hold_ms = fields.integer("min_hold_ms", 0..=longest)?.filter(|ms| *ms > 0);
     let request = AcquireRequest {
         ids,
+        any,
         secret: LockSecret::parse(&secret)?,
         holder: label(fields, "holder")?.unwrap_or_else(|| context.caller.by.clone()),
         expire_ms: max_hold_ms.map_or(ttl_ms, |most| ttl_ms.min(most)), // the limit holds for the first lease as well
         grace_ms: fields.integer("grace_ms", 0..=grace_max)?.unwrap_or(GRACE_MS),
         max_hold_ms,
+        min_hold_ms,
     };
     let wait_ms = fields.integer("wait_ms", 0..=longest)?.unwrap_or(0);
     let envelope = Envelope { wait_ms, ..context.envelope()? };
@@ -146,7 +183,7 @@ pub(crate) struct LockGrantedJson<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(rename = "LocksGranted"))]
 pub(crate) struct LocksGrantedJson<'a> {
-    /// The locks, sorted.
+    /// The locks, sorted; of `any` the one that was granted.
     ids: Vec<&'a str>,
     #[serde(flatten)]
     lease: LeaseJson<'a>,
@@ -260,7 +297,8 @@ pub(crate) fn release_several(context: &mut Context<'_>) -> Result<Submission, E
 
 fn release_lease(context: &mut Context<'_>, id: Option<LockId>) -> Result<Submission, Error> {
     let token = lease_token(context, id.as_ref())?;
-    let request = ReleaseRequest { id, token };
+    let min_hold_ms = context.query.integer("min_hold_ms", 0..=*DURATION_MS.end())?;
+    let request = ReleaseRequest { id, token, min_hold_ms };
     let submission = Submission::new(context.envelope_for_lease()?, request, |_, _, _| response::no_content());
     Ok(submission.without_replays())
 }
@@ -396,6 +434,8 @@ pub(crate) struct LockJson<'a> {
     status: LockStatusJson<'a>,
     /// The number of requests that wait for it.
     queue: usize,
+    /// The time for which the first of them has waited; null if none waits.
+    oldest_waited_ms: Option<i64>,
 }
 
 /// One lock.
@@ -462,10 +502,13 @@ pub(crate) struct LockEventJson<'a> {
     at: String,
 }
 
-/// A lock as it is now. A stale or revoked one stays until it is acquired again.
+/// A lock as it is now. A stale or revoked one stays until it is acquired again, and a resting one is free after its rest.
 fn lock_json<'a>(context: &Context<'_>, id: &'a LockId, lock: Option<&'a Lock>) -> LockJson<'a> {
     let store = &context.app.store;
-    LockJson { status: lock_json_at(store.lease_ms(), id, lock), queue: store.queue(id) }
+    let now = store.lease_ms();
+    let lock = lock.filter(|lock| lock.state(now) != LockState::Free); // its rest is over
+    let status = lock_json_at(now, id, lock);
+    LockJson { status, queue: store.queue(id), oldest_waited_ms: store.oldest_waited_ms(id) }
 }
 
 fn lock_json_at<'a>(now: i64, id: &'a LockId, lock: Option<&'a Lock>) -> LockStatusJson<'a> {

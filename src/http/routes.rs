@@ -73,13 +73,13 @@ pub static ROUTES: &[Route] = &[
     Route::get("/v1/locks", SeeLocks, locks::LIST, "locks that are held", locks::list),
     Route::command("POST", "/v1/locks", TakeLocks, locks::ACQUIRE_SEVERAL, "acquire several locks, all or none", locks::acquire_several).with_status(201),
     Route::command("PATCH", "/v1/locks", TakeLocks, locks::RENEW, "renew all that were acquired together", locks::renew_several),
-    Route::command("DELETE", "/v1/locks", TakeLocks, &[], "release all that were acquired together", locks::release_several).with_status(204),
+    Route::command("DELETE", "/v1/locks", TakeLocks, &[], "release all that were acquired together", locks::release_several).with_query(locks::RELEASE).with_status(204),
     Route::get("/v1/locks/{id...}/events", SeeLock, LIST, "what happened to a lock", locks::events),
     Route::change("POST", "/v1/locks/{id...}/revoke", Admin, locks::REVOKE, "take a lock from its holder", locks::revoke),
     Route::get("/v1/locks/{id...}", SeeLock, locks::WATCH, "one lock; with `fence` and `wait_ms`, when that lease has ended", locks::one),
     Route::command("POST", "/v1/locks/{id...}", TakeLock, locks::ACQUIRE, "acquire a lock", locks::acquire).with_status(201),
     Route::command("PATCH", "/v1/locks/{id...}", TakeLock, locks::RENEW, "renew a lease", locks::renew),
-    Route::command("DELETE", "/v1/locks/{id...}", TakeLock, &[], "release a lock", locks::release).with_status(204),
+    Route::command("DELETE", "/v1/locks/{id...}", TakeLock, &[], "release a lock", locks::release).with_query(locks::RELEASE).with_status(204),
 
     Route::get("/v1/lock-events", SeeAll, LIST, "what happened to all locks", locks::all_events),
 

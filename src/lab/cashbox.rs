@@ -89,18 +89,20 @@ impl LockStrategy for LeaseStrategy {
         let lock = self.file.user.wallet().lock().ok_or("a user's wallet has a lock")?;
         let request = AcquireRequest {
             ids: vec![lock],
+            any: false,
             secret: LockSecret::parse(&secret::random_hex::<16>())?,
             holder: format!("client {}", client.number),
             expire_ms: self.expire_ms,
             grace_ms: self.grace_ms,
             max_hold_ms: None,
+            min_hold_ms: None,
         };
         let waiting = Envelope { wait_ms: LOCK_WAIT_MS, ..Envelope::local() };
         let grant = self.file.submit(waiting, request)?;
         self.file.balance()?;
         client.work();
         let attempt = self.file.withdraw(Envelope { tokens: vec![grant.token.clone()], ..Envelope::local() })?;
-        match self.file.submit(Envelope::local(), ReleaseRequest { id: None, token: grant.token }) {
+        match self.file.submit(Envelope::local(), ReleaseRequest { id: None, token: grant.token, min_hold_ms: None }) {
             Err(error) if error.name != ErrorName::LockLost => Err(error.into()),
             _ => Ok(attempt), // a lease that was lost needs no release
         }

@@ -155,6 +155,16 @@ pub(super) fn end_of(tx: &Tables<'_>, id: &LockId, fence: Fence) -> Result<Optio
     tx.one(sql, params![id, fence], LockEvent::read)
 }
 
+/// The revoke that quoted that fence.
+pub(super) fn revoke_of(tx: &Tables<'_>, id: &LockId, fence: Fence) -> Result<Option<LockEvent>, Error> {
+    let sql = concat!(
+        "SELECT ",
+        event_columns!(),
+        " FROM lock_event WHERE lock_id = $1 AND fence > $2 AND previous_fence = $2 AND what = 'revoked' ORDER BY fence LIMIT 1"
+    );
+    tx.one(sql, params![id, fence], LockEvent::read)
+}
+
 /// Returns whether the lease of that fence was released with this secret: then releasing it again is a repeat.
 pub(super) fn was_released(tx: &Tables<'_>, id: &LockId, fence: Fence, secret: &LockSecret) -> Result<bool, Error> {
     let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND what = 'released' AND secret_hash = $3";

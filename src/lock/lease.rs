@@ -2,7 +2,7 @@
 
 use super::clock::{draw_fence, incarnation, touch};
 use super::event::{self, LockEvent, LockEventKind, NewLockEvent};
-use super::{Lock, LockState, find, granted_under, secret_hash};
+use super::{Lock, LockState, find, free_soonest, granted_under, secret_hash};
 use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken};
@@ -12,8 +12,10 @@ use std::collections::BTreeSet;
 /// A request for a lock, or for several together.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AcquireRequest {
-    /// The locks, sorted and each once: all or nothing.
+    /// The locks, each once. Sorted: all or nothing; with `any`, in the order of preference.
     pub ids: Vec<LockId>,
+    /// One of the locks is enough.
+    pub any: bool,
     /// The proof of the lease. Asking again with the same secret is the same grant.
     pub secret: LockSecret,
     /// A label for people.
@@ -24,6 +26,8 @@ pub struct AcquireRequest {
     pub grace_ms: i64,
     /// The longest time it may be held, renewals included.
     pub max_hold_ms: Option<i64>,
+    /// Time from the grant in which the locks rest once they are released. Such a request does not wait for the end of a rest.
+    pub min_hold_ms: Option<i64>,
 }
 
 /// A request to start a lease anew.
@@ -44,6 +48,8 @@ pub struct ReleaseRequest {
     pub id: Option<LockId>,
     /// The proof of the lease.
     pub token: LockToken,
+    /// Another time from the grant in which they rest; 0 for none.
+    pub min_hold_ms: Option<i64>,
 }
 
 /// A request to take a lock from its holder, by an admin.
@@ -53,7 +59,8 @@ pub struct RevokeRequest {
     pub id: LockId,
     /// The fence that the admin has seen, so that it cannot hit a newer holder.
     pub fence: Fence,
-    /// Time in which the lock cannot be acquired; by default the larger of the lease's grace and `REVOKE_DELAY_MS`.
+    /// Time in which the lock cannot be acquired; by default the larger of the lease's grace and `REVOKE_DELAY_MS`, and 0 for
+    /// a lock that rests.
     pub delay_ms: Option<i64>,
     /// The reason, for the record.
     pub reason: Option<String>,
@@ -106,7 +113,7 @@ pub struct Renewed {
 /// A lease that was released.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Released {
-    /// The locks that are free now.
+    /// The locks that are free now, or rest.
     pub freed: Vec<LockId>,
     /// Set if one of several granted together had been lost before: the rest is released all the same, and this is the
     /// answer.
@@ -127,7 +134,11 @@ pub(crate) fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> R
     if let Some(grant) = replay(tx, request)? {
         return Ok(LockAttempt::Done(grant));
     }
+    check_rest(request)?;
     let fence = draw_fence(tx)?;
+    if request.any {
+        return acquire_any(tx, request, fence, by);
+    }
     let mut previous = None;
     for id in &request.ids {
         match take(tx, request, id, fence, by)? {
@@ -135,13 +146,61 @@ pub(crate) fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> R
             LockAttempt::Held(id) => return Ok(LockAttempt::Held(id)),
         }
     }
-    Ok(LockAttempt::Done(Grant {
-        ids: request.ids.clone(),
+    Ok(LockAttempt::Done(new_grant(tx, request, request.ids.clone(), fence, previous)?))
+}
+
+/// Grants the first of the locks that can be had, or names the one that is free soonest.
+fn acquire_any(
+    tx: &WriteTx<'_>,
+    request: &AcquireRequest,
+    fence: Fence,
+    by: &str,
+) -> Result<LockAttempt<Grant>, Error> {
+    for id in &request.ids {
+        if let LockAttempt::Done(previous) = take(tx, request, id, fence, by)? {
+            return Ok(LockAttempt::Done(new_grant(tx, request, vec![id.clone()], fence, previous)?));
+        }
+    }
+    Ok(LockAttempt::Held(free_soonest(tx, &request.ids)?))
+}
+
+fn new_grant(
+    tx: &Tables<'_>,
+    request: &AcquireRequest,
+    ids: Vec<LockId>,
+    fence: Fence,
+    previous: Option<PreviousLease>,
+) -> Result<Grant, Error> {
+    Ok(Grant {
+        ids,
         token: LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() },
         origin: if previous.is_some() { GrantOrigin::TakenOver } else { GrantOrigin::Created },
         expires_in_ms: request.expire_ms,
         previous,
-    }))
+    })
+}
+
+/// Refuses a rest for a wallet's lock, which would stop all money of that wallet, and for one of several. Refuses `any`
+/// for wallets: their locks are not alike.
+fn check_rest(request: &AcquireRequest) -> Result<(), Error> {
+    let of_a_wallet = request.ids.iter().any(LockId::is_of_a_wallet);
+    match request {
+        AcquireRequest { min_hold_ms: Some(_), .. } if of_a_wallet => Err(rest_of_a_wallet()),
+        AcquireRequest { min_hold_ms: Some(_), any: true, .. } => {
+            let detail = "min_hold_ms does not go with any: the others of the locks would be free in the same period";
+            Err(Error::invalid(detail).with("field", "min_hold_ms"))
+        }
+        AcquireRequest { any: true, .. } if of_a_wallet => {
+            Err(Error::invalid("any takes no locks of wallets: one wallet cannot stand for another")
+                .with("field", "any"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rest_of_a_wallet() -> Error {
+    let detail = "the lock of a wallet cannot rest: no money of the wallet could move meanwhile; leave min_hold_ms out";
+    Error::invalid(detail).with("field", "min_hold_ms")
 }
 
 /// Decides a grant by one conditional statement: it creates the row, takes a stale one over in place, or does nothing.
@@ -153,15 +212,15 @@ fn take(
     fence: Fence,
     by: &str,
 ) -> Result<LockAttempt<Option<PreviousLease>>, Error> {
-    let stale = find(tx, id)?;
+    let stale = find(tx, id)?.filter(|lock| !lock.is_released()); // a rest that is over leaves a free lock
     let now = tx.now();
     let secret_hash = secret_hash(&request.secret);
     // Without RETURNING, for which SQLite makes a table of its own each time.
     let changed = tx.execute(
-        "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10) \
+        "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at, min_hold_ms) \
+         VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
-         expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, renewals = 0, restarted = 0 \
+         expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, min_hold_ms = $11, renewals = 0, restarted = 0 \
          WHERE renew_time + expire_ms + grace_ms <= $5",
         params![
             id,
@@ -172,8 +231,9 @@ fn take(
             request.expire_ms,
             request.grace_ms,
             request.max_hold_ms,
-            request.ids.len(),
-            now.wall_ms
+            if request.any { 1 } else { request.ids.len() },
+            now.wall_ms,
+            request.min_hold_ms
         ],
     )?;
     let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(LockAttempt::Held(id.clone())) };
@@ -189,6 +249,9 @@ fn take(
 fn replay(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, Error> {
     if request.ids.is_empty() {
         return Err(Error::invalid("name at least one lock"));
+    }
+    if request.any {
+        return replay_any(tx, request);
     }
     let incarnation = incarnation(tx)?;
     let (mut expires, mut fences) = (i64::MAX, BTreeSet::new());
@@ -212,6 +275,30 @@ fn replay(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, E
             previous: None,
         })),
         (_, false) => Err(Error::invalid("this secret was used for other locks: choose a new one")),
+    }
+}
+
+/// The same for one of several locks: the newest grant of any of them with this secret.
+fn replay_any(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, Error> {
+    let mut newest: Option<(Fence, &LockId)> = None;
+    for id in &request.ids {
+        let granted = event::granted_with(tx, id, &request.secret)?.map(|fence| (fence, id));
+        newest = newest.into_iter().chain(granted).max_by_key(|(fence, _)| fence.0);
+    }
+    let Some((fence, id)) = newest else { return Ok(None) };
+    let token = LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() };
+    match find(tx, id)? {
+        Some(lock) if lock.is_held_by(&token) && lock.ids == 1 => Ok(Some(Grant {
+            ids: vec![id.clone()],
+            token,
+            origin: GrantOrigin::Replayed,
+            expires_in_ms: (lock.expires() - tx.now().lease_ms).max(0),
+            previous: None,
+        })),
+        Some(lock) if lock.is_held_by(&token) => {
+            Err(Error::invalid("this secret was used for several locks together: choose a new one"))
+        }
+        _ => Err(lost(tx, Some(id), &token)?),
     }
 }
 
@@ -244,7 +331,7 @@ pub(crate) fn renew(tx: &WriteTx<'_>, request: &RenewRequest) -> Result<(Renewed
 /// Releases every lock of the lease that is still its holder's, or the one named. Releasing again is a repeat and frees
 /// none.
 pub(crate) fn release(tx: &WriteTx<'_>, request: &ReleaseRequest, by: &str) -> Result<Released, Error> {
-    let ReleaseRequest { id, token } = request;
+    let ReleaseRequest { id, token, min_hold_ms } = request;
     let ids = match id {
         Some(id) => vec![id.clone()],
         None => event::granted_under(tx, token.fence, &token.secret)?,
@@ -257,7 +344,7 @@ pub(crate) fn release(tx: &WriteTx<'_>, request: &ReleaseRequest, by: &str) -> R
     for id in ids {
         match find(tx, &id)?.filter(|lock| lock.is_held_by(token)) {
             Some(lock) => {
-                delete(tx, &lock)?;
+                end(tx, &lock, min_hold_ms.or(lock.min_hold_ms).unwrap_or(0))?;
                 let event = NewLockEvent { kind: LockEventKind::Released, previous_fence: None, by, reason: None };
                 event::append(tx, &lock, Some(secret_hash(&token.secret)), &event)?;
                 released.freed.push(id);
@@ -273,6 +360,23 @@ pub(crate) fn release(tx: &WriteTx<'_>, request: &ReleaseRequest, by: &str) -> R
     Ok(released)
 }
 
+/// Frees the lock at its holder's wish, at once or when it has rested until so long after its grant.
+fn end(tx: &WriteTx<'_>, lock: &Lock, min_hold_ms: i64) -> Result<(), Error> {
+    if min_hold_ms > 0 && lock.id.is_of_a_wallet() {
+        return Err(rest_of_a_wallet());
+    }
+    let now = tx.now().lease_ms;
+    let rest_ms = lock.create_time + min_hold_ms - now;
+    if rest_ms <= 0 {
+        return delete(tx, lock);
+    }
+    tx.execute_one(
+        "UPDATE lock SET secret_hash = NULL, renew_time = $1, expire_ms = 0, grace_ms = $2, min_hold_ms = $3 \
+         WHERE id = $4 AND fence = $5",
+        params![now, rest_ms, min_hold_ms, lock.id, lock.fence],
+    )
+}
+
 fn delete(tx: &WriteTx<'_>, lock: &Lock) -> Result<(), Error> {
     tx.execute_one("DELETE FROM lock WHERE id = $1 AND fence = $2", params![lock.id, lock.fence])
 }
@@ -285,24 +389,32 @@ pub(crate) fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Res
     let id = &request.id;
     let not_found = || Error::new(ErrorName::LockNotFound, format!("the lock {id} is free: it cannot be revoked"));
     let lock = find(tx, id)?.ok_or_else(not_found)?;
+    let has_rested = event::end_of(tx, id, request.fence)?.is_some_and(|end| end.kind == LockEventKind::Released);
     let is_repeat = |end: LockEvent| {
-        let same_delay = request.delay_ms.map_or(lock.grace_ms >= REVOKE_DELAY_MS, |delay| delay == lock.grace_ms);
-        end.kind == LockEventKind::Revoked && end.fence == lock.fence && end.reason == request.reason && same_delay
+        let by_default = || if has_rested { lock.grace_ms == 0 } else { lock.grace_ms >= REVOKE_DELAY_MS };
+        let same_delay = request.delay_ms.map_or_else(by_default, |delay| delay == lock.grace_ms);
+        end.fence == lock.fence && end.reason == request.reason && same_delay
     };
-    if lock.secret_hash.is_none() && event::end_of(tx, id, request.fence)?.is_some_and(is_repeat) {
+    if lock.secret_hash.is_none() && event::revoke_of(tx, id, request.fence)?.is_some_and(is_repeat) {
         return Ok(lock); // the first answer was lost
     }
-    if lock.fence != request.fence || lock.secret_hash.is_none() {
+    if lock.state(tx.now().lease_ms) == LockState::Free {
+        return Err(not_found());
+    }
+    let has_lease = lock.secret_hash.is_some() || lock.is_released();
+    if lock.fence != request.fence || !has_lease {
         let detail = match lock.secret_hash {
-            None => format!("lock {id} is revoked already, so there is no lease to revoke"),
-            Some(_) => format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, request.fence.0),
+            None if !lock.is_released() => format!("lock {id} is revoked already, so there is no lease to revoke"),
+            _ => format!("lock {id} has fence {} now, not {}; look again", lock.fence.0, request.fence.0),
         };
         return Err(Error::new(ErrorName::LockChanged, detail).with("fence", lock.fence.0).with("holder", lock.holder));
     }
-    let delay_ms = request.delay_ms.unwrap_or(lock.grace_ms.max(REVOKE_DELAY_MS));
+    let by_default = if lock.is_released() { 0 } else { lock.grace_ms.max(REVOKE_DELAY_MS) };
+    let delay_ms = request.delay_ms.unwrap_or(by_default);
     let fence = draw_fence(tx)?;
     tx.execute_one(
-        "UPDATE lock SET fence = $1, secret_hash = NULL, renew_time = $2, expire_ms = 0, grace_ms = $3 WHERE id = $4",
+        "UPDATE lock SET fence = $1, secret_hash = NULL, renew_time = $2, expire_ms = 0, grace_ms = $3, \
+         min_hold_ms = NULL WHERE id = $4",
         params![fence, tx.now().lease_ms, delay_ms, id],
     )?;
     let revoked = find(tx, id)?.ok_or_else(|| Error::internal("a lock just revoked is gone"))?;

@@ -68,12 +68,14 @@ pub struct Lock {
     pub renewals: i64,
     /// Wall time of the grant, for people.
     pub created_at: i64,
+    /// Time from `create_time` in which the lock rests once its holder has released it.
+    pub min_hold_ms: Option<i64>,
 }
 
 /// The state of a lock at some lease time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockState {
-    /// There is no row.
+    /// It has no row, or one whose rest is over.
     Free,
     /// Its holder has it.
     Held,
@@ -83,12 +85,14 @@ pub enum LockState {
     Stale,
     /// It was taken from its holder, and cannot be acquired before a delay is over.
     Revoked,
+    /// Its holder released it, and no client can have it until so long after the grant.
+    Resting,
 }
 
 impl LockState {
     /// Every state that a row can have.
-    pub(crate) const OF_ROWS: [LockState; 4] =
-        [LockState::Held, LockState::Grace, LockState::Stale, LockState::Revoked];
+    pub(crate) const OF_ROWS: [LockState; 5] =
+        [LockState::Held, LockState::Grace, LockState::Stale, LockState::Revoked, LockState::Resting];
 
     /// The state as text.
     pub fn as_str(self) -> &'static str {
@@ -98,13 +102,14 @@ impl LockState {
             LockState::Grace => "grace",
             LockState::Stale => "stale",
             LockState::Revoked => "revoked",
+            LockState::Resting => "resting",
         }
     }
 
     /// The state of that name, of those that a row can have.
     pub fn parse(text: &str) -> Result<LockState, Error> {
         let state = LockState::OF_ROWS.into_iter().find(|state| state.as_str() == text);
-        state.ok_or_else(|| Error::invalid("state is held, grace, stale or revoked"))
+        state.ok_or_else(|| Error::invalid("state is held, grace, stale, revoked or resting"))
     }
 }
 
@@ -122,11 +127,18 @@ impl Lock {
     /// Its state at lease time `now`.
     pub fn state(&self, now: i64) -> LockState {
         match self.secret_hash {
+            None if self.is_released() && now < self.stale_from() => LockState::Resting,
+            None if self.is_released() => LockState::Free,
             _ if now >= self.stale_from() => LockState::Stale,
             None => LockState::Revoked,
             Some(_) if now < self.expires() => LockState::Held,
             Some(_) => LockState::Grace,
         }
+    }
+
+    /// True if its holder has released it: the row is there for its rest alone.
+    pub(crate) fn is_released(&self) -> bool {
+        self.secret_hash.is_none() && self.min_hold_ms.is_some()
     }
 
     fn is_held_by(&self, token: &LockToken) -> bool {
@@ -147,13 +159,14 @@ impl Lock {
             ids: row.get(9)?,
             renewals: row.get(10)?,
             created_at: row.get(11)?,
+            min_hold_ms: row.get(12)?,
         })
     }
 }
 
 macro_rules! lock_columns {
     () => {
-        "id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, renewals, created_at"
+        "id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, renewals, created_at, min_hold_ms"
     };
 }
 
@@ -190,30 +203,50 @@ pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> 
         lock_columns!(),
         " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
          AND id >= $3 AND substr(id, 1, length($3)) = $3 AND ($4 = 0 OR substr(id, 1, 7) <> 'wallet/') \
-         AND ($5 IS NULL OR $5 = CASE WHEN renew_time + expire_ms + grace_ms <= $6 THEN 'stale' \
-         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $6 THEN 'held' ELSE 'grace' END) \
+         AND (secret_hash IS NOT NULL OR min_hold_ms IS NULL OR renew_time + expire_ms + grace_ms > $5) \
+         AND ($6 IS NULL OR $6 = CASE WHEN secret_hash IS NULL AND min_hold_ms IS NOT NULL THEN 'resting' \
+         WHEN renew_time + expire_ms + grace_ms <= $5 THEN 'stale' \
+         WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $5 THEN 'held' ELSE 'grace' END) \
          ORDER BY id LIMIT $7"
     );
     tx.all(
         sql,
-        params![after, prefix, permitted_prefix, *without_wallets, state.map(LockState::as_str), *now, limit],
+        params![after, prefix, permitted_prefix, *without_wallets, *now, state.map(LockState::as_str), limit],
         Lock::read,
     )
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.
 pub(crate) fn locked(tx: &Tables<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
-    let error =
-        |holder: &str| Error::new(ErrorName::Locked, format!("{holder} has the lock {id}")).with("lock", id.as_str());
+    let error = |detail: String| Error::new(ErrorName::Locked, detail).with("lock", id.as_str());
+    let has = |holder: &str| error(format!("{holder} has the lock {id}"));
     Ok(match find(tx, id)? {
-        None => error("another client"), // it was released a moment ago
-        Some(lock) => error(if lock.holder.is_empty() { "another client" } else { &lock.holder })
-            .with("holder", lock.holder.as_str())
-            .with("fence", lock.fence.0)
-            .with("state", lock.state(now).as_str())
-            .with("expires_in_ms", (lock.expires() - now).max(0))
-            .with("free_in_ms", (lock.stale_from() - now).max(0)),
+        None => has("another client"), // it was released a moment ago
+        Some(lock) => match lock.state(now) {
+            LockState::Resting => error(format!(
+                "the lock {id} was released and rests: it can be acquired {} ms from now",
+                lock.stale_from() - now
+            )),
+            _ => has(if lock.holder.is_empty() { "another client" } else { &lock.holder }),
+        }
+        .with("holder", lock.holder.as_str())
+        .with("fence", lock.fence.0)
+        .with("state", lock.state(now).as_str())
+        .with("expires_in_ms", (lock.expires() - now).max(0))
+        .with("free_in_ms", (lock.stale_from() - now).max(0)),
     })
+}
+
+/// The one of these locks that can be had first, if nothing happens before.
+pub(crate) fn free_soonest(tx: &Tables<'_>, ids: &[LockId]) -> Result<LockId, Error> {
+    let mut soonest: Option<(i64, &LockId)> = None;
+    for id in ids {
+        let from = find(tx, id)?.map_or(i64::MIN, |lock| lock.stale_from());
+        if soonest.is_none_or(|(earliest, _)| from < earliest) {
+            soonest = Some((from, id));
+        }
+    }
+    soonest.map(|(_, id)| id.clone()).ok_or_else(|| Error::invalid("name at least one lock"))
 }
 
 fn secret_hash(secret: &LockSecret) -> Hash {

@@ -5,13 +5,13 @@ use super::idempotency::{self, RecordKey};
 use super::reply::{Outcome, Reply, send, shutting_down};
 use super::request::{Deliveries, Envelope, Request, RequestKey, Reservation, disconnected};
 use super::stats::{self, Stats};
-use super::waiters::{Waiter, Waiters};
+use super::waiters::{Waiter, Waiters, is_for_any, locks_to_look_at, waits_for_no_rest};
 use crate::command::{self, Command, Receipt, ReleaseUndelivered, TryEach, Verdict};
 use crate::error::{Error, ErrorName};
 use crate::id::LockId;
 use crate::ledger::{self, verbs::Moved};
-use crate::lock;
 use crate::lock::lease::GrantOrigin;
+use crate::lock::{self, LockState};
 use crate::secret::Hash;
 use crate::token::{self, AccessToken};
 use crate::tx::{Unit, WriteTx};
@@ -318,7 +318,9 @@ impl Executor {
             tx.execute("SAVEPOINT item", [])?;
             let moved = match apply(tx, &request.envelope, &command) {
                 Ok(Verdict::Done(result, _)) => result.and_then(Moved::try_from),
-                Ok(Verdict::Held { lock, .. }) => Err(self.locked(batch, &lock, batch.lease_ms())?),
+                Ok(Verdict::Held { lock, .. }) => {
+                    Err(self.locked(batch, &lock, batch.lease_ms(), self.waiters.queue(&lock) + 1)?)
+                }
                 Err(error) if error.is_internal() || error.name == ErrorName::StorageFull => return Err(error),
                 Err(error) => Err(error),
             };
@@ -361,8 +363,9 @@ impl Executor {
         needed: Vec<LockId>,
     ) -> Result<(), BatchLost> {
         let now = batch.lease_ms();
-        let refusal = if request.envelope.wait_ms == 0 {
-            self.locked(batch, id, now)?
+        let refusal = if request.envelope.wait_ms == 0 || ends_with_rest(batch, &request.command, id)? {
+            let place = self.waiters.queue(id) + 1;
+            self.locked(batch, id, now, place)?
         } else if self.refuses_waiting {
             shutting_down()
         } else {
@@ -375,8 +378,9 @@ impl Executor {
             if self.waiters.has_room(&needed) {
                 stats::add(&self.stats.lock_waits, 1);
                 let deadline_ms = now + request.envelope.wait_ms;
+                let looked_at = locks_to_look_at(&request.command, id);
                 self.waiters.park(Waiter { request, ids: needed, since_ms: now, deadline_ms });
-                return self.note_stale_from(batch, id);
+                return looked_at.iter().try_for_each(|id| self.note_stale_from(batch, id));
             }
             Error::new(ErrorName::Busy, format!("too many requests wait for the lock {id}")).with("lock", id.as_str())
         };
@@ -395,6 +399,10 @@ impl Executor {
     pub(crate) fn wake(&mut self, batch: &mut Batch<'_>, ids: Vec<LockId>) -> Result<(), BatchLost> {
         let mut ids = VecDeque::from(ids);
         while let Some(id) = ids.pop_front() {
+            if self.waiters.queue(&id) == 0 {
+                continue;
+            }
+            self.end_waiting_for_rest(batch, &id)?;
             if let Some(error) = self.low_space.clone() {
                 self.refuse_waiters(batch, &id, &error)?;
                 continue;
@@ -412,17 +420,18 @@ impl Executor {
                     self.waiters.set_stale_from(&id, batch.lease_ms()); // the next commit begins with it
                     break;
                 }
-                match self.try_again(batch, &waiter, &id) {
+                match self.try_again(batch, &waiter, &id, seq) {
                     Ok(Verdict::Done(result, freed)) => {
                         batch.answer(waiter.request.replies, Outcome { result, replayed: false });
                         ids.extend(freed);
                     }
                     Ok(Verdict::Held { lock: held, .. }) => {
-                        let waits_for_one = waiter.ids.len() == 1;
+                        let looked_at = locks_to_look_at(&waiter.request.command, &held);
+                        let waits_for_all = looked_at.len() == 1 && waiter.ids.len() > 1;
                         self.waiters.put_back(seq, waiter);
-                        self.note_stale_from(batch, &held)?;
-                        if waits_for_one {
-                            break;
+                        looked_at.iter().try_for_each(|id| self.note_stale_from(batch, id))?;
+                        if !waits_for_all {
+                            break; // the lock is held, for the rest of its queue too
                         }
                     }
                     Err(BatchLost(error)) => {
@@ -437,10 +446,29 @@ impl Executor {
 
     /// Answers that error to the waiters of a lock that is free now.
     fn refuse_waiters(&mut self, batch: &mut Batch<'_>, id: &LockId, error: &Error) -> Result<(), BatchLost> {
-        let is_free = lock::find(&batch.tx, id)?.is_none();
+        let now = batch.lease_ms();
+        let is_free = lock::find(&batch.tx, id)?.is_none_or(|lock| lock.state(now) == LockState::Free);
         while let Some(seq) = self.waiters.next_in_queue(id, None).filter(|_| is_free) {
             if let Some(waiter) = self.waiters.take(seq) {
                 batch.answer(waiter.request.replies, error.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers the waiters of a lock that rests, of those that do not wait for the end of a rest.
+    fn end_waiting_for_rest(&mut self, batch: &mut Batch<'_>, id: &LockId) -> Result<(), BatchLost> {
+        let is_resting = lock::find(&batch.tx, id)?.is_some_and(|lock| lock.is_released());
+        let mut next = if is_resting { self.waiters.next_in_queue(id, None) } else { None };
+        while let Some(seq) = next {
+            next = self.waiters.next_in_queue(id, Some(seq));
+            if !self.waiters.get(seq).is_some_and(|waiter| waits_for_no_rest(&waiter.request.command)) {
+                continue;
+            }
+            let place = self.waiters.place(id, seq);
+            if let Some(waiter) = self.waiters.take(seq) {
+                let error = self.locked(batch, id, waiter.since_ms, place)?;
+                batch.answer(waiter.request.replies, error);
             }
         }
         Ok(())
@@ -458,21 +486,31 @@ impl Executor {
         Ok(())
     }
 
-    fn try_again(&mut self, batch: &Batch<'_>, waiter: &Waiter, id: &LockId) -> Result<Verdict, BatchLost> {
+    /// `seq`: its number in the queue of that lock.
+    fn try_again(&mut self, batch: &Batch<'_>, waiter: &Waiter, id: &LockId, seq: u64) -> Result<Verdict, BatchLost> {
         if !waiter.request.has_client() {
             return Ok(Verdict::Done(Err(disconnected()), Vec::new()));
         }
         if waiter.deadline_ms <= batch.lease_ms() {
-            return Ok(Verdict::Done(Err(self.locked(batch, id, waiter.since_ms)?), Vec::new()));
+            return Ok(Verdict::Done(
+                Err(self.locked(batch, id, waiter.since_ms, self.waiters.place(id, seq))?),
+                Vec::new(),
+            ));
         }
         self.execute(batch, &waiter.request)
     }
 
     /// Answers the waiters whose deadline has come: another lease still holds the lock.
     pub(crate) fn answer_expired(&mut self, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
-        for waiter in self.waiters.take_expired(batch.lease_ms()) {
-            let held = waiter.ids.iter().find(|id| matches!(lock::find(&batch.tx, id), Ok(Some(_))));
-            let error = self.locked(batch, held.unwrap_or(&waiter.ids[0]), waiter.since_ms)?;
+        for (seq, waiter) in self.waiters.take_expired(batch.lease_ms()) {
+            let held = if is_for_any(&waiter.request.command) {
+                lock::free_soonest(&batch.tx, &waiter.ids)?
+            } else {
+                let held = waiter.ids.iter().find(|id| matches!(lock::find(&batch.tx, id), Ok(Some(_))));
+                held.unwrap_or(&waiter.ids[0]).clone()
+            };
+            let place = self.waiters.place(&held, seq);
+            let error = self.locked(batch, &held, waiter.since_ms, place)?;
             batch.answer(waiter.request.replies, error);
         }
         Ok(())
@@ -480,7 +518,7 @@ impl Executor {
 
     /// The same when no transaction can be begun.
     pub(crate) fn expire(&mut self, now: i64) {
-        for waiter in self.waiters.take_expired(now) {
+        for (_, waiter) in self.waiters.take_expired(now) {
             send(waiter.request.replies, Error::new(ErrorName::Locked, "another client holds the lock").into());
         }
         if self.waiters.next_timer().is_some_and(|at| at <= now) {
@@ -493,11 +531,22 @@ impl Executor {
         self.waiters.retry_at(now + RETRY_MS);
     }
 
-    fn locked(&self, batch: &Batch<'_>, id: &LockId, since_ms: i64) -> Result<Error, Error> {
+    /// The refusal of a request that came at `since_ms` and has, or would have, that place in the queue.
+    fn locked(&self, batch: &Batch<'_>, id: &LockId, since_ms: i64, place: usize) -> Result<Error, Error> {
         let now = batch.lease_ms();
         let error = lock::locked(&batch.tx, id, now)?;
-        Ok(error.with("queue", self.waiters.queue(id)).with("waited_ms", now - since_ms))
+        let oldest = self.waiters.oldest(id).map(|since| now - since);
+        Ok(error
+            .with("queue", self.waiters.queue(id))
+            .with("place", place)
+            .with("oldest_waited_ms", oldest)
+            .with("waited_ms", now - since_ms))
     }
+}
+
+/// True if that lock rests, and the request does not wait for the end of a rest.
+fn ends_with_rest(batch: &Batch<'_>, command: &Command, id: &LockId) -> Result<bool, Error> {
+    Ok(waits_for_no_rest(command) && lock::find(&batch.tx, id)?.is_some_and(|lock| lock.is_released()))
 }
 
 /// Applies the command and records the answer under its idempotency key.

@@ -326,6 +326,7 @@ fn revoked(id: &LockId, row: &Value) -> Option<Lock> {
         ids: number(6)?,
         renewals: number(7)?,
         created_at: number(8)?,
+        min_hold_ms: None,
     })
 }
 

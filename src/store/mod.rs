@@ -41,7 +41,7 @@ use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
 use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
-use crate::lock::clock::LeaseClock;
+use crate::lock::{Lock, clock::LeaseClock};
 use crate::tx::{Now, ReadTx};
 use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private};
@@ -58,7 +58,6 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 use waiters::{LockNotifier, Watched};
 use writer::Writer;
@@ -74,8 +73,6 @@ pub(crate) enum EntryWait {
     Over,
 }
 
-/// Time between two looks of a client that follows entries.
-const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// Time between two looks of a watch at its client's connection and at the end of the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
@@ -263,6 +260,16 @@ impl Store {
         self.notifier.queue(id)
     }
 
+    /// Time for which the first in the queue of that lock has waited, in milliseconds.
+    pub fn oldest_waited_ms(&self, id: &LockId) -> Option<i64> {
+        self.notifier.oldest(id).map(|since| self.lease_ms() - since)
+    }
+
+    /// The same for the oldest of all waiting requests.
+    pub(crate) fn oldest_wait_ms(&self) -> Option<i64> {
+        self.notifier.oldest_of_all().map(|since| self.lease_ms() - since)
+    }
+
     /// Returns when the lease of that fence has ended, after `wait_ms`, or when the client has disconnected.
     pub fn watch(&self, id: &LockId, fence: Fence, wait_ms: i64, alive: &Alive) -> Result<(), Error> {
         let too_many = || Error::new(ErrorName::Busy, "too many requests wait for locks; try again shortly");
@@ -274,7 +281,8 @@ impl Store {
             }
             let seen = self.notifier.changes();
             let lock = self.read(|tx| crate::lock::find(tx, id))?;
-            let still = lock.is_some_and(|lock| lock.fence == fence && self.lease_ms() < lock.stale_from());
+            let is_same = |lock: &Lock| lock.fence == fence && !lock.is_released();
+            let still = lock.is_some_and(|lock| is_same(&lock) && self.lease_ms() < lock.stale_from());
             let left = deadline - self.lease_ms();
             if !still || left <= 0 || alive.as_ref().is_some_and(|alive| !alive()) {
                 return Ok(());
@@ -326,24 +334,15 @@ impl Store {
         if newest > after {
             let all = Filter { ascending: true, ..Filter::default() };
             let read = |end, count| self.read(|tx| Ok(query::entries(tx, &all, Some(end), count)?.rows));
-            if let Some(page) = self.recent.behind((after, newest), Instant::now(), filter, limit, read)? {
+            if let Some(page) = self.recent.behind((after, newest), filter, limit, read)? {
                 return Ok(page);
             }
         }
         self.read(|tx| FollowedPage::read(tx, filter, after, limit))
     }
 
-    /// Waits for an entry with a number above `behind`, at least until [`LOOKS_EVERY`] after the last look: many commits
-    /// are one look, and their writer wakes no follower that looks soon by itself.
-    pub(crate) fn wait_for_entry(
-        &self,
-        behind: i64,
-        looked: Option<Instant>,
-        deadline: Instant,
-        alive: &Alive,
-    ) -> EntryWait {
-        let next_look = looked.map_or_else(Instant::now, |looked| looked + LOOKS_EVERY).min(deadline);
-        sleep(next_look.saturating_duration_since(Instant::now()));
+    /// Waits for an entry with a number above `behind`.
+    pub(crate) fn wait_for_entry(&self, behind: i64, deadline: Instant, alive: &Alive) -> EntryWait {
         loop {
             if self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
                 return EntryWait::Over;

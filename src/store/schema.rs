@@ -97,6 +97,8 @@ pub(super) const TOTALS_SINCE: i32 = 7;
 pub(super) const SETTINGS_SINCE: i32 = 8;
 /// The first version with holds.
 pub(super) const HOLDS_SINCE: i32 = 9;
+/// The first version in which locks rest.
+pub(super) const RESTS_SINCE: i32 = 10;
 
 /// The steps that a file of that version has yet to take.
 pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {

@@ -104,6 +104,17 @@ impl LockNotifier {
         self.queues.lock().expect("mutex poisoned").get(id).into_iter().flat_map(BTreeMap::values).cloned().collect()
     }
 
+    /// Time at which the first in the queue of that lock came.
+    pub(crate) fn oldest(&self, id: &LockId) -> Option<i64> {
+        self.queues.lock().expect("mutex poisoned").get(id)?.values().next().map(|place| place.since_ms)
+    }
+
+    /// Time at which the oldest of all waiting requests came.
+    pub(crate) fn oldest_of_all(&self) -> Option<i64> {
+        let queues = self.queues.lock().expect("mutex poisoned");
+        queues.values().filter_map(|queue| queue.values().next()).map(|place| place.since_ms).min()
+    }
+
     fn enter(&self, id: &LockId, seq: u64, waiter: &Waiter) {
         let mut queues = self.queues.lock().expect("mutex poisoned");
         queues.entry(id.clone()).or_default().insert(seq, QueuePlace::of(waiter));
@@ -243,6 +254,22 @@ impl Waiters {
         self.queues.get(id).map_or(0, BTreeSet::len)
     }
 
+    /// The waiting request of that number.
+    pub(crate) fn get(&self, seq: u64) -> Option<&Waiter> {
+        self.waiters.get(&seq)
+    }
+
+    /// The place in the queue of that lock that a request of that number has or had, from 1.
+    pub(crate) fn place(&self, id: &LockId, seq: u64) -> usize {
+        self.queues.get(id).map_or(0, |queue| queue.range(..seq).count()) + 1
+    }
+
+    /// Time at which the first in the queue of that lock came.
+    pub(crate) fn oldest(&self, id: &LockId) -> Option<i64> {
+        let first = self.queues.get(id)?.first()?;
+        self.waiters.get(first).map(|waiter| waiter.since_ms)
+    }
+
     /// True if another request may wait for these locks.
     pub(crate) fn has_room(&self, ids: &[LockId]) -> bool {
         self.has_room_for_another() && ids.iter().all(|id| self.queue(id) < self.limits.per_lock)
@@ -356,10 +383,10 @@ impl Waiters {
         due
     }
 
-    /// Takes out the requests whose deadline has come.
-    pub(crate) fn take_expired(&mut self, now: i64) -> Vec<Waiter> {
+    /// Takes out the requests whose deadline has come, with their numbers.
+    pub(crate) fn take_expired(&mut self, now: i64) -> Vec<(u64, Waiter)> {
         let due: Vec<u64> = self.deadlines.iter().take_while(|(at, _)| *at <= now).map(|(_, seq)| *seq).collect();
-        due.into_iter().filter_map(|seq| self.take(seq)).collect()
+        due.into_iter().filter_map(|seq| Some((seq, self.take(seq)?))).collect()
     }
 
     /// Time of the next deadline, or at which the next lock turns stale.
@@ -373,5 +400,23 @@ impl Waiters {
     pub(crate) fn drain(&mut self) -> Vec<Waiter> {
         let all: Vec<u64> = self.waiters.keys().copied().collect();
         all.into_iter().filter_map(|seq| self.take(seq)).collect()
+    }
+}
+
+/// True if one of several locks is enough.
+pub(super) fn is_for_any(command: &Command) -> bool {
+    matches!(command, Command::Acquire(request) if request.any)
+}
+
+/// True if the request does not wait for the end of a rest.
+pub(super) fn waits_for_no_rest(command: &Command) -> bool {
+    matches!(command, Command::Acquire(request) if request.min_hold_ms.is_some())
+}
+
+/// The locks whose turning stale lets the request try again: the one that is held or, where one of several is enough, all.
+pub(super) fn locks_to_look_at(command: &Command, held: &LockId) -> Vec<LockId> {
+    match command {
+        Command::Acquire(request) if request.any => request.ids.clone(),
+        _ => vec![held.clone()],
     }
 }

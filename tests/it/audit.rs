@@ -219,7 +219,7 @@ fn database_refuses_what_program_never_does() {
         ("neither the fence nor the lease clock goes back", "UPDATE lock_seq SET clock_ms = clock_ms - 1".into()),
         ("lock_seq is one row", "INSERT OR REPLACE INTO lock_seq VALUES (1, 0, 0, '', '', 0)".into()),
         ("lock_seq is never deleted", "DELETE FROM lock_seq".into()),
-        ("a fence is drawn from the counter", "INSERT INTO lock VALUES ('x', 99, zeroblob(32), '', 0, 0, 1, 1, NULL, 1, 0, 0, 0)".into()),
+        ("a fence is drawn from the counter", "INSERT INTO lock VALUES ('x', 99, zeroblob(32), '', 0, 0, 1, 1, NULL, 1, 0, 0, 0, NULL)".into()),
         ("a lock changes hands only to a higher fence from the counter", "UPDATE lock SET fence = fence - 1 WHERE id = 'wallet/alice'".into()),
         ("a lock changes hands only to a higher fence from the counter", "UPDATE lock SET fence = 99 WHERE id = 'job'".into()),
         ("a lock event is never edited", "UPDATE lock_event SET holder = 'eve'".into()),

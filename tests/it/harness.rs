@@ -187,7 +187,7 @@ impl Book {
     }
 
     pub fn release(&self, id: &str, token: &LockToken) -> Result<(), Error> {
-        self.do_it(ReleaseRequest { id: Some(lock_id(id)), token: token.clone() }).result
+        self.do_it(ReleaseRequest { id: Some(lock_id(id)), token: token.clone(), min_hold_ms: None }).result
     }
 }
 
@@ -218,11 +218,13 @@ pub fn ask(id: &str, secret: &str) -> AcquireRequest {
     let (expire_ms, grace_ms) = (60_000, 5_000);
     AcquireRequest {
         ids,
+        any: false,
         secret: self::secret(secret),
         holder: secret.to_owned(),
         expire_ms,
         grace_ms,
         max_hold_ms: None,
+        min_hold_ms: None,
     }
 }
 

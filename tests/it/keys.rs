@@ -90,7 +90,7 @@ fn repeat_of_parked_request_joins_it() {
         (parked(), withdraw("alice", "20.0")),
         (parked(), withdraw("alice", "21")),
         (keyed("k"), withdraw("alice", "20")), // would not wait, and joins all the same
-        (Envelope::local(), ReleaseRequest { id: None, token: holder.token }.into()),
+        (Envelope::local(), ReleaseRequest { id: None, token: holder.token, min_hold_ms: None }.into()),
     ]);
     assert!(answers[0].result.is_ok() && !answers[0].replayed);
     assert_eq!((answers[1].result.clone(), answers[1].replayed), (answers[0].result.clone(), true));

@@ -405,7 +405,7 @@ fn group_of_locks_is_granted_whole_or_not() {
     assert_eq!(renew(&book, "", &ann, None).unwrap().expires_in_ms, EXPIRE);
     assert!(["a", "b", "c"].iter().all(|id| book.lock(id).unwrap().renewals == 1));
     for _ in 0..2 {
-        book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
+        book.do_it(ReleaseRequest { id: None, token: ann.clone(), min_hold_ms: None }).result.unwrap();
         assert!(["a", "b", "c"].iter().all(|id| state(&book, id) == LockState::Free));
     }
     book.assert_sound();
@@ -416,7 +416,7 @@ fn rest_of_group_is_released_together() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.release("a", &ann).unwrap();
-    book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap();
+    book.do_it(ReleaseRequest { id: None, token: ann.clone(), min_hold_ms: None }).result.unwrap();
     assert_eq!(state(&book, "b"), LockState::Free, "a release that succeeds has given everything back");
 }
 
@@ -426,7 +426,7 @@ fn release_of_group_frees_rest_and_names_lost() {
     let ann = book.acquire("a b c", "ann").unwrap().token;
     revoke(&book, "b", ann.fence.0, Some(60_000)).unwrap();
     let before = book.number("SELECT clock_ms FROM lock_seq");
-    let give_up = || book.do_it(ReleaseRequest { id: None, token: ann.clone() }).result.unwrap_err();
+    let give_up = || book.do_it(ReleaseRequest { id: None, token: ann.clone(), min_hold_ms: None }).result.unwrap_err();
     let lost = give_up();
     assert_eq!(
         (lost.name, fact(&lost, "ended"), fact(&lost, "lock")),
@@ -464,7 +464,7 @@ fn used(book: &Book, id: &str, times: usize) {
     let pairs = (first..).take(times).flat_map(|fence| {
         let name = format!("{id}{fence}");
         let token = book.token(fence, &name);
-        [acquire(id, &name), ReleaseRequest { id: Some(lock_id(id)), token }.into()]
+        [acquire(id, &name), ReleaseRequest { id: Some(lock_id(id)), token, min_hold_ms: None }.into()]
     });
     let answers =
         book.submit_all(pairs.map(|command| (cashbox::internals::store::Envelope::local(), command)).collect());

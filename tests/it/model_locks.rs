@@ -127,7 +127,7 @@ impl Run {
         let Some(token) = self.token() else { return String::new() };
         let id = self.one_of(&token);
         let said = self.model.release(id.as_deref(), &token);
-        let command = ReleaseRequest { id: id.as_deref().map(lock_id), token: self.real(&token) };
+        let command = ReleaseRequest { id: id.as_deref().map(lock_id), token: self.real(&token), min_hold_ms: None };
         let answer = self.book.do_it(command.clone()).result;
         assert_eq!(self.and_again(command), answer);
         assert_eq!(answer.map_err(|error| error.name), said, "{token:?} {id:?}");

@@ -18,7 +18,7 @@ fn local(command: impl Into<Command>) -> (Envelope, Command) {
 }
 
 fn give_back(id: &str, token: LockToken) -> (Envelope, Command) {
-    local(ReleaseRequest { id: Some(lock_id(id)), token })
+    local(ReleaseRequest { id: Some(lock_id(id)), token, min_hold_ms: None })
 }
 
 fn wait_for(id: &str, secret: &str) -> (Envelope, Command) {
@@ -34,7 +34,7 @@ fn how(outcome: &Outcome) -> GrantOrigin {
 
 /// Sends these from a thread of its own, waits until `parked` of them are parked, does what is to be done, and returns what
 /// the parked ones were answered.
-fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: impl FnOnce()) -> Vec<Outcome> {
+pub fn while_parked(book: &Book, parked: u64, sent: Vec<(Envelope, Command)>, then: impl FnOnce()) -> Vec<Outcome> {
     std::thread::scope(|scope| {
         let answers = scope.spawn(|| book.submit_all(sent));
         let _dismissed = Dismissed(book);
@@ -402,7 +402,7 @@ fn rest_of_lost_group_is_passed_on_at_once() {
     let book = book();
     let ann = book.acquire("a b", "ann").unwrap().token;
     book.must(RevokeRequest { id: lock_id("a"), fence: ann.fence, delay_ms: None, reason: None });
-    let release = ReleaseRequest { id: None, token: ann };
+    let release = ReleaseRequest { id: None, token: ann, min_hold_ms: None };
     let answers = book.submit_all(vec![wait_for("b", "ben"), local(release)]);
     assert_eq!(how(&answers[0]), GrantOrigin::Created);
     assert_eq!(name(&answers[1].result), ErrorName::LockLost);

@@ -290,9 +290,11 @@ fn facts(name: ErrorName) -> Vec<(&'static str, Value, bool)> {
             ("holder", text("The holder's label."), false),
             ("fence", integer("The fence of its lease."), false),
             ("state", text("The state of the lock."), false),
-            ("expires_in_ms", integer("The rest of the lease."), false),
+            ("expires_in_ms", integer("The rest of the lease; 0 while the lock rests."), false),
             ("free_in_ms", integer("The longest time until another client can have it."), false),
             ("queue", integer("The number of requests that wait for it."), false),
+            ("place", integer("The place of this request in the queue, or the one it would have had."), false),
+            ("oldest_waited_ms", or_null(integer("The time for which the first in the queue has waited.")), false),
             ("waited_ms", integer("The time that this request has waited."), false),
         ],
         LockChanged => {

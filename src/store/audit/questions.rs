@@ -1,17 +1,31 @@
 //! The invariants that one SQL query each can check.
 
 use crate::ledger::hold::FROM_ENTRIES;
-use crate::store::schema::{HOLDS_SINCE, ROTATION_SINCE, SETTINGS_SINCE};
+use crate::store::schema::{HOLDS_SINCE, RESTS_SINCE, ROTATION_SINCE, SETTINGS_SINCE};
 use std::ops::Range;
 
 const SYSTEM_WALLETS: Range<i32> = 4..i32::MAX;
 const ROTATION: Range<i32> = ROTATION_SINCE..i32::MAX;
 const BEFORE_SETTINGS: Range<i32> = 1..SETTINGS_SINCE;
 const SETTINGS: Range<i32> = SETTINGS_SINCE..i32::MAX;
+const RESTS: Range<i32> = RESTS_SINCE..i32::MAX;
 const HOLDS: Range<i32> = HOLDS_SINCE..i32::MAX;
 
 /// The versions of the file that have what is asked for, and a question as those of [`QUESTIONS`].
 pub(crate) const QUESTIONS_OF_VERSIONS: &[(Range<i32>, &str, &str)] = &[
+    (
+        RESTS,
+        "a lock rests for min_hold_ms after its grant at most",
+        "SELECT 'lock ' || id || ' rests until ' || (renew_time + expire_ms + grace_ms - create_time) || ' ms after its grant, not '
+         || min_hold_ms FROM lock WHERE secret_hash IS NULL AND (expire_ms <> 0 OR renew_time + grace_ms > create_time + min_hold_ms)",
+    ),
+    (
+        RESTS,
+        "a lock rests if it was released",
+        "SELECT 'lock ' || id || ' of fence ' || fence || ' rests without a release, or was released and does not rest' FROM lock
+         WHERE secret_hash IS NULL AND (min_hold_ms IS NOT NULL) <> EXISTS
+           (SELECT 1 FROM lock_event e WHERE e.lock_id = lock.id AND e.fence = lock.fence AND e.what = 'released')",
+    ),
     (
         ROTATION,
         "a prefix of locks belongs to the role locker",

@@ -226,7 +226,7 @@ const HASH_LEN: usize = 32;
 /// Length of its part that the event of a grant holds, in bytes.
 const SHORT_HASH_LEN: usize = 16;
 
-/// Checks every lock: a lease that was granted and can be, or a revoked one.
+/// Checks every lock: a lease that was granted and can be, or one that was revoked or released.
 pub(crate) fn check_locks(conn: &Connection, findings: &mut Findings) -> Result<(), Error> {
     let mut statement = conn.prepare("SELECT id, fence, secret_hash, expire_ms, grace_ms, max_hold_ms FROM lock")?;
     let mut rows = statement.query([])?;
@@ -260,8 +260,9 @@ pub(crate) fn check_locks(conn: &Connection, findings: &mut Findings) -> Result<
 
 /// The last event of a lock that is there is always kept: the grant with the hash of its secret, or the revocation.
 fn is_recorded(conn: &Connection, id: &str, fence: i64, secret: Option<&[u8]>) -> Result<bool, Error> {
-    let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND secret_hash IS $3 \
-               AND CASE WHEN $3 IS NULL THEN what = 'revoked' ELSE what IN ('created', 'taken_over') END";
+    let sql = "SELECT 1 FROM lock_event WHERE lock_id = $1 AND fence = $2 AND CASE WHEN $3 IS NULL \
+               THEN what = 'released' OR what = 'revoked' AND secret_hash IS NULL \
+               ELSE what IN ('created', 'taken_over') AND secret_hash IS $3 END";
     Ok(ReadTx::new(conn).one(sql, params![id, fence, secret], |_| Ok(()))?.is_some())
 }
 

@@ -226,7 +226,7 @@ fn revoke_leases(tx: &Transaction<'_>) -> rusqlite::Result<()> {
     for (id, fence) in leases {
         tx.execute("UPDATE lock_seq SET fence = fence + 1", [])?;
         let revoked = "UPDATE lock SET secret_hash = NULL, fence = (SELECT fence FROM lock_seq), \
-                       expire_ms = 0, grace_ms = min(expire_ms + grace_ms, ?2) WHERE id = ?1";
+                       expire_ms = 0, grace_ms = min(expire_ms + grace_ms, ?2), min_hold_ms = NULL WHERE id = ?1";
         tx.execute(revoked, (&id, DURATION_MS.end()))?;
         tx.execute(
             "INSERT INTO lock_event (lock_id, what, fence, previous_fence, holder, made_by, reason, lease_ms, at) \

@@ -1,4 +1,5 @@
--- From version 9 to version 10. A hold ends when its newest entry says, and a lock keeps its secret as long as its fence.
+-- From version 9 to version 10. A hold ends when its newest entry says, a lock keeps its secret as long as its fence,
+-- and rests after its release.
 
 DROP TRIGGER hold_changes_with_its_entries;
 
@@ -16,3 +17,5 @@ CREATE TRIGGER lock_fence_only_grows BEFORE UPDATE ON lock
 WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.renew_time < OLD.renew_time
   OR NEW.id <> OLD.id OR NEW.fence = OLD.fence AND NEW.secret_hash IS NOT NULL AND NEW.secret_hash IS NOT OLD.secret_hash
 BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
+
+ALTER TABLE lock ADD COLUMN min_hold_ms INTEGER CHECK (min_hold_ms IS NULL OR min_hold_ms > 0 AND substr(id, 1, 7) <> 'wallet/');
