@@ -16,7 +16,6 @@ use crate::store::EntryWait;
 use ValueKind::{Amount, Integer, Object, Text, Time};
 use serde::Serialize;
 use std::io;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The fields of the query that choose entries.
@@ -83,8 +82,6 @@ pub(crate) const fn with_filters<const OWN: usize, const ALL: usize>(own: [Field
 
 /// The longest wait for an entry, in milliseconds.
 const WAIT_MS_MAX: i64 = 30_000;
-/// The time between two looks for entries while waiting: many commits are one look.
-pub(crate) const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// The most requests of one user that wait for entries.
 const WAITING_OF_ONE_USER_MAX: usize = 16;
 
@@ -180,8 +177,7 @@ fn wait(
     let mut found = empty;
     let mut reached = found.page.reached;
     let mut looked: Option<Instant> = None;
-    while found.is_empty() && store.wait_for_entry(reached, deadline, &context.alive()) == EntryWait::Found {
-        sleep(looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
+    while found.is_empty() && store.wait_for_entry(reached, looked, deadline, &context.alive()) == EntryWait::Found {
         let page = store.entries_behind(filter, reached, 1)?;
         looked = Some(Instant::now());
         if !page.rows.is_empty() {

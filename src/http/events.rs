@@ -6,7 +6,7 @@
 
 use super::auth::{Caller, KnownTokens};
 use super::conn::RequestHead;
-use super::entries::{self, FILTER_COUNT, FILTERS, LOOKS_EVERY, USER, with_filters};
+use super::entries::{self, FILTER_COUNT, FILTERS, USER, with_filters};
 use super::fields::{Field, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
 use super::response::{self, entry_json};
@@ -19,7 +19,6 @@ use crate::store::{Alive, EntryWait, Store, WatchPermit};
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::Arc;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// The query of a stream of entries.
@@ -180,11 +179,8 @@ impl EventReader {
             self.is_over = true;
             return self.push_place();
         }
-        match self.store.wait_for_entry(self.after, self.comment_due, &self.alive) {
-            EntryWait::Found => {
-                sleep(self.looked.map_or(Duration::ZERO, |looked| LOOKS_EVERY.saturating_sub(looked.elapsed())));
-                self.look()
-            }
+        match self.store.wait_for_entry(self.after, self.looked, self.comment_due, &self.alive) {
+            EntryWait::Found => self.look(),
             EntryWait::TimedOut => Ok(()),
             EntryWait::Over => {
                 self.is_over = true;

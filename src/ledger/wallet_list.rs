@@ -261,8 +261,8 @@ fn by_name(
     Ok(cut(rows, limit, end, true))
 }
 
-/// Users' wallets that pass the filter, the largest balance first: one page. All of them are looked at: an index of
-/// balances would be rewritten by every entry.
+/// Users' wallets that pass the filter, the largest balance first: one page. The balances of all are looked at, because an
+/// index of balances would be rewritten by every entry; the rest is read for those of the page alone.
 pub(crate) fn wallets_by_balance(
     tx: &ReadTx<'_>,
     filter: &WalletFilter,
@@ -273,11 +273,11 @@ pub(crate) fn wallets_by_balance(
         listed_wallet_columns!(),
         " FROM ",
         wallet_tables!(),
-        " WHERE ",
+        " WHERE wallet.id IN (SELECT wallet.id FROM wallet WHERE ",
         wallet_passes!(),
-        " AND ($6 IS NULL OR coalesce(wallet_setting.status, 'open') = $6) \
-         AND ($7 IS NULL OR wallet_setting.name BETWEEN $7 AND $7 || char(1114111)) \
-         ORDER BY wallet.balance DESC, wallet.id LIMIT $8"
+        " AND ($6 IS NULL OR coalesce((SELECT status FROM wallet_setting WHERE wallet = wallet.id), 'open') = $6) \
+         AND ($7 IS NULL OR (SELECT name FROM wallet_setting WHERE wallet = wallet.id) BETWEEN $7 AND $7 || char(1114111)) \
+         ORDER BY wallet.balance DESC, wallet.id LIMIT $8) ORDER BY wallet.balance DESC, wallet.id"
     );
     let WalletFilter { prefix, name, status, min, max, .. } = filter;
     let status = status.map(WalletStatus::as_str);

@@ -58,6 +58,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 use waiters::{LockNotifier, Watched};
 use writer::Writer;
@@ -73,6 +74,8 @@ pub(crate) enum EntryWait {
     Over,
 }
 
+/// Time between two looks of a client that follows entries.
+const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// Time between two looks of a watch at its client's connection and at the end of the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
 
@@ -341,8 +344,17 @@ impl Store {
         self.read(|tx| FollowedPage::read(tx, filter, after, limit))
     }
 
-    /// Waits for an entry with a number above `behind`.
-    pub(crate) fn wait_for_entry(&self, behind: i64, deadline: Instant, alive: &Alive) -> EntryWait {
+    /// Waits for an entry with a number above `behind`, at least until [`LOOKS_EVERY`] after the last look: many commits
+    /// are one look, and their writer wakes no follower that looks soon by itself.
+    pub(crate) fn wait_for_entry(
+        &self,
+        behind: i64,
+        looked: Option<Instant>,
+        deadline: Instant,
+        alive: &Alive,
+    ) -> EntryWait {
+        let next_look = looked.map_or_else(Instant::now, |looked| looked + LOOKS_EVERY).min(deadline);
+        sleep(next_look.saturating_duration_since(Instant::now()));
         loop {
             if self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
                 return EntryWait::Over;

@@ -9,13 +9,26 @@ use crate::ledger::query::{self, Filter};
 use crate::tx::ReadTx;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// The most entries that are kept. With 20 looks a second, that is enough for 40,000 entries a second.
 const KEPT_MAX: usize = 2_048;
 
-/// The newest entries that a follower has looked for: consecutive numbers.
+/// Time between two reads of the file, so that many followers do not read once for each commit. Those that look between two
+/// reads find the entries of the first.
+const READS_EVERY: Duration = Duration::from_millis(5);
+
+/// The newest entries that a follower has looked for.
 #[derive(Debug, Default)]
-pub(crate) struct RecentEntries(Mutex<VecDeque<Arc<Entry>>>);
+pub(crate) struct RecentEntries(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Consecutive numbers.
+    entries: VecDeque<Arc<Entry>>,
+    /// The time of the last read.
+    read_at: Option<Instant>,
+}
 
 /// The entries that one look has found.
 #[derive(Debug)]
@@ -54,12 +67,14 @@ impl RecentEntries {
         if after < oldest {
             return Ok(None);
         }
-        let mut kept = self.0.lock().expect("mutex poisoned");
+        let mut guard = self.0.lock().expect("mutex poisoned");
+        let Kept { entries: kept, read_at } = &mut *guard;
         if kept.back().is_some_and(|entry| entry.id.0 < oldest) {
             kept.clear();
         }
         let end = kept.back().map_or(after, |entry| entry.id.0);
-        if end < newest {
+        if end < newest && (end <= after || read_at.is_none_or(|at| at.elapsed() >= READS_EVERY)) {
+            *read_at = Some(Instant::now());
             kept.extend(read(end, (newest - end) as usize)?.into_iter().map(Arc::new));
             let excess = kept.len().saturating_sub(KEPT_MAX);
             kept.drain(..excess);
