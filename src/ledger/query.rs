@@ -376,28 +376,36 @@ pub(super) fn last_entry_before(tx: &Tables<'_>, time: i64) -> Result<i64, Error
 
 /// The wallet as it was at `time`, entries made at that very millisecond included.
 pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<Wallet, Error> {
-    super::wallet(tx, id)?;
+    let now = super::wallet(tx, id)?;
     let last = last_entry_before(tx, time.saturating_add(1))?;
-    let (newest, count) = if *id == WalletId::BANK {
-        (
-            "SELECT CASE from_wallet WHEN $1 THEN from_balance ELSE to_balance END FROM entry \
-             WHERE $1 IN (from_wallet, to_wallet) AND id <= $2 ORDER BY id DESC LIMIT 1",
-            "SELECT count(*) FROM entry WHERE $1 IN (from_wallet, to_wallet) AND id <= $2",
-        )
-    } else {
-        (
-            "SELECT balance FROM (SELECT id, from_balance AS balance FROM entry WHERE id = \
-             (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
-             UNION ALL SELECT id, to_balance FROM entry WHERE id = \
-             (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2) \
-             ORDER BY id DESC LIMIT 1)",
-            "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
-             + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2)",
-        )
-    };
+    if *id == WalletId::BANK {
+        return bank_as_of(tx, &now, last);
+    }
+    let newest = "SELECT balance FROM (SELECT id, from_balance AS balance FROM entry WHERE id = \
+                  (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
+                  UNION ALL SELECT id, to_balance FROM entry WHERE id = \
+                  (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2) \
+                  ORDER BY id DESC LIMIT 1)";
+    let count = "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
+                 + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2)";
     let balance = tx.one(newest, params![id, last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
     let entries = tx.one(count, params![id, last], |row| row.get(0))?.unwrap_or(0);
     Ok(Wallet::plain(id.clone(), balance, entries))
+}
+
+/// `@bank` after the entry of that number. No index has its entries, because nearly every entry is one of them: they are
+/// counted from the nearer end.
+fn bank_as_of(tx: &ReadTx<'_>, now: &Wallet, last: i64) -> Result<Wallet, Error> {
+    let newest = newest_entry(tx)?;
+    let is_early = last < newest / 2;
+    let (first, end) = if is_early { (1, last) } else { (last + 1, newest) };
+    let sql = "SELECT count(*) FROM entry WHERE id BETWEEN $1 AND $2 AND '@bank' IN (from_wallet, to_wallet)";
+    let counted = tx.one(sql, params![first, end], |row| row.get(0))?.unwrap_or(0);
+    let entries = if is_early { counted } else { now.entries - counted };
+    let sql = "SELECT CASE from_wallet WHEN '@bank' THEN from_balance ELSE to_balance END FROM entry \
+               WHERE '@bank' IN (from_wallet, to_wallet) AND id <= $1 ORDER BY id DESC LIMIT 1";
+    let balance = tx.one(sql, params![last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
+    Ok(Wallet::plain(now.id.clone(), balance, entries))
 }
 
 /// The newest of the coupons the user could pay with at that time, `limit` at most.

@@ -337,7 +337,7 @@ impl Store {
         if newest > after {
             let all = Filter { ascending: true, ..Filter::default() };
             let read = |end, count| self.read(|tx| Ok(query::entries(tx, &all, Some(end), count)?.rows));
-            if let Some(page) = self.recent.behind((after, newest), filter, limit, read)? {
+            if let Some(page) = self.recent.behind((after, newest), Instant::now(), filter, limit, read)? {
                 return Ok(page);
             }
         }

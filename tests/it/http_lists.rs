@@ -159,15 +159,16 @@ fn time_bounds_include_their_own_millisecond() {
             asked(&format!("until={at}&kind=recharge")),
             entries.iter().filter(|row| row["at"].as_str().unwrap() <= at && row["kind"] == "recharge").count()
         );
-        let before: Vec<&Value> = entries
-            .iter()
-            .filter(|row| row["at"].as_str().unwrap() <= at && [&row["from"], &row["to"]].contains(&&json!("alice")))
-            .collect();
-        let then = admin.get(&format!("/v1/wallets/alice?as_of={at}")).is(200);
-        let balance = before
-            .last()
-            .map_or(json!("0.00"), |row| row[if row["to"] == "alice" { "to_balance" } else { "from_balance" }].clone());
-        assert_eq!((&then["balance"], &then["entries"]), (&balance, &json!(before.len())), "as of {at}");
+        for wallet in ["alice", "@bank", "@sales"] {
+            let is_its = |row: &&Value| {
+                row["at"].as_str().unwrap() <= at && [&row["from"], &row["to"]].contains(&&json!(wallet))
+            };
+            let before: Vec<&Value> = entries.iter().filter(is_its).collect();
+            let then = admin.get(&format!("/v1/wallets/{wallet}?as_of={at}")).is(200);
+            let side = |row: &Value| row[if row["to"] == wallet { "to_balance" } else { "from_balance" }].clone();
+            let balance = before.last().map_or(json!("0.00"), |row| side(row));
+            assert_eq!((&then["balance"], &then["entries"]), (&balance, &json!(before.len())), "{wallet} as of {at}");
+        }
     }
     assert_eq!(admin.get("/v1/wallets/alice?as_of=2001-01-01T00:00:00Z").is(200)["balance"], "0.00");
     assert_eq!(admin.get("/v1/wallets/alice?as_of=2999-01-01T00:00:00%2B02:00").is(200)["balance"], "90.00");
