@@ -97,7 +97,8 @@ pub(super) fn document() -> Value {
             "description": "Amounts are text with two decimals. Every answer has `code` and `msg`, in the language of `Accept-Language` (`zh` or `en`); \
                             errors are application/problem+json with a stable `error`. Bodies may also be sent as \
                             application/x-www-form-urlencoded with the same fields. Every answer has `X-Request-Id`: the request's own, if it \
-                            has one. Later versions may add members to answers, and words to lists of words.",
+                            has one. Lists are also CSV and NDJSON: a typed client that takes JSON alone names `application/json` and \
+                            `application/problem+json` as its media types. Later versions may add members to answers, and words to lists of words.",
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
         "servers": [{ "url": "http://127.0.0.1:8866", "description": "cashbox serve" }],
@@ -284,7 +285,14 @@ fn request_body(schema: &Value, example: Option<&Value>) -> Value {
 fn object_schema(fields: &[Field], schemas: &mut Map<String, Value>) -> Value {
     let mut properties: Map<String, Value> = Map::new();
     for field in fields {
-        properties.insert(field.name.to_owned(), value_schema(field, schemas));
+        let mut schema = value_schema(field, schemas);
+        // In the description, because a generator of TypeScript requires each member that has a `default`.
+        let default = schema.as_object_mut().and_then(|schema| schema.shift_remove("default"));
+        if let Some(default) = default.filter(|_| !field.about.contains("if left out")) {
+            let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+            schema["description"] = json!(format!("{}; {default} if left out", field.about));
+        }
+        properties.insert(field.name.to_owned(), schema);
     }
     let required: Vec<_> = fields.iter().filter(|field| !field.optional).map(|field| field.name).collect();
     let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
