@@ -96,34 +96,3 @@ impl RecentEntries {
         Ok(Some(page))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use rusqlite::Connection;
-    use std::cell::Cell;
-
-    #[test]
-    fn followers_share_reads_of_the_file() {
-        let conn = Connection::open_in_memory().unwrap();
-        let row = |id: i64| {
-            let sql = "SELECT $1, 0, 'recharge', '@bank', 'ann', 1, -1, 1, '@local', NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
-                       NULL, NULL, NULL, zeroblob(32)";
-            conn.query_row(sql, [id], Entry::read).unwrap()
-        };
-        let (reads, recent) = (Cell::new(0), RecentEntries::default());
-        let start = Instant::now();
-        let look = |after: i64, newest: i64, ms: u64| {
-            let read = |end: i64, count: usize| {
-                reads.set(reads.get() + 1);
-                Ok((end + 1..=end + count as i64).map(row).collect())
-            };
-            let now = start + Duration::from_millis(ms);
-            recent.behind((after, newest), now, &Filter::default(), 10, read).unwrap().unwrap().reached
-        };
-        assert_eq!((look(0, 5, 0), reads.get()), (5, 1));
-        assert_eq!((look(3, 6, 4), reads.get()), (5, 1), "what was just read is enough for now");
-        assert_eq!((look(5, 6, 4), reads.get()), (6, 2), "an entry that comes alone is not waited for");
-        assert_eq!((look(5, 7, 9), reads.get()), (7, 3), "each entry is found at last");
-    }
-}

@@ -2,18 +2,21 @@
 
 use super::audit::normalised;
 use super::file::copy::keep_version;
+use super::recent::RecentEntries;
 use super::schema::{
     HOLDS_SINCE, ROTATION_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare,
     upgrade,
 };
 use crate::id::{CouponCode, EntryId, WalletId};
-use crate::ledger::entry::EntryKind;
+use crate::ledger::entry::{Entry, EntryKind};
 use crate::ledger::query::{Filter, entries};
 use crate::tx::ReadTx;
 use rusqlite::Connection;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 #[test]
 fn upgraded_file_has_schema_of_new_one() {
@@ -166,4 +169,28 @@ fn page_of_entries_looks_at_bounded_number_of_rows() {
         let (name, _) = &filters[place / 2];
         assert!(after <= before + before / 10 + 1_000, "{name}: {before} steps, then {after} with twice the entries");
     }
+}
+
+#[test]
+fn followers_share_reads_of_the_file() {
+    let conn = Connection::open_in_memory().unwrap();
+    let row = |id: i64| {
+        let sql = "SELECT $1, 0, 'recharge', '@bank', 'ann', 1, -1, 1, '@local', NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
+                   NULL, NULL, NULL, zeroblob(32)";
+        conn.query_row(sql, [id], Entry::read).unwrap()
+    };
+    let (reads, recent) = (Cell::new(0), RecentEntries::default());
+    let start = Instant::now();
+    let look = |after: i64, newest: i64, ms: u64| {
+        let read = |end: i64, count: usize| {
+            reads.set(reads.get() + 1);
+            Ok((end + 1..=end + count as i64).map(row).collect())
+        };
+        let now = start + Duration::from_millis(ms);
+        recent.behind((after, newest), now, &Filter::default(), 10, read).unwrap().unwrap().reached
+    };
+    assert_eq!((look(0, 5, 0), reads.get()), (5, 1));
+    assert_eq!((look(3, 6, 4), reads.get()), (5, 1), "what was just read is enough for now");
+    assert_eq!((look(5, 6, 4), reads.get()), (6, 2), "an entry that comes alone is not waited for");
+    assert_eq!((look(5, 7, 9), reads.get()), (7, 3), "each entry is found at last");
 }
