@@ -70,7 +70,7 @@ fn check(body: &[u8], rows: Option<usize>, counted: i64) {
     let answer: Value = serde_json::from_slice(body).expect("an answer is JSON");
     let counts = answer["total"]["count"].as_object();
     let sum: i64 = counts.into_iter().flatten().filter_map(|(_, count)| count.as_i64()).sum();
-    assert_eq!((answer["data"].as_array().map(Vec::len), sum), (rows, counted));
+    assert_eq!((answer["data"].as_array().map(Vec::len), sum), (rows, counted), "{answer}");
 }
 
 /// Recharges, withdrawals and payments, evenly spread over a year, and their totals.
