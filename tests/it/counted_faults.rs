@@ -3,12 +3,12 @@
 
 use crate::crash::agent;
 use crate::dice::Dice;
-use crate::failing_disk::{Patient, folder, verify};
+use crate::failing_disk::{Patient, assert_each_key_once, folder, recharge, verify};
+use crate::possession::assert_none_missing;
 use crate::server::ADMIN;
 use crate::shell::{Place, Running};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{Read, Write};
@@ -42,24 +42,6 @@ const ENDS: [(&str, i32); 4] =
 
 /// Calls that each commit makes at least once, so that a fault of them is met. Those of others are not counted.
 const EACH_COMMIT_CALLS: [&str; 3] = ["rw/pwrite", "rw/pread", "sync/fdatasync"];
-
-struct Answer {
-    status: u16,
-    body: Value,
-    replayed: bool,
-}
-
-fn recharge(patient: &Patient, agent: &ureq::Agent, number: usize) -> Option<Answer> {
-    let request = agent
-        .post(format!("{}/v1/wallets/alice/recharge", patient.url))
-        .header("Authorization", format!("Bearer {ADMIN}"))
-        .header("Content-Type", "application/json")
-        .header("Idempotency-Key", format!("k{number}"));
-    let mut answer = request.send(r#"{"amount":"1.00"}"#).ok()?;
-    let replayed = answer.headers().get("Idempotency-Replayed").is_some();
-    let body = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).ok()?;
-    Some(Answer { status: answer.status().as_u16(), body, replayed })
-}
 
 /// Sends fiu a command through its named pipes. None if the process has ended; false if fiu refuses.
 fn control(patient: &mut Patient, command: &str) -> Option<bool> {
@@ -105,7 +87,7 @@ fn counted_faults_lose_no_answer_and_no_refusal_is_done() {
                     assert!(matches!(read.status().as_u16(), 200 | 500 | 503), "{point} {error}");
                 }
             }
-            let answer = recharge(&patient, &agent, asked + n);
+            let answer = patient.recharge(&agent, asked + n);
             control(&mut patient, &format!("disable name=posix/io/{point}"));
             let is_called = EACH_COMMIT_CALLS.iter().any(|call| point.starts_with(call));
             if enabled == Some(true) && is_called && !is_ending {
@@ -122,19 +104,7 @@ fn counted_faults_lose_no_answer_and_no_refusal_is_done() {
         ended += usize::from(patient.runner.try_wait().unwrap().is_some());
         patient.end();
         let patient = Patient::start(folder.path());
-        for (n, answer) in answers.iter().enumerate() {
-            let again = recharge(&patient, &agent, asked + n).expect("an answer");
-            assert_eq!(again.status, 200, "{}", again.body);
-            if answer.status == 200 {
-                assert!(again.replayed && again.body == answer.body, "a yes stays what it was: {}", again.body);
-            } else if answer.body["error"] != "outcome_unknown" {
-                assert!(!again.replayed, "what was refused was not done: {} {}", answer.body, again.body);
-            }
-        }
-        asked += answers.len();
-        let last = recharge(&patient, &agent, asked).expect("an answer"); // it may have had none
-        asked += 1;
-        assert_eq!(last.body["balance"], format!("{asked}.00"), "each key once");
+        asked = assert_each_key_once(&patient, &agent, asked, &answers);
         patient.end();
         if lives % 10 == 0 {
             verify(folder.path());
@@ -171,11 +141,8 @@ fn slow_syncs_of_killed_server_lose_no_answer() {
             let (agent, mut yes) = (agent(), Vec::new());
             for n in 0.. {
                 let key = format!("{number}-{n}");
-                let request = agent.post(format!("{url}/v1/wallets/u{number}/recharge"));
-                let request =
-                    request.header("Authorization", format!("Bearer {ADMIN}")).header("Idempotency-Key", &key);
-                match request.content_type("application/json").send(r#"{"amount":"1.00"}"#) {
-                    Ok(answer) if answer.status().as_u16() == 200 => {
+                match recharge(&agent, &url, &format!("u{number}"), &key) {
+                    Some(answer) if answer.status == 200 => {
                         answered.fetch_add(1, Relaxed);
                         yes.push(key);
                     }
@@ -197,13 +164,7 @@ fn slow_syncs_of_killed_server_lose_no_answer() {
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
         running.finish();
-        let conn = rusqlite::Connection::open(place.db()).unwrap();
-        let mut statement = conn.prepare("SELECT key FROM idempotency").unwrap();
-        let kept: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-        let missing: Vec<_> = yes.iter().filter(|key| !kept.contains(key)).collect();
-        assert!(missing.is_empty() && yes.len() >= ANSWERED, "{missing:?} of {}", yes.len());
-        drop(statement);
-        drop(conn);
+        assert_none_missing(&place.db(), &yes);
         verify(place.0.path());
         let syncs = std::fs::read_to_string(place.path("calls")).unwrap().matches("DELAYED").count();
         eprintln!("{syncs} syncs that took {delay} microseconds: {} answers, all there", yes.len());

@@ -9,6 +9,26 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+/// An answer to a recharge.
+pub struct Answer {
+    pub status: u16,
+    pub body: Value,
+    pub replayed: bool,
+}
+
+/// A recharge by 1.00 under a key; none if there was no answer.
+pub fn recharge(agent: &ureq::Agent, url: &str, user: &str, key: &str) -> Option<Answer> {
+    let request = agent
+        .post(format!("{url}/v1/wallets/{user}/recharge"))
+        .header("Authorization", format!("Bearer {ADMIN}"))
+        .header("Content-Type", "application/json")
+        .header("Idempotency-Key", key);
+    let mut answer = request.send(r#"{"amount":"1.00"}"#).ok()?;
+    let replayed = answer.headers().get("Idempotency-Replayed").is_some();
+    let body = serde_json::from_str(&answer.body_mut().read_to_string().ok()?).unwrap();
+    Some(Answer { status: answer.status().as_u16(), body, replayed })
+}
+
 /// The program with its calls of the system in our hands.
 pub struct Patient {
     pub runner: Child,
@@ -43,16 +63,9 @@ impl Patient {
         assert!(sent.status.success() && sent.stderr.is_empty(), "{}", String::from_utf8_lossy(&sent.stderr));
     }
 
-    /// A recharge by 1.00 under the key of that number; none if there was no answer.
-    fn recharge(&self, agent: &ureq::Agent, number: usize) -> Option<(u16, Value)> {
-        let request = agent
-            .post(format!("{}/v1/wallets/alice/recharge", self.url))
-            .header("Authorization", format!("Bearer {ADMIN}"))
-            .header("Content-Type", "application/json")
-            .header("Idempotency-Key", format!("k{number}"));
-        let mut answer = request.send(r#"{"amount":"1.00"}"#).ok()?;
-        let body = answer.body_mut().read_to_string().ok()?;
-        Some((answer.status().as_u16(), serde_json::from_str(&body).unwrap()))
+    /// A recharge of alice under the key of that number; none if there was no answer.
+    pub fn recharge(&self, agent: &ureq::Agent, number: usize) -> Option<Answer> {
+        recharge(agent, &self.url, "alice", &format!("k{number}"))
     }
 
     pub fn end(mut self) {
@@ -73,6 +86,24 @@ pub fn verify(folder: &Path) {
     assert!(verify.status.success(), "{}", String::from_utf8_lossy(&verify.stdout));
 }
 
+/// Repeats the requests from the key of number `first` on, which had these answers, and one more, which may have had none:
+/// each of all keys has had its effect once. Gives the number of keys.
+pub fn assert_each_key_once(patient: &Patient, agent: &ureq::Agent, first: usize, answers: &[Answer]) -> usize {
+    for (number, answer) in (first..).zip(answers) {
+        let again = patient.recharge(agent, number).expect("an answer");
+        assert_eq!(again.status, 200, "{}", again.body);
+        if answer.status == 200 {
+            assert!(again.replayed && again.body == answer.body, "a yes stays what it was: {}", again.body);
+        } else if answer.body["error"] != "outcome_unknown" {
+            assert!(!again.replayed, "what was refused was not done: {} {}", answer.body, again.body);
+        }
+    }
+    let keys = first + answers.len() + 1;
+    let last = patient.recharge(agent, keys - 1).expect("an answer");
+    assert_eq!(last.body["balance"], format!("{keys}.00"), "each key once");
+    keys
+}
+
 #[test]
 #[ignore = "needs fiu-run: .ci/slow"]
 fn write_without_space_is_refused_and_nothing_is_lost() {
@@ -85,15 +116,12 @@ fn write_without_space_is_refused_and_nothing_is_lost() {
     for call in ["pwrite", "pwrite64"] {
         patient.tell(&format!("disable name=posix/io/rw/{call}"));
     }
-    let yes = answers.iter().filter(|(status, _)| *status == 200).count();
+    let yes = answers.iter().filter(|answer| answer.status == 200).count();
     assert!(yes > 10 && yes < 390, "{yes} of 400 were a yes");
-    for (n, (status, body)) in answers.iter().enumerate() {
+    for Answer { status, body, .. } in &answers {
         assert!(*status == 200 || body["error"] == "storage_full", "{status} {body}");
-        let again = patient.recharge(&agent, n).unwrap();
-        assert_eq!(again.0, 200, "there is space again: {}", again.1);
-        assert!(*status != 200 || again.1 == *body, "a yes stays what it was");
     }
-    assert_eq!(patient.recharge(&agent, 400).unwrap().1["balance"], "401.00");
+    assert_each_key_once(&patient, &agent, 0, &answers);
     patient.end();
     verify(folder.path());
 }
@@ -106,7 +134,7 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
     for round in 0..6 {
         let mut patient = Patient::start(folder.path());
         for _ in 0..20 {
-            assert_eq!(patient.recharge(&agent, done).unwrap().0, 200);
+            assert_eq!(patient.recharge(&agent, done).unwrap().status, 200);
             done += 1;
         }
         for name in ["fdatasync", "fsync"] {
@@ -114,11 +142,11 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
         }
         let doubtful = loop {
             match patient.recharge(&agent, done) {
-                Some((200, _)) => done += 1,
+                Some(Answer { status: 200, .. }) => done += 1,
                 other => break other,
             }
         };
-        let (status, body) = doubtful.expect("a doubtful answer came");
+        let Answer { status, body, .. } = doubtful.expect("a doubtful answer came");
         assert_eq!((status, body["error"].as_str()), (500, Some("outcome_unknown")), "round {round}");
         until(|| patient.runner.try_wait().unwrap().is_some());
         assert_eq!(patient.runner.wait().unwrap().code(), Some(5), "storage cannot be trusted");
@@ -126,7 +154,7 @@ fn failed_sync_answers_unknown_and_keeps_answered() {
         let patient = Patient::start(folder.path());
         let begun = std::time::Instant::now();
         for n in 0..=done {
-            let (status, body) = patient.recharge(&agent, n).unwrap();
+            let Answer { status, body, .. } = patient.recharge(&agent, n).unwrap();
             assert_eq!((status, &body["balance"]), (200, &Value::from(format!("{}.00", n + 1))), "{body}");
             assert!(begun.elapsed() < TIMEOUT);
         }
@@ -181,23 +209,14 @@ fn any_fault_under_load_loses_no_answer() {
             }
             patient.end();
             let mut names = std::collections::BTreeMap::<String, usize>::new();
-            for (status, body) in &answers {
+            for Answer { status, body, .. } in &answers {
                 *names.entry(body["error"].as_str().map_or(status.to_string(), str::to_owned)).or_default() += 1;
                 assert!(body["error"] != "damaged", "{point} {error}: {body}");
             }
             eprintln!("{point} with error {error}: {names:?}");
             verify(folder.path());
             let patient = Patient::start(folder.path());
-            for (n, (status, body)) in answers.iter().enumerate() {
-                let again = patient.recharge(&agent, asked + n).unwrap();
-                assert_eq!(again.0, 200, "{point} {error}: {}", again.1);
-                assert!(*status != 200 || again.1 == *body, "{point} {error}: a yes stays what it was");
-            }
-            asked += answers.len();
-            // The one without an answer too, if there was one.
-            let last = patient.recharge(&agent, asked).unwrap();
-            asked += 1;
-            assert_eq!(last.1["balance"], format!("{asked}.00"), "{point} {error}: each key once");
+            asked = assert_each_key_once(&patient, &agent, asked, &answers);
             patient.end();
         }
     }
@@ -234,18 +253,6 @@ fn serve(folder: &Path, file_blocks: Option<u32>) -> (Child, String) {
     let url =
         line.trim().strip_prefix("listening on ").unwrap_or_else(|| panic!("the server says {line:?}")).to_owned();
     (process, url)
-}
-
-/// The status of a recharge by 1.00 under a key, and the entry's number; 0 if there was no answer.
-fn recharge(agent: &ureq::Agent, url: &str, key: &str) -> (u16, serde_json::Value) {
-    let request = agent
-        .post(format!("{url}/v1/wallets/alice/recharge"))
-        .header("Authorization", format!("Bearer {ADMIN}"))
-        .header("Content-Type", "application/json")
-        .header("Idempotency-Key", key);
-    let Ok(mut answer) = request.send(r#"{"amount":"1.00"}"#) else { return (0, serde_json::Value::Null) };
-    let body = answer.body_mut().read_to_string().unwrap();
-    (answer.status().as_u16(), serde_json::from_str(&body).unwrap())
 }
 
 /// A command under a limit on the size of files, in blocks of 512 bytes.
@@ -324,7 +331,8 @@ fn file_size_limit_is_full_disk_and_loses_nothing() {
     let mut answers = Vec::new();
     let mut refused_again = 0;
     while refused_again < 20 {
-        let (status, body) = recharge(&agent, &url, &format!("k{}", answers.len()));
+        let answer = recharge(&agent, &url, "alice", &format!("k{}", answers.len())).expect("an answer");
+        let Answer { status, body, .. } = answer;
         assert!(status == 200 || body["error"] == "storage_full", "{status} {body}");
         if status == 503 {
             assert!(body["detail"].as_str().unwrap().contains("ulimit -f"), "{body}");
@@ -349,10 +357,10 @@ fn file_size_limit_is_full_disk_and_loses_nothing() {
     let mut balance = answers.iter().filter(|status| **status == 200).count();
     for (n, status) in answers.iter().enumerate() {
         balance += usize::from(*status != 200);
-        let (again, body) = recharge(&agent, &url, &format!("k{n}"));
-        assert_eq!(again, 200, "{body}");
+        let again = recharge(&agent, &url, "alice", &format!("k{n}")).expect("an answer");
+        assert_eq!(again.status, 200, "{}", again.body);
         if *status != 200 {
-            assert_eq!(body["entry"]["to_balance"], format!("{balance}.00"), "it was not done before");
+            assert_eq!(again.body["entry"]["to_balance"], format!("{balance}.00"), "it was not done before");
         }
     }
     process.kill().unwrap();

@@ -1,5 +1,5 @@
-//! More rows of the table in `store::possession`: files that may not be written, other namespaces, an index and a companion
-//! that are replaced, and the lines that a fault leaves in the log.
+//! More rows of the table in `store::possession`: files that may not be written, other namespaces, a companion that is
+//! replaced, and the lines that a fault leaves in the log.
 
 use crate::possession::{exchange, get, recharge_one, until_degraded, why};
 use crate::server::until;
@@ -94,23 +94,6 @@ fn server_in_other_network_namespace_is_not_reached() {
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert!(err.contains(&server.url), "{err}");
     assert_eq!(place.json("wallet alice")["balance"], "1.00");
-}
-
-#[test]
-fn index_replaced_refuses_changes_until_restart() {
-    let place = Place::new();
-    let server = place.serve("--open");
-    assert_eq!(recharge_one(&server, "before"), 200);
-    fs::copy(place.path("cashbox.db-shm"), place.path("other")).unwrap();
-    fs::rename(place.path("other"), place.path("cashbox.db-shm")).unwrap();
-    until_degraded(&server, "(-shm) was deleted or replaced");
-    assert_eq!(recharge_one(&server, "after"), 500);
-    server.stop();
-    let server = place.serve("--open");
-    assert_eq!(recharge_one(&server, "after"), 200);
-    drop(server);
-    assert_eq!(place.run("verify").exit, 0);
-    assert_eq!(place.json("wallet alice")["balance"], "2.00");
 }
 
 #[test]

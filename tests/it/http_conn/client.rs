@@ -126,11 +126,7 @@ impl Client {
     }
 
     /// Asks again and again, as long as the server answers and says nothing of closing.
-    pub(super) fn ask_until_closed(&mut self) {
-        self.ask_until_closed_at("/");
-    }
-
-    pub(super) fn ask_until_closed_at(&mut self, path: &str) {
+    pub(super) fn ask_until_closed(&mut self, path: &str) {
         loop {
             self.try_send(format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
             // An idle connection is closed silently, so there may be nothing to read.

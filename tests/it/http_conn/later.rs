@@ -140,29 +140,6 @@ fn idle_time_begins_after_later_response() {
 }
 
 #[test]
-fn later_response_to_closed_client_is_undelivered() {
-    let scene = Scene::new();
-    let client = scene.waiting_client_at("/later/wait");
-    let presence = scene.stage.presence.lock().unwrap().clone().unwrap();
-    drop(client);
-    until(|| !presence.is_connected());
-    scene.stage.open_gate();
-    until(|| scene.stage.undelivered.load(SeqCst) == 1);
-    until(|| scene.server.connections() == 0);
-}
-
-#[test]
-fn delivered_later_response_is_not_undelivered() {
-    let scene = Scene::new();
-    let mut client = scene.waiting_client_at("/later/wait");
-    scene.stage.open_gate();
-    assert_eq!(client.reply().body, "waited");
-    drop(client);
-    until(|| scene.server.connections() == 0);
-    assert_eq!(scene.stage.undelivered.load(SeqCst), 0);
-}
-
-#[test]
 fn half_closed_client_reads_later_response() {
     let scene = Scene::new();
     let mut client = scene.client();
@@ -220,21 +197,4 @@ fn stop_waits_for_pending_responses_and_closes() {
     });
     assert!(busy.is_closed());
     assert!(queued.is_closed(), "and not reset, although it had sent more");
-}
-
-#[test]
-fn stop_under_load_of_later_responses_is_prompt() {
-    for _ in 0..5 {
-        let scene = Scene::new();
-        let address = scene.server.address();
-        thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(move || Client::connect(address).ask_until_closed_at("/later/"));
-            }
-            until(|| scene.server.connections() == 8 && scene.stage.answered.load(SeqCst) > 100);
-            let began = Instant::now();
-            assert_eq!(scene.server.stop(TIMEOUT), 0);
-            assert!(began.elapsed() < Duration::from_secs(2));
-        });
-    }
 }

@@ -5,10 +5,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cashbox::internals::http::conn::{Limits, Presence};
+use cashbox::internals::http::conn::Presence;
 
 use super::client::Client;
 use super::{READ_BY_THEN, Scene, TIMEOUT, until};
+
+/// Requests that wait: answered by the connection's own thread, and by another one.
+const WAITING: [&str; 2] = ["/wait", "/later/wait"];
 
 fn presence(scene: &Scene) -> Presence {
     scene.stage.presence.lock().unwrap().clone().expect("a request waits")
@@ -86,24 +89,30 @@ fn kept_presence_keeps_no_connection_open() {
 
 #[test]
 fn delivered_response_is_not_reported_undelivered() {
-    let scene = Scene::new();
-    let mut client = scene.waiting_client();
-    scene.stage.open_gate();
-    assert_eq!(client.reply().body, "waited");
-    assert_eq!(client.get("/").status, 200);
-    assert_eq!(scene.stage.undelivered.load(SeqCst), 0);
+    for path in WAITING {
+        let scene = Scene::new();
+        let mut client = scene.waiting_client_at(path);
+        scene.stage.open_gate();
+        assert_eq!(client.reply().body, "waited");
+        assert_eq!(client.get("/").status, 200);
+        drop(client);
+        until(|| scene.server.connections() == 0);
+        assert_eq!(scene.stage.undelivered.load(SeqCst), 0, "{path}");
+    }
 }
 
 #[test]
 fn response_to_closed_client_is_undelivered() {
-    let scene = Scene::new();
-    let client = scene.waiting_client();
-    let presence = presence(&scene);
-    drop(client);
-    until(|| !presence.is_connected());
-    scene.stage.open_gate();
-    until(|| scene.stage.undelivered.load(SeqCst) == 1);
-    until(|| scene.server.connections() == 0);
+    for path in WAITING {
+        let scene = Scene::new();
+        let client = scene.waiting_client_at(path);
+        let presence = presence(&scene);
+        drop(client);
+        until(|| !presence.is_connected());
+        scene.stage.open_gate();
+        until(|| scene.stage.undelivered.load(SeqCst) == 1);
+        until(|| scene.server.connections() == 0);
+    }
 }
 
 #[test]
@@ -155,17 +164,17 @@ fn stop_waits_up_to_its_timeout() {
 
 #[test]
 fn stop_is_prompt_under_load() {
-    let scene = Scene::with(Limits::default());
-    let address = scene.server.address();
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(move || {
-                Client::connect(address).ask_until_closed();
-            });
-        }
-        until(|| scene.server.connections() == 4 && scene.stage.answered.load(SeqCst) > 100);
-        let began = Instant::now();
-        assert_eq!(scene.server.stop(TIMEOUT), 0);
-        assert!(began.elapsed() < Duration::from_secs(1));
-    });
+    for path in ["/", "/later/"].repeat(5) {
+        let scene = Scene::new();
+        let address = scene.server.address();
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(move || Client::connect(address).ask_until_closed(path));
+            }
+            until(|| scene.server.connections() == 8 && scene.stage.answered.load(SeqCst) > 100);
+            let began = Instant::now();
+            assert_eq!(scene.server.stop(TIMEOUT), 0);
+            assert!(began.elapsed() < Duration::from_secs(1), "{path}");
+        });
+    }
 }
