@@ -78,9 +78,8 @@ impl Reading {
 
     /// Opens the file for requests.
     pub(crate) fn for_requests(db: &Path) -> Result<Reading, OpenError> {
-        let reading = Reading::of_present_version(db)?;
-        refuse_linked(db)?;
-        Ok(reading)
+        refuse_linked(db)?; // before its content, which looks damaged while the log under its other name is moved into it
+        Reading::of_present_version(db)
     }
 
     /// Opens the file with the tables of the present version.
