@@ -173,12 +173,9 @@ fn killed_server_keeps_every_answered_change_once() {
     }
     let server = running.expect("it is always started again");
     one_entry_each(&server, &made, rounds);
-    let given = server.admin().get("/v1/coupons?kind=claimed&limit=1000").is(200);
-    assert_eq!(
-        (given.rows().len(), claimed.len()),
-        (CLAIMS.min(claimed.len()), claimed.len()),
-        "a coupon for each claim"
-    );
+    let given = server.admin().get("/v1/coupons?kind=claimed&limit=1000").is(200).rows().len();
+    assert_eq!(given, claimed.len(), "a coupon for each claim that was granted");
+    assert!(given <= CLAIMS, "{given} of {CLAIMS} coupons were claimed");
     audit_finds_nothing(&server);
 }
 

@@ -13,6 +13,7 @@ use cashbox::internals::id::{
 use cashbox::internals::ledger::coupon::Coupon;
 use cashbox::internals::ledger::entry::Entry;
 use cashbox::internals::ledger::hold::{CaptureHold, Hold, PlaceHold, VoidHold};
+use cashbox::internals::ledger::settings::SetWallet;
 use cashbox::internals::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use cashbox::internals::ledger::{self, Note};
 use cashbox::internals::lock::Lock;
@@ -288,6 +289,18 @@ pub fn claim(user: &str, code: &str) -> Command {
 }
 
 /// All of these or none; each is a money verb.
+/// A change of the wallet's settings that changes none.
+pub fn set_nothing(user: &str) -> SetWallet {
+    SetWallet {
+        user: user_id(user),
+        name: None,
+        status: None,
+        metadata: None,
+        limit_per_payment: None,
+        limit_per_day: None,
+    }
+}
+
 pub fn batch(items: Vec<Command>) -> Command {
     let money = |item| match item {
         Command::Money(money) => money,

@@ -2,12 +2,16 @@
 //! Every pair of rules that one request can break is tried, on a store and through the HTTP application.
 
 use crate::harness::*;
-use cashbox::internals::command::Command;
+use cashbox::internals::command::{Command, SetCouponKinds};
 use cashbox::internals::error::ErrorName::{self, *};
 use cashbox::internals::http::{App, Settings};
-use cashbox::internals::id::{CouponCode, LockToken};
-use cashbox::internals::ledger::Note;
+use cashbox::internals::id::{ClaimCode, CouponCode, LockToken};
+use cashbox::internals::ledger::coupon::{CouponKind, CouponTerms, Discount, KindLimits};
+use cashbox::internals::ledger::hold::PlaceHold;
+use cashbox::internals::ledger::settings::{CreateWallet, SetWallet};
 use cashbox::internals::ledger::verbs::Pay;
+use cashbox::internals::ledger::{Note, WalletStatus};
+use cashbox::internals::money::Cents;
 use cashbox::internals::store::{Envelope, Store};
 use cashbox::internals::token::{NewToken, Role};
 
@@ -53,6 +57,47 @@ impl Fixture {
         name
     }
 
+    /// The same with the wallet frozen and limited, if the rules need that.
+    fn answer_of(&self, broken: Broken<'_>, giver: &str, locks: &str, command: Command) -> ErrorName {
+        let set = |status, limit| {
+            self.book.must(SetWallet { status, limit_per_payment: Some(limit), ..set_nothing(giver) });
+        };
+        let frozen = broken.contains(&WalletFrozen).then_some(WalletStatus::Frozen);
+        let limit = broken.contains(&LimitExceeded).then(|| money("1"));
+        if frozen.is_none() && limit.is_none() {
+            return self.answer(broken, locks, command);
+        }
+        set(frozen, limit);
+        let name = self.answer(broken, locks, command);
+        set(frozen.map(|_| WalletStatus::Open), None);
+        name
+    }
+
+    fn set_status(&self, user: &str, status: WalletStatus) {
+        self.book.must(SetWallet { status: Some(status), ..set_nothing(user) });
+    }
+
+    fn close(&self, user: &str) {
+        self.set_status(user, WalletStatus::Closed);
+    }
+
+    /// Fills the wallet of rich up to its limit.
+    fn fill(&self) {
+        let mut most: Vec<_> = (0..999).map(|_| (Envelope::local(), recharge("rich", "1000000000000.00"))).collect();
+        most.push((Envelope::local(), recharge("rich", "999999999999.99")));
+        assert!(self.book.submit_all(most).iter().all(|outcome| outcome.result.is_ok()));
+    }
+
+    /// Sets kinds beside the usual ones, and grants alice and bob one of each.
+    fn grant_of(&self, kinds: Vec<CouponKind>) {
+        let usual = self.book.read(|tx| cashbox::internals::ledger::coupon::kinds(tx)).unwrap();
+        let names: Vec<String> = kinds.iter().map(|kind| kind.kind.clone()).collect();
+        self.book.must(SetCouponKinds(usual.into_iter().chain(kinds).collect()));
+        for (user, name) in ["alice", "bob"].into_iter().flat_map(|user| names.iter().map(move |name| (user, name))) {
+            self.book.must(grant(user, name));
+        }
+    }
+
     fn coupon(&self, user: &str, kind: &str) -> CouponCode {
         let coupons = self.book.coupons(user);
         coupons.into_iter().find(|coupon| coupon.kind == kind).expect("the statement earns it").code
@@ -63,6 +108,20 @@ impl Fixture {
 fn book_lock(book: &Book, id: &str) -> LockToken {
     let secret = cashbox::internals::secret::random_hex::<16>();
     book.acquire(id, &secret).unwrap().token
+}
+
+/// The rules of every command that waits for locks.
+const FIRST: [ErrorName; 3] = [IdempotencyKeyReused, LockLost, Locked];
+
+/// A kind of 1.00 off from that price on, once.
+fn kind(name: &str, threshold: i64, limits: KindLimits) -> CouponKind {
+    let terms = CouponTerms::new(Discount::Amount(money("1")), Cents(threshold), true);
+    CouponKind { kind: name.to_owned(), terms, earned_zh: "券".to_owned(), earned_en: "one".to_owned(), limits }
+}
+
+/// Limits of a kind that ends in a second.
+fn ends_soon(book: &Book) -> KindLimits {
+    KindLimits { valid_until: Some(book.clock.wall_ms() + 1_000), ..KindLimits::default() }
 }
 
 #[test]
@@ -174,9 +233,13 @@ fn recharge_that_breaks_two_rules_gets_the_first() {
     let fixture = Fixture::new("recharge alice 1 |");
     let most = (0..999).map(|_| (Envelope::local(), recharge("alice", "1000000000000.00"))).collect();
     assert!(fixture.book.submit_all(most).iter().all(|outcome| outcome.result.is_ok()));
-    assert_order(&[IdempotencyKeyReused, LockLost, Locked, BalanceLimit], &[], |broken| {
+    fixture.book.must(CreateWallet { user: user_id("shut") });
+    fixture.close("shut");
+    let rules = [IdempotencyKeyReused, LockLost, Locked, WalletClosed, BalanceLimit];
+    assert_order(&rules, &[(WalletClosed, BalanceLimit)], |broken| {
         let amount = if broken.contains(&BalanceLimit) { "1000000000000.00" } else { "1" };
-        fixture.answer(broken, "wallet/alice", recharge("alice", amount))
+        let user = if broken.contains(&WalletClosed) { "shut" } else { "alice" };
+        fixture.answer(broken, "wallet/alice wallet/shut", recharge(user, amount))
     });
 }
 
@@ -187,6 +250,265 @@ fn coupon_grant_that_breaks_two_rules_gets_the_first() {
         let user = if broken.contains(&WalletNotFound) { "ghost" } else { "alice" };
         let kind = if broken.contains(&CouponKindNotFound) { "none" } else { "3" };
         fixture.answer(broken, "", grant(user, kind))
+    });
+}
+
+/// The rules of payments and holds beyond funds: the settings of the wallets, and the coupon.
+#[test]
+fn spending_that_breaks_two_rules_gets_the_first() {
+    let fixture = Fixture::new(
+        "
+        recharge alice 90 |
+        recharge bob   90 |
+        recharge shop  1  |
+        recharge shut  1  |
+        withdraw shut  1  | balance 0.00
+        ",
+    );
+    fixture.close("shut");
+    let ends = ends_soon(&fixture.book);
+    let any = KindLimits::default();
+    fixture.grant_of(vec![kind("late", 0, ends.clone()), kind("late-dear", 50_000, ends), kind("dear", 50_000, any)]);
+    let many = (0..1_000).map(|_| (Envelope::local(), hold("bob", "0.01", 1_000))).collect();
+    assert!(fixture.book.submit_all(many).iter().all(|outcome| outcome.result.is_ok()));
+    fixture.book.advance(1_000);
+    let rules = [
+        &FIRST[..],
+        &[WalletNotFound, WalletClosed, WalletFrozen, CouponNotFound, CouponExpired],
+        &[CouponNotApplicable, HoldLimit, LimitExceeded, InsufficientFunds],
+    ]
+    .concat();
+    let answer = |broken: Broken<'_>, is_hold: bool| {
+        let breaks = |rule| broken.contains(&rule);
+        let user = match () {
+            () if breaks(WalletNotFound) && breaks(WalletClosed) => "shut",
+            () if breaks(HoldLimit) => "bob", // with a thousand holds
+            () => "alice",
+        };
+        let to = match () {
+            () if breaks(WalletNotFound) => "ghost",
+            () if breaks(WalletClosed) => "shut",
+            () => "shop",
+        };
+        let other = if user == "bob" { "alice" } else { "bob" };
+        let coupon = match () {
+            () if breaks(CouponNotFound) => Some(fixture.coupon(other, "late-dear")),
+            () if breaks(CouponExpired) && breaks(CouponNotApplicable) => Some(fixture.coupon(user, "late-dear")),
+            () if breaks(CouponExpired) => Some(fixture.coupon(user, "late")),
+            () if breaks(CouponNotApplicable) => Some(fixture.coupon(user, "dear")),
+            () => None,
+        };
+        let gross = money(if breaks(InsufficientFunds) { "400" } else { "20" });
+        let (user_id, to, note) = (user_id(user), wallet_id(to), Note::default());
+        let command: Command = match is_hold {
+            true => PlaceHold { user: user_id, to, gross, expires_in_s: 60, coupon, note }.into(),
+            false => Pay { user: user_id, to, gross, coupon, note }.into(),
+        };
+        fixture.answer_of(broken, user, "wallet/alice wallet/bob", command)
+    };
+    assert_order(&rules, &[], |broken| answer(broken, true));
+    let of_payment: Vec<_> = rules.into_iter().filter(|rule| *rule != HoldLimit).collect();
+    assert_order(&of_payment, &[], |broken| answer(broken, false));
+    fixture.book.assert_sound();
+}
+
+#[test]
+fn transfer_that_breaks_two_rules_gets_the_first() {
+    let fixture = Fixture::new(
+        "
+        recharge alice 90 |
+        recharge bob   1  |
+        recharge shut  1  |
+        withdraw shut  1  | balance 0.00
+        ",
+    );
+    fixture.close("shut");
+    fixture.fill();
+    let rules =
+        [&FIRST[..], &[WalletNotFound, WalletClosed, WalletFrozen], &[LimitExceeded, InsufficientFunds, BalanceLimit]]
+            .concat();
+    assert_order(&rules, &[], |broken| {
+        let breaks = |rule| broken.contains(&rule);
+        // The receiver is the wrong one, unless it has to be the full one, or both are wrong.
+        let wrong_giver = match () {
+            () if breaks(WalletNotFound) && (breaks(BalanceLimit) || breaks(WalletClosed)) => Some("ghost"),
+            () if breaks(WalletClosed) && breaks(BalanceLimit) => Some("shut"),
+            () => None,
+        };
+        let to = match () {
+            () if breaks(BalanceLimit) => "rich",
+            () if breaks(WalletClosed) => "shut",
+            () if breaks(WalletNotFound) => "ghost",
+            () => "bob",
+        };
+        let amount = if breaks(InsufficientFunds) { "400" } else { "20" };
+        let command = transfer(wrong_giver.unwrap_or("alice"), to, amount);
+        fixture.answer_of(broken, "alice", "wallet/alice", command)
+    });
+    fixture.book.assert_sound();
+}
+
+#[test]
+fn refund_between_settings_that_breaks_two_rules_gets_the_first() {
+    let fixture = Fixture::new(
+        "
+        recharge dan  10      |
+        recharge eve  30      |
+        recharge bob  10      |
+        transfer dan  bob 10  | balance 0.00
+        refund   4            | balance 10.00
+        transfer dan  bob 10  | balance 0.00
+        transfer eve  bob 1   |
+        refund   7            | balance 30.00
+        transfer eve  bob 2   |
+        ",
+    );
+    // The entries by number: 4 and 6 gave dan's money, and 5 refunds 4; 8 refunds 7; 9 can be refunded.
+    let rules = [WalletClosed, WalletFrozen, NotRefundable, AlreadyRefunded, RefundExceeds];
+    let never_both = [(NotRefundable, AlreadyRefunded)];
+    fixture.close("dan");
+    assert_order(&rules, &never_both, |broken| {
+        let breaks = |rule| broken.contains(&rule);
+        let (entry, giver) = match (breaks(WalletClosed), breaks(NotRefundable), breaks(AlreadyRefunded)) {
+            (true, true, _) => (5, "dan"),
+            (true, _, true) => (4, "bob"),
+            (true, ..) => (6, "bob"),
+            (_, true, _) => (8, "eve"),
+            (_, _, true) => (7, "bob"),
+            _ => (9, "bob"),
+        };
+        fixture.answer_of(broken, giver, "", refund(entry, breaks(RefundExceeds).then_some("1000")))
+    });
+    fixture.book.assert_sound();
+}
+
+#[test]
+fn capture_that_breaks_two_rules_gets_the_first() {
+    let fixture = Fixture::new(
+        "
+        recharge alice 500 | coupon 2
+        recharge shop  1   |
+        withdraw shop  1   | balance 0.00
+        ",
+    );
+    fixture.fill();
+    let coupon = fixture.coupon("alice", "2");
+    let place = |to: &str, expires_in_s: i64| {
+        let (user, to, gross) = (user_id("alice"), wallet_id(to), money("10"));
+        let place = PlaceHold { user, to, gross, expires_in_s, coupon: Some(coupon.clone()), note: Note::default() };
+        moved(fixture.book.must(Command::from(place))).entry.id.0
+    };
+    let holds = ["shop", "rich", "late-shop"].map(|to| {
+        let to = to.trim_start_matches("late-");
+        let (open, voided, expired) = (place(to, 1_000), place(to, 1_000), place(to, 1));
+        fixture.book.must(void(voided));
+        [open, voided, expired]
+    });
+    fixture.book.advance(1_000);
+    let rules = [
+        &FIRST[..],
+        &[WalletClosed, HoldNotFound, HoldNotOpen, HoldExpired],
+        &[CaptureExceeds, CouponNotApplicable, BalanceLimit],
+    ]
+    .concat();
+    let mut never_both = vec![
+        (Locked, HoldNotFound), // no hold, no receiver, no lock
+        (WalletClosed, HoldNotFound),
+        (WalletClosed, BalanceLimit), // a closed wallet is empty
+        (HoldNotOpen, HoldExpired),
+        (CaptureExceeds, CouponNotApplicable), // more or less than what is left
+    ];
+    never_both.extend(rules[5..].iter().map(|rule| (HoldNotFound, *rule)));
+    assert_order(&rules, &never_both, |broken| {
+        let breaks = |rule| broken.contains(&rule);
+        let [open, voided, expired] = holds[if breaks(BalanceLimit) { 1 } else { 0 }];
+        let id = match () {
+            () if breaks(HoldNotFound) => 999_999,
+            () if breaks(HoldNotOpen) => voided,
+            () if breaks(HoldExpired) => expired,
+            () => open,
+        };
+        let amount = match () {
+            () if breaks(CaptureExceeds) => Some("1000"),
+            () if breaks(CouponNotApplicable) => Some("1"),
+            () => None,
+        };
+        if breaks(WalletClosed) {
+            fixture.close("shop");
+        }
+        let name = fixture.answer(broken, "wallet/shop wallet/rich", capture(id, amount, true));
+        if breaks(WalletClosed) {
+            fixture.set_status("shop", WalletStatus::Open);
+        }
+        name
+    });
+    let of_void = [IdempotencyKeyReused, LockLost, Locked, HoldNotFound, HoldNotOpen];
+    assert_order(&of_void, &[(Locked, HoldNotFound), (HoldNotFound, HoldNotOpen)], |broken| {
+        let id =
+            if broken.contains(&HoldNotFound) { 999_999 } else { holds[0][usize::from(broken.contains(&HoldNotOpen))] };
+        fixture.answer(broken, "wallet/alice", void(id))
+    });
+    fixture.book.assert_sound();
+}
+
+#[test]
+fn claim_that_breaks_two_rules_gets_the_first() {
+    let fixture = Fixture::new(
+        "
+        recharge alice 1 |
+        recharge bob   1 |
+        recharge carol 1 |
+        recharge shut  1 |
+        withdraw shut  1 | balance 0.00
+        ",
+    );
+    fixture.close("shut");
+    let once = |code: &str, limits: KindLimits| {
+        let claim_code = Some(ClaimCode::parse(code).unwrap());
+        kind(code, 0, KindLimits { claim_code, per_user: Some(1), ..limits })
+    };
+    let ends = ends_soon(&fixture.book);
+    fixture.grant_of(vec![once("late", ends), once("ever", KindLimits::default())]);
+    fixture.book.advance(1_000);
+    // Alice has one of each kind already, and carol none.
+    for (is_claim, missing) in [(true, ClaimCodeNotFound), (false, CouponKindNotFound)] {
+        let rules =
+            [IdempotencyKeyReused, LockLost, WalletNotFound, WalletClosed, missing, CouponNotApplicable, CouponLimit];
+        let never_both = [(WalletNotFound, WalletClosed), (WalletNotFound, CouponLimit), (WalletClosed, CouponLimit)];
+        let never_both: Vec<_> =
+            never_both.into_iter().chain([(missing, CouponNotApplicable), (missing, CouponLimit)]).collect();
+        assert_order(&rules, &never_both, |broken| {
+            let breaks = |rule| broken.contains(&rule);
+            let user = match () {
+                () if breaks(WalletNotFound) => "ghost",
+                () if breaks(WalletClosed) => "shut",
+                () if breaks(CouponLimit) => "alice",
+                () => "carol",
+            };
+            let name = match () {
+                () if breaks(missing) => "none",
+                () if breaks(CouponNotApplicable) => "late",
+                () => "ever",
+            };
+            fixture.answer(broken, "", if is_claim { claim(user, name) } else { grant(user, name) })
+        });
+    }
+    fixture.book.assert_sound();
+}
+
+#[test]
+fn settings_that_break_two_rules_get_the_first() {
+    let fixture = Fixture::new("recharge alice 1 |");
+    assert_order(&[IdempotencyKeyReused, LockLost, WalletExists], &[], |broken| {
+        let user = user_id(if broken.contains(&WalletExists) { "alice" } else { "new" });
+        fixture.answer(broken, "", CreateWallet { user }.into())
+    });
+    let rules = [IdempotencyKeyReused, LockLost, WalletNotFound, WalletNotEmpty];
+    assert_order(&rules, &[(WalletNotFound, WalletNotEmpty)], |broken| {
+        let user = if broken.contains(&WalletNotFound) { "ghost" } else { "alice" };
+        let status = broken.contains(&WalletNotEmpty).then_some(WalletStatus::Closed);
+        let set = SetWallet { status, ..set_nothing(user) };
+        fixture.answer(broken, "", set.into())
     });
 }
 

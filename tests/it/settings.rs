@@ -15,23 +15,12 @@ use serde_json::{Value, json};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-fn nothing(user: &str) -> SetWallet {
-    SetWallet {
-        user: user_id(user),
-        name: None,
-        status: None,
-        metadata: None,
-        limit_per_payment: None,
-        limit_per_day: None,
-    }
-}
-
 fn status(user: &str, status: WalletStatus) -> SetWallet {
-    SetWallet { status: Some(status), ..nothing(user) }
+    SetWallet { status: Some(status), ..set_nothing(user) }
 }
 
 fn limits(user: &str, per_payment: Option<Money>, per_day: Option<Money>) -> SetWallet {
-    SetWallet { limit_per_payment: Some(per_payment), limit_per_day: Some(per_day), ..nothing(user) }
+    SetWallet { limit_per_payment: Some(per_payment), limit_per_day: Some(per_day), ..set_nothing(user) }
 }
 
 /// A book with that statement, then those settings.
@@ -76,7 +65,7 @@ fn frozen_wallet_gives_nothing_and_receives() {
 }
 
 #[test]
-fn closed_wallet_is_moved_by_nothing() {
+fn closed_wallet_is_moved_by_set_nothing() {
     let book = check(
         "
         recharge alice 20         |
@@ -254,7 +243,7 @@ fn setting_back_to_nothing_leaves_no_row() {
     let other = SetWallet { name: Some(None), ..set };
     assert_eq!(name(&book.submit(keyed("set"), other).result), IdempotencyKeyReused);
     assert_ne!(state(), before, "settings are part of the state");
-    book.must(SetWallet { status: Some(WalletStatus::Frozen), ..nothing("alice") });
+    book.must(SetWallet { status: Some(WalletStatus::Frozen), ..set_nothing("alice") });
     let clear = SetWallet {
         name: Some(None),
         metadata: Some(None),
@@ -265,7 +254,7 @@ fn setting_back_to_nothing_leaves_no_row() {
     book.must(clear);
     assert_eq!(book.number("SELECT (SELECT count(*) FROM wallet_setting) + (SELECT count(*) FROM day_spending)"), 0);
     assert_eq!(state(), before, "a file that uses nothing new has the same hash");
-    let repeat = book.submit(keyed("set"), SetWallet { name: Some(None), ..nothing("alice") });
+    let repeat = book.submit(keyed("set"), SetWallet { name: Some(None), ..set_nothing("alice") });
     assert_eq!(name(&repeat.result), IdempotencyKeyReused);
     book.assert_sound();
 }
@@ -382,7 +371,7 @@ fn settings_over_http_are_set_cleared_and_listed() {
 }
 
 #[test]
-fn unreadable_settings_are_refused_and_change_nothing() {
+fn unreadable_settings_are_refused_and_change_set_nothing() {
     let server = Server::start();
     let admin = server.admin();
     server.user_with("alice", "50");
