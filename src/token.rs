@@ -108,7 +108,7 @@ pub struct NewToken {
     pub role: Role,
     /// The owner of the wallet: for the role `user`, and only for it.
     pub user: Option<UserId>,
-    /// The beginning of the ids of the locks, for the role `locker`: checked by [`checked_prefix`].
+    /// The beginning of the ids of the locks, for the role `locker`: checked by `checked_prefix`.
     pub prefix: Option<String>,
     /// The time until it expires, in seconds.
     pub expires_in_s: Option<i64>,
