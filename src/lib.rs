@@ -51,6 +51,10 @@
 //! # }
 //! ```
 //!
+//! **Reserve money.** A [`hold`](Cashbox::hold) keeps an amount for a receiver until it is [captured](Cashbox::capture),
+//! [voided](Cashbox::void) or expires. A wallet can be [frozen or closed](Cashbox::set_status), and have
+//! [limits](RequestBuilder::set_limits). A [dry run](RequestBuilder::dry_run) of any of it changes nothing.
+//!
 //! **Ask again safely.** A request that may be repeated, after a crash or a lost answer, carries an idempotency key: the
 //! same request under the same key has one effect and one answer.
 //!
@@ -172,6 +176,8 @@
 //! | wallet; its settings | one user's balance, or a system one, `@…`; its name, metadata, status (open, frozen, closed) and limits | account, purse |
 //! | recharge, withdraw, pay, transfer, refund | the verbs, everywhere the same | deposit, topup, debit |
 //! | report, period, total | sums by kind of a span of time; an hour, a day, a month; a running sum that the file keeps for it | statistics |
+//! | hold; capture, void, expire | money of a wallet reserved for a receiver; its three ends | authorization |
+//! | dry run | a command that is answered and changes nothing | simulation |
 //! | entry | one immutable movement `from → to` | transaction, posting |
 //! | coupon, coupon kind, recharge tier, claim code | a user's right to a discount; its effect; the amount that earns it; a public text for which any user gets one | voucher, promotion |
 //! | lock, lease, grant, holder, waiter | a name; one grant of it until a moment; its client; a client that waits for it | mutex, session, guard |
@@ -218,8 +224,9 @@ pub use id::{CouponCode, EntryId, Fence, LockId, LockToken, UserId, WalletId};
 pub use ledger::coupon::{Coupon, CouponState, CouponTerms, Discount};
 pub use ledger::entry::{Entry, EntryKind};
 pub use ledger::hold::{Hold, HoldState, HoldStep};
+pub use ledger::settings::WalletSettings;
 pub use ledger::verbs::Moved;
-pub use ledger::{Wallet, WalletStatus};
+pub use ledger::{SpendingLimits, Wallet, WalletStatus};
 pub use money::{Balance, Cents, Money};
 pub use store::OpenError;
 pub use store::audit::{AuditReport, Finding};

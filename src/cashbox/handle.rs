@@ -5,9 +5,11 @@ use super::request::{Lease, RequestBuilder};
 use crate::error::Error;
 use crate::id::{EntryId, LockId, UserId, WalletId};
 use crate::ledger::coupon::Coupon;
+use crate::ledger::hold::{self, Hold, HoldFilter, HoldState};
+use crate::ledger::settings::{self, WalletSettings};
 use crate::ledger::verbs::Moved;
-use crate::ledger::{self, Wallet};
-use crate::money::{Balance, Money};
+use crate::ledger::{self, Wallet, WalletStatus};
+use crate::money::{Balance, Cents, Money};
 use crate::store::audit::{self, AuditReport};
 use crate::store::file::copy::{self, CopyError};
 use crate::store::{OpenError, OpenMode, Options, Store};
@@ -106,6 +108,83 @@ impl Cashbox {
         self.request().refund(entry)
     }
 
+    /// Reserves `amount` of the user's wallet for `@sales` until it is captured or voided, or expires: 1 second to 365 days from
+    /// now. Then what is left goes back by itself, while the file is open. The hold is named by the number of its entry.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+    /// # let alice: cashbox::UserId = "alice".parse()?;
+    /// use std::time::Duration;
+    ///
+    /// cashbox.recharge(&alice, "50".parse()?)?;
+    /// let hold = cashbox.hold(&alice, "20".parse()?, Duration::from_secs(7_200))?.entry.id;
+    /// assert_eq!((cashbox.balance(&alice)?.to_string(), cashbox.held(&alice)?.to_string()), ("30.00".into(), "20.00".into()));
+    ///
+    /// cashbox.request().reference("light broken").capture_part(hold, "15".parse()?)?;
+    /// assert_eq!(cashbox.balance(&alice)?.to_string(), "35.00"); // 5.00 went back
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::hold`].
+    pub fn hold(&self, user: &UserId, amount: Money, expires: Duration) -> Result<Moved, Error> {
+        self.request().hold(user, amount, expires)
+    }
+
+    /// Moves all that is left of a hold to its receiver.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::capture`].
+    pub fn capture(&self, hold: EntryId) -> Result<Moved, Error> {
+        self.request().capture(hold)
+    }
+
+    /// Gives back all that is left of a hold.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::void`].
+    pub fn void(&self, hold: EntryId) -> Result<Moved, Error> {
+        self.request().void(hold)
+    }
+
+    /// Gives the user a coupon of the kind with that claim code, in any case.
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::claim_coupon`].
+    pub fn claim_coupon(&self, user: &UserId, claim_code: &str) -> Result<Coupon, Error> {
+        self.request().claim_coupon(user, claim_code)
+    }
+
+    /// Freezes the user's wallet (money may come in, and none goes out), closes it (nothing moves) or opens it.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let cashbox = cashbox::Cashbox::open(folder.path().join("cashbox.db"))?;
+    /// # let alice: cashbox::UserId = "alice".parse()?;
+    /// use cashbox::{ErrorName, SpendingLimits, WalletStatus};
+    ///
+    /// cashbox.recharge(&alice, "50".parse()?)?;
+    /// cashbox.set_status(&alice, WalletStatus::Frozen)?; // the card was lost
+    /// assert_eq!(cashbox.pay(&alice, "1".parse()?).unwrap_err().name, ErrorName::WalletFrozen);
+    /// cashbox.set_status(&alice, WalletStatus::Open)?;
+    ///
+    /// cashbox.request().set_limits(&alice, SpendingLimits { per_payment: None, per_day: Some("15".parse()?) })?;
+    /// cashbox.pay(&alice, "10".parse()?)?;
+    /// assert_eq!(cashbox.pay(&alice, "6".parse()?).unwrap_err().name, ErrorName::LimitExceeded);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`RequestBuilder::set_status`].
+    pub fn set_status(&self, user: &UserId, status: WalletStatus) -> Result<WalletSettings, Error> {
+        self.request().set_status(user, status)
+    }
+
     /// Grants the user a coupon of that kind.
     ///
     /// # Errors
@@ -137,6 +216,53 @@ impl Cashbox {
     pub fn wallet(&self, wallet: impl Into<WalletId>) -> Result<Wallet, Error> {
         let id = wallet.into();
         self.file.store.read(|tx| ledger::wallet(tx, &id))
+    }
+
+    /// The name, status, metadata and limits of a user's wallet.
+    ///
+    /// # Errors
+    /// `wallet_not_found` if the user has no wallet.
+    pub fn settings(&self, user: &UserId) -> Result<WalletSettings, Error> {
+        self.file.store.read(|tx| {
+            let wallet = ledger::wallet(tx, &user.wallet())?;
+            settings::settings(tx, &wallet.id)
+        })
+    }
+
+    /// The amount that is reserved of a user's money, besides the balance.
+    ///
+    /// # Errors
+    /// `busy` if too much is being read.
+    pub fn held(&self, user: &UserId) -> Result<Cents, Error> {
+        self.file.store.read(|tx| ledger::held(tx, &user.wallet()))
+    }
+
+    /// The holds on a user's wallet that can be captured now, newest first: 1,000 at most, for a wallet has no more.
+    ///
+    /// # Errors
+    /// `busy` if too much is being read.
+    pub fn holds(&self, user: &UserId) -> Result<Vec<Hold>, Error> {
+        let (filter, store) =
+            (HoldFilter { wallet: Some(user.wallet()), state: Some(HoldState::Open) }, &self.file.store);
+        store.read(|tx| {
+            let (now, mut all, mut after) = (store.now(tx)?, Vec::new(), None);
+            loop {
+                let page = hold::list(tx, &filter, &now, after, HOLDS_STEP)?;
+                all.extend(page.rows);
+                after = page.next;
+                if after.is_none() {
+                    return Ok(all);
+                }
+            }
+        })
+    }
+
+    /// The hold of that number, open or over.
+    ///
+    /// # Errors
+    /// `hold_not_found` if the entry does not begin a hold.
+    pub fn find_hold(&self, hold: EntryId) -> Result<Hold, Error> {
+        self.file.store.read(|tx| hold::hold(tx, hold))
     }
 
     /// The coupons that the user can pay with now, newest first, 1,000 at most.
@@ -220,3 +346,6 @@ impl std::fmt::Debug for Cashbox {
 
 /// The most coupons that [`Cashbox::coupons`] gives.
 const COUPONS_MAX: usize = 1_000;
+
+/// Holds that are read in one step.
+const HOLDS_STEP: usize = 200;

@@ -1,12 +1,16 @@
 //! A request with its options, and the lease that a lock request gives.
 
 use super::file::OpenFile;
-use crate::command::{GrantCoupon, TypedCommand};
+use crate::command::{ClaimCoupon, GrantCoupon, TypedCommand};
 use crate::error::Error;
-use crate::id::{CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId};
-use crate::ledger::Note;
+use crate::id::{
+    ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, LockSecret, LockToken, UserId, WalletId,
+};
 use crate::ledger::coupon::Coupon;
+use crate::ledger::hold::{CaptureHold, EXPIRES_IN_S, PlaceHold, VoidHold};
+use crate::ledger::settings::{CreateWallet, SetWallet, WalletSettings, wallet_name};
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
+use crate::ledger::{Note, SpendingLimits, Wallet, WalletStatus};
 use crate::lock::lease::{AcquireRequest, ReleaseRequest, RenewRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX};
 use crate::money::Money;
@@ -19,7 +23,7 @@ use std::time::Duration;
 /// A request with more than the verb, the user and the amount: made by [`Cashbox::request`](crate::Cashbox::request), sent by its verb.
 ///
 /// Text that is not valid is refused by the verb, with the error `invalid_request`. A verb ignores what it has no use for:
-/// a coupon is for [`pay`](RequestBuilder::pay) alone, a holder for [`lock`](RequestBuilder::lock) alone, and a reference and
+/// a coupon is for [`pay`](RequestBuilder::pay) and [`hold`](RequestBuilder::hold), a holder for [`lock`](RequestBuilder::lock) alone, and a reference and
 /// metadata are for money.
 ///
 /// ```
@@ -47,6 +51,8 @@ pub struct RequestBuilder<'a> {
     tokens: Vec<LockToken>,
     wait: Duration,
     holder: Option<String>,
+    keep_rest: bool,
+    dry_run: bool,
 }
 
 impl RequestBuilder<'_> {
@@ -60,6 +66,8 @@ impl RequestBuilder<'_> {
             tokens: Vec::new(),
             wait: Duration::ZERO,
             holder: None,
+            keep_rest: false,
+            dry_run: false,
         }
     }
 
@@ -82,7 +90,7 @@ impl RequestBuilder<'_> {
         self
     }
 
-    /// The coupon that [`pay`](RequestBuilder::pay) takes off the price.
+    /// The coupon that [`pay`](RequestBuilder::pay) or [`hold`](RequestBuilder::hold) takes off the price.
     pub fn coupon(mut self, code: &CouponCode) -> Self {
         self.coupon = Some(code.clone());
         self
@@ -108,10 +116,24 @@ impl RequestBuilder<'_> {
         self
     }
 
+    /// A [`capture_part`](RequestBuilder::capture_part) keeps what it leaves reserved, for more captures. Otherwise it ends the
+    /// hold, and the rest goes back.
+    pub fn keep_rest(mut self) -> Self {
+        self.keep_rest = true;
+        self
+    }
+
+    /// The verb answers as it would now, and changes nothing. Numbers, hashes and coupon codes that it would newly make are
+    /// not real. For verbs of money and holds and for [`claim_coupon`](RequestBuilder::claim_coupon); others refuse it.
+    pub fn dry_run(mut self) -> Self {
+        self.dry_run = true;
+        self
+    }
+
     /// As [`Cashbox::recharge`](crate::Cashbox::recharge).
     ///
     /// # Errors
-    /// `balance_limit`, `locked`, `lock_lost`, `idempotency_key_reused`, and those of every change: `busy`,
+    /// `wallet_closed`, `balance_limit`, `locked`, `lock_lost`, `idempotency_key_reused`, and those of every change: `busy`,
     /// `storage_full`, `outcome_unknown`.
     pub fn recharge(self, user: &UserId, amount: Money) -> Result<Moved, Error> {
         let note = self.note()?;
@@ -121,7 +143,7 @@ impl RequestBuilder<'_> {
     /// As [`Cashbox::withdraw`](crate::Cashbox::withdraw).
     ///
     /// # Errors
-    /// `wallet_not_found`, `insufficient_funds`, and those of [`recharge`](RequestBuilder::recharge).
+    /// `wallet_not_found`, `wallet_frozen`, `limit_exceeded`, `insufficient_funds`, and those of [`recharge`](RequestBuilder::recharge).
     pub fn withdraw(self, user: &UserId, amount: Money) -> Result<Moved, Error> {
         let note = self.note()?;
         self.submit(Withdraw { user: user.clone(), amount, note })
@@ -130,7 +152,7 @@ impl RequestBuilder<'_> {
     /// As [`Cashbox::pay`](crate::Cashbox::pay), less what the coupon takes off.
     ///
     /// # Errors
-    /// `coupon_not_found`, `coupon_used`, `coupon_not_applicable`, and those of [`withdraw`](RequestBuilder::withdraw).
+    /// `coupon_not_found`, `coupon_used`, `coupon_expired`, `coupon_not_applicable`, and those of [`withdraw`](RequestBuilder::withdraw).
     pub fn pay(self, user: &UserId, amount: Money) -> Result<Moved, Error> {
         self.pay_to(user, WalletId::SALES, amount)
     }
@@ -178,12 +200,112 @@ impl RequestBuilder<'_> {
         self.submit(Refund { entry, amount: Some(amount), note })
     }
 
+    /// As [`Cashbox::hold`](crate::Cashbox::hold). With a coupon it reserves the price less the discount, and is captured whole.
+    ///
+    /// # Errors
+    /// `invalid_request` if `expires` is not from 1 second to 365 days, `hold_limit` if the wallet has 1,000 holds, and those of
+    /// [`pay`](RequestBuilder::pay).
+    pub fn hold(self, user: &UserId, amount: Money, expires: Duration) -> Result<Moved, Error> {
+        self.place_hold(user, WalletId::SALES, amount, expires)
+    }
+
+    /// As [`RequestBuilder::hold`], for another user's wallet instead of `@sales`.
+    ///
+    /// # Errors
+    /// Those of [`hold`](RequestBuilder::hold).
+    pub fn hold_for(self, user: &UserId, to: &UserId, amount: Money, expires: Duration) -> Result<Moved, Error> {
+        two_wallets(user, to)?;
+        self.place_hold(user, to.wallet(), amount, expires)
+    }
+
+    fn place_hold(self, user: &UserId, to: WalletId, gross: Money, expires: Duration) -> Result<Moved, Error> {
+        let seconds = i64::try_from(expires.as_secs()).ok().filter(|seconds| EXPIRES_IN_S.contains(seconds));
+        let expires_in_s = seconds.ok_or_else(|| Error::invalid("a hold lasts 1 second to 365 days"))?;
+        let (coupon, note) = (self.coupon.clone(), self.note()?);
+        self.submit(PlaceHold { user: user.clone(), to, gross, expires_in_s, coupon, note })
+    }
+
+    /// As [`Cashbox::capture`](crate::Cashbox::capture).
+    ///
+    /// # Errors
+    /// `hold_not_found`, `hold_not_open`, `hold_expired`, `wallet_closed` if the receiver's is, and those of
+    /// [`recharge`](RequestBuilder::recharge).
+    pub fn capture(self, hold: EntryId) -> Result<Moved, Error> {
+        let note = self.note()?;
+        self.submit(CaptureHold { hold, amount: None, is_final: true, note })
+    }
+
+    /// Moves a part of reserved money to its receiver. The rest goes back, unless [`keep_rest`](RequestBuilder::keep_rest) keeps it.
+    ///
+    /// # Errors
+    /// `capture_exceeds` if less is left, `coupon_not_applicable` for a part of a hold with a coupon, and those of
+    /// [`capture`](RequestBuilder::capture).
+    pub fn capture_part(self, hold: EntryId, amount: Money) -> Result<Moved, Error> {
+        let (note, is_final) = (self.note()?, !self.keep_rest);
+        self.submit(CaptureHold { hold, amount: Some(amount), is_final, note })
+    }
+
+    /// As [`Cashbox::void`](crate::Cashbox::void).
+    ///
+    /// # Errors
+    /// `hold_not_found`, `hold_not_open`, and those of [`recharge`](RequestBuilder::recharge).
+    pub fn void(self, hold: EntryId) -> Result<Moved, Error> {
+        let note = self.note()?;
+        self.submit(VoidHold { hold, note })
+    }
+
     /// As [`Cashbox::grant_coupon`](crate::Cashbox::grant_coupon).
     ///
     /// # Errors
-    /// `wallet_not_found`, `coupon_kind_not_found`, and those of every change.
+    /// `wallet_not_found`, `wallet_closed`, `coupon_kind_not_found`, `coupon_limit`, `coupon_not_applicable` if the kind is out of its
+    /// dates, and those of every change.
     pub fn grant_coupon(self, user: &UserId, kind: &str) -> Result<Coupon, Error> {
-        self.submit(GrantCoupon { user: user.clone(), kind: kind.to_owned() })
+        self.submit_real(GrantCoupon { user: user.clone(), kind: kind.to_owned() })
+    }
+
+    /// As [`Cashbox::claim_coupon`](crate::Cashbox::claim_coupon).
+    ///
+    /// # Errors
+    /// `invalid_request` if the text cannot be a claim code, `claim_code_not_found`, and those of
+    /// [`grant_coupon`](RequestBuilder::grant_coupon).
+    pub fn claim_coupon(self, user: &UserId, claim_code: &str) -> Result<Coupon, Error> {
+        let code = ClaimCode::parse(claim_code)?;
+        self.submit(ClaimCoupon { user: user.clone(), code })
+    }
+
+    /// Creates the user's wallet, without money.
+    ///
+    /// # Errors
+    /// `wallet_exists`, and those of every change.
+    pub fn create_wallet(self, user: &UserId) -> Result<Wallet, Error> {
+        self.submit_real(CreateWallet { user: user.clone() })
+    }
+
+    /// As [`Cashbox::set_status`](crate::Cashbox::set_status).
+    ///
+    /// # Errors
+    /// `wallet_not_found`, `wallet_not_empty` for closing one with money or with holds, and those of every change.
+    pub fn set_status(self, user: &UserId, status: WalletStatus) -> Result<WalletSettings, Error> {
+        self.submit_real(SetWallet { status: Some(status), ..no_change(user) })
+    }
+
+    /// Names the wallet for people: 1 to 100 characters of any script. None takes the name away.
+    ///
+    /// # Errors
+    /// `invalid_request` if the name is too long or has control, zero-width or bidirectional characters, `wallet_not_found`, and
+    /// those of every change.
+    pub fn set_name(self, user: &UserId, name: Option<&str>) -> Result<WalletSettings, Error> {
+        let name = name.map(wallet_name).transpose()?;
+        self.submit_real(SetWallet { name: Some(name), ..no_change(user) })
+    }
+
+    /// Bounds what may leave the wallet by withdrawals, payments, transfers and holds: at once, and on one day of UTC.
+    ///
+    /// # Errors
+    /// `wallet_not_found`, and those of every change.
+    pub fn set_limits(self, user: &UserId, limits: SpendingLimits) -> Result<WalletSettings, Error> {
+        let (limit_per_payment, limit_per_day) = (Some(limits.per_payment), Some(limits.per_day));
+        self.submit_real(SetWallet { limit_per_payment, limit_per_day, ..no_change(user) })
     }
 
     /// As [`Cashbox::lock`](crate::Cashbox::lock), after waiting for it if that was asked for.
@@ -219,7 +341,7 @@ impl RequestBuilder<'_> {
             min_hold_ms: None,
         };
         let file = Arc::clone(self.file);
-        let token = self.submit(acquire)?.token;
+        let token = self.submit_real(acquire)?.token;
         // The lease counts from its commit, which is later than the request if that waited, and earlier than now.
         let mut lease = Lease { expires_ms: 0, file, token, is_released: false };
         let held = lease.file.store.read(|tx| lock::find(tx, &ids[0]))?;
@@ -231,11 +353,31 @@ impl RequestBuilder<'_> {
         Note::new(self.reference.clone(), self.metadata.clone())
     }
 
+    /// Submits a command that cannot be tried.
+    fn submit_real<C: TypedCommand>(self, command: C) -> Result<C::Receipt, Error> {
+        if self.dry_run {
+            return Err(Error::invalid("a dry run is for verbs of money, for holds and for claims"));
+        }
+        self.submit(command)
+    }
+
     fn submit<C: TypedCommand>(self, command: C) -> Result<C::Receipt, Error> {
         let key = self.key.map(|key| IdempotencyKey::parse(&key)).transpose()?;
         let wait_ms = i64::try_from(self.wait.as_millis()).unwrap_or(i64::MAX).min(*DURATION_MS.end());
-        let envelope = Envelope { key, tokens: self.tokens, wait_ms, ..Envelope::local() };
+        let wait_ms = if self.dry_run { 0 } else { wait_ms };
+        let envelope = Envelope { key, tokens: self.tokens, wait_ms, dry_run: self.dry_run, ..Envelope::local() };
         self.file.store.submit(envelope, command).result
+    }
+}
+
+fn no_change(user: &UserId) -> SetWallet {
+    SetWallet {
+        user: user.clone(),
+        name: None,
+        status: None,
+        metadata: None,
+        limit_per_payment: None,
+        limit_per_day: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The library as a program uses it: [`cashbox::Cashbox`] and what it gives.
 
-use cashbox::{Cashbox, ErrorName, LockId, UserId, WalletId};
+use cashbox::{Cashbox, ErrorName, HoldState, LockId, SpendingLimits, UserId, WalletId, WalletStatus};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
@@ -57,6 +57,82 @@ fn verbs_of_the_library_move_money_and_coupons() {
     assert_eq!(cashbox.wallet(&bob).unwrap().entries, 4);
     assert_eq!(cashbox.balance(WalletId::SALES).unwrap().to_string(), "0.00");
     assert_eq!(cashbox.verify().unwrap().findings, []);
+}
+
+#[test]
+fn holds_of_the_library_are_captured_and_voided() {
+    let Opened { folder: _folder, cashbox, alice, bob, .. } = opened();
+    let coupon = cashbox.recharge(&alice, money("100")).unwrap().coupon.unwrap();
+    cashbox.recharge(&bob, money("1")).unwrap();
+    let hold = cashbox.request().reference("bike 7").hold_for(&alice, &bob, money("20"), MINUTE).unwrap().entry.id;
+    let other = cashbox.request().coupon(&coupon.code).hold(&alice, money("30"), MINUTE).unwrap().entry.id;
+    let numbers: Vec<_> = cashbox.holds(&alice).unwrap().iter().map(|hold| hold.id).collect();
+    assert_eq!((numbers, cashbox.held(&alice).unwrap().to_string()), (vec![other, hold], "40.00".to_owned()));
+    let part = cashbox.request().keep_rest().capture_part(hold, money("5")).unwrap();
+    assert_eq!(part.hold.unwrap().hold.left.0, 1_500);
+    let last = cashbox.request().capture_part(hold, money("10")).unwrap().hold.unwrap();
+    assert_eq!((last.hold.ended, last.released.unwrap().amount), (Some(HoldState::Captured), money("5")));
+    assert_eq!(cashbox.capture(hold).unwrap_err().name, ErrorName::HoldNotOpen);
+    cashbox.void(other).unwrap();
+    assert_eq!(cashbox.find_hold(other).unwrap().ended, Some(HoldState::Voided));
+    let again = cashbox.hold(&alice, money("85"), MINUTE).unwrap().entry.id;
+    cashbox.capture(again).unwrap();
+    assert_eq!(cashbox.balance(&alice).unwrap().to_string(), "0.00");
+    assert!(cashbox.holds(&alice).unwrap().is_empty());
+    for expires in [Duration::from_millis(999), Duration::from_secs(31_536_001)] {
+        assert_eq!(cashbox.hold(&bob, money("1"), expires).unwrap_err().name, ErrorName::InvalidRequest);
+    }
+    assert_eq!(cashbox.find_hold(hold.to_string().parse().unwrap()).unwrap().captured.0, 1_500);
+    assert_eq!(cashbox.verify().unwrap().findings, []);
+}
+
+#[test]
+fn settings_of_the_library_bound_what_leaves() {
+    let Opened { folder: _folder, cashbox, alice, bob, .. } = opened();
+    cashbox.request().create_wallet(&alice).unwrap();
+    assert_eq!(cashbox.request().create_wallet(&alice).unwrap_err().name, ErrorName::WalletExists);
+    cashbox.recharge(&alice, money("50")).unwrap();
+    let named = cashbox.request().set_name(&alice, Some(" Alice B. ")).unwrap();
+    assert_eq!(named.name.as_deref(), Some("Alice B."));
+    let limits = SpendingLimits { per_payment: Some(money("20")), per_day: Some(money("30")) };
+    cashbox.request().set_limits(&alice, limits).unwrap();
+    assert_eq!(cashbox.withdraw(&alice, money("20.01")).unwrap_err().name, ErrorName::LimitExceeded);
+    cashbox.withdraw(&alice, money("20")).unwrap();
+    assert_eq!(cashbox.hold(&alice, money("11"), MINUTE).unwrap_err().name, ErrorName::LimitExceeded);
+    cashbox.set_status(&alice, WalletStatus::Frozen).unwrap();
+    assert_eq!(cashbox.pay(&alice, money("1")).unwrap_err().name, ErrorName::WalletFrozen);
+    assert_eq!(cashbox.set_status(&alice, WalletStatus::Closed).unwrap_err().name, ErrorName::WalletNotEmpty);
+    let settings = cashbox.settings(&alice).unwrap();
+    assert_eq!((settings.status, settings.limits), (WalletStatus::Frozen, limits));
+    assert_eq!(cashbox.settings(&bob).unwrap_err().name, ErrorName::WalletNotFound);
+    assert_eq!(cashbox.claim_coupon(&alice, "spring").unwrap_err().name, ErrorName::ClaimCodeNotFound);
+    assert_eq!(cashbox.claim_coupon(&alice, "?").unwrap_err().name, ErrorName::InvalidRequest);
+}
+
+#[test]
+fn dry_run_of_the_library_changes_nothing() {
+    let Opened { folder: _folder, cashbox, alice, .. } = opened();
+    let tried = cashbox.request().dry_run().recharge(&alice, money("300")).unwrap();
+    assert!(tried.created && tried.coupon.is_some());
+    assert_eq!(cashbox.balance(&alice).unwrap_err().name, ErrorName::WalletNotFound);
+    cashbox.recharge(&alice, money("10")).unwrap();
+    let lease = cashbox.lock(&wallet_lock(), MINUTE).unwrap();
+    let waiting = cashbox.request().dry_run().wait(MINUTE).withdraw(&alice, money("1"));
+    assert_eq!(waiting.unwrap_err().name, ErrorName::Locked);
+    lease.release().unwrap();
+    let tried = cashbox.request().dry_run().key("k").hold(&alice, money("4"), MINUTE).unwrap();
+    assert_eq!(tried.entry.from_balance.to_string(), "6.00");
+    cashbox.request().key("k").hold(&alice, money("5"), MINUTE).unwrap();
+    let try_again = || cashbox.request().dry_run();
+    for refused in [
+        try_again().grant_coupon(&alice, "3").map(drop),
+        try_again().create_wallet(&alice).map(drop),
+        try_again().set_name(&alice, None).map(drop),
+        try_again().lock(&wallet_lock(), MINUTE).map(drop),
+    ] {
+        assert_eq!(refused.unwrap_err().name, ErrorName::InvalidRequest);
+    }
+    assert_eq!((cashbox.wallet(&alice).unwrap().entries, cashbox.holds(&alice).unwrap().len()), (2, 1));
 }
 
 #[test]
