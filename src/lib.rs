@@ -204,6 +204,8 @@ mod cashbox;
 mod cli;
 mod clock;
 mod command;
+#[cfg(feature = "cli")]
+mod console;
 mod error;
 mod http;
 mod id;

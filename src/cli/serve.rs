@@ -51,6 +51,9 @@ pub(crate) struct ServeArgs {
     /// Users may not recharge their own wallets
     #[arg(long)]
     no_self_recharge: bool,
+    /// Leave out the console, the page at /console/
+    #[arg(long)]
+    no_console: bool,
     /// Connections at a time
     #[arg(long, value_name = "COUNT", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
@@ -166,6 +169,9 @@ impl ServeArgs {
         if let Err(error) = output::print(&format!("listening on http://{}", server.address())) {
             log::warn("listening", &error.message);
         }
+        if !self.no_console {
+            output::print_error(&format!("console at {url}{}", crate::http::CONSOLE_FOLDER));
+        }
         notify_systemd(NotifyState::Ready);
         let exit = wait_for_stop(&app, stop);
         notify_systemd(NotifyState::Stopping);
@@ -248,6 +254,7 @@ impl ServeArgs {
             allowed_origins: self.allow_origin.clone(),
             hosts: self.host.clone(),
             self_recharge: !self.no_self_recharge,
+            console: !self.no_console,
             run_token: Some(run_token.to_owned()),
             streams_max: self.max_streams as usize,
             ..Settings::default()

@@ -9,6 +9,8 @@ pub(crate) mod auth;
 pub(crate) mod batch;
 pub(crate) mod common_headers;
 pub(crate) mod conn;
+#[cfg(feature = "cli")]
+mod console;
 pub(crate) mod coupons;
 pub(crate) mod dry_run;
 pub(crate) mod endpoint;
@@ -40,6 +42,8 @@ pub(crate) mod wallets;
 pub(crate) use common_headers::is_origin;
 #[cfg(feature = "cli")]
 pub(crate) use health::DegradedLog;
+#[cfg(feature = "cli")]
+pub(crate) use console::FOLDER as CONSOLE_FOLDER;
 pub use routes::App;
 #[cfg(feature = "cli")]
 pub(crate) use routes::{LocalResponse, openapi_document};

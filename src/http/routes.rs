@@ -6,6 +6,8 @@ use super::common_headers::CommonHeaders;
 use super::conn::{
     Admission, Answer, BodyMemory, Fault, HttpRequest, Presence, RequestHead, Response, ResponseSender, Service,
 };
+#[cfg(feature = "cli")]
+use super::console;
 use super::endpoint::{Handler, Route, matches, raw_params};
 use super::fields::has_whole_escapes;
 use super::request::{self, Context, HandlerResult, LIST, Submission};
@@ -98,6 +100,12 @@ pub static ROUTES: &[Route] = &[
     Route::get("/openapi.json", Anyone, &[], "the description of the API", openapi_json),
 ];
 
+/// The requests for the console in the metrics, behind those of all routes.
+#[cfg(feature = "cli")]
+const CONSOLE_ROUTE: Option<(&str, &str)> = Some(("GET", console::FOLDER));
+#[cfg(not(feature = "cli"))]
+const CONSOLE_ROUTE: Option<(&str, &str)> = None;
+
 /// The parts of each route's path, in the order of the routes.
 static PATTERNS: LazyLock<Vec<Vec<&str>>> =
     LazyLock::new(|| ROUTES.iter().map(|route| route.path.split('/').skip(1).collect()).collect());
@@ -175,7 +183,11 @@ pub struct LocalResponse {
 impl App {
     /// Serves this store.
     pub fn new(store: impl Into<Arc<Store>>, settings: Settings) -> App {
-        App(AppState::new(store.into(), settings, ROUTES.iter().map(|route| (route.method, route.path))))
+        App(AppState::new(
+            store.into(),
+            settings,
+            ROUTES.iter().map(|route| (route.method, route.path)).chain(CONSOLE_ROUTE),
+        ))
     }
 
     /// Ends all waiting for locks with the error `busy`: this server stops, and the store goes on.
@@ -213,6 +225,13 @@ impl App {
     ) -> Answer {
         let later = request.later.take();
         let mut facts = RequestFacts::of(&request.head, &self.0);
+        #[cfg(feature = "cli")]
+        if let Some(place) = self.console_place(&request.head) {
+            facts.route = Some(ROUTES.len());
+            let is_read = matches!(request.head.method.as_str(), "GET" | "HEAD");
+            let read = is_read.then(|| place.response(&request.head)).ok_or_else(|| method_not_allowed(vec!["GET"]));
+            return facts.finish(read, false).into();
+        }
         let found = find(&request.head.method, &request.head.path);
         facts.route = found.as_ref().ok().map(|(index, _)| *index);
         let mut replayed = false;
@@ -262,6 +281,12 @@ impl App {
         Answer::Later
     }
 
+    /// The place in the console that a request means, if this server has the console.
+    #[cfg(feature = "cli")]
+    fn console_place(&self, head: &RequestHead) -> Option<console::Place> {
+        self.0.settings.console.then(|| console::place(head)).flatten()
+    }
+
     /// The response to a request that is refused before it is routed.
     fn refused(&self, error: Error, head: Option<&RequestHead>) -> Response {
         self.0.counts.add_refused(error.name.status());
@@ -280,6 +305,8 @@ impl App {
     /// The methods of a path; for a preflight of an allowed origin also what it may send.
     fn options(&self, head: &RequestHead) -> Response {
         let Err(refused) = find("OPTIONS", &head.path) else { unreachable!("no route has the method OPTIONS") };
+        #[cfg(feature = "cli")]
+        let refused = self.console_place(head).map_or(refused, |_| method_not_allowed(vec!["GET"]));
         let allow = refused.facts.iter().find(|(fact, _)| fact == "allow").and_then(|(_, allow)| allow.as_str());
         let Some(allow) = allow else { return self.refused(refused, Some(head)) };
         let common = CommonHeaders::of(&self.0, Some(head));

@@ -22,6 +22,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// True if the role `user` may recharge its own wallet.
     pub self_recharge: bool,
+    /// True if it serves the console. Only the program has it.
+    pub console: bool,
     /// The token of this run, for commands on this machine: its bearer is `@local`, an admin.
     pub run_token: Option<String>,
     /// The most streams of entries at a time.
@@ -37,6 +39,7 @@ impl Default for Settings {
             allowed_origins: Vec::new(),
             hosts: Vec::new(),
             self_recharge: true,
+            console: false,
             run_token: None,
             streams_max: 64,
             comment_every: Duration::from_secs(15),
@@ -132,7 +135,7 @@ pub struct RouteCounts {
 
 impl RequestCounts {
     fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> RequestCounts {
-        let mut statuses: Vec<u16> = ErrorName::ALL.iter().map(|name| name.status()).chain([200, 201, 204]).collect();
+        let mut statuses: Vec<u16> = ErrorName::ALL.iter().map(|name| name.status()).chain([200, 201, 204, 303, 304]).collect();
         statuses.sort_unstable();
         statuses.dedup();
         let counts = |(method, path)| RouteCounts {

@@ -8,6 +8,7 @@ mod bench;
 mod cli;
 mod cli_input;
 mod clock;
+mod console;
 mod counted_faults;
 mod coupons;
 mod crash;

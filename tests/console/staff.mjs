@@ -1,0 +1,197 @@
+// Entries, coupons, locks, tokens, health: what the staff looks up and changes.
+
+import { ADMIN } from './server.mjs';
+
+export function staff({ server, open, assert, file, save }) {
+  const rows = (page) => page.run(() => document.querySelectorAll('main tbody tr').length);
+  const find = async (page, values) => {
+    for (const [name, value] of Object.entries(values)) await (name === 'find' ? page.fill('[name=find]', value) : page.choose(`[name=${name}]`, value));
+    await page.click('text=Find');
+    await page.settled();
+  };
+
+  return {
+    async 'entries: pages, filters, nothing found, and the same rows as CSV'() {
+      const page = await open('#/entries');
+      await page.until(() => document.querySelectorAll('main tbody tr').length >= 50, 'the first page');
+      await page.run(() => scrollTo(0, document.body.scrollHeight));
+      await page.until(() => document.querySelectorAll('main tbody tr').length > 60, 'the next page');
+      await find(page, { find: 'till-2-00003' });
+      const one = await rows(page);
+      await find(page, { find: 'till=2', kind: 'withdraw' });
+      await page.until(() => document.body.innerText.includes('That is all.'), 'all of them');
+      assert.ok(await rows(page) >= 5 && one <= 1);
+      await find(page, { find: 'no such reference', kind: '' });
+      await page.says('No entries match.');
+      await find(page, { find: '', since: '2026-03-29', until: '2026-03-29' });
+      await page.until(() => document.body.innerText.includes('That is all.'), 'the entries of that day');
+      assert.equal(await rows(page), 24);
+      assert.match(await page.run(() => location.hash), /since=2026-03-29/);
+      const saved = await page.saved(() => page.click('text=CSV'));
+      assert.match(saved.name, /^entries-.*\.csv$/);
+      const lines = saved.text.trim().split('\n');
+      assert.equal(lines.length, 25);
+      const shown = await page.run(() => [...document.querySelectorAll('main tbody tr')].map((row) => row.querySelector('a').hash.split('/')[2]));
+      assert.deepEqual(lines.slice(1).map((line) => line.split(',')[0]), shown);
+      await find(page, { find: '3' });
+      await page.says('Balances after it');
+      await page.click('main dd a.link');
+      await page.settled();
+      assert.match(await page.run(() => location.hash), /find=till%3D2/);
+      await page.reload();
+      assert.equal(await page.run(() => document.querySelector('[name=find]').value), 'till=2');
+      await page.finish();
+    },
+
+    async 'a tier and a kind are changed, added and removed; of two editors the second is stopped'() {
+      const page = await open('#/coupons'), other = await open('#/coupons');
+      const kinds = '.card:nth-of-type(1)', tiers = '.two .card:nth-of-type(1)';
+      assert.equal(await page.run(() => [...document.querySelectorAll('header .main')].every((save) => save.disabled)), true);
+      await page.fill(`${kinds} tr.line:nth-of-type(1) [data-name=amount_off]`, '55');
+      await page.click(`${kinds} header .quiet`);
+      await page.fill(`${kinds} tr.line:nth-last-child(2) [data-name=kind]`, 'tea');
+      await page.fill(`${kinds} tr.line:nth-last-child(2) [data-name=amount_off]`, '2.50');
+      await page.click(`${kinds} tr.line:nth-last-child(2) [title^=Dates]`);
+      await page.fill(`${kinds} tr.extra:last-child [data-name=claim_code]`, 'SPRING');
+      await page.fill(`${kinds} tr.extra:last-child [data-name=valid_days]`, '14');
+      await page.click(`${kinds} header .main`);
+      await page.says('4 rows apply from now on.');
+      await page.says('New: tea');
+      await page.says('Changed: 1');
+      await page.click('dialog .b.main');
+      await page.until(() => document.querySelector('[data-name=claim_code]') && [...document.querySelectorAll('[data-name=claim_code]')].some((one) => one.value === 'SPRING'), 'it is read again');
+      const { data } = await server.api('GET', '/v1/coupon-kinds');
+      assert.deepEqual(data.map((kind) => [kind.kind, kind.amount_off, kind.valid_days, kind.claim_code]).filter(([kind]) => ['1', 'tea'].includes(kind)), [['1', '55.00', null, null], ['tea', '2.50', 14, 'SPRING']]);
+
+      await page.fill(`${tiers} tr.line:nth-of-type(1) [data-name=from]`, '90');
+      await page.click(`${tiers} header .main`);
+      await page.says('Removed: 100.00 → 3');
+      await page.click('dialog .b.main');
+      await page.until(() => [...document.querySelectorAll('[data-name=from]')].some((one) => one.value === '90.00'), 'it is read again');
+      await other.fill(`${tiers} tr.line:nth-of-type(1) [data-name=from]`, '80');
+      await other.click(`${tiers} header .main`);
+      await other.click('dialog .b.main');
+      await other.says('Another editor was faster.');
+      assert.equal((await server.api('GET', '/v1/tiers')).data[0].from, '90.00');
+      await other.click('text=Read it again');
+      await other.until(() => [...document.querySelectorAll('[data-name=from]')].some((one) => one.value === '90.00'), 'it is read again');
+      await page.click(`${tiers} tr.line:nth-of-type(1) [title^=Remove]`);
+      await page.click(`${tiers} header .main`);
+      await page.says('Removed: 90.00');
+      await page.click('dialog .b.main');
+      await page.until(() => document.querySelectorAll('.two tr.line').length === 2 && !document.querySelector('dialog[open]'), 'two tiers are left');
+      await page.fill(`${kinds} tr.line:nth-of-type(1) [data-name=percent_off]`, 'x');
+      await page.click(`${kinds} header .main`);
+      await page.click('dialog .b.main');
+      await page.until(() => document.querySelector('dialog .error'), 'the server refuses what cannot be a number');
+      await page.key('Escape');
+      for (const one of [page, other]) await one.finish();
+    },
+
+    async 'a code is looked up, priced, claimed and granted'() {
+      const page = await open('#/coupons');
+      const { coupon } = await server.api('POST', '/v1/wallets/olga/coupons', { kind: '3' });
+      await page.fill('[aria-label=Code]', coupon.code);
+      await page.fill('[aria-label="What would it cost?"]', '40');
+      await page.click('.two .card:nth-of-type(2) .b');
+      await page.says('30.00');
+      assert.match(await page.run(() => document.querySelector('.two .card:nth-of-type(2)').innerText), /olga[\s\S]*10\.00 off[\s\S]*40\.00/);
+      await page.click('text=Grant a coupon');
+      await page.fill('dialog [name=user]', 'olga');
+      await page.choose('dialog [name=kind]', '3');
+      await page.click('text=Continue');
+      await page.says('olga gets a coupon: 10.00 off.');
+      await page.click('dialog .b.main');
+      await page.sees('text=Done');
+      await page.go('#/wallets/olga');
+      await page.click('text=Enter a code');
+      await page.fill('dialog [name=code]', 'spring');
+      await page.click('text=Continue');
+      await page.says('olga gets the coupon of the code SPRING.');
+      await page.click('dialog .b.main');
+      await page.says('2.50 off');
+      await page.finish();
+    },
+
+    async 'locks: time falls, revoke asks for a reason, and a changed fence is refused'() {
+      const lock = (id, holder) => server.api('POST', `/v1/locks/${id}`, { holder, ttl_ms: 60000, grace_ms: 0 });
+      const [first] = [await lock('nightly', '<b>report</b>'), await lock('import', 'import.sh')];
+      const page = await open('#/locks'), left = () => page.run(() => document.querySelector('main tbody td:nth-child(5)').textContent);
+      await page.says('<b>report</b>');
+      const before = await left(), asked = page.requests.length;
+      await page.until((text) => document.querySelector('main tbody td:nth-child(5)').textContent !== text, 'the time falls', before);
+      assert.ok(page.requests.length - asked <= 3, 'between two requests');
+      await page.fill('[data-find]', 'night');
+      await page.until(() => document.querySelectorAll('.two > .card tbody tr').length === 1, 'one lock is left');
+      await page.click('main a.row');
+      await page.sees('text=Revoke');
+      await page.click('text=Revoke');
+      await page.click('text=Continue');
+      await page.says('Write a reason.');
+      await page.fill('dialog [name=reason]', 'unplugged');
+      await page.fill('dialog [name=delay_s]', '0');
+      await page.click('text=Continue');
+      await page.says('<b>report</b> loses the lock nightly.');
+      // Meanwhile another client has it.
+      await fetch(`${server.url}/v1/locks/nightly`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': first.token } });
+      await lock('nightly', 'newer');
+      await page.click('dialog .b.main.bad');
+      await page.says('Another client has it now; it is read again.');
+      await page.click('text=Read it again');
+      await page.gone('dialog[open]');
+      await page.says('newer');
+      await page.click('text=Revoke');
+      await page.fill('dialog [name=reason]', 'unplugged');
+      await page.click('text=Continue');
+      await page.says('newer loses the lock nightly.');
+      await page.click('dialog .b.main.bad');
+      await page.says('unplugged');
+      await page.finish();
+    },
+
+    async 'a token is minted, copied, gone from the page, and revoked'() {
+      const page = await open('#/tokens');
+      await page.click('text=Mint an access token');
+      await page.fill('dialog [name=note]', 'till 7');
+      await page.fill('dialog [name=days]', '30');
+      await page.click('text=Continue');
+      await page.says('A new access token: teller · till 7.');
+      await page.click('dialog .b.main');
+      await page.sees('.secret');
+      const secret = await page.run(() => document.querySelector('.secret code').textContent);
+      assert.match(secret, /^cbx_/);
+      await page.run(() => Object.defineProperty(navigator, 'clipboard', { value: undefined }));
+      await page.click('text=Copy');
+      assert.equal(await page.run(() => getSelection().toString()), secret);
+      await page.click('text=Close');
+      await page.says('till 7');
+      assert.equal(await page.run((text) => document.documentElement.outerHTML.includes(text) || JSON.stringify([{ ...localStorage }, { ...sessionStorage }]).includes(text), secret), false);
+      assert.equal((await server.api('GET', '/v1/me', undefined, secret)).role, 'teller');
+      await page.click('[aria-label="Revoke teller · till 7"]');
+      await page.says('teller · till 7 stops working at once.');
+      await page.click('dialog .b.main.bad');
+      await page.until(() => [...document.querySelectorAll('main tr')].some((row) => /till 7.*revoked/s.test(row.textContent)), 'it is marked');
+      await page.onRequest((request) => (request.method === 'POST' ? 'drop' : null));
+      await page.click('text=Mint an access token');
+      await page.click('text=Continue');
+      await page.click('dialog .b.main');
+      await page.says('No answer came. Close this and look at the list before you try again.');
+      assert.equal(await page.has('text=Try again'), false);
+      await page.onRequest(null);
+      await page.finish();
+    },
+
+    async 'health: an audit, and a backup that verify accepts'() {
+      const page = await open('#/health');
+      await page.click('text=Run the audit');
+      await page.says('every hash and balance as it must be');
+      const saved = await page.saved(() => page.click('text=Download'));
+      assert.match(saved.name, /^cashbox-\d{4}-\d\d-\d\d\.db$/);
+      assert.ok(saved.text.startsWith('SQLite format 3'));
+      save(file('copy.db'), Buffer.from(saved.text, 'latin1'));
+      const audit = server.command('verify', '--db', file('copy.db'));
+      assert.equal(audit.status, 0, audit.stderr);
+      await page.finish();
+    },
+  };
+}
