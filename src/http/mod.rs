@@ -41,9 +41,9 @@ pub(crate) mod wallets;
 #[cfg(feature = "cli")]
 pub(crate) use common_headers::is_origin;
 #[cfg(feature = "cli")]
-pub(crate) use health::DegradedLog;
-#[cfg(feature = "cli")]
 pub(crate) use console::FOLDER as CONSOLE_FOLDER;
+#[cfg(feature = "cli")]
+pub(crate) use health::DegradedLog;
 pub use routes::App;
 #[cfg(feature = "cli")]
 pub(crate) use routes::{LocalResponse, openapi_document};

@@ -135,7 +135,8 @@ pub struct RouteCounts {
 
 impl RequestCounts {
     fn new(routes: impl Iterator<Item = (&'static str, &'static str)>) -> RequestCounts {
-        let mut statuses: Vec<u16> = ErrorName::ALL.iter().map(|name| name.status()).chain([200, 201, 204, 303, 304]).collect();
+        let mut statuses: Vec<u16> =
+            ErrorName::ALL.iter().map(|name| name.status()).chain([200, 201, 204, 303, 304]).collect();
         statuses.sort_unstable();
         statuses.dedup();
         let counts = |(method, path)| RouteCounts {
