@@ -1,20 +1,19 @@
 // The console of cashbox: views, dialogs and charts over the public API. It has no power of its own: all it does is done
 // with the access token of its reader. Here: the frame, the address, signing in, and keys.
 
-import { couponsView } from './coupons.js';
 import { closeDialog, dialog } from './dialogs.js';
-import { entriesView } from './entries.js';
-import { healthView } from './health.js';
-import { locksView } from './locks.js';
 import { banner, button, card, fail, head } from './parts.js';
 import { Lost, get, isAbort, may, session } from './requests.js';
-import { todayView } from './today.js';
-import { tokensView } from './tokens.js';
 import { $, clockSkew, h, s, span } from './tools.js';
-import { walletsView } from './wallets.js';
-import { language, stored, switchLanguage, t } from './words.js';
+import { language, speak, stored, switchLanguage, t } from './words.js';
 
-const VIEWS = { today: todayView, wallets: walletsView, entries: entriesView, coupons: couponsView, locks: locksView, tokens: tokensView, health: healthView };
+/** The views, each fetched when it is first shown, and all of them after the first. */
+const VIEWS = { today: () => import('./today.js'), wallets: () => import('./wallets.js'), entries: () => import('./entries.js'), coupons: () => import('./coupons.js'),
+  locks: () => import('./locks.js'), tokens: () => import('./tokens.js'), health: () => import('./health.js') };
+async function nodesOf(view, path, filters) {
+  const file = await VIEWS[view]().catch(() => { throw new Lost(); });
+  return file[`${view}View`](path, filters);
+}
 const STAFF = ['today', 'wallets', 'entries', 'coupons', 'locks', 'health'];
 const VIEWS_OF = { user: ['wallets'], locker: ['locks'], teller: STAFF, auditor: STAFF, admin: Object.keys(VIEWS) };
 const allowed = () => VIEWS_OF[session.me.role] ?? [];
@@ -36,7 +35,7 @@ async function show() {
   frame(view);
   $('main').setAttribute('aria-busy', 'true');
   let nodes;
-  try { nodes = await VIEWS[isOwnEntry ? 'entries' : view](path, filters); } catch (error) {
+  try { nodes = await nodesOf(isOwnEntry ? 'entries' : view, path, filters); } catch (error) {
     if (isAbort(error) || mine !== session.leaving) return;
     if (error instanceof Lost) waitForServer(mine);
     nodes = [fail(error), h('div', {}, button(t('again'), show))];
@@ -46,7 +45,10 @@ async function show() {
   $('main').replaceChildren(...nodes.flat().filter(Boolean));
   document.title = `${document.querySelector('h1')?.textContent ?? t(view)} · cashbox`;
   frame(view); // the first answer may have shown that a clock is wrong
-  if (!performance.getEntriesByName('first-view').length) performance.mark('first-view');
+  if (!performance.getEntriesByName('first-view').length) {
+    performance.mark('first-view');
+    for (const name of allowed()) VIEWS[name]().catch(() => {});
+  }
 }
 
 /** Shows the strip, and the view again as soon as the server answers. */
@@ -70,7 +72,7 @@ function frame(view) {
   const off = clockSkew();
   $('who').replaceChildren(...[role && h('span', {}, open ? t('is_open') : [role, user].filter(Boolean).join(' · ')),
     off !== 0 && h('span', { class: 'warn' }, t('clock_off', span(Math.abs(off)))),
-    h('div', {}, press(language === 'zh' ? 'English' : '中文', () => { switchLanguage(); if (role) show(); else signIn(); }, { lang: language === 'zh' ? 'en' : 'zh' }),
+    h('div', {}, press(language === 'zh' ? 'English' : '中文', async () => { await switchLanguage(); if (role) show(); else signIn(); }, { lang: language === 'zh' ? 'en' : 'zh' }),
       press(t('theme'), () => theme(true)), press(t('keys'), help), sessionStorage.getItem('token') && press(t('forget'), () => forget()))].filter(Boolean));
 }
 
@@ -126,7 +128,9 @@ function signIn(message) {
 
 async function start() {
   theme();
+  const spoken = speak();
   try { session.me = await get('/v1/me'); } catch (error) {
+    await spoken;
     if (isAbort(error)) return;
     if (error.status === 401) return sessionStorage.getItem('token') ? forget(t('bad_token')) : signIn();
     frame();
@@ -134,6 +138,7 @@ async function start() {
     if (error instanceof Lost) waitForServer(session.leaving);
     return;
   }
+  await spoken;
   await show();
 }
 

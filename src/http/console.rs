@@ -56,10 +56,10 @@ fn file_response(file: &ConsoleFile, head: &RequestHead) -> Response {
     }
     headers.push(("Content-Type", file.media_type.to_owned()));
     if !takes_gzip(head) {
-        return response(200, headers, file.text.clone().into_bytes());
+        return response(200, headers, console::unpacked(file.gzipped).into_bytes());
     }
     headers.push(("Content-Encoding", "gzip".to_owned()));
-    response(200, headers, file.gzipped.clone())
+    response(200, headers, file.gzipped.to_vec())
 }
 
 fn response(status: u16, headers: Vec<(&'static str, String)>, body: Vec<u8>) -> Response {

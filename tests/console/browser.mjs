@@ -54,9 +54,10 @@ export class Browser {
   }
 
   async close() {
-    this.#child.kill('SIGKILL');
-    await new Promise((done) => { this.#child.on('exit', done); });
-    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 5 });
+    const ended = new Promise((done) => { this.#child.on('exit', done); });
+    this.send('Browser.close').catch(() => {});
+    await ended;
+    try { rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 }); } catch { /* the last of its processes still writes */ }
   }
 }
 

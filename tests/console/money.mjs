@@ -175,6 +175,7 @@ export function money({ server, open, assert }) {
     },
 
     async 'a transfer shows both wallets, and a wrong receiver is refused in the form'() {
+      await server.api('POST', '/v1/wallets/rich/recharge', { amount: '1000000000000.00' });
       const page = await open('#/wallets/rich'), before = Number(await server.balance('wen'));
       await page.click('text=Transfer');
       await fillIn(page, { to: 'no-such-user', amount: '2' });

@@ -16,7 +16,7 @@ export function staff({ server, open, assert, file, save }) {
       await page.until(() => document.querySelectorAll('main tbody tr').length >= 50, 'the first page');
       await page.run(() => scrollTo(0, document.body.scrollHeight));
       await page.until(() => document.querySelectorAll('main tbody tr').length > 60, 'the next page');
-      await find(page, { find: 'till-2-00003' });
+      await find(page, { find: 'till-2-02903' });
       const one = await rows(page);
       await find(page, { find: 'till=2', kind: 'withdraw' });
       await page.until(() => document.body.innerText.includes('That is all.'), 'all of them');
@@ -59,7 +59,7 @@ export function staff({ server, open, assert, file, save }) {
       await page.says('New: tea');
       await page.says('Changed: 1');
       await page.click('dialog .b.main');
-      await page.until(() => document.querySelector('[data-name=claim_code]') && [...document.querySelectorAll('[data-name=claim_code]')].some((one) => one.value === 'SPRING'), 'it is read again');
+      await page.until(() => document.querySelector('[data-name=claim_code]') && [...document.querySelectorAll('[data-name=claim_code]')].some((one) => one.value === 'SPRING') && !document.querySelector('dialog[open]'), 'it is read again');
       const { data } = await server.api('GET', '/v1/coupon-kinds');
       assert.deepEqual(data.map((kind) => [kind.kind, kind.amount_off, kind.valid_days, kind.claim_code]).filter(([kind]) => ['1', 'tea'].includes(kind)), [['1', '55.00', null, null], ['tea', '2.50', 14, 'SPRING']]);
 
@@ -115,13 +115,13 @@ export function staff({ server, open, assert, file, save }) {
 
     async 'locks: time falls, revoke asks for a reason, and a changed fence is refused'() {
       const lock = (id, holder) => server.api('POST', `/v1/locks/${id}`, { holder, ttl_ms: 60000, grace_ms: 0 });
-      const [first] = [await lock('nightly', '<b>report</b>'), await lock('import', 'import.sh')];
+      const [first] = [await lock('a-report', '<b>report</b>'), await lock('import', 'import.sh')];
       const page = await open('#/locks'), left = () => page.run(() => document.querySelector('main tbody td:nth-child(5)').textContent);
       await page.says('<b>report</b>');
       const before = await left(), asked = page.requests.length;
       await page.until((text) => document.querySelector('main tbody td:nth-child(5)').textContent !== text, 'the time falls', before);
       assert.ok(page.requests.length - asked <= 3, 'between two requests');
-      await page.fill('[data-find]', 'night');
+      await page.fill('[data-find]', 'a-rep');
       await page.until(() => document.querySelectorAll('.two > .card tbody tr').length === 1, 'one lock is left');
       await page.click('main a.row');
       await page.sees('text=Revoke');
@@ -131,10 +131,10 @@ export function staff({ server, open, assert, file, save }) {
       await page.fill('dialog [name=reason]', 'unplugged');
       await page.fill('dialog [name=delay_s]', '0');
       await page.click('text=Continue');
-      await page.says('<b>report</b> loses the lock nightly.');
+      await page.says('<b>report</b> loses the lock a-report.');
       // Meanwhile another client has it.
-      await fetch(`${server.url}/v1/locks/nightly`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': first.token } });
-      await lock('nightly', 'newer');
+      await fetch(`${server.url}/v1/locks/a-report`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': first.token } });
+      await lock('a-report', 'newer');
       await page.click('dialog .b.main.bad');
       await page.says('Another client has it now; it is read again.');
       await page.click('text=Read it again');
@@ -143,7 +143,7 @@ export function staff({ server, open, assert, file, save }) {
       await page.click('text=Revoke');
       await page.fill('dialog [name=reason]', 'unplugged');
       await page.click('text=Continue');
-      await page.says('newer loses the lock nightly.');
+      await page.says('newer loses the lock a-report.');
       await page.click('dialog .b.main.bad');
       await page.says('unplugged');
       await page.finish();

@@ -212,7 +212,7 @@ fn canteen(path: &Path) {
     }
 
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis() as i64;
-    clock.step_wall_ms(now - 30 * DAY_MS - clock.wall_ms());
+    clock.step_wall_ms(now - 31 * DAY_MS - clock.wall_ms());
     let users = ["anton", "bela", "chen.wei", "dana", "finn", "jonas", "li.na", "mei.lin", "olga", "petra", "wen"];
     for (at, user) in users.iter().enumerate() {
         recharge(user, ["100.00", "320.00", "50.00", "500.00"][at % 4], "desk-1");
@@ -223,22 +223,24 @@ fn canteen(path: &Path) {
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (dice >> 33) % sides
     };
-    let step = 30 * DAY_MS / 600;
-    for number in 0..599 {
-        clock.advance_ms(step);
-        let user = users[throw(11) as usize];
-        let paid = pay(user, prices[throw(7) as usize], format!("till-{}-{number:05}", 1 + throw(3)));
-        if paid.result.is_err() || number % 50 == 49 {
-            recharge(user, "40.00", "desk-2");
-        }
-        if number % 97 == 96 {
-            submit(
-                Withdraw { user: user_id("dana"), amount: money("5.00"), note: note(format!("desk-{number}")) }.into(),
-            );
-            let last = 40 + i64::from(number);
-            submit(
-                Refund { entry: cashbox::internals::id::EntryId(last), amount: None, note: note("cold".into()) }.into(),
-            );
+    // Hours before now of each payment of a day: the walk chooses a time zone in which it is five in the afternoon.
+    const HOURS: [i64; 22] = [10, 10, 10, 9, 9, 6, 6, 5, 5, 5, 5, 5, 5, 5, 5, 4, 4, 4, 3, 2, 1, 0];
+    for day in (0..30).rev() {
+        for (number, hours) in HOURS.into_iter().enumerate() {
+            let at = now - day * DAY_MS - hours * 3_600_000 - (40 - number as i64) * 60_000;
+            clock.advance_ms((at - clock.wall_ms()).max(1));
+            let user = users[throw(11) as usize];
+            let reference = format!("till-{}-{:05}", 1 + throw(3), day * 100 + number as i64);
+            let paid = pay(user, prices[throw(7) as usize], reference.clone());
+            if paid.result.is_err() || number == 17 {
+                recharge(user, "40.00", "desk-2");
+            }
+            if number == 19 && day % 4 == 0 {
+                let (user, amount) = (user_id("dana"), money("5.00"));
+                submit(Withdraw { user, amount, note: note(format!("desk-{day}")) }.into());
+                let entry = cashbox::internals::id::EntryId(60 + 23 * (29 - day));
+                submit(Refund { entry, amount: None, note: note("cold".into()) }.into());
+            }
         }
     }
     submit(GrantCoupon { user: user_id("finn"), kind: "1".to_owned() }.into());
@@ -256,6 +258,5 @@ fn canteen(path: &Path) {
     submit(SetWallet { user: user_id("mei.lin"), name: name("林美"), limit_per_day: None, ..none }.into());
     let (user, to, gross, note) = (user_id("finn"), wallet_id("@sales"), money("12.00"), note("bike-7".into()));
     submit(PlaceHold { user, to, gross, expires_in_s: 86_400, coupon: None, note }.into());
-    recharge("rich", "1000000000000.00", "the largest");
     store.close();
 }
