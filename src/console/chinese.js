@@ -13,6 +13,7 @@ export const CHINESE = {
   state: '状态', holder: '持有者', fence: '栅栏号', queue: '排队', left: '剩余时间', coupon: '优惠券', gross: '原价', by: '操作者', hash: '哈希',
   metadata: '元数据', code: '券码', to: '收款方', needed: '需要', name: '姓名', status: '状态', optional: '可选', event: '事件',
   terms: '条款', now: '现在', then: '之后',
+  prefix: '锁的开头', pick_lock: '选择一个锁查看其事件。',
   // Kinds, verbs, states
   recharge: '充值', withdraw: '提现', pay: '支付', transfer: '转账', refund: '退款', hold: '预留', capture: '扣款', release: '释放',
   void: '取消预留', open: '正常', frozen: '已冻结', closed: '已关闭', captured: '已扣款', voided: '已取消', expired: '已过期', reserved: '已预留',

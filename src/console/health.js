@@ -40,7 +40,7 @@ export async function healthView() {
       const found = await get('/v1/verify', { ms: 600_000 });
       const findings = () => fail({ msg: t('findings', found.findings.length) }, found.findings.map((one) => h('small', {}, foreign(one.finding))));
       audit.replaceChildren(found.ok ? h('p', { role: 'status' }, tag('ok', 'good'), ' ', t('clean', found.entries, found.wallets)) : findings(),
-        facts([[t('last_hash'), h('span', { class: 'mono' }, found.last_hash)]]));
+        facts([[t('last_hash'), h('span', { class: 'mono' }, found.line ?? found.last_hash)]]));
     } catch (error) { if (!isAbort(error)) audit.replaceChildren(fail(error)); } finally { audit.removeAttribute('aria-busy'); }
   }), 'main');
   const save = busy(() => download('/v1/backup', `cashbox-${isoDay(new Date(now()))}.db`, '*/*'));

@@ -52,6 +52,7 @@ export async function locksView(_, filters) {
   }
 
   async function detail() {
+    if (!filters.id && !may.all()) return side.replaceChildren(card(null, null, empty(t('pick_lock'))));
     if (!filters.id) {
       const { data } = await get('/v1/lock-events?limit=20');
       if (about === (about = JSON.stringify(data))) return;

@@ -88,7 +88,7 @@ export function feed(columns, path, filters, row, none, caption) {
       setTimeout(() => holder.isConnected && load(), 3000);
     } finally { loading = false; }
   }
-  const seen = new IntersectionObserver(([entry]) => entry.isIntersecting && load(), { rootMargin: '400px' });
+  const seen = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && load(), { rootMargin: '400px' });
   seen.observe(foot);
   return h('div', {}, holder, foot);
 }
@@ -118,7 +118,7 @@ export async function every(ms, work) {
   }
 }
 
-/** Copies, or selects the text where there is no clipboard. */
+/** Copies, or selects the text where the browser gives no clipboard. */
 export const copyButton = (node) => {
   const press = button(t('copy'), async () => {
     try {

@@ -6,7 +6,7 @@ import { send, session, unfit } from './requests.js';
 import { foreign, h, id, time } from './tools.js';
 import { t } from './words.js';
 
-const ROLES = ['teller', 'user', 'auditor', 'admin'];
+const ROLES = ['teller', 'user', 'locker', 'auditor', 'admin'];
 const name = (token) => [token.role, token.user ?? token.prefix, token.note].filter(Boolean).join(' · ');
 
 const revokeDialog = (token) => ask({ title: t('revoke'), danger: true, fields: [], verb: () => t('revoke'),
@@ -16,13 +16,14 @@ const revokeDialog = (token) => ask({ title: t('revoke'), danger: true, fields: 
 function mintDialog() {
   ask({ title: t('mint'), keyless: true, verb: () => t('mint_one'),
     fields: [{ name: 'role', label: t('role'), choices: ROLES.map((role) => [role, role]), value: 'teller' }, { name: 'user', label: t('user'), hint: 'user' },
+      { name: 'prefix', label: t('prefix'), hint: 'locker' },
       textField('note', t('note')), { ...textField('days', t('valid_days')), kind: 'number' }],
     async tell(values) {
       if (values.role === 'user' && !values.user) throw unfit(t('no_user'));
       if (!/^\d{0,5}$/.test(values.days)) throw unfit(`${t('valid_days')}: ${t('a_number')}`);
       return { sentence: t('tell_mint', foreign(name(values))), note: t('shown_once') };
     },
-    act: ({ role, user, note, days }) => send('POST', '/v1/tokens', { role, user: user || null, note: note || null, expires_in_s: days ? Number(days) * 86_400 : null }),
+    act: ({ role, user, prefix, note, days }) => send('POST', '/v1/tokens', { role, user: user || null, prefix: prefix || null, note: note || null, expires_in_s: days ? Number(days) * 86_400 : null }),
     after(answer) {
       const secret = h('code', { class: 'mono', tabindex: '0' }, answer.token);
       return [h('p', {}, t('shown_once')), h('div', { class: 'secret' }, secret, copyButton(secret))];

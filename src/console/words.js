@@ -17,6 +17,7 @@ const ENGLISH = {
   queue: 'Queue', left: 'Time left', coupon: 'Coupon', gross: 'Price', by: 'By', hash: 'Hash', metadata: 'Metadata',
   code: 'Code', to: 'To', needed: 'Needed', name: 'Name', status: 'Status', optional: 'optional',
   event: 'Event', terms: 'Terms', now: 'now', then: 'afterwards',
+  prefix: 'Begin of its locks', pick_lock: 'Choose a lock to see what happened to it.',
   // Kinds, verbs, states
   recharge: 'Recharge', withdraw: 'Withdraw', pay: 'Pay', transfer: 'Transfer', refund: 'Refund', hold: 'Hold',
   capture: 'Capture', release: 'Release', void: 'Void', open: 'open', frozen: 'frozen', closed: 'closed', captured: 'captured',

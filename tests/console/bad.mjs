@@ -92,18 +92,18 @@ export function bad({ server, open, assert }) {
     },
 
     async 'references of markup, right to left and emoji are text'() {
-      const texts = ['<img src=x onerror=alert(1)>', '\u202eآجل' + 'مرجع'.repeat(20), '🦆'.repeat(255), '=1+1'];
+      const page = await open('#/entries', ADMIN, { width: 360 }), texts = ['<img src=x onerror=alert(1)>', '\u202eآجل' + 'مرجع'.repeat(20), '🦆'.repeat(255), '=1+1'];
       for (const reference of texts) {
         const { entry } = await server.api('POST', '/v1/wallets/wen/recharge', { amount: '1', reference, metadata: { '<b>': reference.slice(0, 90) } });
-        const page = await open(`#/entries/${entry.id}`, ADMIN, { width: 360 });
+        await page.go(`#/entries/${entry.id}`);
         await page.says(reference.replace('\u202e', '').slice(0, 8));
         assert.equal(await page.run(() => document.querySelectorAll('main img, main b:not(.figure b)').length), 0);
         for (const hash of [null, '#/entries', '#/wallets/wen', '#/today']) {
           if (hash) await page.go(hash);
           assert.equal(await page.run(() => document.documentElement.scrollWidth), 360, `${hash} ${reference.slice(0, 9)}`);
         }
-        await page.finish();
       }
+      await page.finish();
     },
 
     async 'amounts at both ends are exact on the screen and when copied'() {
@@ -135,7 +135,7 @@ export function bad({ server, open, assert }) {
       await page.finish();
     },
 
-    async 'an address of nothing, a wallet of nobody, an entry there is not'() {
+    async 'addresses of what does not exist'() {
       const page = await open('#/wallets/no.one');
       await page.says('no.one has no wallet yet; the first recharge makes one.');
       await page.sees('text=Recharge');

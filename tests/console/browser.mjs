@@ -167,7 +167,7 @@ export class Page {
   says(text) { return this.until((wanted) => document.body.innerText.toLowerCase().includes(wanted.toLowerCase()), `the page says "${text}"`, text); }
   has(what) { return this.run((one) => Boolean(find_(one)), what); }
   sees(what) { return this.until((one) => Boolean(find_(one)), `there is ${what}`, what); }
-  gone(what) { return this.until((one) => !find_(one), `there is no ${what} any more`, what); }
+  gone(what) { return this.until((one) => !find_(one), `${what} is gone`, what); }
 
   /** Where the middle of it is, in sight. */
   async #place(what) {
@@ -209,6 +209,14 @@ export class Page {
   async choose(what, value) {
     await this.sees(what);
     await this.run((one, to) => { const field = find_(one); field.value = to; for (const name of ['input', 'change']) field.dispatchEvent(new Event(name, { bubbles: true })); }, what, value);
+  }
+
+  /** Presses, and waits until the view has been read again. */
+  async renewed(press) {
+    await this.run(() => { document.querySelector('main h1').dataset.old = 'yes'; });
+    await press();
+    await this.until(() => document.querySelector('main h1') && !document.querySelector('main h1[data-old], dialog[open]'), 'the view is read again');
+    await this.settled();
   }
 
   async picture(file) {

@@ -35,15 +35,21 @@ export function money({ server, open, assert }) {
 
     async 'each role sees its views and its buttons'() {
       const staff = ['Today', 'Wallets', 'Entries', 'Coupons', 'Locks', 'Health'];
-      const of = { teller: staff, auditor: staff, user: ['Wallet'], admin: [...staff.slice(0, 5), 'Tokens', 'Health'] };
+      const of = { teller: staff, auditor: staff, user: ['Wallet'], locker: ['Locks'], admin: [...staff.slice(0, 5), 'Tokens', 'Health'] };
       for (const [role, views] of Object.entries(of)) {
-        const token = role === 'admin' ? ADMIN : await server.token(role === 'user' ? { role, user: 'finn' } : { role });
+        const token = role === 'admin' ? ADMIN : await server.token(role === 'user' ? { role, user: 'finn' } : role === 'locker' ? { role, prefix: 'jobs/' } : { role });
         const page = await open('', token);
         const has = async (...texts) => (await Promise.all(texts.map((text) => page.has(`text=${text}`)))).map(Number).join('');
         const shown = () => page.run(() => [...document.querySelectorAll('nav a')].map((link) => link.textContent));
         assert.deepEqual(await shown(), views, role);
         await page.go('#/tokens');
         assert.equal(await page.has('text=Mint an access token'), role === 'admin', role);
+        if (role === 'locker') {
+          await page.says('Choose a lock');
+          assert.equal(await has('Revoke'), '0');
+          await page.finish();
+          continue;
+        }
         await page.go('#/wallets/finn');
         assert.equal(await has('Recharge', 'Pay', 'Grant a coupon', 'Freeze'), { user: '1100', teller: '1111', auditor: '0000', admin: '1111' }[role], role);
         if (role === 'user') {
