@@ -21,9 +21,21 @@ const NAMED_TWICE: &[(&str, &str)] = &[];
 
 /// What this looks at: sources, tests and pages, but not the list of forbidden words itself.
 fn texts() -> Vec<(String, String)> {
-    let folders =
-        ["src", "tests/it", "tests/console", "docs", "benches", "fuzz/targets", "README.md", "CHANGELOG.md", "schema.sql", "Cargo.toml"];
-    let files = folders.iter().flat_map(|folder| source::files_in(folder, &["rs", "md", "sql", "toml", "js", "mjs", "css", "html"]));
+    let folders = [
+        "src",
+        "tests/it",
+        "tests/console",
+        "docs",
+        "benches",
+        "fuzz/targets",
+        "README.md",
+        "CHANGELOG.md",
+        "schema.sql",
+        "Cargo.toml",
+    ];
+    let files = folders
+        .iter()
+        .flat_map(|folder| source::files_in(folder, &["rs", "md", "sql", "toml", "js", "mjs", "css", "html"]));
     let files = files.map(|(path, text)| (path.display().to_string(), text));
     files.filter(|(path, _)| path != "tests/it/map/words.rs").collect()
 }
