@@ -16,7 +16,7 @@
 use super::connection::{connect, connect_to, readers};
 use super::disk::with_ending;
 use super::options::OpenError;
-use super::possession::{companion, refuse_linked};
+use super::possession::{companion, has_other_name, is_linked, refuse_linked};
 use super::schema;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use r2d2_sqlite::SqliteConnectionManager;
@@ -123,9 +123,11 @@ impl Reading {
         self.quiet.is_some() || self._copy.is_some()
     }
 
-    /// The error; of a damaged file it mentions the log that may hold what the file has lost.
+    /// The error; of a damaged file it mentions the log that may hold what the file has lost. Under another name the log is
+    /// not found, so a file that seems damaged there may be sound.
     fn with_log(&self, why: OpenError) -> OpenError {
         match &self.quiet {
+            Some((db, _)) if why.is_damage() && is_linked(db) => has_other_name(),
             Some((db, [_, Some(log), _])) if why.is_damage() || why.is_not_a_database() => {
                 if log[2] > 0 {
                     why.and(&log_is_there(db))

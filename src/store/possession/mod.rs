@@ -36,5 +36,7 @@ mod tests;
 mod watch;
 
 pub(crate) use companion::RunningServer;
-pub(crate) use possess::{PossessResult, Possession, possess, possess_temporarily, possess_unserved, refuse_linked};
+pub(crate) use possess::{
+    PossessResult, Possession, has_other_name, is_linked, possess, possess_temporarily, possess_unserved, refuse_linked,
+};
 pub(crate) use watch::{FileFault, FileWatch};

@@ -104,11 +104,19 @@ pub(crate) fn possess_unserved(db: &Path) -> Result<Possession, OpenError> {
 
 /// Refuses a file with two names: the log of one of them is not seen under the other.
 pub(crate) fn refuse_linked(db: &Path) -> Result<(), OpenError> {
-    if !db.metadata().is_ok_and(|data| data.nlink() > 1) {
-        return Ok(());
-    }
-    let why = "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
-    Err(OpenError::new(why))
+    if is_linked(db) { Err(has_other_name()) } else { Ok(()) }
+}
+
+/// True if the file has another name.
+pub(crate) fn is_linked(db: &Path) -> bool {
+    db.metadata().is_ok_and(|data| data.nlink() > 1)
+}
+
+/// The error of a file that has another name.
+pub(crate) fn has_other_name() -> OpenError {
+    OpenError::new(
+        "it has another name too (a hard link), and each name would get a log of its own: remove one of them",
+    )
 }
 
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
