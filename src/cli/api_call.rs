@@ -50,6 +50,8 @@ pub(crate) struct ApiCall {
     pub locks: Vec<String>,
     /// Set if a late answer is said at a terminal.
     pub has_notes: bool,
+    /// True if a lock that rests is an answer, also while there is time to wait.
+    pub until_rest: bool,
 }
 
 /// The place in a request that gives its wait.
@@ -81,6 +83,7 @@ impl ApiCall {
             dry_run: false,
             locks: Vec::new(),
             has_notes: true,
+            until_rest: false,
         }
     }
 
@@ -178,6 +181,11 @@ impl ApiCall {
     /// The call with that bound on its whole time.
     pub(crate) fn within(self, time: Duration) -> ApiCall {
         ApiCall { total_timeout: Some(time), has_notes: false, ..self }
+    }
+
+    /// The call that does not wait for the end of a lock's rest.
+    pub(crate) fn until_rest(self, until_rest: bool) -> ApiCall {
+        ApiCall { until_rest, ..self }
     }
 
     /// The call with notes at a terminal about the wait for those locks.

@@ -72,6 +72,11 @@ impl CliError {
         CliError { exit: Exit::Usage, message: message.into() }
     }
 
+    /// A request was refused.
+    pub(crate) fn refused(message: impl Into<String>) -> CliError {
+        CliError { exit: Exit::Refused, message: message.into() }
+    }
+
     /// A file or a server cannot be reached or opened.
     pub(crate) fn unreachable(message: impl Into<String>) -> CliError {
         CliError { exit: Exit::Unreachable, message: message.into() }
@@ -110,6 +115,11 @@ impl ServerReply {
     /// The error of that name.
     pub(crate) fn is_error(&self, name: &str) -> bool {
         self.body["error"] == name
+    }
+
+    /// True for the refusal of a lock that rests.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.is_error("locked") && self.body["state"] == "resting"
     }
 
     /// Prints the reply: its body as it is, or as `text` writes a success for people. A refusal goes to standard error.

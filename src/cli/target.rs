@@ -248,7 +248,11 @@ fn send_to_file(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<Server
             }
             None => match answer_in_process(db, token, call)? {
                 InProcess::Served(server) => server,
-                InProcess::Reply(reply) if reply.status != 423 || wait.is_zero() => return Ok(reply),
+                InProcess::Reply(reply)
+                    if reply.status != 423 || wait.is_zero() || call.until_rest && reply.is_resting() =>
+                {
+                    return Ok(reply);
+                }
                 InProcess::Reply(reply) => {
                     if call.has_notes && !has_noted && timer.begun.elapsed() >= LOCK_NOTE_AFTER {
                         has_noted = note_holder(&reply.body["lock"], &reply.body);

@@ -117,6 +117,7 @@ pub(super) fn note_holder(id: &Value, lock: &Value) -> bool {
     let holder = holder.unwrap_or_else(|| "another client".to_owned());
     let how = match lock["state"].as_str() {
         Some("revoked") => "revoked a moment ago".to_owned(),
+        Some("resting") => "which rests until its period is over".to_owned(),
         Some("grace") => format!("left by {holder}, whose lease has run out"),
         _ => format!("held by {holder}"),
     };

@@ -52,6 +52,7 @@ mod lock_commands;
 mod lock_guard;
 mod lock_run;
 mod lock_run_faults;
+mod lock_run_periods;
 mod locks;
 mod locks_any;
 mod locks_money;

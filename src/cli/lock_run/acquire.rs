@@ -8,8 +8,7 @@ use crate::cli::output::{self, CliError, Exit, ServerReply};
 use crate::cli::target::Target;
 use crate::clock::Clock;
 use clap::Args;
-use serde_json::json;
-use std::slice;
+use serde_json::{Value, json};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -36,6 +35,9 @@ pub(crate) struct LockOptions {
     /// Longest time the lock may be held, renewals included
     #[arg(long, value_name = "TIME", value_parser = input::milliseconds("1ms", "1d"))]
     pub max_hold: Option<i64>,
+    /// Time from the grant in which no client can acquire the lock again once it is released: one run per period
+    #[arg(long, value_name = "TIME", value_parser = input::milliseconds("1ms", "1d"))]
+    pub once_per: Option<i64>,
     /// Time to wait for the lock, or `forever` [default: no wait]
     #[arg(long, value_name = "TIME|forever", value_parser = lock_wait)]
     pub wait: Option<LockWait>,
@@ -76,16 +78,25 @@ impl LockOptions {
     }
 }
 
+/// The locks of a request.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedLocks {
+    /// Their names.
+    pub ids: Vec<String>,
+    /// One of them is enough.
+    pub any: bool,
+}
+
 /// Requests the locks under that secret until they are granted or the wait is over; the last reply. `before_request` runs
 /// before each request is sent.
 pub(crate) fn acquire(
     target: &Target,
-    ids: &[String],
+    locks: &WantedLocks,
     options: &LockOptions,
     secret: &str,
     mut before_request: impl FnMut(),
 ) -> Result<ServerReply, CliError> {
-    let call = acquire_call(ids, options, secret);
+    let call = acquire_call(locks, options, secret);
     let deadline = match options.wait {
         None => Some(Instant::now()),
         Some(LockWait::For(wait)) => Some(Instant::now() + wait),
@@ -100,8 +111,9 @@ pub(crate) fn acquire(
         let begun = Instant::now();
         before_request();
         let call = call.clone().waiting(left(), WaitField::Body).within(left() + reply_time);
-        let reply = target.send(&call.with_notes(ids));
+        let reply = target.send(&call.with_notes(&locks.ids));
         let may_change = match &reply {
+            Ok(reply) if options.once_per.is_some() && reply.is_resting() => false,
             Ok(reply) => reply.is_error("locked") || reply.is_error("busy"),
             Err(error) => error.exit == Exit::Unreachable, // a server may come back
         };
@@ -113,26 +125,29 @@ pub(crate) fn acquire(
 }
 
 /// The request for the locks under that secret.
-fn acquire_call(ids: &[String], options: &LockOptions, secret: &str) -> ApiCall {
+fn acquire_call(locks: &WantedLocks, options: &LockOptions, secret: &str) -> ApiCall {
     let mut fields = json!({ "ttl_ms": options.ttl, "grace_ms": options.grace, "max_hold_ms": options.max_hold,
-        "holder": options.holder, "secret": secret });
-    match ids {
-        [id] => ApiCall::lock("POST", &["v1", "locks", id], Some(fields), None),
-        _ => {
-            fields["ids"] = json!(ids);
+        "min_hold_ms": options.once_per, "holder": options.holder, "secret": secret });
+    let call = match locks.ids.as_slice() {
+        [id] if !locks.any => ApiCall::lock("POST", &["v1", "locks", id], Some(fields), None),
+        ids => {
+            fields[if locks.any { "any" } else { "ids" }] = json!(ids);
             ApiCall::lock("POST", &["v1", "locks"], Some(fields), None)
         }
-    }
+    };
+    call.until_rest(options.once_per.is_some())
 }
 
-/// One lock that `lock run` acquires.
+/// The locks that `lock run` acquires.
 pub(crate) struct LockAcquisition {
     /// The target of the request.
     pub target: Target,
-    /// The lock's name.
-    pub id: String,
+    /// The locks.
+    pub locks: WantedLocks,
     /// The options.
     pub options: LockOptions,
+    /// Says on standard error what is waited for.
+    pub verbose: bool,
     /// The secret under which each repeat is the same request.
     pub secret: String,
 }
@@ -145,6 +160,8 @@ pub(crate) enum AcquireResult {
     Lost,
     /// Not granted in time; the reason is printed.
     NotAcquired,
+    /// Not granted, because the lock rests: in this period it was released already.
+    Resting,
 }
 
 impl LockAcquisition {
@@ -153,8 +170,10 @@ impl LockAcquisition {
         let waits = self.options.wait.is_some();
         let mut sent_ms = 0;
         let before_request = || sent_ms = Clock::Machine.boot_ms();
-        let ids = slice::from_ref(&self.id);
-        let reply = match acquire(&self.target, ids, &self.options, &self.secret, before_request) {
+        if self.verbose && waits {
+            self.say_what_is_waited_for();
+        }
+        let reply = match acquire(&self.target, &self.locks, &self.options, &self.secret, before_request) {
             Ok(reply) => reply,
             Err(error) => {
                 self.give_up();
@@ -166,6 +185,12 @@ impl LockAcquisition {
                 return Ok(AcquireResult::NotAcquired);
             }
         };
+        if self.options.once_per.is_some() && reply.is_resting() {
+            if self.verbose {
+                output::print_error(&output::refusal_text(&reply.body));
+            }
+            return Ok(AcquireResult::Resting);
+        }
         if !reply.is_success() {
             output::print_error(&output::refusal_text(&reply.body));
             let try_later = reply.is_error("locked") || waits && reply.is_error("busy");
@@ -177,14 +202,40 @@ impl LockAcquisition {
         self.confirm(lease, sent_ms + left_ms)
     }
 
+    /// Looks at the locks before the request that waits.
+    fn say_what_is_waited_for(&self) {
+        let mut held = Vec::new();
+        for id in &self.locks.ids {
+            let reply = self.target.send(&ApiCall::get(&["v1", "locks", id]).within(REPLY_TIME));
+            let Some(body) = reply.ok().filter(ServerReply::is_success).map(|reply| reply.body) else { continue };
+            match body["state"].as_str() {
+                Some("free" | "stale") if self.locks.any => return,
+                Some("free" | "stale") | None => {}
+                Some(state) => {
+                    let (holder, queue) = (output::text(&body["holder"]), output::text(&body["queue"]));
+                    held.push(format!("{id} ({state}, {holder}; {queue} waiting)"));
+                }
+            }
+        }
+        if !held.is_empty() {
+            output::print_error(&format!("waiting for {}", held.join(", ")));
+        }
+    }
+
     fn lease(&self, reply: &ServerReply) -> Option<HeldLease> {
         Some(HeldLease {
             target: self.target.clone(),
-            id: self.id.clone(),
+            ids: self.granted(&reply.body)?,
             token: reply.body["token"].as_str()?.to_owned(),
             fence: reply.body["fence"].as_i64()?,
             ttl_ms: self.options.lease_ms(),
         })
+    }
+
+    /// The names of the locks of a grant, as they were given.
+    fn granted(&self, body: &Value) -> Option<Vec<String>> {
+        let id = |id: &Value| id.as_str().map(str::to_owned);
+        if self.locks.any { body["ids"].as_array()?.iter().map(id).collect() } else { Some(self.locks.ids.clone()) }
     }
 
     /// Renews a lease that was waited for, because the time it began is unknown here. Without a reply the command is not
@@ -203,7 +254,7 @@ impl LockAcquisition {
                 RenewResult::Lost(_) => return Ok(AcquireResult::Lost),
                 RenewResult::Unknown if sent_ms >= last_ms + self.options.grace => {
                     self.give_up();
-                    let message = format!("the lock {} was granted, but renewing it had no reply", self.id);
+                    let message = format!("the lock {} was granted, but renewing it had no reply", lease.name());
                     return Err(CliError::unreachable(message));
                 }
                 RenewResult::Unknown => {
@@ -217,13 +268,13 @@ impl LockAcquisition {
     /// Releases a lease that may have been granted: its reply may be lost or on its way. A repeat under the same secret
     /// gives the same grant, or one that is released at once.
     pub(crate) fn give_up(&self) {
-        let call = acquire_call(slice::from_ref(&self.id), &self.options, &self.secret);
+        let call = acquire_call(&self.locks, &self.options, &self.secret);
         let reply = self.target.send(&call.waiting(Duration::ZERO, WaitField::Body).within(GIVE_UP_TIME));
         let granted = reply.ok().filter(ServerReply::is_success).and_then(|reply| self.lease(&reply));
-        granted.iter().for_each(HeldLease::release);
+        granted.iter().for_each(|lease| lease.release(false));
     }
 
     fn failed(&self) -> CliError {
-        CliError::usage(format!("cannot acquire the lock {}", self.id))
+        CliError::usage(format!("cannot acquire the lock {}", self.locks.ids.join(", ")))
     }
 }

@@ -1,6 +1,7 @@
 //! The subcommands of `cashbox lock`. All but `run` and `guard` are one request each.
 
-use super::acquire::{LockOptions, acquire};
+use super::acquire::{LockOptions, WantedLocks, acquire};
+use super::follow::{WaitArgs, WatchArgs};
 use super::guard::GuardArgs;
 use super::wrapper::{EXIT_CODES, RunArgs};
 use crate::cli::api_call::ApiCall;
@@ -28,6 +29,11 @@ pub(crate) enum LockCommand {
     Release(ReleaseArgs),
     /// Show one lock
     Show(ShowArgs),
+    /// Wait until a lock can be acquired, and take nothing
+    #[command(after_help = "Exit codes: 0 it can be acquired · 124 not in time · otherwise as other commands")]
+    Wait(WaitArgs),
+    /// Print a line for each change of a lock, as it happens, until it is interrupted
+    Watch(WatchArgs),
     /// List locks
     List(ListArgs),
     /// Take a lock away from its holder (admins)
@@ -46,6 +52,8 @@ impl LockCommand {
         let exit: Result<Exit, CliError> = match self {
             LockCommand::Run(args) => return Ok(args.run(common)),
             LockCommand::Guard(args) => return Ok(args.run()),
+            LockCommand::Wait(args) => return args.run(&client()?),
+            LockCommand::Watch(args) => args.run(&client()?),
             LockCommand::Acquire(args) => args.run(&client()?),
             LockCommand::Renew(args) => args.run(&client()?),
             LockCommand::Release(args) => args.run(&client()?),
@@ -72,7 +80,8 @@ impl AcquireArgs {
     /// Acquires, and prints the lock token alone, so that a shell can keep it.
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let ids = self.id.iter().map(|id| argument(id)).collect::<Result<Vec<_>, _>>()?;
-        let reply = acquire(&client.target, &ids, &self.options, &secret::random_hex::<16>(), || {})?;
+        let locks = WantedLocks { ids: ids.clone(), any: false };
+        let reply = acquire(&client.target, &locks, &self.options, &secret::random_hex::<16>(), || {})?;
         let exit = reply.print(client.json, |body| output::text(&body["token"]))?;
         if reply.is_success() && !client.json {
             let (fence, ms) = (&reply.body["fence"], &reply.body["expires_in_ms"]);
@@ -154,7 +163,17 @@ impl ShowArgs {
     /// Shows the lock as it is now.
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let call = ApiCall::get(&["v1", "locks", &argument(&self.id)?]);
-        let facts = ["state", "holder", "fence", "created_at", "expires_in_ms", "free_in_ms", "renewals", "queue"];
+        let facts = [
+            "state",
+            "holder",
+            "fence",
+            "created_at",
+            "expires_in_ms",
+            "free_in_ms",
+            "renewals",
+            "queue",
+            "oldest_waited_ms",
+        ];
         client.run(&call, |body| output::block(&titled(body), &facts))
     }
 }
@@ -172,7 +191,7 @@ pub(crate) struct ListArgs {
     /// Only names that begin with this
     #[arg(long, value_name = "TEXT")]
     prefix: Option<String>,
-    /// Only locks in this state: held, grace, stale or revoked
+    /// Only locks in this state: held, grace, stale, revoked or resting
     #[arg(long)]
     state: Option<String>,
     #[command(flatten)]
@@ -205,7 +224,7 @@ pub(crate) struct RevokeArgs {
     /// The fence of the lease to revoke, so that a newer lease stays
     #[arg(long, value_name = "FENCE")]
     fence: Option<i64>,
-    /// Time in which no client can acquire it [default: the larger of its grace and 10s]
+    /// Time in which no client can acquire it [default: the larger of its grace and 10s; 0s for one that rests]
     #[arg(long, value_name = "TIME", value_parser = input::milliseconds("0s", "1d"))]
     delay: Option<i64>,
     /// The reason, for the record

@@ -33,8 +33,8 @@ const OTHER_FILE: &str = "its file was deleted, replaced or restored, and this l
 pub(crate) struct HeldLease {
     /// The target of its requests.
     pub target: Target,
-    /// The lock's name.
-    pub id: String,
+    /// The locks' names.
+    pub ids: Vec<String>,
     /// The lock token.
     pub token: String,
     /// The fence.
@@ -64,6 +64,11 @@ pub(crate) struct LeaseLoss {
 }
 
 impl HeldLease {
+    /// The locks' names, for people.
+    pub(crate) fn name(&self) -> String {
+        self.ids.join(", ")
+    }
+
     /// Renews it once. The reply has a third of the length, so that one lost reply does not cost the lease; and no more
     /// time than the lease lasts.
     pub(crate) fn renew(&self, until_ms: i64) -> RenewResult {
@@ -117,21 +122,21 @@ impl HeldLease {
         }
     }
 
-    /// Returns when another client has ended it.
-    pub(crate) fn watch(&self) -> LeaseLoss {
+    /// Returns when another client has ended the lease of that lock, one of its own.
+    pub(crate) fn watch(&self, id: &str) -> LeaseLoss {
         loop {
             let begun = Instant::now();
-            if let Some(loss) = self.look(WATCH_TIME) {
-                return self.details(loss);
+            if let Some(loss) = self.look(id, WATCH_TIME) {
+                return self.details(id, loss);
             }
             sleep(LOOK_EVERY.saturating_sub(begun.elapsed()));
         }
     }
 
     /// Looks whether another client has ended it; waits up to `wait` for that.
-    fn look(&self, wait: Duration) -> Option<LeaseLoss> {
+    fn look(&self, id: &str, wait: Duration) -> Option<LeaseLoss> {
         let sent_ms = Clock::Machine.boot_ms();
-        let call = ApiCall::get(&["v1", "locks", &self.id]).query("fence", Some(self.fence));
+        let call = ApiCall::get(&["v1", "locks", id]).query("fence", Some(self.fence));
         let reply = self.target.send(&call.waiting(wait, WaitField::Query).within(wait + LOOK_TIME)).ok()?;
         self.ended(&reply, sent_ms)
     }
@@ -142,6 +147,7 @@ impl HeldLease {
         let how = match (fence, state) {
             _ if incarnation.is_some() && incarnation != self.token.split('.').nth(1) => OTHER_FILE,
             (_, "revoked") => "revoked",
+            (Some(fence), "resting") if fence == self.fence => "released",
             (Some(fence), _) if fence == self.fence => return None,
             (Some(_), _) => "ended", // and another client may hold the lock
             (None, _) => "released",
@@ -152,8 +158,8 @@ impl HeldLease {
 
     /// Details of a loss that was seen. The reply to a watch counts from before the watch began, so one more look gives a
     /// better time; and the reply to a renewal says how the lease ended.
-    fn details(&self, seen: LeaseLoss) -> LeaseLoss {
-        let loss = self.look(Duration::ZERO).unwrap_or(seen);
+    fn details(&self, id: &str, seen: LeaseLoss) -> LeaseLoss {
+        let loss = self.look(id, Duration::ZERO).unwrap_or(seen);
         match self.renew(Clock::Machine.boot_ms() + LOOK_TIME.as_millis() as i64) {
             RenewResult::Lost(LeaseLoss { message, .. }) => LeaseLoss { message, ..loss },
             RenewResult::Until(_) | RenewResult::MaxHold | RenewResult::Unknown => loss,
@@ -161,13 +167,14 @@ impl HeldLease {
     }
 
     fn lost(&self, how: &str) -> String {
-        format!("the lock {} was lost: {how}", self.id)
+        format!("the lock {} was lost: {how}", self.name())
     }
 
-    /// Releases it.
-    pub(crate) fn release(&self) {
-        let failed = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.id));
-        match self.target.send(&self.call("DELETE").within(RELEASE_TIME)) {
+    /// Releases it. `rests`: its locks rest afterwards, if they were acquired for that.
+    pub(crate) fn release(&self, rests: bool) {
+        let failed = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.name()));
+        let call = self.call("DELETE").query("min_hold_ms", (!rests).then_some(0));
+        match self.target.send(&call.within(RELEASE_TIME)) {
             Ok(reply) if reply.is_success() || reply.is_error("lock_lost") => {}
             Ok(reply) => failed(&output::refusal_text(&reply.body)),
             Err(error) => failed(&error.message),
@@ -175,7 +182,10 @@ impl HeldLease {
     }
 
     fn call(&self, method: &'static str) -> ApiCall {
-        ApiCall::lock(method, &["v1", "locks", &self.id], None, Some(&self.token))
+        match self.ids.as_slice() {
+            [id] => ApiCall::lock(method, &["v1", "locks", id], None, Some(&self.token)),
+            _ => ApiCall::lock(method, &["v1", "locks"], None, Some(&self.token)),
+        }
     }
 }
 

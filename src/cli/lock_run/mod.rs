@@ -3,10 +3,11 @@
 //! `lock run` is two processes. The [`wrapper`] acquires and renews the lease; its child, the [`guard`], runs the command
 //! and ends it in time, whatever happens to the wrapper. They speak the [`protocol`].
 //!
-//! In reading order: [`commands`] · [`wrapper`] · [`acquire`] · [`lease`] · [`protocol`] · [`guard`] · [`terminal`].
+//! In reading order: [`commands`] · [`follow`] · [`wrapper`] · [`acquire`] · [`lease`] · [`protocol`] · [`guard`] · [`terminal`].
 
 mod acquire;
 mod commands;
+mod follow;
 mod guard;
 mod lease;
 mod protocol;

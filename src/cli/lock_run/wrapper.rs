@@ -5,7 +5,7 @@
 //! than the server does. The guard knows the lease by the wrapper's last message. If the guard does not act (it may have
 //! been stopped), the wrapper kills the command itself.
 
-use super::acquire::{AcquireResult, LockAcquisition, LockOptions};
+use super::acquire::{AcquireResult, LockAcquisition, LockOptions, WantedLocks};
 use super::lease::{HeldLease, LeaseLoss, LeaseTimes, RenewResult};
 use super::protocol::{
     ControlFolder, ForwardedSignal, GuardMessage, SIGNAL_EXIT_BASE, WrapperMessage, forward_messages, send,
@@ -15,9 +15,11 @@ use crate::cli::input::{self, CommonOptions};
 use crate::cli::output::{self, CliError};
 use crate::cli::target::Target;
 use crate::clock::Clock;
+use crate::lock::IDS_MAX;
 use crate::secret;
 use clap::Args;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,7 +31,7 @@ use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// Exit codes that are not the command's own.
-const NOT_ACQUIRED: u8 = 124;
+pub(super) const NOT_ACQUIRED: u8 = 124;
 const LOST: u8 = 123;
 /// Used wrongly, too.
 pub(crate) const FAILED: u8 = 125;
@@ -37,7 +39,8 @@ pub(crate) const FAILED: u8 = 125;
 const KILLED: u8 = 137;
 
 /// The exit codes, for `--help`.
-pub(crate) const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time · \
+pub(crate) const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ended by signal n · 124 not acquired in time (-E) · \
+    0 it rests (-E) · \
     123 lost while it ran · 125 cashbox itself failed · 126 cannot be executed · 127 not found";
 
 /// Longest label that a lock takes.
@@ -56,10 +59,23 @@ const NOT_STARTED: &str = "the lease was over before the command could start, so
 /// `cashbox lock run`
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The lock's name
-    id: String,
+    /// The locks' names; several are held together
+    #[arg(required = true)]
+    id: Vec<String>,
     #[command(flatten)]
     options: LockOptions,
+    /// Number of holders at a time: the locks are ID/1 to ID/N, and the command gets the number of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=IDS_MAX as i64))]
+    slots: Option<u8>,
+    /// With --once-per: a command that fails does not count, and the next one may run at once
+    #[arg(long, requires = "once_per")]
+    retry_failed: bool,
+    /// The exit code for a lock that is not acquired in time, or that rests [default: 124, or 0 if it rests]
+    #[arg(short = 'E', long, value_name = "N")]
+    conflict_exit_code: Option<u8>,
+    /// Say on standard error what is waited for and what was acquired
+    #[arg(long)]
+    verbose: bool,
     /// Time between TERM and KILL for the command; at most the grace
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = input::milliseconds("0s", "1d"))]
     kill_after: i64,
@@ -103,20 +119,42 @@ impl RunArgs {
             Ok(acquired) => acquired,
             Err(signal) => return Ok((SIGNAL_EXIT_BASE + signal.number()) as u8),
         };
-        let AcquireResult::Lease(lease, until_ms) = acquired else { return Ok(NOT_ACQUIRED) };
-        let lease = Arc::new(lease);
-        let code = if Clock::Machine.boot_ms() < self.times().deadlines(until_ms).term_ms {
-            let guard = GuardProcess::start(&self.command, &lease, self.times(), &folder, &listener);
+        let (lease, until_ms) = match acquired {
+            AcquireResult::Lease(lease, until_ms) => (Arc::new(lease), until_ms),
+            AcquireResult::Resting => return Ok(self.conflict_exit_code.unwrap_or(0)),
+            AcquireResult::Lost | AcquireResult::NotAcquired => {
+                return Ok(self.conflict_exit_code.unwrap_or(NOT_ACQUIRED));
+            }
+        };
+        if self.verbose {
+            output::print_error(&format!("got {} under fence {}", lease.name(), lease.fence));
+        }
+        let ended = if Clock::Machine.boot_ms() < self.times().deadlines(until_ms).term_ms {
+            let slot = self.slots.and_then(|_| lease.ids[0].rsplit('/').next());
+            let guard = GuardProcess::start(&self.command, &lease, slot, self.times(), &folder, &listener);
             let guard = guard.map_err(cannot("start the guard"));
             guard.and_then(|guard| run_guarded(guard, &lease, until_ms, sender, &events))
         } else {
             output::print_error(NOT_STARTED);
-            Ok(NOT_ACQUIRED) // this process was stopped, and another client may have the lock
+            Ok(CommandEnd { code: NOT_ACQUIRED, has_run: false }) // this process was stopped, and another client may have the lock
         };
-        if code.is_ok() {
-            lease.release();
+        if let Ok(end) = &ended {
+            let counts = end.has_run && (end.code == 0 || !self.retry_failed);
+            lease.release(counts);
         } // otherwise the command may still run, and the lease runs out by itself
-        code
+        ended.map(|end| end.code)
+    }
+
+    /// The locks to acquire: those named, or the slots of the one named.
+    fn locks(&self) -> Result<WantedLocks, CliError> {
+        let mut ids = self.id.iter().map(|id| input::argument(id)).collect::<Result<Vec<_>, _>>()?;
+        let mut named = BTreeSet::new();
+        ids.retain(|id| named.insert(id.clone()));
+        let Some(slots) = self.slots else { return Ok(WantedLocks { ids, any: false }) };
+        if self.options.once_per.is_some() || ids.len() > 1 {
+            return Err(CliError::usage("--slots goes with one name, and not with --once-per"));
+        }
+        Ok(WantedLocks { ids: (1..=slots).map(|slot| format!("{}/{slot}", ids[0])).collect(), any: true })
     }
 
     /// Acquires the lock; again with the rest of the wait if it is lost before it was used. A signal ends it.
@@ -126,13 +164,13 @@ impl RunArgs {
         sender: &Sender<WrapperEvent>,
         events: &Receiver<WrapperEvent>,
     ) -> Result<Result<AcquireResult, ForwardedSignal>, CliError> {
-        let (target, id) = (Target::new(common)?, input::argument(&self.id)?);
+        let (target, locks) = (Target::new(common)?, self.locks()?);
         let holder = self.options.holder.clone().or_else(|| Some(self.label()));
         let begun = Instant::now();
         loop {
             let options = LockOptions { holder: holder.clone(), ..self.options.after(begun.elapsed()) };
-            let (target, id, secret) = (target.clone(), id.clone(), secret::random_hex::<16>());
-            let acquisition = Arc::new(LockAcquisition { target, id, options, secret });
+            let (target, locks, secret) = (target.clone(), locks.clone(), secret::random_hex::<16>());
+            let acquisition = Arc::new(LockAcquisition { target, locks, options, secret, verbose: self.verbose });
             let (acquiring, sender) = (Arc::clone(&acquisition), sender.clone());
             spawn(move || sender.send(WrapperEvent::Acquired(Box::new(acquiring.run()))));
             let event = events.iter().find_map(|event| match event {
@@ -157,13 +195,38 @@ impl RunArgs {
 
     fn label(&self) -> String {
         let program = self.command.first().map(|program| program.to_string_lossy().escape_debug().to_string());
-        let label = format!("{} (process {})", program.unwrap_or_default(), std::process::id());
+        let (user, host, process) = (user_name(), host_name(), std::process::id());
+        let label = format!("{} ({user}@{host}, process {process})", program.unwrap_or_default());
         label.chars().rev().take(LABEL_CHARS_MAX).collect::<Vec<_>>().into_iter().rev().collect()
     }
 
     fn times(&self) -> LeaseTimes {
         LeaseTimes { ttl_ms: self.options.lease_ms(), grace_ms: self.options.grace, kill_after_ms: self.kill_after }
     }
+}
+
+/// The end of a command.
+struct CommandEnd {
+    /// The exit code of `lock run`.
+    code: u8,
+    /// True if the command was started.
+    has_run: bool,
+}
+
+/// The name of this process's user, by its number in `/etc/passwd`; else the number.
+fn user_name() -> String {
+    let number = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name_of = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, user) = (fields.next()?, fields.nth(1)?);
+        (user == number).then(|| name.to_owned())
+    };
+    users.lines().find_map(name_of).unwrap_or(number)
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().escape_debug().to_string()
 }
 
 /// Has the guard run the command, and renews and watches the lease meanwhile; the exit code.
@@ -173,11 +236,11 @@ fn run_guarded(
     until_ms: i64,
     sender: Sender<WrapperEvent>,
     events: &Receiver<WrapperEvent>,
-) -> Result<u8, CliError> {
+) -> Result<CommandEnd, CliError> {
     forward_messages(&guard.stream, sender.clone(), WrapperEvent::Guard).map_err(cannot("read from the guard"))?;
     guard.set_lease_end(until_ms);
     let (stop, stopped) = mpsc::channel();
-    let (renewing, watching) = (Arc::clone(lease), Arc::clone(lease));
+    let renewing = Arc::clone(lease);
     let renewals = sender.clone();
     spawn(move || {
         renewing.keep(until_ms, &stopped, |result| {
@@ -188,10 +251,13 @@ fn run_guarded(
             };
         });
     });
-    spawn(move || sender.send(WrapperEvent::Lost(watching.watch())));
+    for id in lease.ids.clone() {
+        let (watching, sender) = (Arc::clone(lease), sender.clone());
+        spawn(move || sender.send(WrapperEvent::Lost(watching.watch(&id))));
+    }
     let code = guard.handle_events(events);
-    drop(stop);
-    code
+    drop((stop, sender));
+    Ok(CommandEnd { code: code?, has_run: guard.group.is_some() })
 }
 
 /// The guard as the wrapper sees it.
@@ -214,24 +280,29 @@ impl GuardProcess {
     fn start(
         command: &[OsString],
         lease: &Arc<HeldLease>,
+        slot: Option<&str>,
         times: LeaseTimes,
         folder: &ControlFolder,
         listener: &UnixListener,
     ) -> io::Result<GuardProcess> {
         let token_file = folder.write_token(&lease.token)?;
         listener.set_nonblocking(true)?;
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut command_line = Command::new(std::env::current_exe()?);
+        command_line
             .args(["lock", "guard"])
             .arg(folder.path())
             .arg("--")
             .args(command)
             .process_group(0)
-            .env("CASHBOX_LOCK_ID", &lease.id)
+            .env("CASHBOX_LOCK_ID", &lease.ids[0])
+            .env("CASHBOX_LOCK_IDS", lease.ids.join("\n"))
             .env("CASHBOX_LOCK_FENCE", lease.fence.to_string())
             .env("CASHBOX_LOCK_TOKEN_FILE", token_file)
             .env_remove("CASHBOX_TOKEN") // the command does not get the rights of its caller
             .env_remove("CASHBOX_LOCK_TOKEN")
-            .spawn()?;
+            .env_remove("CASHBOX_LOCK_SLOT"); // of an outer `lock run`
+        slot.iter().for_each(|slot| _ = command_line.env("CASHBOX_LOCK_SLOT", slot));
+        let mut process = command_line.spawn()?;
         let begun = Instant::now();
         loop {
             match listener.accept() {
