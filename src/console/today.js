@@ -42,7 +42,7 @@ export async function todayView(_, filters) {
   const today = midnight(new Date(now())), day = dayOf(filters.day) ?? today, isNow = +day === +today;
   const { start, bounds, before } = spans(span, day, isNow);
   const link = (change) => `#/today${query({ ...filters, ...change })}`;
-  const figures = h('section', { class: 'card figures', 'aria-label': t('figures', '') }), drawn = h('div', { class: 'body' }), newest = h('div', {});
+  const figures = h('section', { class: 'card figures', 'aria-label': t('today') }), drawn = h('div', { class: 'body' }), newest = h('div', {});
   let asTable = filters.table === 'yes', rows = [], latest = null;
 
   function draw() {
@@ -79,9 +79,11 @@ export async function todayView(_, filters) {
     if (last === latest) return false;
     const columns = [[t('time')], [t('kind')], [t('wallet')], [t('amount'), 'end']];
     const wallet = (entry) => (entry.from === '@bank' || entry.from === '@sales' || entry.from === '@holds' ? entry.to : entry.from);
+    const focused = newest.contains(document.activeElement) && document.activeElement.hash;
     newest.replaceChildren(data.length ? table(columns, data.map((entry) => cells(columns,
       [rowLink(`#/entries/${entry.id}`, time(entry.at)), kindTag(entry.kind), wallet(entry), money(entry.amount)],
       { class: !isFirst && entry.id > latest ? 'new' : null })), t('newest')) : empty(t('nothing_yet')));
+    if (focused) [...newest.querySelectorAll('a.row')].find((link) => link.hash === focused)?.focus();
     latest = last;
     newest.dataset.since = data[0]?.at ?? '';
     return !isFirst;

@@ -4,7 +4,7 @@ import { steps } from './charts.js';
 import { button, busy, card, cells, crumb, empty, every, facts, feed, head, kindOptions, kindTag, options, rowLink, table, tag, terms, walletLink } from './parts.js';
 import { captureDialog, claimDialog, freezeDialog, grantDialog, holdDialog, moneyDialog, settingsDialog, voidDialog } from './money.js';
 import { get, isAbort, lockPath, may, session, walletPath } from './requests.js';
-import { cents, count, foreign, h, id, money, now, query, time } from './tools.js';
+import { $, cents, count, foreign, h, id, money, now, query, time } from './tools.js';
 import { t } from './words.js';
 
 const statusTag = (status) => status !== 'open' && tag(t(status), status === 'frozen' ? 'warn' : 'bad');
@@ -100,7 +100,8 @@ async function walletView(user, filters) {
   let entries = wallet.entries; // an open page notices what others do to the wallet
   every(5000, async () => {
     const fresh = await get(walletPath(user));
-    if (fresh.entries !== entries && !document.querySelector('dialog[open]') && scrollY < 200) dispatchEvent(new Event('show'));
+    const isIdle = [document.body, $('main')].includes(document.activeElement) && scrollY < 200;
+    if (fresh.entries !== entries && isIdle) dispatchEvent(new Event('show'));
     entries = fresh.entries;
   });
 

@@ -52,9 +52,9 @@ export function look({ server, open, assert, pictures }) {
     async 'colours of the list have the contrast they must'() {
       const css = await (await fetch(`${server.url}/console/console.css`)).text();
       const tokens = Object.fromEntries([...css.matchAll(/--([a-z-]+): light-dark\((#\w+), (#\w+)\)/g)].map(([, name, ...both]) => [name, both]));
-      const texts = ['ink', 'soft', 'accent', 'bad', 'warn'].flatMap((name) => ['ground', 'card', 'raised'].map((ground) => [name, ground, 4.5]));
-      const pairs = [...texts, ['on-accent', 'accent', 4.5], ['accent', 'accent-soft', 4.5], ['bad', 'bad-soft', 4.5], ['warn', 'warn-soft', 4.5], ['card', 'bad', 4.5],
-        ['soft', 'hover', 4.5], ['ink', 'hover', 4.5], ['edge', 'card', 3], ['edge', 'raised', 3], ['edge', 'ground', 3]];
+      const texts = ['ink', 'soft', 'accent', 'bad', 'warn'].flatMap((name) => ['ground', 'card', 'raised'].map((ground) => [name, ground, 5.5]));
+      const pairs = [...texts, ['on-accent', 'accent', 4.5], ['accent', 'accent-soft', 5], ['bad', 'bad-soft', 5], ['warn', 'warn-soft', 5], ['card', 'bad', 4.5],
+        ['soft', 'hover', 4.5], ['ink', 'hover', 4.5], ['edge', 'card', 3.2], ['edge', 'raised', 3.2], ['edge', 'ground', 3.2]];
       for (const [a, b, least] of pairs) for (const theme of [0, 1]) {
         const measured = contrast(tokens[a][theme], tokens[b][theme]);
         assert.ok(measured >= least, `${a} on ${b}, ${theme ? 'dark' : 'light'}: ${measured.toFixed(2)}`);
@@ -83,7 +83,7 @@ export function look({ server, open, assert, pictures }) {
       const times = [];
       for (let at = 0; at < 3; at += 1) {
         const page = await open('#/wallets');
-        times.push(await page.run(() => performance.getEntriesByName('first-view')[0].startTime));
+        times.push(await page.run(() => performance.getEntriesByName('first-view')[0].startTime - performance.getEntriesByType('navigation')[0].requestStart));
         await page.finish();
       }
       times.sort((a, b) => a - b);

@@ -230,8 +230,7 @@ export function money({ server, open, assert }) {
         await page.says(`${Number(amount).toFixed(2)} of petra is reserved for @sales.`);
         await page.click(`text=Hold ${Number(amount).toFixed(2)}`);
         await page.sees('text=Done');
-        await page.click('text=Close');
-        await page.gone('dialog[open]');
+        await page.renewed(() => page.click('text=Close'));
         await page.sees(`text=${verb}`);
         await page.click(`text=${verb}`);
         if (verb === 'Capture') {
@@ -241,8 +240,7 @@ export function money({ server, open, assert }) {
         await page.until(() => document.querySelector('dialog .b.main')?.textContent.match(/\d$/), 'the second step');
         await page.click(post);
         await page.sees('text=Done');
-        await page.click('text=Close');
-        await page.gone('dialog[open]');
+        await page.renewed(() => page.click('text=Close'));
       }
       await page.sees('text=voided');
       assert.equal((await server.api('GET', '/v1/wallets/petra')).held, '0.00');

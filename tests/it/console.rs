@@ -153,6 +153,24 @@ fn console_makes_no_markup_and_no_floats_of_amounts() {
     }
 }
 
+/// The page as a whole has a bound of lines, and what a first view fetches has one of bytes. Views that were not opened and
+/// the other language come later.
+#[test]
+fn first_view_of_console_is_small() {
+    let sources = source::files_in("src/console", &["js", "css", "html"]);
+    let lines: usize = sources.iter().map(|(_, text)| text.lines().count()).sum();
+    assert!(lines <= 2_000, "{lines} lines");
+
+    let server = Server::start();
+    let html = String::from_utf8(page(&server, "", &[]).body).unwrap();
+    let names = html.split(['"', '=']).filter(|name| name.ends_with(".js") || name.ends_with(".css"));
+    let names: Vec<&str> = std::iter::once("").chain(names).collect();
+    let size =
+        |headers: &[(&str, &str)]| names.iter().map(|name| page(&server, name, headers).body.len()).sum::<usize>();
+    let (raw, gzipped) = (size(&[]), size(&[("Accept-Encoding", "gzip")]));
+    assert!(names.len() > 10 && raw <= 100_000 && gzipped <= 35_000, "{raw} bytes, {gzipped} with gzip: {names:?}");
+}
+
 /// The first program of these names on the path.
 fn program(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
