@@ -61,12 +61,13 @@ export class Browser {
   }
 }
 
-/** Runs in the page: finds by `text=…` (a button, link, label or cell with exactly that text) or by a selector. */
+/** Runs in the page: finds by `text=…` (a button or link with exactly that text, else a label, cell or title) or by a selector. */
 const FINDER = `window.find_ = (what) => {
   const isShown = (node) => node.getClientRects().length > 0 && (!document.querySelector('dialog[open]') || node.closest('dialog') || node === document.body);
   if (!what.startsWith('text=')) return [...document.querySelectorAll(what)].find(isShown);
-  const text = what.slice(5), all = [...document.querySelectorAll('button, a, label, td, h1, h2, option, .tag')].filter(isShown);
-  return all.find((node) => node.textContent.trim() === text) ?? all.find((node) => node.ariaLabel === text);
+  const text = what.slice(5), shown = (names) => [...document.querySelectorAll(names)].filter(isShown), presses = shown('button, a');
+  const isThat = (node) => node.textContent.trim() === text;
+  return presses.find(isThat) ?? presses.find((node) => node.ariaLabel === text) ?? shown('label, td, h1, h2, .tag').find(isThat);
 };`;
 
 export class Page {
