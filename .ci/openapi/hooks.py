@@ -34,6 +34,13 @@ RULES_BETWEEN_FIELDS = [
     "an item's own key is not the batch's Idempotency-Key",
     "an atomic batch has one key",
     "wait_ms is for a page with order=asc",
+    "send either ids",
+    "this secret was used for",
+    "the lock of a wallet cannot rest",
+    "min_hold_ms does not go with any",
+    "any takes no locks of wallets",
+    "the role locker takes no locks of wallets",
+    "only an access token of the role locker has a prefix",
     # An item of a batch is described with the fields of all verbs; each verb takes some of them and needs some.
     "there is no field",
     "is missing",
@@ -56,8 +63,10 @@ def before_call(context, case, **kwargs):
     # A long wait is not what is looked for; one that is too long stays, to be refused.
     longest = 30_000 if "entries" in case.operation.path else 86_400_000
     for fields in (query, case.body):
-        wait_ms = str(fields.get("wait_ms", "")) if isinstance(fields, dict) else ""
-        if wait_ms.isdigit() and 50 < int(wait_ms) <= longest:
+        wait_ms = fields.get("wait_ms", "") if isinstance(fields, dict) else ""
+        if isinstance(wait_ms, float) and wait_ms.is_integer():
+            wait_ms = int(wait_ms)  # 4000.0 is an integer of JSON
+        if str(wait_ms).isdigit() and 50 < int(wait_ms) <= longest:
             fields["wait_ms"] = 50
     if is_negative(case):
         return

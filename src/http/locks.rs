@@ -63,7 +63,8 @@ pub(crate) const ACQUIRE_SEVERAL: &[Field] = &[
         Texts,
         "in place of ids, 1 to 16 lock ids in the order of preference: the first that can be had. Not the locks of wallets",
     )
-    .within(1, IDS_MAX as i64),
+    .within(1, IDS_MAX as i64)
+    .such_as("[\"gpu/1\",\"gpu/2\"]"),
     TTL,
     WAIT,
     GRACE,
