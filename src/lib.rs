@@ -242,9 +242,9 @@ pub mod internals {
     #[cfg(feature = "cli")]
     pub mod bench {
         pub use crate::bench::{
-            BatchWithdraw, BenchCaller, BenchClient, BenchPlan, BenchServer, BenchWallet, HeldFlag, KeyOrder,
-            Latencies, LockPairs, MoveCents, ReadBalance, Workload, acquire_request, check_locks, check_wallets,
-            clean_command, digits_with_commas, drive, open_wallets, release_request, with_commas,
+            BatchWithdraw, BenchCaller, BenchClient, BenchPlan, BenchServer, BenchWallet, HeldFlag, HoldPairs,
+            KeyOrder, Latencies, LockPairs, MoveCents, ReadBalance, Workload, acquire_request, check_locks,
+            check_wallets, clean_command, digits_with_commas, drive, open_wallets, release_request, with_commas,
         };
     }
     #[cfg(feature = "cli")]

@@ -28,6 +28,6 @@ pub use report::{digits_with_commas, with_commas};
 pub(crate) use run::{BenchOp, BenchOptions, BenchOutcome, run};
 pub use server::{BenchServer, clean_command};
 pub use workload::{
-    BatchWithdraw, BenchWallet, HeldFlag, KeyOrder, LockPairs, MoveCents, ReadBalance, Workload, acquire_request,
-    check_locks, check_wallets, open_wallets, release_request,
+    BatchWithdraw, BenchWallet, HeldFlag, HoldPairs, KeyOrder, LockPairs, MoveCents, ReadBalance, Workload,
+    acquire_request, check_locks, check_wallets, open_wallets, release_request,
 };

@@ -3,8 +3,8 @@
 use super::client::BenchTarget;
 use super::driver::{BenchPlan, BenchRun, drive};
 use super::workload::{
-    BatchWithdraw, BenchWallet, HeldFlag, KeyOrder, LockPairs, MoveCents, ReadBalance, Workload, check_locks,
-    check_wallets, empty_wallets, open_wallets,
+    BatchWithdraw, BenchWallet, HeldFlag, HoldPairs, KeyOrder, LockPairs, MoveCents, ReadBalance, Workload,
+    check_locks, check_wallets, empty_wallets, open_wallets,
 };
 use crate::secret;
 use std::io;
@@ -21,6 +21,8 @@ pub(crate) enum BenchOp {
     Pay,
     /// A cent from a wallet to the next
     Transfer,
+    /// A cent reserved and captured
+    Hold,
     /// The balance of a wallet
     Balance,
     /// Many withdrawals in one request
@@ -37,6 +39,7 @@ impl BenchOp {
             BenchOp::Recharge => "recharge",
             BenchOp::Pay => "pay",
             BenchOp::Transfer => "transfer",
+            BenchOp::Hold => "hold",
             BenchOp::Balance => "balance",
             BenchOp::Batch => "batch",
             BenchOp::Lock => "lock",
@@ -50,6 +53,7 @@ impl BenchOp {
             BenchOp::Recharge => "recharges",
             BenchOp::Pay => "payments",
             BenchOp::Transfer => "transfers",
+            BenchOp::Hold => "pairs of hold and capture",
             BenchOp::Balance => "balances",
             BenchOp::Lock => "pairs of acquire and release",
         }
@@ -128,6 +132,7 @@ fn workload(wallets: &[BenchWallet], connection: usize, options: &BenchOptions) 
         BenchOp::Recharge => Box::new(MoveCents::recharge(wallets, place)),
         BenchOp::Pay => Box::new(MoveCents::pay(wallets, place)),
         BenchOp::Transfer => Box::new(MoveCents::transfer(wallets, place)),
+        BenchOp::Hold => Box::new(HoldPairs::new(wallets, place, KeyOrder::Random)),
         BenchOp::Balance => {
             Box::new(ReadBalance::new(&wallets[place], &format!("/v1/wallets/{}", wallets[place].user)))
         }

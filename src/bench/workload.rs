@@ -210,6 +210,61 @@ impl Workload for BatchWithdraw {
     }
 }
 
+/// Places a hold of a cent and captures it, each request under a new idempotency key.
+#[derive(Debug)]
+pub struct HoldPairs {
+    caller: BenchCaller,
+    place: usize,
+    request: Vec<u8>,
+    keys: KeyWriter,
+    capture: Option<Vec<u8>>,
+    done: u64,
+}
+
+impl HoldPairs {
+    /// Pairs on a wallet; its caller is staff.
+    pub fn new(wallets: &[BenchWallet], place: usize, order: KeyOrder) -> HoldPairs {
+        let caller = wallets[place].caller.clone();
+        let path = format!("/v1/wallets/{}/holds", wallets[place].user);
+        let request = caller.request("POST", &path, &KeyWriter::header_line(), ONE_CENT);
+        HoldPairs { keys: KeyWriter::new(&request, order), caller, place, request, capture: None, done: 0 }
+    }
+}
+
+impl Workload for HoldPairs {
+    fn next_request(&mut self) -> &[u8] {
+        self.keys.write_next(&mut self.request);
+        &self.request
+    }
+
+    fn handle(&mut self, response: &BenchResponse<'_>) -> io::Result<u64> {
+        if self.capture.take().is_some() {
+            response.expect_status(200)?;
+            self.done += 1;
+            return Ok(1);
+        }
+        response.expect_status(201)?;
+        let hold = response.number("id").ok_or_else(|| io::Error::other("a hold has no number"))?;
+        let path = format!("/v1/holds/{hold}/capture");
+        let mut capture = self.caller.request("POST", &path, &KeyWriter::header_line(), "{}");
+        KeyWriter::new(&capture, KeyOrder::Random).write_next(&mut capture);
+        self.capture = Some(capture);
+        Ok(0)
+    }
+
+    fn follow_up(&mut self) -> Option<&[u8]> {
+        self.capture.as_deref()
+    }
+
+    fn units_done(&self) -> u64 {
+        self.done
+    }
+
+    fn settle(&self, wallets: &mut [BenchWallet]) {
+        wallets[self.place].expected_cents -= self.done as i64;
+    }
+}
+
 /// Acquires a lock and releases it. Never two connections hold one lock, and its fences grow.
 #[derive(Debug)]
 pub struct LockPairs {

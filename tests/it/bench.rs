@@ -29,7 +29,7 @@ fn in_histogram(report: &Value) -> u64 {
 #[test]
 fn bench_prints_figure_and_check_for_each_op() {
     thread::scope(|scope| {
-        for op in ["withdraw", "recharge", "pay", "transfer", "balance", "batch", "lock"] {
+        for op in ["withdraw", "recharge", "pay", "transfer", "hold", "balance", "batch", "lock"] {
             scope.spawn(move || {
                 let place = Place::new();
                 let measured = |duration| {
@@ -128,7 +128,7 @@ fn its_wallet(place: &Place) -> String {
 #[test]
 fn bench_with_missing_cent_prints_no_figure() {
     let (place, server) = served();
-    let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "1s", "--warm-up", "0s", "--json"];
+    let words = ["bench", "--connections", "2", "--wallets", "1", "--duration", "4s", "--warm-up", "0s", "--json"];
     let bench = place.start(&[words.as_slice(), &["--url", &server.url, "--token-file", "admin"]].concat());
     let wallet = its_wallet(&place);
     place.json(&format!("withdraw {wallet} 0.01 --token-file admin")); // by a client that it does not know
