@@ -5,12 +5,13 @@
 //! without a check means nothing: at the end of each scenario the balances are what the answers said, the server stops
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
-//! In reading order: [`withdrawals`], [`single`] (beside SQLite alone), [`large_file`], [`locks`], [`following`], `redis` (beside Redis, with
+//! In reading order: [`withdrawals`], [`single`] (beside SQLite alone), [`large_file`], [`locks`], [`following`], [`holds`], `redis` (beside Redis, with
 //! the feature of that name), [`against`] (two builds in one run); below them [`server`], [`machine`], [`report`]. The load
 //! generator is `cashbox::internals::bench`, the same that `cashbox bench` has.
 
 mod against;
 mod following;
+mod holds;
 mod large_file;
 mod locks;
 mod machine;
@@ -46,6 +47,8 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("redis", redis::redis),
     ("parked", locks::parked),
     ("following", following::following),
+    ("holds", holds::holds),
+    ("expiry", holds::expiry),
     ("hostile", withdrawals::hostile),
     ("trust", large_file::trust),
 ];
