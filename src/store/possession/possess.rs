@@ -109,7 +109,7 @@ pub(crate) fn refuse_linked(db: &Path) -> Result<(), OpenError> {
 
 /// True if the file has another name.
 pub(crate) fn is_linked(db: &Path) -> bool {
-    db.metadata().is_ok_and(|data| data.nlink() > 1)
+    db.metadata().is_ok_and(|data| data.is_file() && data.nlink() > 1)
 }
 
 /// The error of a file that has another name.
