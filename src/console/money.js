@@ -159,7 +159,8 @@ export const claimDialog = (user) => ask({ title: t('claim'), verb: () => t('cla
   fields: [{ name: 'code', label: t('claim_code') }],
   async tell(values) {
     if (!values.code) throw unfit(t('claim_code'));
-    return { sentence: t('tell_claim', foreign(user), foreign(values.code.toUpperCase())) };
+    const { coupon } = await tryOut(walletPath(user, '/coupons/claim'), values);
+    return { sentence: t('tell_claim', foreign(user), foreign(values.code.toUpperCase())), lines: [terms(coupon)] };
   },
   act: (values, key) => send('POST', walletPath(user, '/coupons/claim'), values, key) });
 

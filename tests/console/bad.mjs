@@ -150,6 +150,43 @@ export function bad({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'nothing is asked while the page is not seen'() {
+      const page = await open('#/locks');
+      const turn = (hidden) => page.run((to) => {
+        Object.defineProperty(document, 'hidden', { configurable: true, get: () => to });
+        document.dispatchEvent(new Event('visibilitychange'));
+      }, hidden);
+      await turn(true);
+      await pause(300);
+      const asked = page.requests.length;
+      await pause(2600);
+      assert.equal(page.requests.length, asked);
+      await turn(false);
+      await page.until(() => performance.getEntriesByType('resource').length > 0, 'it goes on');
+      await pause(2200);
+      assert.ok(page.requests.length > asked);
+      await page.finish();
+    },
+
+    async 'single keys are turned off for good, language and theme stay chosen'() {
+      const page = await open('#/entries');
+      await page.key('?');
+      await page.click('text=Single keys are on');
+      await page.click('text=Close');
+      await page.key('2');
+      await pause(150);
+      assert.equal(await page.run(() => location.hash), '#/entries');
+      await page.click('text=中文');
+      await page.sees('text=流水');
+      await page.click('text=主题');
+      await page.reload();
+      assert.deepEqual(await page.run(() => [document.documentElement.lang, document.documentElement.dataset.theme, document.title]), ['zh-CN', 'dark', '流水 · cashbox']);
+      await page.key('2');
+      await pause(150);
+      assert.equal(await page.run(() => location.hash), '#/entries');
+      await page.finish();
+    },
+
     async 'Today follows with one parked request and no more than one round in 3 s'() {
       const page = await open('#/today');
       await pause(3500);

@@ -164,7 +164,7 @@ export class Page {
     }
   }
 
-  text() { return this.run(() => `${document.querySelector("dialog")?.innerText ?? ""}\n--\n${document.querySelector("main").innerText}\n--\n${document.querySelector('#toast').innerText}`); }
+  text() { return this.run(() => `${document.querySelector("dialog")?.innerText ?? ""}\n--\n${document.querySelector("main")?.innerText}\n--\n${document.querySelector('#toast').innerText}`); }
   says(text) { return this.until((wanted) => document.body.innerText.toLowerCase().includes(wanted.toLowerCase()), `the page says "${text}"`, text); }
   has(what) { return this.run((one) => Boolean(find_(one)), what); }
   sees(what) { return this.until((one) => Boolean(find_(one)), `there is ${what}`, what); }

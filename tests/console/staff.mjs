@@ -106,6 +106,7 @@ export function staff({ server, open, assert, file, save }) {
       await page.fill('dialog [name=code]', 'spring');
       await page.click('text=Continue');
       await page.says('olga gets the coupon of the code SPRING.');
+      await page.says('2.50 off');
       await page.click('dialog .b.main');
       await page.says('2.50 off');
       await page.finish();
