@@ -53,7 +53,7 @@ impl LeaseClock {
 
     /// Stores the offset, so that every process on this boot sees the same time.
     pub(crate) fn store(&self, tx: &WriteTx<'_>) -> Result<(), Error> {
-        let sql = "UPDATE lock_seq SET boot_id = $1, boot_offset_ms = $2";
+        let sql = "UPDATE lock_seq SET boot_id = $1, boot_offset_ms = $2 WHERE one = 1";
         tx.execute_one(sql, params![self.boot_id, self.offset_ms])
     }
 
@@ -78,12 +78,13 @@ pub(crate) fn restart_leases(tx: &WriteTx<'_>) -> Result<(), Error> {
 
 /// Stores the highest lease time used.
 pub(crate) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
-    tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1)", params![tx.now().lease_ms])
+    // By its key, or SQLite makes a table of the rows to be changed.
+    tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1) WHERE one = 1", params![tx.now().lease_ms])
 }
 
 /// The next fence. The counter outlives every lock's row, so a fence never repeats.
 pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
-    let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1)";
+    let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1) WHERE one = 1";
     tx.execute(drawn, params![tx.now().lease_ms])?;
     tx.one("SELECT fence FROM lock_seq", [], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no fence counter"))

@@ -215,6 +215,7 @@ fn take(
     let stale = find(tx, id)?.filter(|lock| !lock.is_released()); // a rest that is over leaves a free lock
     let now = tx.now();
     let secret_hash = secret_hash(&request.secret);
+    let ids = if request.any { 1 } else { request.ids.len() as i64 };
     // Without RETURNING, for which SQLite makes a table of its own each time.
     let changed = tx.execute(
         "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at, min_hold_ms) \
@@ -231,12 +232,29 @@ fn take(
             request.expire_ms,
             request.grace_ms,
             request.max_hold_ms,
-            if request.any { 1 } else { request.ids.len() },
+            ids,
             now.wall_ms,
             request.min_hold_ms
         ],
     )?;
-    let Some(lock) = find(tx, id)?.filter(|_| changed == 1) else { return Ok(LockAttempt::Held(id.clone())) };
+    if changed == 0 {
+        return Ok(LockAttempt::Held(id.clone()));
+    }
+    let lock = Lock {
+        id: id.clone(),
+        fence,
+        secret_hash: Some(secret_hash),
+        holder: request.holder.clone(),
+        create_time: now.lease_ms,
+        renew_time: now.lease_ms,
+        expire_ms: request.expire_ms,
+        grace_ms: request.grace_ms,
+        max_hold_ms: request.max_hold_ms,
+        ids,
+        renewals: 0,
+        created_at: now.wall_ms,
+        min_hold_ms: request.min_hold_ms,
+    };
     let kind = if stale.is_some() { LockEventKind::TakenOver } else { LockEventKind::Created };
     let previous_fence = stale.as_ref().map(|stale| stale.fence);
     event::append(tx, &lock, Some(secret_hash), &NewLockEvent { kind, previous_fence, by, reason: None })?;
@@ -253,13 +271,12 @@ fn replay(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, E
     if request.any {
         return replay_any(tx, request);
     }
-    let incarnation = incarnation(tx)?;
     let (mut expires, mut fences) = (i64::MAX, BTreeSet::new());
     for id in &request.ids {
         let fence = event::granted_with(tx, id, &request.secret)?;
         fences.insert(fence);
         let Some(fence) = fence else { continue };
-        let token = LockToken { incarnation: incarnation.clone(), fence, secret: request.secret.clone() };
+        let token = LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() };
         match find(tx, id)? {
             Some(lock) if lock.is_held_by(&token) => expires = expires.min(lock.expires()),
             _ => return Err(lost(tx, Some(id), &token)?),
@@ -269,7 +286,7 @@ fn replay(tx: &WriteTx<'_>, request: &AcquireRequest) -> Result<Option<Grant>, E
         (None, true) => Ok(None),
         (Some(fence), true) => Ok(Some(Grant {
             ids: request.ids.clone(),
-            token: LockToken { incarnation, fence, secret: request.secret.clone() },
+            token: LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() },
             origin: GrantOrigin::Replayed,
             expires_in_ms: (expires - tx.now().lease_ms).max(0),
             previous: None,
