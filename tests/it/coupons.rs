@@ -205,28 +205,28 @@ fn claim_gives_within_limits_and_once() {
 
 #[test]
 fn many_claims_at_once_give_exactly_the_limit() {
+    const CLIENTS: usize = 100;
+    const EACH: usize = 24; // every user claims twice, by two clients
     let spring =
-        KindLimits { total: Some(20), per_user: Some(1), claim_code: code("SPRING24"), ..KindLimits::default() };
+        KindLimits { total: Some(1_000), per_user: Some(1), claim_code: code("SPRING24"), ..KindLimits::default() };
     let book = book_of(vec![tenth("spring", spring)]);
-    let users: Vec<String> = (0..30).map(|number| format!("user-{number}")).collect();
-    users.iter().for_each(|user| drop(book.must(recharge(user, "1"))));
+    let users: Vec<String> = (0..CLIENTS * EACH / 2).map(|number| format!("user-{number}")).collect();
+    let wallets = users.iter().map(|user| (Envelope::local(), recharge(user, "1"))).collect();
+    assert_eq!(book.count_done(wallets), users.len());
     let given = std::sync::atomic::AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for thread in 0..6 {
+        for client in 0..CLIENTS {
             let (book, users, given) = (&book, &users, &given);
             scope.spawn(move || {
-                for round in 0..2 {
-                    let commands = users.iter().skip((thread * 7 + round) % 5);
-                    let commands = commands.map(|user| (Envelope::local(), claim(user, "SPRING24"))).collect();
-                    let done = book.count_done(commands);
-                    given.fetch_add(done, std::sync::atomic::Ordering::Relaxed);
-                }
+                let own = users.iter().cycle().skip(client * EACH / 2).take(EACH);
+                let claims = own.map(|user| (Envelope::local(), claim(user, "SPRING24"))).collect();
+                given.fetch_add(book.count_done(claims), std::sync::atomic::Ordering::Relaxed);
             });
         }
     });
-    assert_eq!(given.into_inner(), 20);
-    assert_eq!(book.number("SELECT count(*) FROM coupon WHERE kind = 'spring'"), 20);
-    assert_eq!(book.number("SELECT count(DISTINCT user) FROM coupon WHERE kind = 'spring'"), 20);
+    assert_eq!(given.into_inner(), 1_000);
+    assert_eq!(book.number("SELECT count(*) FROM coupon WHERE kind = 'spring'"), 1_000);
+    assert_eq!(book.number("SELECT count(DISTINCT user) FROM coupon WHERE kind = 'spring'"), 1_000);
     assert_eq!(name(&book.do_it(claim("alice", "SPRING24")).result), CouponLimit);
     book.assert_sound();
 }
