@@ -19,22 +19,29 @@ pub fn holds(settings: &Settings) -> BenchResult<Outcome> {
     let mut wallets = wallets(&server, USERS)?;
     let by_admin: Vec<_> = wallets.iter().map(|wallet| server.as_admin(wallet)).collect();
     let (mut pairs, mut withdrawals, mut done) = (Vec::new(), Vec::new(), 0);
+    let (mut pair_us, mut withdrawal_us) = (Vec::new(), Vec::new());
     for _ in 0..TURNS {
         let (run, withdrawn) = drive_withdrawals(&server, &mut wallets, settings)?;
         withdrawals.push(run.rate);
+        withdrawal_us.push(run.server_us);
         let of = |place: usize| HoldPairs::new(&by_admin, place % USERS, settings.key_order());
         let mut scripts: Vec<_> = (0..usize::from(settings.connections)).map(of).collect();
-        pairs.push(drive(&server, &mut scripts, plan(settings))?.rate);
+        let run = drive(&server, &mut scripts, plan(settings))?;
+        pairs.push(run.rate);
+        pair_us.push(run.server_us);
         done += withdrawn + settled(&scripts, &mut wallets);
     }
     let mean = |rates: &[f64]| rates.iter().sum::<f64>() / rates.len() as f64;
     let (pairs, withdrawals) = (mean(&pairs), mean(&withdrawals));
+    let (pair_us, withdrawal_us) = (mean(&pair_us), mean(&withdrawal_us));
     let (checked, wrong) = settle(server, &wallets, done)?;
     Ok(Outcome {
         figures: vec![
             figure(format!("pairs of a hold and its capture, {} connections", settings.connections), pairs, "/s"),
             figure("durable withdrawals in the same run", withdrawals, "/s"),
             figure("of that", pairs / withdrawals, ""),
+            figure("processor time of the server, a pair", pair_us, "µs"),
+            figure("processor time of the server, a withdrawal", withdrawal_us, "µs"),
         ],
         checked,
         wrong,
