@@ -274,6 +274,39 @@ export function money({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'on a phone: find a wallet, take a recharge back, freeze a card, change a tier, read the takings'() {
+      const { entry } = await server.api('POST', '/v1/wallets/chen.wei/recharge', { amount: '77.70', reference: 'wrong' });
+      const page = await open('#/today', ADMIN, { width: 360, height: 780 });
+      const takings = await page.run(() => document.querySelector('.figure b').textContent);
+      await page.click('text=Wallets');
+      await page.fill('[data-find]', 'chen');
+      await page.until(() => document.querySelectorAll('main a.row').length === 1, 'one wallet is left');
+      await page.click('main a.row');
+      await page.until(() => document.querySelector('.wallet tbody a.row'), 'the history');
+      await page.click(`a[href="#/entries/${entry.id}"]`);
+      await page.says('77.70 can still be refunded');
+      await page.click('text=Refund');
+      await fillIn(page, { reference: 'typed for another' });
+      await page.says(`77.70 of entry ${entry.id} goes back to @bank.`);
+      await page.click('text=Refund 77.70');
+      await page.says('Balance of chen.wei');
+      await page.renewed(() => page.click('text=Close'));
+      await page.run(() => history.back());
+      await page.click('text=Freeze');
+      await page.renewed(() => page.click('dialog .b.main.bad'));
+      assert.equal((await server.api('GET', '/v1/wallets/chen.wei')).status, 'frozen');
+      await page.renewed(async () => { await page.click('text=Unfreeze'); await page.click('dialog .b.main'); });
+      await page.click('text=Coupons');
+      await page.fill('.two .card:nth-of-type(1) tr.line:nth-last-child(1) [data-name=from]', '600');
+      await page.click('.two .card:nth-of-type(1) header .main');
+      await page.says('600');
+      await page.renewed(() => page.click('dialog .b.main'));
+      assert.equal((await server.api('GET', '/v1/tiers')).data.at(-1).from, '600.00');
+      await page.click('text=Today');
+      await page.until((text) => document.querySelector('.figure b')?.textContent === text, 'the takings, without the recharge', takings);
+      await page.finish();
+    },
+
     async 'a locked wallet is named before, and 423 offers the same request again'() {
       const lock = await server.api('POST', '/v1/locks/wallet%2Fwen', { holder: 'till-9', ttl_ms: 60000 });
       const page = await open('#/wallets/wen'), before = await server.entries('wen');
