@@ -10,8 +10,9 @@ import { language, speak, stored, switchLanguage, t } from './words.js';
 /** The views, each fetched when it is first shown, and all of them after the first. */
 const VIEWS = { today: () => import('./today.js'), wallets: () => import('./wallets.js'), entries: () => import('./entries.js'), coupons: () => import('./coupons.js'),
   locks: () => import('./locks.js'), tokens: () => import('./tokens.js'), health: () => import('./health.js') };
+let isPartial = false; // a file could not be fetched, or is of another version: some browsers do not try again
 async function nodesOf(view, path, filters) {
-  const file = await VIEWS[view]().catch(() => { throw new Lost(); });
+  const file = await VIEWS[view]().catch(() => { isPartial = true; throw new Lost(); });
   return file[`${view}View`](path, filters);
 }
 const STAFF = ['today', 'wallets', 'entries', 'coupons', 'locks', 'health'];
@@ -56,7 +57,8 @@ function waitForServer(mine, pause = 1000) {
   banner(t('no_server'));
   setTimeout(async () => {
     if (mine !== session.leaving) return;
-    try { await get('/healthz'); } catch { return waitForServer(mine, Math.min(30_000, pause * 2)); }
+    try { await get('/healthz'); } catch { waitForServer(mine, Math.min(30_000, pause * 2)); return; }
+    if (isPartial) { location.reload(); return; }
     banner(null);
     if (session.me.role) show(); else start();
   }, pause);

@@ -41,6 +41,19 @@ export function bad({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'a view that could not be fetched comes by itself'() {
+      const page = await open('', null);
+      await page.send('Network.setBlockedURLs', { urls: ['*tokens.js'] });
+      await page.fill('input[type=password]', ADMIN);
+      await page.key('Enter');
+      await page.sees('text=Newest entries');
+      await page.go('#/tokens');
+      await page.says('The server does not answer.');
+      await page.send('Network.setBlockedURLs', { urls: [] });
+      await page.sees('text=Mint an access token');
+      await page.finish();
+    },
+
     async 'a server that hangs is not waited for, and a change is not done twice'() {
       const page = await open('#/wallets/li.na'), before = await server.entries('li.na');
       await page.click('text=Recharge');
