@@ -77,7 +77,7 @@ export async function todayView(_, filters) {
     const { data } = await get('/v1/entries?limit=7');
     const last = data[0]?.id ?? 0, isFirst = latest === null;
     if (last === latest) return false;
-    const columns = [[t('time')], [t('kind')], [t('wallet')], [t('amount'), 'end']];
+    const columns = [[t('time')], [t('kind')], [t('wallet'), 'cut'], [t('amount'), 'end']];
     const wallet = (entry) => (entry.from === '@bank' || entry.from === '@sales' || entry.from === '@holds' ? entry.to : entry.from);
     const focused = newest.contains(document.activeElement) && document.activeElement.hash;
     newest.replaceChildren(data.length ? table(columns, data.map((entry) => cells(columns,
