@@ -19,7 +19,7 @@ function figuresOf(text) {
 async function journalCard() {
   try { await get('/v1/journal?limit=1'); } catch (error) { if (isAbort(error)) throw error; return null; }
   const columns = [[t('time')], [t('what'), 'wrap'], [t('subject'), 'cut'], [t('by'), 'opt cut']];
-  const row = (one) => cells(columns, [time(one.at), tag(one.what), foreign(one.subject ?? '', 'soft'), h('span', { class: 'mono soft' }, one.by ?? '')]);
+  const row = (one) => cells(columns, [time(one.at), tag(one.what.replaceAll('_', ' ')), foreign(one.subject ?? '', 'soft'), h('span', { class: 'mono soft' }, one.by ?? '')]);
   return card(t('journal'), null, feed(columns, '/v1/journal', {}, row, empty(t('nothing_yet')), t('journal')));
 }
 

@@ -122,7 +122,7 @@ async function walletView(user, filters) {
     wallet.spent_today && [t('spent_today'), money(wallet.spent_today)],
     wallet.metadata && [t('metadata'), Object.entries(wallet.metadata).map(([name, value]) => h('div', {}, foreign(`${name} = ${value}`)))]])));
   const verbs = may.money() && h('div', { class: 'verbs' }, ['recharge', 'pay', 'withdraw', 'transfer'].map(verb));
-  return [head(title, statusTag(wallet.status), h('span', { class: 'grow' }), verbs),
+  return [head(title, wallet.name && foreign(wallet.name, 'soft'), statusTag(wallet.status), h('span', { class: 'grow' }), verbs),
     h('div', { class: 'two wallet' }, h('div', { class: 'stack' }, card(t('balance_over'), newest, drawn), card(t('history'), kind, rows)),
       h('div', { class: 'stack' }, h('section', { class: 'card first' }, h('div', { class: 'figure' }, h('span', {}, t('balance')), h('b', {}, money(wallet.balance)),
         cents(wallet.held) ? h('span', {}, t('held'), ' ', money(wallet.held)) : null, h('span', {}, count(wallet.entries)), lock)),
