@@ -49,6 +49,7 @@ mod lab;
 mod large_batches;
 mod library;
 mod lock_commands;
+mod lock_compare;
 mod lock_guard;
 mod lock_run;
 mod lock_run_faults;
