@@ -23,7 +23,10 @@ impl Drop for Ended {
 
 /// Starts a program with a job that writes its process id and then works; returns it with the id.
 fn start_job(place: &Place, mut wrapper: Command, mark: &str) -> (Ended, String) {
-    wrapper.args(["sh", "-c", &format!("echo $$ > {mark}; sleep 30")]).current_dir(place.path("")).stderr(Stdio::null());
+    wrapper
+        .args(["sh", "-c", &format!("echo $$ > {mark}; sleep 30")])
+        .current_dir(place.path(""))
+        .stderr(Stdio::null());
     let wrapper = Ended(wrapper.spawn().unwrap());
     (wrapper, place.line_of(mark).trim().to_owned())
 }
