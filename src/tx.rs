@@ -11,7 +11,7 @@ use crate::money::{Balance, Money};
 use crate::secret::Hash;
 use nix::errno::Errno;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, ErrorCode, PrepFlags, Statement};
+use rusqlite::{CachedStatement, Connection, ErrorCode, PrepFlags, Statement, StatementStatus};
 use std::cell::{Cell, Ref, RefCell};
 use std::ops::Deref;
 
@@ -67,6 +67,14 @@ impl KeepStatements for Statements<'_> {
     }
 }
 
+/// A statement that its connection keeps, with no steps counted yet: SQLite holds the steps of all runs of a statement
+/// against the bound of one, so that one of many short reads would be refused.
+pub(crate) fn prepare_read<'conn>(conn: &'conn Connection, sql: &str) -> RowResult<CachedStatement<'conn>> {
+    let statement = conn.prepare_cached(sql)?;
+    statement.reset_status(StatementStatus::VmStep);
+    Ok(statement)
+}
+
 /// The tables of the file, as a transaction sees them.
 pub struct Tables<'conn> {
     conn: &'conn Connection,
@@ -77,7 +85,7 @@ pub struct Tables<'conn> {
 impl Tables<'_> {
     fn with<T>(&self, sql: &'static str, call: impl FnOnce(&mut Statement<'_>) -> RowResult<T>) -> Result<T, Error> {
         let Some(statements) = self.statements else {
-            let mut statement = self.conn.prepare_cached(sql)?;
+            let mut statement = prepare_read(self.conn, sql)?;
             return Ok(call(&mut statement)?);
         };
         let (mut call, mut result) = (Some(call), None);

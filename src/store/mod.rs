@@ -42,7 +42,7 @@ use crate::id::{Fence, LockId};
 use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
-use crate::tx::{Now, ReadTx};
+use crate::tx::{Now, ReadTx, prepare_read};
 use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private};
 use file::copy;
@@ -434,14 +434,14 @@ struct View<'conn> {
 
 impl View<'_> {
     fn begin(conn: &Connection) -> rusqlite::Result<View<'_>> {
-        conn.prepare_cached("BEGIN")?.execute([])?;
+        prepare_read(conn, "BEGIN")?.execute([])?;
         Ok(View { conn })
     }
 }
 
 impl Drop for View<'_> {
     fn drop(&mut self) {
-        let ended = self.conn.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([]));
+        let ended = prepare_read(self.conn, "ROLLBACK").and_then(|mut end| end.execute([]));
         if let Err(error) = ended {
             crate::log::error("a view of the file did not end", &error);
         }

@@ -7,6 +7,7 @@ use super::schema::{
     HOLDS_SINCE, ROTATION_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare,
     upgrade,
 };
+use crate::error::ErrorName;
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger::entry::{Entry, EntryKind};
 use crate::ledger::query::{Filter, entries};
@@ -193,4 +194,20 @@ fn followers_share_reads_of_the_file() {
     assert_eq!((look(3, 6, 4), reads.get()), (5, 1), "what was just read is enough for now");
     assert_eq!((look(5, 6, 4), reads.get()), (6, 2), "an entry that comes alone is not waited for");
     assert_eq!((look(5, 7, 9), reads.get()), (7, 3), "each entry is found at last");
+}
+
+#[test]
+fn reads_are_bounded_each_for_itself() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.progress_handler(10_000, Some(|| true)).unwrap();
+    let count = |rows: i64| {
+        let sql =
+            "WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < $1) SELECT count(*) FROM n";
+        ReadTx::new(&conn).one(sql, [rows], |row| row.get::<_, i64>(0)).map_err(|error| error.name)
+    };
+    for _ in 0..50 {
+        assert_eq!(count(100), Ok(Some(100)), "many reads together are longer than one may be");
+    }
+    assert_eq!(count(10_000), Err(ErrorName::Busy));
+    assert_eq!(count(100), Ok(Some(100)));
 }
