@@ -62,7 +62,9 @@ fn normal(text: &str, known: &BTreeMap<String, String>) -> String {
             _ if hex(64) => Some("HASH".to_owned()),
             _ if hex(16) => Some("INCARNATION".to_owned()),
             _ if word.len() >= 24 && hex(word.len()) => Some("CURSOR".to_owned()),
-            _ if word.parse().is_ok_and(|ms: u32| (55_000..=65_000).contains(&ms)) => Some("MS".to_owned()),
+            _ if word.parse().is_ok_and(|ms: u32| (31_000..=65_000).contains(&ms) && ms != 50_000) => {
+                Some("MS".to_owned())
+            } // on a busy machine
             _ if time && (2020..2100).contains(&year) => Some("TIME".to_owned()),
             _ if word.starts_with("lk1.") && word.len() > 12 => Some("LOCK_TOKEN".to_owned()),
             _ if word.starts_with("cbx_") && word.len() > 40 => Some("ACCESS_TOKEN".to_owned()),
