@@ -162,7 +162,7 @@ macro_rules! token_columns {
 }
 
 /// The longest prefix of locks, in bytes: that of a lock's id.
-pub(crate) const LOCK_PREFIX_BYTES_MAX: usize = 255;
+const LOCK_PREFIX_BYTES_MAX: usize = 255;
 
 /// Checks a prefix of locks, which is compared byte for byte. Wallets' locks are not for the role `locker`.
 pub(crate) fn checked_prefix(prefix: String) -> Result<String, Error> {

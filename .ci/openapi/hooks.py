@@ -41,6 +41,8 @@ RULES_BETWEEN_FIELDS = [
     "any takes no locks of wallets",
     "the role locker takes no locks of wallets",
     "only an access token of the role locker has a prefix",
+    # It is bounded in bytes, which a schema cannot count.
+    "prefix is the beginning of a lock id",
     # An item of a batch is described with the fields of all verbs; each verb takes some of them and needs some.
     "there is no field",
     "is missing",

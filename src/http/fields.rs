@@ -131,6 +131,8 @@ pub(crate) const RECEIVER_PATTERN: &str = concat!("^(@sales|", user_pattern!(), 
 pub(crate) const CODE_PATTERN: &str = "^[A-Za-z0-9]{1,12}$";
 /// A label for people, without characters that are not seen.
 pub(crate) const LABEL_PATTERN: &str = concat!("^", visible_pattern!(), "{0,255}$");
+/// The beginning of a lock's id, of at most 255 bytes.
+pub(crate) const PREFIX_PATTERN: &str = concat!("^", visible_pattern!(), "{1,255}$");
 /// A name of a wallet, for people.
 pub(crate) const NAME_PATTERN: &str = concat!("^", visible_pattern!(), "{1,100}$");
 /// A bound of balances or amounts, which may be zero.

@@ -1,7 +1,7 @@
 //! Access tokens: list, mint, rotate, revoke; for admins.
 
 use super::auth::Caller;
-use super::fields::{Field, USER_PATTERN, ValueKind};
+use super::fields::{Field, PREFIX_PATTERN, USER_PATTERN, ValueKind};
 use super::request::{Context, HandlerResult, PageRequest};
 use super::response;
 #[cfg(test)]
@@ -9,7 +9,7 @@ use super::schemas::TimeText;
 use crate::clock::rfc3339;
 use crate::command::RevokeToken;
 use crate::error::Error;
-use crate::token::{self, AccessToken, LOCK_PREFIX_BYTES_MAX, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
+use crate::token::{self, AccessToken, MintedToken, NewToken, OVERLAP_S_MAX, Role, RotateToken};
 use ValueKind::{Integer, Text};
 use serde::Serialize;
 
@@ -23,7 +23,7 @@ pub(crate) const MINT: &[Field] = &[
         Text,
         "with the role locker: the beginning of the ids of the locks it may take; all but wallets' if left out",
     )
-    .within(1, LOCK_PREFIX_BYTES_MAX as i64),
+    .like(PREFIX_PATTERN),
     Field::optional("expires_in_s", Integer, "how long it is valid, in seconds; without end if left out")
         .within(1, EXPIRES_IN_S_MAX),
     Field::optional("note", Text, "a note for people, at most 255 characters").within(0, NOTE_CHARS_MAX as i64),

@@ -41,12 +41,7 @@ pub(super) const UPGRADES: [Upgrade; 9] = [
     Upgrade { sql: include_str!("upgrades/to_4.sql"), made: &[], changed: include_str!("upgrades/changed_by_4.sql") },
     Upgrade {
         sql: include_str!("upgrades/to_5.sql"),
-        made: &[
-            "replaced_secret",
-            "replaced_secret_of",
-            "sqlite_autoindex_replaced_secret_1",
-            "sqlite_autoindex_access_token_3",
-        ],
+        made: &["replaced_secret", "replaced_secret_of", "sqlite_autoindex_access_token_3"],
         changed: include_str!("upgrades/changed_by_5.sql"),
     },
     Upgrade { sql: include_str!("upgrades/to_6.sql"), made: &[], changed: include_str!("upgrades/changed_by_6.sql") },
