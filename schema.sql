@@ -400,6 +400,34 @@ CREATE TABLE wall_note (lease_ms INTEGER PRIMARY KEY, wall_ms INTEGER NOT NULL) 
 -- a day or more ahead of it has jumped, and its time is not written down.
 CREATE TABLE wall_seen (one INTEGER PRIMARY KEY CHECK (one = 1), boot_id TEXT NOT NULL, boot_ms INTEGER NOT NULL, wall_ms INTEGER NOT NULL) STRICT;
 
+-- The journal: a line for each change that no entry explains. Numbered without gaps; `at` never decreases along the numbers;
+-- `entry` is the newest entry at that moment, so both chains are replayed in one order. `subject` is the access token, coupon
+-- or wallet that was changed, `detail` what it is since, as JSON, without secrets. `hash` covers the line and the hash before.
+CREATE TABLE journal (
+    seq     INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    what    TEXT NOT NULL,
+    subject TEXT,
+    entry   INTEGER NOT NULL,
+    detail  TEXT NOT NULL,
+    hash    BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE INDEX journal_subject ON journal (subject, seq) WHERE subject IS NOT NULL;
+CREATE INDEX journal_what ON journal (what, seq);
+
+CREATE TRIGGER journal_is_in_order BEFORE INSERT ON journal
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM journal)
+  OR NEW.at < (SELECT at FROM journal ORDER BY seq DESC LIMIT 1)
+  OR NEW.entry IS NOT (SELECT coalesce(max(id), 0) FROM entry)
+BEGIN SELECT RAISE(ABORT, 'a line of the journal comes after the last one and names the newest entry'); END;
+
+CREATE TRIGGER journal_is_never_edited BEFORE UPDATE ON journal
+BEGIN SELECT RAISE(ABORT, 'a line of the journal is never edited'); END;
+
+CREATE TRIGGER journal_is_never_deleted BEFORE DELETE ON journal
+BEGIN SELECT RAISE(ABORT, 'a line of the journal is never deleted'); END;
+
 -- The rows of a new file.
 INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
 INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) VALUES

@@ -5,12 +5,13 @@
 //! type of its own ([`TypedCommand`]), which says what its receipt is.
 
 mod fingerprint;
+mod journaled;
 
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, IdempotencyKey, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, Tier};
 use crate::ledger::hold::{self, CaptureHold, PlaceHold, VoidHold};
-use crate::ledger::settings::{self, CreateWallet, SetWallet, WalletSettings};
+use crate::ledger::settings::{CreateWallet, SetWallet, WalletSettings};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
 use crate::ledger::{self, Attribution, Wallet, entry};
 use crate::lock::lease::{
@@ -18,7 +19,7 @@ use crate::lock::lease::{
 };
 use crate::lock::{self, Lock};
 use crate::secret::Hash;
-use crate::token::{self, AccessToken, MintedToken, NewToken, Role, RotateToken};
+use crate::token::{AccessToken, MintedToken, NewToken, Role, RotateToken};
 use crate::tx::{Tables, WriteTx};
 use std::collections::BTreeSet;
 
@@ -324,34 +325,22 @@ pub(crate) fn apply(
             };
             guarded(all, &|authority, all| move_all(tx, items, &each, all, &MoneyCaller { by, role, authority }))
         }
-        Command::CreateWallet(CreateWallet { user }) => plain(&|| settings::create(tx, user).map(Receipt::Wallet)),
+        Command::CreateWallet(create) => plain(&|| create.carry_out(tx, by).map(Receipt::Wallet)),
         // Without the wallet's lock: freezing acts at once, also on requests that wait for the lock.
         Command::SetWallet(change) => plain(&|| {
             let is_admin = role.is_none_or(|role| role == Role::Admin);
-            settings::set(tx, change, is_admin).map(|settings| Receipt::Settings(Box::new(settings)))
+            change.carry_out(tx, is_admin, by).map(|settings| Receipt::Settings(Box::new(settings)))
         }),
-        Command::GrantCoupon(GrantCoupon { user, kind }) => {
-            plain(&|| verbs::grant_coupon(tx, user, kind).map(Receipt::Coupon))
+        Command::GrantCoupon(grant) => plain(&|| grant.carry_out(tx, by).map(Receipt::Coupon)),
+        Command::ClaimCoupon(claim) => plain(&|| claim.carry_out(tx, by).map(Receipt::Coupon)),
+        Command::SetTiers(set) => plain(&|| set.carry_out(tx, by).map(Receipt::Tiers)),
+        Command::SetCouponKinds(set) => plain(&|| set.carry_out(tx, by).map(Receipt::CouponKinds)),
+        Command::MintToken(new) => plain(&|| new.carry_out(tx, by).map(|minted| Receipt::Minted(Box::new(minted)))),
+        Command::AdoptToken(adopt) => plain(&|| adopt.carry_out(tx, by).map(Receipt::Token)),
+        Command::RotateToken(rotate) => {
+            plain(&|| rotate.carry_out(tx, by).map(|rotated| Receipt::Minted(Box::new(rotated))))
         }
-        Command::ClaimCoupon(ClaimCoupon { user, code }) => {
-            plain(&|| verbs::claim_coupon(tx, user, code).map(Receipt::Coupon))
-        }
-        Command::SetTiers(SetTiers(tiers)) => {
-            plain(&|| coupon::set_tiers(tx, tiers).map(|()| Receipt::Tiers(tiers.clone())))
-        }
-        Command::SetCouponKinds(SetCouponKinds(kinds)) => {
-            plain(&|| coupon::set_kinds(tx, kinds).map(|()| Receipt::CouponKinds(kinds.clone())))
-        }
-        Command::MintToken(new) => plain(&|| {
-            let minted = token::mint(tx, new, token::new_secret())?;
-            Ok(Receipt::Minted(Box::new(minted)))
-        }),
-        Command::AdoptToken(AdoptToken(hash)) => plain(&|| token::adopt(tx, hash).map(Receipt::Token)),
-        Command::RotateToken(rotate) => plain(&|| {
-            let rotated = token::rotate(tx, rotate, by, token::new_secret())?;
-            Ok(Receipt::Minted(Box::new(rotated)))
-        }),
-        Command::RevokeToken(RevokeToken(id)) => plain(&|| token::revoke(tx, id).map(Receipt::Token)),
+        Command::RevokeToken(revoke) => plain(&|| revoke.carry_out(tx, by).map(Receipt::Token)),
         // Its items are applied one by one (`store::dry_run`).
         Command::NameBatch(_) | Command::TryEach(_) => plain(&|| Ok(Receipt::Named)),
         Command::Acquire(request) => Ok(match lease::acquire(tx, request, by)? {

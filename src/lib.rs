@@ -155,7 +155,7 @@
 //! |---|---|
 //! | `money` `id` `clock` `error` `secret` `log` | base: exact text and integer cents; names that can only be valid; the only reader of clocks; the table of errors |
 //! | `tx` | `WriteTx` and `ReadTx`, the only way to SQL; having a `WriteTx` proves that the caller is the writer; the unit of work |
-//! | `ledger` `lock` `token` | features: a rule and its SQL together. They do not know each other |
+//! | `ledger` `lock` `token` `journal` | features: a rule and its SQL together. They do not know each other |
 //! | `command` | the waist: every change is a command, and what it did is a receipt |
 //! | `store` | one file, one writer with group commit, some readers |
 //! | `store::possession` `store::file` `store::audit` | one process per file; backup, restore, export, import; every invariant as a question |
@@ -189,6 +189,7 @@
 //! | batch, commit | commands of one transaction; the transaction's end | |
 //! | plain run | money verbs carried out without savepoints, and taken back if one of them needs an undo | |
 //! | unit of work | the rows of a batch that are in memory until they are written: the newest entry, the system wallets, the totals of the report | |
+//! | journal, line | the record of every change that no entry explains; one of them, or the state that an audit has seen | log |
 //! | waiters, lock notifier, watch permit | parked requests per lock; signals a change; one long poll | board, bell |
 //! | recent entries, event stream | the newest entries in memory, for all that follow; entries sent as they are made | feed |
 //! | deliveries | which answers to a grant reached a client | |
@@ -209,6 +210,7 @@ mod console;
 mod error;
 mod http;
 mod id;
+mod journal;
 #[cfg(feature = "cli")]
 mod lab;
 mod ledger;
@@ -327,6 +329,9 @@ pub mod internals {
             pub use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
         }
     }
+    pub mod journal {
+        pub use crate::journal::{ChangeKind, JournalLine};
+    }
     pub mod lock {
         pub use crate::lock::{Lock, LockFilter, LockState, find, list};
         pub mod event {
@@ -347,7 +352,7 @@ pub mod internals {
     pub mod store {
         pub use crate::store::{Envelope, LOCAL, OpenMode, Options, Outcome, Reading, Store, WaitLimits};
         pub mod audit {
-            pub use crate::store::audit::audit;
+            pub use crate::store::audit::{AuditLine, Since, audit};
         }
         pub mod file {
             pub mod copy {
@@ -358,7 +363,7 @@ pub mod internals {
             }
         }
         pub mod schema {
-            pub use crate::store::schema::VERSION;
+            pub use crate::store::schema::{VERSION, rebuild_totals};
         }
     }
     pub mod token {

@@ -2,10 +2,12 @@
 //!
 //! Knows nothing of: money, HTTP.
 
+use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{LockId, UserId, is_hidden};
-use crate::secret::{self, Hash};
+use crate::secret::{self, Hash, hex, sha256};
 use crate::tx::{Row, RowResult, Tables, WriteTx, params, unreadable};
+use serde_json::{Value, json};
 
 /// The rights of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -199,8 +201,25 @@ pub(crate) const OVERLAP_S_MAX: i64 = 7 * 86_400;
 /// The shortest overlap of a token that rotates itself, in seconds: if the answer is lost, its owner can ask again.
 const OWN_OVERLAP_S_MIN: i64 = 60;
 
-/// Gives the access token that secret. Its present one stays valid for the overlap, and an earlier one ends now.
-pub(crate) fn rotate(tx: &WriteTx<'_>, rotate: &RotateToken, by: &str, secret: String) -> Result<MintedToken, Error> {
+/// A secret that was replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReplacedSecret {
+    /// Its hash.
+    secret_hash: Hash,
+    /// The time until which it is valid.
+    valid_until: i64,
+    /// The time until which those before it are valid, if they were to be valid for longer.
+    earlier_until: i64,
+}
+
+/// Gives the access token that secret. Its present one, which is returned, stays valid for the overlap, and an earlier one
+/// ends now.
+pub(crate) fn rotate(
+    tx: &WriteTx<'_>,
+    rotate: &RotateToken,
+    by: &str,
+    secret: String,
+) -> Result<(MintedToken, ReplacedSecret), Error> {
     let token = get(tx, &rotate.id)?;
     if !token.is_usable(tx.now().wall_ms) {
         let detail = format!("the access token {} was revoked or has expired: mint another", rotate.id);
@@ -214,11 +233,17 @@ pub(crate) fn rotate(tx: &WriteTx<'_>, rotate: &RotateToken, by: &str, secret: S
         return Err(Error::invalid(detail).with("field", "overlap_s"));
     }
     let until = tx.now().wall_ms + rotate.overlap_s * 1_000;
-    Ok(MintedToken { token: replace_secret(tx, token, &hash(&secret), until)?, secret })
+    let (token, replaced) = replace_secret(tx, token, &hash(&secret), until)?;
+    Ok((MintedToken { token, secret }, replaced))
 }
 
 /// Replaces the token's secret; the present one is valid until then, and all earlier ones end now.
-fn replace_secret(tx: &WriteTx<'_>, token: AccessToken, secret_hash: &Hash, until: i64) -> Result<AccessToken, Error> {
+fn replace_secret(
+    tx: &WriteTx<'_>,
+    token: AccessToken,
+    secret_hash: &Hash,
+    until: i64,
+) -> Result<(AccessToken, ReplacedSecret), Error> {
     let now = tx.now().wall_ms;
     tx.execute(
         "UPDATE replaced_secret SET valid_until = $1 WHERE token = $2 AND valid_until > $1",
@@ -229,7 +254,19 @@ fn replace_secret(tx: &WriteTx<'_>, token: AccessToken, secret_hash: &Hash, unti
         params![until, token.id],
     )?;
     tx.execute_one("UPDATE access_token SET secret_hash = $1 WHERE id = $2", params![secret_hash, token.id])?;
-    Ok(AccessToken { secret_hash: *secret_hash, ..token })
+    let replaced = ReplacedSecret { secret_hash: token.secret_hash, valid_until: until, earlier_until: now };
+    Ok((AccessToken { secret_hash: *secret_hash, ..token }, replaced))
+}
+
+/// The result of adopting an access token.
+pub(crate) struct Adopted {
+    pub token: AccessToken,
+    /// True if it was minted.
+    pub is_new: bool,
+    /// The secret that it had before.
+    pub replaced: Option<ReplacedSecret>,
+    /// True if another one, or none, was given at the last start.
+    pub is_first_time: bool,
 }
 
 /// Makes the secret with that hash, which the operator chose, an admin's access token: another secret of the token that was
@@ -237,7 +274,7 @@ fn replace_secret(tx: &WriteTx<'_>, token: AccessToken, secret_hash: &Hash, unti
 ///
 /// # Errors
 /// `invalid_request` for a secret that was replaced or revoked, or is not an admin's.
-pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken, Error> {
+pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<Adopted, Error> {
     let now = tx.now().wall_ms;
     let is_replaced =
         tx.one("SELECT 1 FROM replaced_secret WHERE secret_hash = $1", params![secret_hash], |_| Ok(()))?;
@@ -246,6 +283,7 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken,
             "this secret was replaced by another: an access token never gets an old secret again",
         ));
     }
+    let (mut is_new, mut replaced) = (false, None);
     let token = match find(tx, secret_hash)? {
         Some(known) if !known.is_usable(now) => {
             return Err(Error::invalid("this access token was revoked or has expired: choose another"));
@@ -257,7 +295,11 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken,
         }
         Some(known) => known,
         None => match given_at_start(tx)?.filter(|given| given.is_usable(now)) {
-            Some(given) => replace_secret(tx, given, secret_hash, now)?,
+            Some(given) => {
+                let (token, before) = replace_secret(tx, given, secret_hash, now)?;
+                replaced = Some(before);
+                token
+            }
             None => {
                 let note = Some("given at start".to_owned());
                 let token = token_of(
@@ -266,15 +308,17 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<AccessToken,
                     *secret_hash,
                 );
                 insert(tx, &token)?;
+                is_new = true;
                 token
             }
         },
     };
-    if given_at_start(tx)?.is_none_or(|given| given.id != token.id) {
+    let is_first_time = given_at_start(tx)?.is_none_or(|given| given.id != token.id);
+    if is_first_time {
         tx.execute("UPDATE access_token SET at_start = NULL WHERE at_start = 1", [])?;
         tx.execute_one("UPDATE access_token SET at_start = 1 WHERE id = $1", params![token.id])?;
     }
-    Ok(token)
+    Ok(Adopted { token, is_new, replaced, is_first_time })
 }
 
 /// The access token that was given at the last start.
@@ -313,13 +357,13 @@ fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> Result<(), Error> {
     )
 }
 
-/// Revokes the token of that id, once and for all. Revoking again changes nothing.
-pub(crate) fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<AccessToken, Error> {
-    tx.execute(
+/// Revokes the token of that id, once and for all. Revoking again changes nothing; returns whether this has changed it.
+pub(crate) fn revoke(tx: &WriteTx<'_>, id: &str) -> Result<(AccessToken, bool), Error> {
+    let changed = tx.execute(
         "UPDATE access_token SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL",
         params![tx.now().wall_ms, id],
     )?;
-    get(tx, id)
+    Ok((get(tx, id)?, changed > 0))
 }
 
 /// The access token of that id.
@@ -367,4 +411,56 @@ pub(crate) fn has_usable_admin(tx: &Tables<'_>, wall_ms: i64) -> Result<bool, Er
     let sql = "SELECT 1 FROM access_token WHERE role = 'admin' AND revoked_at IS NULL \
                AND (expires_at IS NULL OR expires_at > $1) LIMIT 1";
     Ok(tx.one(sql, params![wall_ms], |_| Ok(()))?.is_some())
+}
+
+/// SHA-256 of the hash of a secret: a secret that an operator chose may be guessable, and its hash opens it to a search.
+fn digest(secret_hash: &Hash) -> String {
+    hex(&sha256(secret_hash))
+}
+
+/// The journal's description of an access token: all that its row has but the id and the mark of the last start.
+pub(crate) fn detail(tx: &Tables<'_>, id: &str) -> Result<Option<Value>, Error> {
+    let sql = "SELECT role, user, note, prefix, created_at, expires_at, revoked_at, secret_hash \
+               FROM access_token WHERE id = $1";
+    tx.one(sql, params![id], |row| {
+        let time = |column| row.get::<_, Option<i64>>(column).map(|ms| ms.map(rfc3339));
+        Ok(json!({
+            "role": row.get::<_, String>(0)?,
+            "user": row.get::<_, Option<String>>(1)?,
+            "note": row.get::<_, Option<String>>(2)?,
+            "prefix": row.get::<_, Option<String>>(3)?,
+            "created_at": time(4)?,
+            "expires_at": time(5)?,
+            "revoked_at": time(6)?,
+            "secret": digest(&row.get(7)?),
+        }))
+    })
+}
+
+/// The fields of a detail that lead to a secret: answers leave them out.
+pub(crate) const SECRET_FIELDS: [&str; 2] = ["secret", "replaced"];
+
+/// The journal's description of a secret that was replaced.
+pub(crate) fn replaced_detail(replaced: &ReplacedSecret) -> Value {
+    json!({
+        "secret": digest(&replaced.secret_hash),
+        "valid_until": replaced.valid_until,
+        "earlier_until": replaced.earlier_until,
+    })
+}
+
+/// The secrets that an access token had, each as in the journal and with the time until which it is valid.
+pub(crate) fn replaced_secrets(tx: &Tables<'_>, token: &str) -> Result<Vec<(String, i64)>, Error> {
+    let sql = "SELECT secret_hash, valid_until FROM replaced_secret WHERE token = $1 ORDER BY secret_hash";
+    tx.all(sql, params![token], |row| Ok((digest(&row.get(0)?), row.get(1)?)))
+}
+
+/// The id of the access token that was given at the last start.
+pub(crate) fn id_at_start(tx: &Tables<'_>) -> Result<Option<String>, Error> {
+    tx.one("SELECT id FROM access_token WHERE at_start = 1", [], |row| row.get(0))
+}
+
+/// Returns whether there is an access token of that id.
+pub(crate) fn is_there(tx: &Tables<'_>, id: &str) -> Result<bool, Error> {
+    Ok(tx.one("SELECT 1 FROM access_token WHERE id = $1", params![id], |_| Ok(()))?.is_some())
 }

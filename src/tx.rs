@@ -165,6 +165,17 @@ pub(crate) struct ChainHead {
     pub hash: Hash,
 }
 
+/// The newest line of the journal, which the next one is chained to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JournalHead {
+    /// Its number, 0 before the first.
+    pub seq: i64,
+    /// Its time.
+    pub at: i64,
+    /// Its hash.
+    pub hash: Hash,
+}
+
 /// A system wallet in a batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SystemWallet {
@@ -214,6 +225,8 @@ pub(crate) struct Unit {
     pub has_rules: Option<bool>,
     /// The lease time at which the first of the holds is due that the batch has made or ended.
     pub due_ms: Option<i64>,
+    /// The newest line of the journal, once it was looked up.
+    pub journal: Option<JournalHead>,
 }
 
 /// The write transaction. There is one at a time in the whole file.
@@ -237,6 +250,7 @@ impl<'conn> WriteTx<'conn> {
             totals,
             has_rules: None,
             due_ms: None,
+            journal: None,
         };
         let tables = Tables { conn: statements.conn, statements: Some(statements) };
         WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0), is_dry_run: Cell::new(false) }

@@ -12,8 +12,7 @@ use super::transport::{Download, download};
 use crate::clock::{Clock, rfc3339};
 use crate::error::ErrorName;
 use crate::http::files::report_json;
-use crate::secret::parse_hash;
-use crate::store::audit::{self, AuditReport};
+use crate::store::audit::{self, AuditReport, Since};
 use crate::store::file::copy::{self, CopyError, Progress};
 use crate::store::file::query::{QueryResult, query};
 use crate::store::file::record::{self, RECORDS};
@@ -98,7 +97,10 @@ fn report_reply(msg: &str, report: &AuditReport, more: Value) -> ServerReply {
 
 /// A report of the audit for people.
 fn report_text(body: &Value) -> String {
-    let mut text = output::block(body, &["entries", "wallets", "last_hash", "state_hash", "bytes", "kept"]);
+    let mut text = output::block(
+        body,
+        &["entries", "wallets", "last_hash", "journal", "journal_hash", "state_hash", "line", "bytes", "kept"],
+    );
     for found in body["findings"].as_array().into_iter().flatten() {
         let finding = format!("broken: {}: {}", output::text(&found["check"]), output::text(&found["finding"]));
         text += &format!("\n  {}", screen::red(&finding, &io::stdout()));
@@ -117,24 +119,38 @@ fn kept_field(kept: Option<&Path>) -> Value {
 /// `cashbox verify`
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// A last hash noted earlier: check too that nothing up to it was rewritten since
-    #[arg(long, value_name = "HASH", value_parser = hash)]
+    /// The line that an earlier audit printed, or its last hash alone: check too that nothing up to there was rewritten
+    #[arg(long, value_name = "LINE", value_parser = since)]
     since: Option<String>,
+    /// Nothing may have happened since that line
+    #[arg(long, requires = "since")]
+    unchanged: bool,
 }
 
-fn hash(text: &str) -> Result<String, String> {
-    parse_hash(text).map(|_| text.to_owned()).ok_or_else(|| "a hash has 64 hexadecimal digits".to_owned())
+fn since(text: &str) -> Result<String, String> {
+    let wrong = "give the line that `verify` printed (cashbox1:…), or the 64 hexadecimal digits of its last hash";
+    Since::parse(text).map(|_| text.trim().to_owned()).ok_or_else(|| wrong.to_owned())
 }
 
 impl VerifyArgs {
     /// Audits the file, or has the server at the URL audit its own.
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let since = self.since.as_deref().and_then(Since::parse);
+        let since = if self.unchanged { since.and_then(Since::unchanged) } else { since };
+        if self.unchanged && since.is_none() {
+            return Err(CliError::usage(
+                "--unchanged needs the line that `verify` printed, and not its last hash alone",
+            ));
+        }
         let reply = match &client.target {
             Target::File { db, .. } => {
-                let report = audit_file(db, self.since.as_deref())?;
+                let report = audit_file(db, since)?;
                 report_reply(if report.findings.is_empty() { "ok" } else { "damaged" }, &report, Value::Null)
             }
-            Target::Url { .. } => client.target.send(&verify_call(self.since.as_ref()))?,
+            Target::Url { .. } => {
+                let unchanged = self.unchanged.then_some(true);
+                client.target.send(&verify_call(self.since.as_ref()).query("unchanged", unchanged))?
+            }
         };
         let exit = reply.print(client.json, report_text)?;
         Ok(if reply.body["ok"] == false { Exit::Damage } else { exit })
@@ -146,14 +162,13 @@ pub(crate) fn verify_call(since: Option<&String>) -> ApiCall {
     ApiCall { answer_timeout: FILE_TIMEOUT, ..ApiCall::get(&["v1", "verify"]) }.query("since", since)
 }
 
-fn audit_file(db: &Path, since: Option<&str>) -> Result<AuditReport, CliError> {
+fn audit_file(db: &Path, since: Option<Since>) -> Result<AuditReport, CliError> {
     let cannot_open = |why: OpenError| match CliError::cannot_open(db, &why) {
         error if why.is_not_a_database() => CliError { exit: Exit::Damage, ..error }, // it was a database once
         error => error,
     };
     Reading::of(db).and_then(|reading| reading.connect()).map_err(cannot_open)?;
     let bar = TaskProgress::new("entries");
-    let since = since.and_then(parse_hash);
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
         if error.name == ErrorName::StorageFull {
             return CliError::unreachable(format!("cannot audit {}: {}", db.display(), error.detail));

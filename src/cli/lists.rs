@@ -5,7 +5,10 @@ use super::input;
 use super::output::{self, CliError, Exit, ServerReply};
 use super::table::{self, free_texts, numbers, words};
 use super::target::ApiClient;
+use crate::clock::DayEdge;
+use crate::journal::ChangeKind;
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 use serde_json::Value;
 use std::io::ErrorKind;
 
@@ -146,6 +149,61 @@ impl WalletsArgs {
             table::table(&rows, &columns, "no wallets")
         })
     }
+}
+
+/// `cashbox journal`
+#[derive(Debug, Args)]
+pub(crate) struct JournalArgs {
+    /// Changes of one kind only
+    #[arg(long, value_name = "KIND", value_parser = PossibleValuesParser::new(ChangeKind::NAMES))]
+    what: Option<String>,
+    /// Only changes of this access token, coupon or wallet
+    #[arg(long, value_name = "NAME")]
+    subject: Option<String>,
+    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
+    since: Option<String>,
+    /// The latest time, written in the same ways; a day counts to its end
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
+    until: Option<String>,
+    /// desc (newest first) or asc [default: desc]
+    #[arg(long)]
+    order: Option<String>,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+impl JournalArgs {
+    /// Prints the list.
+    pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
+        let list = ApiCall::get(&["v1", "journal"]);
+        let list = list.query("what", self.what.as_ref()).query("subject", self.subject.as_ref());
+        let list = list.query("since", self.since.as_ref()).query("until", self.until.as_ref());
+        let list = list.query("order", self.order.as_ref());
+        let columns = [
+            numbers("LINE", "seq"),
+            words("TIME", "at"),
+            words("CHANGE", "what"),
+            words("SUBJECT", "subject"),
+            words("BY", "by"),
+            numbers("ENTRY", "entry"),
+            free_texts("DETAIL", "detail"),
+        ];
+        self.paging.run(client, &list, |mut rows| {
+            // A detail is an object: its fields that have a value, in one cell.
+            rows.iter_mut().for_each(|row| row["detail"] = Value::String(one_line(&row["detail"])));
+            table::table(&rows, &columns, "no lines")
+        })
+    }
+}
+
+fn one_line(detail: &Value) -> String {
+    let fields = detail.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
+    let text = |(field, value): (&String, &Value)| match value {
+        Value::String(text) => format!("{field} {text}"),
+        other => format!("{field} {other}"),
+    };
+    fields.map(text).collect::<Vec<_>>().join(", ")
 }
 
 /// The choice of entries, for lists and for following.

@@ -4,6 +4,7 @@
 //! server or, if none serves the file, in this process. `--json` prints the reply as HTTP gives it, and the text for
 //! people is made from the same reply. Has no opinion about money.
 
+mod anchor;
 mod api_call;
 mod batch;
 mod batch_table;

@@ -1,5 +1,6 @@
 //! `cashbox serve`: takes possession of the file, listens, and stops when the last request is answered.
 
+use super::anchor::Anchor;
 use super::input::{self, CommonOptions, environment_text};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
@@ -75,6 +76,12 @@ pub(crate) struct ServeArgs {
     /// Take the wall clock as it is, also after a jump of a day or more forward
     #[arg(long)]
     accept_clock: bool,
+    /// Hand the state of the file, as a line for `verify --since`, to this command on its standard input
+    #[arg(long, value_name = "COMMAND")]
+    anchor: Option<String>,
+    /// Time between two such lines; one more is handed over at the stop
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = input::seconds("1s", "36525d"))]
+    anchor_every: i64,
     /// Stop when standard input ends: the process that started this server has ended
     #[arg(long, hide = true)]
     while_input: bool,
@@ -173,6 +180,9 @@ impl ServeArgs {
             output::print_error(&format!("console at {url}{}", crate::http::CONSOLE_FOLDER));
         }
         notify_systemd(NotifyState::Ready);
+        let every = Duration::from_secs(self.anchor_every.unsigned_abs());
+        let anchor = self.anchor.as_ref().map(|command| Anchor::start(&app, command, every)).transpose();
+        let anchor = anchor.map_err(|error| CliError::unreachable(format!("cannot start a thread: {error}")))?;
         let exit = wait_for_stop(&app, stop);
         notify_systemd(NotifyState::Stopping);
         app.store().refuse_waiting();
@@ -180,6 +190,8 @@ impl ServeArgs {
         if busy > 0 {
             log::warn("stopped before every request was answered; requests left", &busy);
         }
+        app.store().stop_writing();
+        anchor.into_iter().for_each(Anchor::finish);
         app.store().close();
         Ok(exit)
     }

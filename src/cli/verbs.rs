@@ -5,7 +5,7 @@ use super::batch::BatchArgs;
 use super::history::HistoryArgs;
 use super::holds::{CaptureArgs, HoldArgs, HoldsArgs, VoidArgs};
 use super::input::{self, ChangeOptions, argument, optional_argument};
-use super::lists::{Paging, WalletsArgs};
+use super::lists::{JournalArgs, Paging, WalletsArgs};
 use super::money::{AmountArgs, PayArgs, RefundArgs, TransferArgs};
 use super::output::{self, CliError, Exit};
 use super::report::ReportArgs;
@@ -49,6 +49,8 @@ pub(crate) enum WalletVerb {
     History(HistoryArgs),
     /// List holds, newest first: those of a user, or all
     Holds(HoldsArgs),
+    /// List the changes that are not movements of money, newest first
+    Journal(JournalArgs),
     /// Sum up entries by kind for each hour, day or month
     Report(ReportArgs),
     /// Show one entry
@@ -92,6 +94,7 @@ impl WalletVerb {
             WalletVerb::Wallets(args) => args.run(client),
             WalletVerb::History(args) => args.run(client),
             WalletVerb::Holds(args) => args.run(client),
+            WalletVerb::Journal(args) => args.run(client),
             WalletVerb::Report(args) => args.run(client),
             WalletVerb::Entry { id } => entry(client, id),
             WalletVerb::Coupons(args) => args.run(client),

@@ -140,7 +140,8 @@ pub(crate) const BOUND_PATTERN: &str = "^[0-9]{1,16}([.][0-9]{1,2})?$";
 /// An offset from UTC.
 const OFFSET_PATTERN: &str = "^[+-]([01][0-9]|2[0-3]):[0-5][0-9]$";
 /// A hash.
-pub(crate) const HASH_PATTERN: &str = "^[0-9A-Fa-f]{64}$";
+pub(crate) const SINCE_PATTERN: &str =
+    "^([0-9A-Fa-f]{64}|cashbox1:[0-9]{1,18}:[0-9A-Fa-f]{64}:[0-9]{1,18}:[0-9A-Fa-f]{64}:[0-9A-Fa-f]{64})$";
 
 impl ValueBounds {
     const NONE: ValueBounds =

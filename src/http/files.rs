@@ -3,14 +3,13 @@
 //! An audit, a backup and an export read all of the file, so one runs at a time. They send a copy, so a slow client does
 //! not hold up the writer: only the next of these requests has to be repeated.
 
-use super::fields::{Field, HASH_PATTERN, ValueKind};
+use super::fields::{Field, SINCE_PATTERN, ValueKind};
 use super::request::{Context, HandlerResult, JSON, PageRequest};
 use super::response;
 use super::state::{StreamPermit, WholeFileRead};
 use crate::error::Error;
-use crate::secret::parse_hash;
 use crate::store::Store;
-use crate::store::audit::{self, AuditReport};
+use crate::store::audit::{self, AuditReport, Since};
 use crate::store::file::record;
 use crate::store::file::transfer::{ExportError, ExportForm, cell, csv_line};
 use serde::Serialize;
@@ -19,16 +18,28 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 /// The query of an audit.
-pub(crate) const VERIFY: &[Field] =
-    &[Field::optional("since", ValueKind::Text, "an earlier `last_hash`, which must still be in the chain")
-        .like(HASH_PATTERN)];
+pub(crate) const VERIFY: &[Field] = &[
+    Field::optional(
+        "since",
+        ValueKind::Text,
+        "the `line` of an earlier audit, or its `last_hash`: that must still be so",
+    )
+    .like(SINCE_PATTERN),
+    Field::optional("unchanged", ValueKind::Flag, "true if nothing may have happened since that line"),
+];
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
 pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
-    let since = context.query.text("since")?.map(|text| {
-        parse_hash(&text).ok_or_else(|| Error::invalid("since is the 64 hexadecimal digits of a `last_hash`"))
-    });
-    let since = since.transpose()?;
+    let wrong =
+        || Error::invalid("since is the `line` of an earlier audit, or the 64 hexadecimal digits of its `last_hash`");
+    let since = context.query.text("since")?.map(|text| Since::parse(&text).ok_or_else(wrong)).transpose()?;
+    let since = match (context.query.flag("unchanged")?, since) {
+        (false, since) => since,
+        (true, since) => {
+            let needs_line = || Error::invalid("unchanged needs the `line` of an earlier audit as since");
+            Some(since.and_then(Since::unchanged).ok_or_else(needs_line)?)
+        }
+    };
     let _whole_file = context.app.whole_file.begin()?;
     let report = audit::audit(context.app.store.path(), since.as_ref(), &mut |_, _| {})?;
     Ok(response::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
@@ -56,8 +67,14 @@ pub(crate) struct ReportJson<'a> {
     wallets: i64,
     /// The hash of the newest entry.
     last_hash: &'a str,
+    /// The number of lines of the journal.
+    journal: i64,
+    /// The hash of the newest line of the journal.
+    journal_hash: &'a str,
     /// A hash over all that the file holds of money.
     state_hash: &'a str,
+    /// All of this as one line to keep elsewhere, for the `since` of a later audit.
+    line: &'a str,
     /// The violations that were found.
     findings: Vec<FindingJson<'a>>,
     /// Remarks that are not violations.
@@ -72,7 +89,10 @@ pub(crate) fn report_json(report: &AuditReport) -> ReportJson<'_> {
         entries: report.entries,
         wallets: report.wallets,
         last_hash: &report.last_hash,
+        journal: report.journal,
+        journal_hash: &report.journal_hash,
         state_hash: &report.state_hash,
+        line: &report.line,
         findings: findings.map(|one| FindingJson { check: one.check, finding: &one.sentence }).collect(),
         notes: &report.notes,
     }

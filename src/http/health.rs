@@ -140,6 +140,8 @@ fn prometheus_text(app: &AppState) -> String {
         ("idempotent_replays_total", "Answers given again under an idempotency key.", &stats.replays),
         ("lock_waits_total", "Requests that had to wait for a lock.", &stats.lock_waits),
         ("lock_takeovers_total", "Expired leases taken over.", &stats.takeovers),
+        ("anchors_total", "Lines handed to the command of --anchor.", &stats.anchors),
+        ("anchor_failures_total", "Lines that the command of --anchor did not take.", &stats.anchor_failures),
         ("holds_settled_total", "Holds whose money was given back by the server itself.", &stats.settled_holds),
     ];
     for (name, about, value) in counters {
@@ -152,6 +154,7 @@ fn prometheus_text(app: &AppState) -> String {
     let gauges = [
         ("queue_length", "Commands waiting for the writer.", &stats.queued),
         ("lock_waiting", "Requests waiting for a lock.", &stats.parked),
+        ("journal_lines", "Lines of the journal.", &stats.journal_lines),
         ("wal_bytes", "Size of the write-ahead log.", &stats.wal_bytes),
         ("free_bytes", "Free space on the file system.", &stats.free_bytes),
     ];

@@ -20,6 +20,7 @@ pub(crate) mod fields;
 pub(crate) mod files;
 pub(crate) mod health;
 mod holds;
+mod journal;
 pub(crate) mod locks;
 #[cfg(test)]
 mod openapi;

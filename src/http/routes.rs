@@ -14,8 +14,8 @@ use super::request::{self, Context, HandlerResult, LIST, Submission};
 use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
 use super::{
-    batch, coupons, dry_run, entries, events, files, health, holds, locks, problem_pages, problems, report, settings,
-    tokens, wallets,
+    batch, coupons, dry_run, entries, events, files, health, holds, journal, locks, problem_pages, problems, report,
+    settings, tokens, wallets,
 };
 use crate::error::{Error, ErrorName};
 use crate::store::{Outcome, Store};
@@ -84,6 +84,8 @@ pub static ROUTES: &[Route] = &[
     Route::command("DELETE", "/v1/locks/{id...}", TakeLock, &[], "release a lock", locks::release).with_query(locks::RELEASE).with_status(204),
 
     Route::get("/v1/lock-events", SeeAll, LIST, "what happened to all locks", locks::all_events),
+
+    Route::get("/v1/journal", Audit, journal::LIST, "every change that is not a movement of money", journal::list).with_types(files::TABLE_TYPES),
 
     Route::get("/v1/tokens", Admin, LIST, "access tokens, without their secrets", tokens::list),
     Route::change("POST", "/v1/tokens", Admin, tokens::MINT, "mint an access token", tokens::mint).with_status(201),

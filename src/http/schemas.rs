@@ -2,6 +2,7 @@
 //! these; see [`super::openapi`].
 
 use crate::error::ErrorName;
+use crate::journal::ChangeKind;
 use crate::ledger::WalletStatus;
 use crate::ledger::coupon::CouponState;
 use crate::ledger::entry::EntryKind;
@@ -23,6 +24,8 @@ pub(crate) struct TimeText;
 pub(crate) struct HashText;
 /// The strings that a client keeps with an entry.
 pub(crate) struct MetadataObject;
+/// The description of a change: other fields for each kind.
+pub(crate) struct DetailObject;
 /// `ok` or `degraded`.
 pub(crate) struct HealthWord;
 /// The answer to an item of a batch.
@@ -52,6 +55,7 @@ inline_schemas! {
     TimeText: { "type": "string", "format": "date-time" },
     HashText: { "type": "string", "pattern": "^[0-9a-f]{64}$" },
     MetadataObject: { "type": "object", "additionalProperties": { "type": "string" } },
+    DetailObject: { "type": "object", "additionalProperties": true },
     HealthWord: { "type": "string", "enum": ["ok", "degraded"] },
     AnyMovedOrProblem: { "anyOf": [
         { "$ref": format!("{NAMED}Recharged") },
@@ -83,6 +87,7 @@ word_schemas! {
         WalletStatus::ALL.iter().map(|status| status.as_str()).collect();
     CouponState, "CouponState", "The state of a coupon.",
         CouponState::ALL.map(CouponState::as_str).into();
+    ChangeKind, "ChangeKind", "The kind of a change.", ChangeKind::NAMES.into();
     HoldState, "HoldState", "The state of a hold.", HoldState::ALL.iter().map(|state| state.as_str()).collect();
     LockState, "LockState", "The state of a lock.",
         [LockState::Free].iter().chain(&LockState::OF_ROWS).map(|state| state.as_str()).collect();

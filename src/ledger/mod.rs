@@ -9,6 +9,7 @@
 //! Knows nothing of: HTTP, keys, locks, the rights of a caller.
 
 pub(crate) mod coupon;
+pub(crate) mod detail;
 pub(crate) mod entry;
 pub(crate) mod hold;
 pub(crate) mod query;

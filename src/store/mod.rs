@@ -12,6 +12,7 @@ mod execute;
 mod expiry;
 pub(crate) mod file;
 pub(crate) mod idempotency;
+mod journal_start;
 mod options;
 mod plain;
 pub(crate) mod possession;
@@ -39,6 +40,7 @@ use crate::clock::Clock;
 use crate::command::{Command, NameBatch, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId};
+use crate::journal;
 use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
@@ -78,6 +80,9 @@ pub(crate) enum EntryWait {
 const LOOKS_EVERY: Duration = Duration::from_millis(50);
 /// Time between two looks of a watch at its client's connection and at the end of the lease.
 const WATCH_LOOKS_EVERY: Duration = Duration::from_secs(1);
+
+/// Time between two looks for a line of the journal.
+const LINE_LOOKS_EVERY: Duration = Duration::from_millis(50);
 
 /// An open file. Dropping it stops the writer after what was accepted is committed.
 pub struct Store {
@@ -124,10 +129,11 @@ impl Store {
         if mode != "wal" {
             return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
         }
-        schema::prepare(&mut conn, |version| copy::keep_version(&path, version))?;
+        schema::prepare(&mut conn, &options.clock, |version| copy::keep_version(&path, version))?;
         prepare_writer(&conn)?;
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
+        stats::set(&stats.journal_lines, journal::head(&ReadTx::new(&conn))?.seq as u64);
         let notifier = Arc::default();
         let writer = Writer::start(conn, &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
         let readers = readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -246,6 +252,13 @@ impl Store {
     pub fn export(&self) -> Result<Exporter, Error> {
         self.check_room_for_a_copy()?;
         Exporter::of(&self.path).map_err(Error::from)
+    }
+
+    /// The state of the file as the line that an audit would print.
+    pub(crate) fn audit_line(&self) -> Result<String, Error> {
+        let conn = self.reader()?;
+        let view = View::begin(&conn)?;
+        Ok(audit::line_of(view.conn)?.to_string())
     }
 
     fn check_room_for_a_copy(&self) -> Result<(), Error> {
@@ -369,6 +382,23 @@ impl Store {
         }
     }
 
+    /// Waits for a line of the journal with a number above `behind`.
+    pub(crate) fn wait_for_line(&self, behind: i64, deadline: Instant, alive: &Alive) -> EntryWait {
+        loop {
+            if self.notifier.is_closed() || alive.as_ref().is_some_and(|alive| !alive()) {
+                return EntryWait::Over;
+            }
+            if self.stats.journal_lines.load(Relaxed) as i64 > behind {
+                return EntryWait::Found;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return EntryWait::TimedOut;
+            }
+            std::thread::sleep(LINE_LOOKS_EVERY.min(left));
+        }
+    }
+
     /// The time by which holds are judged: the wall clock as an entry's `at` would be now.
     pub(crate) fn now(&self, tx: &ReadTx<'_>) -> Result<Now, Error> {
         let newest = entry::chain_head(tx)?.at;
@@ -414,6 +444,11 @@ impl Store {
     pub fn refuse_waiting(&self) {
         self.notifier.close();
         self.writer.refuse_waiting();
+    }
+
+    /// Commits what was accepted and checkpoints. Nothing is written any more, and the file is still possessed.
+    pub(crate) fn stop_writing(&self) {
+        self.writer.stop();
     }
 
     /// Commits what was accepted, checkpoints, closes the file for writing and gives it up.

@@ -18,6 +18,7 @@ use super::disk::with_ending;
 use super::options::OpenError;
 use super::possession::{companion, has_other_name, is_linked, refuse_linked};
 use super::schema;
+use crate::clock::Clock;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
@@ -93,7 +94,8 @@ impl Reading {
             None => Files::look(db)?.private_copy(stamps(db))?,
         };
         if copy._copy.is_some() {
-            schema::prepare(&mut connect(&copy.target, OpenFlags::SQLITE_OPEN_READ_WRITE)?, |_| Ok(()))?;
+            let mut conn = connect(&copy.target, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            schema::prepare(&mut conn, &Clock::Machine, |_| Ok(()))?;
         }
         Ok(copy)
     }

@@ -1,11 +1,15 @@
 //! The file's application and version, checked before anything else is done with it; its creation and its upgrades.
 
+use super::journal_start;
 use super::options::OpenError;
+use crate::clock::Clock;
+use crate::journal::ChangeKind;
 use crate::ledger::report::{Counted, NAMES, quarter_of};
 use crate::secret;
 use crate::tx::{RunningTotal, RunningTotals};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, TransactionBehavior, params};
+use serde_json::{Map, Value, json};
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
@@ -81,7 +85,18 @@ pub(super) const UPGRADES: [Upgrade; 9] = [
         ],
         changed: include_str!("upgrades/changed_by_9.sql"),
     },
-    Upgrade { sql: include_str!("upgrades/to_10.sql"), made: &[], changed: include_str!("upgrades/changed_by_10.sql") },
+    Upgrade {
+        sql: include_str!("upgrades/to_10.sql"),
+        made: &[
+            "journal",
+            "journal_subject",
+            "journal_what",
+            "journal_is_in_order",
+            "journal_is_never_edited",
+            "journal_is_never_deleted",
+        ],
+        changed: include_str!("upgrades/changed_by_10.sql"),
+    },
 ];
 
 /// The first version in which an access token can get another secret.
@@ -100,22 +115,29 @@ pub(super) fn steps_from(version: i32) -> &'static [Upgrade] {
     UPGRADES.get((version - 1).max(0) as usize..).unwrap_or_default()
 }
 
+/// The first version with a journal.
+pub(super) const JOURNAL_SINCE: i32 = 10;
+
 /// The version this program writes.
 pub const VERSION: i32 = 1 + UPGRADES.len() as i32;
 
 /// Creates the tables in a new file, upgrades one of an older version in one transaction after `keep`, and refuses all others.
-pub(crate) fn prepare(conn: &mut Connection, keep: impl FnOnce(i32) -> Result<(), OpenError>) -> Result<(), OpenError> {
+pub(crate) fn prepare(
+    conn: &mut Connection,
+    clock: &Clock,
+    keep: impl FnOnce(i32) -> Result<(), OpenError>,
+) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
-        0 => create(conn),
+        0 => create(conn, clock),
         older => {
             keep(older)?;
-            upgrade(conn, older, steps_from(older))
+            upgrade(conn, clock, older, steps_from(older))
         }
     }
 }
 
-fn create(conn: &mut Connection) -> Result<(), OpenError> {
+fn create(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if check(&tx)? == VERSION {
         return Ok(()); // another process has done it
@@ -127,19 +149,20 @@ fn create(conn: &mut Connection) -> Result<(), OpenError> {
     )?;
     tx.pragma_update(None, "application_id", APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", VERSION)?;
+    journal_start::begin(&tx, clock.wall_ms(), ChangeKind::Created, Map::new())?;
     Ok(tx.commit()?)
 }
 
 /// Takes the steps from that version on, all of them or none.
-pub(super) fn upgrade(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
+pub(super) fn upgrade(conn: &mut Connection, clock: &Clock, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
     let is_defensive = conn.db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?; // a step may change the text of a table
-    let upgraded = take(conn, version, steps);
+    let upgraded = take(conn, clock, version, steps);
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, is_defensive)?;
     upgraded
 }
 
-fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
+fn take(conn: &mut Connection, clock: &Clock, version: i32, steps: &[Upgrade]) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let begun = Instant::now();
     let log = |progress: &dyn Display| {
@@ -163,6 +186,12 @@ fn take(conn: &mut Connection, version: i32, steps: &[Upgrade]) -> Result<(), Op
         return Err(OpenError::new(format!("it is damaged and cannot be upgraded: {what}; restore a backup")));
     }
     tx.pragma_update(None, "user_version", last)?;
+    let versions = Map::from_iter([("from".to_owned(), json!(version)), ("to".to_owned(), json!(last))]);
+    if version < JOURNAL_SINCE {
+        journal_start::begin(&tx, clock.wall_ms(), ChangeKind::Upgraded, versions)?;
+    } else {
+        journal_start::append(&tx, clock.wall_ms(), ChangeKind::Upgraded, None, &Value::Object(versions))?;
+    }
     Ok(tx.commit()?)
 }
 
@@ -188,7 +217,7 @@ const LOG_AFTER: Duration = Duration::from_secs(1);
 const LOG_EVERY: i64 = 1_000_000;
 
 /// Makes the report's totals anew from the entries.
-pub(crate) fn rebuild_totals(conn: &Connection) -> rusqlite::Result<()> {
+pub fn rebuild_totals(conn: &Connection) -> rusqlite::Result<()> {
     conn.execute_batch("DELETE FROM report_total")?;
     let mut statement = conn.prepare(
         "SELECT e.id, e.at, e.kind, original.kind, e.from_wallet, e.to_wallet, e.amount, coalesce(e.discount, 0)

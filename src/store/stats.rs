@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 /// Counts of values between bounds.
 #[derive(Debug)]
@@ -96,6 +97,9 @@ numbers! {
     lock_waits "Requests that had to wait for a lock.",
     takeovers "Dead leases taken over.",
     settled_holds "Holds whose money the writer gave back.",
+    anchors "Lines handed to the command of `--anchor`.",
+    anchor_failures "Lines that the command did not take.",
+    journal_lines "Lines of the journal.",
     wal_bytes "Size of the write-ahead log file at the last look.",
     free_bytes "Free space at the last look.",
     busy_since_ms "Boot time at which the writer began its present batch, in milliseconds; 0 while it has none.",
@@ -105,6 +109,14 @@ impl Stats {
     /// The sentence about a jump of the wall clock, for which nothing is written.
     pub(crate) fn clock_jump(&self) -> Option<String> {
         self.clock_jump.lock().expect("mutex poisoned").clone()
+    }
+
+    /// Counts a commit of that many commands, with the number of the newest line of the journal if it has written any.
+    pub(super) fn count_commit(&self, started: Instant, commands: u64, line: Option<i64>) {
+        add(&self.commits, 1);
+        self.commit_us.add(started.elapsed().as_micros() as u64);
+        self.batch.add(commands);
+        line.into_iter().for_each(|line| set(&self.journal_lines, line as u64));
     }
 
     pub(super) fn set_clock_jump(&self, sentence: Option<String>) {

@@ -4,9 +4,10 @@ use super::audit::normalised;
 use super::file::copy::keep_version;
 use super::recent::RecentEntries;
 use super::schema::{
-    HOLDS_SINCE, ROTATION_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION, check, prepare,
-    upgrade,
+    HOLDS_SINCE, JOURNAL_SINCE, ROTATION_SINCE, SCHEMA, SETTINGS_SINCE, TOTALS_SINCE, UPGRADES, Upgrade, VERSION,
+    check, prepare, upgrade,
 };
+use crate::clock::Clock;
 use crate::error::ErrorName;
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger::entry::{Entry, EntryKind};
@@ -31,7 +32,7 @@ fn upgraded_file_has_schema_of_new_one() {
     };
     let kept = folder.path().join("kept.db");
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/kept/version-1.db"), &kept).unwrap();
-    prepare(&mut Connection::open(&kept).unwrap(), |_| Ok(())).unwrap();
+    prepare(&mut Connection::open(&kept).unwrap(), &Clock::Machine, |_| Ok(())).unwrap();
     assert_eq!(schema(&kept), schema(&new_file(folder.path())));
 }
 
@@ -47,6 +48,7 @@ fn parts_made_by_upgrades_are_in_schema() {
         (TOTALS_SINCE, "report_total"),
         (SETTINGS_SINCE, "wallet_setting"),
         (HOLDS_SINCE, "hold"),
+        (JOURNAL_SINCE, "journal"),
     ] {
         let made_by = 2 + UPGRADES.iter().position(|step| step.made.contains(&table)).unwrap() as i32;
         assert_eq!(since, made_by, "{table}");
@@ -55,7 +57,7 @@ fn parts_made_by_upgrades_are_in_schema() {
 
 fn new_file(folder: &Path) -> std::path::PathBuf {
     let file = folder.join("cashbox.db");
-    prepare(&mut Connection::open(&file).unwrap(), |_| Ok(())).unwrap();
+    prepare(&mut Connection::open(&file).unwrap(), &Clock::Machine, |_| Ok(())).unwrap();
     file
 }
 
@@ -77,7 +79,7 @@ fn upgrade_takes_every_step_and_keeps_old_file() {
     ];
     let mut conn = Connection::open(&file).unwrap();
     keep_version(&file, VERSION).unwrap();
-    upgrade(&mut conn, VERSION, &steps).unwrap();
+    upgrade(&mut conn, &Clock::Machine, VERSION, &steps).unwrap();
     assert_eq!(conn.query_row("SELECT a FROM third", [], |row| row.get::<_, i64>(0)).unwrap(), 3);
     assert_eq!(conn.pragma_query_value(None, "user_version", |row| row.get::<_, i32>(0)).unwrap(), VERSION + 2);
     assert!(check(&conn).unwrap_err().to_string().contains("newer cashbox"), "this program does not know it");
@@ -89,8 +91,13 @@ fn upgrade_with_failing_step_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = new_file(folder.path());
     let mut conn = Connection::open(&file).unwrap();
-    upgrade(&mut conn, VERSION, &[step("CREATE TABLE second (a)"), step("INSERT INTO nothing VALUES (1)")])
-        .unwrap_err();
+    upgrade(
+        &mut conn,
+        &Clock::Machine,
+        VERSION,
+        &[step("CREATE TABLE second (a)"), step("INSERT INTO nothing VALUES (1)")],
+    )
+    .unwrap_err();
     let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'second'";
     assert_eq!(conn.query_row(tables, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     assert_eq!(version(&file), VERSION);

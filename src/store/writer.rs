@@ -510,9 +510,8 @@ impl WriterState {
         let unit = *batch.tx.unit();
         self.totals = unit.totals;
         self.expiry.note_due(unit.due_ms);
-        stats::add(&self.stats.commits, 1);
-        self.stats.commit_us.add(started.elapsed().as_micros() as u64);
-        self.stats.batch.add(self.stats.commands.load(Relaxed) - commands_before);
+        let commands = self.stats.commands.load(Relaxed) - commands_before;
+        self.stats.count_commit(started, commands, unit.journal.map(|line| line.seq));
         self.check_kept(batch.conn)
     }
 

@@ -3,7 +3,8 @@
 
 use crate::damage::spoil;
 use crate::harness::*;
-use cashbox::internals::store::{self, audit::audit};
+use cashbox::internals::store;
+use cashbox::internals::store::audit::{Since, audit};
 use rusqlite::Connection;
 use std::path::Path;
 
@@ -117,7 +118,7 @@ fn audit_since_noted_hash_finds_rewritten_entry() {
     let mut book = lived_in();
     let since = |book: &Book, hash: &str| {
         let hash = cashbox::internals::secret::parse_hash(hash).expect("a hash");
-        audit(&book.path(), Some(&hash), &mut |_, _| {}).unwrap()
+        audit(&book.path(), Some(&Since::Hash(hash)), &mut |_, _| {}).unwrap()
     };
     let noted = since(&book, &"0".repeat(64)).last_hash;
     check_on(&book, "recharge bob 5 | balance 133.00");
@@ -138,7 +139,7 @@ fn audit_since_noted_hash_finds_rewritten_entry() {
     spoil(&copy, |conn| conn.execute_batch(take_away).unwrap());
     let noted = since(&book, &noted).last_hash;
     let hash = cashbox::internals::secret::parse_hash(&noted).unwrap();
-    let report = audit(&copy, Some(&hash), &mut |_, _| {}).unwrap();
+    let report = audit(&copy, Some(&Since::Hash(hash)), &mut |_, _| {}).unwrap();
     let checks: Vec<_> = report.findings.iter().map(|finding| finding.check).collect();
     assert_eq!(checks, ["earlier entries are there still"], "{:?}", report.findings);
 }

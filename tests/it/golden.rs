@@ -60,6 +60,7 @@ fn normal(text: &str, known: &BTreeMap<String, String>) -> String {
         let year = word.get(..4).and_then(|year| year.parse::<u32>().ok()).unwrap_or(0);
         match word {
             _ if hex(64) => Some("HASH".to_owned()),
+            _ if word.starts_with("cashbox1:") => Some("LINE".to_owned()),
             _ if hex(16) => Some("INCARNATION".to_owned()),
             _ if word.len() >= 24 && hex(word.len()) => Some("CURSOR".to_owned()),
             _ if word.parse().is_ok_and(|ms: u32| (31_000..=65_000).contains(&ms) && ms != 50_000) => {
@@ -82,7 +83,7 @@ fn normal(text: &str, known: &BTreeMap<String, String>) -> String {
         "db_bytes\":",
         "create_time\":",
         "(process ",
-        "bytes       ",
+        "bytes         ",
     ];
     let text = digits_after(&text, &marks).replace("Retry-After: 64", "Retry-After: 65");
     let (unit_names, mut out) = (["ms", "s"], String::new());

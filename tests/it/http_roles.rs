@@ -58,6 +58,7 @@ const TABLE: &[(&str, &str, &str, &str, [u16; 5])] = &[
     ("POST", "/v1/locks/{id...}", "/v1/locks/wallet%2Falice", "", [201, 201, 201, NO, 201]),
     ("GET", "/v1/lock-events", "/v1/lock-events", "", [NO, NO, 200, 200, 200]),
     ("GET", "/v1/me", "/v1/me", "", [200, 200, 200, 200, 200]),
+    ("GET", "/v1/journal", "/v1/journal", "", [NO, NO, NO, 200, 200]),
     ("GET", "/v1/tokens", "/v1/tokens", "", [NO, NO, NO, NO, 200]),
     ("POST", "/v1/tokens", "/v1/tokens", r#"{"role":"auditor"}"#, [NO, NO, NO, NO, 201]),
     ("GET", "/v1/tokens/{id}", "/v1/tokens/TOKEN", "", [NO, NO, NO, NO, 200]),

@@ -1,6 +1,7 @@
 //! The tests of cashbox as one binary. [`harness`] has what those of the store share: a file, a manual clock, `check`;
 //! [`server`] what those of the real program share, and [`shell`] those of its command line.
 
+mod anchors;
 mod audit;
 mod authority;
 mod backup;
@@ -23,6 +24,7 @@ mod export;
 mod extremes;
 mod failing_disk;
 mod follow;
+mod forgeries;
 mod fuzz;
 mod golden;
 mod harness;
@@ -44,6 +46,7 @@ mod http_openapi;
 mod http_roles;
 mod http_wallet;
 mod install;
+mod journal;
 mod keys;
 mod lab;
 mod large_batches;

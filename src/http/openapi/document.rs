@@ -48,6 +48,7 @@ const TAGS: &[(&str, &str, &str)] = &[
     ("/v1/batch", "batch", "Many money verbs in one request."),
     ("/v1/lock-events", "locks", ""),
     ("/v1/locks", "locks", "Locks with leases, fences and takeover."),
+    ("/v1/journal", "journal", "Every change that is not a movement of money."),
     ("/v1/tokens", "access tokens", "The credentials of clients."),
     ("/v1/me", "access tokens", ""),
     ("/", "server", "The file as a whole, and the state of the server."),

@@ -10,6 +10,7 @@ use super::super::entries::EntryDetailsJson;
 use super::super::files::ReportJson;
 use super::super::health::HealthJson;
 use super::super::holds::{HoldJson, HoldStepJson, OneHoldJson};
+use super::super::journal::JournalLineJson;
 use super::super::locks::{
     LockDetailsJson, LockEventJson, LockGrantedJson, LockJson, LockRenewedJson, LockStatusJson, LocksGrantedJson,
 };
@@ -170,6 +171,8 @@ pub(super) fn operations() -> Vec<Operation> {
         Op::files("DELETE /v1/locks/{id...}", "releaseLock", &[], &[LockTokenMissing, LockLost]),
 
         Op::json::<PageJson<LockEventJson>>("GET /v1/lock-events", "listAllLockEvents", &[]),
+
+        Op::json::<PageJson<JournalLineJson>>("GET /v1/journal", "listJournal", &[CursorLost]).or_files(TABLES),
 
         Op::json::<PageJson<AccessTokenJson>>("GET /v1/tokens", "listAccessTokens", &[]),
         Op::json::<MintedJson>("POST /v1/tokens", "createAccessToken", &[]),

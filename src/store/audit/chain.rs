@@ -1,14 +1,20 @@
 //! The walk along the entries: numbers, times, hashes and running balances; then the wallets against them, and the hash of
 //! the state that they have come to.
 
-use super::findings::{Findings, text};
+use super::findings::{EARLIER, Findings, text};
+use super::journal::{JournalEnd, JournalWalk};
+use super::journal_state;
+use super::line::{AuditLine, Since};
 use super::rows::{self, NamingRecords};
 use super::totals::TotalRows;
+use crate::clock::rfc3339;
 use crate::error::Error;
 use crate::id::{Fence, WalletId};
+use crate::journal::JournalLine;
+use crate::ledger::detail;
 use crate::ledger::entry::{ALL_IN_ORDER, ALL_IN_ORDER_BEFORE_HOLDS, Entry};
 use crate::secret::{Hash, Hasher, hex};
-use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE, TOTALS_SINCE};
+use crate::store::schema::{HOLDS_SINCE, JOURNAL_SINCE, SETTINGS_SINCE, TOTALS_SINCE};
 use crate::tx::ReadTx;
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -24,6 +30,7 @@ pub(crate) struct Walked {
     pub entries: i64,
     pub wallets: i64,
     pub last_hash: Hash,
+    pub journal: JournalEnd,
 }
 
 /// Walks all entries of a file of that version, once for every `wallets_at_once` wallets, then the wallets. `progress` receives the entries seen, and
@@ -31,7 +38,7 @@ pub(crate) struct Walked {
 pub(crate) fn walk(
     conn: &Connection,
     version: i32,
-    since: Option<&Hash>,
+    since: Option<&Since>,
     wallets_at_once: i64,
     findings: &mut Findings,
     progress: &mut dyn FnMut(i64, i64),
@@ -42,6 +49,11 @@ pub(crate) fn walk(
     let last_fence = Fence(number("SELECT fence FROM lock_seq")?.unwrap_or(i64::MAX)); // a question reports that there is none
     let shares = Shares::of(wallets, wallets_at_once);
     let (mut chain, mut seen, mut sum) = (Chain::starting(since), 0, 0);
+    let has_journal = version >= JOURNAL_SINCE;
+    let mut lines = conn.prepare(if has_journal { JournalLine::ALL_IN_ORDER } else { "SELECT 1 WHERE 0" })?;
+    let sought = since.and_then(|since| since.line());
+    let mut journal = has_journal.then(|| JournalWalk::new(conn, lines.query([])?, sought, findings)).transpose()?;
+    let first_entry = journal.as_ref().map(JournalWalk::first_entry);
     let mut records = conn.prepare(NamingRecords::IN_ORDER)?;
     let mut records = NamingRecords::new(records.query([])?);
     let has_totals = version >= TOTALS_SINCE;
@@ -49,7 +61,7 @@ pub(crate) fn walk(
     let mut totals = TotalRows::new(conn, totals.query([])?)?;
     let in_order = if version >= HOLDS_SINCE { ALL_IN_ORDER } else { ALL_IN_ORDER_BEFORE_HOLDS };
     for share in 0..shares.count {
-        let mut balances = Balances::of_share(share, &shares);
+        let mut balances = Balances::of_share(share, &shares, first_entry);
         let mut statement = conn.prepare(in_order)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -58,13 +70,20 @@ pub(crate) fn walk(
                 progress(seen, entries.saturating_mul(shares.count as i64));
             }
             let Ok(entry) = Entry::read(row) else {
-                chain.skip(row.get(0)?, share, findings);
+                let id = row.get(0)?;
+                chain.skip(id, share, findings);
+                if let Some(journal) = journal.as_mut().filter(|_| share == 0) {
+                    journal.skip(id, findings)?;
+                }
                 continue;
             };
             if share == 0 {
                 chain.follow(&entry, findings);
                 rows::check_entry(&entry, last_fence, findings);
                 records.check(&entry, findings)?;
+                if let Some(journal) = &mut journal {
+                    journal.follow(&entry, findings)?;
+                }
                 if has_totals {
                     totals.follow(&entry, findings)?;
                 }
@@ -78,11 +97,9 @@ pub(crate) fn walk(
     if sum != 0 {
         findings.add("the sum over all wallets is zero", format!("the wallets add up to {sum} cents"));
     }
-    if let Some(hash) = chain.sought {
-        let sentence = format!("no entry has the hash {}: an entry up to there was rewritten or removed", hex(&hash));
-        findings.add("earlier entries are there still", sentence);
-    }
-    Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash })
+    chain.finish(findings);
+    let journal = journal.map_or_else(|| Ok(JournalEnd::default()), |journal| journal.finish(findings))?;
+    Ok(Walked { entries: chain.id, wallets, last_hash: chain.hash, journal })
 }
 
 /// The chain up to the last entry seen.
@@ -92,12 +109,28 @@ struct Chain {
     hash: Hash,
     /// A hash that must occur, and has not yet.
     sought: Option<Hash>,
+    /// The number of the entry which must have that hash; None: any.
+    sought_at: Option<i64>,
 }
 
 impl Chain {
-    fn starting(since: Option<&Hash>) -> Chain {
-        let hash = [0; 32];
-        Chain { id: 0, at: i64::MIN, hash, sought: since.filter(|since| **since != hash).copied() }
+    fn starting(since: Option<&Since>) -> Chain {
+        let line: Option<AuditLine> = since.and_then(|since| since.line());
+        let sought = match since {
+            Some(Since::Hash(hash)) => Some(*hash).filter(|hash| *hash != [0; 32]),
+            _ => line.filter(|line| line.entries > 0).map(|line| line.last_hash),
+        };
+        Chain { id: 0, at: i64::MIN, hash: [0; 32], sought, sought_at: line.map(|line| line.entries) }
+    }
+
+    /// Reports a hash that did not occur.
+    fn finish(&self, findings: &mut Findings) {
+        let Some(hash) = self.sought else { return };
+        let place = self
+            .sought_at
+            .map_or("no entry".to_owned(), |entry| format!("entry {entry} is not there, or not the one that"));
+        let sentence = format!("{place} has the hash {}: an entry up to there was rewritten or removed", hex(&hash));
+        findings.add(EARLIER, sentence);
     }
 
     /// An entry that cannot be read: reported in the first walk.
@@ -120,7 +153,7 @@ impl Chain {
         if entry.hash != entry.hash_after(&self.hash) {
             let sentence = format!("entry {id} was changed, or the one before");
             findings.add("each hash covers its entry and the hash before", sentence);
-        } else if self.sought == Some(entry.hash) {
+        } else if self.sought == Some(entry.hash) && self.sought_at.is_none_or(|at| at == id) {
             self.sought = None;
         }
         (self.id, self.at, self.hash) = (id, entry.at, entry.hash);
@@ -153,6 +186,17 @@ struct Running {
     entries: i64,
 }
 
+/// The time at which a wallet was created, by its first entry.
+#[derive(Clone, Copy)]
+enum CreatedAt {
+    /// Before the journal began.
+    Earlier,
+    /// At that time.
+    At(i64),
+    /// Then or before: the clock was behind the entry before, and the first entry has the time of that.
+    UpTo(i64),
+}
+
 /// The wallets of one share, after the entries seen so far.
 ///
 /// Balances are kept in memory for one share at a time; a file with more wallets is walked again for the others, so that
@@ -160,13 +204,26 @@ struct Running {
 pub(crate) struct Balances<'a> {
     shares: &'a Shares,
     share: u64,
-    running: HashMap<WalletId, Running>,
+    running: HashMap<WalletId, (Running, CreatedAt)>,
+    /// The number of the newest entry when the journal began; None without a journal.
+    first_entry: Option<i64>,
+    /// The time of the last entry.
+    last_at: i64,
 }
 
 impl Balances<'_> {
     /// No entry seen yet.
-    pub(crate) fn of_share(share: u64, shares: &Shares) -> Balances<'_> {
-        Balances { shares, share, running: HashMap::new() }
+    pub(crate) fn of_share(share: u64, shares: &Shares, first_entry: Option<i64>) -> Balances<'_> {
+        Balances { shares, share, running: HashMap::new(), first_entry, last_at: i64::MIN }
+    }
+
+    /// The creation of a wallet whose first entry this is.
+    fn created_with(&self, entry: &Entry) -> CreatedAt {
+        match self.first_entry {
+            Some(first) if entry.id.0 > first && entry.at == self.last_at => CreatedAt::UpTo(entry.at),
+            Some(first) if entry.id.0 > first => CreatedAt::At(entry.at),
+            _ => CreatedAt::Earlier,
+        }
     }
 
     /// Moves the entry's amount between those of its wallets that are of this share.
@@ -178,9 +235,9 @@ impl Balances<'_> {
                 continue;
             }
             if !self.running.contains_key(wallet) {
-                self.running.insert(wallet.clone(), Running::default());
+                self.running.insert(wallet.clone(), (Running::default(), self.created_with(entry)));
             }
-            let Some(running) = self.running.get_mut(wallet) else { continue };
+            let Some((running, _)) = self.running.get_mut(wallet) else { continue };
             let has = i128::from(running.balance) + i128::from(change); // a damaged one may be as large as an i64
             if has != i128::from(stated.cents()) {
                 let id = entry.id.0;
@@ -190,12 +247,13 @@ impl Balances<'_> {
             running.balance = stated.cents(); // later entries are compared with it, so that an error is reported once
             running.entries += 1;
         }
+        self.last_at = entry.at;
     }
 
     /// Compares the wallets of this share with their entries. Returns the sum of their balances, in cents.
     pub(crate) fn compare(mut self, conn: &Connection, findings: &mut Findings) -> Result<i128, Error> {
         let mut sum = 0;
-        let mut statement = conn.prepare("SELECT id, balance, entries FROM wallet")?;
+        let mut statement = conn.prepare("SELECT id, balance, entries, created_at FROM wallet")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let wallet = WalletId::stored(text(row, 0)?);
@@ -206,7 +264,11 @@ impl Balances<'_> {
                 findings.add("a wallet has a name", format!("{wallet} is not a valid name of a wallet"));
             }
             let stated = Running { balance: row.get(1)?, entries: row.get(2)? };
-            let running = self.running.remove(&wallet).unwrap_or_default();
+            let (running, created) = self.running.remove(&wallet).unzip();
+            let running = running.unwrap_or_default();
+            if self.first_entry.is_some() && !wallet.is_system() {
+                check_creation(conn, &wallet, row.get(3)?, created, findings)?;
+            }
             if stated.balance < 0 && !wallet.is_system() {
                 let sentence = format!("wallet {wallet} has {} cents", stated.balance);
                 findings.add("only system wallets go below zero", sentence);
@@ -225,6 +287,31 @@ impl Balances<'_> {
         }
         Ok(sum)
     }
+}
+
+/// Checks that a recharge or a line of the journal has created the wallet, at that time.
+fn check_creation(
+    conn: &Connection,
+    wallet: &WalletId,
+    created_at: i64,
+    by_entry: Option<CreatedAt>,
+    findings: &mut Findings,
+) -> Result<(), Error> {
+    let by_recharge = match by_entry {
+        Some(CreatedAt::Earlier) => true,
+        Some(CreatedAt::At(at)) => created_at == at,
+        Some(CreatedAt::UpTo(at)) => created_at <= at,
+        None => false,
+    };
+    if by_recharge {
+        return Ok(());
+    }
+    let stated = journal_state::created_at(conn, wallet.as_str())?;
+    if stated.as_ref() != Some(&detail::created_wallet(created_at)) {
+        let sentence = format!("wallet {wallet} was created by neither, or not at {}", rfc3339(created_at));
+        findings.add("a recharge or the journal explains every wallet", sentence);
+    }
+    Ok(())
 }
 
 /// The rows of the state hash, in this order, each with the first version of the file that has them. Columns are named, and

@@ -31,8 +31,14 @@ pub struct AuditReport {
     pub wallets: i64,
     /// The hash of the newest entry. If it is kept elsewhere, a later audit finds any change of the entries up to it.
     pub last_hash: String,
+    /// The number of lines of the journal.
+    pub journal: i64,
+    /// The hash of the newest line of the journal.
+    pub journal_hash: String,
     /// A hash of every wallet and coupon as they are now: files with the same hash hold the same money and coupons.
     pub state_hash: String,
+    /// All of this as one line to keep elsewhere: a later audit finds every change of what it has seen.
+    pub line: String,
 }
 
 /// A violation of an invariant, in one sentence.
@@ -44,6 +50,9 @@ pub struct Finding {
     /// The violation and its place.
     pub sentence: String,
 }
+
+/// The check of what an earlier audit has seen.
+pub(crate) const EARLIER: &str = "earlier entries are there still";
 
 /// The most findings of an audit: more are of no use.
 pub(crate) const FINDINGS_MAX: usize = 100;

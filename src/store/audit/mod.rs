@@ -3,6 +3,9 @@
 
 mod chain;
 mod findings;
+mod journal;
+mod journal_state;
+mod line;
 mod questions;
 mod rows;
 mod schema;
@@ -11,14 +14,17 @@ mod temp_place;
 mod tests;
 mod totals;
 
+pub(crate) use chain::state_hash;
 pub use findings::{AuditReport, Finding};
+pub use line::{AuditLine, Since};
 #[cfg(test)]
 pub(super) use schema::normalised;
 
 use crate::error::{Error, ErrorName};
-use crate::secret::{Hash, hex};
+use crate::ledger::entry;
+use crate::secret::Hash;
 use crate::store::reading::{Reading, read_whole};
-use crate::store::schema::{HOLDS_SINCE, SETTINGS_SINCE};
+use crate::store::schema::{HOLDS_SINCE, JOURNAL_SINCE, SETTINGS_SINCE, VERSION};
 use crate::tx::ReadTx;
 use chain::Walked;
 use findings::Findings;
@@ -35,9 +41,9 @@ const CACHE_KIB: i64 = 16 * 1024;
 const WALLETS_AT_ONCE: i64 = 250_000;
 
 /// Audits the file as it is now: its schema, balances, sums, running balances, the hash chain, coupons, refunds,
-/// idempotency records, locks, and SQLite's own structures. With `since`, also that an entry of that hash is still in the
-/// chain. `progress` receives the entries seen, and the entries to see.
-pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
+/// idempotency records, locks, the journal and all that it explains, and SQLite's own structures. With `since`, also what an
+/// earlier audit has seen. `progress` receives the entries seen, and the entries to see.
+pub fn audit(file: &Path, since: Option<&Since>, progress: &mut dyn FnMut(i64, i64)) -> Result<AuditReport, Error> {
     let report = read_whole(file, Reading::of, Error::from, |reading| audit_once(file, reading, since, progress));
     report.map_err(|error| match error.name {
         ErrorName::StorageFull => Error { detail: temp_place::TOO_LITTLE.to_owned(), ..error },
@@ -48,7 +54,7 @@ pub fn audit(file: &Path, since: Option<&Hash>, progress: &mut dyn FnMut(i64, i6
 fn audit_once(
     file: &Path,
     reading: &Reading,
-    since: Option<&Hash>,
+    since: Option<&Since>,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<AuditReport, Error> {
     let place = TempPlace::choose(file)?;
@@ -100,7 +106,7 @@ const SQLITE_IOERR: i32 = 10;
 /// Checks all but SQLite's structures, in one view of the file.
 fn sound_money(
     conn: &Connection,
-    since: Option<&Hash>,
+    since: Option<&Since>,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<AuditReport, Error> {
     let view = conn.unchecked_transaction()?;
@@ -116,13 +122,28 @@ fn sound_money(
         }
         asked => asked?,
     };
-    Ok(AuditReport {
-        findings: findings.0,
-        notes,
+    let line = AuditLine {
         entries: walked.entries,
-        wallets: walked.wallets,
-        last_hash: hex(&walked.last_hash),
-        state_hash: hex(&state_hash),
+        last_hash: walked.last_hash,
+        journal: walked.journal.lines,
+        journal_hash: walked.journal.hash,
+        state_hash,
+    };
+    if let Some(since) = since.filter(|_| has_tables) {
+        notes.extend(since.compare_with(&line, &mut findings));
+    }
+    Ok(line.report(findings.0, notes, walked.wallets))
+}
+
+/// The line of the file as it is now, without an audit.
+pub(crate) fn line_of(conn: &Connection) -> Result<AuditLine, Error> {
+    let (entry, line) = (entry::chain_head(&ReadTx::new(conn))?, crate::journal::head(&ReadTx::new(conn))?);
+    Ok(AuditLine {
+        entries: entry.id,
+        last_hash: entry.hash,
+        journal: line.seq,
+        journal_hash: line.hash,
+        state_hash: chain::state_hash(conn, VERSION)?,
     })
 }
 
@@ -135,7 +156,7 @@ pub(super) fn look_at_schema(conn: &Connection) -> Result<(Vec<Finding>, Vec<Str
 
 fn ask_everything(
     view: &Connection,
-    since: Option<&Hash>,
+    since: Option<&Since>,
     findings: &mut Findings,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<(Walked, Hash), Error> {
@@ -155,6 +176,9 @@ fn ask_everything(
     }
     if version >= HOLDS_SINCE {
         findings.ask(view, "a hold is what its entries say", &holds_against_entries())?;
+    }
+    if version >= JOURNAL_SINCE {
+        journal_state::check(view, &walked.journal, findings)?;
     }
     Ok((walked, chain::state_hash(view, version)?))
 }

@@ -20,10 +20,12 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
+use crate::journal::ChangeKind;
 use crate::lock::DURATION_MS;
 use crate::store::audit::{self, AuditReport};
 use crate::store::connection::connect;
 use crate::store::disk::{folder_of, has_that_name, owner_for, with_ending};
+use crate::store::journal_start;
 use crate::store::options::{OpenError, cannot_open};
 use crate::store::possession::possess_temporarily;
 use crate::store::reading::{Reading, read_whole, refuse_unreadable_beside_log};
@@ -34,6 +36,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -193,7 +196,7 @@ fn upgrade_copy(copy: &Path) -> Result<(), OpenError> {
     if schema::check(&Reading::of(copy)?.connect()?)? == 0 {
         return Ok(()); // an empty file stays one
     }
-    schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, |_| Ok(()))
+    schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, &Clock::Machine, |_| Ok(()))
 }
 
 fn begin_new_incarnation(copy: &Path, db: &Path) -> Result<(), OpenError> {
@@ -202,8 +205,11 @@ fn begin_new_incarnation(copy: &Path, db: &Path) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let fence = fence_of(&tx)?.max(before).saturating_add(FENCES_SKIPPED);
     let sql = "UPDATE lock_seq SET incarnation = $1, fence = $2";
-    tx.execute(sql, (secret::random_hex::<8>(), fence))?;
+    let incarnation = secret::random_hex::<8>();
+    tx.execute(sql, (&incarnation, fence))?;
     revoke_leases(&tx)?;
+    let restored = json!({ "incarnation": incarnation });
+    journal_start::append(&tx, Clock::Machine.wall_ms(), ChangeKind::Restored, None, &restored)?;
     Ok(tx.commit()?)
 }
 

@@ -7,10 +7,13 @@ use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fie
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::WalletId;
+use crate::journal::ChangeKind;
 use crate::ledger::hold::FROM_ENTRIES;
-use crate::ledger::settings;
-use crate::store::audit::AuditReport;
+use crate::ledger::{entry, settings};
+use crate::secret::hex;
+use crate::store::audit::{self, AuditReport};
 use crate::store::connection::connect;
+use crate::store::journal_start;
 use crate::store::options::OpenError;
 use crate::store::reading::Reading;
 use crate::store::schema;
@@ -331,7 +334,7 @@ pub fn import(
         false => Partial::begin_unless_there(db, options.replace)?,
     };
     let mut conn = connect(partial.path(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(partial.path()))?;
-    schema::prepare(&mut conn, |_| Ok(())).map_err(failed_at(partial.path()))?;
+    schema::prepare(&mut conn, &Clock::Machine, |_| Ok(())).map_err(failed_at(partial.path()))?;
     fill(&mut conn, partial.path(), in_order(sources)?, fence_before(db))?;
     drop(conn);
     let report = partial.check(db, progress)?;
@@ -380,12 +383,24 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
-        schema::rebuild_totals(&tx)?;
-        tx.execute_batch(&triggers)
+        schema::rebuild_totals(&tx)
     };
     finish().map_err(wrong)?;
-    count_spending(&tx).map_err(|error| ImportError::File(failed_at(file)(error)))?;
+    let failed = |error: Error| ImportError::File(failed_at(file)(error));
+    count_spending(&tx).map_err(failed)?;
+    begin_journal(&tx).map_err(failed)?;
+    tx.execute_batch(&triggers).map_err(wrong)?;
     tx.commit().map_err(wrong)
+}
+
+/// Begins the journal with the hashes that the export had: it is not exported itself.
+fn begin_journal(conn: &Connection) -> Result<(), Error> {
+    conn.execute("DELETE FROM journal", [])?;
+    let hashes = [
+        ("last_hash".to_owned(), json!(hex(&entry::chain_head(&ReadTx::new(conn))?.hash))),
+        ("state_hash".to_owned(), json!(hex(&audit::state_hash(conn, schema::VERSION)?))),
+    ];
+    journal_start::begin(conn, Clock::Machine.wall_ms(), ChangeKind::Imported, Map::from_iter(hashes))
 }
 
 /// Makes the counts of the wallets with a limit per day from the entries.

@@ -1,5 +1,5 @@
 -- From version 9 to version 10. A hold ends when its newest entry says, a lock keeps its secret as long as its fence,
--- and rests after its release.
+-- and rests after its release. The journal begins; its first lines are the program's.
 
 DROP TRIGGER hold_changes_with_its_entries;
 
@@ -19,3 +19,28 @@ WHEN NEW.fence < OLD.fence OR NEW.fence > (SELECT fence FROM lock_seq) OR NEW.re
 BEGIN SELECT RAISE(ABORT, 'a lock changes hands only to a higher fence from the counter'); END;
 
 ALTER TABLE lock ADD COLUMN min_hold_ms INTEGER CHECK (min_hold_ms IS NULL OR min_hold_ms > 0 AND substr(id, 1, 7) <> 'wallet/');
+
+CREATE TABLE journal (
+    seq     INTEGER PRIMARY KEY,
+    at      INTEGER NOT NULL,
+    made_by TEXT NOT NULL,
+    what    TEXT NOT NULL,
+    subject TEXT,
+    entry   INTEGER NOT NULL,
+    detail  TEXT NOT NULL,
+    hash    BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE INDEX journal_subject ON journal (subject, seq) WHERE subject IS NOT NULL;
+CREATE INDEX journal_what ON journal (what, seq);
+
+CREATE TRIGGER journal_is_in_order BEFORE INSERT ON journal
+WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM journal)
+  OR NEW.at < (SELECT at FROM journal ORDER BY seq DESC LIMIT 1)
+  OR NEW.entry IS NOT (SELECT coalesce(max(id), 0) FROM entry)
+BEGIN SELECT RAISE(ABORT, 'a line of the journal comes after the last one and names the newest entry'); END;
+
+CREATE TRIGGER journal_is_never_edited BEFORE UPDATE ON journal
+BEGIN SELECT RAISE(ABORT, 'a line of the journal is never edited'); END;
+
+CREATE TRIGGER journal_is_never_deleted BEFORE DELETE ON journal
+BEGIN SELECT RAISE(ABORT, 'a line of the journal is never deleted'); END;

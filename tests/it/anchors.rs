@@ -1,0 +1,76 @@
+//! `serve --anchor`: the line of the file for a command, again and again and at the stop.
+
+use super::server::{Server, until};
+use super::shell::Place;
+use cashbox::internals::store::audit::{Since, audit};
+use serde_json::json;
+use std::fs;
+use std::time::{Duration, Instant};
+
+#[test]
+fn anchor_gets_a_line_at_each_time_and_at_stop() {
+    let mut server = Server::with(&["--anchor", "cat >> lines", "--anchor-every", "1s"]);
+    let lines = server.folder.path().join("lines");
+    let count = || fs::read_to_string(&lines).unwrap_or_default().lines().count();
+    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": 320 })).is(200);
+    until(|| count() >= 1);
+    server.admin().post("/v1/wallets/alice/coupons", json!({ "kind": "2" })).is(200);
+    server.terminate();
+    until(|| server.exit_code() == Some(0));
+    let text = fs::read_to_string(&lines).unwrap();
+    let file = server.folder.path().join("cashbox.db");
+    let report = audit(&file, None, &mut |_, _| {}).unwrap();
+    assert_eq!(text.lines().last(), Some(report.line.as_str()));
+    for line in text.lines() {
+        let since = Since::parse(line).unwrap();
+        assert_eq!(audit(&file, Some(&since), &mut |_, _| {}).unwrap().findings, [], "{line}");
+    }
+    let last = Since::parse(&report.line).and_then(Since::unchanged).unwrap();
+    assert_eq!(audit(&file, Some(&last), &mut |_, _| {}).unwrap().findings, []);
+}
+
+#[test]
+fn anchor_that_fails_is_logged_and_counted() {
+    let mut server = Server::with(&["--anchor", "exit 7", "--anchor-every", "1s"]);
+    let metrics = |server: &Server| String::from_utf8(server.admin().get("/metrics").is(200).body).unwrap();
+    until(|| !metrics(&server).contains("\ncashbox_anchor_failures_total 0\n"));
+    assert!(metrics(&server).contains("\ncashbox_anchors_total 0\n"));
+    server.terminate();
+    until(|| server.exit_code() == Some(0));
+    assert!(server.log().contains("no line was handed to the command of --anchor"), "{}", server.log());
+}
+
+#[test]
+fn anchor_that_hangs_does_not_keep_server() {
+    let mut server = Server::with(&["--anchor", "sleep 1000; true"]);
+    let begun = Instant::now();
+    server.terminate();
+    until(|| server.exit_code() == Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(15) && server.log().contains("ended after 5 s"), "{}", server.log());
+}
+
+#[test]
+fn verify_compares_with_line_of_before() {
+    let place = Place::new();
+    place.json("recharge alice 320");
+    let line = place.json("verify")["line"].as_str().unwrap().to_owned();
+    assert_eq!(place.run(&format!("verify --since {line} --unchanged")).exit, 0);
+    place.json("grant alice 2");
+    let later = place.json(&format!("verify --since {line}"));
+    assert_eq!(later["notes"], json!(["0 entries and 1 lines of the journal were added since that line"]));
+    assert_eq!(place.run(&format!("verify --since {line} --unchanged")).exit, 4);
+    let hash = later["last_hash"].as_str().unwrap();
+    assert_eq!(place.run(&format!("verify --since {hash}")).exit, 0);
+    assert_eq!(place.run(&format!("verify --since {hash} --unchanged")).exit, 2);
+    for wrong in ["cashbox1:1:2", "cashbox2:1:2:3:4:5", &line.replacen(":1:", ":-1:", 1), &line[..line.len() - 1]] {
+        assert_eq!(place.run(&format!("verify --since {wrong}")).exit, 2, "{wrong}");
+    }
+    let server = place.serve("--open");
+    let beside = place.json(&format!("verify --since {line}"));
+    assert_eq!(beside["ok"], true);
+    server.stop();
+    // The same line in another file.
+    place.json("recharge alice 320 --db other.db");
+    let other = place.run(&format!("verify --since {line} --db other.db --json"));
+    assert!(other.exit == 4 && other.out.contains("earlier entries are there still"), "{}", other.out);
+}
