@@ -1,13 +1,16 @@
 //! The real program, killed on the spot while clients take locks, renew them, move money under them and let go. Each
-//! asks again what was not answered: one effect each, no fence comes twice, and a lease that was held still is.
+//! asks again what was not answered: one effect each, no fence comes twice, and a lease that was held still is. A job with a
+//! period runs once in it.
 
 use crate::crash::{agent, audit_finds_nothing, rounds};
 use crate::server::{ADMIN, Server, until};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
+use std::time::Duration;
 use ureq::http::Request;
 
 /// Kills, unless `CASHBOX_TORTURE_ROUNDS` gives their number.
@@ -191,4 +194,55 @@ fn one_effect_each(server: &Server, leases: &[Lease]) {
         assert_eq!((entry["id"].as_i64(), entry["fence"].as_i64()), made[of], "{of}");
     }
     audit_finds_nothing(server);
+}
+
+/// Clients that each want to run a job once in this period; the server is killed while they ask. Each repeats what was not
+/// answered under its own secret. Returns the number of runs.
+fn runs_of_job(running: Server, round: usize) -> (Server, usize) {
+    let address = Mutex::new(running.anonymous().address);
+    let (asked, runs) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let running = thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (address, asked, runs) = (&address, &asked, &runs);
+            scope.spawn(move || {
+                let send = |method: &str, path: &str, headers: &[(&str, &str)], body: &Value| loop {
+                    let speaker = Speaker { agent: agent(), address: *address.lock().unwrap() };
+                    asked.fetch_add(1, SeqCst);
+                    match speaker.send(method, path, headers, body) {
+                        Some((503, _)) | None => thread::sleep(Duration::from_millis(10)),
+                        Some(answer) => return answer,
+                    }
+                };
+                let (path, secret) = (format!("/v1/locks/job{round}"), format!("job{round:_<12}client{client}"));
+                let wanted = json!({ "secret": secret, "min_hold_ms": 3_600_000, "wait_ms": 20_000 });
+                let (status, grant) = send("POST", &path, &[], &wanted);
+                if status < 300 {
+                    runs.fetch_add(1, SeqCst);
+                    let token = ("Lock-Token", grant["token"].as_str().unwrap());
+                    assert_eq!(send("DELETE", &path, &[token], &json!({})).0, 204);
+                } else {
+                    let is_over = status == 412 || status == 423 && grant["state"] == "resting";
+                    assert!(is_over, "{status} {grant}");
+                }
+            });
+        }
+        until(|| asked.load(SeqCst) > round % CLIENTS);
+        let again = running.killed_and_started_again();
+        *address.lock().unwrap() = again.anonymous().address;
+        again
+    });
+    (running, runs.into_inner())
+}
+
+#[test]
+fn killed_server_lets_job_run_once_per_period() {
+    let mut running = Server::start();
+    for round in 0..rounds(ROUNDS) {
+        let runs;
+        (running, runs) = runs_of_job(running, round);
+        assert_eq!(runs, 1, "round {round}");
+        let lock = running.admin().get(&format!("/v1/locks/job{round}")).is(200);
+        assert_eq!(lock["state"], "resting", "{}", lock.json);
+    }
+    audit_finds_nothing(&running);
 }

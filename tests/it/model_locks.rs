@@ -96,7 +96,12 @@ impl Run {
         request.expire_ms = *self.dice.pick(&[1, 50, 100]);
         request.grace_ms = *self.dice.pick(&[0, 30]);
         request.max_hold_ms = *self.dice.pick(&[None, Some(150)]);
-        let said = self.model.acquire(&request, &name, self.now);
+        request.min_hold_ms = *self.dice.pick(&[None, None, Some(120)]);
+        request.any = self.dice.one_in(4);
+        let said = match request.any {
+            true => self.model.acquire_any(&request, &name, self.now),
+            false => self.model.acquire(&request, &name, self.now),
+        };
         let answer = self.book.acquire_as(request.clone());
         assert_eq!(answer.as_ref().map(|grant| grant.origin).map_err(|error| error.name), said, "{request:?}");
         if let Some(grant) = answer.ok().filter(|grant| grant.origin != GrantOrigin::Replayed) {
@@ -126,8 +131,9 @@ impl Run {
     fn release(&mut self) -> String {
         let Some(token) = self.token() else { return String::new() };
         let id = self.one_of(&token);
-        let said = self.model.release(id.as_deref(), &token);
-        let command = ReleaseRequest { id: id.as_deref().map(lock_id), token: self.real(&token), min_hold_ms: None };
+        let min_hold_ms = *self.dice.pick(&[None, None, Some(0)]);
+        let said = self.model.release(id.as_deref(), &token, min_hold_ms, self.now);
+        let command = ReleaseRequest { id: id.as_deref().map(lock_id), token: self.real(&token), min_hold_ms };
         let answer = self.book.do_it(command.clone()).result;
         assert_eq!(self.and_again(command), answer);
         assert_eq!(answer.map_err(|error| error.name), said, "{token:?} {id:?}");
@@ -220,6 +226,7 @@ impl Run {
                 expire: lock.expire_ms,
                 grace: lock.grace_ms,
                 max_hold: lock.max_hold_ms,
+                min_hold: lock.min_hold_ms,
                 ids: lock.ids as usize,
             });
             assert_eq!(lease.as_ref(), self.model.rows.get(id), "the row of {id}");
@@ -235,27 +242,29 @@ impl Run {
         for id in IDS {
             let mut all = self.book.read(|tx| events(tx, &lock_id(id), i64::MAX, 10_000)).unwrap();
             all.reverse();
-            let mut holder: Option<i64> = None;
+            let (mut holder, mut rested): (Option<i64>, Option<i64>) = (None, None);
             let mut last = 0;
             for event in all {
                 match event.kind {
                     LockEventKind::Created => assert_eq!((holder, event.previous_fence), (None, None)),
-                    LockEventKind::TakenOver | LockEventKind::Revoked => {
-                        assert_eq!(event.previous_fence.map(|f| f.0), holder, "{event:?}")
+                    LockEventKind::TakenOver => assert_eq!(event.previous_fence.map(|f| f.0), holder, "{event:?}"),
+                    LockEventKind::Revoked => {
+                        assert_eq!(event.previous_fence.map(|f| f.0), holder.or(rested), "{event:?}")
                     }
                     LockEventKind::Released => assert_eq!(Some(event.fence.0), holder, "{event:?}"),
                 }
                 let released = event.kind == LockEventKind::Released;
                 assert!(if released { event.fence.0 == last } else { event.fence.0 > last }, "{event:?} after {last}");
                 last = event.fence.0;
-                holder = (!released).then_some(last);
+                (holder, rested) = if released { (None, Some(last)) } else { (Some(last), None) };
             }
-            assert_eq!(holder, self.model.rows.get(id).map(|lease| lease.fence), "how {id} stands");
+            let lease = self.model.rows.get(id).filter(|lease| !lease.is_released());
+            assert_eq!(holder, lease.map(|lease| lease.fence), "how {id} stands");
         }
         self.book.assert_sound();
     }
 
-    /// After the longest lease and grace of this run, or a revoke's delay, without a request, every lock can be acquired.
+    /// After the longest lease and grace of this run, a rest, or a revoke's delay, without a request, every lock can be acquired.
     fn everything_can_be_had(&self) {
         self.book.advance(10_000);
         for id in IDS {

@@ -1,7 +1,7 @@
 //! The lock protocol as a model, searched to its end: every order in which three clients, an admin, a write that
 //! presents nothing, time, crashes and a network that loses, repeats and delays can act on one lock. The rules of
-//! `src/lock` hold S1–S6 and S8 in all of them; four plausible rules that are not those of `src/lock` each break the
-//! very guarantee they should.
+//! `src/lock` hold S1–S6 and S8 in all of them, and what must hold of rests; eight plausible rules that are not those of `src/lock` each
+//! break the very guarantee they should.
 //!
 //! The model and the real thing:
 //! - An operation is one transaction, so it is one step. One row per id (S1) is the primary key: `row` is an `Option`.
@@ -14,7 +14,7 @@
 
 mod rules;
 
-use rules::{Answer, CLIENTS, EXPIRE, Fence, File, GRACE, Message, Rules, Secret};
+use rules::{Answer, CLIENTS, EXPIRE, Fence, File, GRACE, Message, REST, Rules, Secret, Start};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ pub struct World {
 pub enum Action {
     Tick,
     Arrives { message: Message, answer_is_heard: bool },
-    Restart { reboots: bool },
+    Restart(Start),
 }
 
 impl World {
@@ -67,7 +67,11 @@ const S4: &str = "S4: an entry is made only while the row carries exactly its se
 const S5: &str = "S5: no takeover before the lease and its grace are over";
 const S6: &str = "S6: a lock changes hands only by release, a revoke that quotes its fence, or takeover";
 const S8: &str = "S8: a repeat changes nothing";
-const L1: &str = "L1, L4: whatever has happened, the lock can be had when a lease and its grace have passed";
+const R1: &str = "R1: a released lock is granted to no client before its rest is over";
+const R2: &str = "R2: nothing is written under a lease that was released";
+const R3: &str = "R3: a rest is over so long after the grant";
+const L1: &str =
+    "L1, L4: whatever has happened, the lock can be had when a lease and its grace, or a rest, have passed";
 
 /// The guarantees that are broken when a message turns the file from `before` into `after`.
 fn broken_by(before: &File, message: Message, answer: Answer, after: &File) -> Vec<&'static str> {
@@ -82,14 +86,19 @@ fn broken_by(before: &File, message: Message, answer: Answer, after: &File) -> V
     let (was, is) = (lease(before), lease(after));
     if before.granted != after.granted {
         guarantee(S2, matches!(answer, Answer::Granted(fence) if fence > highest));
+        guarantee(R1, before.rests_until.is_none_or(|until| before.now >= until));
     }
     let fences = after.granted.iter().flatten().chain(after.row.as_ref().map(|row| &row.fence));
     guarantee(S3, fences.max().is_none_or(|fence| *fence <= after.counter));
     for (secret, fence) in after.entries.difference(&before.entries) {
         guarantee(S4, was == Some((*fence, Some(*secret))));
+        guarantee(R2, !before.released.contains(secret));
+    }
+    if answer == Answer::Held && before.row.as_ref().is_some_and(|row| row.rests) {
+        guarantee(R3, before.rests_until.is_some_and(|until| before.now < until));
     }
     if let Some(row) = before.row.as_ref().filter(|_| was != is) {
-        let is_stale = before.now >= row.stale_from();
+        let is_stale = before.now >= row.stale_from() && before.real >= row.stale_from_real();
         let by_its_holder = matches!(message, Message::Release(secret, fence) if row.is_held_by(secret, fence));
         let revoked = message == Message::Revoke(row.fence);
         guarantee(S5, is_stale || !matches!(answer, Answer::Granted(_)));
@@ -124,16 +133,19 @@ impl Model for Rules {
             actions.extend(client_listens.then_some(Action::Arrives { message, answer_is_heard: true }));
         }
         if world.restarts < RESTARTS {
-            actions.extend([false, true].map(|reboots| Action::Restart { reboots }));
+            actions.extend([Start::SameBoot, Start::Reboot, Start::OtherMachine].map(Action::Restart));
         }
     }
 
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
         let mut world = before.clone();
         match action {
-            Action::Tick => (world.ticks, world.file.now) = (world.ticks + 1, world.file.now + 1),
-            Action::Restart { reboots } => {
-                world.file.restart(reboots);
+            Action::Tick => {
+                world.ticks += 1;
+                (world.file.now, world.file.real) = (world.file.now + 1, world.file.real + 1);
+            }
+            Action::Restart(start) => {
+                world.file.restart(*self, start);
                 world.restarts += 1;
             }
             Action::Arrives { message, answer_is_heard } => {
@@ -165,13 +177,27 @@ impl Model for Rules {
             Property::always(S5, |_, world: &World| !world.broken.contains(S5)),
             Property::always(S6, |_, world: &World| !world.broken.contains(S6)),
             Property::always(S8, |_, world: &World| !world.broken.contains(S8)),
+            Property::always(R1, |_, world: &World| !world.broken.contains(R1)),
+            Property::always(R2, |_, world: &World| !world.broken.contains(R2)),
+            Property::always(R3, |_, world: &World| !world.broken.contains(R3)),
             Property::always(L1, |rules: &Rules, world: &World| {
                 let mut later = world.file.clone();
-                later.now += EXPIRE + GRACE;
+                later.now += REST.max(EXPIRE + GRACE);
                 matches!(later.acquire(*rules, CLIENTS), Answer::Granted(_) | Answer::Dead(_))
             }),
             Property::sometimes("a dead lease is taken over", |rules: &Rules, world: &World| {
                 can_happen(*rules, world, |file, _, _, after| file.row.is_some() && file.granted != after.granted)
+            }),
+            Property::sometimes("a lock is granted when its rest is over", |rules: &Rules, world: &World| {
+                can_happen(*rules, world, |file, _, _, after| {
+                    file.row.as_ref().is_some_and(|row| row.rests) && file.granted != after.granted
+                })
+            }),
+            Property::sometimes("a rest is revoked", |rules: &Rules, world: &World| {
+                can_happen(*rules, world, |file, message, answer, _| {
+                    let rests = file.row.as_ref().is_some_and(|row| row.rests);
+                    rests && matches!(message, Message::Revoke(_)) && answer == Answer::Done
+                })
             }),
             Property::sometimes("a renewal is late and counts", |rules: &Rules, world: &World| {
                 can_happen(*rules, world, |file, message, answer, _| {
@@ -243,7 +269,29 @@ fn write_without_row_check_fails_in_model() {
 fn fence_from_old_row_repeats_in_model() {
     let search = search(Rules::FenceFromRow, &[]);
     search.assert_any_discovery(S2);
-    for kept in [S3, S4, S5, S6, S8, L1] {
+    for kept in [S3, S4, S5, S6, S8, R1, R2, R3, L1] {
         search.assert_no_discovery(kept);
     }
+}
+
+/// The holder could go on under a lease that it has released.
+#[test]
+fn rest_that_keeps_secret_fails_in_model() {
+    search(Rules::RestKeepsSecret, &[R2]).assert_any_discovery(R2);
+}
+
+#[test]
+fn rest_that_ends_at_start_fails_in_model() {
+    search(Rules::RestEndsAtStart, &[R1]).assert_any_discovery(R1);
+}
+
+#[test]
+fn rest_that_is_whole_again_fails_in_model() {
+    search(Rules::RestIsWholeAgain, &[R3]).assert_any_discovery(R3);
+}
+
+/// A file that fails over to a machine that is long up would give away a lease that is held.
+#[test]
+fn uptime_of_other_machine_fails_in_model() {
+    search(Rules::AnyUptimeCounts, &[S5]).assert_any_discovery(S5);
 }

@@ -14,6 +14,7 @@ pub struct Lease {
     pub expire: i64,
     pub grace: i64,
     pub max_hold: Option<i64>,
+    pub min_hold: Option<i64>,
     /// The number of locks granted together.
     pub ids: usize,
 }
@@ -21,6 +22,11 @@ pub struct Lease {
 impl Lease {
     pub fn is_stale(&self, now: i64) -> bool {
         now >= self.renew + self.expire + self.grace
+    }
+
+    /// It rests, or has rested.
+    pub fn is_released(&self) -> bool {
+        self.secret.is_none() && self.min_hold.is_some()
     }
 }
 
@@ -38,8 +44,8 @@ pub struct Model {
     pub rows: BTreeMap<String, Lease>,
     granted: BTreeMap<(String, String), i64>,
     released: BTreeSet<(String, i64)>,
-    /// The fence that the last revoke of this row quoted.
-    revoked: BTreeMap<String, (i64, Option<i64>)>,
+    /// The fence that the last revoke of this row quoted, its delay, and the delay it would have had without one.
+    revoked: BTreeMap<String, (i64, i64, i64)>,
     pub tokens: Vec<Token>,
 }
 
@@ -66,12 +72,47 @@ impl Model {
             1 => return Ok(GrantOrigin::Replayed),
             _ => return Err(ErrorName::InvalidRequest),
         }
+        if ask.min_hold_ms.is_some() && ids.iter().any(|id| id.starts_with("wallet/")) {
+            return Err(ErrorName::InvalidRequest);
+        }
+        self.grant(ask, ids, secret, now)
+    }
+
+    /// One of the locks is enough.
+    pub fn acquire_any(&mut self, ask: &AcquireRequest, secret: &str, now: i64) -> Result<GrantOrigin, ErrorName> {
+        let ids: Vec<String> = ask.ids.iter().map(|id| id.to_string()).collect();
+        let granted =
+            |id: &String| self.granted.get(&(id.clone(), secret.to_owned())).map(|fence| (*fence, id.clone()));
+        if let Some((fence, id)) = ids.iter().filter_map(granted).max() {
+            let held = self.holds(&id, &Token { fence, secret: secret.to_owned(), ids: Vec::new() });
+            return match held {
+                true if self.rows[&id].ids == 1 => Ok(GrantOrigin::Replayed),
+                true => Err(ErrorName::InvalidRequest),
+                false => Err(ErrorName::LockLost),
+            };
+        }
+        if ask.min_hold_ms.is_some() || ids.iter().any(|id| id.starts_with("wallet/")) {
+            return Err(ErrorName::InvalidRequest);
+        }
+        let can_be_had = |id: &&String| self.rows.get(*id).is_none_or(|lease| lease.is_stale(now));
+        let first = ids.iter().find(can_be_had).cloned().ok_or(ErrorName::Locked)?;
+        self.grant(ask, vec![first], secret, now)
+    }
+
+    fn grant(
+        &mut self,
+        ask: &AcquireRequest,
+        ids: Vec<String>,
+        secret: &str,
+        now: i64,
+    ) -> Result<GrantOrigin, ErrorName> {
         if ids.iter().any(|id| self.rows.get(id).is_some_and(|lease| !lease.is_stale(now))) {
             return Err(ErrorName::Locked);
         }
         self.fence += 1;
-        let over = ids.iter().any(|id| self.rows.contains_key(id));
+        let over = ids.iter().any(|id| self.rows.get(id).is_some_and(|lease| !lease.is_released()));
         for id in &ids {
+            self.revoked.remove(id);
             let lease = Lease {
                 fence: self.fence,
                 secret: Some(secret.to_owned()),
@@ -80,6 +121,7 @@ impl Model {
                 expire: ask.expire_ms,
                 grace: ask.grace_ms,
                 max_hold: ask.max_hold_ms,
+                min_hold: ask.min_hold_ms,
                 ids: ids.len(),
             };
             self.rows.insert(id.clone(), lease);
@@ -115,12 +157,25 @@ impl Model {
         Ok(renewed)
     }
 
-    pub fn release(&mut self, id: Option<&str>, token: &Token) -> Result<(), ErrorName> {
+    pub fn release(
+        &mut self,
+        id: Option<&str>,
+        token: &Token,
+        min_hold: Option<i64>,
+        now: i64,
+    ) -> Result<(), ErrorName> {
         let ids = id.map_or(token.ids.clone(), |id| vec![id.to_owned()]);
         for id in ids.iter().filter(|id| token.ids.contains(id)) {
             if self.holds(id, token) {
-                self.rows.remove(id);
+                let lease = self.rows.remove(id).unwrap();
                 self.released.insert((id.clone(), token.fence));
+                let min_hold = min_hold.or(lease.min_hold).unwrap_or(0);
+                let grace = lease.create + min_hold - now;
+                if grace > 0 {
+                    let min_hold = Some(min_hold);
+                    let rest = Lease { secret: None, renew: now, expire: 0, grace, min_hold, ..lease };
+                    self.rows.insert(id.clone(), rest);
+                }
             }
         }
         let was_released = |id| self.released.contains(&(id, token.fence));
@@ -130,16 +185,22 @@ impl Model {
     pub fn revoke(&mut self, id: &str, fence: i64, delay: Option<i64>, now: i64) -> Result<(), ErrorName> {
         let next = self.fence + 1;
         let lease = self.rows.get_mut(id).ok_or(ErrorName::LockNotFound)?;
-        if lease.secret.is_none() && self.revoked.get(id) == Some(&(fence, delay)) {
+        let repeats =
+            |(quoted, grace, default): &(i64, i64, i64)| *quoted == fence && delay.unwrap_or(*default) == *grace;
+        if lease.secret.is_none() && self.revoked.get(id).is_some_and(repeats) {
             return Ok(());
         }
-        if lease.fence != fence || lease.secret.is_none() {
+        if lease.is_released() && lease.is_stale(now) {
+            return Err(ErrorName::LockNotFound);
+        }
+        if lease.fence != fence || lease.secret.is_none() && !lease.is_released() {
             return Err(ErrorName::LockChanged);
         }
-        let grace = delay.unwrap_or(lease.grace.max(10_000));
-        *lease = Lease { fence: next, secret: None, renew: now, expire: 0, grace, ..lease.clone() };
+        let default = if lease.is_released() { 0 } else { lease.grace.max(10_000) };
+        let grace = delay.unwrap_or(default);
+        *lease = Lease { fence: next, secret: None, renew: now, expire: 0, grace, min_hold: None, ..lease.clone() };
         self.fence = next;
-        self.revoked.insert(id.to_owned(), (fence, delay));
+        self.revoked.insert(id.to_owned(), (fence, grace, default));
         Ok(())
     }
 
