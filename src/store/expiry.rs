@@ -13,9 +13,12 @@ use crate::ledger::hold::{self, EXPIRY, HoldPlace};
 use crate::lock::lease::{self, LockAttempt};
 use crate::tx::WriteTx;
 
-/// Holds looked at in one commit: alone, and beside other commands, which wait for it.
+/// The most holds looked at in one commit.
 const HOLDS_STEP: usize = 256;
+/// The fewest of them beside other commands, which wait for them.
 const HOLDS_STEP_BESIDE_OTHERS: usize = 64;
+/// About twice the time that giving one back takes, in microseconds.
+const TWO_HOLDS_US: u64 = 100;
 /// Time from a round that had to pass over a hold to the next, from one that failed, and from any other: the wall clock may
 /// be set forward meanwhile.
 const BLOCKED_REST_MS: i64 = 1_000;
@@ -33,6 +36,8 @@ pub(crate) struct Expiry {
     due_ms: Option<i64>,
     /// The lease time at which the first of the holds is due that were made or ended during this round, perhaps behind it.
     noted_ms: Option<i64>,
+    /// Time of the last commit, its sync included, in microseconds.
+    last_commit_us: u64,
 }
 
 impl Expiry {
@@ -41,8 +46,9 @@ impl Expiry {
         self.next_ms
     }
 
-    /// Has the holds looked at by that time: the commands of a batch have made or ended some.
-    pub(super) fn note_due(&mut self, due_ms: Option<i64>) {
+    /// Notes a commit, which took that time. Has the holds looked at by `due_ms`: its commands have made or ended some.
+    pub(super) fn note_commit(&mut self, due_ms: Option<i64>, commit_us: u64) {
+        self.last_commit_us = commit_us;
         self.noted_ms = self.noted_ms.into_iter().chain(due_ms).min();
         self.next_ms = due_ms.unwrap_or(i64::MAX).min(self.next_ms);
     }
@@ -64,14 +70,20 @@ impl Expiry {
         *self = Expiry { next_ms: now + FAILED_REST_MS, ..Expiry::default() };
     }
 
-    /// Takes the next step, all of it or nothing.
+    /// Takes the next step, all of it or nothing. Beside other commands it takes at most about half as long as the last commit
+    /// did: so a slow disk, whose commits are few, does not keep many holds waiting for long.
     pub(super) fn settle(&mut self, executor: &mut Executor, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
         let (conn, tx) = (batch.conn, &batch.tx);
-        let (unit, beside_others) = (*tx.unit(), batch.is_used());
+        let unit = *tx.unit();
+        let beside_others = usize::try_from(self.last_commit_us / TWO_HOLDS_US).unwrap_or(HOLDS_STEP);
+        let limit = match batch.answers.is_empty() {
+            true => HOLDS_STEP,
+            false => beside_others.clamp(HOLDS_STEP_BESIDE_OTHERS, HOLDS_STEP),
+        };
         batch.set_used();
         tx.execute("SAVEPOINT settle", [])?;
         let settled = guarded(|| {
-            let settled = self.step(tx, beside_others)?;
+            let settled = self.step(tx, limit)?;
             ledger::write_system_wallets(tx)?;
             Ok(settled)
         });
@@ -94,12 +106,11 @@ impl Expiry {
     }
 
     /// Returns the number of holds that were settled, and the locks whose waiters must look again.
-    fn step(&mut self, tx: &WriteTx<'_>, beside_others: bool) -> Result<(usize, Vec<LockId>), Error> {
+    fn step(&mut self, tx: &WriteTx<'_>, limit: usize) -> Result<(usize, Vec<LockId>), Error> {
         let now = tx.now().lease_ms;
         if self.place == HoldPlace::default() {
             (self.is_blocked, self.due_ms, self.noted_ms) = (false, None, None);
         }
-        let limit = if beside_others { HOLDS_STEP_BESIDE_OTHERS } else { HOLDS_STEP };
         let SettledHolds { reached, settled, freed, blocked, due_ms } = settle_holds(tx, self.place, limit)?;
         self.is_blocked |= blocked;
         self.due_ms = self.due_ms.into_iter().chain(due_ms).min();

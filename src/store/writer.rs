@@ -506,10 +506,10 @@ impl WriterState {
         guarded(|| report::write(&batch.tx))?;
         let started = Instant::now();
         self.commit(batch.conn)?;
-        self.head = batch.tx.chain_head();
+        let commit_us = started.elapsed().as_micros() as u64;
         let unit = *batch.tx.unit();
-        self.totals = unit.totals;
-        self.expiry.note_due(unit.due_ms);
+        (self.head, self.totals) = (batch.tx.chain_head(), unit.totals);
+        self.expiry.note_commit(unit.due_ms, commit_us);
         let commands = self.stats.commands.load(Relaxed) - commands_before;
         self.stats.count_commit(started, commands, unit.journal.map(|line| line.seq));
         self.check_kept(batch.conn)

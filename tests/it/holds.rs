@@ -5,6 +5,7 @@ use cashbox::internals::error::ErrorName;
 use cashbox::internals::ledger::hold::HoldState;
 use cashbox::internals::lock::lease::AcquireRequest;
 use cashbox::internals::store::Envelope;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Holds of which something is left.
 const UNSETTLED: &str = "SELECT count(*) FROM hold WHERE amount_left > 0";
@@ -264,8 +265,11 @@ fn expired_holds_are_settled_in_steps_beside_others() {
     }
     let ann = book.acquire("wallet/u1", "ann").unwrap().token;
     book.clock.advance_ms(10_000);
+    let commits = book.stats().commits.load(Relaxed);
     book.must(withdraw("alice", "1"));
     book.until(|book| book.number(UNSETTLED) == 300);
+    let steps = book.stats().commits.load(Relaxed) - commits;
+    assert!((3..=6).contains(&steps), "900 holds were looked at in {steps} commits, alone 256 in each");
     assert_eq!((book.held("u0").as_str(), book.held("u1").as_str()), ("0.00", "300.00"));
     book.assert_sound();
     book.release("wallet/u1", &ann).unwrap();
