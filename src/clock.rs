@@ -15,6 +15,9 @@ pub enum Clock {
     Manual(Arc<ManualClock>),
 }
 
+/// The wall time that a manual clock shows first: 2026-01-01T00:00:00Z.
+pub(crate) const MANUAL_START_MS: i64 = 1_767_225_600_000;
+
 /// The times of a manual clock, in milliseconds.
 #[derive(Debug)]
 pub struct ManualClock {
@@ -27,8 +30,13 @@ pub struct ManualClock {
 impl Clock {
     /// A manual clock that shows 2026-01-01T00:00:00Z, a second after its boot.
     pub fn manual() -> Clock {
+        Clock::manual_at(MANUAL_START_MS)
+    }
+
+    /// A manual clock that shows that wall time, a second after its boot.
+    pub(crate) fn manual_at(wall_ms: i64) -> Clock {
         Clock::Manual(Arc::new(ManualClock {
-            wall_ms: AtomicI64::new(1_767_225_600_000),
+            wall_ms: AtomicI64::new(wall_ms),
             boot_ms: AtomicI64::new(1_000),
             boots: AtomicI64::new(0),
             machine: AtomicI64::new(1),
@@ -86,6 +94,13 @@ impl Clock {
         self.manual_clock().wall_ms.fetch_add(ms, SeqCst);
     }
 
+    /// Sets both times of a manual clock: a state of the file that is brought back has both.
+    pub(crate) fn set_ms(&self, wall_ms: i64, boot_ms: i64) {
+        let manual = self.manual_clock();
+        manual.wall_ms.store(wall_ms, SeqCst);
+        manual.boot_ms.store(boot_ms, SeqCst);
+    }
+
     /// Starts the machine again: boot time begins anew under another boot id.
     pub fn reboot(&self) {
         let manual = self.manual_clock();
@@ -136,6 +151,12 @@ pub fn rfc3339(wall_ms: i64) -> String {
     }
     let time = EPOCH.checked_add(jiff::SignedDuration::from_millis(wall_ms)); // as far as `LAST_MS`
     time.map_or_else(|_| wall_ms.to_string(), |time| format!("{time:.3}Z"))
+}
+
+/// The form of the header `Date`: `Thu, 01 Jan 2026 00:00:00 GMT`.
+pub(crate) fn http_date(wall_ms: i64) -> String {
+    let time = Timestamp::from_millisecond(wall_ms).unwrap_or_default();
+    time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }
 
 /// Milliseconds since 1970 of an RFC 3339 time, up to the end of the year 9999 in UTC.

@@ -1,6 +1,8 @@
 //! Secrets and digests: randomness from the operating system, and SHA-256. Nothing is stored here.
 
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 /// A SHA-256 digest.
 pub(crate) type Hash = [u8; 32];
@@ -59,6 +61,63 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
 /// `N` random bytes as lower-case hexadecimal.
 pub fn random_hex<const N: usize>() -> String {
     hex(&random::<N>())
+}
+
+/// The source of the random bytes of a store.
+#[derive(Clone, Debug, Default)]
+pub enum Randomness {
+    /// The operating system.
+    #[default]
+    System,
+    /// A seed: the same bytes in every run. For tests of other programs, which nothing is kept secret from.
+    Seeded(Arc<SeededBytes>),
+}
+
+/// Bytes that follow from a seed. Clones of [`Randomness`] draw from the same.
+#[derive(Debug)]
+pub struct SeededBytes {
+    seed: u64,
+    /// The number of draws so far.
+    drawn: AtomicU64,
+}
+
+impl Randomness {
+    /// The bytes that follow from that seed.
+    pub(crate) fn seeded(seed: u64) -> Randomness {
+        Randomness::Seeded(Arc::new(SeededBytes { seed, drawn: AtomicU64::new(0) }))
+    }
+
+    /// The next `N` bytes, 32 at most.
+    pub(crate) fn bytes<const N: usize>(&self) -> [u8; N] {
+        match self {
+            Randomness::System => random(),
+            Randomness::Seeded(seeded) => {
+                let drawn = seeded.drawn.fetch_add(1, SeqCst);
+                let block = sha256(&[seeded.seed.to_be_bytes(), drawn.to_be_bytes()].concat());
+                std::array::from_fn(|i| block[i])
+            }
+        }
+    }
+
+    /// The same as lower-case hexadecimal.
+    pub(crate) fn hex<const N: usize>(&self) -> String {
+        hex(&self.bytes::<N>())
+    }
+
+    /// The number of draws from a seed so far.
+    pub(crate) fn drawn(&self) -> u64 {
+        match self {
+            Randomness::System => 0,
+            Randomness::Seeded(seeded) => seeded.drawn.load(SeqCst),
+        }
+    }
+
+    /// Goes on from that number of draws.
+    pub(crate) fn go_on_from(&self, drawn: u64) {
+        if let Randomness::Seeded(seeded) = self {
+            seeded.drawn.store(drawn, SeqCst);
+        }
+    }
 }
 
 /// Reads a digest from its 64 hexadecimal digits.

@@ -151,6 +151,11 @@ pub(crate) fn new_secret() -> String {
     format!("{PREFIX}{}", secret::random_hex::<24>())
 }
 
+/// The same, drawn as the writer draws.
+pub(crate) fn drawn_secret(tx: &WriteTx<'_>) -> String {
+    format!("{PREFIX}{}", tx.randomness().hex::<24>())
+}
+
 /// Returns whether the text has the form of a secret: `cbx_` and 16 to 128 characters of `A-Z a-z 0-9 _ -`.
 pub fn is_secret(text: &str) -> bool {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -182,7 +187,7 @@ pub(crate) fn checked_prefix(prefix: String) -> Result<String, Error> {
 
 /// Mints an access token with that secret.
 pub(crate) fn mint(tx: &WriteTx<'_>, new: &NewToken, secret: String) -> Result<MintedToken, Error> {
-    let token = token_of(new, tx.now().wall_ms, hash(&secret));
+    let token = token_of(tx, new, hash(&secret));
     insert(tx, &token)?;
     Ok(MintedToken { token, secret })
 }
@@ -302,11 +307,8 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<Adopted, Err
             }
             None => {
                 let note = Some("given at start".to_owned());
-                let token = token_of(
-                    &NewToken { role: Role::Admin, user: None, prefix: None, expires_in_s: None, note },
-                    now,
-                    *secret_hash,
-                );
+                let new = NewToken { role: Role::Admin, user: None, prefix: None, expires_in_s: None, note };
+                let token = token_of(tx, &new, *secret_hash);
                 insert(tx, &token)?;
                 is_new = true;
                 token
@@ -327,9 +329,10 @@ fn given_at_start(tx: &Tables<'_>) -> Result<Option<AccessToken>, Error> {
     tx.one(sql, [], AccessToken::read)
 }
 
-fn token_of(new: &NewToken, now: i64, secret_hash: Hash) -> AccessToken {
+fn token_of(tx: &WriteTx<'_>, new: &NewToken, secret_hash: Hash) -> AccessToken {
+    let now = tx.now().wall_ms;
     AccessToken {
-        id: format!("tok:{}", secret::random_hex::<8>()), // not the name of any user
+        id: format!("tok:{}", tx.randomness().hex::<8>()), // not the name of any user
         role: new.role,
         user: new.user.clone(),
         prefix: new.prefix.clone(),

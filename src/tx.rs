@@ -8,7 +8,7 @@
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
-use crate::secret::Hash;
+use crate::secret::{Hash, Randomness};
 use nix::errno::Errno;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, PrepFlags, Statement, StatementStatus};
@@ -30,15 +30,16 @@ pub(crate) struct Statements<'conn> {
     /// The connection that they are prepared for.
     pub conn: &'conn Connection,
     kept: RefCell<Vec<(TextAddress, Statement<'conn>)>>,
+    randomness: Randomness,
 }
 
 /// Address and length of a text of the program.
 type TextAddress = (usize, usize);
 
 impl<'conn> Statements<'conn> {
-    /// None is prepared yet.
-    pub(crate) fn new(conn: &'conn Connection) -> Statements<'conn> {
-        Statements { conn, kept: RefCell::default() }
+    /// None is prepared yet. `randomness`: where the rules draw from.
+    pub(crate) fn new(conn: &'conn Connection, randomness: Randomness) -> Statements<'conn> {
+        Statements { conn, kept: RefCell::default(), randomness }
     }
 }
 
@@ -237,6 +238,7 @@ pub(crate) struct WriteTx<'conn> {
     /// The number of statements that wrote.
     writes: Cell<u64>,
     is_dry_run: Cell<bool>,
+    randomness: &'conn Randomness,
 }
 
 impl<'conn> WriteTx<'conn> {
@@ -253,7 +255,13 @@ impl<'conn> WriteTx<'conn> {
             journal: None,
         };
         let tables = Tables { conn: statements.conn, statements: Some(statements) };
-        WriteTx { tables, now, unit: RefCell::new(unit), writes: Cell::new(0), is_dry_run: Cell::new(false) }
+        let (writes, is_dry_run, randomness) = (Cell::new(0), Cell::new(false), &statements.randomness);
+        WriteTx { tables, now, unit: RefCell::new(unit), writes, is_dry_run, randomness }
+    }
+
+    /// The source of codes and secrets.
+    pub(crate) fn randomness(&self) -> &Randomness {
+        self.randomness
     }
 
     /// Runs one statement. Returns the number of rows it changed.
@@ -385,6 +393,12 @@ impl StorageFault {
             (ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase, _) => Some(StorageFault::Damaged),
             _ => None,
         }
+    }
+
+    /// SQLite's error for a full disk, for one that is only supposed to be full.
+    pub(crate) fn full_disk() -> rusqlite::Error {
+        let full = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        rusqlite::Error::SqliteFailure(full, Some("a fault that was asked for".to_owned()))
     }
 
     /// True for an error of such a kind.

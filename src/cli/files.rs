@@ -359,7 +359,7 @@ impl ImportArgs {
         let db = replaceable_file(common)?;
         let sources = self.files.iter().map(|file| source(file)).collect::<Result<_, _>>()?;
         let _possession = if self.dry_run { None } else { Some(take_possession(&db)?) };
-        let options = ImportOptions { replace: self.replace, dry_run: self.dry_run };
+        let options = ImportOptions { replace: self.replace, dry_run: self.dry_run, ..ImportOptions::default() };
         let bar = TaskProgress::new("entries");
         let (report, kept) = transfer::import(&db, sources, options, &mut |done, total| bar.show(done, total))?;
         drop(bar);

@@ -84,7 +84,11 @@ impl CliError {
 
     /// The file does not open.
     pub(crate) fn cannot_open(file: &Path, why: &OpenError) -> CliError {
-        let exit = if why.is_damage() { Exit::Damage } else { Exit::Unreachable };
+        let exit = match () {
+            () if why.is_damage() => Exit::Damage,
+            () if why.is_other_purpose() => Exit::Usage,
+            () => Exit::Unreachable,
+        };
         CliError { exit, message: format!("cannot open {}: {why}", file.display()) }
     }
 }

@@ -6,7 +6,6 @@ use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, CouponCode, EntryId, UserId};
 use crate::money::{Cents, Money};
-use crate::secret;
 use crate::tx::{Row, RowResult, Tables, WriteTx, params};
 
 /// The effect of a coupon on a price.
@@ -437,7 +436,7 @@ pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
     let supply_of_length = (CouponCode::ALPHABET.len() as i64).pow(length);
     if given < supply_of_length / 2 {
         for _ in 0..DRAWS_MAX {
-            let code = random_code(length);
+            let code = random_code(tx, length);
             if tx.one("SELECT 1 FROM coupon WHERE code = $1", params![code], |_| Ok(()))?.is_none() {
                 tx.execute_one("UPDATE code_supply SET given = given + 1 WHERE length = $1", params![length])?;
                 return Ok(code);
@@ -446,11 +445,11 @@ pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
     }
     let longer = length + 1;
     tx.execute_one("INSERT INTO code_supply (length, given) VALUES ($1, 1)", params![longer])?;
-    Ok(random_code(longer)) // the first of its length
+    Ok(random_code(tx, longer)) // the first of its length
 }
 
-fn random_code(length: u32) -> CouponCode {
-    let bytes: [u8; 12] = secret::random();
+fn random_code(tx: &WriteTx<'_>, length: u32) -> CouponCode {
+    let bytes: [u8; 12] = tx.randomness().bytes();
     CouponCode::from_random(&bytes[..length as usize])
 }
 

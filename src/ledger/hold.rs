@@ -487,8 +487,13 @@ pub(crate) fn over(tx: &WriteTx<'_>, after: HoldPlace, limit: usize) -> Result<V
 
 /// The wall time at which the next hold is over that is not over now.
 pub(crate) fn next_over(tx: &WriteTx<'_>) -> Result<Option<i64>, Error> {
+    next_until(tx, now(tx).wall_ms)
+}
+
+/// The first wall time behind `wall_ms` at which a hold is over that has something left.
+pub(crate) fn next_until(tx: &Tables<'_>, wall_ms: i64) -> Result<Option<i64>, Error> {
     let sql = "SELECT until FROM hold WHERE amount_left > 0 AND until > $1 ORDER BY until LIMIT 1";
-    tx.one(sql, params![now(tx).wall_ms], |row| row.get(0))
+    tx.one(sql, params![wall_ms], |row| row.get(0))
 }
 
 /// A choice of holds.

@@ -249,6 +249,12 @@ pub(crate) fn free_soonest(tx: &Tables<'_>, ids: &[LockId]) -> Result<LockId, Er
     soonest.map(|(_, id)| id.clone()).ok_or_else(|| Error::invalid("name at least one lock"))
 }
 
+/// The first lease time behind `lease_ms` at which a lock may be taken over.
+pub(crate) fn next_stale(tx: &Tables<'_>, lease_ms: i64) -> Result<Option<i64>, Error> {
+    let sql = "SELECT min(renew_time + expire_ms + grace_ms) FROM lock WHERE renew_time + expire_ms + grace_ms > $1";
+    Ok(tx.one(sql, params![lease_ms], |row| row.get(0))?.flatten())
+}
+
 fn secret_hash(secret: &LockSecret) -> Hash {
     sha256(secret.as_str().as_bytes())
 }

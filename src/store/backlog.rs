@@ -91,6 +91,13 @@ impl Backlog {
         next
     }
 
+    /// Puts those back that must not share a commit: a request with a hook has one of its own.
+    pub(super) fn put_back_at_hook(&mut self, requests: &mut VecDeque<Request>) {
+        if let Some(place) = requests.iter().position(Request::has_hook) {
+            self.put_back(requests.split_off(place.max(1)));
+        }
+    }
+
     /// Puts commands back that were taken and not carried out: they are the next ones.
     pub(super) fn put_back(&mut self, requests: VecDeque<Request>) {
         if !requests.is_empty() {

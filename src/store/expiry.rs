@@ -46,6 +46,21 @@ impl Expiry {
         self.next_ms
     }
 
+    /// Has the holds looked at now: the clock was moved.
+    pub(super) fn look_now(&mut self) {
+        self.next_ms = i64::MIN / 2;
+    }
+
+    /// The lease time at which the first of the holds is due that are over by the wall clock alone.
+    pub(super) fn due_ms(&self) -> Option<i64> {
+        self.due_ms
+    }
+
+    /// True if a hold was passed over.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.is_blocked
+    }
+
     /// Notes a commit, which took that time. Has the holds looked at by `due_ms`: its commands have made or ended some.
     pub(super) fn note_commit(&mut self, due_ms: Option<i64>, commit_us: u64) {
         self.last_commit_us = commit_us;

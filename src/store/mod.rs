@@ -10,6 +10,7 @@ mod connection;
 mod disk;
 mod execute;
 mod expiry;
+mod faults;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod journal_start;
@@ -23,6 +24,7 @@ mod request;
 mod retention;
 pub(crate) mod schema;
 pub(crate) mod stats;
+pub(crate) mod test_control;
 #[cfg(test)]
 mod tests;
 mod waiters;
@@ -31,8 +33,8 @@ mod writer;
 
 pub use options::{OpenError, OpenMode, Options, WaitLimits};
 pub use reading::Reading;
-pub(crate) use reply::Alive;
 pub use reply::Outcome;
+pub(crate) use reply::{Alive, CommitHook};
 pub use request::{Envelope, LOCAL};
 pub(crate) use waiters::{QueuePlace, WatchPermit};
 
@@ -121,13 +123,18 @@ impl Store {
         if conn.is_readonly(rusqlite::MAIN_DB)? {
             return Err(OpenError::new("it may not be written"));
         }
-        schema::check(&conn)?;
+        if schema::check(&conn)? != 0 && schema::is_for_tests(&conn)? != options.for_tests {
+            return Err(if options.for_tests { OpenError::not_for_tests() } else { OpenError::for_tests_only() });
+        }
         if let Some(pages) = options.max_pages {
             conn.pragma_update(None, "max_page_count", pages)?;
         }
         let mode: String = conn.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
         if mode != "wal" {
             return Err(OpenError::new(format!("SQLite keeps its journal as {mode} here, and cashbox needs wal")));
+        }
+        if options.for_tests {
+            schema::prepare_for_tests(&mut conn, &options.clock, &options.randomness.hex::<8>())?;
         }
         schema::prepare(&mut conn, &options.clock, |version| copy::keep_version(&path, version))?;
         prepare_writer(&conn)?;

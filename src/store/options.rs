@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::error::{Error, ErrorName};
+use crate::secret::Randomness;
 use crate::tx::StorageFault;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,10 @@ pub struct Options {
     pub always_savepoints: bool,
     /// The use of the file.
     pub mode: OpenMode,
+    /// Opens a file for tests of other programs, and no other.
+    pub for_tests: bool,
+    /// The source of codes and secrets.
+    pub randomness: Randomness,
 }
 
 impl Default for Options {
@@ -40,6 +45,8 @@ impl Default for Options {
             max_pages: None,
             always_savepoints: false,
             mode: OpenMode::Commands,
+            for_tests: false,
+            randomness: Randomness::System,
         }
     }
 }
@@ -81,6 +88,8 @@ enum OpenErrorKind {
     Full,
     /// Reading or writing failed.
     DiskFailed,
+    /// It is for tests and must not be, or the other way round.
+    OtherPurpose,
     Other,
 }
 
@@ -96,6 +105,23 @@ impl OpenError {
     /// It is not an SQLite database.
     pub(super) fn not_a_database() -> OpenError {
         OpenError::of_kind(OpenErrorKind::NotADatabase, "it is not an SQLite database")
+    }
+
+    /// It was made by `serve --test`, and is opened for real use.
+    pub(crate) fn for_tests_only() -> OpenError {
+        let why = "it was made by serve --test, whose secrets are known and whose clock is moved: serve it with --test, or name another file";
+        OpenError::of_kind(OpenErrorKind::OtherPurpose, why)
+    }
+
+    /// It was not made by `serve --test`, which is to open it.
+    pub(super) fn not_for_tests() -> OpenError {
+        let why = "it was not made by serve --test, which opens no other file: name one that does not exist yet";
+        OpenError::of_kind(OpenErrorKind::OtherPurpose, why)
+    }
+
+    /// True if the file is for tests and must not be, or the other way round.
+    pub(crate) fn is_other_purpose(&self) -> bool {
+        self.kind == OpenErrorKind::OtherPurpose
     }
 
     /// The same error, naming the file.
@@ -184,7 +210,7 @@ impl From<OpenError> for Error {
             OpenErrorKind::Damaged | OpenErrorKind::NotADatabase => Error::damaged(why),
             OpenErrorKind::Full => Error::new(ErrorName::StorageFull, why.sentence),
             OpenErrorKind::DiskFailed => Error::disk_failed(why),
-            OpenErrorKind::Other => Error::internal(why),
+            OpenErrorKind::OtherPurpose | OpenErrorKind::Other => Error::internal(why),
         }
     }
 }

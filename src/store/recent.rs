@@ -51,6 +51,11 @@ impl FollowedPage {
 }
 
 impl RecentEntries {
+    /// Forgets all: the file has other contents.
+    pub(crate) fn forget(&self) {
+        std::mem::take(&mut *self.0.lock().expect("mutex poisoned"));
+    }
+
     /// At most `limit` entries behind the number `after` that pass the filter, where `newest` is the newest number. None:
     /// some of them are not kept any more.
     ///

@@ -13,6 +13,18 @@ use std::thread::{self, JoinHandle};
 /// True while the client is connected. None: it cannot disconnect.
 pub(crate) type Alive = Option<Arc<dyn Fn() -> bool + Send + Sync>>;
 
+/// Acts around the commit of the request that carries it, on the writer's thread. Only `serve --test` makes some.
+pub trait CommitHook: Send + Sync {
+    /// Called when the transaction holds the changes. May block. True: the commit fails as on a full disk.
+    fn before_commit(&self) -> bool;
+
+    /// Called when the transaction is committed. True: its clients are answered that the outcome is unknown.
+    fn after_commit(&self) -> bool;
+
+    /// True until both were called: until then a request has a commit of its own.
+    fn is_waiting(&self) -> bool;
+}
+
 /// The result of a command.
 #[derive(Clone, Debug)]
 pub struct Outcome<R = Receipt> {
@@ -43,6 +55,7 @@ pub(crate) struct Reply {
     pub(super) way: Option<ReplyWay>,
     pub(super) alive: Alive,
     pub(super) access_token: Option<Arc<AccessToken>>,
+    pub(super) at_commit: Option<Arc<dyn CommitHook>>,
 }
 
 /// The way of an outcome to its caller.
@@ -93,6 +106,17 @@ pub(super) fn send(mut replies: Vec<Reply>, outcome: Outcome) -> u32 {
         first.send(outcome);
     }
     answered
+}
+
+/// The hooks of the requests that a batch answers, each once.
+pub(super) fn hooks_of(answers: &[(Vec<Reply>, Outcome)]) -> Vec<Arc<dyn CommitHook>> {
+    let mut hooks: Vec<Arc<dyn CommitHook>> = Vec::new();
+    for hook in answers.iter().flat_map(|(replies, _)| replies).filter_map(|reply| reply.at_commit.as_ref()) {
+        if hook.is_waiting() && !hooks.iter().any(|known| Arc::ptr_eq(known, hook)) {
+            hooks.push(Arc::clone(hook));
+        }
+    }
+    hooks
 }
 
 /// The outcomes of `count` requests. A request that was dropped unanswered came too late.

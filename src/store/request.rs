@@ -1,7 +1,7 @@
 //! A command in the writer's queue, and the callers that wait for its outcome.
 
 use super::idempotency::RecordKey;
-use super::reply::{Alive, Outcome, Replier, Reply, ReplyWay, Respond};
+use super::reply::{Alive, CommitHook, Outcome, Replier, Reply, ReplyWay, Respond};
 use crate::command::{AtomicBatch, Command, TryEach};
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, IdempotencyKey, LockToken};
@@ -32,13 +32,25 @@ pub struct Envelope {
     pub alive: Alive,
     /// The command is tried: answered as if it were carried out, and taken back.
     pub dry_run: bool,
+    /// Acts around its commit.
+    pub at_commit: Option<Arc<dyn CommitHook>>,
 }
 
 impl Envelope {
     /// From this machine: no key, no lock tokens, no waiting.
     pub fn local() -> Envelope {
         let (by, tokens) = (LOCAL.to_owned(), Vec::new());
-        Envelope { by, access_token: None, key: None, tokens, if_match: None, wait_ms: 0, alive: None, dry_run: false }
+        Envelope {
+            by,
+            access_token: None,
+            key: None,
+            tokens,
+            if_match: None,
+            wait_ms: 0,
+            alive: None,
+            dry_run: false,
+            at_commit: None,
+        }
     }
 }
 
@@ -92,8 +104,9 @@ impl Request {
         let secret = command.acquire_key().map(RequestKey::LockSecret);
         let key = record.map(RequestKey::Idempotency).or(secret);
         let fingerprint = fingerprint.unwrap_or_default();
-        let (alive, access_token) = (envelope.alive.clone(), envelope.access_token.clone());
-        let replies = vec![Reply { way: Some(way), alive, access_token }];
+        let (alive, access_token, at_commit) =
+            (envelope.alive.clone(), envelope.access_token.clone(), envelope.at_commit.clone());
+        let replies = vec![Reply { way: Some(way), alive, access_token, at_commit }];
         let work = work(&command);
         Request { envelope, command, key, fingerprint, work, reservation: None, replies }
     }
@@ -119,6 +132,11 @@ impl Request {
             self.envelope.by = first.access_token.as_ref().map_or(LOCAL, |token| token.caller()).to_owned();
         }
         taken
+    }
+
+    /// True if it has a hook that waits for its commit.
+    pub(super) fn has_hook(&self) -> bool {
+        self.envelope.at_commit.as_ref().is_some_and(|hook| hook.is_waiting())
     }
 
     /// True while any caller is connected.

@@ -45,6 +45,20 @@ impl Sweep {
         self.events.next_ms = self.events.next_ms.max(at_least);
     }
 
+    /// Goes on at once with rounds that have begun: the clock stands still.
+    pub(crate) fn hurry(&mut self, now: i64) {
+        for next_ms in [&mut self.keys.next_ms, &mut self.events.next_ms] {
+            if *next_ms <= now + SWEEP_EVERY_MS {
+                *next_ms = (*next_ms).min(now);
+            }
+        }
+    }
+
+    /// Begins all rounds again: the file has other contents.
+    pub(crate) fn begin_again(&mut self) {
+        (self.keys, self.events) = (Round::default(), Round::default());
+    }
+
     /// Waits for the next round: a step has failed.
     pub(crate) fn rest(&mut self, now: i64) {
         self.keys.next_ms = now + SWEEP_REST_MS;

@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// `cash`, in the header of each file of this program.
 pub(crate) const APPLICATION_ID: i32 = 0x6361_7368;
 
+/// `test`, in the header of each file that `serve --test` makes: other programs of this name must not take it for money.
+const TEST_APPLICATION_ID: i32 = 0x7465_7374;
+
 /// The whole current schema.
 pub(super) const SCHEMA: &str = include_str!("../../schema.sql");
 
@@ -129,7 +132,7 @@ pub(crate) fn prepare(
 ) -> Result<(), OpenError> {
     match check(conn)? {
         VERSION => Ok(()),
-        0 => create(conn, clock),
+        0 => create(conn, clock, APPLICATION_ID, &secret::random_hex::<8>()),
         older => {
             keep(older)?;
             upgrade(conn, clock, older, steps_from(older))
@@ -137,7 +140,23 @@ pub(crate) fn prepare(
     }
 }
 
-fn create(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError> {
+/// Creates the tables in a new file for tests. `incarnation`: names its history of locks.
+pub(crate) fn prepare_for_tests(conn: &mut Connection, clock: &Clock, incarnation: &str) -> Result<(), OpenError> {
+    if check(conn)? == 0 { create(conn, clock, TEST_APPLICATION_ID, incarnation) } else { Ok(()) }
+}
+
+/// Makes a file one for tests.
+pub(crate) fn mark_for_tests(conn: &Connection, incarnation: &str) -> Result<(), OpenError> {
+    conn.execute("UPDATE lock_seq SET incarnation = $1", [incarnation])?;
+    Ok(conn.pragma_update(None, "application_id", TEST_APPLICATION_ID)?)
+}
+
+/// True if `serve --test` made the file.
+pub(crate) fn is_for_tests(conn: &Connection) -> Result<bool, OpenError> {
+    Ok(conn.pragma_query_value(None, "application_id", |row| row.get::<_, i32>(0))? == TEST_APPLICATION_ID)
+}
+
+fn create(conn: &mut Connection, clock: &Clock, application: i32, incarnation: &str) -> Result<(), OpenError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     if check(&tx)? == VERSION {
         return Ok(()); // another process has done it
@@ -145,9 +164,9 @@ fn create(conn: &mut Connection, clock: &Clock) -> Result<(), OpenError> {
     tx.execute_batch(SCHEMA)?;
     tx.execute(
         "INSERT INTO lock_seq VALUES (1, 0, 0, $1, '', 0)",
-        [secret::random_hex::<8>()], // another file, another history of locks
+        [incarnation], // another file, another history of locks
     )?;
-    tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+    tx.pragma_update(None, "application_id", application)?;
     tx.pragma_update(None, "user_version", VERSION)?;
     journal_start::begin(&tx, clock.wall_ms(), ChangeKind::Created, Map::new())?;
     Ok(tx.commit()?)
@@ -202,8 +221,8 @@ pub(crate) fn check(conn: &Connection) -> Result<i32, OpenError> {
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match (application, version) {
         (0, 0) if tables == 0 => Ok(0),
-        (APPLICATION_ID, 1..=VERSION) => Ok(version),
-        (APPLICATION_ID, newer) if newer > VERSION => Err(OpenError::new(format!(
+        (APPLICATION_ID | TEST_APPLICATION_ID, 1..=VERSION) => Ok(version),
+        (APPLICATION_ID | TEST_APPLICATION_ID, newer) if newer > VERSION => Err(OpenError::new(format!(
             "it was written by a newer cashbox (version {newer} of the file; this program knows {VERSION}): use that one"
         ))),
         _ => Err(OpenError::new("it is a database of another application")),

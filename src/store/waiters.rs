@@ -188,6 +188,14 @@ impl LockNotifier {
         self.entry_made.notify_all();
     }
 
+    /// Sets the number of the newest entry, which may be lower than before, and has every watch look at its client: the file
+    /// has other contents.
+    pub(crate) fn begin_again(&self, newest: i64) {
+        *self.newest_entry.lock().expect("mutex poisoned") = newest;
+        self.notify();
+        self.entry_made.notify_all();
+    }
+
     /// True if no lock may be watched any more.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(SeqCst)

@@ -5,13 +5,13 @@
 //! refusal, an error or a panic costs that command alone. All are answered after the one commit.
 
 use super::backlog::{Backlog, Share};
-use super::checkpoint::{self, Checkpoint};
+use super::checkpoint::Checkpoint;
 use super::disk::Space;
 use super::execute::{Batch, BatchLost, Executor, begin, failed, guarded};
 use super::expiry::Expiry;
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
-use super::reply::{Outcome, Replier, Respond, collect, send, shutting_down};
+use super::reply::{CommitHook, Outcome, Replier, Respond, collect, hooks_of, send, shutting_down};
 use super::request::{Envelope, Request, Reservation, disconnected};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
@@ -22,8 +22,8 @@ use crate::command::{Command, Receipt};
 use crate::error::{Error, ErrorName};
 use crate::ledger::{entry, report};
 use crate::lock::{self, clock::LeaseClock};
+use crate::secret::Randomness;
 use crate::tx::{ChainHead, Now, ReadTx, RunningTotals, Statements, StorageFault, WriteTx};
-use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -39,8 +39,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Before a commit the files are looked at unless that was done this short time ago: after each commit they are too.
 const LOOKED_JUST_NOW: Duration = Duration::from_millis(5);
 
+/// A task for the writer's thread, between two batches.
+pub(super) type WriterTask = Box<dyn FnOnce(&mut WriterState, &Statements<'_>) + Send>;
+
 enum Message {
     Requests(Vec<Request>),
+    Task(WriterTask),
     LookAtTime,
     DropDisconnected,
     RefuseWaiting,
@@ -140,6 +144,11 @@ impl Writer {
         Err((requests, error))
     }
 
+    /// Has a task done after all that came before it. Returns without waiting; a writer that has stopped drops the task.
+    pub(super) fn run_task(&self, task: WriterTask) {
+        let _ = self.queue.send(Message::Task(task));
+    }
+
     pub(super) fn look_at_time(&self) {
         let _ = self.queue.send(Message::LookAtTime);
     }
@@ -168,34 +177,37 @@ impl Drop for Writer {
 }
 
 /// The writer's thread's own state, besides its connection.
-struct WriterState {
-    clock: Clock,
-    lease: LeaseClock,
-    wall_jump: WallJump,
+pub(super) struct WriterState {
+    pub(super) clock: Clock,
+    pub(super) lease: LeaseClock,
+    pub(super) wall_jump: WallJump,
     /// The newest committed entry.
-    head: ChainHead,
+    pub(super) head: ChainHead,
     /// The committed totals of the report.
-    totals: RunningTotals,
+    pub(super) totals: RunningTotals,
     backlog: Backlog,
-    executor: Executor,
+    pub(super) executor: Executor,
     notifier: Arc<LockNotifier>,
-    replier: Arc<Replier>,
-    space: Space,
-    files: FileWatch,
-    looked_at: Instant,
+    pub(super) replier: Arc<Replier>,
+    pub(super) space: Space,
+    pub(super) files: FileWatch,
+    pub(super) looked_at: Instant,
     /// True if commits that a fault endangers are in the file now.
-    log_is_saved: bool,
-    sweep: Sweep,
-    expiry: Expiry,
+    pub(super) log_is_saved: bool,
+    pub(super) sweep: Sweep,
+    pub(super) expiry: Expiry,
     /// True if the file is served: then lease time is stored at the stop.
     is_server: bool,
     /// True if no command is carried out without a savepoint.
     always_savepoints: bool,
+    /// True if the file is for tests: requests may have hooks.
+    for_tests: bool,
+    pub(super) randomness: Randomness,
     /// True if the last batch failed because the disk is full.
-    disk_is_full: bool,
+    pub(super) disk_is_full: bool,
     /// Set once the outcome of a commit is unknown: nothing is written any more.
-    unknown_outcome: Option<Error>,
-    stats: Arc<Stats>,
+    pub(super) unknown_outcome: Option<Error>,
+    pub(super) stats: Arc<Stats>,
 }
 
 impl WriterState {
@@ -226,13 +238,15 @@ impl WriterState {
             expiry: Expiry::default(),
             is_server: options.mode == OpenMode::Server,
             always_savepoints: options.always_savepoints,
+            for_tests: options.for_tests,
+            randomness: options.randomness.clone(),
             disk_is_full: false,
             unknown_outcome: None,
             stats: Arc::clone(stats),
         };
         if state.lease.is_new() || options.mode == OpenMode::Server {
             conn.execute_batch("BEGIN IMMEDIATE")?;
-            let statements = Statements::new(conn);
+            let statements = Statements::new(conn, Randomness::System);
             let tx = WriteTx::new(&statements, state.now(), state.head, state.totals);
             state.lease.store(&tx)?;
             if options.mode == OpenMode::Server {
@@ -248,26 +262,27 @@ impl WriterState {
     }
 
     fn run(&mut self, conn: &Connection, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
-        let statements = Statements::new(conn);
+        let statements = Statements::new(conn, self.randomness.clone());
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
             let timeout = self.timeout(checkpoint.is_due());
             let message = messages.recv_timeout(timeout.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
             let idle = matches!(message, Err(RecvTimeoutError::Timeout));
             let mut just_now = LOOKED_JUST_NOW;
-            let mut next = message.ok();
+            let (mut next, mut task) = (message.ok(), None);
             while let Some(message) = next {
                 match message {
                     Message::Requests(requests) => {
                         self.stats.queued.fetch_sub(requests.len() as u64, Relaxed);
                         self.backlog.push(requests);
                     }
+                    Message::Task(given) => task = Some(given),
                     Message::LookAtTime => just_now = Duration::ZERO,
                     Message::DropDisconnected => self.drop_disconnected(),
                     Message::RefuseWaiting => self.dismiss_waiters(),
                     Message::Stop => stopping = true,
                 }
-                next = if self.backlog.is_enough() { None } else { messages.try_recv().ok() };
+                next = if self.backlog.is_enough() || task.is_some() { None } else { messages.try_recv().ok() };
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
             if self.looked_at.elapsed() >= just_now {
@@ -275,6 +290,9 @@ impl WriterState {
                 self.note_faults(conn, faults);
             }
             self.commit_batch(&statements);
+            if let Some(task) = task {
+                self.run_after_backlog(&statements, task);
+            }
             self.replier.flush();
             if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
                 if self.disk_is_full {
@@ -292,19 +310,36 @@ impl WriterState {
         }
     }
 
+    fn run_after_backlog(&mut self, statements: &Statements<'_>, task: WriterTask) {
+        while !self.backlog.is_empty() {
+            self.commit_batch(statements);
+        }
+        task(self, statements);
+    }
+
     /// Stores the lease time of a server that stops: what holds have waited for counts when the machine is off.
     fn store_lease_time(&mut self, statements: &Statements<'_>) {
         if !self.is_server || self.check_writable().is_err() {
             return;
         }
-        let stored = begin(statements.conn).and_then(|()| {
-            lock::clock::touch(&WriteTx::new(statements, self.now(), self.head, self.totals))?;
-            Ok(statements.conn.execute_batch("COMMIT")?)
-        });
-        if let Err(error) = stored {
+        if let Err(error) = self.write_beside(statements, lock::clock::touch) {
             crate::log::error("the lease time was not stored at the stop", &error);
+        }
+    }
+
+    /// Writes in a transaction of its own, for no command.
+    pub(super) fn write_beside(
+        &self,
+        statements: &Statements<'_>,
+        write: impl FnOnce(&WriteTx<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        begin(statements.conn)?;
+        let written = write(&WriteTx::new(statements, self.now(), self.head, self.totals))
+            .and_then(|()| Ok(statements.conn.execute_batch("COMMIT")?));
+        if written.is_err() {
             let _ = statements.conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
         }
+        written
     }
 
     /// The longest wait for a message; None: without end.
@@ -323,7 +358,7 @@ impl WriterState {
     }
 
     /// Answers `busy` to every waiter, and from now on to every request that would have to wait.
-    fn dismiss_waiters(&mut self) {
+    pub(super) fn dismiss_waiters(&mut self) {
         self.executor.refuses_waiting = true;
         let waiters = self.executor.waiters.drain();
         stats::set(&self.stats.parked, 0);
@@ -337,7 +372,7 @@ impl WriterState {
     }
 
     /// One transaction: all of it committed and then answered, or none of it.
-    fn commit_batch(&mut self, statements: &Statements<'_>) {
+    pub(super) fn commit_batch(&mut self, statements: &Statements<'_>) {
         let conn = statements.conn;
         let now = self.lease.now_ms();
         let timer_is_due = self.executor.waiters.next_timer().is_some_and(|at| at <= now)
@@ -387,9 +422,7 @@ impl WriterState {
             self.expiry.note_locks_changed();
             self.notifier.notify();
         }
-        if lost.is_none() {
-            self.notifier.notify_of_entry(self.head.id);
-        }
+        self.notifier.notify_of_entry(self.head.id);
     }
 
     fn give_up_batch(&mut self, conn: &Connection, error: &Error, now: i64) {
@@ -413,76 +446,6 @@ impl WriterState {
         self.expiry.put_off(now);
     }
 
-    /// Refuses to write after a commit of unknown outcome, without space, or into a file that is not there any more.
-    fn check_writable(&mut self) -> Result<(), Error> {
-        let space = self.space.check(self.clock.boot_ms());
-        stats::set(&self.stats.free_bytes, self.space.free);
-        let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
-        self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
-        let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
-        // Space comes last: below the floor some commands are carried out.
-        let damaged = fault.map(|fault| Error::new(ErrorName::Damaged, fault.sentence()));
-        let jumped = self.wall_jump.check().err();
-        self.stats.set_clock_jump(jumped.as_ref().map(|error| error.detail.clone()));
-        self.unknown_outcome.clone().or(damaged).or(jumped).or(space.err()).map_or(Ok(()), Err)
-    }
-
-    fn has_fault(&self, is_such: fn(FileFault) -> bool) -> bool {
-        FileFault::all_in(self.stats.file_faults.load(Relaxed)).any(is_such)
-    }
-
-    /// Logs each fault of the files once, and its end; saves what it endangers.
-    fn note_faults(&mut self, conn: &Connection, faults: u8) {
-        self.looked_at = Instant::now();
-        let before = self.stats.file_faults.load(Relaxed);
-        let faults = faults | before & FileWatch::ENDS_PROCESS;
-        self.stats.file_faults.store(faults, Relaxed);
-        for fault in FileFault::all_in(faults & !before) {
-            crate::log::error("degraded", &fault.sentence());
-        }
-        for fault in FileFault::all_in(before & !faults) {
-            crate::log::info("no longer degraded", &fault.label());
-        }
-        if self.has_fault(FileFault::ends_process) {
-            let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true); // the log is kept as it is
-            self.unknown_outcome.get_or_insert_with(|| unknown("a file of the database was emptied or cut"));
-            self.stats.outcome_unknown.store(true, Relaxed);
-        } else if !self.has_fault(FileFault::endangers_log) {
-            self.log_is_saved = false;
-        } else if !self.log_is_saved {
-            self.log_is_saved = checkpoint::move_all(conn);
-        }
-        if self.log_is_saved {
-            self.files.put_foreign_log_aside();
-        }
-    }
-
-    /// Refuses to answer yes for a commit that would be lost with this process, or that the file's name does not lead to.
-    fn check_kept(&mut self, conn: &Connection) -> Result<(), BatchLost> {
-        if !checkpoint::has_written() {
-            return Ok(());
-        }
-        let faults = self.files.look_after_commit(conn);
-        // Those that are only looked for before a commit.
-        let others = self.stats.file_faults.load(Relaxed) & !FileWatch::SEEN_AFTER_COMMIT;
-        self.log_is_saved = false;
-        self.note_faults(conn, faults | others);
-        let moved = FileFault::all_in(faults).any(|fault| fault == FileFault::FileMoved);
-        match &self.unknown_outcome {
-            Some(error) => Err(BatchLost(error.clone())),
-            None if moved || self.has_fault(FileFault::endangers_log) && !self.log_is_saved => {
-                Err(BatchLost(unknown("a file of the database was moved or deleted during the commit")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Notes whether the disk is full.
-    fn note_space(&mut self, full: Option<&Error>) {
-        self.disk_is_full = full.is_some();
-        self.stats.storage_full.store(full.is_some(), Relaxed);
-    }
-
     fn fill_and_commit<'s>(&mut self, statements: &'s Statements<'_>, batch: &mut Batch<'s>) -> Result<(), BatchLost> {
         self.executor.begin_batch();
         let commands_before = self.stats.commands.load(Relaxed);
@@ -504,15 +467,17 @@ impl WriterState {
             self.expire(now.lease_ms);
         }
         guarded(|| report::write(&batch.tx))?;
-        let started = Instant::now();
-        self.commit(batch.conn)?;
+        let (started, hooks) = (Instant::now(), if self.for_tests { hooks_of(&batch.answers) } else { Vec::new() });
+        self.commit(batch.conn, &hooks)?;
         let commit_us = started.elapsed().as_micros() as u64;
         let unit = *batch.tx.unit();
         (self.head, self.totals) = (batch.tx.chain_head(), unit.totals);
         self.expiry.note_commit(unit.due_ms, commit_us);
         let commands = self.stats.commands.load(Relaxed) - commands_before;
         self.stats.count_commit(started, commands, unit.journal.map(|line| line.seq));
-        self.check_kept(batch.conn)
+        self.check_kept(batch.conn)?;
+        let is_unknown = hooks.iter().fold(false, |is_unknown, hook| hook.after_commit() | is_unknown);
+        if is_unknown { Err(BatchLost(unknown("a fault that was asked for"))) } else { Ok(()) }
     }
 
     /// Settles holds that are over, and removes old records.
@@ -533,6 +498,9 @@ impl WriterState {
     fn carry_out_share<'s>(&mut self, statements: &'s Statements<'_>, batch: &mut Batch<'s>) -> Result<(), BatchLost> {
         let mut share = Share::default();
         let mut requests: VecDeque<Request> = std::iter::from_fn(|| self.backlog.next(&mut share)).collect();
+        if self.for_tests {
+            self.backlog.put_back_at_hook(&mut requests);
+        }
         let mut done = Ok(());
         if !self.always_savepoints && !batch.is_used() {
             done = self.run_plain(statements, batch, &mut requests);
@@ -574,8 +542,12 @@ impl WriterState {
 
     /// A broken reference is a definite failure. So is a disk, quota or limit that is reached, and a failed read, if the log
     /// shows that the commit did not get there. After any other error of COMMIT it is unknown what is on disk.
-    fn commit(&mut self, conn: &Connection) -> Result<(), BatchLost> {
-        let Err(error) = conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) else { return Ok(()) };
+    fn commit(&mut self, conn: &Connection, hooks: &[Arc<dyn CommitHook>]) -> Result<(), BatchLost> {
+        let committed = match hooks.iter().fold(false, |is_full, hook| hook.before_commit() | is_full) {
+            false => conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])),
+            true => conn.execute_batch("ROLLBACK").and(Err(StorageFault::full_disk())),
+        };
+        let Err(error) = committed else { return Ok(()) };
         use StorageFault::{DiskFull, LimitReached, ReadFailed};
         let fault = StorageFault::of(&error);
         if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
@@ -593,7 +565,7 @@ impl WriterState {
     }
 }
 
-fn unknown(cause: impl std::fmt::Display) -> Error {
+pub(super) fn unknown(cause: impl std::fmt::Display) -> Error {
     let detail = "the commit failed and it is unknown what is on disk; ask again with the same idempotency key";
     Error::new(ErrorName::OutcomeUnknown, detail).caused_by(cause)
 }

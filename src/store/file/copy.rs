@@ -193,9 +193,14 @@ fn copy_pages(source: &Connection, to: &Path, progress: Progress<'_>) -> Result<
 
 /// Upgrades a backup of an earlier version of this program.
 fn upgrade_copy(copy: &Path) -> Result<(), OpenError> {
-    if schema::check(&Reading::of(copy)?.connect()?)? == 0 {
+    let conn = Reading::of(copy)?.connect()?;
+    if schema::check(&conn)? == 0 {
         return Ok(()); // an empty file stays one
     }
+    if schema::is_for_tests(&conn)? {
+        return Err(OpenError::for_tests_only());
+    }
+    drop(conn);
     schema::prepare(&mut connect(copy, OpenFlags::SQLITE_OPEN_READ_WRITE)?, &Clock::Machine, |_| Ok(()))
 }
 

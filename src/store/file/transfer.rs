@@ -313,12 +313,22 @@ fn of_csv(error: csv::Error, source: &str, place: impl FnOnce() -> String) -> Im
 }
 
 /// Options of an import.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct ImportOptions {
     /// Puts the new file in the place of the one that is there, which is kept beside it.
     pub replace: bool,
     /// Only checks that it could be done.
     pub dry_run: bool,
+    /// The wall time, from which the holds are due, in milliseconds.
+    pub wall_ms: i64,
+    /// The lease time of the new file then.
+    pub lease_ms: i64,
+}
+
+impl Default for ImportOptions {
+    fn default() -> ImportOptions {
+        ImportOptions { replace: false, dry_run: false, wall_ms: Clock::Machine.wall_ms(), lease_ms: 0 }
+    }
 }
 
 /// Makes a file of records. Returns what is in it, and the new path of the file that was there. The caller must possess the
@@ -335,7 +345,7 @@ pub fn import(
     };
     let mut conn = connect(partial.path(), OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed_at(partial.path()))?;
     schema::prepare(&mut conn, &Clock::Machine, |_| Ok(())).map_err(failed_at(partial.path()))?;
-    fill(&mut conn, partial.path(), in_order(sources)?, fence_before(db))?;
+    fill(&mut conn, partial.path(), in_order(sources)?, options, fence_before(db))?;
     drop(conn);
     let report = partial.check(db, progress)?;
     if options.dry_run {
@@ -362,7 +372,13 @@ fn in_order(mut sources: Vec<Source>) -> Result<Vec<Source>, ImportError> {
 }
 
 /// Inserts all records in one transaction, without the triggers: the audit finds what they would refuse, and names it.
-fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: i64) -> Result<(), ImportError> {
+fn fill(
+    conn: &mut Connection,
+    file: &Path,
+    sources: Vec<Source>,
+    options: ImportOptions,
+    fence_before: i64,
+) -> Result<(), ImportError> {
     let wrong = |error: rusqlite::Error| ImportError::File(failed_at(file)(error));
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
@@ -379,7 +395,7 @@ fn fill(conn: &mut Connection, file: &Path, sources: Vec<Source>, fence_before: 
             "INSERT INTO coupon_given SELECT kind, (SELECT count(*) FROM coupon WHERE coupon.kind = coupon_kind.kind) \
              FROM coupon_kind WHERE limit_total IS NOT NULL",
         )?;
-        rebuild_holds(&tx, Clock::Machine.wall_ms())?;
+        rebuild_holds(&tx, options)?;
         // Capped: the audit reports a fence in an entry that is too high.
         let fence = "UPDATE lock_seq SET fence = (SELECT min(max(coalesce(max(fence), 0), ?3), ?2) FROM entry) + ?1";
         tx.execute(fence, [FENCES_SKIPPED, i64::MAX - FENCES_SKIPPED, fence_before])?;
@@ -415,16 +431,15 @@ fn count_spending(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the holds of their entries. They are due after what is left of them by the wall clock: the lease time of the new
-/// file begins at 0.
-fn rebuild_holds(conn: &Connection, wall_ms: i64) -> rusqlite::Result<()> {
+/// Makes the holds of their entries. They are due after what is left of them by the wall clock.
+fn rebuild_holds(conn: &Connection, options: ImportOptions) -> rusqlite::Result<()> {
     let sql = format!(
         "INSERT INTO hold (id, wallet, coupon, captured, amount_left, ended, until, due_ms) \
          SELECT *, 0 FROM ({FROM_ENTRIES})"
     );
     conn.execute(&sql, [])?;
-    let due = "UPDATE hold SET due_ms = max(0, (SELECT hold_until FROM entry WHERE id = hold.id) - $1)";
-    conn.execute(due, [wall_ms]).map(|_| ())
+    let due = "UPDATE hold SET due_ms = $1 + max(0, (SELECT hold_until FROM entry WHERE id = hold.id) - $2)";
+    conn.execute(due, [options.lease_ms, options.wall_ms]).map(|_| ())
 }
 
 /// Deletes the first rows of a new file where the sources have rows for that table.

@@ -1,0 +1,240 @@
+//! Control of the time and the contents of a store for tests: its manual clock is moved from one due moment to the next, and
+//! whole states of the file are kept in memory and brought back. Done by the writer's thread, between two batches.
+
+use super::connection::{connect, prepare_writer};
+use super::disk::folder_of;
+use super::expiry::Expiry;
+use super::file::transfer::{ImportError, ImportOptions, Source, import};
+use super::options::OpenError;
+use super::reply::shutting_down;
+use super::request::Deliveries;
+use super::wall_jump::WallJump;
+use super::writer::WriterState;
+use super::{Store, schema};
+use crate::clock::Clock;
+use crate::error::Error;
+use crate::ledger::{entry, hold, report};
+use crate::lock;
+use crate::secret::Randomness;
+use crate::tx::{ReadTx, Statements};
+use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{Connection, OpenFlags};
+use std::io::Cursor;
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A move of a manual clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClockMove {
+    /// Wall time and lease time go on by that much.
+    Advance(i64),
+    /// Wall time is set; lease time goes on by the same step if it is forward.
+    SetWall(i64),
+}
+
+/// A state of a store: its file, both times of its clock, and the number of draws of its randomness.
+#[derive(Clone)]
+pub(crate) struct Snapshot {
+    pages: Arc<Mutex<Connection>>,
+    wall_ms: i64,
+    boot_ms: i64,
+    drawn: u64,
+    /// The number of its entries.
+    pub entries: i64,
+}
+
+impl Snapshot {
+    /// The wall time.
+    pub(crate) fn wall_ms(&self) -> i64 {
+        self.wall_ms
+    }
+
+    /// The state of a store with that clock and randomness that has no contents yet.
+    pub(crate) fn empty(clock: &Clock, randomness: &Randomness, incarnation: &str) -> Result<Snapshot, Error> {
+        let mut pages = in_memory()?;
+        schema::prepare_for_tests(&mut pages, clock, incarnation)?;
+        let pages = Arc::new(Mutex::new(pages));
+        let (wall_ms, boot_ms, drawn) = (clock.wall_ms(), clock.boot_ms(), randomness.drawn());
+        Ok(Snapshot { pages, wall_ms, boot_ms, drawn, entries: 0 })
+    }
+}
+
+fn in_memory() -> Result<Connection, OpenError> {
+    let conn = Connection::open_in_memory()?;
+    conn.pragma_update(None, "cache_size", 16)?; // its pages are in memory already
+    Ok(conn)
+}
+
+/// Copies all pages in one step.
+fn copy_pages(from: &Connection, to: &mut Connection) -> Result<(), OpenError> {
+    match Backup::new(from, to)?.step(-1)? {
+        StepResult::Done => Ok(()),
+        _ => Err(OpenError::new("another program reads or writes the file")),
+    }
+}
+
+fn unreadable(error: ImportError) -> Error {
+    match error {
+        ImportError::At(place, what) => Error::invalid(format!("{place}: {what}")),
+        ImportError::Together(what) | ImportError::Unsound(what) => Error::invalid(what),
+        ImportError::Unread(_, why) => Error::internal(why),
+        ImportError::File(error) => error.into(),
+    }
+}
+
+impl Store {
+    /// Has the writer's thread do that, after all that came before.
+    fn on_writer<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut WriterState, &Statements<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (done, result) = sync_channel(1);
+        self.writer.run_task(Box::new(move |writer, statements| _ = done.send(work(writer, statements))));
+        result.recv().unwrap_or_else(|_| Err(shutting_down())) // the writer has stopped
+    }
+
+    /// Moves the clock from one due moment to the next, in order, and returns when all is done that fell due.
+    pub(crate) fn move_clock(&self, by: ClockMove) -> Result<(), Error> {
+        self.on_writer(move |writer, statements| writer.move_clock(statements, by))?;
+        self.notifier.notify();
+        Ok(())
+    }
+
+    /// The present state.
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
+        self.on_writer(|writer, statements| {
+            let mut pages = in_memory()?;
+            copy_pages(statements.conn, &mut pages)?;
+            Ok(Snapshot {
+                pages: Arc::new(Mutex::new(pages)),
+                wall_ms: writer.clock.wall_ms(),
+                boot_ms: writer.clock.boot_ms(),
+                drawn: writer.randomness.drawn(),
+                entries: writer.head.id,
+            })
+        })
+    }
+
+    /// Brings a state back that this process has made. Requests that wait for a lock are answered `busy`.
+    pub(crate) fn bring_back(&self, snapshot: &Snapshot) -> Result<(), Error> {
+        let (snapshot, path) = (snapshot.clone(), self.path.clone());
+        let brought = self.on_writer(move |writer, statements| {
+            let pages = snapshot.pages.lock().unwrap_or_else(PoisonError::into_inner); // it is only read
+            writer.replace_contents(statements, &pages, &path)?;
+            writer.clock.set_ms(snapshot.wall_ms, snapshot.boot_ms);
+            writer.randomness.go_on_from(snapshot.drawn);
+            writer.begin_again(statements)
+        });
+        self.begin_again(brought)
+    }
+
+    /// True before the first entry, wallet or setting.
+    pub(crate) fn is_empty(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM entry) OR EXISTS (SELECT 1 FROM wallet WHERE id NOT LIKE '@%')";
+        self.read(|tx| Ok(!tx.one(sql, [], |row| row.get(0))?.unwrap_or(false)))
+    }
+
+    /// Takes an export as its first contents. The time goes on.
+    pub(crate) fn take_export(&self, text: Vec<u8>) -> Result<(), Error> {
+        let folder = tempfile::tempdir_in(folder_of(&self.path)).map_err(Error::internal)?;
+        let (file, path) = (folder.path().join("seed.db"), self.path.clone());
+        let source = Source::open("the body", Box::new(Cursor::new(text))).map_err(unreadable)?;
+        let (wall_ms, lease_ms) = (self.clock.wall_ms(), self.lease_ms());
+        let options = ImportOptions { wall_ms, lease_ms, ..ImportOptions::default() };
+        import(&file, vec![source], options, &mut |_, _| {}).map_err(unreadable)?;
+        let of = file.clone();
+        let taken = self.on_writer(move |writer, statements| {
+            let incarnation = lock::clock::incarnation(&ReadTx::new(statements.conn))?;
+            let pages = connect(&of, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            schema::mark_for_tests(&pages, &incarnation)?;
+            writer.replace_contents(statements, &pages, &path)?;
+            writer.begin_again(statements)
+        });
+        drop(folder);
+        self.begin_again(taken)
+    }
+
+    fn begin_again(&self, newest: Result<i64, Error>) -> Result<(), Error> {
+        let newest = newest?;
+        self.recent.forget();
+        self.notifier.begin_again(newest);
+        Ok(())
+    }
+}
+
+impl WriterState {
+    fn move_clock(&mut self, statements: &Statements<'_>, by: ClockMove) -> Result<(), Error> {
+        let step = match by {
+            ClockMove::Advance(ms) => ms,
+            ClockMove::SetWall(wall_ms) => wall_ms - self.clock.wall_ms(),
+        };
+        self.do_what_is_due(statements);
+        if step < 0 {
+            self.clock.step_wall_ms(step);
+        } else {
+            let end = self.lease.now_ms() + step;
+            while let Some(next) = self.next_due(statements)?.filter(|next| *next < end) {
+                self.clock.advance_ms(next - self.lease.now_ms());
+                self.expiry.look_now();
+                self.do_what_is_due(statements);
+            }
+            self.clock.advance_ms(end - self.lease.now_ms());
+        }
+        self.expiry.look_now();
+        self.do_what_is_due(statements);
+        Ok(())
+    }
+
+    /// The next lease time at which something is due. (What is only looked at now and then, since a machine's wall clock may
+    /// step, is not due: this clock is moved here alone.)
+    fn next_due(&self, statements: &Statements<'_>) -> Result<Option<i64>, Error> {
+        let tx = ReadTx::new(statements.conn);
+        let (now, wall_ms) = (self.lease.now_ms(), self.clock.wall_ms());
+        let over = hold::next_until(&tx, wall_ms.max(self.head.at))?.map(|until| now + (until - wall_ms));
+        let stale = if self.expiry.is_blocked() { lock::next_stale(&tx, now)? } else { None };
+        let moments = [self.executor.waiters.next_timer(), over, self.expiry.due_ms(), stale];
+        Ok(moments.into_iter().flatten().filter(|moment| *moment > now).min())
+    }
+
+    fn do_what_is_due(&mut self, statements: &Statements<'_>) {
+        let now = self.lease.now_ms();
+        loop {
+            self.commit_batch(statements);
+            self.replier.flush();
+            self.sweep.hurry(now);
+            let timers =
+                [self.executor.waiters.next_timer().unwrap_or(i64::MAX), self.expiry.next_ms(), self.sweep.next_ms()];
+            if timers.into_iter().all(|at| at > now) {
+                return;
+            }
+        }
+    }
+
+    /// Replaces all pages of the file, in one transaction of another connection: this one and the readers see its end.
+    fn replace_contents(&mut self, statements: &Statements<'_>, pages: &Connection, path: &Path) -> Result<(), Error> {
+        self.dismiss_waiters();
+        self.executor.refuses_waiting = false;
+        self.replier.flush();
+        let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        prepare_writer(&conn)?;
+        copy_pages(pages, &mut conn)?;
+        drop(conn);
+        self.expiry = Expiry::default();
+        self.sweep.begin_again();
+        self.executor.deliveries = Deliveries::default();
+        let tx = ReadTx::new(statements.conn);
+        self.head = entry::chain_head(&tx)?;
+        self.totals = report::newest(&tx)?;
+        Ok(())
+    }
+
+    /// Goes on with other contents. Returns the number of the newest entry.
+    fn begin_again(&mut self, statements: &Statements<'_>) -> Result<i64, Error> {
+        self.wall_jump = WallJump::load(&ReadTx::new(statements.conn), &self.clock, true)?;
+        let lease = self.lease.clone();
+        self.write_beside(statements, |tx| lease.store(tx))?;
+        self.do_what_is_due(statements);
+        Ok(self.head.id)
+    }
+}
