@@ -74,6 +74,8 @@ errors! {
     InvalidUser "invalid_user" 400 Other "not a user" "用户有误",
     InvalidAmount "invalid_amount" 400 Other "not an amount" "金额有误",
     LockTokenMissing "lock_token_missing" 428 Other "a lock token is needed" "缺少锁令牌",
+    NotEmpty "not_empty" 409 Other "the file is not empty" "数据文件不为空",
+    Paused "paused" 409 Other "a request is paused" "有请求已暂停",
     CursorLost "cursor_lost" 409 Other "the file does not hold the entry of this cursor" "游标已失效",
     // the idempotency key
     IdempotencyKeyReused "idempotency_key_reused" 422 Other "the idempotency key belongs to another request" "幂等键已用于其他请求",

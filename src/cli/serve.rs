@@ -5,12 +5,16 @@ use super::input::{self, CommonOptions, environment_text};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
 use super::temp_folder::TempFolder;
+use crate::clock::{Clock, DayEdge, parse_moment};
 use crate::command::AdoptToken;
 use crate::error::{Error, ErrorName};
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
 use crate::http::{App, DegradedLog, Settings, is_origin};
 use crate::log;
+use crate::secret::Randomness;
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
+use crate::test_mode::TestMode;
+use crate::test_server::TEST_TOKEN;
 use crate::token::{self, NewToken, Role};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
@@ -37,6 +41,16 @@ pub(crate) struct ServeArgs {
     /// A throw-away database in memory
     #[arg(long)]
     memory: bool,
+    /// A server for tests of other programs: a clock that is moved, snapshots, faults and pauses at /test/; in memory, on a free
+    /// port, unless --db and --listen are given. Loopback addresses only
+    #[arg(long)]
+    test: bool,
+    /// With --test: the time at the start [default: 2026-01-01T00:00:00Z, or that of the newest entry]
+    #[arg(long, value_name = "TIME", requires = "test", value_parser = clock_time)]
+    clock: Option<i64>,
+    /// With --test: the number from which codes, secrets and ids follow
+    #[arg(long, value_name = "NUMBER", requires = "test", default_value_t = 0)]
+    seed: u64,
     /// Where to listen; port 0 is any free one [env: CASHBOX_LISTEN] [default: 127.0.0.1:8866]
     #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: Option<SocketAddr>,
@@ -95,6 +109,11 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     found.ok_or_else(|| "write it as ADDR:PORT, such as 127.0.0.1:8866".to_owned())
 }
 
+fn clock_time(text: &str) -> Result<i64, String> {
+    let time = parse_moment(text, DayEdge::Start, 0).filter(|ms| *ms >= 0);
+    time.ok_or_else(|| "write a time such as 2026-01-31T12:00:00Z, or a date such as 2026-01-31".to_owned())
+}
+
 fn host(text: &str) -> Result<String, String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
     let is_name = !text.is_empty() && text.bytes().all(plain);
@@ -108,8 +127,9 @@ fn origin(text: &str) -> Result<String, String> {
     if is_origin(text) { Ok(text.to_owned()) } else { Err(wrong.to_owned()) }
 }
 
-/// The address unless one is given.
+/// The address unless one is given, and that of a server for tests.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:8866";
+const TEST_ADDRESS: &str = "127.0.0.1:0";
 /// Connections that are kept free, for clients that release a lock.
 const CONNECTIONS_KEPT: u32 = 256;
 /// File descriptors that are not connections.
@@ -138,7 +158,8 @@ impl ServeArgs {
         if self.while_input {
             stop_after_input(Arc::clone(&stop));
         }
-        if !self.memory {
+        let in_memory = self.memory || self.test && common.db.is_none();
+        if !in_memory {
             return self.serve(&common.file(), chosen.as_deref(), &stop);
         }
         let folder = TempFolder::new();
@@ -155,14 +176,20 @@ impl ServeArgs {
         let cannot_listen = |error| CliError::unreachable(format!("cannot listen on {address}: {error}"));
         let listener = listen(address).map_err(cannot_listen)?;
         let limits = self.limits();
-        let store =
-            Store::open_possessed(possession, &self.options(&limits)).map_err(|why| CliError::cannot_open(db, &why))?;
+        let options = self.options(&limits);
+        let store = Store::open_possessed(possession, &options).map_err(|why| CliError::cannot_open(db, &why))?;
         store.log_schema();
-        if !self.open {
-            provide_admin_token(&store, chosen)?;
-        }
-        let run_token = token::new_secret();
-        let app = Arc::new(App::new(store, self.settings(&run_token)));
+        let (run_token, test) = if self.test {
+            let test = TestMode::new(&store, options.randomness, self.clock, true);
+            let test = test.map_err(|error| CliError::cannot_open(db, &error.into()))?;
+            (chosen.unwrap_or(TEST_TOKEN).to_owned(), Some(Arc::new(test)))
+        } else {
+            if !self.open {
+                provide_admin_token(&store, chosen)?;
+            }
+            (token::new_secret(), None)
+        };
+        let app = Arc::new(App::new(store, Settings { test, ..self.settings(&run_token) }));
         let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
         app.watch_connections(server.connection_counter());
         let url = format!("http://{}", reachable(server.address()));
@@ -173,6 +200,10 @@ impl ServeArgs {
         let file = db.canonicalize().unwrap_or_else(|_| db.to_owned());
         log::info(if is_new { "serving a new wallet file" } else { "serving" }, &file.display());
         self.warn(server.address());
+        if self.test {
+            let token = if chosen.is_some() { "the one in --token-file" } else { TEST_TOKEN };
+            log::warn("a server for tests, not for money; its admin's access token", &token);
+        }
         if let Err(error) = output::print(&format!("listening on http://{}", server.address())) {
             log::warn("listening", &error.message);
         }
@@ -185,6 +216,7 @@ impl ServeArgs {
         let anchor = anchor.map_err(|error| CliError::unreachable(format!("cannot start a thread: {error}")))?;
         let exit = wait_for_stop(&app, stop);
         notify_systemd(NotifyState::Stopping);
+        app.end_pauses();
         app.store().refuse_waiting();
         let busy = server.stop(STOP_TIMEOUT);
         if busy > 0 {
@@ -201,6 +233,12 @@ impl ServeArgs {
             return Err(CliError::usage(
                 "serve takes neither --url nor --token; the first admin's access token is given with --token-file",
             ));
+        }
+        if self.test && !self.address()?.ip().is_loopback() {
+            let ip = self.address()?.ip();
+            return Err(CliError::usage(format!(
+                "--test takes a loopback address only, such as 127.0.0.1, and not {ip}: every client may move its clock"
+            )));
         }
         if self.memory && common.db.is_some() {
             return Err(CliError::usage("give --db or --memory, not both"));
@@ -226,7 +264,8 @@ impl ServeArgs {
 
     /// The address given by the arguments, or else by the environment.
     fn address(&self) -> Result<SocketAddr, CliError> {
-        let usual = || environment_text("CASHBOX_LISTEN").unwrap_or(DEFAULT_ADDRESS.to_owned());
+        let default = if self.test { TEST_ADDRESS } else { DEFAULT_ADDRESS };
+        let usual = || environment_text("CASHBOX_LISTEN").unwrap_or(default.to_owned());
         let wrong = |why| CliError::usage(format!("CASHBOX_LISTEN: {why}"));
         self.listen.map_or_else(|| address(&usual()).map_err(wrong), Ok)
     }
@@ -248,8 +287,11 @@ impl ServeArgs {
             },
             min_free: self.min_free,
             keep_keys_days: self.keep_keys.into(),
-            accept_clock: self.accept_clock,
+            accept_clock: self.accept_clock || self.test,
             mode: OpenMode::Server,
+            clock: if self.test { Clock::manual() } else { Clock::Machine },
+            for_tests: self.test,
+            randomness: if self.test { Randomness::seeded(self.seed) } else { Randomness::System },
             ..Options::default()
         }
     }

@@ -45,6 +45,12 @@ pub(crate) fn batch(context: &mut Context<'_>) -> HandlerResult {
     if atomic { all_or_nothing(context, items) } else { each_alone(context, items) }
 }
 
+/// Carries the items of the body out, all or none: the first contents of a file for tests.
+pub(crate) fn seed(context: &Context<'_>) -> HandlerResult {
+    let items = split(context.head, context.body)?.into_iter().map(|text| read_item(context, text)).collect();
+    all_or_nothing(context, items)
+}
+
 /// The text of each item. Reading stops at one too many, or a body of commas would take many times its own memory.
 pub fn split<'a>(head: &RequestHead, body: &'a [u8]) -> Result<Vec<&'a [u8]>, Error> {
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);

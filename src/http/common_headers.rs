@@ -3,7 +3,9 @@
 use super::auth::allowed_origin;
 use super::conn::{RequestHead, Response};
 use super::state::AppState;
+use crate::test_mode::{TestMode, is_beside};
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
 /// The longest id of a request that is taken from its client, in characters.
 const REQUEST_ID_CHARS_MAX: usize = 128;
@@ -23,14 +25,22 @@ pub(crate) struct CommonHeaders {
     origin: Option<String>,
     /// Responses differ by origin.
     varies: bool,
+    /// The server is one for tests, whose clock the line `Date` follows.
+    test: Option<Arc<TestMode>>,
 }
+
+/// The id of a request that is not counted: how often a client asks for the health is left to chance.
+const UNCOUNTED_ID: &str = "0000000000000000";
 
 impl CommonHeaders {
     /// For the request with that head, if it could be read.
     pub(crate) fn of(app: &AppState, head: Option<&RequestHead>) -> CommonHeaders {
         let allowed = &app.settings.allowed_origins;
+        let is_uncounted = app.settings.test.is_some() && head.is_some_and(|head| is_beside(&head.path));
+        let own_id = || if is_uncounted { UNCOUNTED_ID.to_owned() } else { app.request_ids.next() };
         CommonHeaders {
-            request_id: head.and_then(sent_id).map_or_else(|| app.request_ids.next(), str::to_owned),
+            request_id: head.and_then(sent_id).map_or_else(own_id, str::to_owned),
+            test: app.settings.test.clone(),
             origin: head.and_then(|head| allowed_origin(head, allowed)).map(str::to_owned),
             varies: !allowed.is_empty(),
         }
@@ -45,6 +55,9 @@ impl CommonHeaders {
         }
         if self.varies {
             response.headers.push(("Vary", "Origin".to_owned()));
+        }
+        if let Some(test) = self.test {
+            response.headers.push(("Date", test.http_date())); // the last one: see `http::conn`
         }
     }
 

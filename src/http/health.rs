@@ -98,6 +98,9 @@ pub(crate) struct HealthJson {
     /// The start of the process.
     #[cfg_attr(test, schemars(with = "TimeText"))]
     started_at: String,
+    /// True for a server for tests of other programs (`serve --test`); absent otherwise.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     /// The answer to the header `cashbox-challenge`: proves that the server knows the token of its run.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(test, schemars(with = "String"))]
@@ -119,6 +122,7 @@ pub(crate) fn healthz(context: &mut Context<'_>) -> HandlerResult {
         wal_bytes: stats.wal_bytes.load(Relaxed),
         db_bytes: context.app.store.db_bytes(),
         started_at: rfc3339(context.app.started_at),
+        test: context.app.settings.test.is_some(),
         proof: challenge.and_then(|challenge| context.app.tokens.proof(&challenge)),
     };
     Ok(response::ok(status, &health))

@@ -16,7 +16,6 @@ use crate::lock::event::LockEvent;
 use crate::lock::event::LockEventKind;
 use crate::lock::lease::{AcquireRequest, Grant, GrantOrigin, ReleaseRequest, RenewRequest, RevokeRequest};
 use crate::lock::{self, DURATION_MS, GRACE_MS, IDS_MAX, Lock, LockFilter, LockState};
-use crate::secret;
 use crate::store::{Envelope, QueuePlace, Store};
 use crate::token::Role;
 use crate::tx::ReadTx;
@@ -149,7 +148,7 @@ fn acquire_locks(context: &mut Context<'_>, ids: Vec<LockId>, any: bool) -> Resu
     let (ttl_max, grace_max, hold_max) =
         if is_user { (USER_TTL_MS_MAX, USER_GRACE_MS_MAX, USER_HOLD_MS_MAX) } else { (longest, longest, longest) };
     let fields = &mut context.fields;
-    let secret = fields.text("secret")?.unwrap_or_else(secret::random_hex::<16>);
+    let secret = fields.text("secret")?.unwrap_or_else(|| context.app.settings.randomness().hex::<16>());
     let max_hold_ms = fields.integer("max_hold_ms", 1..=hold_max)?.or(is_user.then_some(USER_HOLD_MS_MAX));
     let ttl_ms = fields.integer("ttl_ms", 1..=ttl_max)?.unwrap_or(TTL_MS);
     let min_hold_ms = fields.integer("min_hold_ms", 0..=longest)?.filter(|ms| *ms > 0);

@@ -34,6 +34,8 @@ pub(crate) mod routes;
 mod schemas;
 mod settings;
 pub(crate) mod state;
+mod test_routes;
+mod tested;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tokens;

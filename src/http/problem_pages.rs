@@ -25,6 +25,8 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         InvalidUser => ("the user is not valid, or not allowed here", "correct it"),
         InvalidAmount => ("the amount is not valid", "correct it"),
         LockTokenMissing => ("the request needs a `Lock-Token`", "send it"),
+        NotEmpty => ("only an empty file is seeded (`serve --test`)", "`POST /test/reset` first"),
+        Paused => ("a request is paused (`serve --test`)", "release it first: `GET /test/pauses`"),
         CursorLost => ("the file does not hold the entry that the cursor stands behind: an older copy was restored", "compare, and start again without `after`"),
         IdempotencyKeyReused => ("the key belongs to another request", "choose a new key"),
         ChangedMeanwhile => ("another client changed it since the answer whose `ETag` you sent as `If-Match`", "read it again, then change it"),

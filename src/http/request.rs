@@ -10,7 +10,7 @@ use crate::command::{Command, TypedCommand};
 use crate::error::{Error, ErrorName};
 use crate::id::{IdempotencyKey, LockToken, UserId, WalletId};
 use crate::secret::hex;
-use crate::store::{Alive, Envelope, Outcome};
+use crate::store::{Alive, CommitHook, Envelope, Outcome};
 use serde::Serialize;
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -47,6 +47,8 @@ pub struct Context<'a> {
     pub replayed: Cell<bool>,
     /// The command is only tried.
     pub dry_run: bool,
+    /// Acts around the commit of its command.
+    pub(super) at_commit: Option<Arc<dyn CommitHook>>,
 }
 
 /// The response of a handler.
@@ -119,6 +121,7 @@ impl<'a> Context<'a> {
             presence: &request.presence,
             replayed: Cell::new(false),
             dry_run,
+            at_commit: None,
         })
     }
 
@@ -150,8 +153,8 @@ impl<'a> Context<'a> {
         let wait_ms = if self.dry_run { 0 } else { self.wait_s() * 1_000 };
         let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
-        let (alive, dry_run) = (self.alive(), self.dry_run);
-        Ok(Envelope { by, access_token, key, tokens: Vec::new(), if_match: None, wait_ms, alive, dry_run })
+        let (alive, dry_run, at_commit) = (self.alive(), self.dry_run, self.at_commit.clone());
+        Ok(Envelope { by, access_token, key, tokens: Vec::new(), if_match: None, wait_ms, alive, dry_run, at_commit })
     }
 
     /// True if the request came from no socket: nothing may wait for its client.
@@ -162,7 +165,12 @@ impl<'a> Context<'a> {
     /// Tells whether the client is still connected.
     pub(crate) fn alive(&self) -> Alive {
         let (presence, ends_waiting) = (self.presence.clone(), Arc::clone(&self.app.ends_waiting));
-        Some(Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected()))
+        let is_current = self.app.settings.test.as_ref().map(|test| test.is_current());
+        Some(Arc::new(move || {
+            !ends_waiting.load(Relaxed)
+                && presence.is_connected()
+                && is_current.as_ref().is_none_or(|is_current| is_current())
+        }))
     }
 
     /// The lock tokens presented, in one header or several, separated by commas. An empty header presents a token that

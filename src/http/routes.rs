@@ -15,10 +15,11 @@ use super::response::{self, Language};
 use super::state::{AppState, BODY_MAX, RequestCounts, Settings};
 use super::{
     batch, coupons, dry_run, entries, events, files, health, holds, journal, locks, problem_pages, problems, report,
-    settings, tokens, wallets,
+    settings, test_routes, tokens, wallets,
 };
 use crate::error::{Error, ErrorName};
-use crate::store::{Outcome, Store};
+use crate::store::{CommitHook, Outcome, Store};
+use crate::test_mode::{SnapshotJson, is_beside};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
@@ -109,20 +110,36 @@ const CONSOLE_ROUTE: Option<(&str, &str)> = Some(("GET", console::FOLDER));
 const CONSOLE_ROUTE: Option<(&str, &str)> = None;
 
 /// The parts of each route's path, in the order of the routes.
-static PATTERNS: LazyLock<Vec<Vec<&str>>> =
-    LazyLock::new(|| ROUTES.iter().map(|route| route.path.split('/').skip(1).collect()).collect());
+type Patterns = Vec<Vec<&'static str>>;
+
+static PATTERNS: LazyLock<Patterns> = LazyLock::new(|| patterns_of(ROUTES));
+/// The same of the routes that only a server for tests has.
+static TEST_PATTERNS: LazyLock<Patterns> = LazyLock::new(|| patterns_of(test_routes::ROUTES));
+
+fn patterns_of(routes: &[Route]) -> Patterns {
+    routes.iter().map(|route| route.path.split('/').skip(1).collect()).collect()
+}
 
 /// The index of a request's route, and the values of the path's `{…}`.
 pub fn find(method: &str, path: &str) -> Result<(usize, Vec<String>), Error> {
+    find_in(ROUTES, &PATTERNS, method, path)
+}
+
+fn find_in(
+    routes: &'static [Route],
+    patterns: &Patterns,
+    method: &str,
+    path: &str,
+) -> Result<(usize, Vec<String>), Error> {
     let method = if method == "HEAD" { "GET" } else { method };
     let segments: Vec<&str> = path.split('/').skip(1).collect();
     // The first pattern that the path matches is meant, whatever the method: `/revoke` is never a part of an id.
-    let first = PATTERNS.iter().position(|pattern| matches(pattern, &segments)).ok_or_else(not_found)?;
-    let params = raw_params(&PATTERNS[first], &segments);
+    let first = patterns.iter().position(|pattern| matches(pattern, &segments)).ok_or_else(not_found)?;
+    let params = raw_params(&patterns[first], &segments);
     if params.iter().any(String::is_empty) {
         return Err(not_found());
     }
-    let same_path = || ROUTES.iter().enumerate().filter(|(_, route)| route.path == ROUTES[first].path);
+    let same_path = || routes.iter().enumerate().filter(|(_, route)| route.path == routes[first].path);
     let Some((index, _)) = same_path().find(|(_, route)| route.method == method) else {
         return Err(method_not_allowed(same_path().map(|(_, route)| route.method).collect()));
     };
@@ -213,7 +230,7 @@ impl App {
         let request = HttpRequest { head, body, presence: Presence::always(), later: None };
         let authenticate =
             |head: &RequestHead| if is_authorized { self.authenticate(head) } else { Ok(Caller::local()) };
-        let Answer::Now(Response { status, headers, body, .. }) = self.handle(request, authenticate) else {
+        let Answer::Now(Response { status, headers, body, .. }) = self.handle(request, authenticate, None) else {
             unreachable!("a request without a sender is answered at once");
         };
         LocalResponse { status, headers, body: response::whole_body(body) }
@@ -224,6 +241,7 @@ impl App {
         &self,
         mut request: HttpRequest,
         authenticate: impl FnOnce(&RequestHead) -> Result<Arc<Caller>, Error>,
+        at_commit: Option<Arc<dyn CommitHook>>,
     ) -> Answer {
         let later = request.later.take();
         let mut facts = RequestFacts::of(&request.head, &self.0);
@@ -234,11 +252,11 @@ impl App {
             let read = is_read.then(|| place.response(&request.head)).ok_or_else(|| method_not_allowed(vec!["GET"]));
             return facts.finish(read, false).into();
         }
-        let found = find(&request.head.method, &request.head.path);
-        facts.route = found.as_ref().ok().map(|(index, _)| *index);
+        let found = self.find(&request.head.method, &request.head.path);
+        facts.route = found.as_ref().ok().and_then(|found| found.index);
+        facts.is_counted = found.as_ref().map_or(true, |found| found.index.is_some());
         let mut replayed = false;
-        let handled = found.and_then(|(index, params)| {
-            let route = &ROUTES[index];
+        let handled = found.and_then(|FoundRoute { route, params, .. }| {
             let caller = allowed_caller(route, || authenticate(&request.head))?;
             let language = facts.language;
             // Before anything is done: an answer that the client cannot read would come after the fact.
@@ -248,6 +266,7 @@ impl App {
             };
             let mut context = Context::read(&self.0, &request, caller, params, language, route.query, route.fields())?;
             context.media_type = media_type;
+            context.at_commit = at_commit;
             facts.dry_run = context.dry_run;
             Ok(match route.handler {
                 Handler::Responds(handler) => {
@@ -263,6 +282,16 @@ impl App {
             Ok(Handled::Response(response)) => facts.finish(Ok(response), replayed).into(),
             Err(error) => facts.finish(Err(error), replayed).into(),
         }
+    }
+
+    /// The route of a request, one of a server for tests among them if this is one.
+    fn find(&self, method: &str, path: &str) -> Result<FoundRoute, Error> {
+        if self.0.settings.test.is_some() && path.starts_with("/test") && is_beside(path) {
+            let (index, params) = find_in(test_routes::ROUTES, &TEST_PATTERNS, method, path)?;
+            return Ok(FoundRoute { route: &test_routes::ROUTES[index], index: None, params });
+        }
+        let (index, params) = find(method, path)?;
+        Ok(FoundRoute { route: &ROUTES[index], index: Some(index), params })
     }
 
     /// Submits a command. Its response is sent by the thread that carried it out, if the connection allows that.
@@ -290,7 +319,7 @@ impl App {
     }
 
     /// The response to a request that is refused before it is routed.
-    fn refused(&self, error: Error, head: Option<&RequestHead>) -> Response {
+    pub(super) fn refused(&self, error: Error, head: Option<&RequestHead>) -> Response {
         self.0.counts.add_refused(error.name.status());
         let common = CommonHeaders::of(&self.0, head);
         let language = head.map_or(Language::En, language);
@@ -306,7 +335,7 @@ impl App {
 
     /// The methods of a path; for a preflight of an allowed origin also what it may send.
     fn options(&self, head: &RequestHead) -> Response {
-        let Err(refused) = find("OPTIONS", &head.path) else { unreachable!("no route has the method OPTIONS") };
+        let Err(refused) = self.find("OPTIONS", &head.path) else { unreachable!("no route has the method OPTIONS") };
         #[cfg(feature = "cli")]
         let refused = self.console_place(head).map_or(refused, |_| method_not_allowed(vec!["GET"]));
         let allow = refused.facts.iter().find(|(fact, _)| fact == "allow").and_then(|(_, allow)| allow.as_str());
@@ -319,13 +348,53 @@ impl App {
         response
     }
 
+    /// Answers a request that came from a socket.
+    pub(super) fn answer_request(&self, request: HttpRequest, at_commit: Option<Arc<dyn CommitHook>>) -> Answer {
+        if let Err(error) = self.check_origin(&request.head) {
+            return self.refused(error, Some(&request.head)).into();
+        }
+        if request.head.method == "OPTIONS" {
+            return self.options(&request.head).into();
+        }
+        self.handle(request, |head| self.authenticate(head), at_commit)
+    }
+
+    /// As [`AppState::reset_test`].
+    pub(crate) fn reset_test(&self) -> Result<(), Error> {
+        self.0.reset_test()
+    }
+
+    /// As [`AppState::keep_state`].
+    pub(crate) fn keep_state(&self, name: &str) -> Result<SnapshotJson, Error> {
+        self.0.keep_state(name)
+    }
+
+    /// As [`AppState::restore_state`].
+    pub(crate) fn restore_state(&self, name: &str) -> Result<SnapshotJson, Error> {
+        self.0.restore_state(name)
+    }
+
+    /// Lets all requests go on that are paused: this server stops.
+    pub(crate) fn end_pauses(&self) {
+        self.0.settings.test.iter().for_each(|test| test.delete_pauses());
+    }
+
     fn check_origin(&self, head: &RequestHead) -> Result<(), Error> {
         auth::check_origin(head, &self.0.settings.hosts, &self.0.settings.allowed_origins)
     }
 
-    fn authenticate(&self, head: &RequestHead) -> Result<Arc<Caller>, Error> {
+    pub(super) fn authenticate(&self, head: &RequestHead) -> Result<Arc<Caller>, Error> {
         self.0.tokens.caller(&self.0.store, head)
     }
+}
+
+/// The route of a request.
+struct FoundRoute {
+    route: &'static Route,
+    /// Its place among those that are counted.
+    index: Option<usize>,
+    /// The values of the path's `{…}`.
+    params: Vec<String>,
 }
 
 /// The result of a handler.
@@ -339,6 +408,8 @@ struct RequestFacts {
     counts: Arc<RequestCounts>,
     /// The index of its route. None: no route takes it.
     route: Option<usize>,
+    /// False for the controls of a server for tests.
+    is_counted: bool,
     started: Instant,
     language: Language,
     has_token: bool,
@@ -355,6 +426,7 @@ impl RequestFacts {
         RequestFacts {
             counts: Arc::clone(&app.counts),
             route: None,
+            is_counted: true,
             started: Instant::now(),
             language,
             has_token: has_token(head),
@@ -377,7 +449,9 @@ impl RequestFacts {
         });
         response::mark_replayed(&mut response, replayed);
         self.common.add_to(&mut response);
-        self.counts.add(self.route, response.status, self.started.elapsed());
+        if self.is_counted {
+            self.counts.add(self.route, response.status, self.started.elapsed());
+        }
         response
     }
 }
@@ -416,7 +490,7 @@ impl Service for App {
     /// in chunks that may become large, or one that waits for `100 Continue`, is admitted only if its caller may send it.
     fn admit(&self, head: &RequestHead) -> Result<Admission, Response> {
         let is_large = if head.chunked {
-            find(&head.method, &head.path).is_ok_and(|(index, _)| ROUTES[index].body_max() > BODY_MAX)
+            self.find(&head.method, &head.path).is_ok_and(|found| found.route.body_max() > BODY_MAX)
         } else {
             head.content_length > BODY_MAX
         };
@@ -424,9 +498,9 @@ impl Service for App {
             return Ok(Admission { body_max: BODY_MAX, reserved: None });
         }
         let admitted = self.check_origin(head).and_then(|()| {
-            let (index, _) = find(&head.method, &head.path)?;
-            let caller = allowed_caller(&ROUTES[index], || self.authenticate(head))?;
-            let body_max = ROUTES[index].body_max();
+            let route = self.find(&head.method, &head.path)?.route;
+            let caller = allowed_caller(route, || self.authenticate(head))?;
+            let body_max = route.body_max();
             let reserve = || self.0.large_bodies.reserve(&caller.by, head.content_length);
             let reserved = (is_large && head.content_length <= body_max).then(reserve).transpose()?;
             Ok(Admission { body_max, reserved: reserved.map(|bytes| Box::new(bytes) as Box<dyn BodyMemory>) })
@@ -435,13 +509,10 @@ impl Service for App {
     }
 
     fn answer(&self, request: HttpRequest) -> Answer {
-        if let Err(error) = self.check_origin(&request.head) {
-            return self.refused(error, Some(&request.head)).into();
+        match &self.0.settings.test {
+            Some(test) if !is_beside(&request.head.path) => self.answer_tested(test, request),
+            _ => self.answer_request(request, None),
         }
-        if request.head.method == "OPTIONS" {
-            return self.options(&request.head).into();
-        }
-        self.handle(request, |head| self.authenticate(head))
     }
 
     fn fault(&self, fault: Fault, head: Option<&RequestHead>) -> Response {

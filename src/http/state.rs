@@ -3,9 +3,10 @@
 use super::auth::KnownTokens;
 use super::conn::{BodyMemory, Fault};
 use crate::error::{Error, ErrorName};
-use crate::secret::random_hex;
+use crate::secret::{Randomness, random_hex};
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
+use crate::test_mode::{SnapshotJson, TestMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,6 +31,19 @@ pub struct Settings {
     pub streams_max: usize,
     /// Time between two comment lines of a stream of entries.
     pub comment_every: Duration,
+    /// The state that a server for tests of other programs has besides.
+    pub test: Option<Arc<TestMode>>,
+}
+
+impl Settings {
+    /// The source of ids and secrets.
+    pub(crate) fn randomness(&self) -> &Randomness {
+        self.test.as_ref().map_or(&Randomness::System, |test| test.randomness())
+    }
+
+    fn request_prefix(&self) -> String {
+        self.test.as_ref().map_or_else(random_hex::<4>, |test| test.request_prefix().to_owned())
+    }
 }
 
 impl Default for Settings {
@@ -43,6 +57,7 @@ impl Default for Settings {
             run_token: None,
             streams_max: 64,
             comment_every: Duration::from_secs(15),
+            test: None,
         }
     }
 }
@@ -86,13 +101,45 @@ impl AppState {
             connections: OnceLock::new(),
             store,
             tokens: Arc::new(KnownTokens::new(settings.open, settings.run_token.as_deref())),
+            request_ids: RequestIds::new(settings.request_prefix()),
             settings,
             counts: Arc::new(RequestCounts::new(routes)),
-            request_ids: RequestIds::new(),
             large_bodies: LargeBodies::default(),
             whole_file: WholeFile::default(),
             ends_waiting: Arc::default(),
         }
+    }
+}
+
+/// For a server for tests only.
+impl AppState {
+    /// Its state. The routes that ask for it are found at no other server.
+    pub(crate) fn test_mode(&self) -> &TestMode {
+        self.settings.test.as_ref().expect("only a server for tests is asked for this")
+    }
+
+    /// Makes the file an empty one again.
+    pub(crate) fn reset_test(&self) -> Result<(), Error> {
+        self.test_mode().reset(&self.store)?;
+        self.forget_contents(0);
+        Ok(())
+    }
+
+    /// Keeps the present state under a name.
+    pub(crate) fn keep_state(&self, name: &str) -> Result<SnapshotJson, Error> {
+        self.test_mode().keep(&self.store, name, self.request_ids.count())
+    }
+
+    /// Brings a state back.
+    pub(crate) fn restore_state(&self, name: &str) -> Result<SnapshotJson, Error> {
+        let (snapshot, request_ids) = self.test_mode().restore(&self.store, name)?;
+        self.forget_contents(request_ids);
+        Ok(snapshot)
+    }
+
+    fn forget_contents(&self, request_ids: u64) {
+        self.tokens.forget();
+        self.request_ids.go_on_from(request_ids);
     }
 }
 
@@ -103,13 +150,23 @@ pub struct RequestIds {
 }
 
 impl RequestIds {
-    fn new() -> RequestIds {
-        RequestIds { prefix: random_hex::<4>(), count: AtomicU64::new(0) }
+    fn new(prefix: String) -> RequestIds {
+        RequestIds { prefix, count: AtomicU64::new(0) }
     }
 
     /// The next one: 16 hexadecimal digits.
     pub(crate) fn next(&self) -> String {
         format!("{}{:08x}", self.prefix, self.count.fetch_add(1, Relaxed))
+    }
+
+    /// The number of ids so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count.load(Relaxed)
+    }
+
+    /// Goes on from that number of ids.
+    pub(crate) fn go_on_from(&self, count: u64) {
+        self.count.store(count, Relaxed);
     }
 }
 

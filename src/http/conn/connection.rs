@@ -97,6 +97,7 @@ impl HttpConnection {
             Some(Answer::Now(response)) => response,
             // Also after a panic, if another thread has the sender by now.
             Some(Answer::Later) => return self.wait_for_later(mode),
+            Some(Answer::Dropped) => return Err(ConnectionEnd::Disconnected),
             None if may_be_later && self.handover.is_answered_later() => return self.wait_for_later(mode),
             None => answer_fault(&*self.service, Fault::Panic, None),
         };

@@ -200,6 +200,8 @@ pub enum Answer {
     Now(Response),
     /// It is sent by [`HttpRequest::later`], which was not dropped.
     Later,
+    /// None: the connection is closed.
+    Dropped,
 }
 
 impl From<Response> for Answer {

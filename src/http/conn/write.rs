@@ -182,7 +182,9 @@ pub(super) fn encode_head(
     // Always HTTP/1.1, the version of this server, also for an HTTP/1.0 client.
     let reason = StatusCode(status).default_reason_phrase();
     let _ = write!(head, "HTTP/1.1 {status} {reason}\r\nServer: cashbox\r\n"); // a vector takes every write
-    push_date(&mut head);
+    if headers.last().is_none_or(|(name, _)| *name != "Date") {
+        push_date(&mut head); // unless the service has one, as its last header
+    }
     for (name, value) in headers.iter().filter(|(name, _)| !FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name))) {
         head.extend_from_slice(name.as_bytes());
         head.extend_from_slice(b": ");
