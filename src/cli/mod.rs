@@ -28,6 +28,7 @@ mod settings;
 mod table;
 mod target;
 mod temp_folder;
+mod test_controls;
 #[cfg(test)]
 mod tests;
 #[cfg(feature = "tls")]
@@ -70,6 +71,9 @@ enum CliCommand {
     Lock(lock_run::LockCommand),
     #[command(flatten)]
     File(files::FileVerb),
+    /// Controls of a server for tests (`serve --test`): clock, snapshots, faults, pauses
+    #[command(subcommand)]
+    Test(test_controls::TestVerb),
     /// Print the description of the HTTP API (OpenAPI 3.1), as GET /openapi.json does
     Openapi,
     /// Try ways to protect a balance side by side, and see which lose money
@@ -145,6 +149,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
         CliCommand::Wallet(verb) => verb.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::Follow(follow) => follow.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::Lock(lock) => lock.run(common),
+        CliCommand::Test(test) => test.run(&ApiClient::new(common)?).map(ExitCode::from),
         CliCommand::File(verb) => verb.run(common).map(ExitCode::from),
         CliCommand::Openapi => output::print(&crate::http::openapi_document()).map(|()| ExitCode::SUCCESS),
         CliCommand::Lab(lab) => lab.run(common),
