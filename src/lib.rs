@@ -161,6 +161,7 @@
 //! | `store::possession` `store::file` `store::audit` | one process per file; backup, restore, export, import; every invariant as a question |
 //! | `http` | requests become commands, receipts become responses; `http::conn` is HTTP/1.1 and knows nothing of wallets |
 //! | `cashbox` | the front door of this library |
+//! | `test_mode` `test_server` | `serve --test`: a manual clock, snapshots, faults and pauses; the same in a program's own tests |
 //! | `cli` | the command line; `cli::lock_run` runs a command under a lock |
 //! | `lab` `bench` | tools: the experiment with lock strategies; the load generator, which checks what it measured |
 //!
@@ -195,6 +196,8 @@
 //! | deliveries | which answers to a grant reached a client | |
 //! | target, transport error | where the command line sends a request; why no answer came | door |
 //! | connection, permit, eviction, response mode | of the HTTP server | line |
+//! | server for tests; fault, pause, point, snapshot | `serve --test`; what goes wrong with a request on purpose; a stop of one, and the place of it; a state that can be brought back | mock |
+//! | commit hook | what a server for tests does around the commit of a request | |
 //! | companion file | `FILE-serve`: which process serves the file | |
 //! | transaction | the database's | business events |
 
@@ -219,6 +222,8 @@ mod log;
 mod money;
 mod secret;
 mod store;
+mod test_mode;
+mod test_server;
 mod token;
 mod tx;
 
@@ -235,6 +240,12 @@ pub use money::{Balance, Cents, Money};
 pub use store::OpenError;
 pub use store::audit::{AuditReport, Finding};
 pub use store::file::copy::CopyError;
+
+/// A server for tests of your own programs: see [`Server`](testing::Server).
+pub mod testing {
+    pub use crate::test_mode::{CrashPoint, FaultAction, PausePoint, RequestMatch};
+    pub use crate::test_server::{RequestPause, TestServer as Server};
+}
 
 /// The one place that lists what the binary, the tests, the benches and the fuzz targets reach inside. Not part of the
 /// library's interface: any of it may change with any version.
