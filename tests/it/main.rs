@@ -86,6 +86,10 @@ mod shell;
 mod source;
 mod statement;
 mod storage;
+mod test_mode;
+mod test_mode_faults;
+mod testing_docs;
+mod testing_server;
 #[cfg(feature = "tls")]
 mod tls;
 mod values;

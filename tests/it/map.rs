@@ -127,7 +127,6 @@ fn file_is_one_idea_of_readable_length() {
         ("main.rs", "arguments in, exit code out"),
         ("store/wall_jump.rs", "one check and its row in the file, apart from the writer"),
         ("log.rs", "the one place that writes the log"),
-        ("secret.rs", "the one place that hashes and compares secrets"),
         ("cli/tls.rs", "there only with the feature `tls`"),
         ("http/dry_run.rs", "the one place that knows what an answer would newly make"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),

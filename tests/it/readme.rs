@@ -32,6 +32,11 @@ pages! {
     lab_sessions_run_as_printed: "docs/lab.md",
     locks_sessions_run_as_printed: "docs/locks.md",
     operations_sessions_run_as_printed: "docs/operations.md",
+    testing_sessions_run_as_printed: "docs/testing.md",
+    testing_parallel_sessions_run_as_printed: "docs/testing-parallel.md",
+    testing_time_sessions_run_as_printed: "docs/testing-time.md",
+    testing_lost_answers_sessions_run_as_printed: "docs/testing-lost-answers.md",
+    testing_races_sessions_run_as_printed: "docs/testing-races.md",
 }
 
 fn read(page: &str) -> String {
