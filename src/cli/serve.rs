@@ -5,7 +5,7 @@ use super::input::{self, CommonOptions, environment_text};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
 use super::temp_folder::TempFolder;
-use crate::clock::{Clock, DayEdge, parse_moment};
+use crate::clock::{Clock, DayEdge, MANUAL_START_MS, parse_moment};
 use crate::command::AdoptToken;
 use crate::error::{Error, ErrorName};
 use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachable};
@@ -289,7 +289,7 @@ impl ServeArgs {
             keep_keys_days: self.keep_keys.into(),
             accept_clock: self.accept_clock || self.test,
             mode: OpenMode::Server,
-            clock: if self.test { Clock::manual() } else { Clock::Machine },
+            clock: if self.test { Clock::manual_at(self.clock.unwrap_or(MANUAL_START_MS)) } else { Clock::Machine },
             for_tests: self.test,
             randomness: if self.test { Randomness::seeded(self.seed) } else { Randomness::System },
             ..Options::default()

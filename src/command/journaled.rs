@@ -85,7 +85,7 @@ impl SetCouponKinds {
 impl NewToken {
     /// Carries it out for `by`.
     pub(super) fn carry_out(&self, tx: &WriteTx<'_>, by: &str) -> Result<MintedToken, Error> {
-        let minted = token::mint(tx, self, token::new_secret())?;
+        let minted = token::mint(tx, self, token::drawn_secret(tx))?;
         append_token(tx, by, ChangeKind::TokenMinted, &minted.token, None)?;
         Ok(minted)
     }
@@ -94,7 +94,7 @@ impl NewToken {
 impl RotateToken {
     /// Carries it out for `by`.
     pub(super) fn carry_out(&self, tx: &WriteTx<'_>, by: &str) -> Result<MintedToken, Error> {
-        let (minted, replaced) = token::rotate(tx, self, by, token::new_secret())?;
+        let (minted, replaced) = token::rotate(tx, self, by, token::drawn_secret(tx))?;
         append_token(tx, by, ChangeKind::TokenRotated, &minted.token, Some(&replaced))?;
         Ok(minted)
     }
