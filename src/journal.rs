@@ -10,7 +10,7 @@
 //! Knows nothing of: money, access tokens, HTTP.
 
 use crate::error::{Error, ErrorName};
-use crate::secret::{Hash, hex, sha256};
+use crate::secret::{Hash, hex, put_field, sha256};
 use crate::tx::{ChainHead, JournalHead, Row, RowResult, Tables, WriteTx, params, unreadable};
 use serde_json::Value;
 
@@ -168,13 +168,7 @@ impl JournalLine {
         let mut bytes = Vec::with_capacity(512);
         bytes.extend(previous);
         bytes.push(1);
-        let mut field = |value: Option<&[u8]>| match value {
-            Some(value) => {
-                bytes.extend((value.len() as u32).to_be_bytes());
-                bytes.extend(value);
-            }
-            None => bytes.extend(u32::MAX.to_be_bytes()),
-        };
+        let mut field = |value: Option<&[u8]>| put_field(&mut bytes, value);
         field(Some(&self.seq.to_be_bytes()));
         field(Some(&self.at.to_be_bytes()));
         field(Some(self.by.as_bytes()));

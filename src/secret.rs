@@ -7,6 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 /// A SHA-256 digest.
 pub(crate) type Hash = [u8; 32];
 
+/// Appends a field of what is hashed: its length as a big-endian u32 and its bytes. An absent one has the length 0xFFFFFFFF.
+pub(crate) fn put_field(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
+    match value {
+        Some(value) => {
+            bytes.extend((value.len() as u32).to_be_bytes());
+            bytes.extend(value);
+        }
+        None => bytes.extend(u32::MAX.to_be_bytes()),
+    }
+}
+
 /// SHA-256 of `bytes`.
 pub(crate) fn sha256(bytes: &[u8]) -> Hash {
     Sha256::digest(bytes).into()

@@ -139,7 +139,7 @@ impl TestServer {
     /// Makes its file an empty one again, at the first time of its clock. Connections stay open.
     ///
     /// # Errors
-    /// `storage_full` if there is no space.
+    /// `storage_full` if the disk is full.
     pub fn reset(&self) -> Result<(), Error> {
         self.app.reset_test()
     }

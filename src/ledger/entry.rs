@@ -3,7 +3,7 @@
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, Fence, WalletId};
 use crate::money::{Balance, Cents, Money};
-use crate::secret::{Hash, sha256};
+use crate::secret::{Hash, put_field, sha256};
 use crate::tx::{ChainHead, Row, RowResult, Tables, WriteTx, params, unreadable};
 
 /// The kind of a movement.
@@ -161,13 +161,7 @@ impl Entry {
     /// absent field has the length 0xFFFFFFFF and no bytes. The order is that of the struct.
     fn write_bytes(&self, bytes: &mut Vec<u8>) {
         bytes.push(if self.kind.is_of_hold() { 2 } else { 1 });
-        let mut field = |value: Option<&[u8]>| match value {
-            Some(value) => {
-                bytes.extend((value.len() as u32).to_be_bytes());
-                bytes.extend(value);
-            }
-            None => bytes.extend(u32::MAX.to_be_bytes()),
-        };
+        let mut field = |value: Option<&[u8]>| put_field(bytes, value);
         field(Some(&self.id.0.to_be_bytes()));
         field(Some(&self.at.to_be_bytes()));
         field(Some(self.kind.as_str().as_bytes()));

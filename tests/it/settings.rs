@@ -285,7 +285,7 @@ fn file_refuses_closing_wallet_with_money() {
         "UPDATE wallet_setting SET status = 'closed'",
         "INSERT OR REPLACE INTO wallet_setting (wallet, status) VALUES ('alice', 'closed')",
         "INSERT INTO wallet_setting (wallet, status) VALUES ('@bank', 'frozen')",
-        "INSERT INTO wallet_setting (wallet, status) VALUES ('nobody-here', 'frozen')",
+        "INSERT INTO wallet_setting (wallet, status) VALUES ('unknown', 'frozen')",
         "UPDATE wallet_setting SET status = 'odd'",
         "UPDATE wallet_setting SET limit_per_day = 0",
         "INSERT INTO day_spending VALUES ('ghost', 1, 1)",
