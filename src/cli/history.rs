@@ -2,12 +2,11 @@
 
 use super::api_call::ApiCall;
 use super::follow::{EntrySink, StartPlace, follow, print_entry};
-use super::input::{self, optional_argument};
-use super::lists::{EntryFilters, Paging};
+use super::input::optional_argument;
+use super::lists::{EntryFilters, Paging, TimeSpan};
 use super::output::{CliError, Exit};
 use super::table::{self, Column, GrowingTable, free_texts, numbers, words};
 use super::target::ApiClient;
-use crate::clock::DayEdge;
 use clap::Args;
 use serde_json::Value;
 
@@ -18,15 +17,8 @@ pub(crate) struct HistoryArgs {
     user: Option<String>,
     #[command(flatten)]
     filters: EntryFilters,
-    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
-    since: Option<String>,
-    /// The latest time, written in the same ways; a day counts to its end
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
-    until: Option<String>,
-    /// desc (newest first) or asc [default: desc]
-    #[arg(long)]
-    order: Option<String>,
+    #[command(flatten)]
+    span: TimeSpan,
     /// Go on with each entry when it is made, until interrupted; with --since, after those that are there
     #[arg(long, conflicts_with_all = ["order", "until", "limit", "after", "all"])]
     follow: bool,
@@ -45,14 +37,13 @@ impl HistoryArgs {
             Some(user) => ApiCall::get(&["v1", "wallets", user, "entries"]),
             None => ApiCall::get(&["v1", "entries"]),
         };
-        let list = self.filters.add_to(list).query("since", self.since.as_ref());
-        let list = list.query("until", self.until.as_ref()).query("order", self.order.as_ref());
+        let list = self.span.add_to(self.filters.add_to(list));
         self.paging.run(client, &list, |rows| entries(rows, user.as_deref()))
     }
 
     fn follow(&self, client: &ApiClient, user: Option<String>) -> Result<Exit, CliError> {
-        let query = self.filters.events(user.as_deref()).query("since", self.since.as_ref());
-        let start = if self.since.is_some() { StartPlace::First } else { StartPlace::Now };
+        let query = self.filters.events(user.as_deref()).query("since", self.span.since.as_ref());
+        let start = if self.span.since.is_some() { StartPlace::First } else { StartPlace::Now };
         let table = (!client.json).then(|| GrowingTable::new(&COLUMNS[..if user.is_some() { 7 } else { 6 }]));
         follow(client, &query, start, &mut EntryPrinter { user, table })
     }

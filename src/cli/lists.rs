@@ -151,6 +151,28 @@ impl WalletsArgs {
     }
 }
 
+/// The time and the order of what is listed.
+#[derive(Debug, Args)]
+pub(crate) struct TimeSpan {
+    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
+    pub since: Option<String>,
+    /// The latest time, written in the same ways; a day counts to its end
+    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
+    until: Option<String>,
+    /// desc (newest first) or asc [default: desc]
+    #[arg(long)]
+    order: Option<String>,
+}
+
+impl TimeSpan {
+    /// The list with them.
+    pub(crate) fn add_to(&self, list: ApiCall) -> ApiCall {
+        let list = list.query("since", self.since.as_ref()).query("until", self.until.as_ref());
+        list.query("order", self.order.as_ref())
+    }
+}
+
 /// `cashbox journal`
 #[derive(Debug, Args)]
 pub(crate) struct JournalArgs {
@@ -160,15 +182,8 @@ pub(crate) struct JournalArgs {
     /// Only changes of this access token, coupon or wallet
     #[arg(long, value_name = "NAME")]
     subject: Option<String>,
-    /// The earliest time: 2026-01-31T12:00:00Z, 2026-01-31 (its start, here), today, yesterday, 10m (ago)
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::Start))]
-    since: Option<String>,
-    /// The latest time, written in the same ways; a day counts to its end
-    #[arg(long, value_name = "TIME", value_parser = input::moment(DayEdge::End))]
-    until: Option<String>,
-    /// desc (newest first) or asc [default: desc]
-    #[arg(long)]
-    order: Option<String>,
+    #[command(flatten)]
+    span: TimeSpan,
     #[command(flatten)]
     paging: Paging,
 }
@@ -178,8 +193,7 @@ impl JournalArgs {
     pub(crate) fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
         let list = ApiCall::get(&["v1", "journal"]);
         let list = list.query("what", self.what.as_ref()).query("subject", self.subject.as_ref());
-        let list = list.query("since", self.since.as_ref()).query("until", self.until.as_ref());
-        let list = list.query("order", self.order.as_ref());
+        let list = self.span.add_to(list);
         let columns = [
             numbers("LINE", "seq"),
             words("TIME", "at"),
