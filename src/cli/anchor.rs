@@ -1,7 +1,6 @@
 //! `serve --anchor COMMAND`: hands the state of the file, as one line, to a command that keeps it where the file's owner
 //! cannot change it. `verify --since LINE` compares the file with it later.
 
-use crate::error::Error;
 use crate::http::App;
 use crate::log;
 use crate::store::stats;
@@ -53,7 +52,7 @@ impl Anchor {
 fn hand_over(app: &App, command: &str, is_stopping: &dyn Fn() -> bool) {
     let store = app.store();
     let line = store.audit_line();
-    match line.and_then(|line| run(command, &line, is_stopping)) {
+    match line.map_err(|error| error.to_string()).and_then(|line| run(command, &line, is_stopping)) {
         Ok(()) => stats::add(&store.stats().anchors, 1),
         Err(error) => {
             stats::add(&store.stats().anchor_failures, 1);
@@ -63,11 +62,10 @@ fn hand_over(app: &App, command: &str, is_stopping: &dyn Fn() -> bool) {
 }
 
 /// Runs the command with the line on its standard input. Its output goes to the log.
-fn run(command: &str, line: &str, is_stopping: &dyn Fn() -> bool) -> Result<(), Error> {
-    let failed = |why: String| Error::internal(why);
+fn run(command: &str, line: &str, is_stopping: &dyn Fn() -> bool) -> Result<(), String> {
     let mut shell = Command::new("sh");
     shell.arg("-c").arg(command).stdin(Stdio::piped()).stdout(io::stderr()).process_group(0);
-    let mut child = shell.spawn().map_err(|error| failed(format!("sh cannot be started: {error}")))?;
+    let mut child = shell.spawn().map_err(|error| format!("sh cannot be started: {error}"))?;
     if let Some(mut input) = child.stdin.take() {
         let _ = writeln!(input, "{line}"); // it may end without reading: its exit code says whether all is well
     }
@@ -75,14 +73,14 @@ fn run(command: &str, line: &str, is_stopping: &dyn Fn() -> bool) -> Result<(), 
     loop {
         match child.try_wait() {
             Ok(Some(status)) if status.success() => return Ok(()),
-            Ok(Some(status)) => return Err(failed(format!("it ended with {status}"))),
+            Ok(Some(status)) => return Err(format!("it ended with {status}")),
             Ok(None) => {}
-            Err(error) => return Err(failed(format!("it cannot be waited for: {error}"))),
+            Err(error) => return Err(format!("it cannot be waited for: {error}")),
         }
         let most = if is_stopping() { RUN_MAX_AT_STOP } else { RUN_MAX };
         if begun.elapsed() >= most {
             end(&mut child);
-            return Err(failed(format!("it was ended after {} s", most.as_secs())));
+            return Err(format!("it was ended after {} s", most.as_secs()));
         }
         thread::sleep(LOOK_EVERY);
     }

@@ -57,7 +57,7 @@ fn verify_compares_with_line_of_before() {
     assert_eq!(place.run(&format!("verify --since {line} --unchanged")).exit, 0);
     place.json("grant alice 2");
     let later = place.json(&format!("verify --since {line}"));
-    assert_eq!(later["notes"], json!(["0 entries and 1 lines of the journal were added since that line"]));
+    assert_eq!(later["notes"], json!(["added since that line: entries 0, lines of the journal 1"]));
     assert_eq!(place.run(&format!("verify --since {line} --unchanged")).exit, 4);
     let hash = later["last_hash"].as_str().unwrap();
     assert_eq!(place.run(&format!("verify --since {hash}")).exit, 0);

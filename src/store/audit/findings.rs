@@ -51,6 +51,9 @@ pub struct Finding {
     pub sentence: String,
 }
 
+/// The check that nothing has happened since an earlier audit.
+pub(crate) const UNCHANGED: &str = "nothing was added since the line";
+
 /// The check of what an earlier audit has seen.
 pub(crate) const EARLIER: &str = "earlier entries are there still";
 

@@ -1,6 +1,6 @@
 //! The state that an audit has seen as one line: an auditor keeps it, and a later audit is compared with it.
 
-use super::findings::{AuditReport, EARLIER, Finding, Findings};
+use super::findings::{AuditReport, EARLIER, Finding, Findings, UNCHANGED};
 use crate::secret::{Hash, hex, parse_hash};
 
 /// The beginning of a line. The digit is its version.
@@ -101,9 +101,12 @@ impl Since {
             }
             return None;
         }
-        let since_then = format!("{entries} entries and {lines} lines of the journal were added since that line");
+        if entries < 0 || lines < 0 {
+            return None; // the walk has found that the chain ends before that line
+        }
+        let since_then = format!("added since that line: entries {entries}, lines of the journal {lines}");
         if matches!(self, Since::Unchanged(_)) {
-            findings.add(EARLIER, since_then);
+            findings.add(UNCHANGED, since_then);
             return None;
         }
         Some(since_then)
