@@ -70,7 +70,7 @@ pub(crate) struct RunArgs {
     /// With --once-per: a command that fails does not count, and the next one may run at once
     #[arg(long, requires = "once_per")]
     retry_failed: bool,
-    /// The exit code for a lock that is not acquired in time, or that rests [default: 124, or 0 if it rests]
+    /// The exit code for a lock that is not acquired in time, or that rests [default: 124, or 0 if it rests and --once-per is given]
     #[arg(short = 'E', long, value_name = "N")]
     conflict_exit_code: Option<u8>,
     /// Say on standard error what is waited for and what was acquired
