@@ -6,8 +6,7 @@ export function staff({ server, open, assert, file, save }) {
   const rows = (page) => page.run(() => document.querySelectorAll('main tbody tr').length);
   const find = async (page, values) => {
     for (const [name, value] of Object.entries(values)) await (name === 'find' ? page.fill('[name=find]', value) : page.choose(`[name=${name}]`, value));
-    await page.click('text=Find');
-    await page.settled();
+    await page.renewed(() => page.click('text=Find'));
   };
 
   return {
