@@ -288,9 +288,9 @@ pub(crate) fn lines(
         };
     }
     let sql = match filter {
-        JournalFilter { subject: Some(_), .. } => along!("($3 IS NULL OR what = $3) AND subject = $4"),
-        JournalFilter { what: Some(_), .. } => along!("what = $3 AND $4 IS NULL"),
-        _ => along!("$3 IS NULL AND $4 IS NULL"),
+        JournalFilter { subject: Some(_), .. } => along!("(CAST($3 AS TEXT) IS NULL OR what = $3) AND subject = $4"),
+        JournalFilter { what: Some(_), .. } => along!("what = $3 AND CAST($4 AS TEXT) IS NULL"),
+        _ => along!("CAST($3 AS TEXT) IS NULL AND CAST($4 AS TEXT) IS NULL"),
     };
     let what = filter.what.map(ChangeKind::as_str);
     let mut rows = tx.all(sql, params![first, last, what, filter.subject, limit + 1], JournalLine::read)?;

@@ -164,7 +164,7 @@ pub fn is_secret(text: &str) -> bool {
 
 macro_rules! token_columns {
     () => {
-        "id, role, user, note, created_at, expires_at, revoked_at, secret_hash, prefix"
+        "id, role, access_token.user, note, created_at, expires_at, revoked_at, secret_hash, prefix"
     };
 }
 
@@ -346,7 +346,7 @@ fn token_of(tx: &WriteTx<'_>, new: &NewToken, secret_hash: Hash) -> AccessToken 
 
 fn insert(tx: &WriteTx<'_>, token: &AccessToken) -> Result<(), Error> {
     tx.execute_one(
-        "INSERT INTO access_token (id, secret_hash, role, user, note, created_at, expires_at, prefix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO access_token (id, secret_hash, role, \"user\", note, created_at, expires_at, prefix) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         params![
             token.id,
             token.secret_hash,
@@ -397,7 +397,7 @@ pub(crate) fn find(tx: &Tables<'_>, secret_hash: &Hash) -> Result<Option<AccessT
     if let Some(token) = tx.one(sql, params![secret_hash], AccessToken::read)? {
         return Ok(Some(token));
     }
-    let sql = "SELECT id, role, user, note, created_at, \
+    let sql = "SELECT id, role, access_token.user, note, created_at, \
                CASE WHEN expires_at < valid_until THEN expires_at ELSE valid_until END, revoked_at, replaced_secret.secret_hash, prefix \
                FROM replaced_secret JOIN access_token ON id = token WHERE replaced_secret.secret_hash = $1";
     tx.one(sql, params![secret_hash], AccessToken::read)
@@ -423,7 +423,7 @@ fn digest(secret_hash: &Hash) -> String {
 
 /// The journal's description of an access token: all that its row has but the id and the mark of the last start.
 pub(crate) fn detail(tx: &Tables<'_>, id: &str) -> Result<Option<Value>, Error> {
-    let sql = "SELECT role, user, note, prefix, created_at, expires_at, revoked_at, secret_hash \
+    let sql = "SELECT role, access_token.user, note, prefix, created_at, expires_at, revoked_at, secret_hash \
                FROM access_token WHERE id = $1";
     tx.one(sql, params![id], |row| {
         let time = |column| row.get::<_, Option<i64>>(column).map(|ms| ms.map(rfc3339));

@@ -247,8 +247,8 @@ impl Coupon {
 
 macro_rules! coupon_columns {
     () => {
-        "code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by, \
-         max_off, expires_at, CASE WHEN single_use THEN (SELECT hold.id FROM hold WHERE hold.coupon = coupon.code \
+        "code, coupon.user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, uses, taken_by, \
+         max_off, expires_at, CASE WHEN single_use <> 0 THEN (SELECT hold.id FROM hold WHERE hold.coupon = coupon.code \
          AND hold.coupon IS NOT NULL AND amount_left > 0) END"
     };
 }
@@ -257,8 +257,8 @@ pub(super) use coupon_columns;
 /// The state of a coupon at the time `$1`, as text.
 macro_rules! coupon_state {
     () => {
-        "CASE WHEN taken_by IS NOT NULL THEN 'taken_back' WHEN single_use AND uses > 0 THEN 'used' \
-         WHEN single_use AND EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code AND hold.coupon IS NOT NULL \
+        "CASE WHEN taken_by IS NOT NULL THEN 'taken_back' WHEN single_use <> 0 AND uses > 0 THEN 'used' \
+         WHEN single_use <> 0 AND EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code AND hold.coupon IS NOT NULL \
          AND amount_left > 0) THEN 'reserved' WHEN expires_at <= $1 THEN 'expired' ELSE 'usable' END"
     };
 }
@@ -268,7 +268,7 @@ pub(super) use coupon_state;
 macro_rules! coupon_is_usable {
     ($time:literal) => {
         concat!(
-            "taken_by IS NULL AND (NOT single_use OR uses = 0 AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code \
+            "taken_by IS NULL AND (single_use = 0 OR uses = 0 AND NOT EXISTS (SELECT 1 FROM hold WHERE hold.coupon = coupon.code \
              AND hold.coupon IS NOT NULL AND amount_left > 0)) AND (expires_at IS NULL OR expires_at > ",
             $time,
             ")"
@@ -332,7 +332,7 @@ pub(super) fn check_available(tx: &WriteTx<'_>, kind: &CouponKind, user: &UserId
         }
     }
     if let Some(limit) = per_user {
-        let own = "SELECT count(*) FROM (SELECT 1 FROM coupon WHERE kind = $1 AND user = $2 LIMIT $3)";
+        let own = "SELECT count(*) FROM (SELECT 1 FROM coupon WHERE kind = $1 AND coupon.user = $2 LIMIT $3) AS own";
         let own: Option<i64> = tx.one(own, params![name, user, limit], |row| row.get(0))?;
         if own.is_none_or(|own| own >= limit) {
             return none_left(limit, format!("{user} has got {limit} of kind {name}, and no user gets more"));
@@ -358,7 +358,7 @@ pub(super) fn grant(
     let by_days = limits.valid_days.map(|days| granted_at.saturating_add(days.saturating_mul(DAY_MS)));
     let expires_at = by_days.into_iter().chain(limits.valid_until).min();
     tx.execute_one(
-        "INSERT INTO coupon (code, user, kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, max_off, \
+        "INSERT INTO coupon (code, \"user\", kind, amount_off, percent_off, threshold, single_use, granted_at, earned_by, max_off, \
          expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         params![
             code,

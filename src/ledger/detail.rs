@@ -35,7 +35,7 @@ pub(crate) struct GivenTerms {
 
 macro_rules! given_columns {
     () => {
-        "code, user, kind, amount_off, percent_off, threshold, single_use, max_off, granted_at, expires_at, earned_by"
+        "code, coupon.user, kind, amount_off, percent_off, threshold, single_use, max_off, granted_at, expires_at, earned_by"
     };
 }
 

@@ -531,7 +531,7 @@ pub(crate) fn list(
             concat!(
                 "SELECT ",
                 hold_columns!(),
-                "WHERE h.id < $1 AND h.id >= $2 AND ($3 IS NULL OR $3 = CASE WHEN h.ended IS NOT NULL THEN h.ended \
+                "WHERE h.id < $1 AND h.id >= $2 AND (CAST($3 AS TEXT) IS NULL OR $3 = CASE WHEN h.ended IS NOT NULL THEN h.ended \
                  WHEN h.until <= $4 AND h.due_ms <= $5 THEN 'expired' ELSE 'open' END) AND ",
                 $choice,
                 " ORDER BY h.id DESC LIMIT $7"
@@ -545,8 +545,8 @@ pub(crate) fn list(
             passes!("h.wallet = $6"),
         ),
         None => (
-            "SELECT id FROM hold WHERE id < $1 AND $2 IS NULL ORDER BY id DESC LIMIT 1 OFFSET $3",
-            passes!("$6 IS NULL"),
+            "SELECT id FROM hold WHERE id < $1 AND CAST($2 AS TEXT) IS NULL ORDER BY id DESC LIMIT 1 OFFSET $3",
+            passes!("CAST($6 AS TEXT) IS NULL"),
         ),
     };
     let before = after.unwrap_or(i64::MAX);

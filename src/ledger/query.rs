@@ -277,13 +277,13 @@ fn scan_end(tx: &ReadTx<'_>, filter: &Filter, first: i64, last: i64, rows: i64) 
 fn statement(way: Way, ascending: bool) -> &'static str {
     macro_rules! passes {
         () => {
-            "id BETWEEN $1 AND $2 AND ($3 IS NULL OR kind = $3) AND ($4 IS NULL OR made_by = $4) \
-             AND ($5 IS NULL OR amount >= $5) AND ($6 IS NULL OR amount <= $6) \
-             AND ($7 IS NULL OR metadata IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each($7) AS wanted \
+            "id BETWEEN $1 AND $2 AND (CAST($3 AS TEXT) IS NULL OR kind = $3) AND (CAST($4 AS TEXT) IS NULL OR made_by = $4) \
+             AND (CAST($5 AS BIGINT) IS NULL OR amount >= $5) AND (CAST($6 AS BIGINT) IS NULL OR amount <= $6) \
+             AND (CAST($7 AS TEXT) IS NULL OR metadata IS NOT NULL AND NOT EXISTS (SELECT 1 FROM json_each($7) AS wanted \
              WHERE NOT EXISTS (SELECT 1 FROM json_each(metadata) AS kept \
              WHERE kept.key = wanted.key AND kept.value = wanted.value))) \
-             AND ($8 IS NULL OR reference = $8) AND ($9 IS NULL OR coupon = $9) AND ($10 IS NULL OR refunds = $10) \
-             AND ($11 IS NULL OR hold = $11) AND ($12 IS NULL OR $12 IN (from_wallet, to_wallet))"
+             AND (CAST($8 AS TEXT) IS NULL OR reference = $8) AND (CAST($9 AS TEXT) IS NULL OR coupon = $9) AND (CAST($10 AS BIGINT) IS NULL OR refunds = $10) \
+             AND (CAST($11 AS BIGINT) IS NULL OR hold = $11) AND (CAST($12 AS TEXT) IS NULL OR $12 IN (from_wallet, to_wallet))"
         };
     }
     macro_rules! scan {
@@ -311,7 +311,7 @@ fn statement(way: Way, ascending: bool) -> &'static str {
                 $column,
                 " <> '@bank' ORDER BY id ",
                 $order,
-                " LIMIT $13)"
+                " LIMIT $13) AS found"
             )
         };
     }
@@ -385,7 +385,7 @@ pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<
                   (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
                   UNION ALL SELECT id, to_balance FROM entry WHERE id = \
                   (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2) \
-                  ORDER BY id DESC LIMIT 1)";
+                  ORDER BY id DESC LIMIT 1) AS newest";
     let count = "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
                  + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2)";
     let balance = tx.one(newest, params![id, last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
@@ -413,7 +413,7 @@ pub(crate) fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, at: i64, limit: usi
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),
-        " FROM coupon WHERE user = $1 AND ",
+        " FROM coupon WHERE coupon.user = $1 AND ",
         coupon_is_usable!("$2"),
         " ORDER BY granted_at DESC, code DESC LIMIT $3"
     );
@@ -430,7 +430,7 @@ pub fn coupons(
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),
-        " FROM coupon WHERE user = $1 AND (granted_at, code) < ($2, $3) \
+        " FROM coupon WHERE coupon.user = $1 AND (granted_at, code) < ($2, $3) \
          ORDER BY granted_at DESC, code DESC LIMIT $4"
     );
     let (at, code) = after.map_or((i64::MAX, ""), |(at, code)| (at, code.as_str()));
@@ -496,8 +496,8 @@ pub(crate) fn all_coupons(
     };
     let last_kind = kind.as_deref().unwrap_or(BEHIND_ALL);
     let last_user = user.filter(|_| kind.is_some()).unwrap_or(BEHIND_ALL);
-    let end = "SELECT kind, user, code FROM coupon WHERE (kind, user, code) > ($1, $2, $3) \
-               AND (kind, user) <= ($4, $5) ORDER BY kind, user, code LIMIT 1 OFFSET $6";
+    let end = "SELECT kind, coupon.user, code FROM coupon WHERE (kind, coupon.user, code) > ($1, $2, $3) \
+               AND (kind, coupon.user) <= ($4, $5) ORDER BY kind, coupon.user, code LIMIT 1 OFFSET $6";
     let end_params = params![first_kind, first_user, first_code, last_kind, last_user, SCAN_ROWS - 1];
     let end = tx.one(end, end_params, CouponPlace::read)?;
     let sql = concat!(
@@ -505,8 +505,9 @@ pub(crate) fn all_coupons(
         coupon_columns!(),
         " FROM coupon WHERE (",
         coupon_state!(),
-        " = $2 OR $2 IS NULL) AND ($3 IS NULL OR user = $3) AND (kind, user, code) > ($4, $5, $6) AND (kind, user) <= ($7, $8) \
-         AND ($9 IS NULL OR (kind, user, code) <= ($9, $10, $11)) ORDER BY kind, user, code LIMIT $12"
+        " = $2 OR $2 IS NULL) AND (CAST($3 AS TEXT) IS NULL OR coupon.user = $3) AND (kind, coupon.user, code) > ($4, $5, $6) \
+         AND (kind, coupon.user) <= ($7, $8) AND (CAST($9 AS TEXT) IS NULL OR (kind, coupon.user, code) <= ($9, $10, $11)) \
+         ORDER BY kind, coupon.user, code LIMIT $12"
     );
     let (end_kind, end_user, end_code) = match &end {
         Some(end) => (Some(&end.kind), Some(&end.user), Some(&end.code)),

@@ -93,9 +93,9 @@ macro_rules! listed_wallet_columns {
 /// `$1` and `$2` bound the ids, `$3` leaves the system out, `$4` and `$5` bound the balance.
 macro_rules! wallet_passes {
     () => {
-        "wallet.id BETWEEN $1 AND $2 || char(1114111) AND (NOT $3 OR substr(wallet.id, 1, 1) <> '@') \
-         AND ($4 IS NULL OR wallet.balance >= $4 AND substr(wallet.id, 1, 1) <> '@') \
-         AND ($5 IS NULL OR wallet.balance <= $5 AND substr(wallet.id, 1, 1) <> '@')"
+        "wallet.id BETWEEN $1 AND $2 || '\u{10ffff}' AND (NOT $3 OR substr(wallet.id, 1, 1) <> '@') \
+         AND (CAST($4 AS BIGINT) IS NULL OR wallet.balance >= $4 AND substr(wallet.id, 1, 1) <> '@') \
+         AND (CAST($5 AS BIGINT) IS NULL OR wallet.balance <= $5 AND substr(wallet.id, 1, 1) <> '@')"
     };
 }
 
@@ -120,7 +120,7 @@ pub(crate) fn overview(tx: &ReadTx<'_>, id: &WalletId, at: i64) -> Result<Wallet
         "SELECT ",
         listed_wallet_columns!(),
         ", wallet_setting.metadata, day_spending.day, day_spending.spent, \
-         (SELECT count(*) FROM coupon WHERE user = wallet.id AND ",
+         (SELECT count(*) FROM coupon WHERE coupon.user = wallet.id AND ",
         coupon_is_usable!("$1"),
         ") FROM ",
         wallet_tables!(),
@@ -154,7 +154,7 @@ pub fn wallets(
 /// The least id behind `after`, or the prefix: one bound from below, so that the search begins there.
 fn first_id(filter: &WalletFilter, after: Option<&WalletPlace>) -> String {
     let prefix = &filter.prefix;
-    after.filter(|after| after.id >= *prefix).map_or(prefix.clone(), |after| format!("{}\0", after.id))
+    after.filter(|after| after.id >= *prefix).map_or(prefix.clone(), |after| format!("{}\u{1}", after.id))
 }
 
 /// Cuts the page off behind `limit` rows; one that is not full goes on behind the last row that was looked at.
@@ -175,7 +175,7 @@ fn by_id(
 ) -> Result<WalletPage, Error> {
     let WalletFilter { prefix, min, max, users_only, status, .. } = filter;
     let first = first_id(filter, after);
-    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 || char(1114111) ORDER BY id LIMIT 1 OFFSET $3";
+    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 || '\u{10ffff}' ORDER BY id LIMIT 1 OFFSET $3";
     let end: Option<String> = match min.or(*max).is_some() || status.is_some() {
         true => tx.one(end, params![first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
         false => None,
@@ -187,7 +187,7 @@ fn by_id(
         wallet_tables!(),
         " WHERE ",
         wallet_passes!(),
-        " AND (NOT $6 OR coalesce(wallet_setting.status, 'open') = 'open') AND ($7 IS NULL OR wallet.id <= $7) \
+        " AND (NOT $6 OR coalesce(wallet_setting.status, 'open') = 'open') AND (CAST($7 AS TEXT) IS NULL OR wallet.id <= $7) \
          ORDER BY wallet.id LIMIT $8"
     );
     let is_open = status.is_some();
@@ -206,7 +206,7 @@ fn of_status(
     let WalletFilter { prefix, min, max, users_only, .. } = filter;
     let (first, status) = (first_id(filter, after), status.as_str());
     let end = "SELECT wallet FROM wallet_setting WHERE status = $1 AND status <> 'open' \
-               AND wallet BETWEEN $2 AND $3 || char(1114111) ORDER BY wallet LIMIT 1 OFFSET $4";
+               AND wallet BETWEEN $2 AND $3 || '\u{10ffff}' ORDER BY wallet LIMIT 1 OFFSET $4";
     let end: Option<String> = match min.or(*max) {
         Some(_) => tx.one(end, params![status, first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
         None => None,
@@ -217,7 +217,7 @@ fn of_status(
         " FROM wallet_setting CROSS JOIN wallet WHERE ",
         wallet_passes!(),
         " AND wallet.id = wallet_setting.wallet AND wallet_setting.status = $6 AND wallet_setting.status <> 'open' \
-         AND wallet_setting.wallet >= $1 AND ($7 IS NULL OR wallet_setting.wallet <= $7) \
+         AND wallet_setting.wallet >= $1 AND (CAST($7 AS TEXT) IS NULL OR wallet_setting.wallet <= $7) \
          ORDER BY wallet_setting.wallet LIMIT $8"
     );
     let rows = tx.all(sql, params![first, prefix, users_only, min, max, status, end, limit + 1], listed_wallet)?;
@@ -238,7 +238,7 @@ fn by_name(
         _ => (name, ""),
     };
     let end = "SELECT wallet, name FROM wallet_setting WHERE (name, wallet) > ($1, $2) \
-               AND name <= $3 || char(1114111) ORDER BY name, wallet LIMIT 1 OFFSET $4";
+               AND name <= $3 || '\u{10ffff}' ORDER BY name, wallet LIMIT 1 OFFSET $4";
     let place = |row: &Row<'_>| Ok(WalletPlace { id: row.get(0)?, name: Some(row.get(1)?) });
     let end = tx.one(end, params![after_name, after_id, name, SCAN_ROWS - 1], place)?;
     let sql = concat!(
@@ -246,9 +246,9 @@ fn by_name(
         listed_wallet_columns!(),
         " FROM wallet_setting CROSS JOIN wallet WHERE ",
         wallet_passes!(),
-        " AND wallet.id = wallet_setting.wallet AND ($6 IS NULL OR wallet_setting.status = $6) \
-         AND (wallet_setting.name, wallet_setting.wallet) > ($7, $8) AND wallet_setting.name <= $9 || char(1114111) \
-         AND ($10 IS NULL OR (wallet_setting.name, wallet_setting.wallet) <= ($10, $11)) \
+        " AND wallet.id = wallet_setting.wallet AND (CAST($6 AS TEXT) IS NULL OR wallet_setting.status = $6) \
+         AND (wallet_setting.name, wallet_setting.wallet) > ($7, $8) AND wallet_setting.name <= $9 || '\u{10ffff}' \
+         AND (CAST($10 AS TEXT) IS NULL OR (wallet_setting.name, wallet_setting.wallet) <= ($10, $11)) \
          ORDER BY wallet_setting.name, wallet_setting.wallet LIMIT $12"
     );
     let status = status.map(WalletStatus::as_str);
@@ -275,8 +275,8 @@ pub(crate) fn wallets_by_balance(
         wallet_tables!(),
         " WHERE wallet.id IN (SELECT wallet.id FROM wallet WHERE ",
         wallet_passes!(),
-        " AND ($6 IS NULL OR coalesce((SELECT status FROM wallet_setting WHERE wallet = wallet.id), 'open') = $6) \
-         AND ($7 IS NULL OR (SELECT name FROM wallet_setting WHERE wallet = wallet.id) BETWEEN $7 AND $7 || char(1114111)) \
+        " AND (CAST($6 AS TEXT) IS NULL OR coalesce((SELECT status FROM wallet_setting WHERE wallet = wallet.id), 'open') = $6) \
+         AND (CAST($7 AS TEXT) IS NULL OR (SELECT name FROM wallet_setting WHERE wallet = wallet.id) BETWEEN $7 AND $7 || '\u{10ffff}') \
          ORDER BY wallet.balance DESC, wallet.id LIMIT $8) ORDER BY wallet.balance DESC, wallet.id"
     );
     let WalletFilter { prefix, name, status, min, max, .. } = filter;

@@ -222,7 +222,7 @@ fn take(
          VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
          expire_ms = $6, grace_ms = $7, max_hold_ms = $8, ids = $9, created_at = $10, min_hold_ms = $11, renewals = 0, restarted = 0 \
-         WHERE renew_time + expire_ms + grace_ms <= $5",
+         WHERE lock.renew_time + lock.expire_ms + lock.grace_ms <= $5",
         params![
             id,
             fence,

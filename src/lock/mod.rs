@@ -202,9 +202,9 @@ pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> 
         "SELECT ",
         lock_columns!(),
         " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
-         AND id >= $3 AND substr(id, 1, length($3)) = $3 AND ($4 = 0 OR substr(id, 1, 7) <> 'wallet/') \
+         AND id >= $3 AND substr(id, 1, length($3)) = $3 AND (NOT $4 OR substr(id, 1, 7) <> 'wallet/') \
          AND (secret_hash IS NOT NULL OR min_hold_ms IS NULL OR renew_time + expire_ms + grace_ms > $5) \
-         AND ($6 IS NULL OR $6 = CASE WHEN secret_hash IS NULL AND min_hold_ms IS NOT NULL THEN 'resting' \
+         AND (CAST($6 AS TEXT) IS NULL OR $6 = CASE WHEN secret_hash IS NULL AND min_hold_ms IS NOT NULL THEN 'resting' \
          WHEN renew_time + expire_ms + grace_ms <= $5 THEN 'stale' \
          WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $5 THEN 'held' ELSE 'grace' END) \
          ORDER BY id LIMIT $7"

@@ -111,7 +111,7 @@ pub(crate) fn sweep(
     steps: usize,
 ) -> Result<Option<SweepPosition>, Error> {
     let last = "SELECT caller, key FROM (SELECT caller, key FROM idempotency WHERE (caller, key) > ($1, $2) \
-                ORDER BY caller, key LIMIT $3) ORDER BY caller DESC, key DESC LIMIT 1";
+                ORDER BY caller, key LIMIT $3) AS next ORDER BY caller DESC, key DESC LIMIT 1";
     let place = |row: &Row<'_>| Ok(SweepPosition { caller: row.get(0)?, key: row.get(1)? });
     let last = tx.one(last, params![from.caller, from.key, steps], place)?;
     if let Some(last) = &last {

@@ -44,6 +44,11 @@ pub fn literals(source: &str) -> Vec<String> {
     scan(source).1
 }
 
+/// A Rust file up to its tests.
+pub fn without_tests(source: &str) -> &str {
+    source.split("\n#[cfg(test)]\nmod tests {").next().unwrap()
+}
+
 /// The file as code alone, and its literals but those of assertions.
 fn scan(source: &str) -> (String, Vec<String>) {
     const ASSERTIONS: [&str; 9] = [
@@ -57,7 +62,7 @@ fn scan(source: &str) -> (String, Vec<String>) {
         "expect",
         "expect_err",
     ];
-    let source = source.split("\n#[cfg(test)]\nmod tests {").next().unwrap();
+    let source = without_tests(source);
     let chars: Vec<char> = source.chars().collect();
     let (mut code, mut literals, mut at) = (String::new(), Vec::new(), 0);
     // The word just read, and the word before each bracket that is open.
@@ -108,7 +113,7 @@ fn scan(source: &str) -> (String, Vec<String>) {
 }
 
 /// The literal whose text begins there, and where its closing quote is; a raw one ends with that many `#`.
-fn literal(chars: &[char], mut at: usize, raw: Option<usize>) -> (String, usize) {
+pub fn literal(chars: &[char], mut at: usize, raw: Option<usize>) -> (String, usize) {
     let mut text = String::new();
     loop {
         let hashes = || chars[at + 1..].iter().take_while(|c| **c == '#').count();
@@ -126,6 +131,11 @@ fn literal(chars: &[char], mut at: usize, raw: Option<usize>) -> (String, usize)
                     't' => text.push('\t'),
                     'r' => text.push('\r'),
                     '0' => text += "\\0",
+                    'u' => {
+                        let digits: String = chars[at + 2..].iter().take_while(|c| **c != '}').collect();
+                        text.extend(u32::from_str_radix(&digits, 16).ok().and_then(char::from_u32));
+                        at += digits.len() + 2;
+                    }
                     other => text.push(other),
                 }
             }

@@ -1,0 +1,117 @@
+//! A PostgreSQL of the tests' own: in a temporary folder, reached by its socket alone, gone with the test.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// A running PostgreSQL. It ends when this is dropped, and also when the process of the tests ends in any other way.
+pub struct Postgres {
+    folder: TempDir,
+    programs: PathBuf,
+    child: Child,
+}
+
+impl Postgres {
+    /// Starts one; None, with a message, where PostgreSQL is not installed.
+    pub fn start() -> Option<Postgres> {
+        let Some(programs) = programs() else {
+            println!("skipped: PostgreSQL is not installed (on Debian: apt-get install postgresql)");
+            return None;
+        };
+        let folder = tempfile::Builder::new().prefix("cashbox-pg-").tempdir().unwrap();
+        give_away(folder.path());
+        let data = folder.path().join("data");
+        // A locale with an order of its own, where there is one: then an order that depends on it is noticed.
+        let made = unprivileged(&programs.join("initdb"))
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale", "C.UTF-8", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        // The shell ends the server when the pipe to it is closed, which the end of this process does too.
+        let script = "trap '' INT; \"$@\" >&2 <&- & server=$!; read -r _; kill -QUIT $server; wait $server";
+        let child = unprivileged(Path::new("sh"))
+            .args(["-c", script, "sh"])
+            .arg(programs.join("postgres"))
+            .arg("-D")
+            .arg(&data)
+            .arg("-k")
+            .arg(folder.path())
+            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let postgres = Postgres { folder, programs, child };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !postgres.is_ready() {
+            let log = std::fs::read_to_string(postgres.folder.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "PostgreSQL does not start: {log}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(postgres)
+    }
+
+    fn is_ready(&self) -> bool {
+        let asked = Command::new(self.programs.join("pg_isready")).arg("-q").arg("-h").arg(self.folder.path()).status();
+        asked.unwrap().success()
+    }
+
+    /// Runs a script of SQL in a database. Returns what it printed (unaligned rows), and its complaints.
+    pub fn psql(&self, database: &str, script: &str) -> (String, String) {
+        let mut child = Command::new(self.programs.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-U", "postgres", "-d", database, "-h"])
+            .arg(self.folder.path())
+            .args(["-v", "VERBOSITY=terse", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (mut input, script) = (child.stdin.take().unwrap(), script.to_owned());
+        let writing = std::thread::spawn(move || input.write_all(script.as_bytes()).unwrap());
+        let output = child.wait_with_output().unwrap();
+        writing.join().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (text(output.stdout), text(output.stderr))
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
+}
+
+/// The folder of PostgreSQL's programs.
+fn programs() -> Option<PathBuf> {
+    let debian =
+        std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|it| it.path().join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    debian.chain(std::env::split_paths(&path)).find(|folder| folder.join("initdb").exists())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// PostgreSQL refuses to run as root.
+fn unprivileged(program: &Path) -> Command {
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "postgres", "--regid", "postgres", "--clear-groups", "--"]).arg(program).current_dir("/");
+    command
+}
+
+/// Gives a folder to the user that PostgreSQL runs as.
+fn give_away(folder: &Path) {
+    if is_root() {
+        assert!(Command::new("chown").arg("postgres").arg(folder).status().unwrap().success());
+    }
+}
