@@ -32,7 +32,7 @@ fn statements() -> BTreeMap<String, String> {
     found
 }
 
-/// What is sent to PostgreSQL: without SQLite's word for how to undo a single statement.
+/// The text that is sent to PostgreSQL: without SQLite's word for how to undo a single statement.
 fn translated(sql: &str) -> String {
     sql.replacen(" OR FAIL ", " ", 1)
 }
