@@ -105,7 +105,7 @@ pub(crate) fn backup(context: &mut Context<'_>) -> HandlerResult {
     } else {
         let whole_file = context.app.whole_file.begin()?;
         let copy = context.app.store.backup()?;
-        response::stream("application/vnd.sqlite3", FileBody { reader: copy, _whole_file: whole_file })
+        response::stream("application/vnd.sqlite3", FileBody::new(copy, whole_file))
     };
     response.headers.push(("Content-Disposition", "attachment; filename=\"cashbox.db\"".to_owned()));
     Ok(response)
@@ -135,18 +135,35 @@ pub(crate) fn export(context: &mut Context<'_>) -> HandlerResult {
     let thread = std::thread::Builder::new().name("export".to_owned()).spawn(move || export.write(form, &mut to));
     let thread = Some(thread.map_err(Error::internal)?);
     let reader = ExportOutput { pipe: Some(pipe), thread };
-    Ok(response::stream(content_type, FileBody { reader, _whole_file: whole_file }))
+    Ok(response::stream(content_type, FileBody::new(reader, whole_file)))
 }
 
-/// A body made of the whole file. The reader is dropped first: then its copy is closed before the next request begins.
+/// A body made of the whole file. Its copy is closed before the next request may begin, and that may when the client has read
+/// the end.
 struct FileBody<R> {
-    reader: R,
-    _whole_file: WholeFileRead,
+    /// None when it was read to its end.
+    reader: Option<(R, WholeFileRead)>,
+}
+
+impl<R> FileBody<R> {
+    fn new(reader: R, whole_file: WholeFileRead) -> FileBody<R> {
+        FileBody { reader: Some((reader, whole_file)) }
+    }
 }
 
 impl<R: Read> Read for FileBody<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.reader.read(buffer)
+        let mut filled = 0;
+        // To its end, so that the chunks of an answer do not depend on when its writer was ready.
+        while filled < buffer.len()
+            && let Some((reader, _)) = &mut self.reader
+        {
+            match reader.read(&mut buffer[filled..])? {
+                0 => self.reader = None, // the reader first
+                count => filled += count,
+            }
+        }
+        Ok(filled)
     }
 }
 
