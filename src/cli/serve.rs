@@ -248,7 +248,7 @@ impl ServeArgs {
                 "--max-parked has to be less than --max-connections: a client that releases a lock needs a connection";
             return Err(CliError::usage(why));
         }
-        if self.open && !self.allow_origin.is_empty() && !self.memory {
+        if self.open && !self.allow_origin.is_empty() && !self.memory && !self.test {
             return Err(CliError::usage(
                 "--open with --allow-origin lets a web page spend from this file, so it needs --memory as well",
             ));

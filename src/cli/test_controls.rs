@@ -95,7 +95,7 @@ pub(crate) struct MatchOptions {
     /// Requests with that idempotency key
     #[arg(long)]
     key: Option<String>,
-    /// That one of the requests that match, and not the next
+    /// That one of the requests that match, counted from now [default: 1, the next]
     #[arg(long, value_name = "NUMBER")]
     nth: Option<u32>,
 }
@@ -107,8 +107,8 @@ pub(crate) struct FaultArgs {
     #[command(flatten)]
     wanted: MatchOptions,
     /// The number of requests to hit
-    #[arg(long, value_name = "NUMBER")]
-    times: Option<u32>,
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    times: u32,
 }
 
 #[derive(Debug, Args)]
@@ -118,8 +118,8 @@ pub(crate) struct PauseArgs {
     #[command(flatten)]
     wanted: MatchOptions,
     /// The time after which it ends by itself; at most 60s
-    #[arg(long, value_name = "TIME", value_parser = input::milliseconds("1ms", "60s"))]
-    longest: Option<i64>,
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = input::milliseconds("1ms", "60s"))]
+    longest: i64,
 }
 
 #[derive(Debug, Args)]
