@@ -4,6 +4,7 @@ use super::matching::{ArrivedRequest, RequestMatch};
 use crate::error::{Error, ErrorName};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
+use std::collections::VecDeque;
 
 /// The effect of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,9 @@ pub enum CrashPoint {
     /// It is done, and not answered.
     AfterCommit,
 }
+
+/// The requests that a fault lists.
+const HITS_KEPT_MAX: usize = 1_000;
 
 /// The longest delay, in milliseconds.
 const DELAY_MS_MAX: u64 = 60_000;
@@ -96,7 +100,10 @@ pub(super) struct PlannedFault {
     pub action: FaultAction,
     /// The number of requests that matched.
     pub matched: u32,
-    pub hits: Vec<FaultHit>,
+    /// The number of requests that it will still hit.
+    pub left: u32,
+    /// The newest of those it has hit.
+    pub hits: VecDeque<FaultHit>,
 }
 
 /// A request that a fault has hit.
@@ -119,28 +126,31 @@ impl PlannedFault {
             return false;
         }
         self.matched = self.matched.saturating_add(1);
-        self.matched >= self.wanted.first() && (self.hits.len() as u64) < u64::from(self.times)
+        self.matched >= self.wanted.first() && self.left > 0
     }
 
     pub(super) fn hit(&mut self, number: u64, request: &ArrivedRequest) {
         let (method, path) = (request.method.clone(), request.path.clone());
-        self.hits.push(FaultHit { request: number, method, path, done: false });
+        self.left = self.left.saturating_sub(1);
+        if self.hits.len() >= HITS_KEPT_MAX {
+            self.hits.pop_front();
+        }
+        self.hits.push_back(FaultHit { request: number, method, path, done: false });
     }
 
     pub(super) fn json(&self) -> FaultJson {
-        let left = self.times.saturating_sub(self.hits.len() as u32);
         FaultJson {
             id: self.id,
             wanted: self.wanted.clone(),
             times: self.times,
-            left,
+            left: self.left,
             action: self.action,
-            state: match self.hits.len() {
-                0 => "unused",
-                _ if left > 0 => "used",
-                _ => "used_up",
+            state: match self.left {
+                0 => "used_up",
+                left if left == self.times => "unused",
+                _ => "used",
             },
-            hits: self.hits.clone(),
+            hits: self.hits.iter().cloned().collect(),
         }
     }
 }
@@ -148,7 +158,7 @@ impl PlannedFault {
 impl FaultJson {
     /// The number of requests it has hit.
     pub(crate) fn count(&self) -> usize {
-        self.hits.len()
+        (self.times - self.left) as usize
     }
 }
 
@@ -169,6 +179,6 @@ pub(crate) struct FaultJson {
     action: FaultAction,
     /// `unused`, `used` or `used_up`.
     state: &'static str,
-    /// The requests it has hit.
+    /// The newest requests it has hit.
     hits: Vec<FaultHit>,
 }

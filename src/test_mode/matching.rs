@@ -24,7 +24,7 @@ pub(crate) struct ArrivedRequest {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RequestMatch {
-    /// The method.
+    /// The method. Not given: all but `OPTIONS`, which browsers send by themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
     /// The path; with `*` at its end all paths that begin so.
@@ -45,6 +45,11 @@ impl RequestMatch {
     /// Reads a JSON object.
     pub(crate) fn from_json(text: &str) -> Result<RequestMatch, Error> {
         let wrong = |why: String| Error::invalid(format!("match: {why}")).with("field", "match");
+        if !text.trim_start().starts_with('{') {
+            return Err(wrong(
+                "write an object such as {\"method\": \"POST\", \"path\": \"/v1/wallets/*\"}".to_owned(),
+            ));
+        }
         let one: RequestMatch = serde_json::from_str(text).map_err(|error| wrong(error.to_string()))?;
         if one.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(wrong("a path begins with /".to_owned()));
@@ -64,7 +69,9 @@ impl RequestMatch {
             Some(beginning) => request.path.starts_with(beginning),
             None => request.path == *path,
         };
-        self.method.as_ref().is_none_or(|method| method.eq_ignore_ascii_case(&request.method))
+        // The preflight of a browser is none of its program's requests.
+        let is_method = |method: &String| method.eq_ignore_ascii_case(&request.method);
+        self.method.as_ref().map_or(request.method != "OPTIONS", is_method)
             && self.path.as_ref().is_none_or(is_path)
             && self.user.as_ref().is_none_or(|user| request.user.as_ref() == Some(user))
             && self.key.as_ref().is_none_or(|key| request.key.as_ref() == Some(key))

@@ -70,7 +70,7 @@ impl PausePlan {
             return false;
         }
         self.matched = self.matched.saturating_add(1);
-        self.matched == self.wanted.first()
+        self.matched >= self.wanted.first()
     }
 
     /// Ends it, whatever its request does.
@@ -119,6 +119,11 @@ impl PauseJson {
     /// True if its request stands at the point.
     pub(crate) fn is_paused(&self) -> bool {
         self.state == PauseState::Paused
+    }
+
+    /// True if its request stands inside its transaction, and the writer with it.
+    pub(crate) fn is_inside_transaction(&self) -> bool {
+        self.is_paused() && self.point == PausePoint::BeforeCommit
     }
 
     /// True if its request has not come to the point yet.

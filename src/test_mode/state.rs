@@ -12,7 +12,7 @@ use crate::secret::Randomness;
 use crate::store::test_control::Snapshot;
 use crate::store::{CommitHook, Store};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +37,9 @@ pub struct TestMode {
     snapshots: Mutex<BTreeMap<String, KeptState>>,
     plan: Mutex<Plan>,
     changed: Condvar,
+    /// True when the server stops: requests stand still no longer.
+    is_stopping: AtomicBool,
+    seeding: Mutex<()>,
     /// Grows when the contents are replaced: requests that came before wait no longer.
     generation: Arc<AtomicU64>, // changed while the plan is locked
 }
@@ -108,6 +111,8 @@ impl TestMode {
             snapshots: Mutex::default(),
             plan: Mutex::default(),
             changed: Condvar::new(),
+            is_stopping: AtomicBool::new(false),
+            seeding: Mutex::default(),
             generation: Arc::default(),
         })
     }
@@ -157,7 +162,8 @@ impl TestMode {
         let mut met = [None; 3];
         for pause in pauses.iter_mut() {
             let place = &mut met[pause.point as usize];
-            if place.is_none() && pause.meets(request) {
+            let meets = pause.meets(request); // counted by all of them
+            if meets && place.is_none() {
                 *place = Some(pause.id);
             }
         }
@@ -190,7 +196,7 @@ impl TestMode {
             self.changed.notify_all();
         }
         // A pause that was released before its request came does not stop it, nor one that is not listed any more.
-        while self.is_current_for(arrival)
+        while self.may_stand(arrival)
             && let Some(pause) =
                 plan.pauses.iter_mut().find(|pause| pause.id == id && pause.state == PauseState::Paused)
         {
@@ -202,6 +208,33 @@ impl TestMode {
             }
             plan = self.changed.wait_timeout(plan, left).unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// Has a request stand still for that time.
+    pub(crate) fn delay(&self, arrival: &Arrival, time: Duration) {
+        let (until, mut plan) = (Instant::now() + time, self.plan());
+        while self.may_stand(arrival) && Instant::now() < until {
+            let left = until.saturating_duration_since(Instant::now());
+            plan = self.changed.wait_timeout(plan, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn may_stand(&self, arrival: &Arrival) -> bool {
+        self.is_current_for(arrival) && !self.is_stopping.load(SeqCst)
+    }
+
+    /// Refuses while a request stands inside its transaction: the writer waits for its release, and so would the caller.
+    pub(crate) fn check_writer_moves(&self) -> Result<(), Error> {
+        if !self.pauses().iter().any(PauseJson::is_inside_transaction) {
+            return Ok(());
+        }
+        let detail = "a request is paused inside its transaction, and the time and the contents wait for its end: release it first";
+        Err(Error::new(ErrorName::Paused, detail))
+    }
+
+    /// Keeps other seeds waiting until it is dropped.
+    pub(crate) fn seed_alone(&self) -> MutexGuard<'_, ()> {
+        self.seeding.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that the fault of a request has its effect.
@@ -248,7 +281,7 @@ impl TestMode {
         let mut plan = self.plan();
         let planned = plan.faults.len();
         let id = TestMode::next_id(&mut plan, planned)?;
-        let fault = PlannedFault { id, wanted, times, action, matched: 0, hits: Vec::new() };
+        let fault = PlannedFault { id, wanted, times, action, matched: 0, left: times, hits: VecDeque::new() };
         let json = fault.json();
         plan.faults.push(fault);
         Ok(json)
@@ -314,6 +347,12 @@ impl TestMode {
     pub(crate) fn delete_pauses(&self) {
         self.plan().pauses.clear();
         self.changed.notify_all();
+    }
+
+    /// Lets all requests go on, now and from now on.
+    pub(crate) fn stop_no_more(&self) {
+        self.is_stopping.store(true, SeqCst);
+        self.delete_pauses();
     }
 
     /// The requests so far, the oldest first.
