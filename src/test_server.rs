@@ -121,19 +121,20 @@ impl TestServer {
     /// Moves its clock forward, and returns when all is done that fell due.
     ///
     /// # Errors
-    /// `internal` if the file cannot be read.
+    /// `invalid_request` beyond the year 9998, `paused` while a request stands inside its transaction, `storage_full` if the
+    /// disk is full.
     pub fn advance(&self, time: Duration) -> Result<(), Error> {
         let ms = i64::try_from(time.as_millis()).map_err(|_| Error::invalid("the step is too long"))?;
-        self.app.store().move_clock(ClockMove::Advance(ms))
+        self.app.move_clock(ClockMove::Advance(ms))
     }
 
     /// Sets the wall time of its clock, forward or back: RFC 3339.
     ///
     /// # Errors
-    /// `invalid_request` if it is not a time.
+    /// `invalid_request` if it is not a time from 1970 to the end of 9998; else as [`advance`](TestServer::advance).
     pub fn set_now(&self, time: &str) -> Result<(), Error> {
         let wall_ms = parse_rfc3339(time).ok_or_else(|| Error::invalid("write a time such as 2026-01-31T12:00:00Z"))?;
-        self.app.store().move_clock(ClockMove::SetWall(wall_ms))
+        self.app.move_clock(ClockMove::SetWall(wall_ms))
     }
 
     /// Makes its file an empty one again, at the first time of its clock. Connections stay open.

@@ -264,6 +264,12 @@ impl KnownTokens {
         Ok(found)
     }
 
+    /// Forgets all tokens, and when they were used: the file has others.
+    pub(crate) fn begin_again(&self) {
+        self.forget();
+        self.last_used.write().expect("mutex poisoned").clear();
+    }
+
     /// Forgets all tokens: one was revoked.
     pub fn forget(&self) {
         self.generation.fetch_add(1, SeqCst);

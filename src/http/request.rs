@@ -153,7 +153,7 @@ impl<'a> Context<'a> {
         let wait_ms = if self.dry_run { 0 } else { self.wait_s() * 1_000 };
         let Caller { by, token, .. } = &*self.caller;
         let (by, access_token) = (by.clone(), token.clone());
-        let (alive, dry_run, at_commit) = (self.alive(), self.dry_run, self.at_commit.clone());
+        let (alive, dry_run, at_commit) = (Some(self.connected()), self.dry_run, self.at_commit.clone());
         Ok(Envelope { by, access_token, key, tokens: Vec::new(), if_match: None, wait_ms, alive, dry_run, at_commit })
     }
 
@@ -163,14 +163,17 @@ impl<'a> Context<'a> {
     }
 
     /// Tells whether the client is still connected.
-    pub(crate) fn alive(&self) -> Alive {
+    fn connected(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let (presence, ends_waiting) = (self.presence.clone(), Arc::clone(&self.app.ends_waiting));
-        let is_current = self.app.settings.test.as_ref().map(|test| test.is_current());
-        Some(Arc::new(move || {
-            !ends_waiting.load(Relaxed)
-                && presence.is_connected()
-                && is_current.as_ref().is_none_or(|is_current| is_current())
-        }))
+        Arc::new(move || !ends_waiting.load(Relaxed) && presence.is_connected())
+    }
+
+    /// The same for a read that waits: it also ends when the contents of a server for tests are replaced.
+    pub(crate) fn alive(&self) -> Alive {
+        let connected = self.connected();
+        let Some(test) = &self.app.settings.test else { return Some(connected) };
+        let is_current = test.is_current();
+        Some(Arc::new(move || is_current() && connected()))
     }
 
     /// The lock tokens presented, in one header or several, separated by commas. An empty header presents a token that

@@ -18,6 +18,7 @@ use super::{
     settings, test_routes, tokens, wallets,
 };
 use crate::error::{Error, ErrorName};
+use crate::store::test_control::ClockMove;
 use crate::store::{CommitHook, Outcome, Store};
 use crate::test_mode::{SnapshotJson, is_beside};
 use std::sync::atomic::Ordering::Relaxed;
@@ -359,6 +360,11 @@ impl App {
         self.handle(request, |head| self.authenticate(head), at_commit)
     }
 
+    /// As [`AppState::move_clock`].
+    pub(crate) fn move_clock(&self, by: ClockMove) -> Result<(), Error> {
+        self.0.move_clock(by)
+    }
+
     /// As [`AppState::reset_test`].
     pub(crate) fn reset_test(&self) -> Result<(), Error> {
         self.0.reset_test()
@@ -374,9 +380,9 @@ impl App {
         self.0.restore_state(name)
     }
 
-    /// Lets all requests go on that are paused: this server stops.
+    /// Lets all requests go on that stand still: this server stops.
     pub(crate) fn end_pauses(&self) {
-        self.0.settings.test.iter().for_each(|test| test.delete_pauses());
+        self.0.settings.test.iter().for_each(|test| test.stop_no_more());
     }
 
     fn check_origin(&self, head: &RequestHead) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use crate::error::{Error, ErrorName};
 use crate::secret::{Randomness, random_hex};
 use crate::store::Store;
 use crate::store::stats::{DURATIONS_US, Histogram};
+use crate::store::test_control::ClockMove;
 use crate::test_mode::{SnapshotJson, TestMode};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
@@ -118,6 +119,12 @@ impl AppState {
         self.settings.test.as_ref().expect("only a server for tests is asked for this")
     }
 
+    /// Moves the time, and returns when all is done that fell due.
+    pub(crate) fn move_clock(&self, by: ClockMove) -> Result<(), Error> {
+        self.test_mode().check_writer_moves()?;
+        self.store.move_clock(by)
+    }
+
     /// Makes the file an empty one again.
     pub(crate) fn reset_test(&self) -> Result<(), Error> {
         self.test_mode().reset(&self.store)?;
@@ -138,7 +145,7 @@ impl AppState {
     }
 
     fn forget_contents(&self, request_ids: u64) {
-        self.tokens.forget();
+        self.tokens.begin_again();
         self.request_ids.go_on_from(request_ids);
     }
 }

@@ -2,8 +2,9 @@
 
 use super::conn::{Answer, Body, HttpRequest, RequestHead};
 use super::routes::App;
-use crate::error::{Error, ErrorName};
+use crate::error::Error;
 use crate::id::IdempotencyKey;
+use crate::store::test_control::contents_replaced;
 use crate::test_mode::{ArrivedRequest, FaultAction, PausePoint, TestMode, short_text};
 use percent_encoding::percent_decode_str;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ impl App {
         match arrival.fault() {
             Some(FaultAction::Delay(ms)) => {
                 test.note_done(&arrival);
-                std::thread::sleep(Duration::from_millis(ms));
+                test.delay(&arrival, Duration::from_millis(ms));
             }
             Some(FaultAction::Status(name)) => {
                 test.note_done(&arrival);
@@ -36,9 +37,7 @@ impl App {
             _ => {}
         }
         if !test.is_current_for(&arrival) {
-            let error =
-                Error::new(ErrorName::Busy, "the contents of this server were replaced while the request stood still");
-            return self.refused(error, Some(&request.head)).into();
+            return self.refused(contents_replaced(), Some(&request.head)).into();
         }
         let Answer::Now(response) = self.answer_request(request, test.hook(&arrival)) else {
             unreachable!("a request without a sender is answered at once");

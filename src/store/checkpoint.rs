@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 /// itself, and meanwhile nothing is committed: with 16 MiB, 4 of 100 requests waited for that, which made the tail. Must be
 /// less than `JOURNAL_SIZE_LIMIT` by what is committed during a move, or the log is cut back whenever it starts anew.
 const LOG_PAGES: i64 = 12_288;
+/// The same of a file for tests (4 MiB), which lies in memory beside those of other tests.
+const LOG_PAGES_OF_TESTS: i64 = 1_024;
 
 /// Moves by the second connection, one after another. Each leaves what was committed during it, so the last leaves little
 /// to the writer.
@@ -46,6 +48,8 @@ pub(crate) struct Checkpoint {
     thread: Option<std::thread::JoinHandle<()>>,
     stats: Arc<Stats>,
     commits: u64,
+    /// The growth of the log, in pages, after which it is moved.
+    log_pages: i64,
     /// The pages in the log when the thread was last asked.
     asked_at: i64,
     made_room_at: Option<Instant>,
@@ -58,6 +62,7 @@ impl Checkpoint {
         path: &Path,
         log: Option<FileId>,
         stats: Arc<Stats>,
+        for_tests: bool,
     ) -> Result<Checkpoint, OpenError> {
         conn.wal_hook(Some(|_, pages| {
             IN_LOG.set(pages.into());
@@ -94,6 +99,7 @@ impl Checkpoint {
             thread: Some(thread),
             stats,
             commits: 0,
+            log_pages: if for_tests { LOG_PAGES_OF_TESTS } else { LOG_PAGES },
             asked_at: 0,
             made_room_at: None,
         })
@@ -129,7 +135,7 @@ impl Checkpoint {
         if pages < self.asked_at {
             self.asked_at = 0; // it has started anew
         }
-        if pages >= self.asked_at + LOG_PAGES
+        if pages >= self.asked_at + self.log_pages
             && let Some(ask) = &self.ask
         {
             let _ = ask.try_send(()); // one at a time

@@ -55,7 +55,8 @@ impl Space {
         Err(Error::new(ErrorName::StorageFull, detail))
     }
 
-    fn look(&mut self) {
+    /// Looks now.
+    pub(super) fn look(&mut self) {
         let Ok(disk) = rustix::fs::statvfs(folder_of(&self.file)) else { return };
         self.free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let five_percent = disk.f_blocks.saturating_mul(disk.f_frsize) / 20;

@@ -10,9 +10,10 @@ use super::reply::shutting_down;
 use super::request::Deliveries;
 use super::wall_jump::WallJump;
 use super::writer::WriterState;
-use super::{Store, schema};
+use super::{Store, schema, stats};
 use crate::clock::Clock;
-use crate::error::Error;
+use crate::error::{Error, ErrorName};
+use crate::journal;
 use crate::ledger::{entry, hold, report};
 use crate::lock;
 use crate::secret::Randomness;
@@ -20,6 +21,7 @@ use crate::tx::{ReadTx, Statements};
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::io::Cursor;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +34,17 @@ pub(crate) enum ClockMove {
     /// Wall time is set; lease time goes on by the same step if it is forward.
     SetWall(i64),
 }
+
+/// The wall times that a manual clock is moved to: the years 1970 to 9998.
+const WALL_MS: RangeInclusive<i64> = 0..=253_370_764_799_999;
+/// The last lease time: forward and back again and again, wall time takes lease time that far.
+const LEASE_MS_MAX: i64 = 1_000_000_000_000_000;
+
+/// Contents that are brought back do not wait for the disk: the next commit of a command does, for all before it.
+const UNSYNCED: &str = "NORMAL";
+
+/// The commits that fail one after the other before the clock goes on: the disk may be full.
+const FAILURES_MAX: u32 = 3;
 
 /// A state of a store: its file, both times of its clock, and the number of draws of its randomness.
 #[derive(Clone)]
@@ -58,6 +71,12 @@ impl Snapshot {
         let (wall_ms, boot_ms, drawn) = (clock.wall_ms(), clock.boot_ms(), randomness.drawn());
         Ok(Snapshot { pages, wall_ms, boot_ms, drawn, entries: 0 })
     }
+}
+
+/// The answer to a request that came to contents which are not there any more.
+pub(crate) fn contents_replaced() -> Error {
+    let detail = "the contents of this server were replaced while the request waited, so nothing was done; ask again";
+    Error::new(ErrorName::Busy, detail)
 }
 
 fn in_memory() -> Result<Connection, OpenError> {
@@ -135,6 +154,13 @@ impl Store {
         self.read(|tx| Ok(!tx.one(sql, [], |row| row.get(0))?.unwrap_or(false)))
     }
 
+    /// True before any change at all.
+    pub(crate) fn is_as_made(&self) -> Result<bool, Error> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM journal WHERE seq > 1) OR EXISTS (SELECT 1 FROM lock_event)";
+        let has_changes = self.read(|tx| Ok(tx.one(sql, [], |row| row.get(0))?.unwrap_or(false)))?;
+        Ok(!has_changes && self.is_empty()?)
+    }
+
     /// Takes an export as its first contents. The time goes on.
     pub(crate) fn take_export(&self, text: Vec<u8>) -> Result<(), Error> {
         let folder = tempfile::tempdir_in(folder_of(&self.path)).map_err(Error::internal)?;
@@ -155,10 +181,10 @@ impl Store {
         self.begin_again(taken)
     }
 
-    fn begin_again(&self, newest: Result<i64, Error>) -> Result<(), Error> {
-        let newest = newest?;
+    fn begin_again(&self, replaced: Result<(), Error>) -> Result<(), Error> {
+        replaced?;
         self.recent.forget();
-        self.notifier.begin_again(newest);
+        self.notifier.notify();
         Ok(())
     }
 }
@@ -167,8 +193,15 @@ impl WriterState {
     fn move_clock(&mut self, statements: &Statements<'_>, by: ClockMove) -> Result<(), Error> {
         let step = match by {
             ClockMove::Advance(ms) => ms,
-            ClockMove::SetWall(wall_ms) => wall_ms - self.clock.wall_ms(),
+            ClockMove::SetWall(wall_ms) => wall_ms.saturating_sub(self.clock.wall_ms()),
         };
+        if !WALL_MS.contains(&self.clock.wall_ms().saturating_add(step)) {
+            return Err(Error::invalid("the clock goes from 1970 to the end of 9998"));
+        }
+        if self.lease.now_ms().saturating_add(step) > LEASE_MS_MAX {
+            return Err(Error::invalid("lease time was moved too far, which only goes forward: POST /test/reset"));
+        }
+        self.check_writable()?;
         self.do_what_is_due(statements);
         if step < 0 {
             self.clock.step_wall_ms(step);
@@ -198,10 +231,15 @@ impl WriterState {
     }
 
     fn do_what_is_due(&mut self, statements: &Statements<'_>) {
-        let now = self.lease.now_ms();
+        let (now, mut failures) = (self.lease.now_ms(), 0);
         loop {
             self.commit_batch(statements);
             self.replier.flush();
+            let is_failed = self.disk_is_full || self.check_writable().is_err();
+            failures = if is_failed { failures + 1 } else { 0 };
+            if failures == FAILURES_MAX {
+                return; // it stays due
+            }
             self.sweep.hurry(now);
             let timers =
                 [self.executor.waiters.next_timer().unwrap_or(i64::MAX), self.expiry.next_ms(), self.sweep.next_ms()];
@@ -213,11 +251,12 @@ impl WriterState {
 
     /// Replaces all pages of the file, in one transaction of another connection: this one and the readers see its end.
     fn replace_contents(&mut self, statements: &Statements<'_>, pages: &Connection, path: &Path) -> Result<(), Error> {
-        self.dismiss_waiters();
+        self.dismiss_waiters(&contents_replaced());
         self.executor.refuses_waiting = false;
         self.replier.flush();
         let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
         prepare_writer(&conn)?;
+        conn.pragma_update(None, "synchronous", UNSYNCED)?;
         copy_pages(pages, &mut conn)?;
         drop(conn);
         self.expiry = Expiry::default();
@@ -226,15 +265,21 @@ impl WriterState {
         let tx = ReadTx::new(statements.conn);
         self.head = entry::chain_head(&tx)?;
         self.totals = report::newest(&tx)?;
+        stats::set(&self.stats.journal_lines, journal::head(&tx)?.seq as u64);
         Ok(())
     }
 
-    /// Goes on with other contents. Returns the number of the newest entry.
-    fn begin_again(&mut self, statements: &Statements<'_>) -> Result<i64, Error> {
+    /// Goes on with other contents.
+    fn begin_again(&mut self, statements: &Statements<'_>) -> Result<(), Error> {
+        self.notifier.begin_again(self.head.id); // before any commit
         self.wall_jump = WallJump::load(&ReadTx::new(statements.conn), &self.clock, true)?;
         let lease = self.lease.clone();
-        self.write_beside(statements, |tx| lease.store(tx))?;
+        statements.conn.pragma_update(None, "synchronous", UNSYNCED)?;
+        let stored = self.write_beside(statements, |tx| lease.store(tx));
+        statements.conn.pragma_update(None, "synchronous", "FULL")?;
+        stored?;
+        stats::add(&self.stats.commits, 1); // so that it comes from the log into the file when there is time
         self.do_what_is_due(statements);
-        Ok(self.head.id)
+        Ok(())
     }
 }

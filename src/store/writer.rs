@@ -71,7 +71,8 @@ impl Writer {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let replier = Arc::new(Replier::start()?);
         let mut state = WriterState::open(&conn, possession, options, lease, &stats, notifier, &replier)?;
-        let checkpoint = Checkpoint::start(&conn, possession.db(), state.files.log_id(), Arc::clone(&stats))?;
+        let checkpoint =
+            Checkpoint::start(&conn, possession.db(), state.files.log_id(), Arc::clone(&stats), options.for_tests)?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);
@@ -187,7 +188,7 @@ pub(super) struct WriterState {
     pub(super) totals: RunningTotals,
     backlog: Backlog,
     pub(super) executor: Executor,
-    notifier: Arc<LockNotifier>,
+    pub(super) notifier: Arc<LockNotifier>,
     pub(super) replier: Arc<Replier>,
     pub(super) space: Space,
     pub(super) files: FileWatch,
@@ -201,7 +202,7 @@ pub(super) struct WriterState {
     /// True if no command is carried out without a savepoint.
     always_savepoints: bool,
     /// True if the file is for tests: requests may have hooks.
-    for_tests: bool,
+    pub(super) for_tests: bool,
     pub(super) randomness: Randomness,
     /// True if the last batch failed because the disk is full.
     pub(super) disk_is_full: bool,
@@ -279,7 +280,7 @@ impl WriterState {
                     Message::Task(given) => task = Some(given),
                     Message::LookAtTime => just_now = Duration::ZERO,
                     Message::DropDisconnected => self.drop_disconnected(),
-                    Message::RefuseWaiting => self.dismiss_waiters(),
+                    Message::RefuseWaiting => self.dismiss_waiters(&shutting_down()),
                     Message::Stop => stopping = true,
                 }
                 next = if self.backlog.is_enough() || task.is_some() { None } else { messages.try_recv().ok() };
@@ -302,7 +303,7 @@ impl WriterState {
             }
             stats::set(&self.stats.busy_since_ms, 0);
         }
-        self.dismiss_waiters();
+        self.dismiss_waiters(&shutting_down());
         self.replier.flush();
         self.store_lease_time(&statements);
         if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
@@ -357,12 +358,12 @@ impl WriterState {
         timer.into_iter().chain(checkpoint_is_due.then_some(IDLE)).min()
     }
 
-    /// Answers `busy` to every waiter, and from now on to every request that would have to wait.
-    pub(super) fn dismiss_waiters(&mut self) {
+    /// Answers that to every waiter, and `busy` from now on to every request that would have to wait.
+    pub(super) fn dismiss_waiters(&mut self, answer: &Error) {
         self.executor.refuses_waiting = true;
         let waiters = self.executor.waiters.drain();
         stats::set(&self.stats.parked, 0);
-        waiters.into_iter().for_each(|waiter| _ = send(waiter.request.replies, shutting_down().into()));
+        waiters.into_iter().for_each(|waiter| _ = send(waiter.request.replies, answer.clone().into()));
     }
 
     fn drop_disconnected(&mut self) {
