@@ -75,6 +75,7 @@ mod possession_rows;
 mod postgres;
 mod precedence;
 mod protocol;
+mod races;
 mod reading;
 mod readme;
 mod replication;

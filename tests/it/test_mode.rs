@@ -210,7 +210,8 @@ fn reset_ends_waiting_requests_and_streams() {
     });
     post(&admin, "/test/reset").is(200);
     let [waiting, watching, polling, streaming] = begun;
-    waits.read(waiting).refuses(503, "busy");
+    let ended = waits.read(waiting).refuses(503, "busy");
+    assert!(ended.text("detail").contains("were replaced"), "{}", ended.text("detail"));
     watches.read(watching).is(200);
     assert!(polls.read(polling).is(200).rows().is_empty());
     assert_eq!(streams.read(streaming).status, 200);
@@ -230,6 +231,10 @@ fn seed_is_taken_by_an_empty_file_alone() {
     let again = seed(items.to_string().as_bytes(), "application/json").refuses(409, "not_empty");
     assert!(again.text("detail").contains("/test/reset"));
     let export = admin.get("/v1/export").is(200).body;
+    post(&admin, "/test/reset").is(200);
+    server.mint(json!({ "role": "teller" }));
+    let refused = seed(&export, "application/x-ndjson").refuses(409, "not_empty");
+    assert!(refused.text("detail").contains("access tokens"), "an export would take them away");
     post(&admin, "/test/reset").is(200);
     let wrong = json!([{ "op": "withdraw", "user": "alice", "amount": "1" }]).to_string();
     seed(wrong.as_bytes(), "application/json").refuses(404, "wallet_not_found");
@@ -347,4 +352,66 @@ fn test_file_goes_on_at_the_time_of_its_newest_entry() {
     assert_eq!(admin.balance("alice"), "1.00");
     post(&admin, "/test/reset").is(200);
     admin.get("/v1/wallets/alice").refuses(404, "wallet_not_found");
+}
+
+#[test]
+fn clock_is_not_moved_beyond_its_bounds() {
+    let server = Server::with(&["--test"]);
+    let admin = server.admin();
+    let set = |now: &str| admin.post("/test/clock", json!({ "now": now }));
+    for _ in 0..5 {
+        set("9998-12-31T23:59:59Z");
+        set("1970-01-01");
+    }
+    let refused = set("9998-12-31").refuses(400, "invalid_request");
+    assert!(refused.text("detail").contains("lease time"), "{}", refused.text("detail"));
+    advance(&admin, 1);
+    post(&admin, "/test/reset").is(200);
+    set("9998-12-31").is(200);
+    admin.post("/test/clock", json!({ "advance_ms": 30 * DAY_MS })).refuses(400, "invalid_request");
+    recharge(&admin, "alice", "1");
+}
+
+#[test]
+fn clock_of_full_disk_is_not_moved() {
+    let server = Server::with(&["--test", "--min-free", "1000000000000000000"]);
+    let admin = server.admin();
+    let move_on = || admin.post("/test/clock", json!({ "advance_ms": DAY_MS }));
+    move_on().refuses(503, "storage_full");
+    assert_eq!(admin.get("/test/clock").is(200)["lease_ms"], 0);
+}
+
+#[test]
+fn restored_journal_has_its_own_newest_line() {
+    let server = Server::with(&["--test"]);
+    let admin = server.admin();
+    let lines = || {
+        let metrics = String::from_utf8(admin.get("/metrics").is(200).body).unwrap();
+        metrics.lines().find_map(|line| line.strip_prefix("cashbox_journal_lines ").map(str::to_owned)).unwrap()
+    };
+    let made = lines();
+    server.mint(json!({ "role": "teller" }));
+    admin.put("/test/snapshots/a", json!({})).is(201);
+    assert_ne!(lines(), made);
+    let with_token = lines();
+    post(&admin, "/test/reset").is(200);
+    assert_eq!(lines(), made, "else a long poll asks again and again");
+    post(&admin, "/test/snapshots/a/restore").is(200);
+    assert_eq!(lines(), with_token);
+}
+
+#[test]
+fn page_at_another_port_tests_without_token() {
+    let server = Server::with(&["--test", "--open", "--allow-origin", "http://localhost:3000"]);
+    let page = server.anonymous();
+    let path = "/v1/wallets/alice/recharge";
+    page.post("/test/faults", json!({ "do": { "status": "busy" }, "match": { "path": path } })).is(201);
+    let ask = |method: &str| page.ask(method, path).header("Origin", "http://localhost:3000");
+    let preflight = ask("OPTIONS").header("Access-Control-Request-Method", "POST").send().is(204);
+    assert_eq!(preflight.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
+    ask("POST").json(json!({ "amount": "1" })).send().refuses(503, "busy");
+    let done = ask("POST").json(json!({ "amount": "1" })).send().is(200);
+    assert_eq!(done.header("Access-Control-Allow-Origin"), Some("http://localhost:3000"));
+    page.post("/test/faults", json!({ "do": { "status": "busy" }, "match": { "method": "OPTIONS" } })).is(201);
+    assert_eq!(ask("OPTIONS").send().status, 503, "if that is asked for");
 }

@@ -118,6 +118,7 @@ fn wrong_faults_and_pauses_are_refused_by_field() {
         (json!({ "do": "crash", "match": { "path": "v1" } }), "path"),
         (json!({ "do": "crash", "match": { "path": "/healthz" } }), "never matched"),
         (json!({ "do": "crash", "match": { "nth": 0 } }), "nth"),
+        (json!({ "do": "crash", "match": ["POST"] }), "an object"),
         (json!({ "do": "crash", "when": "now" }), "when"),
     ] {
         let refused = admin.post("/test/faults", body).refuses(400, "invalid_request");
@@ -289,4 +290,69 @@ fn requests_are_listed_with_their_answers() {
     assert_eq!(nothing["status"], 404);
     admin.ask("DELETE", "/test/requests").send().is(204);
     assert!(admin.get("/test/requests").is(200).rows().is_empty());
+}
+
+#[test]
+fn each_pause_counts_the_requests_that_match_it() {
+    let (_server, admin) = server();
+    let plan = |nth: u32| {
+        let wanted =
+            json!({ "at": "after_commit", "longest_ms": 1, "match": { "path": "/v1/wallets/alice/*", "nth": nth } });
+        admin.post("/test/pauses", wanted).is(201)["pause"]["id"].as_u64().unwrap()
+    };
+    let ids = [plan(1), plan(2), plan(1), plan(4)];
+    (0..4).for_each(|n| _ = withdraw(&admin, &format!("k{n}")).is(200));
+    let requests: Vec<Value> =
+        ids.map(|id| admin.get(&format!("/test/pauses/{id}")).is(200)["pause"]["request"].clone()).into();
+    assert_eq!(requests, [json!(2), json!(3), json!(4), json!(5)], "the first was the recharge");
+}
+
+#[test]
+fn clock_waits_for_no_transaction_that_stands_still() {
+    let (_server, admin) = server();
+    let (id, answer) = paused(&admin, "before_commit", "slow");
+    admin.post("/test/clock", json!({ "advance_ms": 1 })).refuses(409, "paused");
+    admin.post("/test/seed", json!([])).refuses(409, "paused");
+    release(&admin, id);
+    answer.recv().unwrap().is(200);
+    for at in ["arrival", "after_commit"] {
+        let (id, answer) = paused(&admin, at, at);
+        admin.post("/test/clock", json!({ "advance_ms": 1 })).is(200);
+        release(&admin, id);
+        answer.recv().unwrap().is(200);
+    }
+}
+
+#[test]
+fn delayed_request_ends_with_its_contents_or_server() {
+    for ends_by_reset in [true, false] {
+        let (mut server, admin) = server();
+        fault(&admin, json!({ "delay_ms": 60_000 }));
+        let asking = admin.ask("POST", "/v1/wallets/alice/withdraw").json(json!({ "amount": "1" }));
+        let stream = asking.begin();
+        until(|| admin.get("/test/faults").is(200).rows()[0]["state"] == "used_up");
+        let begun = std::time::Instant::now();
+        if ends_by_reset {
+            admin.post("/test/reset", json!({})).is(200);
+            asking.read(stream).refuses(503, "busy");
+        } else {
+            server.terminate();
+            assert_eq!(server.exit_code(), Some(0));
+            asking.read(stream).is(200);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20));
+    }
+}
+
+#[test]
+fn fault_of_many_requests_lists_the_newest() {
+    let (_server, admin) = server();
+    let planned = json!({ "do": { "status": "busy" }, "times": 1_100, "match": { "method": "GET" } });
+    admin.post("/test/faults", planned).is(201);
+    (0..1_050).for_each(|_| _ = admin.get("/v1/wallets/alice").refuses(503, "busy"));
+    let faults = admin.get("/test/faults").is(200);
+    let fault = &faults.rows()[0];
+    let hits = fault["hits"].as_array().unwrap();
+    assert_eq!((hits.len(), &fault["left"], &fault["state"]), (1_000, &json!(50), &json!("used")));
+    assert_eq!(hits[999]["request"], 1_051);
 }

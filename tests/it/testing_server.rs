@@ -80,3 +80,14 @@ fn two_hundred_fresh_states_take_seconds() {
     }
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
+
+#[test]
+fn step_that_is_too_long_is_refused() {
+    let server = Server::start();
+    for ms in [i64::MAX as u64, u64::MAX, 8_000 * 366 * 86_400_000] {
+        assert_eq!(server.advance(Duration::from_millis(ms)).unwrap_err().name, ErrorName::InvalidRequest);
+    }
+    assert!(server.set_now("9999-06-01T00:00:00Z").is_err());
+    server.advance(Duration::from_secs(1)).unwrap();
+    assert_eq!(server.now(), "2026-01-01T00:00:01.000Z");
+}
