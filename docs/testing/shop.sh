@@ -37,7 +37,7 @@ is "$(balance)" 70.00
 
 # A hold that expires.
 fresh
-echo '{"op":"hold","user":"alice","amount":"30","expires_in_s":600}' | cashbox batch - > "$folder/out"
+cashbox hold alice 30 --expires 10m > "$folder/out"
 cashbox test clock --advance 599999ms > "$folder/out"
 is "$(balance)" 70.00
 cashbox test clock --advance 1ms > "$folder/out"
