@@ -5,7 +5,7 @@
 //! without a check means nothing: at the end of each scenario the balances are what the answers said, the server stops
 //! gently, and the audit finds nothing; or WRONG stands where the figure would, and the exit code is not 0.
 //!
-//! In reading order: [`withdrawals`], [`single`] (beside SQLite alone), [`large_file`], [`locks`], [`following`], [`holds`], `redis` (beside Redis, with
+//! In reading order: [`withdrawals`], [`single`] (beside SQLite alone), [`large_file`], [`locks`], [`following`], [`holds`], [`test_mode`], `redis` (beside Redis, with
 //! the feature of that name), [`against`] (two builds in one run); below them [`server`], [`machine`], [`report`]. The load
 //! generator is `cashbox::internals::bench`, the same that `cashbox bench` has.
 
@@ -20,6 +20,7 @@ mod redis;
 mod report;
 mod server;
 mod single;
+mod test_mode;
 mod withdrawals;
 
 use cashbox::internals::bench::KeyOrder;
@@ -51,6 +52,7 @@ const SCENARIOS: &[(&str, Scenario)] = &[
     ("expiry", holds::expiry),
     ("hostile", withdrawals::hostile),
     ("trust", large_file::trust),
+    ("test-mode", test_mode::test_mode),
 ];
 
 /// Measures cashbox on this machine
