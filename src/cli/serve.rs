@@ -178,7 +178,9 @@ impl ServeArgs {
         let limits = self.limits();
         let options = self.options(&limits);
         let store = Store::open_possessed(possession, &options).map_err(|why| CliError::cannot_open(db, &why))?;
-        store.log_schema();
+        if !is_new {
+            store.log_schema(); // takes a third of a start
+        }
         let (run_token, test) = if self.test {
             let test = TestMode::new(&store, options.randomness, self.clock, true);
             let test = test.map_err(|error| CliError::cannot_open(db, &error.into()))?;

@@ -62,14 +62,34 @@ impl Snapshot {
     pub(crate) fn wall_ms(&self) -> i64 {
         self.wall_ms
     }
+}
 
-    /// The state of a store with that clock and randomness that has no contents yet.
-    pub(crate) fn empty(clock: &Clock, randomness: &Randomness, incarnation: &str) -> Result<Snapshot, Error> {
-        let mut pages = in_memory()?;
-        schema::prepare_for_tests(&mut pages, clock, incarnation)?;
-        let pages = Arc::new(Mutex::new(pages));
+/// The state of a store that has no contents yet. Its file is made when it is first needed: a start does not wait for it.
+pub(crate) struct EmptyState {
+    wall_ms: i64,
+    boot_ms: i64,
+    drawn: u64,
+    incarnation: String,
+    made: Mutex<Option<Snapshot>>,
+}
+
+impl EmptyState {
+    /// With the present times of that clock and draws of that randomness.
+    pub(crate) fn of(clock: &Clock, randomness: &Randomness, incarnation: String) -> EmptyState {
         let (wall_ms, boot_ms, drawn) = (clock.wall_ms(), clock.boot_ms(), randomness.drawn());
-        Ok(Snapshot { pages, wall_ms, boot_ms, drawn, entries: 0 })
+        EmptyState { wall_ms, boot_ms, drawn, incarnation, made: Mutex::default() }
+    }
+
+    pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner); // it is set whole
+        if let Some(made) = &*made {
+            return Ok(made.clone());
+        }
+        let mut pages = in_memory()?;
+        schema::prepare_for_tests(&mut pages, &Clock::manual_at(self.wall_ms), &self.incarnation)?;
+        let EmptyState { wall_ms, boot_ms, drawn, .. } = *self;
+        let snapshot = Snapshot { pages: Arc::new(Mutex::new(pages)), wall_ms, boot_ms, drawn, entries: 0 };
+        Ok(made.insert(snapshot).clone())
     }
 }
 

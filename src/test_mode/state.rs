@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorName};
 use crate::ledger::entry;
 use crate::lock::clock::incarnation;
 use crate::secret::Randomness;
-use crate::store::test_control::Snapshot;
+use crate::store::test_control::{EmptyState, Snapshot};
 use crate::store::{CommitHook, Store};
 use serde::Serialize;
 use std::collections::{BTreeMap, VecDeque};
@@ -33,7 +33,7 @@ pub struct TestMode {
     /// The beginning of the ids of requests whose client sent none.
     request_prefix: String,
     /// The state before the first request.
-    first: Snapshot,
+    first: EmptyState,
     snapshots: Mutex<BTreeMap<String, KeptState>>,
     plan: Mutex<Plan>,
     changed: Condvar,
@@ -104,7 +104,7 @@ impl TestMode {
         let request_prefix = randomness.hex::<4>();
         Ok(TestMode {
             request_prefix,
-            first: Snapshot::empty(&clock, &randomness, &incarnation)?,
+            first: EmptyState::of(&clock, &randomness, incarnation),
             clock,
             randomness,
             may_crash,
@@ -385,8 +385,9 @@ impl TestMode {
 
     /// Makes the file an empty one again, at the first time of its clock.
     pub(crate) fn reset(&self, store: &Store) -> Result<(), Error> {
+        let first = self.first.snapshot()?;
         self.forget_requests();
-        store.bring_back(&self.first)
+        store.bring_back(&first)
     }
 
     /// Keeps the present state under a name. `request_ids`: the number of those that were given.
