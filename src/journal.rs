@@ -199,7 +199,7 @@ impl JournalLine {
 /// The newest line; number 0 and a hash of zeros before the first.
 pub(crate) fn head(tx: &Tables<'_>) -> Result<JournalHead, Error> {
     let newest = "SELECT seq, at, hash FROM journal ORDER BY seq DESC LIMIT 1";
-    let head = tx.one(newest, [], |row| Ok(JournalHead { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
+    let head = tx.one(newest, &[], |row| Ok(JournalHead { seq: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
     Ok(head.unwrap_or(JournalHead { seq: 0, at: i64::MIN, hash: [0; 32] }))
 }
 

@@ -317,7 +317,7 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<Adopted, Err
     };
     let is_first_time = given_at_start(tx)?.is_none_or(|given| given.id != token.id);
     if is_first_time {
-        tx.execute("UPDATE access_token SET at_start = NULL WHERE at_start = 1", [])?;
+        tx.execute("UPDATE access_token SET at_start = NULL WHERE at_start = 1", &[])?;
         tx.execute_one("UPDATE access_token SET at_start = 1 WHERE id = $1", params![token.id])?;
     }
     Ok(Adopted { token, is_new, replaced, is_first_time })
@@ -326,7 +326,7 @@ pub(crate) fn adopt(tx: &WriteTx<'_>, secret_hash: &Hash) -> Result<Adopted, Err
 /// The access token that was given at the last start.
 fn given_at_start(tx: &Tables<'_>) -> Result<Option<AccessToken>, Error> {
     let sql = concat!("SELECT ", token_columns!(), " FROM access_token WHERE at_start = 1");
-    tx.one(sql, [], AccessToken::read)
+    tx.one(sql, &[], AccessToken::read)
 }
 
 fn token_of(tx: &WriteTx<'_>, new: &NewToken, secret_hash: Hash) -> AccessToken {
@@ -426,12 +426,12 @@ pub(crate) fn detail(tx: &Tables<'_>, id: &str) -> Result<Option<Value>, Error> 
     let sql = "SELECT role, access_token.user, note, prefix, created_at, expires_at, revoked_at, secret_hash \
                FROM access_token WHERE id = $1";
     tx.one(sql, params![id], |row| {
-        let time = |column| row.get::<_, Option<i64>>(column).map(|ms| ms.map(rfc3339));
+        let time = |column| row.get::<Option<i64>>(column).map(|ms| ms.map(rfc3339));
         Ok(json!({
-            "role": row.get::<_, String>(0)?,
-            "user": row.get::<_, Option<String>>(1)?,
-            "note": row.get::<_, Option<String>>(2)?,
-            "prefix": row.get::<_, Option<String>>(3)?,
+            "role": row.get::<String>(0)?,
+            "user": row.get::<Option<String>>(1)?,
+            "note": row.get::<Option<String>>(2)?,
+            "prefix": row.get::<Option<String>>(3)?,
             "created_at": time(4)?,
             "expires_at": time(5)?,
             "revoked_at": time(6)?,
@@ -460,7 +460,7 @@ pub(crate) fn replaced_secrets(tx: &Tables<'_>, token: &str) -> Result<Vec<(Stri
 
 /// The id of the access token that was given at the last start.
 pub(crate) fn id_at_start(tx: &Tables<'_>) -> Result<Option<String>, Error> {
-    tx.one("SELECT id FROM access_token WHERE at_start = 1", [], |row| row.get(0))
+    tx.one("SELECT id FROM access_token WHERE at_start = 1", &[], |row| row.get(0))
 }
 
 /// Returns whether there is an access token of that id.

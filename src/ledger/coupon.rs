@@ -278,7 +278,7 @@ macro_rules! coupon_is_usable {
 pub(super) use coupon_is_usable;
 
 fn read_terms(row: &Row<'_>, column: usize, max_off: usize) -> RowResult<CouponTerms> {
-    let off = match row.get::<_, Option<Money>>(column)? {
+    let off = match row.get::<Option<Money>>(column)? {
         Some(amount) => Discount::Amount(amount),
         None => Discount::Percent(row.get(column + 1)?),
     };
@@ -431,8 +431,7 @@ pub(super) fn draw_code(tx: &WriteTx<'_>) -> Result<CouponCode, Error> {
         return Ok(CouponCode::from_random(&std::array::from_fn::<u8, 12, _>(digit)));
     }
     let supply = "SELECT length, given FROM code_supply ORDER BY length DESC LIMIT 1";
-    let (length, given) =
-        tx.one(supply, [], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, i64>(1)?)))?.unwrap_or((4, 0));
+    let (length, given) = tx.one(supply, &[], |row| Ok((row.get::<u32>(0)?, row.get::<i64>(1)?)))?.unwrap_or((4, 0));
     let supply_of_length = (CouponCode::ALPHABET.len() as i64).pow(length);
     if given < supply_of_length / 2 {
         for _ in 0..DRAWS_MAX {
@@ -456,7 +455,7 @@ fn random_code(tx: &WriteTx<'_>, length: u32) -> CouponCode {
 /// The kind that a recharge of `amount` earns: that of the highest tier it reaches.
 pub(super) fn earned_by(tx: &Tables<'_>, amount: Money) -> Result<Option<CouponKind>, Error> {
     let tier = "SELECT coupon_kind FROM recharge_tier WHERE from_amount <= $1 ORDER BY from_amount DESC LIMIT 1";
-    match tx.one(tier, params![amount], |row| row.get::<_, Option<String>>(0))?.flatten() {
+    match tx.one(tier, params![amount], |row| row.get::<Option<String>>(0))?.flatten() {
         Some(kind) => find_kind(tx, &kind),
         None => Ok(None),
     }
@@ -501,7 +500,7 @@ pub(super) fn claimed_kind(tx: &Tables<'_>, code: &ClaimCode) -> Result<CouponKi
 
 /// Every coupon kind.
 pub fn kinds(tx: &Tables<'_>) -> Result<Vec<CouponKind>, Error> {
-    tx.all(concat!("SELECT ", kind_columns!(), " FROM coupon_kind ORDER BY kind"), [], read_kind)
+    tx.all(concat!("SELECT ", kind_columns!(), " FROM coupon_kind ORDER BY kind"), &[], read_kind)
 }
 
 /// Replaces the coupon kinds. One that a tier gives cannot be removed; coupons already granted keep their terms.
@@ -516,7 +515,7 @@ pub(crate) fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Er
         }
     }
     // One may get the code that another has now.
-    tx.execute("UPDATE coupon_kind SET claim_code = NULL WHERE claim_code IS NOT NULL", [])?;
+    tx.execute("UPDATE coupon_kind SET claim_code = NULL WHERE claim_code IS NOT NULL", &[])?;
     let replaced = concat!(
         "INSERT INTO coupon_kind (",
         kind_columns!(),
@@ -581,12 +580,12 @@ fn check_earnable(kind: &CouponKind) -> Result<(), Error> {
 /// The recharge tiers, lowest first. The last one is open-ended.
 pub fn tiers(tx: &Tables<'_>) -> Result<Vec<Tier>, Error> {
     let sql = "SELECT from_amount, coupon_kind FROM recharge_tier ORDER BY from_amount";
-    tx.all(sql, [], |row| Ok(Tier { from: row.get(0)?, kind: row.get(1)? }))
+    tx.all(sql, &[], |row| Ok(Tier { from: row.get(0)?, kind: row.get(1)? }))
 }
 
 /// Replaces the recharge tiers.
 pub(crate) fn set_tiers(tx: &WriteTx<'_>, tiers: &[Tier]) -> Result<(), Error> {
-    tx.execute("DELETE FROM recharge_tier", [])?;
+    tx.execute("DELETE FROM recharge_tier", &[])?;
     for tier in tiers {
         if let Some(kind) = &tier.kind {
             let not_found = || Error::new(ErrorName::CouponKindNotFound, format!("there is no coupon kind {kind}"));

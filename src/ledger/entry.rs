@@ -201,7 +201,7 @@ impl Entry {
             by: row.get(8)?,
             coupon: row.get(9)?,
             gross: row.get(10)?,
-            discount: row.get::<_, Option<i64>>(11)?.map(Cents),
+            discount: row.get::<Option<i64>>(11)?.map(Cents),
             refunds: row.get(12)?,
             reference: row.get(13)?,
             metadata: row.get(14)?,
@@ -278,6 +278,6 @@ pub(crate) fn not_found(id: EntryId) -> Error {
 /// The newest entry; number 0 and a hash of zeros before the first.
 pub(crate) fn chain_head(tx: &Tables<'_>) -> Result<ChainHead, Error> {
     let newest = "SELECT id, at, hash FROM entry ORDER BY id DESC LIMIT 1";
-    let head = tx.one(newest, [], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
+    let head = tx.one(newest, &[], |row| Ok(ChainHead { id: row.get(0)?, at: row.get(1)?, hash: row.get(2)? }))?;
     Ok(head.unwrap_or(ChainHead { id: 0, at: 0, hash: [0; 32] }))
 }

@@ -186,7 +186,7 @@ impl Hold {
             due_ms: row.get(8)?,
             coupon: row.get(9)?,
             gross: row.get(10)?,
-            discount: row.get::<_, Option<i64>>(11)?.map(Cents),
+            discount: row.get::<Option<i64>>(11)?.map(Cents),
             note: Note { reference: row.get(12)?, metadata: row.get(13)? },
             created_at: row.get(14)?,
         })
@@ -239,7 +239,7 @@ pub(crate) fn as_of(tx: &Tables<'_>, id: EntryId, last: EntryId) -> Result<Hold,
                  FROM entry WHERE hold = $1 AND id <= $2";
     let steps = tx.one(steps, params![id, last], |row| {
         let (captured, released): (i64, i64) = (row.get(0)?, row.get(1)?);
-        Ok((captured, released, row.get::<_, Option<i64>>(2)?, row.get::<_, Option<String>>(3)?))
+        Ok((captured, released, row.get::<Option<i64>>(2)?, row.get::<Option<String>>(3)?))
     })?;
     let (captured, released, ended_at, released_by) = steps.unwrap_or_default();
     let ended = match (ended_at, released_by.as_deref()) {

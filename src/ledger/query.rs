@@ -348,7 +348,7 @@ fn statement(way: Way, ascending: bool) -> &'static str {
 
 /// The number of the newest entry, 0 if there is none.
 pub(crate) fn newest_entry(tx: &Tables<'_>) -> Result<i64, Error> {
-    Ok(tx.one("SELECT coalesce(max(id), 0) FROM entry", [], |row| row.get(0))?.unwrap_or(0))
+    Ok(tx.one("SELECT coalesce(max(id), 0) FROM entry", &[], |row| row.get(0))?.unwrap_or(0))
 }
 
 /// The time of an entry that would be made at the wall time `wall_ms`: never before that of the newest entry.
@@ -358,7 +358,7 @@ pub(crate) fn steady_ms(tx: &Tables<'_>, wall_ms: i64) -> Result<i64, Error> {
 
 /// Returns whether there is an entry made after `time`: then none made until then can come any more.
 pub(crate) fn has_entry_after(tx: &ReadTx<'_>, time: i64) -> Result<bool, Error> {
-    let newest: Option<i64> = tx.one("SELECT at FROM entry ORDER BY id DESC LIMIT 1", [], |row| row.get(0))?;
+    let newest: Option<i64> = tx.one("SELECT at FROM entry ORDER BY id DESC LIMIT 1", &[], |row| row.get(0))?;
     Ok(newest.is_some_and(|at| at > time))
 }
 

@@ -301,6 +301,6 @@ fn balance_before(tx: &ReadTx<'_>, wallet: &WalletId, first: i64, start: i64) ->
                UNION ALL SELECT id, to_balance FROM entry WHERE id = \
                (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id < $2) \
                ORDER BY id DESC LIMIT 1) AS newest";
-    let balance = tx.one(sql, params![wallet, first], |row| row.get::<_, i64>(0))?;
+    let balance = tx.one(sql, params![wallet, first], |row| row.get::<i64>(0))?;
     Ok(balance.unwrap_or(0).into())
 }

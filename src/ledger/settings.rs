@@ -249,7 +249,7 @@ pub(crate) fn spent_on(tx: &Tables<'_>, wallet: &WalletId, day: i64) -> Result<i
          WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id > $2 AND id <= $3 AND kind IN ",
         spending_kinds!()
     );
-    let sums = tx.one(sums, params![wallet, before, last], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?;
+    let sums = tx.one(sums, params![wallet, before, last], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))?;
     let (millions, rest) = sums.unwrap_or((0, 0));
     let sum = i128::from(millions) * 1_000_000 + i128::from(rest);
     Ok(i64::try_from(sum).unwrap_or(i64::MAX))

@@ -263,7 +263,7 @@ const REFUNDS_SHOWN: i64 = 100;
 /// The part of the entry that no refund has given back; none once it is refunded in full.
 pub(crate) fn left_to_refund(tx: &Tables<'_>, original: &Entry) -> Result<Option<Money>, Error> {
     let sum = "SELECT coalesce(sum(amount), 0) FROM entry WHERE refunds = $1";
-    let refunded = tx.one(sum, params![original.id], |row| row.get::<_, i64>(0))?.unwrap_or(0);
+    let refunded = tx.one(sum, params![original.id], |row| row.get::<i64>(0))?.unwrap_or(0);
     Ok(Money::from_cents(original.amount.cents() - refunded))
 }
 

@@ -108,7 +108,7 @@ impl Wallet {
     /// Reads [`wallet_columns`].
     pub(super) fn read(row: &Row<'_>) -> RowResult<Wallet> {
         let plain = Wallet::plain(row.get(0)?, row.get(1)?, row.get(2)?);
-        let status = match row.get::<_, Option<String>>(3)? {
+        let status = match row.get::<Option<String>>(3)? {
             None => return Ok(plain),
             Some(status) => WalletStatus::from_text(&status).ok_or_else(|| unreadable(3))?,
         };
@@ -171,7 +171,7 @@ fn has_rules(tx: &WriteTx<'_>) -> Result<bool, Error> {
     }
     let one = "SELECT 1 FROM wallet_setting \
                WHERE status <> 'open' OR limit_per_payment IS NOT NULL OR limit_per_day IS NOT NULL LIMIT 1";
-    let found = tx.one(one, [], |_| Ok(()))?.is_some();
+    let found = tx.one(one, &[], |_| Ok(()))?.is_some();
     tx.change_unit(|unit| unit.has_rules = Some(found));
     Ok(found)
 }

@@ -130,7 +130,7 @@ pub(crate) fn overview(tx: &ReadTx<'_>, id: &WalletId, at: i64) -> Result<Wallet
         let listed = listed_wallet(row)?;
         let Wallet { status, limits, .. } = listed.wallet;
         let settings = WalletSettings { name: listed.name.clone(), status, metadata: row.get(9)?, limits };
-        let day = row.get::<_, Option<i64>>(10)?.zip(row.get(11)?);
+        let day = row.get::<Option<i64>>(10)?.zip(row.get(11)?);
         Ok(WalletOverview { listed, settings, coupons: row.get(12)?, spent_today: day.map(|day| spent_at(day, at)) })
     })?;
     found.ok_or_else(|| super::wallet::not_found(id))

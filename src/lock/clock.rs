@@ -28,7 +28,7 @@ impl LeaseClock {
     pub(crate) fn load(tx: &Tables<'_>, clock: &Clock) -> Result<LeaseClock, Error> {
         let sql = "SELECT clock_ms, boot_id, boot_offset_ms FROM lock_seq";
         let (highest, stored, offset): (i64, String, i64) = tx
-            .one(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+            .one(sql, &[], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
             .ok_or_else(|| Error::internal("the file has no lease clock"))?;
         if !REASONABLE_MS.contains(&highest) || !REASONABLE_MS.contains(&offset) {
             return Err(Error::damaged(format!("the lease clock says {highest} ms, with an offset of {offset} ms")));
@@ -86,12 +86,12 @@ pub(crate) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
 pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
     let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1) WHERE one = 1";
     tx.execute(drawn, params![tx.now().lease_ms])?;
-    tx.one("SELECT fence FROM lock_seq", [], |row| row.get(0))?
+    tx.one("SELECT fence FROM lock_seq", &[], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no fence counter"))
 }
 
 /// The name of this history of the file.
 pub(crate) fn incarnation(tx: &Tables<'_>) -> Result<String, Error> {
-    tx.one("SELECT incarnation FROM lock_seq", [], |row| row.get(0))?
+    tx.one("SELECT incarnation FROM lock_seq", &[], |row| row.get(0))?
         .ok_or_else(|| Error::internal("the file has no incarnation"))
 }

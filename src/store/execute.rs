@@ -1,6 +1,7 @@
 //! One command of a batch: answered from its idempotency record, carried out in a savepoint, or parked until the lock it
 //! needs is free.
 
+use super::engine::Savepoint;
 use super::idempotency::{self, RecordKey};
 use super::reply::{Outcome, Reply, send, shutting_down};
 use super::request::{Deliveries, Envelope, Request, RequestKey, Reservation, disconnected};
@@ -14,8 +15,7 @@ use crate::lock::lease::GrantOrigin;
 use crate::lock::{self, LockState};
 use crate::secret::Hash;
 use crate::token::{self, AccessToken};
-use crate::tx::{Unit, WriteTx};
-use rusqlite::{Connection, ErrorCode};
+use crate::tx::{Engine, Unit, WriteTx};
 use std::cell::Cell;
 use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,15 +29,15 @@ const RETRY_MS: i64 = 250;
 
 /// A transaction that has begun, and the outcomes that hold only if it is committed.
 pub(crate) struct Batch<'conn> {
-    pub conn: &'conn Connection,
+    pub engine: &'conn Engine,
     pub tx: WriteTx<'conn>,
     pub answers: Vec<(Vec<Reply>, Outcome)>,
     is_used: Cell<bool>,
 }
 
 impl<'conn> Batch<'conn> {
-    pub(super) fn new(conn: &'conn Connection, tx: WriteTx<'conn>) -> Batch<'conn> {
-        Batch { conn, tx, answers: Vec::new(), is_used: Cell::new(false) }
+    pub(super) fn new(engine: &'conn Engine, tx: WriteTx<'conn>) -> Batch<'conn> {
+        Batch { engine, tx, answers: Vec::new(), is_used: Cell::new(false) }
     }
 
     /// True once something was written in the transaction: a large command has to wait for the next one.
@@ -51,9 +51,9 @@ impl<'conn> Batch<'conn> {
 
     /// Takes back all that the transaction has written, and begins another.
     fn restart(&self, unit: Unit) -> Result<(), Error> {
-        self.conn.execute_batch("ROLLBACK")?;
+        self.engine.roll_back()?;
         self.tx.set_unit(unit);
-        begin(self.conn)
+        self.engine.begin()
     }
 
     pub(super) fn answer(&mut self, replies: Vec<Reply>, outcome: impl Into<Outcome>) {
@@ -62,17 +62,6 @@ impl<'conn> Batch<'conn> {
 
     fn lease_ms(&self) -> i64 {
         self.tx.now().lease_ms
-    }
-}
-
-/// Begins a transaction that can write.
-pub(super) fn begin(conn: &Connection) -> Result<(), Error> {
-    match conn.prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([])) {
-        Ok(_) => Ok(()),
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
-            Err(Error::new(ErrorName::Busy, "another program is writing to the file").caused_by(error))
-        }
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -146,7 +135,7 @@ impl Executor {
         };
         match guarded(|| token::check(&batch.tx, token)) {
             Ok(()) => _ = self.usable_tokens.insert(token.secret_hash),
-            Err(error) => return failed(batch.conn, error).map(Err),
+            Err(error) => return failed(batch.engine, error).map(Err),
         }
         Ok(Ok(()))
     }
@@ -211,7 +200,7 @@ impl Executor {
                     let replayed = !matches!(&result, Err(error) if error.name == ErrorName::IdempotencyKeyReused);
                     return Ok(Some(Outcome { result, replayed }));
                 }
-                Err(error) => return failed(batch.conn, error).map(|error| Some(error.into())),
+                Err(error) => return failed(batch.engine, error).map(|error| Some(error.into())),
             }
         }
         Ok(match &request.command {
@@ -244,7 +233,7 @@ impl Executor {
     /// Carries the command out in a savepoint and records the answer under its idempotency key: both or neither. A dry run is
     /// taken back, whatever its answer is.
     fn execute(&mut self, batch: &Batch<'_>, request: &Request) -> Result<Verdict, BatchLost> {
-        let Batch { conn, tx, .. } = batch;
+        let Batch { engine, tx, .. } = batch;
         let unit = *tx.unit();
         // SQLite keeps a copy of each page that a savepoint has to bring back, also of those that left its cache, and walks
         // through them at the end of each statement: quadratic for thousands of movements. So a large command is the first
@@ -252,7 +241,7 @@ impl Executor {
         let is_first = !batch.is_used.replace(true);
         let has_savepoint = !(is_first && request.work.is_large());
         if has_savepoint {
-            tx.execute("SAVEPOINT command", [])?;
+            tx.begin_part(Savepoint::Command)?;
         }
         let dry_run = request.envelope.dry_run;
         tx.set_dry_run(dry_run);
@@ -265,13 +254,13 @@ impl Executor {
             Ok(verdict)
         });
         tx.set_dry_run(false);
-        if conn.is_autocommit() {
+        if engine.is_over() {
             // A full disk or an I/O error can end the transaction, and every savepoint with it.
             return Err(BatchLost(verdict.err().unwrap_or_else(|| Error::internal("the transaction ended by itself"))));
         }
         if dry_run || !matches!(verdict, Ok(Verdict::Done(..))) {
             if has_savepoint {
-                tx.execute("ROLLBACK TO command", [])?;
+                tx.take_back(Savepoint::Command)?;
                 tx.set_unit(unit);
             } else {
                 batch.restart(unit)?;
@@ -288,11 +277,11 @@ impl Executor {
                 let key = request.record_key().filter(|_| error.name.is_refusal() && !dry_run);
                 let record = |key| guarded(|| idempotency::record(tx, key, request.fingerprint, Err(&error)));
                 let error = key.map(record).and_then(Result::err).unwrap_or(error);
-                Verdict::Done(Err(failed(conn, error)?), Vec::new())
+                Verdict::Done(Err(failed(engine, error)?), Vec::new())
             }
         };
         if has_savepoint {
-            tx.execute("RELEASE command", [])?;
+            tx.end_part(Savepoint::Command)?;
         }
         if matches!(request.command, Command::RevokeToken(_) | Command::RotateToken(_) | Command::AdoptToken(_)) {
             self.usable_tokens.clear();
@@ -315,7 +304,7 @@ impl Executor {
                 continue;
             }
             let unit = *tx.unit();
-            tx.execute("SAVEPOINT item", [])?;
+            tx.begin_part(Savepoint::Item)?;
             let moved = match apply(tx, &request.envelope, &command) {
                 Ok(Verdict::Done(result, _)) => result.and_then(Moved::try_from),
                 Ok(Verdict::Held { lock, .. }) => {
@@ -325,10 +314,10 @@ impl Executor {
                 Err(error) => Err(error),
             };
             if moved.is_err() {
-                tx.execute("ROLLBACK TO item", [])?;
+                tx.take_back(Savepoint::Item)?;
                 tx.set_unit(unit);
             }
-            tx.execute("RELEASE item", [])?;
+            tx.end_part(Savepoint::Item)?;
             results.push(moved);
         }
         Ok(Verdict::Done(Ok(Receipt::Tried(results)), Vec::new()))
@@ -578,8 +567,8 @@ pub(super) fn guarded<T>(call: impl FnOnce() -> Result<T, Error>) -> Result<T, E
 }
 
 /// The error as an answer to its own command, unless the transaction has ended with it.
-pub(super) fn failed(conn: &Connection, error: Error) -> Result<Error, BatchLost> {
-    if conn.is_autocommit() {
+pub(super) fn failed(engine: &Engine, error: Error) -> Result<Error, BatchLost> {
+    if engine.is_over() {
         return Err(BatchLost(error));
     }
     if error.is_internal() {

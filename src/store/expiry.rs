@@ -4,6 +4,7 @@
 //! A hold whose wallet's lock another client holds is passed over, and looked at again when a lock changes or after a
 //! second. So one such wallet keeps no other waiting.
 
+use super::engine::Savepoint;
 use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::stats;
 use crate::error::Error;
@@ -88,7 +89,7 @@ impl Expiry {
     /// Takes the next step, all of it or nothing. Beside other commands it takes at most about half as long as the last commit
     /// did: so a slow disk, whose commits are few, does not keep many holds waiting for long.
     pub(super) fn settle(&mut self, executor: &mut Executor, batch: &mut Batch<'_>) -> Result<(), BatchLost> {
-        let (conn, tx) = (batch.conn, &batch.tx);
+        let (engine, tx) = (batch.engine, &batch.tx);
         let unit = *tx.unit();
         let beside_others = usize::try_from(self.last_commit_us / TWO_HOLDS_US).unwrap_or(HOLDS_STEP);
         let limit = match batch.answers.is_empty() {
@@ -96,7 +97,7 @@ impl Expiry {
             false => beside_others.clamp(HOLDS_STEP_BESIDE_OTHERS, HOLDS_STEP),
         };
         batch.set_used();
-        tx.execute("SAVEPOINT settle", [])?;
+        tx.begin_part(Savepoint::Settle)?;
         let settled = guarded(|| {
             let settled = self.step(tx, limit)?;
             ledger::write_system_wallets(tx)?;
@@ -104,15 +105,15 @@ impl Expiry {
         });
         match settled {
             Ok((count, freed)) => {
-                tx.execute("RELEASE settle", [])?;
+                tx.end_part(Savepoint::Settle)?;
                 stats::add(&executor.stats.settled_holds, count as u64);
                 executor.locks_changed |= !freed.is_empty();
                 executor.wake(batch, freed)
             }
             Err(error) => {
-                failed(conn, error)?;
-                tx.execute("ROLLBACK TO settle", [])?;
-                tx.execute("RELEASE settle", [])?;
+                failed(engine, error)?;
+                tx.take_back(Savepoint::Settle)?;
+                tx.end_part(Savepoint::Settle)?;
                 tx.set_unit(unit);
                 self.rest(tx.now().lease_ms);
                 Ok(())

@@ -41,7 +41,7 @@ pub(crate) fn look_up(
     let sql = "SELECT request, entry, outcome FROM idempotency WHERE caller = $1 AND key = $2";
     let find = |text: &str| {
         tx.one(sql, params![key.caller, text], |row| {
-            Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, Option<EntryId>>(1)?, row.get::<_, Option<String>>(2)?))
+            Ok((row.get::<[u8; 16]>(0)?, row.get::<Option<EntryId>>(1)?, row.get::<Option<String>>(2)?))
         })
     };
     // Under its quotes an earlier version may have stored it; not finding that record would do the request twice.
@@ -90,7 +90,7 @@ fn newest_note_ms(tx: &WriteTx<'_>) -> Result<i64, Error> {
         return Ok(noted_ms);
     }
     let newest = "SELECT wall_ms FROM wall_note ORDER BY lease_ms DESC LIMIT 1";
-    let noted_ms = tx.one(newest, [], |row| row.get(0))?.unwrap_or(0);
+    let noted_ms = tx.one(newest, &[], |row| row.get(0))?.unwrap_or(0);
     tx.change_unit(|unit| unit.newest_note_ms = Some(noted_ms));
     Ok(noted_ms)
 }

@@ -71,11 +71,11 @@ pub(crate) fn begin(
     ]);
     append(conn, wall_ms, what, None, &Value::Object(more))?;
     let empty = "SELECT id, created_at FROM wallet WHERE entries = 0 AND (id < '@' OR id >= 'A') ORDER BY id";
-    for (wallet, at) in read.all(empty, [], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))? {
+    for (wallet, at) in read.all(empty, &[], |row| Ok((row.get::<String>(0)?, row.get(1)?)))? {
         append(conn, wall_ms, ChangeKind::WalletCreated, Some(&wallet), &detail::created_wallet(at))?;
     }
     let with_settings = "SELECT wallet FROM wallet_setting ORDER BY wallet";
-    for wallet in read.all(with_settings, [], |row| row.get::<_, WalletId>(0))? {
+    for wallet in read.all(with_settings, &[], |row| row.get::<WalletId>(0))? {
         let settings = detail::settings(&settings::settings(&read, &wallet)?);
         append(conn, wall_ms, ChangeKind::WalletSet, Some(wallet.as_str()), &settings)?;
     }
@@ -102,7 +102,7 @@ pub(crate) fn append(
 /// The access tokens that are there. A rotation may later end secrets that are valid now, so those are listed.
 fn tokens(read: &ReadTx<'_>, wall_ms: i64) -> Result<Value, Error> {
     let (mut sum, mut valid) = (RowSum::default(), Vec::new());
-    for id in read.all("SELECT id FROM access_token ORDER BY id", [], |row| row.get::<_, String>(0))? {
+    for id in read.all("SELECT id FROM access_token ORDER BY id", &[], |row| row.get::<String>(0))? {
         let detail = token::detail(read, &id)?.unwrap_or_default();
         let replaced = token::replaced_secrets(read, &id)?;
         for (secret, until) in replaced.iter().filter(|(_, until)| *until > wall_ms) {
@@ -133,7 +133,7 @@ fn coupons(conn: &Connection) -> Result<Value, Error> {
     let mut statement = conn.prepare(GivenCoupon::ALL_IN_ORDER)?;
     let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
-        sum.add_coupon(&GivenCoupon::read(row)?);
+        sum.add_coupon(&GivenCoupon::read(&row.into())?);
     }
     Ok(json!({ "count": sum.count, "hash": hex(&sum.finish()) }))
 }

@@ -8,6 +8,7 @@ mod backlog;
 mod checkpoint;
 mod connection;
 mod disk;
+mod engine;
 mod execute;
 mod expiry;
 mod faults;
@@ -46,7 +47,7 @@ use crate::journal;
 use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
-use crate::tx::{Now, ReadTx, prepare_read};
+use crate::tx::{Engine, Now, ReadTx, prepare_read};
 use connection::{connect, prepare_writer, readers};
 use disk::{Space, create_private};
 use file::copy;
@@ -142,7 +143,8 @@ impl Store {
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
         stats::set(&stats.journal_lines, journal::head(&ReadTx::new(&conn))?.seq as u64);
         let notifier = Arc::default();
-        let writer = Writer::start(conn, &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
+        let writer =
+            Writer::start(Engine::File(conn), &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
         let readers = readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(Store {
             path,

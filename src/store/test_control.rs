@@ -144,7 +144,7 @@ impl Store {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
         self.on_writer(|writer, statements| {
             let mut pages = in_memory()?;
-            copy_pages(statements.conn, &mut pages)?;
+            copy_pages(statements.engine.file(), &mut pages)?;
             Ok(Snapshot {
                 pages: Arc::new(Mutex::new(pages)),
                 wall_ms: writer.clock.wall_ms(),
@@ -171,13 +171,13 @@ impl Store {
     /// True before the first entry, wallet or setting.
     pub(crate) fn is_empty(&self) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM entry) OR EXISTS (SELECT 1 FROM wallet WHERE id NOT LIKE '@%')";
-        self.read(|tx| Ok(!tx.one(sql, [], |row| row.get(0))?.unwrap_or(false)))
+        self.read(|tx| Ok(!tx.one(sql, &[], |row| row.get(0))?.unwrap_or(false)))
     }
 
     /// True before any change at all.
     pub(crate) fn is_as_made(&self) -> Result<bool, Error> {
         let sql = "SELECT EXISTS (SELECT 1 FROM journal WHERE seq > 1) OR EXISTS (SELECT 1 FROM lock_event)";
-        let has_changes = self.read(|tx| Ok(tx.one(sql, [], |row| row.get(0))?.unwrap_or(false)))?;
+        let has_changes = self.read(|tx| Ok(tx.one(sql, &[], |row| row.get(0))?.unwrap_or(false)))?;
         Ok(!has_changes && self.is_empty()?)
     }
 
@@ -191,7 +191,7 @@ impl Store {
         import(&file, vec![source], options, &mut |_, _| {}).map_err(unreadable)?;
         let of = file.clone();
         let taken = self.on_writer(move |writer, statements| {
-            let incarnation = lock::clock::incarnation(&ReadTx::new(statements.conn))?;
+            let incarnation = lock::clock::incarnation(&ReadTx::new(statements.engine.file()))?;
             let pages = connect(&of, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             schema::mark_for_tests(&pages, &incarnation)?;
             writer.replace_contents(statements, &pages, &path)?;
@@ -242,7 +242,7 @@ impl WriterState {
     /// The next lease time at which something is due. (What is only looked at now and then, since a machine's wall clock may
     /// step, is not due: this clock is moved here alone.)
     fn next_due(&self, statements: &Statements<'_>) -> Result<Option<i64>, Error> {
-        let tx = ReadTx::new(statements.conn);
+        let tx = ReadTx::new(statements.engine.file());
         let (now, wall_ms) = (self.lease.now_ms(), self.clock.wall_ms());
         let over = hold::next_until(&tx, wall_ms.max(self.head.at))?.map(|until| now + (until - wall_ms));
         let stale = if self.expiry.is_blocked() { lock::next_stale(&tx, now)? } else { None };
@@ -282,7 +282,7 @@ impl WriterState {
         self.expiry = Expiry::default();
         self.sweep.begin_again();
         self.executor.deliveries = Deliveries::default();
-        let tx = ReadTx::new(statements.conn);
+        let tx = ReadTx::new(statements.engine.file());
         self.head = entry::chain_head(&tx)?;
         self.totals = report::newest(&tx)?;
         stats::set(&self.stats.journal_lines, journal::head(&tx)?.seq as u64);
@@ -292,11 +292,11 @@ impl WriterState {
     /// Goes on with other contents.
     fn begin_again(&mut self, statements: &Statements<'_>) -> Result<(), Error> {
         self.notifier.begin_again(self.head.id); // before any commit
-        self.wall_jump = WallJump::load(&ReadTx::new(statements.conn), &self.clock, true)?;
+        self.wall_jump = WallJump::load(&ReadTx::new(statements.engine.file()), &self.clock, true)?;
         let lease = self.lease.clone();
-        statements.conn.pragma_update(None, "synchronous", UNSYNCED)?;
+        statements.engine.file().pragma_update(None, "synchronous", UNSYNCED)?;
         let stored = self.write_beside(statements, |tx| lease.store(tx));
-        statements.conn.pragma_update(None, "synchronous", "FULL")?;
+        statements.engine.file().pragma_update(None, "synchronous", "FULL")?;
         stored?;
         stats::add(&self.stats.commits, 1); // so that it comes from the log into the file when there is time
         self.do_what_is_due(statements);

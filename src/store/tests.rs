@@ -12,7 +12,7 @@ use crate::error::ErrorName;
 use crate::id::{CouponCode, EntryId, WalletId};
 use crate::ledger::entry::{Entry, EntryKind};
 use crate::ledger::query::{Filter, entries};
-use crate::tx::ReadTx;
+use crate::tx::{ReadTx, params};
 use rusqlite::Connection;
 use std::cell::Cell;
 use std::path::Path;
@@ -185,7 +185,7 @@ fn followers_share_reads_of_the_file() {
     let row = |id: i64| {
         let sql = "SELECT $1, 0, 'recharge', '@bank', 'ann', 1, -1, 1, '@local', NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                    NULL, NULL, NULL, zeroblob(32)";
-        conn.query_row(sql, [id], Entry::read).unwrap()
+        conn.query_row(sql, [id], |row| Entry::read(&row.into())).unwrap()
     };
     let (reads, recent) = (Cell::new(0), RecentEntries::default());
     let start = Instant::now();
@@ -210,7 +210,7 @@ fn reads_are_bounded_each_for_itself() {
     let count = |rows: i64| {
         let sql =
             "WITH RECURSIVE n (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < $1) SELECT count(*) FROM n";
-        ReadTx::new(&conn).one(sql, [rows], |row| row.get::<_, i64>(0)).map_err(|error| error.name)
+        ReadTx::new(&conn).one(sql, params![rows], |row| row.get::<i64>(0)).map_err(|error| error.name)
     };
     for _ in 0..50 {
         assert_eq!(count(100), Ok(Some(100)), "many reads together are longer than one may be");

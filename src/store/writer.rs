@@ -7,7 +7,8 @@
 use super::backlog::{Backlog, Share};
 use super::checkpoint::Checkpoint;
 use super::disk::Space;
-use super::execute::{Batch, BatchLost, Executor, begin, failed, guarded};
+use super::engine::CommitError;
+use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::expiry::Expiry;
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
@@ -23,8 +24,7 @@ use crate::error::{Error, ErrorName};
 use crate::ledger::{entry, report};
 use crate::lock::{self, clock::LeaseClock};
 use crate::secret::Randomness;
-use crate::tx::{ChainHead, Now, ReadTx, RunningTotals, Statements, StorageFault, WriteTx};
-use rusqlite::{Connection, ErrorCode};
+use crate::tx::{ChainHead, Engine, Now, RunningTotals, Statements, WriteTx};
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
@@ -61,7 +61,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(super) fn start(
-        conn: Connection,
+        engine: Engine,
         possession: &Arc<Possession>,
         options: &Options,
         lease: LeaseClock,
@@ -70,13 +70,13 @@ impl Writer {
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let replier = Arc::new(Replier::start()?);
-        let mut state = WriterState::open(&conn, possession, options, lease, &stats, notifier, &replier)?;
-        let checkpoint =
-            Checkpoint::start(&conn, possession.db(), state.files.log_id(), Arc::clone(&stats), options.for_tests)?;
+        let mut state = WriterState::open(&engine, possession, options, lease, &stats, notifier, &replier)?;
+        let (log, for_tests) = (state.files.log_id(), options.for_tests);
+        let checkpoint = Checkpoint::start(engine.file(), possession.db(), log, Arc::clone(&stats), for_tests)?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);
-            if catch_unwind(AssertUnwindSafe(|| state.run(&conn, checkpoint, &messages))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| state.run(&engine, checkpoint, &messages))).is_err() {
                 crate::log::error("the writer cannot go on", &"its last batch was not committed");
                 stats.outcome_unknown.store(true, Relaxed);
             }
@@ -213,7 +213,7 @@ pub(super) struct WriterState {
 
 impl WriterState {
     fn open(
-        conn: &Connection,
+        engine: &Engine,
         possession: &Arc<Possession>,
         options: &Options,
         lease: LeaseClock,
@@ -224,9 +224,9 @@ impl WriterState {
         let state = WriterState {
             clock: options.clock.clone(),
             lease,
-            wall_jump: WallJump::load(&ReadTx::new(conn), &options.clock, options.accept_clock)?,
-            head: entry::chain_head(&ReadTx::new(conn))?,
-            totals: report::newest(&ReadTx::new(conn))?,
+            wall_jump: WallJump::load(&engine.view(), &options.clock, options.accept_clock)?,
+            head: entry::chain_head(&engine.view())?,
+            totals: report::newest(&engine.view())?,
             backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
@@ -246,14 +246,14 @@ impl WriterState {
             stats: Arc::clone(stats),
         };
         if state.lease.is_new() || options.mode == OpenMode::Server {
-            conn.execute_batch("BEGIN IMMEDIATE")?;
-            let statements = Statements::new(conn, Randomness::System);
+            engine.begin()?;
+            let statements = Statements::new(engine, Randomness::System);
             let tx = WriteTx::new(&statements, state.now(), state.head, state.totals);
             state.lease.store(&tx)?;
             if options.mode == OpenMode::Server {
                 lock::clock::restart_leases(&tx)?;
             }
-            conn.execute_batch("COMMIT")?;
+            engine.commit()?;
         }
         Ok(state)
     }
@@ -262,8 +262,8 @@ impl WriterState {
         Now { wall_ms: self.clock.wall_ms(), lease_ms: self.lease.now_ms() }
     }
 
-    fn run(&mut self, conn: &Connection, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
-        let statements = Statements::new(conn, self.randomness.clone());
+    fn run(&mut self, engine: &Engine, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
+        let statements = Statements::new(engine, self.randomness.clone());
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
             let timeout = self.timeout(checkpoint.is_due());
@@ -287,8 +287,8 @@ impl WriterState {
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
             if self.looked_at.elapsed() >= just_now {
-                let faults = self.files.look(conn);
-                self.note_faults(conn, faults);
+                let faults = self.files.look(engine.file());
+                self.note_faults(engine.file(), faults);
             }
             self.commit_batch(&statements);
             if let Some(task) = task {
@@ -297,9 +297,9 @@ impl WriterState {
             self.replier.flush();
             if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
                 if self.disk_is_full {
-                    checkpoint.make_room(conn);
+                    checkpoint.make_room(engine.file());
                 }
-                checkpoint.after_commit(conn, idle && self.backlog.is_empty());
+                checkpoint.after_commit(engine.file(), idle && self.backlog.is_empty());
             }
             stats::set(&self.stats.busy_since_ms, 0);
         }
@@ -307,7 +307,7 @@ impl WriterState {
         self.replier.flush();
         self.store_lease_time(&statements);
         if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
-            checkpoint.last(conn);
+            checkpoint.last(engine.file());
         }
     }
 
@@ -334,11 +334,11 @@ impl WriterState {
         statements: &Statements<'_>,
         write: impl FnOnce(&WriteTx<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        begin(statements.conn)?;
+        statements.engine.begin()?;
         let written = write(&WriteTx::new(statements, self.now(), self.head, self.totals))
-            .and_then(|()| Ok(statements.conn.execute_batch("COMMIT")?));
+            .and_then(|()| Ok(statements.engine.commit()?));
         if written.is_err() {
-            let _ = statements.conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
+            let _ = statements.engine.roll_back(); // nothing can be done about a rollback that fails
         }
         written
     }
@@ -374,7 +374,7 @@ impl WriterState {
 
     /// One transaction: all of it committed and then answered, or none of it.
     pub(super) fn commit_batch(&mut self, statements: &Statements<'_>) {
-        let conn = statements.conn;
+        let engine = statements.engine;
         let now = self.lease.now_ms();
         let timer_is_due = self.executor.waiters.next_timer().is_some_and(|at| at <= now)
             || self.sweep.next_ms() <= now
@@ -390,13 +390,13 @@ impl WriterState {
                 return self.refuse_backlog(&error);
             }
         };
-        if let Err(error) = begin(conn) {
+        if let Err(error) = engine.begin() {
             self.note_space(Some(&error).filter(|error| error.name == ErrorName::StorageFull));
-            self.give_up_batch(conn, &error, now);
+            self.give_up_batch(engine, &error, now);
             return self.refuse_backlog(&error);
         }
         let tx = WriteTx::new(statements, self.now(), self.head, self.totals); // the clock is read after the transaction has begun
-        let mut batch = Batch::new(conn, tx);
+        let mut batch = Batch::new(engine, tx);
         self.executor.low_space = low_space.clone();
         let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
@@ -407,7 +407,7 @@ impl WriterState {
         let reservations = std::mem::take(&mut self.executor.reservations);
         if let Some(error) = &lost {
             reservations.iter().for_each(|reservation| reservation.fail(error));
-            self.give_up_batch(conn, error, now);
+            self.give_up_batch(engine, error, now);
         }
         stats::set(&self.stats.parked, self.executor.waiters.len() as u64); // before any answer
         for (replies, outcome) in batch.answers {
@@ -426,9 +426,9 @@ impl WriterState {
         self.notifier.notify_of_entry(self.head.id);
     }
 
-    fn give_up_batch(&mut self, conn: &Connection, error: &Error, now: i64) {
-        if !conn.is_autocommit() {
-            let _ = conn.execute_batch("ROLLBACK"); // nothing can be done about a rollback that fails
+    fn give_up_batch(&mut self, engine: &Engine, error: &Error, now: i64) {
+        if !engine.is_over() {
+            let _ = engine.roll_back(); // nothing can be done about a rollback that fails
         }
         if error.name != ErrorName::StorageFull {
             crate::log::error("the batch is lost", error);
@@ -469,14 +469,14 @@ impl WriterState {
         }
         guarded(|| report::write(&batch.tx))?;
         let (started, hooks) = (Instant::now(), if self.for_tests { hooks_of(&batch.answers) } else { Vec::new() });
-        self.commit(batch.conn, &hooks)?;
+        self.commit(batch.engine, &hooks)?;
         let commit_us = started.elapsed().as_micros() as u64;
         let unit = *batch.tx.unit();
         (self.head, self.totals) = (batch.tx.chain_head(), unit.totals);
         self.expiry.note_commit(unit.due_ms, commit_us);
         let commands = self.stats.commands.load(Relaxed) - commands_before;
         self.stats.count_commit(started, commands, unit.journal.map(|line| line.seq));
-        self.check_kept(batch.conn)?;
+        self.check_kept(batch.engine.file())?;
         let is_unknown = hooks.iter().fold(false, |is_unknown, hook| hook.after_commit() | is_unknown);
         if is_unknown { Err(BatchLost(unknown("a fault that was asked for"))) } else { Ok(()) }
     }
@@ -489,7 +489,7 @@ impl WriterState {
         }
         let upkeep = || self.wall_jump.store(&batch.tx, self.head.at).and_then(|()| self.sweep.step(&batch.tx));
         if let Err(error) = guarded(upkeep) {
-            failed(batch.conn, error)?;
+            failed(batch.engine, error)?;
             self.sweep.rest(now.lease_ms);
         }
         Ok(())
@@ -522,10 +522,10 @@ impl WriterState {
         requests: &mut VecDeque<Request>,
     ) -> Result<(), BatchLost> {
         let Ok(outcomes) = self.executor.run_plain(batch, requests) else {
-            if !batch.conn.is_autocommit() {
-                batch.conn.execute_batch("ROLLBACK")?;
+            if !batch.engine.is_over() {
+                batch.engine.roll_back()?;
             }
-            begin(batch.conn)?;
+            batch.engine.begin()?;
             batch.tx = WriteTx::new(statements, self.now(), self.head, self.totals);
             return Ok(());
         };
@@ -541,25 +541,19 @@ impl WriterState {
         Ok(())
     }
 
-    /// A broken reference is a definite failure. So is a disk, quota or limit that is reached, and a failed read, if the log
-    /// shows that the commit did not get there. After any other error of COMMIT it is unknown what is on disk.
-    fn commit(&mut self, conn: &Connection, hooks: &[Arc<dyn CommitHook>]) -> Result<(), BatchLost> {
+    fn commit(&mut self, engine: &Engine, hooks: &[Arc<dyn CommitHook>]) -> Result<(), BatchLost> {
         let committed = match hooks.iter().fold(false, |is_full, hook| hook.before_commit() | is_full) {
-            false => conn.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])),
-            true => conn.execute_batch("ROLLBACK").and(Err(StorageFault::full_disk())),
+            false => engine.commit(),
+            true => engine.fail_commit(),
         };
-        let Err(error) = committed else { return Ok(()) };
-        use StorageFault::{DiskFull, LimitReached, ReadFailed};
-        let fault = StorageFault::of(&error);
-        if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) {
-            return Err(BatchLost(error.into()));
-        }
-        if let Some(fault @ (DiskFull | LimitReached | ReadFailed)) = fault
-            && self.files.is_surely_undone(conn)
-        {
-            return Err(BatchLost(fault.error(error)));
-        }
-        let unknown = unknown(&error);
+        let unknown = match committed {
+            Ok(()) => return Ok(()),
+            Err(CommitError::NotDone(error)) => return Err(BatchLost(error)),
+            Err(CommitError::AtLimit(fault, error)) if self.files.is_surely_undone(engine.file()) => {
+                return Err(BatchLost(fault.error(error)));
+            }
+            Err(CommitError::AtLimit(_, error) | CommitError::Unknown(error)) => unknown(&error),
+        };
         self.unknown_outcome = Some(unknown.clone());
         self.stats.outcome_unknown.store(true, Relaxed);
         Err(BatchLost(unknown))

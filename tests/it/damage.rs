@@ -42,7 +42,8 @@ pub fn forge(conn: &Connection) {
     let columns = "id, at, kind, from_wallet, to_wallet, amount, from_balance, to_balance, made_by, coupon, gross, discount, \
                    refunds, reference, metadata, fence, hold, hold_to, hold_until, hash";
     let mut statement = conn.prepare(&format!("SELECT {columns} FROM entry ORDER BY id")).unwrap();
-    let entries: Vec<Entry> = statement.query_map([], Entry::read).unwrap().map(Result::unwrap).collect();
+    let entries: Vec<Entry> =
+        statement.query_map([], |row| Entry::read(&row.into())).unwrap().map(Result::unwrap).collect();
     let mut wallets: HashMap<String, (i64, i64)> = HashMap::new();
     let mut hash = [0; 32];
     for mut entry in entries {

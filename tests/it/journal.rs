@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 pub fn lines(conn: &Connection) -> Vec<JournalLine> {
     let sql = "SELECT seq, at, made_by, what, subject, entry, detail, hash FROM journal ORDER BY seq";
     let mut statement = conn.prepare(sql).unwrap();
-    statement.query_map([], JournalLine::read).unwrap().map(Result::unwrap).collect()
+    statement.query_map([], |row| JournalLine::read(&row.into())).unwrap().map(Result::unwrap).collect()
 }
 
 /// Kind and subject of each line behind the first ones.
@@ -178,7 +178,7 @@ fn upgraded_file_begins_a_journal_with_what_was_there() {
         assert_eq!(detail["coupons"]["count"], count("SELECT count(*) FROM coupon"));
         assert_eq!(detail["tokens"]["count"], count("SELECT count(*) FROM access_token"));
         // Commands can still change the rows that were there.
-        let ids = store.read(|tx| tx.all("SELECT id FROM access_token", [], |row| row.get::<_, String>(0))).unwrap();
+        let ids = store.read(|tx| tx.all("SELECT id FROM access_token", &[], |row| row.get::<String>(0))).unwrap();
         for id in ids {
             let rotated = store.submit(Envelope::local(), RotateToken { id: id.clone(), overlap_s: 60 });
             let again = store.submit(Envelope::local(), RotateToken { id: id.clone(), overlap_s: 60 });

@@ -43,7 +43,7 @@ pub(crate) fn walk(
     findings: &mut Findings,
     progress: &mut dyn FnMut(i64, i64),
 ) -> Result<Walked, Error> {
-    let number = |sql| ReadTx::new(conn).one(sql, [], |row| row.get::<_, i64>(0));
+    let number = |sql| ReadTx::new(conn).one(sql, &[], |row| row.get::<i64>(0));
     let wallets = number("SELECT count(*) FROM wallet")?.unwrap_or(0);
     let entries = number("SELECT coalesce(max(id), 0) FROM entry")?.unwrap_or(0);
     let last_fence = Fence(number("SELECT fence FROM lock_seq")?.unwrap_or(i64::MAX)); // a question reports that there is none
@@ -69,7 +69,7 @@ pub(crate) fn walk(
             if seen % PROGRESS_EVERY == 0 {
                 progress(seen, entries.saturating_mul(shares.count as i64));
             }
-            let Ok(entry) = Entry::read(row) else {
+            let Ok(entry) = Entry::read(&row.into()) else {
                 let id = row.get(0)?;
                 chain.skip(id, share, findings);
                 if let Some(journal) = journal.as_mut().filter(|_| share == 0) {

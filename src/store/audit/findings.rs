@@ -2,8 +2,7 @@
 
 use crate::error::Error;
 use crate::id::visible;
-use crate::tx::Row;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Row};
 
 /// The result of an audit.
 ///

@@ -140,7 +140,7 @@ impl<'s> JournalWalk<'s> {
     fn advance(&mut self, findings: &mut Findings) -> Result<(), Error> {
         self.next = None;
         while let Some(row) = self.rows.next()? {
-            match JournalLine::read(row) {
+            match JournalLine::read(&row.into()) {
                 Ok(line) => {
                     self.next = Some(line);
                     break;
@@ -277,7 +277,7 @@ impl<'s> JournalWalk<'s> {
 
     /// The coupon of that code, if its row can be read.
     fn given(&mut self, code: &str) -> Option<GivenCoupon> {
-        self.coupon.query_row(params![code], GivenCoupon::read).optional().ok().flatten()
+        self.coupon.query_row(params![code], |row| GivenCoupon::read(&row.into())).optional().ok().flatten()
     }
 
     fn check_recharge(&mut self, entry: &Entry, findings: &mut Findings) {

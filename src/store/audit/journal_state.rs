@@ -197,7 +197,7 @@ fn check_coupons(conn: &Connection, end: &JournalEnd, findings: &mut Findings) -
     let mut statement = conn.prepare(GivenCoupon::ALL_IN_ORDER)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Ok(coupon) = GivenCoupon::read(row) else {
+        let Ok(coupon) = GivenCoupon::read(&row.into()) else {
             findings.add(COUPONS, format!("coupon {} has a value that cannot be read", text(row, 0)?));
             continue;
         };
@@ -239,6 +239,6 @@ fn check_settings(conn: &Connection, findings: &mut Findings) -> Result<(), Erro
 /// The time of a wallet's creation, if a line of the journal says it was created without money.
 pub(crate) fn created_at(conn: &Connection, wallet: &str) -> Result<Option<Value>, Error> {
     let sql = "SELECT detail FROM journal WHERE subject = $1 AND what = 'wallet_created' ORDER BY seq LIMIT 1";
-    let detail = ReadTx::new(conn).one(sql, params![wallet], |row| row.get::<_, String>(0))?;
+    let detail = ReadTx::new(conn).one(sql, params![wallet], |row| row.get::<String>(0))?;
     Ok(detail.and_then(|detail| serde_json::from_str(&detail).ok()))
 }

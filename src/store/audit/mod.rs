@@ -83,7 +83,7 @@ fn connect(reading: &Reading, place: &TempPlace) -> Result<Connection, Error> {
 
 fn sound_structures(conn: &Connection) -> Result<Findings, Error> {
     let mut findings = Findings::default();
-    for sentence in ReadTx::new(conn).all("PRAGMA integrity_check(20)", [], |row| row.get::<_, String>(0))? {
+    for sentence in ReadTx::new(conn).all("PRAGMA integrity_check(20)", &[], |row| row.get::<String>(0))? {
         if is_about_io(&sentence) {
             return Err(Error::disk_failed(sentence));
         }

@@ -81,7 +81,7 @@ fn parts(conn: &Connection) -> Result<Parts, Error> {
         let sql: String = row.get(3)?;
         Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, normalised(&sql))))
     };
-    Ok(ReadTx::new(conn).all(PARTS, [], part)?.into_iter().collect())
+    Ok(ReadTx::new(conn).all(PARTS, &[], part)?.into_iter().collect())
 }
 
 /// The SQL without comments, with one space for any white space and none before a comma or a closing parenthesis: these may

@@ -33,7 +33,7 @@ impl<'s> TotalRows<'s> {
 
     fn advance(&mut self) -> Result<(), Error> {
         self.next = match self.rows.next()? {
-            Some(row) => Some((row.get(0)?, text(row, 1)?, report::read(row).ok().map(|(.., total)| total))),
+            Some(row) => Some((row.get(0)?, text(row, 1)?, report::read(&row.into()).ok().map(|(.., total)| total))),
             None => None,
         };
         Ok(())

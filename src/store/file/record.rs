@@ -6,9 +6,9 @@ use crate::id::{CouponCode, UserId, WalletId};
 use crate::money::Cents;
 use crate::secret::{hex, parse_hash};
 use crate::store::options::OpenError;
-use crate::tx::{Row, StorageFault};
+use crate::tx::StorageFault;
 use rusqlite::types::{Value as Stored, ValueRef};
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, Row, params_from_iter};
 use serde_json::{Map, Value, json};
 
 /// The version of the records. A change of their meaning makes it higher.

@@ -423,7 +423,7 @@ fn begin_journal(conn: &Connection) -> Result<(), Error> {
 fn count_spending(conn: &Connection) -> Result<(), Error> {
     let tx = ReadTx::new(conn);
     let limited = "SELECT wallet FROM wallet_setting WHERE limit_per_day IS NOT NULL";
-    for wallet in tx.all(limited, [], |row| row.get::<_, WalletId>(0))? {
+    for wallet in tx.all(limited, &[], |row| row.get::<WalletId>(0))? {
         let day = settings::last_spending_day(&tx, &wallet)?;
         let spent = settings::spent_on(&tx, &wallet, day)?;
         conn.execute("INSERT INTO day_spending (wallet, day, spent) VALUES ($1, $2, $3)", params![wallet, day, spent])?;
