@@ -50,8 +50,8 @@ impl<'conn> Statements<'conn> {
         Statements { engine, kept: KeptStatements::new(conn), randomness }
     }
 
-    fn source(&self) -> Source<'_> {
-        Source::Writer(&self.kept)
+    fn link(&self) -> Link<'_> {
+        Link::Writer(&self.kept)
     }
 }
 
@@ -65,7 +65,7 @@ impl Engine {
 
 /// The connection that a statement runs on.
 #[derive(Clone, Copy)]
-enum Source<'conn> {
+enum Link<'conn> {
     /// A reader's, to a file; it keeps its statements.
     Reader(&'conn Connection),
     /// The writer's, to a file.
@@ -74,7 +74,7 @@ enum Source<'conn> {
 
 /// The tables of the ledger, as a transaction sees them.
 pub struct Tables<'conn> {
-    source: Source<'conn>,
+    link: Link<'conn>,
 }
 
 impl Tables<'_> {
@@ -102,9 +102,9 @@ impl Tables<'_> {
     }
 
     fn with<T>(&self, sql: &'static str, call: impl FnOnce(&mut Statement<'_>) -> RowResult<T>) -> Result<T, Error> {
-        let statements = match self.source {
-            Source::Reader(conn) => return Ok(call(&mut *prepare_read(conn, sql)?)?),
-            Source::Writer(statements) => statements,
+        let statements = match self.link {
+            Link::Reader(conn) => return Ok(call(&mut *prepare_read(conn, sql)?)?),
+            Link::Writer(statements) => statements,
         };
         let (mut call, mut result) = (Some(call), None);
         statements.with(sql, &mut |statement| {
@@ -121,7 +121,7 @@ pub struct ReadTx<'conn>(Tables<'conn>);
 impl<'conn> ReadTx<'conn> {
     /// A view through `conn`, whose transaction the store has begun.
     pub(crate) fn new(conn: &'conn Connection) -> Self {
-        ReadTx(Tables { source: Source::Reader(conn) })
+        ReadTx(Tables { link: Link::Reader(conn) })
     }
 }
 
@@ -240,12 +240,12 @@ impl<'conn> WriteTx<'conn> {
             due_ms: None,
             journal: None,
         };
-        let tables = Tables { source: statements.source() };
+        let tables = Tables { link: statements.link() };
         let (writes, is_dry_run, randomness) = (Cell::new(0), Cell::new(false), &statements.randomness);
         WriteTx { tables, now, unit: RefCell::new(unit), writes, is_dry_run, randomness }
     }
 
-    /// The source of codes and secrets.
+    /// The link of codes and secrets.
     pub(crate) fn randomness(&self) -> &Randomness {
         self.randomness
     }

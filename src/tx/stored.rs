@@ -9,23 +9,23 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRe
 pub(crate) type RowResult<T> = rusqlite::Result<T>;
 
 /// One row of an answer.
-pub struct Row<'row>(Cells<'row>);
+pub struct Row<'row>(EngineRow<'row>);
 
-enum Cells<'row> {
+enum EngineRow<'row> {
     File(&'row rusqlite::Row<'row>),
 }
 
 impl Row<'_> {
     /// The value of a column, counted from 0.
     pub fn get<T: FromSql>(&self, column: usize) -> RowResult<T> {
-        let Cells::File(row) = &self.0;
+        let EngineRow::File(row) = &self.0;
         row.get(column)
     }
 }
 
 impl<'row> From<&'row rusqlite::Row<'_>> for Row<'row> {
     fn from(row: &'row rusqlite::Row<'_>) -> Row<'row> {
-        Row(Cells::File(row))
+        Row(EngineRow::File(row))
     }
 }
 
