@@ -82,11 +82,11 @@ pub(crate) fn touch(tx: &WriteTx<'_>) -> Result<(), Error> {
     tx.execute_one("UPDATE lock_seq SET clock_ms = max(clock_ms, $1) WHERE one = 1", params![tx.now().lease_ms])
 }
 
-/// The next fence. The counter outlives every lock's row, so a fence never repeats.
-pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<Fence, Error> {
+/// The next fence, and the name of this history of the file. The counter outlives every lock's row, so a fence never repeats.
+pub(super) fn draw_fence(tx: &WriteTx<'_>) -> Result<(Fence, String), Error> {
     let drawn = "UPDATE lock_seq SET fence = fence + 1, clock_ms = max(clock_ms, $1) WHERE one = 1";
     tx.execute(drawn, params![tx.now().lease_ms])?;
-    tx.one("SELECT fence FROM lock_seq", &[], |row| row.get(0))?
+    tx.one("SELECT fence, incarnation FROM lock_seq", &[], |row| Ok((row.get(0)?, row.get(1)?)))?
         .ok_or_else(|| Error::internal("the file has no fence counter"))
 }
 

@@ -128,56 +128,43 @@ pub(crate) enum LockAttempt<T> {
     Held(LockId),
 }
 
-/// Grants all the locks, or names one that another client holds. After a grant that stopped half-way the caller rolls
-/// back; a gap in the fences is fine.
+/// Grants all the locks or, with `any`, the first that can be had; else names one that another client holds, and has
+/// written nothing.
 pub(crate) fn acquire(tx: &WriteTx<'_>, request: &AcquireRequest, by: &str) -> Result<LockAttempt<Grant>, Error> {
     if let Some(grant) = replay(tx, request)? {
         return Ok(LockAttempt::Done(grant));
     }
     check_rest(request)?;
-    let fence = draw_fence(tx)?;
-    if request.any {
-        return acquire_any(tx, request, fence, by);
+    let mut free = Vec::new();
+    for id in &request.ids {
+        let lock = find(tx, id)?;
+        let can_be_had = lock.as_ref().is_none_or(|lock| lock.stale_from() <= tx.now().lease_ms);
+        match (can_be_had, request.any) {
+            (true, _) => free.push((id, lock)),
+            (false, true) => {}
+            (false, false) => return Ok(LockAttempt::Held(id.clone())),
+        }
+        if can_be_had && request.any {
+            break;
+        }
     }
+    if free.is_empty() {
+        return Ok(LockAttempt::Held(free_soonest(tx, &request.ids)?));
+    }
+    let (fence, incarnation) = draw_fence(tx)?;
+    let ids = free.iter().map(|(id, _)| LockId::clone(id)).collect();
     let mut previous = None;
-    for id in &request.ids {
-        match take(tx, request, id, fence, by)? {
-            LockAttempt::Done(taken_over) => previous = previous.or(taken_over),
-            LockAttempt::Held(id) => return Ok(LockAttempt::Held(id)),
-        }
+    for (id, lock) in free {
+        let taken_over = take(tx, request, id, lock, fence, by)?;
+        previous = previous.or(taken_over);
     }
-    Ok(LockAttempt::Done(new_grant(tx, request, request.ids.clone(), fence, previous)?))
-}
-
-/// Grants the first of the locks that can be had, or names the one that is free soonest.
-fn acquire_any(
-    tx: &WriteTx<'_>,
-    request: &AcquireRequest,
-    fence: Fence,
-    by: &str,
-) -> Result<LockAttempt<Grant>, Error> {
-    for id in &request.ids {
-        if let LockAttempt::Done(previous) = take(tx, request, id, fence, by)? {
-            return Ok(LockAttempt::Done(new_grant(tx, request, vec![id.clone()], fence, previous)?));
-        }
-    }
-    Ok(LockAttempt::Held(free_soonest(tx, &request.ids)?))
-}
-
-fn new_grant(
-    tx: &Tables<'_>,
-    request: &AcquireRequest,
-    ids: Vec<LockId>,
-    fence: Fence,
-    previous: Option<PreviousLease>,
-) -> Result<Grant, Error> {
-    Ok(Grant {
+    Ok(LockAttempt::Done(Grant {
         ids,
-        token: LockToken { incarnation: incarnation(tx)?, fence, secret: request.secret.clone() },
+        token: LockToken { incarnation, fence, secret: request.secret.clone() },
         origin: if previous.is_some() { GrantOrigin::TakenOver } else { GrantOrigin::Created },
         expires_in_ms: request.expire_ms,
         previous,
-    })
+    }))
 }
 
 /// Refuses a rest for a wallet's lock, which would stop all money of that wallet, and for one of several. Refuses `any`
@@ -203,21 +190,22 @@ fn rest_of_a_wallet() -> Error {
     Error::invalid(detail).with("field", "min_hold_ms")
 }
 
-/// Decides a grant by one conditional statement: it creates the row, takes a stale one over in place, or does nothing.
+/// Decides a grant by one conditional statement: it creates the row, takes the stale one `found` over in place, or fails.
 /// Returns the lease that was taken over.
 fn take(
     tx: &WriteTx<'_>,
     request: &AcquireRequest,
     id: &LockId,
+    found: Option<Lock>,
     fence: Fence,
     by: &str,
-) -> Result<LockAttempt<Option<PreviousLease>>, Error> {
-    let stale = find(tx, id)?.filter(|lock| !lock.is_released()); // a rest that is over leaves a free lock
+) -> Result<Option<PreviousLease>, Error> {
+    let stale = found.filter(|lock| !lock.is_released()); // a rest that is over leaves a free lock
     let now = tx.now();
     let secret_hash = secret_hash(&request.secret);
     let ids = if request.any { 1 } else { request.ids.len() as i64 };
     // Without RETURNING, for which SQLite makes a table of its own each time.
-    let changed = tx.execute(
+    tx.execute_one(
         "INSERT INTO lock (id, fence, secret_hash, holder, create_time, renew_time, expire_ms, grace_ms, max_hold_ms, ids, created_at, min_hold_ms) \
          VALUES ($1, $2, $3, $4, $5, $5, $6, $7, $8, $9, $10, $11) \
          ON CONFLICT (id) DO UPDATE SET fence = $2, secret_hash = $3, holder = $4, create_time = $5, renew_time = $5, \
@@ -237,9 +225,6 @@ fn take(
             request.min_hold_ms
         ],
     )?;
-    if changed == 0 {
-        return Ok(LockAttempt::Held(id.clone()));
-    }
     let lock = Lock {
         id: id.clone(),
         fence,
@@ -258,8 +243,7 @@ fn take(
     let kind = if stale.is_some() { LockEventKind::TakenOver } else { LockEventKind::Created };
     let previous_fence = stale.as_ref().map(|stale| stale.fence);
     event::append(tx, &lock, Some(secret_hash), &NewLockEvent { kind, previous_fence, by, reason: None })?;
-    let previous = stale.map(|stale| PreviousLease { fence: stale.fence, holder: stale.holder });
-    Ok(LockAttempt::Done(previous))
+    Ok(stale.map(|stale| PreviousLease { fence: stale.fence, holder: stale.holder }))
 }
 
 /// The same secret once more: the same grant if the lease still exists, a loss if it has ended, and nothing if the
@@ -428,7 +412,7 @@ pub(crate) fn revoke(tx: &WriteTx<'_>, request: &RevokeRequest, by: &str) -> Res
     }
     let by_default = if lock.is_released() { 0 } else { lock.grace_ms.max(REVOKE_DELAY_MS) };
     let delay_ms = request.delay_ms.unwrap_or(by_default);
-    let fence = draw_fence(tx)?;
+    let (fence, _) = draw_fence(tx)?;
     tx.execute_one(
         "UPDATE lock SET fence = $1, secret_hash = NULL, renew_time = $2, expire_ms = 0, grace_ms = $3, \
          min_hold_ms = NULL WHERE id = $4",
@@ -499,7 +483,7 @@ pub(crate) fn check(
 
 /// Takes a stale lock over, with a fence of its own, and releases it at once.
 fn remove_stale(tx: &WriteTx<'_>, stale: &Lock, by: &str) -> Result<(), Error> {
-    let fence = draw_fence(tx)?;
+    let (fence, _) = draw_fence(tx)?;
     delete(tx, stale)?;
     let taken = Lock { fence, holder: by.to_owned(), ..stale.clone() };
     let takeover = NewLockEvent { kind: LockEventKind::TakenOver, previous_fence: Some(stale.fence), by, reason: None };

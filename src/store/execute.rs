@@ -323,7 +323,7 @@ impl Executor {
         Ok(Verdict::Done(Ok(Receipt::Tried(results)), Vec::new()))
     }
 
-    fn note_locks(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
+    pub(super) fn note_locks(&mut self, receipt: Option<&Receipt>, freed: &[LockId]) {
         let (about_locks, taken_over) = match receipt {
             Some(Receipt::Granted(grant)) => (true, u64::from(grant.origin == GrantOrigin::TakenOver)),
             Some(Receipt::Renewed(_) | Receipt::Released | Receipt::Revoked(_)) => (true, 0),

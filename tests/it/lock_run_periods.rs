@@ -129,7 +129,7 @@ fn slots_are_holders_and_command_knows_its_own() {
 #[test]
 fn dead_holders_slot_goes_to_waiter() {
     let place = Place::new();
-    let options = "gpu --slots 2 --ttl 1s --grace 500ms";
+    let options = "gpu --slots 2 --ttl 5s --grace 1s";
     let holders = [1, 2].map(|slot| {
         let holder = start(&place, options, "echo $$ > in.$CASHBOX_LOCK_SLOT; sleep 60");
         place.line_of(&format!("in.{slot}"));
