@@ -189,7 +189,8 @@ pub fn names(data: &[u8]) {
         assert!(WalletId::parse(text).is_ok() && user.wallet().lock().is_some());
     });
     let _ = WalletId::parse(text).map(|wallet| same(wallet.as_str()));
-    let _ = IdempotencyKey::parse(text).map(|key| same(key.as_str()));
+    let _ = IdempotencyKey::parse(text)
+        .map(|key| assert!(text == key.as_str() || text == format!("\"{}\"", key.as_str()), "{text} as {key:?}"));
     let _ = LockId::parse(text).map(|id| same(id.as_str()));
     let _ = LockSecret::parse(text).map(|secret| same(secret.as_str()));
     let _ =
