@@ -25,7 +25,7 @@ impl WriterState {
         let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
         // Space comes last: below the floor some commands are carried out.
         let damaged = fault.map(|fault| Error::new(ErrorName::Damaged, fault.sentence()));
-        let jumped = self.wall_jump.check().err();
+        let jumped = self.wall_jump.check(self.clock.wall_ms()).err();
         self.stats.set_clock_jump(jumped.as_ref().map(|error| error.detail.clone()));
         self.unknown_outcome.clone().or(damaged).or(jumped).or(space.err()).map_or(Ok(()), Err)
     }

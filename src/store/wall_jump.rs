@@ -36,10 +36,10 @@ impl WallJump {
         Ok(WallJump { clock: clock.clone(), boot_id, seen, stored_at_ms, accepts_all })
     }
 
-    /// Refuses a wall clock that has jumped.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    /// Refuses a wall time that has jumped.
+    pub(super) fn check(&self, now: i64) -> Result<(), Error> {
         let Some((boot_ms, wall_ms)) = self.seen.filter(|_| !self.accepts_all) else { return Ok(()) };
-        let (now, expected) = (self.clock.wall_ms(), wall_ms.saturating_add(self.clock.boot_ms() - boot_ms));
+        let expected = wall_ms.saturating_add(self.clock.boot_ms() - boot_ms);
         if now.saturating_sub(expected) < JUMP_MS {
             return Ok(());
         }

@@ -395,7 +395,14 @@ impl WriterState {
             self.give_up_batch(engine, &error, now);
             return self.refuse_backlog(&error);
         }
-        let tx = WriteTx::new(statements, self.now(), self.head, self.totals); // the clock is read after the transaction has begun
+        // The clock is read after the transaction has begun, and may have jumped since it was looked at.
+        let begun_at = self.now();
+        if let Err(error) = self.wall_jump.check(begun_at.wall_ms) {
+            let _ = engine.roll_back(); // nothing can be done about a rollback that fails
+            self.expire(now);
+            return self.refuse_backlog(&error);
+        }
+        let tx = WriteTx::new(statements, begun_at, self.head, self.totals);
         let mut batch = Batch::new(engine, tx);
         self.executor.low_space = low_space.clone();
         let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
@@ -526,7 +533,8 @@ impl WriterState {
                 batch.engine.roll_back()?;
             }
             batch.engine.begin()?;
-            batch.tx = WriteTx::new(statements, self.now(), self.head, self.totals);
+            let now = Now { wall_ms: batch.tx.now().wall_ms, ..self.now() }; // the wall time that was looked at
+            batch.tx = WriteTx::new(statements, now, self.head, self.totals);
             return Ok(());
         };
         batch.set_used();

@@ -4,6 +4,7 @@ use super::harness::*;
 use super::server::until;
 use cashbox::internals::error::ErrorName;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -69,6 +70,25 @@ fn clock_behind_newest_entry_may_be_corrected() {
     book.clock.step_wall_ms(-30 * DAY_MS);
     book.must(recharge("alice", "1"));
     book.clock.step_wall_ms(30 * DAY_MS);
+    book.must(recharge("alice", "1"));
+    book.assert_sound();
+}
+
+#[test]
+fn clock_that_jumps_while_disk_is_waited_for_is_refused() {
+    let book = book();
+    book.must(recharge("alice", "1"));
+    let other = rusqlite::Connection::open(book.path()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let request = scope.spawn(|| refused(&book));
+        until(|| book.stats().busy_since_ms.load(Relaxed) > 0);
+        std::thread::sleep(Duration::from_millis(300)); // the clock was looked at, and the file is waited for
+        book.clock.step_wall_ms(2 * DAY_MS);
+        other.execute_batch("ROLLBACK").unwrap();
+        request.join().unwrap();
+    });
+    book.clock.step_wall_ms(-2 * DAY_MS);
     book.must(recharge("alice", "1"));
     book.assert_sound();
 }
