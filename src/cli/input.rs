@@ -10,7 +10,8 @@ use jiff::civil::{Date, DateTime};
 use jiff::fmt::friendly::SpanParser;
 use jiff::{SpanRelativeTo, Zoned};
 use std::ffi::OsString;
-use std::io::{BufRead, Read};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,6 +111,18 @@ pub(crate) fn read_file(path: &Path) -> Result<String, CliError> {
         .map_err(|error| CliError::unreachable(format!("cannot read {}: {error}", path.display())))
 }
 
+/// The longest line that is read for a secret, in bytes: a device or a pipe may have no end.
+const SECRET_LINE_MAX: u64 = 4_096;
+
+/// The first line of a file that holds a secret.
+fn first_line(path: &Path) -> Result<String, CliError> {
+    let mut line = Vec::new();
+    let read =
+        File::open(path).and_then(|file| BufReader::new(file.take(SECRET_LINE_MAX)).read_until(b'\n', &mut line));
+    let text = read.and_then(|_| String::from_utf8(line).map_err(|_| io::Error::other("its first line is not text")));
+    text.map(without_mark).map_err(|error| CliError::unreachable(format!("cannot read {}: {error}", path.display())))
+}
+
 /// The text of an argument; `-` is all of standard input.
 pub(crate) fn argument_or_all(argument: &str) -> Result<String, CliError> {
     if argument == "-" { read_file(Path::new("-")) } else { Ok(argument.to_owned()) }
@@ -117,13 +130,16 @@ pub(crate) fn argument_or_all(argument: &str) -> Result<String, CliError> {
 
 /// An access token: the first line of a file, or of standard input.
 pub(crate) fn access_token(path: &Path) -> Result<String, CliError> {
-    let text = if path == Path::new("-") { line()? } else { read_file(path)? };
-    let token = text.lines().next().unwrap_or_default().trim();
+    let text = if path == Path::new("-") { line()? } else { first_line(path)? };
+    let token = text.trim();
     if token.is_empty() {
         return Err(CliError::usage(format!(
             "the first line of {} is empty: it has to be the access token",
             path.display()
         )));
+    }
+    if token.chars().any(char::is_control) {
+        return Err(CliError::usage(format!("the first line of {} is not an access token", path.display())));
     }
     Ok(token.to_owned())
 }
@@ -171,7 +187,7 @@ pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
 /// A lock token: itself, `@FILE`, or `-` for a line of standard input; for clap.
 pub(crate) fn lock_token(given: &str) -> Result<String, String> {
     let text = match given.strip_prefix('@') {
-        Some(path) => read_file(Path::new(path)),
+        Some(path) => first_line(Path::new(path)),
         None => argument(given),
     };
     let text = text.map_err(|error| error.message)?;

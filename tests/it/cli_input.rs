@@ -2,6 +2,7 @@
 
 use crate::shell::Place;
 use std::fs;
+use std::time::{Duration, Instant};
 
 #[test]
 fn byte_order_mark_is_skipped_everywhere() {
@@ -248,4 +249,20 @@ fn list_as_lines_goes_on_over_pages() {
     assert!(place.run("history --limit 1 --ndjson").err.contains("--after "));
     assert_eq!(place.run("history --ndjson --limit 1001").exit, 2);
     assert_eq!(place.run("history ghost --ndjson").exit, place.run("history ghost").exit);
+}
+
+#[test]
+fn secret_is_first_line_of_file_without_end() {
+    let place = Place::new();
+    for line in ["wallets --token-file /dev/zero", "withdraw alice 1 --lock-token @/dev/zero"] {
+        let begun = Instant::now();
+        let output = place.run(&format!("{line} --url http://127.0.0.1:1"));
+        assert_eq!(output.exit, 2, "{line}: {}", output.err);
+        assert!(begun.elapsed() < Duration::from_secs(10), "{line}: it is not read to its end");
+    }
+    let output = place.run("serve --listen 127.0.0.1:0 --token-file /dev/zero");
+    assert_eq!(output.exit, 2, "{}", output.err);
+    fs::write(place.path("token"), [b"cbx_0123456789abcdef\n".as_slice(), &[0xff; 10_000]].concat()).unwrap();
+    let server = place.serve("--token-file token");
+    assert_eq!(place.run(&format!("wallets --url {} --token-file token", server.url)).exit, 0);
 }
