@@ -303,3 +303,45 @@ fn sql_query_answers_and_changes_nothing() {
     assert_eq!(place.json("verify")["state_hash"], before);
     assert!(!place.path("copy.db").exists() && !place.path("new.db").exists());
 }
+
+#[test]
+fn import_says_shortly_what_is_wrong_with_a_record() {
+    let place = Place::new();
+    place.json("recharge alice 120");
+    let exported = place.run("export").out;
+    let long = "x".repeat(100_000);
+    for (from, to, exit, words) in [
+        ("\"refunds\":null", "\"refunds\":0", 4, "a record names one that is not there"),
+        ("\"record\":\"entry\"", &format!("\"record\":\"{long}\""), 2, "there are no records of kind"),
+        ("\"refunds\":null", &format!("\"refunds\":\"{long}\""), 2, "is not a valid refunds"),
+        ("\"refunds\":null", &format!("\"refunds\":null,\"{long}\":1"), 2, "has no field"),
+    ] {
+        let changed = exported.replacen(from, to, 1);
+        assert_ne!(changed, exported);
+        fs::write(place.path("all.ndjson"), changed).unwrap();
+        let output = place.run("import all.ndjson --db new.db");
+        assert_eq!(output.exit, exit, "{words}: {}", output.err);
+        assert!(output.err.contains(words) && output.err.contains("nothing was imported"), "{words}: {}", output.err);
+        assert!(output.err.len() < 500, "{words}: {} bytes", output.err.len());
+        assert!(!place.path("new.db").exists(), "{words}");
+    }
+    let output = place.run("import /dev/zero --db new.db"); // without end
+    assert!(output.exit == 2 && output.err.contains("it begins neither"), "{} {}", output.exit, output.err);
+}
+
+#[test]
+fn tables_with_any_line_ends_are_imported() {
+    let place = Place::new();
+    place.json("recharge alice 120");
+    place.json("withdraw alice 20");
+    let tables = ["wallets", "entries", "coupons"];
+    let hash = place.json("verify")["last_hash"].clone();
+    for end in ["\r\n", "\n", "\r"] {
+        for table in tables {
+            let text = place.run(&format!("export --csv {table}")).out.replace("\r\n", end);
+            fs::write(place.path(table), text).unwrap();
+        }
+        assert_eq!(place.run("import wallets entries coupons --db new.db --replace").exit, 0, "{end:?}");
+        assert_eq!(place.json("verify --db new.db")["last_hash"], hash, "{end:?}");
+    }
+}

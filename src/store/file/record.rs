@@ -253,12 +253,15 @@ impl RecordKind {
     pub(super) fn insert(&self, conn: &Connection, record: &Map<String, Value>) -> Result<(), InsertError> {
         let known = |name: &str| name == "record" || self.fields.iter().any(|field| field.name == name);
         if let Some(unknown) = record.keys().find(|name| !known(name)) {
-            return Err(format!("a record of kind {} has no field {unknown:?}", self.name).into());
+            return Err(format!("a record of kind {} has no field {:?}", self.name, shortened(unknown)).into());
         }
         let values = self.fields.iter().map(|field| {
             let value = record.get(field.name).or_else(|| field.is_later.then_some(&Value::Null));
             let value = value.ok_or_else(|| format!("the field {} is missing", field.name))?;
-            field.kind.stored(value).ok_or_else(|| format!("{value} is not a valid {}", field.name))
+            field
+                .kind
+                .stored(value)
+                .ok_or_else(|| format!("{} is not a valid {}", shortened(&value.to_string()), field.name))
         });
         let values: Vec<Stored> = values.collect::<Result<_, String>>()?;
         let places: Vec<_> = (1..=values.len()).map(|place| format!("${place}")).collect();
@@ -269,6 +272,17 @@ impl RecordKind {
             Err(error) if StorageFault::is_it(&error) => Err(InsertError::File(error.into())),
             Err(error) => Err(format!("it cannot be inserted: {error}").into()),
         }
+    }
+}
+
+/// The most characters of a value that an error repeats.
+const SHOWN_CHARS_MAX: usize = 80;
+
+/// The beginning of a text that may be of any length.
+pub(super) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! idempotency records are not exported: they belong to one file.
 
 use super::copy::{CopyError, FENCES_SKIPPED, Partial, Progress, copy, failed_at, fence_before};
-use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fields};
+use super::record::{InsertError, RECORDS, RecordKind, VERSION, find, find_by_fields, shortened};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::id::WalletId;
@@ -18,7 +18,7 @@ use crate::store::options::OpenError;
 use crate::store::reading::Reading;
 use crate::store::schema;
 use crate::tx::{ReadTx, params};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
@@ -231,15 +231,20 @@ impl Source {
             None => return Err(at_line_one("there is nothing to import".to_owned())),
             Some(b'{') => SourceForm::Ndjson(bytes),
             Some(_) => {
-                let mut table = csv::Reader::from_reader(bytes);
-                let columns = table.headers().map_err(|error| of_csv(error, name, || format!("{name}, line 1")))?;
+                let mut beginning = next_line(&mut bytes).map_err(unread)?.unwrap_or_default(); // perhaps of a device without end
+                let end = beginning.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(beginning.len());
+                let rows: Bytes = Box::new(io::Cursor::new(beginning.split_off(end)).chain(bytes));
+                let head = table(beginning.as_slice()).into_records().next();
+                let columns = head
+                    .unwrap_or_else(|| Ok(csv::StringRecord::new()))
+                    .map_err(|error| of_csv(error, name, || format!("{name}, line 1")))?;
                 let columns: Vec<String> = columns.iter().map(str::to_owned).collect();
                 let Some(record) = find_by_fields(&columns) else {
                     let known =
                         "it begins neither with {\"record\":… nor with the columns of a table that `export` writes";
                     return Err(at_line_one(known.to_owned()));
                 };
-                SourceForm::Csv(record, columns, table)
+                SourceForm::Csv(record, columns, table(rows))
             }
         };
         Ok(Source { name: name.to_owned(), form })
@@ -290,6 +295,10 @@ impl Source {
                 for (number, cells) in (2..).zip(table.records()) {
                     let at = || format!("{name}, row {number}");
                     let cells = cells.map_err(|error| of_csv(error, &name, at))?;
+                    if cells.len() != columns.len() {
+                        let what = format!("it has {} cells, and there are {} columns", cells.len(), columns.len());
+                        return Err(ImportError::At(at(), what));
+                    }
                     let texts = columns.iter().zip(&cells).map(|(column, text)| from_cell(column, text));
                     let inserted = kind.insert(conn, &kind.read_cells(&columns, texts));
                     inserted.map_err(|why| ImportError::of_insert(why, file, at))?;
@@ -300,12 +309,14 @@ impl Source {
     }
 }
 
+/// A table of CSV whose first line was read already.
+fn table<R: Read>(bytes: R) -> csv::Reader<R> {
+    csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
+}
+
 fn of_csv(error: csv::Error, source: &str, place: impl FnOnce() -> String) -> ImportError {
     let what = match error.into_kind() {
         csv::ErrorKind::Io(why) => return ImportError::Unread(source.to_owned(), why),
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("it has {len} cells, and there are {expected_len} columns")
-        }
         csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
         _ => "it is not a row of a table".to_owned(),
     };
@@ -379,7 +390,12 @@ fn fill(
     options: ImportOptions,
     fence_before: i64,
 ) -> Result<(), ImportError> {
-    let wrong = |error: rusqlite::Error| ImportError::File(failed_at(file)(error));
+    let wrong = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::ConstraintViolation) => {
+            ImportError::Unsound(format!("a record names one that is not there, or contradicts another ({error})"))
+        }
+        _ => ImportError::File(failed_at(file)(error)),
+    };
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     let triggers = take_triggers(&tx).map_err(wrong)?;
     delete_initial_rows(&tx, &sources).map_err(wrong)?;
@@ -502,7 +518,9 @@ fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Resul
         )
         .into()),
         (Position::Within(count), name) => {
-            find(name).ok_or_else(|| format!("there are no records of kind {name:?}"))?.insert(conn, record)?;
+            find(name)
+                .ok_or_else(|| format!("there are no records of kind {:?}", shortened(name)))?
+                .insert(conn, record)?;
             Ok(Position::Within(count + 1))
         }
     }
