@@ -1,7 +1,7 @@
 //! Lines for the operator, on standard error, as text or JSON. Never a secret, never a raw byte of a request.
 
 use crate::clock::{Clock, rfc3339};
-use crate::id::is_hidden;
+use crate::id::{is_hidden, visible};
 use std::fmt::Display;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,7 +35,7 @@ fn line(level: &str, event: &str, details: &dyn Display) {
         let line = serde_json::json!({ "at": at, "level": level, "msg": event, "more": details }).to_string();
         line.chars().map(|c| if is_hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect()
     } else {
-        format!("{at} {level} {event}: {}", details.escape_debug())
+        format!("{at} {level} {event}: {}", visible(&details))
     };
     let _ = writeln!(std::io::stderr(), "{line}"); // an operator that closed standard error wants no lines
 }

@@ -17,6 +17,7 @@ use crate::store::file::copy::{self, CopyError, Progress};
 use crate::store::file::query::{QueryResult, query};
 use crate::store::file::record::{self, RECORDS};
 use crate::store::file::transfer::{self, ExportError, ExportForm, ImportError, ImportOptions, Source};
+use crate::store::possession::has_two_names;
 use crate::store::{OpenError, Reading};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -162,12 +163,20 @@ pub(crate) fn verify_call(since: Option<&String>) -> ApiCall {
     ApiCall { answer_timeout: FILE_TIMEOUT, ..ApiCall::get(&["v1", "verify"]) }.query("since", since)
 }
 
+/// Notes that a file which is only read has another name, where a log of it may lie.
+fn note_two_names(db: &Path) {
+    if let Some(why) = has_two_names(db) {
+        screen::note(&format!("{}: {why}; a log under its other name is not read here", db.display()));
+    }
+}
+
 fn audit_file(db: &Path, since: Option<Since>) -> Result<AuditReport, CliError> {
     let cannot_open = |why: OpenError| match CliError::cannot_open(db, &why) {
         error if why.is_not_a_database() => CliError { exit: Exit::Damage, ..error }, // it was a database once
         error => error,
     };
     Reading::of(db).and_then(|reading| reading.connect()).map_err(cannot_open)?;
+    note_two_names(db);
     let bar = TaskProgress::new("entries");
     audit::audit(db, since.as_ref(), &mut |done, total| bar.show(done, total)).map_err(|error| {
         if error.name == ErrorName::StorageFull {
@@ -208,6 +217,7 @@ impl BackupArgs {
                 if is_same_file(db, &self.file) {
                     return Err(CliError::usage("a backup does not go where the file itself is: choose another name"));
                 }
+                note_two_names(db);
                 copy::back_up(db, &self.file, self.replace, &mut progress)?
             }
             Target::Url { base, token } => match self.fetch(base, token.as_deref(), &mut progress)? {
@@ -270,9 +280,10 @@ impl RestoreArgs {
         if self.file == Path::new("-") {
             return Err(CliError::usage(NOT_A_STREAM));
         }
-        if let Err(error) = File::open(&self.file) {
+        if let Err(error) = self.file.metadata() {
             return Err(CliError::unreachable(format!("cannot read {}: {error}", self.file.display())));
         }
+        note_two_names(&self.file);
         let _possession = take_possession(&db)?;
         let bar = TaskProgress::new("steps");
         let (report, kept) = copy::restore(&self.file, &db, self.replace, &mut |done, total| bar.show(done, total))?;
@@ -317,6 +328,7 @@ impl ExportArgs {
         };
         let written = match &client.target {
             Target::File { db, .. } => {
+                note_two_names(db);
                 let record = self.csv.as_ref().and_then(|table| record::find_plural(table));
                 match transfer::Exporter::of(db)?.write(record.map_or(ExportForm::Ndjson, ExportForm::Csv), out) {
                     Ok(()) => Ok(()),
@@ -406,6 +418,7 @@ impl SqlArgs {
     fn run(&self, common: &CommonOptions) -> Result<Exit, CliError> {
         let db = local_file(common)?;
         let sql = input::argument_or_all(&self.query)?;
+        note_two_names(&db);
         let answer = query(&db, &sql).map_err(|why| CliError::cannot_open(&db, &why))?;
         let answer = answer.map_err(|why| CliError::usage(format!("this cannot be asked: {why}")))?;
         let text = if common.json { sql_json(&answer) } else { table::grid(&answer.columns, &answer.rows) };

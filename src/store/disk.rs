@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use std::ffi::OsString;
 use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,16 @@ pub(crate) fn identity(file: &Path) -> Option<FileId> {
 /// The file that the metadata is of.
 pub(crate) fn identity_of(data: &Metadata) -> FileId {
     (data.dev(), data.ino())
+}
+
+/// Endings of the names of files that lie beside a database.
+const BESIDE: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-serve"];
+/// The reason why a file of such a name is not opened or written as a database.
+pub(super) const BESIDE_DATABASE: &str = "a file of such a name lies beside a database and is part of it";
+
+/// True if that is the name of a file beside a database.
+pub(super) fn is_beside_database(file: &Path) -> bool {
+    BESIDE.iter().any(|ending| file.as_os_str().as_bytes().ends_with(ending))
 }
 
 const OWNER_ALONE: u32 = 0o600;

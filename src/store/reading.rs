@@ -3,6 +3,7 @@
 //! | there is | read through |
 //! |---|---|
 //! | a process that has the file | SQLite's own shared memory with that process |
+//! | a process that has the file under another name (a link, a mount) | refused: the log is under that name |
 //! | no log | the file alone (`immutable`), also on a read-only medium and as a backup |
 //! | a log and its index (`-shm`), after a crash | the file and its log; the index is made in memory (`readonly_shm`) |
 //! | a log without its index | a private copy of both in a temporary folder |
@@ -16,7 +17,7 @@
 use super::connection::{connect, connect_to, readers};
 use super::disk::with_ending;
 use super::options::OpenError;
-use super::possession::{companion, has_other_name, is_linked, refuse_linked};
+use super::possession::{companion, has_two_names, is_held, refuse_two_names};
 use super::schema;
 use crate::clock::Clock;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
@@ -61,6 +62,11 @@ impl Reading {
             return file.beside_writer();
         }
         file.refuse_unreadable()?;
+        if has_two_names(db).is_some() && is_held(db) {
+            return Err(OpenError::new(
+                "another program has it under another name, and its log is there: use that name",
+            ));
+        }
         let quiet = Some((db.to_owned(), stamps));
         if file.journal_bytes > 0 {
             return Err(OpenError::new(format!(
@@ -79,7 +85,7 @@ impl Reading {
 
     /// Opens the file for requests.
     pub(crate) fn for_requests(db: &Path) -> Result<Reading, OpenError> {
-        refuse_linked(db)?; // before its content, which looks damaged while the log under its other name is moved into it
+        refuse_two_names(db)?; // before its content, which looks damaged while the log under its other name is moved into it
         Reading::of_present_version(db)
     }
 
@@ -128,14 +134,15 @@ impl Reading {
     /// The error; of a damaged file it mentions the log that may hold what the file has lost. Under another name the log is
     /// not found, so a file that seems damaged there may be sound.
     fn with_log(&self, why: OpenError) -> OpenError {
-        match &self.quiet {
-            Some((db, _)) if why.is_damage() && is_linked(db) => has_other_name(),
-            Some((db, [_, Some(log), _])) if why.is_damage() || why.is_not_a_database() => {
-                if log[2] > 0 {
-                    why.and(&log_is_there(db))
-                } else {
-                    why
-                }
+        let Some((db, stamps)) = &self.quiet else { return why };
+        if why.is_damage()
+            && let Some(two_names) = has_two_names(db)
+        {
+            return two_names;
+        }
+        match stamps {
+            [_, Some(log), _] if log[2] > 0 && (why.is_damage() || why.is_not_a_database()) => {
+                why.and(&log_is_there(db))
             }
             _ => why,
         }

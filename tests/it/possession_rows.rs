@@ -4,6 +4,7 @@
 use crate::possession::{exchange, get, recharge_one, until_degraded, why};
 use crate::server::until;
 use crate::shell::Place;
+use rustix::fs::{CWD, FileType, Mode};
 use rustix::process::geteuid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -74,14 +75,95 @@ fn file_in_other_mount_namespace_has_one_process() {
     let server = place.serve("--open");
     assert_eq!(recharge_one(&server, "before"), 200);
     fs::create_dir(place.path("there")).unwrap();
-    fs::write(place.path("there/other.db"), "").unwrap();
-    // Another name on another mount, so that no companion lies beside it.
-    let mount = "mount --bind cashbox.db there/other.db &&";
-    let Some(output) = in_namespace(&place, "--mount", mount, "recharge alice 1 --db there/other.db") else { return };
+    fs::write(place.path("empty"), "").unwrap();
+    // The folder under another name, and its companion covered.
+    let mount = "mount --bind . there && mount --bind empty there/cashbox.db-serve &&";
+    let Some(output) = in_namespace(&place, "--mount", mount, "recharge alice 1 --db there/cashbox.db") else { return };
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{err}");
     assert!(err.contains("another program has held it"), "{err}");
     assert_eq!(place.json("wallet alice")["balance"], "1.00");
+}
+
+#[test]
+fn file_mounted_by_itself_is_refused() {
+    let place = Place::new();
+    place.json("create alice");
+    let mut server = place.serve("--open");
+    for key in ["a", "b", "c"] {
+        assert_eq!(recharge_one(&server, key), 200);
+    }
+    fs::create_dir(place.path("there")).unwrap();
+    fs::write(place.path("there/other.db"), "").unwrap();
+    let there = |line: &str| {
+        let mount = "mount --bind cashbox.db there/other.db &&";
+        let output = in_namespace(&place, "--mount", mount, &format!("{line} --db there/other.db"))?;
+        Some((output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned()))
+    };
+    let looks = ["verify", "export", "backup there/copy.db", "sql 1"];
+    for line in looks {
+        let Some((exit, err)) = there(line) else { return };
+        assert!(exit == 3 && err.contains("another program has it under another name"), "{line}: {exit} {err}");
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    for line in ["recharge bob 1", "serve --listen 127.0.0.1:0", "wallets", "lock acquire job", "restore cashbox.db"] {
+        let Some((exit, err)) = there(line) else { return };
+        assert!(exit == 3 && err.contains("mount the folder"), "{line}: {exit} {err}");
+    }
+    let Some((exit, err)) = there("verify") else { return };
+    assert!(exit == 0 && err.contains("a log under its other name is not read here"), "{exit} {err}");
+    assert_eq!(place.json("wallet alice")["balance"], "3.00", "its log was left alone");
+    assert_eq!(place.run("verify").exit, 0);
+}
+
+#[test]
+fn file_linked_is_not_read_without_its_log_while_served() {
+    let place = Place::new();
+    place.json("create alice");
+    let mut server = place.serve("--open");
+    fs::hard_link(place.db(), place.path("other.db")).unwrap();
+    assert_eq!(recharge_one(&server, "in-the-log"), 200);
+    for line in ["verify", "export", "backup copy.db", "sql 1"] {
+        let output = place.run(&format!("{line} --db other.db"));
+        assert_eq!(output.exit, 3, "{line}: {}", output.err);
+        assert!(output.err.contains("another program has it under another name"), "{line}: {}", output.err);
+    }
+    server.child.kill().unwrap();
+    server.child.wait().unwrap();
+    let output = place.run("verify --db other.db");
+    assert!(output.exit == 0 && output.err.contains("is not read here"), "{} {}", output.exit, output.err);
+}
+
+#[test]
+fn file_of_a_name_beside_another_is_refused() {
+    let place = Place::new();
+    place.json("recharge alice 10");
+    for ending in ["-wal", "-shm", "-journal", "-serve"] {
+        for line in ["recharge alice 1", "serve --listen 127.0.0.1:0", "lock acquire job", "restore cashbox.db"] {
+            let before = fs::read_dir(place.0.path()).unwrap().count();
+            let output = place.run(&format!("{line} --db other.db{ending}"));
+            assert_eq!(output.exit, 3, "{line} {ending}: {}", output.err);
+            assert!(output.err.contains("lies beside a database"), "{line} {ending}: {}", output.err);
+            assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), before, "{line} {ending}");
+        }
+    }
+}
+
+#[test]
+fn file_that_is_pipe_or_device_is_refused_for_writing() {
+    let place = Place::new();
+    rustix::fs::mknodat(CWD, place.path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    std::os::unix::fs::symlink("/dev/null", place.path("null")).unwrap();
+    for name in ["pipe", "null"] {
+        for line in ["recharge alice 1", "serve --listen 127.0.0.1:0"] {
+            let output = place.run(&format!("{line} --db {name}"));
+            assert_eq!(output.exit, 3, "{line} {name}: {}", output.err);
+            assert!(output.err.contains("it is not an ordinary file"), "{line} {name}: {}", output.err);
+        }
+    }
+    assert_eq!(fs::read_dir(place.0.path()).unwrap().count(), 2, "no companion is left beside them");
+    assert!(!std::path::Path::new("/dev/null-serve").exists());
 }
 
 #[test]
@@ -149,15 +231,20 @@ fn degraded_state_is_one_log_line_in_and_out() {
     until_degraded(&server, "companion");
     fs::remove_dir(&companion).unwrap();
     until(|| why(&server).is_empty());
+    fs::remove_file(place.path("cashbox.db-shm")).unwrap();
+    until_degraded(&server, "the log's index");
     assert_eq!(exchange(&server, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").0, 200);
     let log = server.stop();
     for (begun, ended) in [
         ("the file has another name too", "file_linked"),
         ("the file was moved, replaced or deleted", "file_moved"),
         ("another file stands in the place of the companion", "companion_foreign"),
+        ("the log's index (-shm) was deleted", ""),
     ] {
         assert_eq!(log.matches(&format!("error degraded: {begun}")).count(), 1, "{begun}: {log}");
-        assert_eq!(log.matches(&format!("info no longer degraded: {ended}")).count(), 1, "{ended}: {log}");
+        if !ended.is_empty() {
+            assert_eq!(log.matches(&format!("info no longer degraded: {ended}")).count(), 1, "{ended}: {log}");
+        }
     }
 }
 

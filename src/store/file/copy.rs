@@ -24,7 +24,7 @@ use crate::journal::ChangeKind;
 use crate::lock::DURATION_MS;
 use crate::store::audit::{self, AuditReport};
 use crate::store::connection::connect;
-use crate::store::disk::{folder_of, has_that_name, owner_for, with_ending};
+use crate::store::disk::{BESIDE_DATABASE, folder_of, has_that_name, is_beside_database, owner_for, with_ending};
 use crate::store::journal_start;
 use crate::store::options::{OpenError, cannot_open};
 use crate::store::possession::possess_temporarily;
@@ -266,8 +266,6 @@ impl Drop for RemoveLogs {
 
 /// Endings of the parts of a database beside it.
 const LOGS: [&str; 3] = ["-wal", "-shm", "-journal"];
-/// Endings that a copy must not have: logs, the companion, and partial files.
-const RESERVED: [&str; 5] = ["-wal", "-shm", "-journal", "-serve", PARTIAL];
 const PARTIAL: &str = ".partial";
 const RANDOM_CHARS: usize = 8;
 
@@ -278,9 +276,8 @@ impl Partial {
     /// Begins if there is no file of that name, or it may be replaced.
     pub(super) fn begin_unless_there(target: &Path, replace: bool) -> Result<Partial, CopyError> {
         let bad_target = |why| Err(CopyError::BadTarget(target.to_owned(), why));
-        let name = target.as_os_str().to_string_lossy();
-        if RESERVED.iter().any(|ending| name.ends_with(ending)) {
-            return bad_target("a file of such a name lies beside a database and is part of it");
+        if is_beside_database(target) || target.as_os_str().as_bytes().ends_with(PARTIAL.as_bytes()) {
+            return bad_target(BESIDE_DATABASE);
         }
         match target.symlink_metadata() {
             Ok(data) if data.is_dir() => return bad_target("it is a folder"),

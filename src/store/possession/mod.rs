@@ -17,6 +17,7 @@
 //! | file replaced | – | as moved; the file under the name is not touched |
 //! | file emptied or cut | emptied, with a log: refused | the process stops (exit 5); its log is kept as it is |
 //! | file linked | refused: each name would have a log of its own | degraded; writing goes on |
+//! | file mounted by itself (a volume of a container) | refused, as a link: its log lies elsewhere | – |
 //! | file missing, log there | refused: SQLite would delete the log | – |
 //! | log deleted or replaced, also by a symlink to it | – | everything in it is moved into the file through the open descriptor; another log under its name is put aside; then changes are refused (500) until a restart |
 //! | log emptied, cut, or overwritten with another | – | the commit that finds it is answered 500, and the process stops (exit 5) |
@@ -37,6 +38,6 @@ mod watch;
 
 pub(crate) use companion::RunningServer;
 pub(crate) use possess::{
-    PossessResult, Possession, has_other_name, is_linked, possess, possess_temporarily, possess_unserved, refuse_linked,
+    PossessResult, Possession, has_two_names, is_held, possess, possess_temporarily, possess_unserved, refuse_two_names,
 };
 pub(crate) use watch::{FileFault, FileWatch};

@@ -1,12 +1,13 @@
 //! Taking possession of a database, and giving it up.
 
 use super::companion::{self, RunningServer, companion_of, real_path};
-use crate::store::disk::{FileId, has_that_name, identity_of};
+use crate::store::disk::{BESIDE_DATABASE, FileId, has_that_name, identity_of, is_beside_database};
 use crate::store::options::OpenError;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
-use std::fs::{File, OpenOptions, TryLockError};
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags, statx};
+use std::fs::{File, Metadata, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -46,11 +47,16 @@ pub(crate) enum PossessResult {
 
 /// Takes possession of the file, after a command that has it for one operation, or returns the server that has it.
 pub(crate) fn possess(db: &Path) -> Result<PossessResult, OpenError> {
-    if db.is_dir() {
-        return Err(OpenError::new("it is a folder"));
+    match db.metadata() {
+        Ok(data) if data.is_dir() => return Err(OpenError::new("it is a folder")),
+        Ok(data) if !data.is_file() => return Err(OpenError::new("it is not an ordinary file")),
+        _ => {}
     }
     let db = real_path(db)?;
-    refuse_linked(&db)?;
+    if is_beside_database(&db) {
+        return Err(OpenError::new(BESIDE_DATABASE)); // the other database would overwrite it
+    }
+    refuse_two_names(&db)?;
     let path = companion_of(&db);
     let mut companion = companion::open(&db)?;
     let begun = Instant::now();
@@ -103,20 +109,39 @@ pub(crate) fn possess_unserved(db: &Path) -> Result<Possession, OpenError> {
 }
 
 /// Refuses a file with two names: the log of one of them is not seen under the other.
-pub(crate) fn refuse_linked(db: &Path) -> Result<(), OpenError> {
-    if is_linked(db) { Err(has_other_name()) } else { Ok(()) }
+pub(crate) fn refuse_two_names(db: &Path) -> Result<(), OpenError> {
+    has_two_names(db).map_or(Ok(()), Err)
 }
 
-/// True if the file has another name.
-pub(crate) fn is_linked(db: &Path) -> bool {
-    db.metadata().is_ok_and(|data| data.is_file() && data.nlink() > 1)
+/// The error of a file that has another name, if it has one.
+pub(crate) fn has_two_names(db: &Path) -> Option<OpenError> {
+    let data = db.metadata().ok().filter(Metadata::is_file)?;
+    if data.nlink() > 1 {
+        let why = "it has another name too (a hard link), and each name would get a log of its own: remove one of them";
+        return Some(OpenError::new(why));
+    }
+    is_mounted_alone(db).then(|| {
+        OpenError::new(
+            "it is mounted by itself, and under its other name it has a log of its own: mount the folder that it is in, and not the file",
+        )
+    })
 }
 
-/// The error of a file that has another name.
-pub(crate) fn has_other_name() -> OpenError {
-    OpenError::new(
-        "it has another name too (a hard link), and each name would get a log of its own: remove one of them",
-    )
+/// True if the file is a mount of its own: as a volume of a container it often is. A kernel before Linux 5.8 does not say.
+fn is_mounted_alone(db: &Path) -> bool {
+    let looked = statx(CWD, db, AtFlags::empty(), StatxFlags::TYPE);
+    looked.is_ok_and(|file| file.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// True if a process has the file, under whatever name. Not called while this process may have it open under this one.
+pub(crate) fn is_held(db: &Path) -> bool {
+    let own = IN_THIS_PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+    if db.metadata().is_ok_and(|data| own.contains(&identity_of(&data))) {
+        return true;
+    }
+    let Ok(file) = File::open(db) else { return false };
+    let mut byte = locked_byte();
+    fcntl(&file, FcntlArg::F_OFD_GETLK(&mut byte)).is_ok() && i32::from(byte.l_type) != libc::F_UNLCK
 }
 
 /// Possesses a file that is about to be replaced, and leaves no companion that was not there before.
@@ -226,6 +251,11 @@ struct InodeHeld;
 /// The byte that is locked: behind those that SQLite locks (510 from 1 GiB + 2), and in a page that it never uses.
 const LOCKED_BYTE: i64 = 0x4000_0000 + 1_000;
 
+/// A lock on that byte, for one process alone.
+fn locked_byte() -> libc::flock {
+    libc::flock { l_type: libc::F_WRLCK as _, l_whence: libc::SEEK_SET as _, l_start: LOCKED_BYTE, l_len: 1, l_pid: 0 }
+}
+
 /// The inodes that this process has. One that is here is not opened again: closing any descriptor of an inode ends all
 /// locks that SQLite has on it in this process.
 static IN_THIS_PROCESS: Mutex<Vec<FileId>> = Mutex::new(Vec::new());
@@ -245,14 +275,7 @@ impl InodeLock {
         if !file.metadata().is_ok_and(|data| data.is_file() && identity_of(&data) == id) {
             return Ok(None);
         }
-        let byte = libc::flock {
-            l_type: libc::F_WRLCK as _,
-            l_whence: libc::SEEK_SET as _,
-            l_start: LOCKED_BYTE,
-            l_len: 1,
-            l_pid: 0,
-        };
-        match fcntl(&file, FcntlArg::F_OFD_SETLK(&byte)) {
+        match fcntl(&file, FcntlArg::F_OFD_SETLK(&locked_byte())) {
             Ok(_) => {
                 own.push(id);
                 Ok(Some(InodeLock { id, _file: file }))
