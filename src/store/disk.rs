@@ -84,7 +84,7 @@ const BESIDE: [&[u8]; 4] = [b"-wal", b"-shm", b"-journal", b"-serve"];
 pub(super) const BESIDE_DATABASE: &str = "a file of such a name lies beside a database and is part of it";
 
 /// True if that is the name of a file beside a database.
-pub(super) fn is_beside_database(file: &Path) -> bool {
+pub(crate) fn is_beside_database(file: &Path) -> bool {
     BESIDE.iter().any(|ending| file.as_os_str().as_bytes().ends_with(ending))
 }
 

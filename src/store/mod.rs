@@ -49,6 +49,7 @@ use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
 use crate::tx::{Engine, Now, ReadTx, prepare_read};
 use connection::{connect, prepare_writer, readers};
+pub(crate) use disk::is_beside_database;
 use disk::{Space, create_private};
 use file::copy;
 use file::transfer::Exporter;

@@ -4,6 +4,7 @@ use crate::server::{Server, until};
 use crate::shell::{Place, Running};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use rustix::fs::{CWD, FileType, Mode, makedev};
 use rustix::process::Signal;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -166,6 +167,26 @@ fn cursor_file_is_for_one_follow_at_a_time() {
     }
     fs::write(place.path("notes"), "cashbox-cursor-1 abcd\n").unwrap();
     assert_eq!(following(&place, "--cursor notes", APPEND).finish().exit, 2, "a place of no list");
+}
+
+#[test]
+fn cursor_is_no_device_and_no_part_of_a_database() {
+    let place = Place::new();
+    place.json("recharge alice 1");
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, place.path("pipe"), FileType::Fifo, mode, 0).unwrap();
+    // The device of /dev/null, which only root can make.
+    let null = rustix::fs::mknodat(CWD, place.path("null"), FileType::CharacterDevice, mode, makedev(1, 3));
+    let names = ["pipe", "null", "cashbox.db-wal", "cashbox.db-shm", "cashbox.db-serve", "cashbox.db"];
+    for name in names.into_iter().filter(|name| *name != "null" || null.is_ok()) {
+        let output = following(&place, &format!("--from start --cursor {name}"), APPEND).finish();
+        assert_eq!(output.exit, 2, "{name}: {}", output.err);
+        assert!(output.err.contains("is left as it is"), "{name}: {}", output.err);
+    }
+    assert!(!fs::symlink_metadata(place.path("pipe")).unwrap().is_file());
+    assert!(null.is_err() || !fs::symlink_metadata(place.path("null")).unwrap().is_file());
+    assert!(!place.path("cashbox.db-wal").exists());
+    assert_eq!(place.run("verify").exit, 0);
 }
 
 #[test]

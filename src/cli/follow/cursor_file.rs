@@ -6,6 +6,7 @@
 
 use crate::cli::output::CliError;
 use crate::store::file::copy::sync_folder_of;
+use crate::store::is_beside_database;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -29,6 +30,10 @@ impl CursorFile {
     pub(crate) fn open(path: &Path) -> Result<(CursorFile, Option<String>), CliError> {
         // A symlink stays, and what it leads to is replaced.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        // It is replaced by another file of that name, which must not be a device (`/dev/null`) or part of a database.
+        if is_beside_database(&path) || path.metadata().is_ok_and(|data| !data.is_file() && !data.is_dir()) {
+            return Err(is_other_file(&path));
+        }
         let failed = |error| cannot("open", &path, &error);
         let mut file = loop {
             let file = options().open(&path).map_err(failed)?;
@@ -47,12 +52,7 @@ impl CursorFile {
         };
         let mut text = Vec::new();
         (&mut file).take(BYTES_MAX).read_to_end(&mut text).map_err(|error| cannot("read", &path, &error))?;
-        let place = place(&text).map_err(|()| {
-            CliError::usage(format!(
-                "{} is not a cursor file of `cashbox follow`, and is left as it is: name another file",
-                path.display()
-            ))
-        })?;
+        let place = place(&text).map_err(|()| is_other_file(&path))?;
         Ok((CursorFile { path, file }, place))
     }
 
@@ -78,6 +78,13 @@ impl CursorFile {
         self.file = file;
         sync_folder_of(&self.path) // a rename is not on disk before its folder is
     }
+}
+
+fn is_other_file(path: &Path) -> CliError {
+    CliError::usage(format!(
+        "{} is not a cursor file of `cashbox follow`, and is left as it is: name another file",
+        path.display()
+    ))
 }
 
 fn options() -> OpenOptions {
