@@ -334,7 +334,7 @@ impl LockToken {
         let (version, incarnation, fence, secret) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
         let whole = version == "lk1" && parts.next().is_none() && is_visible(incarnation, 1..=64);
         let secret = LockSecret::parse(secret).ok()?;
-        let fence = EntryId::parse(fence).ok()?.0;
+        let fence = EntryId::parse(fence).ok().filter(|number| number.0.to_string() == fence)?.0; // without zeros in front
         whole.then(|| LockToken { incarnation: incarnation.to_owned(), fence: Fence(fence), secret })
     }
 

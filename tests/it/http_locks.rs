@@ -138,6 +138,7 @@ fn lost_token_is_refused_with_reason() {
         &of_fourth.replace("lk1", "lk2"),
         &format!("{of_fourth}x"),
         &of_fourth.replacen('.', ".0", 1),
+        &of_fourth.replace(&format!(".{}.", fourth["fence"]), &format!(".000{}.", fourth["fence"])),
     ] {
         for method in ["PATCH", "DELETE"] {
             with(&admin, method, "/v1/locks/a", wrong).refuses(412, "lock_lost");

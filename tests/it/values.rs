@@ -77,6 +77,7 @@ fn lock_token_is_read_as_it_is_written() {
         "lk2.abc.17.0123456789abcdef",
         "lk1.abc.17.short",
         "lk1.abc.-1.0123456789abcdef",
+        "lk1.abc.0017.0123456789abcdef",
         "lk1.abc.17.0123456789abcdef.x",
     ] {
         assert!(LockToken::parse(bad).is_none(), "{bad:?}");
