@@ -170,7 +170,7 @@ fn cursor_file_is_for_one_follow_at_a_time() {
 }
 
 #[test]
-fn cursor_is_no_device_and_no_part_of_a_database() {
+fn cursor_of_device_or_database_part_is_refused() {
     let place = Place::new();
     place.json("recharge alice 1");
     let mode = Mode::from_raw_mode(0o600);
