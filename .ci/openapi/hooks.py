@@ -28,6 +28,7 @@ RULES_BETWEEN_FIELDS = [
     # A case may go on with a member of an answer that is null: `refunds` of an entry that is not a refund.
     "an entry is named by its number",
     "since is after until",
+    "unchanged needs the `line` of an earlier audit",
     "max_off is for percentages",
     "was revoked or has expired: mint another",
     "a token that rotates itself",
