@@ -10,6 +10,7 @@ mod journaled;
 use crate::error::{Error, ErrorName};
 use crate::id::{ClaimCode, IdempotencyKey, LockId, LockToken, UserId, WalletId};
 use crate::ledger::coupon::{self, Coupon, CouponKind, Tier};
+use crate::ledger::entry::Entry;
 use crate::ledger::hold::{self, CaptureHold, PlaceHold, VoidHold};
 use crate::ledger::settings::{CreateWallet, SetWallet, WalletSettings};
 use crate::ledger::verbs::{self, Moved, Pay, Recharge, Refund, Transfer, Withdraw};
@@ -184,6 +185,21 @@ pub enum Receipt {
     Released,
     /// A lock was taken from its holder; the row as it is now.
     Revoked(Box<Lock>),
+}
+
+impl Receipt {
+    /// The entries of the movements that it is for.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let moved = match self {
+            Receipt::Moved(moved) => std::slice::from_ref(&**moved),
+            Receipt::Batch(all) => all,
+            _ => &[],
+        };
+        moved.iter().flat_map(|moved| {
+            let released = moved.hold.as_ref().and_then(|step| step.released.as_ref());
+            [Some(&moved.entry), released].into_iter().flatten()
+        })
+    }
 }
 
 /// A kind of command and the type of its receipt.

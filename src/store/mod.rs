@@ -97,7 +97,7 @@ pub struct Store {
     writer: Writer,
     stats: Arc<Stats>,
     notifier: Arc<LockNotifier>,
-    recent: RecentEntries,
+    recent: Arc<RecentEntries>,
     /// The most requests that wait for locks or watch them.
     waiting_max: usize,
     /// As in [`Options`].
@@ -143,9 +143,9 @@ impl Store {
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
         stats::set(&stats.journal_lines, journal::head(&ReadTx::new(&conn))?.seq as u64);
-        let notifier = Arc::default();
-        let writer =
-            Writer::start(Engine::File(conn), &possession, options, lease.clone(), Arc::clone(&stats), &notifier)?;
+        let (notifier, recent) = (Arc::default(), Arc::default());
+        let engine = Engine::File(conn);
+        let writer = Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
         let readers = readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         Ok(Store {
             path,
@@ -155,7 +155,7 @@ impl Store {
             writer,
             stats,
             notifier,
-            recent: RecentEntries::default(),
+            recent,
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession,
@@ -176,7 +176,7 @@ impl Store {
             writer: Writer::absent(Arc::clone(&stats)),
             stats,
             notifier: Arc::default(),
-            recent: RecentEntries::default(),
+            recent: Arc::default(),
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession: Arc::new(Possession::absent(path)),

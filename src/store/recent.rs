@@ -1,13 +1,15 @@
-//! The newest entries in memory: read from the file once, for all clients that follow.
+//! The newest entries in memory, for all clients that follow.
 //!
-//! A follower looks for entries behind the last one it has seen. If they are all kept here, its filter is applied here;
-//! one that is further behind reads the file, page by page, until it has caught up.
+//! While there are followers the writer adds what it has committed. A follower looks for entries behind the last one it has
+//! seen. If they are all kept here, its filter is applied here; those that the writer could not add are read from the file,
+//! once for all. One that is further behind reads the file, page by page, until it has caught up.
 
 use crate::error::Error;
 use crate::ledger::entry::Entry;
 use crate::ledger::query::{self, Filter};
-use crate::tx::ReadTx;
+use crate::tx::{ChainHead, ReadTx};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,9 +20,19 @@ const KEPT_MAX: usize = 2_048;
 /// reads find the entries of the first.
 const READS_EVERY: Duration = Duration::from_millis(5);
 
-/// The newest entries that a follower has looked for.
-#[derive(Debug, Default)]
-pub(crate) struct RecentEntries(Mutex<Kept>);
+/// The newest entries, as far as they are known here.
+#[derive(Debug)]
+pub(crate) struct RecentEntries {
+    kept: Mutex<Kept>,
+    /// The number of the newest entry at the last look.
+    newest_at_look: AtomicI64,
+}
+
+impl Default for RecentEntries {
+    fn default() -> RecentEntries {
+        RecentEntries { kept: Mutex::default(), newest_at_look: AtomicI64::new(i64::MIN) }
+    }
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -28,6 +40,14 @@ struct Kept {
     entries: VecDeque<Arc<Entry>>,
     /// The time of the last read.
     read_at: Option<Instant>,
+}
+
+impl Kept {
+    /// Forgets the oldest beyond the limit.
+    fn limit(&mut self) {
+        let excess = self.entries.len().saturating_sub(KEPT_MAX);
+        self.entries.drain(..excess);
+    }
 }
 
 /// The entries that one look has found.
@@ -53,7 +73,32 @@ impl FollowedPage {
 impl RecentEntries {
     /// Forgets all: the file has other contents.
     pub(crate) fn forget(&self) {
-        std::mem::take(&mut *self.0.lock().expect("mutex poisoned"));
+        std::mem::take(&mut *self.kept.lock().expect("mutex poisoned"));
+    }
+
+    /// True if a follower has looked since one of the newest entries was made, where `newest` is the newest number: then the
+    /// writer adds those that it makes.
+    pub(crate) fn is_followed(&self, newest: i64) -> bool {
+        newest.saturating_sub(self.newest_at_look.load(Relaxed)) < KEPT_MAX as i64
+    }
+
+    /// Adds the entries that were committed behind `before` up to `newest`. `found` has them in any order, and may have
+    /// others: such that were made long ago, or only tried. Adds nothing unless their hashes lead from `before` to `newest`; nor
+    /// while a follower looks, because the writer waits for none: the next one reads what is missing.
+    pub(crate) fn add(&self, before: &ChainHead, newest: &ChainHead, mut found: Vec<Entry>) {
+        found.sort_by_key(|entry| entry.id.0);
+        let (mut end, mut made) = (*before, Vec::new());
+        for entry in found {
+            if entry.id.0 == end.id + 1 && entry.hash == entry.hash_after(&end.hash) {
+                end = ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash };
+                made.push(Arc::new(entry));
+            }
+        }
+        let Ok(mut kept) = self.kept.try_lock() else { return };
+        if end == *newest && kept.entries.back().is_none_or(|entry| entry.id.0 == before.id) {
+            kept.entries.extend(made);
+            kept.limit();
+        }
     }
 
     /// At most `limit` entries behind the number `after` that pass the filter, where `newest` is the newest number. None:
@@ -73,7 +118,8 @@ impl RecentEntries {
         if after < oldest {
             return Ok(None);
         }
-        let mut guard = self.0.lock().expect("mutex poisoned");
+        self.newest_at_look.store(newest, Relaxed);
+        let mut guard = self.kept.lock().expect("mutex poisoned");
         let Kept { entries: kept, read_at } = &mut *guard;
         if kept.back().is_some_and(|entry| entry.id.0 < oldest) {
             kept.clear();
@@ -82,9 +128,9 @@ impl RecentEntries {
         if end < newest && (end <= after || read_at.is_none_or(|at| now - at >= READS_EVERY)) {
             *read_at = Some(now);
             kept.extend(read(end, (newest - end) as usize)?.into_iter().map(Arc::new));
-            let excess = kept.len().saturating_sub(KEPT_MAX);
-            kept.drain(..excess);
+            guard.limit();
         }
+        let kept = &guard.entries;
         let Some(first) = kept.front().map(|entry| entry.id.0).filter(|first| *first <= after + 1) else {
             return Ok(None);
         };

@@ -12,6 +12,7 @@ use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::expiry::Expiry;
 use super::options::{OpenError, OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
+use super::recent::RecentEntries;
 use super::reply::{CommitHook, Outcome, Replier, Respond, collect, hooks_of, send, shutting_down};
 use super::request::{Envelope, Request, Reservation, disconnected};
 use super::retention::Sweep;
@@ -67,10 +68,11 @@ impl Writer {
         lease: LeaseClock,
         stats: Arc<Stats>,
         notifier: &Arc<LockNotifier>,
+        recent: &Arc<RecentEntries>,
     ) -> Result<Writer, OpenError> {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let replier = Arc::new(Replier::start()?);
-        let mut state = WriterState::open(&engine, possession, options, lease, &stats, notifier, &replier)?;
+        let mut state = WriterState::open(&engine, possession, options, lease, &stats, (notifier, recent), &replier)?;
         let (log, for_tests) = (state.files.log_id(), options.for_tests);
         let checkpoint = Checkpoint::start(engine.file(), possession.db(), log, Arc::clone(&stats), for_tests)?;
         let run = move || {
@@ -189,6 +191,7 @@ pub(super) struct WriterState {
     backlog: Backlog,
     pub(super) executor: Executor,
     pub(super) notifier: Arc<LockNotifier>,
+    recent: Arc<RecentEntries>,
     pub(super) replier: Arc<Replier>,
     pub(super) space: Space,
     pub(super) files: FileWatch,
@@ -218,7 +221,7 @@ impl WriterState {
         options: &Options,
         lease: LeaseClock,
         stats: &Arc<Stats>,
-        notifier: &Arc<LockNotifier>,
+        (notifier, recent): (&Arc<LockNotifier>, &Arc<RecentEntries>),
         replier: &Arc<Replier>,
     ) -> Result<WriterState, Error> {
         let state = WriterState {
@@ -230,6 +233,7 @@ impl WriterState {
             backlog: Backlog::default(),
             executor: Executor::new(Waiters::new(options.wait_limits, Arc::clone(notifier)), Arc::clone(stats)),
             notifier: Arc::clone(notifier),
+            recent: Arc::clone(recent),
             replier: Arc::clone(replier),
             space: Space::new(possession.db(), options.min_free),
             files: FileWatch::start(Arc::clone(possession)),
@@ -405,6 +409,7 @@ impl WriterState {
         let tx = WriteTx::new(statements, begun_at, self.head, self.totals);
         let mut batch = Batch::new(engine, tx);
         self.executor.low_space = low_space.clone();
+        let before = self.head;
         let lost = self.fill_and_commit(statements, &mut batch).err().map(|BatchLost(error)| error);
         let errors = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().err());
         let full = lost.iter().chain(errors).find(|error| error.name == ErrorName::StorageFull).cloned();
@@ -417,6 +422,10 @@ impl WriterState {
             self.give_up_batch(engine, error, now);
         }
         stats::set(&self.stats.parked, self.executor.waiters.len() as u64); // before any answer
+        if lost.is_none() && self.head != before && self.recent.is_followed(before.id) {
+            let receipts = batch.answers.iter().filter_map(|(_, outcome)| outcome.result.as_ref().ok());
+            self.recent.add(&before, &self.head, receipts.flat_map(Receipt::entries).cloned().collect());
+        }
         for (replies, outcome) in batch.answers {
             let outcome = lost.clone().map_or(outcome, Outcome::from);
             let fence = match &outcome.result {
