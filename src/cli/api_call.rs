@@ -44,6 +44,8 @@ pub(crate) struct ApiCall {
     pub total_timeout: Option<Duration>,
     /// Set if a change may create the file although no option and no variable names it.
     pub may_create: bool,
+    /// Set if it can be carried out in a new file: others name what is not there.
+    pub may_be_first: bool,
     /// Set if it is only tried.
     pub dry_run: bool,
     /// The locks that it may wait for, as far as they are known here.
@@ -80,6 +82,7 @@ impl ApiCall {
             answer_timeout: ANSWER_TIMEOUT,
             total_timeout: None,
             may_create: true,
+            may_be_first: true,
             dry_run: false,
             locks: Vec::new(),
             has_notes: true,
@@ -109,6 +112,7 @@ impl ApiCall {
         if let ["v1", "wallets", user, ..] = path {
             call.locks.push(format!("wallet/{user}"));
         }
+        call.may_be_first = matches!(path, ["v1", "wallets", _] | ["v1", "wallets", _, "recharge"] | ["v1", _]);
         call
     }
 
@@ -119,12 +123,13 @@ impl ApiCall {
 
     /// `PATCH` with a JSON body, whose nulls clear something.
     pub(crate) fn patch(path: &[&str], body: &Value, options: &ChangeOptions) -> ApiCall {
-        ApiCall::get(path).changing("PATCH", options).with_body(JSON, body.to_string())
+        let call = ApiCall { may_be_first: false, ..ApiCall::get(path) };
+        call.changing("PATCH", options).with_body(JSON, body.to_string())
     }
 
     /// `DELETE`
     pub(crate) fn delete(path: &[&str], options: &ChangeOptions) -> ApiCall {
-        ApiCall::get(path).changing("DELETE", options)
+        ApiCall { may_be_first: false, ..ApiCall::get(path) }.changing("DELETE", options)
     }
 
     fn changing(mut self, method: &'static str, options: &ChangeOptions) -> ApiCall {

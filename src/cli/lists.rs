@@ -18,7 +18,7 @@ pub(crate) struct Paging {
     /// Rows to show [default: 50; at most 1000]
     #[arg(long, value_name = "ROWS")]
     limit: Option<u32>,
-    /// Continue where a list ended: its `next`
+    /// Continue where a list ended: its `next`, which --json prints
     #[arg(long, value_name = "CURSOR")]
     after: Option<String>,
     /// Show all rows
@@ -64,8 +64,8 @@ impl Paging {
             reply = more;
         }
         let exit = reply.print(client.json, |body| text(output::rows(body, "data")))?;
-        if !client.json {
-            note_more(&reply.body["next"]);
+        if !client.json && reply.body["next"].is_string() {
+            output::print_error("there are more rows: --all shows them, --limit more of them");
         }
         Ok(exit)
     }
@@ -89,7 +89,9 @@ impl Paging {
             missing = missing.map(|missing| missing.saturating_sub(rows.len() as u32));
             next = reply.body["next"].as_str().map(str::to_owned);
             if next.is_none() || missing == Some(0) {
-                note_more(&reply.body["next"]);
+                if let Some(next) = &next {
+                    output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
+                }
                 return Ok(Exit::Done);
             }
         }
@@ -98,13 +100,6 @@ impl Paging {
 
 fn page(client: &ApiClient, list: &ApiCall, limit: Option<u32>, after: Option<&str>) -> Result<ServerReply, CliError> {
     client.target.send(&list.clone().query("limit", limit).query("after", after))
-}
-
-/// Says how to see the rows from the cursor `next` on.
-fn note_more(next: &Value) {
-    if let Some(next) = next.as_str() {
-        output::print_error(&format!("there are more rows: --all shows them, or --after {next}"));
-    }
 }
 
 /// `cashbox wallets`

@@ -39,6 +39,7 @@ mod verbs;
 use clap::{CommandFactory, Parser, Subcommand};
 use input::CommonOptions;
 use output::{CliError, Exit};
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use target::ApiClient;
@@ -105,6 +106,9 @@ fn usage_exit(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if !error.use_stderr() {
         return ExitCode::SUCCESS;
     }
+    if let Some((_, tip)) = TIPS.iter().find(|(word, _)| words(arguments).next().is_some_and(|first| first == *word)) {
+        output::print_error(&format!("tip: {tip}"));
+    }
     if !is_lock_run(arguments) {
         return Exit::Usage.into();
     }
@@ -114,10 +118,28 @@ fn usage_exit(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     ExitCode::from(lock_run::FAILED) // 2 may be the command's own
 }
 
-/// True for arguments that begin with `lock run`, options of every command aside.
-fn is_lock_run(arguments: &[OsString]) -> bool {
+/// Words that are not commands, and what does what they mean.
+const TIPS: &[(&str, &str)] = &[
+    ("freeze", "cashbox set USER --status frozen"),
+    ("unfreeze", "cashbox set USER --status open"),
+    ("close", "cashbox set USER --status closed"),
+    ("reopen", "cashbox set USER --status open"),
+    ("rename", "cashbox set USER --name TEXT"),
+    ("deposit", "cashbox recharge USER AMOUNT"),
+    ("topup", "cashbox recharge USER AMOUNT"),
+    ("send", "cashbox transfer FROM TO AMOUNT"),
+    ("balance", "cashbox wallet USER"),
+    ("show", "cashbox wallet USER"),
+    ("list", "cashbox wallets, or cashbox history"),
+    ("ls", "cashbox wallets"),
+    ("users", "cashbox wallets"),
+    ("entries", "cashbox history"),
+];
+
+/// The words of the arguments, without the options of every command.
+fn words(arguments: &[OsString]) -> impl Iterator<Item = Cow<'_, str>> {
     let mut arguments = arguments.iter().skip(1).map(|argument| argument.to_string_lossy());
-    let mut words = std::iter::from_fn(|| {
+    std::iter::from_fn(move || {
         loop {
             let argument = arguments.next()?;
             match &*argument {
@@ -126,8 +148,12 @@ fn is_lock_run(arguments: &[OsString]) -> bool {
                 _ => return Some(argument),
             }
         }
-    });
-    words.next().is_some_and(|word| word == "lock") && words.next().is_some_and(|word| word == "run")
+    })
+}
+
+/// True for arguments that begin with `lock run`.
+fn is_lock_run(arguments: &[OsString]) -> bool {
+    words(arguments).take(2).eq(["lock", "run"])
 }
 
 /// Has a write beyond the limit of file sizes fail, which is answered, and not end the process. Not for `lock run`, whose

@@ -195,10 +195,11 @@ pub(crate) fn print_failure(message: &str) {
     let _ = writeln!(&stderr, "{}", screen::red(&plain(message), &stderr));
 }
 
-/// A refusal for people: the message, and the detail if it adds something.
+/// A refusal for people: the message, and the detail if it adds something. The detail of what was not found says both.
 pub(crate) fn refusal_text(body: &Value) -> String {
     let item = body["index"].as_u64().map_or(String::new(), |index| format!("item {index}: "));
-    let message = match (body["msg"].as_str(), body["detail"].as_str()) {
+    let is_not_found = body["error"].as_str().is_some_and(|name| name.ends_with("_not_found"));
+    let message = match (body["msg"].as_str().filter(|_| !is_not_found), body["detail"].as_str()) {
         (Some(msg), Some(detail)) if msg != detail => format!("{msg}: {detail}"),
         (Some(one), _) | (None, Some(one)) => one.to_owned(),
         (None, None) => "refused, and no reason was given".to_owned(),
@@ -215,8 +216,10 @@ pub(crate) fn block(body: &Value, fields: &[&str]) -> String {
         .collect();
     let widest = lines.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     let mut block = plain(body["msg"].as_str().unwrap_or_default());
+    let indent = " ".repeat(widest + 4);
     for (label, value) in lines {
-        block += &format!("\n  {label:widest$}  {value}");
+        let value = screen::wrapped(&value, screen::columns().map(|most| most.saturating_sub(indent.len())));
+        block += &format!("\n  {label:widest$}  {}", value.replace('\n', &format!("\n{indent}")));
     }
     block.trim_start_matches('\n').to_owned()
 }

@@ -85,6 +85,35 @@ pub(crate) fn columns() -> Option<usize> {
     set.or_else(size).filter(|columns| *columns > 0)
 }
 
+/// The columns of a terminal that the text takes: two for each Chinese character and its like.
+pub(super) fn width(text: &str) -> usize {
+    let wide = |c: char| {
+        matches!(u32::from(c), 0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF
+            | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
+    };
+    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
+}
+
+/// The text in lines of at most that many columns, broken at spaces. A word that is longer is not broken.
+pub(super) fn wrapped(text: &str, most: Option<usize>) -> String {
+    let Some(most) = most.filter(|most| width(text) > *most) else { return text.to_owned() };
+    let mut lines = String::new();
+    let mut used = 0;
+    for word in text.split(' ') {
+        let next = width(word);
+        if used > 0 && used + 1 + next > most {
+            lines.push('\n');
+            used = 0;
+        } else if used > 0 {
+            lines.push(' ');
+            used += 1;
+        }
+        lines += word;
+        used += next;
+    }
+    lines
+}
+
 /// The mark of a text that was cut off.
 pub(crate) fn ellipsis() -> &'static str {
     if is_ascii_locale() { "..." } else { "…" }

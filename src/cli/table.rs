@@ -4,7 +4,7 @@
 //! narrowed. At last it becomes a block of lines for each row. Numbers and names are never cut: people copy them.
 
 use super::output::{plain, shown, text};
-use super::screen;
+use super::screen::{self, width};
 use serde_json::Value;
 
 /// One column of a table: its head, and the field it shows.
@@ -187,7 +187,10 @@ fn blocks(columns: &[Cells], most: usize, mark: &str) -> String {
             let head = &column.cells[0];
             let room = most.saturating_sub(widest + GAP).max(FREE_TEXT_MIN);
             let cell = &column.cells[row];
-            let cell = if column.form == ColumnForm::FreeText { cut(cell, room, mark) } else { cell.clone() };
+            let cell = match column.form {
+                ColumnForm::FreeText => cut(cell, room, mark),
+                _ => screen::wrapped(cell, Some(room)).replace('\n', &format!("\n{}", " ".repeat(widest + GAP))),
+            };
             format!("{head}{}{cell}", " ".repeat(widest - width(head) + GAP))
         };
         filled.map(line).collect::<Vec<_>>().join("\n")
@@ -208,13 +211,4 @@ pub(super) fn cut(text: &str, most: usize, mark: &str) -> String {
         short.push(c);
     }
     short + mark
-}
-
-/// The columns of a terminal that the text takes: two for each Chinese character and its like.
-pub(super) fn width(text: &str) -> usize {
-    let wide = |c: char| {
-        matches!(u32::from(c), 0x1100..=0x115F | 0x2E80..=0xA4CF | 0xAC00..=0xD7A3 | 0xF900..=0xFAFF
-            | 0xFE30..=0xFE6F | 0xFF00..=0xFF60 | 0xFFE0..=0xFFE6 | 0x1F300..=0x1FAFF | 0x20000..=0x3FFFD)
-    };
-    text.chars().map(|c| if wide(c) { 2 } else { 1 }).sum()
 }

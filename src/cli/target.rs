@@ -328,6 +328,9 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
     let _has_file = pause_file_access();
     let cannot_open = |why: OpenError| CliError::cannot_open(db, &why);
     let is_new = !db.exists();
+    if is_new && !call.may_be_first {
+        return Err(cannot_open(OpenError::new("there is no such file, and this command makes none")));
+    }
     let possession = match possess(db).map_err(cannot_open)? {
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,

@@ -6,7 +6,8 @@ use super::bench::bench_target;
 use super::input::{self, ChangeOptions};
 use super::lab::lab_ms;
 use super::output::{Exit, block, refusal_text, text};
-use super::table::{Cells, Column, cut, fitted, free_texts, numbers, table, width, words};
+use super::screen::{width, wrapped};
+use super::table::{Cells, Column, cut, fitted, free_texts, numbers, table, words};
 use super::target::check_url;
 use super::temp_folder::{LOCK, MEMORY, TempFolder};
 use super::*;
@@ -374,4 +375,13 @@ fn table_fits_terminal() {
 fn wide_characters_are_cut_whole() {
     assert_eq!(cut("支付成功了吗", 7, "…"), "支付成…");
     assert_eq!(cut("支付", 4, "…"), "支付");
+}
+
+#[test]
+fn long_value_is_broken_at_spaces() {
+    assert_eq!(wrapped("one two three", None), "one two three");
+    assert_eq!(wrapped("one two three", Some(8)), "one two\nthree");
+    assert_eq!(wrapped("one two three", Some(3)), "one\ntwo\nthree", "a longer word stays whole");
+    assert_eq!(wrapped("cbx_0123456789 陈陈陈 b", Some(8)), "cbx_0123456789\n陈陈陈 b");
+    assert_eq!(wrapped("", Some(0)), "");
 }

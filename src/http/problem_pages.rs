@@ -53,7 +53,7 @@ pub fn texts(name: ErrorName) -> (&'static str, &'static str) {
         CaptureExceeds => ("less is left of the hold: `left`", "ask for less"),
         CouponKindNotFound => ("there is no such coupon kind", "`GET /v1/coupon-kinds`"),
         ClaimCodeNotFound => ("no coupon kind has this claim code", ""),
-        CouponKindInUse => ("a tier gives this kind", "change the tiers first"),
+        CouponKindInUse => ("a tier gives this kind", "keep it in the list, or change the tiers first"),
         CouponNotFound => ("the user has no such coupon", ""),
         CouponUsed => ("the coupon has been used", ""),
         CouponExpired => ("the coupon has ended: `expires_at`", ""),

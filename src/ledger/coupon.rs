@@ -507,7 +507,8 @@ pub fn kinds(tx: &Tables<'_>) -> Result<Vec<CouponKind>, Error> {
 pub(crate) fn set_kinds(tx: &WriteTx<'_>, kinds: &[CouponKind]) -> Result<(), Error> {
     for tier in tiers(tx)? {
         if let Some(kind) = tier.kind.clone().filter(|kind| !kinds.iter().any(|new| new.kind == *kind)) {
-            let detail = format!("recharge tier {} gives coupon kind {kind}; change the tiers first", tier.from);
+            let keep = "which this list of all kinds leaves out; keep it in the list, or change the tiers first";
+            let detail = format!("recharge tier {} gives coupon kind {kind}, {keep}", tier.from);
             return Err(Error::new(ErrorName::CouponKindInUse, detail).with("kind", kind));
         }
         if let Some(kind) = tier.kind.and_then(|kind| kinds.iter().find(|new| new.kind == kind)) {
