@@ -247,7 +247,7 @@ pub(crate) struct JournalFilter {
 pub(crate) struct JournalPage {
     /// The lines.
     pub rows: Vec<JournalLine>,
-    /// The number of the line to continue behind, if there is more.
+    /// The number of the line to continue behind, if there may be more.
     pub next: Option<i64>,
     /// Of an ascending list: the number of the last line that was looked at.
     pub reached: i64,
@@ -293,13 +293,35 @@ pub(crate) fn lines(
         _ => along!("CAST($3 AS TEXT) IS NULL AND CAST($4 AS TEXT) IS NULL"),
     };
     let what = filter.what.map(ChangeKind::as_str);
+    let scan_end = scan_end(tx, filter, first, last)?;
+    match scan_end {
+        Some(end) if filter.ascending => last = end,
+        Some(end) => first = end,
+        None => {}
+    }
     let mut rows = tx.all(sql, params![first, last, what, filter.subject, limit + 1], JournalLine::read)?;
     if rows.len() <= limit {
-        return Ok(JournalPage { rows, next: None, reached: newest.max(after.unwrap_or(0)) });
+        let reached = scan_end.unwrap_or(newest).max(after.unwrap_or(0));
+        return Ok(JournalPage { rows, next: scan_end, reached });
     }
     rows.truncate(limit);
     let next = rows.last().map(|line| line.seq);
     Ok(JournalPage { rows, next, reached: next.unwrap_or(0) })
+}
+
+/// The most lines about a subject that one page looks at for those of one kind.
+const SCAN_ROWS: i64 = 10_000;
+
+/// The number of the line, between `first` and `last`, behind which such a page ends; None if it may look at all.
+fn scan_end(tx: &Tables<'_>, filter: &JournalFilter, first: i64, last: i64) -> Result<Option<i64>, Error> {
+    let (Some(_), Some(subject)) = (filter.what, &filter.subject) else { return Ok(None) };
+    let sql = match filter.ascending {
+        true => "SELECT seq FROM journal WHERE subject = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq LIMIT 1 OFFSET $4",
+        false => {
+            "SELECT seq FROM journal WHERE subject = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq DESC LIMIT 1 OFFSET $4"
+        }
+    };
+    tx.one(sql, params![subject, first, last, SCAN_ROWS - 1], |row| row.get(0))
 }
 
 /// The number of the last line made before that time: times never decrease along the numbers.

@@ -344,7 +344,7 @@ pub mod internals {
         pub use crate::journal::{ChangeKind, JournalLine};
     }
     pub mod lock {
-        pub use crate::lock::{Lock, LockFilter, LockState, find, list};
+        pub use crate::lock::{Lock, LockFilter, LockPage, LockState, find, list};
         pub mod event {
             pub use crate::lock::event::{LockEvent, LockEventKind, of_lock};
         }

@@ -108,7 +108,7 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
         });
     }
     let mut found = context.app.store.read(|tx| journal::lines(tx, &filter, after, page.limit))?;
-    if let (true, Some(wait_ms @ 1..)) = (found.rows.is_empty(), wait_ms)
+    if let (true, Some(wait_ms @ 1..)) = (found.rows.is_empty() && found.next.is_none(), wait_ms)
         && !context.is_head()
     {
         found = wait(context, &filter, found, page.limit, Duration::from_millis(wait_ms as u64))?;

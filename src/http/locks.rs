@@ -347,10 +347,9 @@ pub(crate) fn list(context: &mut Context<'_>) -> HandlerResult {
         now: context.app.store.lease_ms(),
     };
     let after = page.after.as_deref().unwrap_or("");
-    let mut rows = context.app.store.read(|tx| lock::list(tx, &filter, after, page.limit + 1))?;
-    let last = page.cut(&mut rows, |lock| lock.id.to_string());
-    let rows = rows.iter().map(|lock| lock_json(context, &lock.id, Some(lock))).collect();
-    Ok(page.response(context.language, rows, last))
+    let found = context.app.store.read(|tx| lock::list(tx, &filter, after, page.limit))?;
+    let rows = found.rows.iter().map(|lock| lock_json(context, &lock.id, Some(lock))).collect();
+    Ok(page.response(context.language, rows, found.next))
 }
 
 /// `GET /v1/locks/{id}/events`

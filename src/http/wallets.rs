@@ -19,6 +19,7 @@ use crate::clock::{DayEdge, rfc3339};
 use crate::command::MoneyCommand;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
+use crate::ledger::as_of::wallet_as_of;
 use crate::ledger::entry::{self, EntryKind};
 use crate::ledger::query;
 use crate::ledger::verbs::{Moved, Pay, Recharge, Refund, Transfer, Withdraw};
@@ -211,6 +212,7 @@ pub(crate) struct MovementJson<'a> {
     entry: EntryJson<'a>,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     dry_run: Option<bool>,
 }
 
@@ -228,6 +230,7 @@ pub(crate) struct RechargedJson<'a> {
     created: bool,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     dry_run: Option<bool>,
 }
 
@@ -247,6 +250,7 @@ pub(crate) struct PaidJson<'a> {
     amount: AsText<Money>,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     dry_run: Option<bool>,
 }
 
@@ -505,7 +509,7 @@ pub(crate) struct WalletDetailsJson<'a> {
 pub(crate) fn one(context: &mut Context<'_>) -> HandlerResult {
     let id = context.wallet()?;
     if let Some(time) = context.query.moment("as_of", DayEdge::End)? {
-        let wallet = context.app.store.read(|tx| query::wallet_as_of(tx, &id, time))?;
+        let wallet = context.app.store.read(|tx| wallet_as_of(tx, &id, time))?;
         let then = WalletDetailsJson {
             user_id: id.as_str(),
             balance: AsText(wallet.balance),

@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of: HTTP, keys, locks, the rights of a caller.
 
+pub(crate) mod as_of;
 pub(crate) mod coupon;
 pub(crate) mod detail;
 pub(crate) mod entry;

@@ -1,12 +1,10 @@
-//! Questions about entries and coupons, and a wallet at an earlier time. Every list comes in pages.
+//! Questions about entries and coupons. Every list comes in pages.
 
 use super::coupon::{Coupon, CouponState, coupon_columns, coupon_is_usable, coupon_state};
 use super::entry::entry_columns;
 use super::entry::{Entry, EntryKind};
-use super::wallet::Wallet;
 use crate::error::{Error, ErrorName};
 use crate::id::{CouponCode, EntryId, UserId, WalletId};
-use crate::money::Balance;
 use crate::secret::{Hash, hex, sha256};
 use crate::tx::{ReadTx, Row, RowResult, Tables, ToSql, params};
 use std::collections::BTreeMap;
@@ -374,50 +372,20 @@ pub(super) fn last_entry_before(tx: &Tables<'_>, time: i64) -> Result<i64, Error
     Ok(before)
 }
 
-/// The wallet as it was at `time`, entries made at that very millisecond included.
-pub(crate) fn wallet_as_of(tx: &ReadTx<'_>, id: &WalletId, time: i64) -> Result<Wallet, Error> {
-    let now = super::wallet(tx, id)?;
-    let last = last_entry_before(tx, time.saturating_add(1))?;
-    if *id == WalletId::BANK {
-        return bank_as_of(tx, &now, last);
-    }
-    let newest = "SELECT balance FROM (SELECT id, from_balance AS balance FROM entry WHERE id = \
-                  (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
-                  UNION ALL SELECT id, to_balance FROM entry WHERE id = \
-                  (SELECT max(id) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2) \
-                  ORDER BY id DESC LIMIT 1) AS newest";
-    let count = "SELECT (SELECT count(*) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id <= $2) \
-                 + (SELECT count(*) FROM entry WHERE to_wallet = $1 AND to_wallet <> '@bank' AND id <= $2)";
-    let balance = tx.one(newest, params![id, last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
-    let entries = tx.one(count, params![id, last], |row| row.get(0))?.unwrap_or(0);
-    Ok(Wallet::plain(id.clone(), balance, entries))
-}
-
-/// `@bank` after the entry of that number. No index has its entries, because nearly every entry is one of them: they are
-/// counted from the nearer end.
-fn bank_as_of(tx: &ReadTx<'_>, now: &Wallet, last: i64) -> Result<Wallet, Error> {
-    let newest = newest_entry(tx)?;
-    let is_early = last < newest / 2;
-    let (first, end) = if is_early { (1, last) } else { (last + 1, newest) };
-    let sql = "SELECT count(*) FROM entry WHERE id BETWEEN $1 AND $2 AND '@bank' IN (from_wallet, to_wallet)";
-    let counted = tx.one(sql, params![first, end], |row| row.get(0))?.unwrap_or(0);
-    let entries = if is_early { counted } else { now.entries - counted };
-    let sql = "SELECT CASE from_wallet WHEN '@bank' THEN from_balance ELSE to_balance END FROM entry \
-               WHERE '@bank' IN (from_wallet, to_wallet) AND id <= $1 ORDER BY id DESC LIMIT 1";
-    let balance = tx.one(sql, params![last], |row| row.get(0))?.unwrap_or(Balance::ZERO);
-    Ok(Wallet::plain(now.id.clone(), balance, entries))
-}
+/// The most of a user's newest coupons that are looked at for those that can be used.
+const COUPONS_LOOKED_AT: i64 = 10_000;
 
 /// The newest of the coupons the user could pay with at that time, `limit` at most.
 pub(crate) fn usable_coupons(tx: &ReadTx<'_>, user: &UserId, at: i64, limit: usize) -> Result<Vec<Coupon>, Error> {
     let sql = concat!(
         "SELECT ",
         coupon_columns!(),
-        " FROM coupon WHERE coupon.user = $1 AND ",
-        coupon_is_usable!("$2"),
-        " ORDER BY granted_at DESC, code DESC LIMIT $3"
+        " FROM coupon WHERE coupon.user = $1 AND granted_at >= coalesce((SELECT granted_at FROM coupon WHERE coupon.user = $1 \
+         ORDER BY granted_at DESC LIMIT 1 OFFSET $2), 0) AND ",
+        coupon_is_usable!("$3"),
+        " ORDER BY granted_at DESC, code DESC LIMIT $4"
     );
-    tx.all(sql, params![user, at, limit], Coupon::read)
+    tx.all(sql, params![user, COUPONS_LOOKED_AT, at, limit], Coupon::read)
 }
 
 /// The user's coupons, newest first, after the one granted at `after.0` under the code `after.1`.
@@ -506,30 +474,16 @@ pub(crate) fn all_coupons(
         " FROM coupon WHERE (",
         coupon_state!(),
         " = $2 OR $2 IS NULL) AND (CAST($3 AS TEXT) IS NULL OR coupon.user = $3) AND (kind, coupon.user, code) > ($4, $5, $6) \
-         AND (kind, coupon.user) <= ($7, $8) AND (CAST($9 AS TEXT) IS NULL OR (kind, coupon.user, code) <= ($9, $10, $11)) \
-         ORDER BY kind, coupon.user, code LIMIT $12"
+         AND (kind, coupon.user, code) <= ($7, $8, $9) ORDER BY kind, coupon.user, code LIMIT $10"
     );
-    let (end_kind, end_user, end_code) = match &end {
-        Some(end) => (Some(&end.kind), Some(&end.user), Some(&end.code)),
-        None => (None, None, None),
+    let (last_kind, last_user, last_code) = match &end {
+        Some(end) => (end.kind.as_str(), end.user.as_str(), end.code.as_str()),
+        None => (last_kind, last_user, BEHIND_ALL),
     };
     let state = state.map(CouponState::as_str);
     let mut rows = tx.all(
         sql,
-        params![
-            at,
-            state,
-            user,
-            first_kind,
-            first_user,
-            first_code,
-            last_kind,
-            last_user,
-            end_kind,
-            end_user,
-            end_code,
-            limit + 1
-        ],
+        params![at, state, user, first_kind, first_user, first_code, last_kind, last_user, last_code, limit + 1],
         Coupon::read,
     )?;
     if rows.len() <= limit {

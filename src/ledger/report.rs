@@ -71,6 +71,11 @@ impl RunningTotals {
         NAMES.iter().position(|own| *own == name).map(|place| self.all[place]).unwrap_or_default()
     }
 
+    /// The balance of `@bank`: all balances together are nothing.
+    pub(super) fn of_bank(&self) -> i128 {
+        -["users", "@sales", "@holds"].map(|name| self.of(name).sum).iter().sum::<i128>()
+    }
+
     /// The totals of the time from `before` on.
     fn since(&self, before: &RunningTotals) -> RunningTotals {
         let mut since = *self;
@@ -128,7 +133,7 @@ pub(crate) fn newest(tx: &Tables<'_>) -> Result<RunningTotals, Error> {
 }
 
 /// The totals up to the end of the last quarter before that one.
-fn totals_before(tx: &Tables<'_>, quarter: i64) -> Result<RunningTotals, Error> {
+pub(super) fn totals_before(tx: &Tables<'_>, quarter: i64) -> Result<RunningTotals, Error> {
     let sql = "SELECT quarter, what, count, sum FROM report_total WHERE quarter = \
                (SELECT quarter FROM report_total WHERE quarter < $1 ORDER BY quarter DESC LIMIT 1)";
     let mut totals = RunningTotals::default();
@@ -293,8 +298,7 @@ fn entries_of(tx: &ReadTx<'_>, wallet: &WalletId, first: i64, last: i64) -> Resu
 /// The balance before the entry `first`, the first one at `start` or later.
 fn balance_before(tx: &ReadTx<'_>, wallet: &WalletId, first: i64, start: i64) -> Result<i128, Error> {
     if *wallet == WalletId::BANK {
-        let totals = totals_before(tx, quarter_of(start))?;
-        return Ok(-["users", "@sales", "@holds"].map(|name| totals.of(name).sum).iter().sum::<i128>());
+        return Ok(totals_before(tx, quarter_of(start))?.of_bank());
     }
     let sql = "SELECT balance FROM (SELECT id, from_balance AS balance FROM entry WHERE id = \
                (SELECT max(id) FROM entry WHERE from_wallet = $1 AND from_wallet <> '@bank' AND id < $2) \

@@ -93,7 +93,7 @@ macro_rules! listed_wallet_columns {
 /// `$1` and `$2` bound the ids, `$3` leaves the system out, `$4` and `$5` bound the balance.
 macro_rules! wallet_passes {
     () => {
-        "wallet.id BETWEEN $1 AND $2 || '\u{10ffff}' AND (NOT $3 OR substr(wallet.id, 1, 1) <> '@') \
+        "wallet.id BETWEEN $1 AND $2 AND (NOT $3 OR substr(wallet.id, 1, 1) <> '@') \
          AND (CAST($4 AS BIGINT) IS NULL OR wallet.balance >= $4 AND substr(wallet.id, 1, 1) <> '@') \
          AND (CAST($5 AS BIGINT) IS NULL OR wallet.balance <= $5 AND substr(wallet.id, 1, 1) <> '@')"
     };
@@ -157,6 +157,11 @@ fn first_id(filter: &WalletFilter, after: Option<&WalletPlace>) -> String {
     after.filter(|after| after.id >= *prefix).map_or(prefix.clone(), |after| format!("{}\u{1}", after.id))
 }
 
+/// An id behind all that begin so.
+fn last_id(prefix: &str) -> String {
+    format!("{prefix}\u{10ffff}")
+}
+
 /// Cuts the page off behind `limit` rows; one that is not full goes on behind the last row that was looked at.
 fn cut(mut rows: Vec<ListedWallet>, limit: usize, looked_at: Option<WalletPlace>, by_name: bool) -> WalletPage {
     if rows.len() <= limit {
@@ -174,10 +179,10 @@ fn by_id(
     limit: usize,
 ) -> Result<WalletPage, Error> {
     let WalletFilter { prefix, min, max, users_only, status, .. } = filter;
-    let first = first_id(filter, after);
-    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 || '\u{10ffff}' ORDER BY id LIMIT 1 OFFSET $3";
+    let (first, last) = (first_id(filter, after), last_id(prefix));
+    let end = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 1 OFFSET $3";
     let end: Option<String> = match min.or(*max).is_some() || status.is_some() {
-        true => tx.one(end, params![first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
+        true => tx.one(end, params![first, last, SCAN_ROWS - 1], |row| row.get(0))?,
         false => None,
     };
     let sql = concat!(
@@ -187,11 +192,10 @@ fn by_id(
         wallet_tables!(),
         " WHERE ",
         wallet_passes!(),
-        " AND (NOT $6 OR coalesce(wallet_setting.status, 'open') = 'open') AND (CAST($7 AS TEXT) IS NULL OR wallet.id <= $7) \
-         ORDER BY wallet.id LIMIT $8"
+        " AND (NOT $6 OR coalesce(wallet_setting.status, 'open') = 'open') ORDER BY wallet.id LIMIT $7"
     );
-    let is_open = status.is_some();
-    let rows = tx.all(sql, params![first, prefix, users_only, min, max, is_open, end, limit + 1], listed_wallet)?;
+    let (is_open, last) = (status.is_some(), end.as_ref().unwrap_or(&last));
+    let rows = tx.all(sql, params![first, last, users_only, min, max, is_open, limit + 1], listed_wallet)?;
     Ok(cut(rows, limit, end.map(|id| WalletPlace { id, name: None }), false))
 }
 
@@ -204,11 +208,11 @@ fn of_status(
     limit: usize,
 ) -> Result<WalletPage, Error> {
     let WalletFilter { prefix, min, max, users_only, .. } = filter;
-    let (first, status) = (first_id(filter, after), status.as_str());
+    let (first, last, status) = (first_id(filter, after), last_id(prefix), status.as_str());
     let end = "SELECT wallet FROM wallet_setting WHERE status = $1 AND status <> 'open' \
-               AND wallet BETWEEN $2 AND $3 || '\u{10ffff}' ORDER BY wallet LIMIT 1 OFFSET $4";
+               AND wallet BETWEEN $2 AND $3 ORDER BY wallet LIMIT 1 OFFSET $4";
     let end: Option<String> = match min.or(*max) {
-        Some(_) => tx.one(end, params![status, first, prefix, SCAN_ROWS - 1], |row| row.get(0))?,
+        Some(_) => tx.one(end, params![status, first, last, SCAN_ROWS - 1], |row| row.get(0))?,
         None => None,
     };
     let sql = concat!(
@@ -217,10 +221,10 @@ fn of_status(
         " FROM wallet_setting CROSS JOIN wallet WHERE ",
         wallet_passes!(),
         " AND wallet.id = wallet_setting.wallet AND wallet_setting.status = $6 AND wallet_setting.status <> 'open' \
-         AND wallet_setting.wallet >= $1 AND (CAST($7 AS TEXT) IS NULL OR wallet_setting.wallet <= $7) \
-         ORDER BY wallet_setting.wallet LIMIT $8"
+         AND wallet_setting.wallet BETWEEN $1 AND $2 ORDER BY wallet_setting.wallet LIMIT $7"
     );
-    let rows = tx.all(sql, params![first, prefix, users_only, min, max, status, end, limit + 1], listed_wallet)?;
+    let last = end.as_ref().unwrap_or(&last);
+    let rows = tx.all(sql, params![first, last, users_only, min, max, status, limit + 1], listed_wallet)?;
     Ok(cut(rows, limit, end.map(|id| WalletPlace { id, name: None }), false))
 }
 
@@ -237,29 +241,35 @@ fn by_name(
         Some(WalletPlace { id, name: Some(name) }) => (name.as_str(), id.as_str()),
         _ => (name, ""),
     };
-    let end = "SELECT wallet, name FROM wallet_setting WHERE (name, wallet) > ($1, $2) \
-               AND name <= $3 || '\u{10ffff}' ORDER BY name, wallet LIMIT 1 OFFSET $4";
-    let place = |row: &Row<'_>| Ok(WalletPlace { id: row.get(0)?, name: Some(row.get(1)?) });
-    let end = tx.one(end, params![after_name, after_id, name, SCAN_ROWS - 1], place)?;
+    let last = (last_id(name), last_id(""));
+    let end = "SELECT wallet, name FROM wallet_setting WHERE name IS NOT NULL \
+               AND (name, wallet) > ($1, $2) AND (name, wallet) <= ($3, $4) ORDER BY name, wallet LIMIT 1 OFFSET $5";
+    let place = |row: &Row<'_>| Ok((row.get(1)?, row.get(0)?));
+    let end: Option<(String, String)> =
+        tx.one(end, params![after_name, after_id, last.0, last.1, SCAN_ROWS - 1], place)?;
     let sql = concat!(
         "SELECT ",
         listed_wallet_columns!(),
         " FROM wallet_setting CROSS JOIN wallet WHERE ",
         wallet_passes!(),
         " AND wallet.id = wallet_setting.wallet AND (CAST($6 AS TEXT) IS NULL OR wallet_setting.status = $6) \
-         AND (wallet_setting.name, wallet_setting.wallet) > ($7, $8) AND wallet_setting.name <= $9 || '\u{10ffff}' \
-         AND (CAST($10 AS TEXT) IS NULL OR (wallet_setting.name, wallet_setting.wallet) <= ($10, $11)) \
-         ORDER BY wallet_setting.name, wallet_setting.wallet LIMIT $12"
+         AND wallet_setting.name IS NOT NULL AND (wallet_setting.name, wallet_setting.wallet) > ($7, $8) \
+         AND (wallet_setting.name, wallet_setting.wallet) <= ($9, $10) \
+         ORDER BY wallet_setting.name, wallet_setting.wallet LIMIT $11"
     );
-    let status = status.map(WalletStatus::as_str);
-    let (end_id, end_name) = end.as_ref().map_or((None, None), |end| (Some(&end.id), end.name.as_ref()));
+    let (status, (last_name, last)) = (status.map(WalletStatus::as_str), end.as_ref().unwrap_or(&last));
+    let last_of_prefix = last_id(prefix);
     let rows = tx.all(
         sql,
-        params![prefix, prefix, users_only, min, max, status, after_name, after_id, name, end_name, end_id, limit + 1],
+        params![prefix, last_of_prefix, users_only, min, max, status, after_name, after_id, last_name, last, limit + 1],
         listed_wallet,
     )?;
+    let end = end.map(|(name, id)| WalletPlace { id, name: Some(name) });
     Ok(cut(rows, limit, end, true))
 }
+
+/// The most wallets that are looked at for the largest balances.
+const ORDERED_MAX: i64 = 1_000_000;
 
 /// Users' wallets that pass the filter, the largest balance first: one page. The balances of all are looked at, because an
 /// index of balances would be rewritten by every entry; the rest is read for those of the page alone.
@@ -268,18 +278,40 @@ pub(crate) fn wallets_by_balance(
     filter: &WalletFilter,
     limit: usize,
 ) -> Result<Vec<ListedWallet>, Error> {
-    let sql = concat!(
-        "SELECT ",
-        listed_wallet_columns!(),
-        " FROM ",
-        wallet_tables!(),
-        " WHERE wallet.id IN (SELECT wallet.id FROM wallet WHERE ",
-        wallet_passes!(),
-        " AND (CAST($6 AS TEXT) IS NULL OR coalesce((SELECT status FROM wallet_setting WHERE wallet = wallet.id), 'open') = $6) \
-         AND (CAST($7 AS TEXT) IS NULL OR (SELECT name FROM wallet_setting WHERE wallet = wallet.id) BETWEEN $7 AND $7 || '\u{10ffff}') \
-         ORDER BY wallet.balance DESC, wallet.id LIMIT $8) ORDER BY wallet.balance DESC, wallet.id"
+    macro_rules! largest {
+        ($and:literal, $limit:literal) => {
+            concat!(
+                "SELECT ",
+                listed_wallet_columns!(),
+                " FROM ",
+                wallet_tables!(),
+                " WHERE wallet.id IN (SELECT wallet.id FROM wallet WHERE wallet.id BETWEEN $1 AND $2 \
+                 AND (wallet.id < '@' OR wallet.id >= 'A') AND wallet.balance BETWEEN $3 AND $4",
+                $and,
+                " ORDER BY wallet.balance DESC, wallet.id LIMIT ",
+                $limit,
+                ") ORDER BY wallet.balance DESC, wallet.id"
+            )
+        };
+    }
+    let WalletFilter { prefix, name, status, min, max, users_only: _ } = filter;
+    let last = "SELECT id FROM wallet WHERE id BETWEEN $1 AND $2 ORDER BY id LIMIT 1 OFFSET $3";
+    let last_id = last_id(prefix);
+    if tx.one(last, params![prefix, last_id, ORDERED_MAX], |_| Ok(()))?.is_some() {
+        let detail = format!(
+            "order=balance looks at each wallet, and there are more than {ORDERED_MAX}; choose fewer by a prefix, or leave order out"
+        );
+        return Err(Error::invalid(detail).with("field", "order"));
+    }
+    let (min, max) = (min.unwrap_or(i64::MIN), max.unwrap_or(i64::MAX));
+    if name.is_none() && status.is_none() {
+        return tx.all(largest!("", "$5"), params![prefix, last_id, min, max, limit], listed_wallet);
+    }
+    let sql = largest!(
+        " AND (CAST($5 AS TEXT) IS NULL OR coalesce((SELECT status FROM wallet_setting WHERE wallet = wallet.id), 'open') = $5) \
+         AND (CAST($6 AS TEXT) IS NULL OR (SELECT name FROM wallet_setting WHERE wallet = wallet.id) BETWEEN $6 AND $6 || '\u{10ffff}')",
+        "$7"
     );
-    let WalletFilter { prefix, name, status, min, max, .. } = filter;
     let status = status.map(WalletStatus::as_str);
-    tx.all(sql, params![prefix, prefix, true, min, max, status, name, limit], listed_wallet)
+    tx.all(sql, params![prefix, last_id, min, max, status, name, limit], listed_wallet)
 }

@@ -190,9 +190,12 @@ pub fn of_lock(tx: &Tables<'_>, id: &LockId, before: i64, limit: usize) -> Resul
     let sql = concat!(
         "SELECT ",
         event_columns!(),
-        " FROM lock_event WHERE lock_id = $1 AND seq < $2 ORDER BY fence DESC, seq DESC LIMIT $3"
+        " FROM lock_event WHERE lock_id = $1 AND seq < $2 \
+         AND fence <= coalesce((SELECT fence FROM lock_event WHERE seq = $2 AND lock_id = $1), $3) \
+         ORDER BY fence DESC, seq DESC LIMIT $4"
     );
-    tx.all(sql, params![id, before, limit], LockEvent::read)
+    // The event of that number is where the search in the index begins.
+    tx.all(sql, params![id, before, i64::MAX, limit], LockEvent::read)
 }
 
 /// The events of all locks, newest first, older than number `before`.

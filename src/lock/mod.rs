@@ -195,25 +195,49 @@ pub struct LockFilter {
     pub now: i64,
 }
 
-/// Locks in the order of their ids, after `after`.
-pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> Result<Vec<Lock>, Error> {
+/// One page of locks.
+#[derive(Clone, Debug, Default)]
+pub struct LockPage {
+    /// The locks.
+    pub rows: Vec<Lock>,
+    /// The id to continue behind, if there may be more. A page is short, or empty, if few of the locks that it may look at
+    /// pass the filter.
+    pub next: Option<String>,
+}
+
+/// The most locks that one page looks at.
+const SCAN_ROWS: i64 = 10_000;
+
+/// Locks in the order of their ids, behind `after`.
+pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> Result<LockPage, Error> {
     let LockFilter { prefix, permitted_prefix, without_wallets, state, now } = filter;
+    let prefix = match (prefix.starts_with(permitted_prefix), permitted_prefix.starts_with(prefix)) {
+        (true, _) => prefix,
+        (_, true) => permitted_prefix,
+        _ => return Ok(LockPage::default()),
+    };
+    let end =
+        "SELECT id FROM lock WHERE id > $1 AND id BETWEEN $2 AND $2 || '\u{10ffff}' ORDER BY id LIMIT 1 OFFSET $3";
+    let end: Option<String> = tx.one(end, params![after, prefix, SCAN_ROWS - 1], |row| row.get(0))?;
     let sql = concat!(
         "SELECT ",
         lock_columns!(),
-        " FROM lock WHERE id > $1 AND id >= $2 AND substr(id, 1, length($2)) = $2 \
-         AND id >= $3 AND substr(id, 1, length($3)) = $3 AND (NOT $4 OR substr(id, 1, 7) <> 'wallet/') \
+        " FROM lock WHERE id > $1 AND id BETWEEN $2 AND coalesce($3, $2 || '\u{10ffff}') \
+         AND (NOT $4 OR substr(id, 1, 7) <> 'wallet/') \
          AND (secret_hash IS NOT NULL OR min_hold_ms IS NULL OR renew_time + expire_ms + grace_ms > $5) \
          AND (CAST($6 AS TEXT) IS NULL OR $6 = CASE WHEN secret_hash IS NULL AND min_hold_ms IS NOT NULL THEN 'resting' \
          WHEN renew_time + expire_ms + grace_ms <= $5 THEN 'stale' \
          WHEN secret_hash IS NULL THEN 'revoked' WHEN renew_time + expire_ms > $5 THEN 'held' ELSE 'grace' END) \
          ORDER BY id LIMIT $7"
     );
-    tx.all(
-        sql,
-        params![after, prefix, permitted_prefix, *without_wallets, *now, state.map(LockState::as_str), limit],
-        Lock::read,
-    )
+    let state = state.map(LockState::as_str);
+    let mut rows = tx.all(sql, params![after, prefix, end, *without_wallets, *now, state, limit + 1], Lock::read)?;
+    if rows.len() <= limit {
+        return Ok(LockPage { rows, next: end });
+    }
+    rows.truncate(limit);
+    let next = rows.last().map(|lock| lock.id.to_string());
+    Ok(LockPage { rows, next })
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.

@@ -125,7 +125,7 @@ fn hidden_character_is_refused_in_ids_and_read_in_old_ones() {
                  reason, lease_ms, at FROM lock_event e JOIN lock";
     let renamed = "UPDATE lock SET id = 'job' || char(8238)";
     spoil(&book.path(), |conn| conn.execute_batch(&format!("{renamed}; {event}")).unwrap());
-    let ids = book.read(|tx| lock::list(tx, &Default::default(), "", 10)).unwrap();
+    let ids = book.read(|tx| lock::list(tx, &Default::default(), "", 10)).unwrap().rows;
     assert_eq!(ids.iter().map(|lock| lock.id.as_str()).collect::<Vec<_>>(), ["job\u{202e}"]);
     book.assert_sound();
 }

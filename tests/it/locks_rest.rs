@@ -39,7 +39,7 @@ fn released_lock_rests_until_so_long_after_its_grant() {
     book.advance(1);
     assert_eq!(state(&book, "job"), LockState::Free);
     assert_eq!(
-        book.read(|tx| list(tx, &LockFilter { now: book.lease_ms(), ..LockFilter::default() }, "", 9)).unwrap(),
+        book.read(|tx| list(tx, &LockFilter { now: book.lease_ms(), ..LockFilter::default() }, "", 9)).unwrap().rows,
         []
     );
     let grant = book.acquire_as(once_a_day("job", "cat")).unwrap();

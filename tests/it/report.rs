@@ -190,6 +190,52 @@ fn report_is_sum_over_entries() {
 }
 
 #[test]
+fn wallet_as_of_is_count_over_entries() {
+    for mut dice in Dice::runs(0..8) {
+        let local = Local::new();
+        let has_payouts = dice.below(4) > 0; // without them and refunds the totals of the report are enough
+        for _ in 0..150 {
+            if dice.below(4) == 0 {
+                local.options.clock.advance_ms(dice.below(2_000_000) as i64);
+            }
+            let (user, other) = (*dice.pick(&["ann", "ben"]), *dice.pick(&["ann", "ben"]));
+            let amount = format!("{}.00", 1 + dice.below(300));
+            let any = 1 + dice.below(local.entries().len().max(1)) as i64;
+            let command = match dice.below(10) {
+                0..3 => recharge(user, &amount),
+                3 => withdraw(user, &amount),
+                4 => pay(user, &amount, None),
+                5 if user != other => transfer(user, other, &amount),
+                6 => hold(user, &amount, 600),
+                7 => capture(any, None, true),
+                8 if has_payouts => transfer("@sales", "@bank", &amount),
+                _ if has_payouts => refund(any, None),
+                _ => pay(user, "1.00", None),
+            };
+            local.app.store().submit_all(vec![(Envelope::local(), command)]);
+        }
+        let entries = local.entries();
+        let times = entries.iter().flat_map(|entry| [entry.at - 1, entry.at]).chain([0, i64::MAX / 2_000_000]);
+        for at in times {
+            for wallet in ["ann", "@sales", "@holds", "@bank"] {
+                let own: Vec<&Entry> = entries
+                    .iter()
+                    .filter(|entry| entry.at <= at && [entry.from.as_str(), entry.to.as_str()].contains(&wallet))
+                    .collect();
+                let balance = own.last().map_or(0, |entry| {
+                    let balance = if entry.to.as_str() == wallet { entry.to_balance } else { entry.from_balance };
+                    balance.cents()
+                });
+                let (status, then) = local.get(&format!("/v1/wallets/{wallet}?as_of={}", rfc3339(at)));
+                let found = (status, &then["balance"], &then["entries"]);
+                assert_eq!(found, (200, &text(balance), &json!(own.len())), "{wallet} as of {at}");
+            }
+        }
+        local.assert_sound();
+    }
+}
+
+#[test]
 fn report_widens_to_whole_periods_of_its_zone() {
     let local = Local::new(); // 2026-01-01T00:00:00Z
     local.app.store().submit(Envelope::local(), recharge("ann", "5")).result.unwrap();
