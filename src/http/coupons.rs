@@ -204,9 +204,11 @@ pub(crate) struct QuoteJson {
     amount: AsText<Money>,
     /// The name of the refusal if the coupon does not apply.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     error: Option<&'static str>,
     /// The reason if the coupon does not apply.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     detail: Option<String>,
 }
 
@@ -260,6 +262,7 @@ pub(crate) struct ClaimedJson<'a> {
     coupon: CouponJson<'a>,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     dry_run: Option<bool>,
 }
 

@@ -198,6 +198,7 @@ pub(crate) struct HoldStepJson<'a> {
     released: Option<Option<EntryJson<'a>>>,
     /// True in the answer to a dry run, else left out.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "bool"))]
     dry_run: Option<bool>,
 }
 

@@ -249,15 +249,19 @@ struct CountsJson {
 struct StandingJson {
     /// All users together. Not of one wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "AsText<CentSum>"))]
     users: Option<AsText<CentSum>>,
     /// `@sales`. Not of one wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "AsText<CentSum>"))]
     sales: Option<AsText<CentSum>>,
     /// `@holds`. Not of one wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "AsText<CentSum>"))]
     holds: Option<AsText<CentSum>>,
     /// The wallet. Only of one wallet.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "AsText<CentSum>"))]
     balance: Option<AsText<CentSum>>,
 }
 

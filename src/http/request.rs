@@ -341,8 +341,11 @@ pub fn media_type(head: &RequestHead) -> Result<String, Error> {
 
 /// The refusal of a body of another type.
 pub(crate) fn unsupported(sent: &str, wanted: &str) -> Error {
-    let sent = if sent.is_empty() { "no Content-Type" } else { sent };
-    Error::new(ErrorName::UnsupportedMediaType, format!("send {wanted}, not {}", sent.escape_debug()))
+    let detail = match sent {
+        "" => format!("there is no Content-Type: send {wanted}"),
+        sent => format!("send {wanted}, not {}", sent.escape_debug()),
+    };
+    Error::new(ErrorName::UnsupportedMediaType, detail)
 }
 
 /// The field `limit` of every list.
@@ -381,6 +384,7 @@ pub(crate) struct PageJson<T> {
     pub(super) next: Option<String>,
     /// The place behind the last row, also at the end of the list. Only in ascending lists of entries.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, schemars(with = "String"))]
     pub(super) cursor: Option<String>,
 }
 

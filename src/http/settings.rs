@@ -20,8 +20,7 @@ use serde::Serialize;
 pub(crate) const SETTINGS: &[Field] = &[
     Field::optional("name", Text, "a name for people, of any script").like(NAME_PATTERN).such_as("\"Alice\"").or_null(),
     Field::optional("status", Text, "open, frozen (nothing goes out) or closed (nothing moves; only an admin)")
-        .one_of(STATUSES)
-        .or_null(),
+        .one_of(STATUSES),
     Field::optional("metadata", Object, "at most 20 strings to keep with it, instead of those that are there")
         .or_null(),
     Field::optional("limit_per_payment", Amount, "the most that may leave at once; only an admin").or_null(),

@@ -163,3 +163,33 @@ fn image_and_page_name_files_that_exist() {
         assert!(page.contains(&format!("(install/{name})")), "docs/install.md names {name}");
     }
 }
+
+#[test]
+fn curl_sends_body_of_unknown_length() {
+    if !is_installed("curl") {
+        return;
+    }
+    let place = Place::new();
+    std::fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
+    let server = place.serve("--token-file token");
+    let send = |options: &str, path: &str, body: &str| {
+        let line = format!(
+            "printf '%s' \"$BODY\" | curl -sS -T - {options} -H 'Authorization: Bearer cbx_0123456789abcdef' {}{path}",
+            server.url
+        );
+        let output = Command::new("sh").args(["-c", &line]).env("BODY", body).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let json = "-H 'Content-Type: application/json'";
+    let recharged = send(&format!("-X POST {json}"), "/v1/wallets/alice/recharge", r#"{"amount":"5"}"#);
+    assert_eq!(recharged["balance"], "5.00", "{recharged}");
+    let withdrawn = send(json, "/wallet", r#"{"user_id":"alice","amount":"1"}"#);
+    assert_eq!(withdrawn["balance"], "4.00", "{withdrawn}");
+    let items = r#"{"op":"recharge","user":"alice","amount":"0.01"}"#.to_owned() + "\n";
+    let batch = send("-X POST -H 'Content-Type: application/x-ndjson'", "/v1/batch", &items.repeat(2_000));
+    assert_eq!(batch["results"][1_999]["balance"], "24.00", "more than one chunk");
+    let refused = send("", "/wallet", r#"{"user_id":"alice","amount":"1"}"#);
+    assert_eq!(refused["error"], "unsupported_media_type", "{refused}");
+    assert!(refused["detail"].as_str().unwrap().starts_with("there is no Content-Type: send application/json"));
+}

@@ -257,10 +257,8 @@ fn each_parameter(paths: &mut Map<String, Value>, mut visit: impl FnMut(&str, &m
 
 fn query_parameter(field: &Field) -> Value {
     let mut schema = value_schema(field, &mut Map::new());
-    let example = schema.as_object_mut().and_then(|schema| {
-        schema.shift_remove("description"); // the parameter has it
-        schema.shift_remove("examples")
-    });
+    // Its description stays in both places: generators of Python read that of the schema.
+    let example = schema.as_object_mut().and_then(|schema| schema.shift_remove("examples"));
     let mut parameter = json!({
         "name": field.name, "in": "query", "required": !field.optional, "description": field.about, "schema": schema,
     });
@@ -354,8 +352,8 @@ fn value_schema(field: &Field, schemas: &mut Map<String, Value>) -> Value {
         schema["pattern"] = json!(pattern);
     }
     if bounds.is_cleared_by_null {
+        assert!(bounds.words.is_empty(), "a generator makes three types of words and null");
         schema["type"] = json!([schema["type"], "null"]);
-        schema.get_mut("enum").and_then(Value::as_array_mut).into_iter().for_each(|words| words.push(Value::Null));
     }
     if let Some(default) = bounds.default {
         schema["default"] = serde_json::from_str(default).expect("a default is JSON");
