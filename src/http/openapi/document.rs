@@ -133,8 +133,8 @@ fn describe(
         "operationId": operation.id,
         "tags": [tag],
         "summary": route.about,
-        "description": format!("For the {}.", roles(route)),
-        "parameters": parameters,
+        "description": format!("{}For the {}.", note(operation.id), roles(route)),
+        "parameters": parameters.into_iter().map(with_described_schema).collect::<Value>(),
     });
     let example = examples.request(operation.route);
     match route.body {
@@ -161,6 +161,41 @@ fn describe(
     described["security"] = if route.access == Access::Anyone { json!([]) } else { json!([{ "accessToken": [] }]) };
     described["x-roles"] = route.access.roles().iter().map(|role| role.as_str()).collect();
     described
+}
+
+/// What a client should know of an operation beside its fields.
+const NOTES: &[(&str, &str)] = &[
+    ("recharge", "The first one creates the wallet."),
+    ("placeHold", "The amount is out of `balance` and in `held` until the hold is captured, voided or expires."),
+    ("captureHold", "The rest goes back to the wallet in the same commit, unless `final` is false."),
+    (
+        "listEntries",
+        "To follow, send `order=asc` and `wait_ms`, and go on from `cursor`, which an ascending list has also at its end.",
+    ),
+    (
+        "streamEntries",
+        "Each event has an `id`, which is a cursor, and an `Entry` as its `data`; a comment line comes every 15 s. A client that \
+         reads an answer as a whole takes `listEntries` with `order=asc` and `wait_ms` instead.",
+    ),
+    ("getReport", "`since` and `until` are widened to whole periods. Either these, or `bounds`."),
+    ("setTiers", "The list replaces all tiers."),
+    ("setCouponKinds", "The list replaces all kinds. Coupons that were given keep their terms."),
+    ("batch", "Each item has its own answer in `results`. With `atomic=true` all of them are carried out, or none."),
+];
+
+/// The note about the operation, with a space behind it.
+fn note(id: &str) -> String {
+    let note = NOTES.iter().find(|(operation, _)| *operation == id);
+    note.map_or(String::new(), |(_, note)| format!("{note} "))
+}
+
+/// The parameter with its description in its schema as well, where generators of Python look for it.
+fn with_described_schema(mut parameter: Value) -> Value {
+    let about = parameter["description"].clone();
+    if let Some(schema) = parameter["schema"].as_object_mut().filter(|schema| !schema.contains_key("$ref")) {
+        schema.insert("description".to_owned(), about);
+    }
+    parameter
 }
 
 /// True if the path is the prefix, or goes on behind it with a slash.
@@ -257,7 +292,6 @@ fn each_parameter(paths: &mut Map<String, Value>, mut visit: impl FnMut(&str, &m
 
 fn query_parameter(field: &Field) -> Value {
     let mut schema = value_schema(field, &mut Map::new());
-    // Its description stays in both places: generators of Python read that of the schema.
     let example = schema.as_object_mut().and_then(|schema| schema.shift_remove("examples"));
     let mut parameter = json!({
         "name": field.name, "in": "query", "required": !field.optional, "description": field.about, "schema": schema,
