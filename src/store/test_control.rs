@@ -203,7 +203,6 @@ impl Store {
 
     fn begin_again(&self, replaced: Result<(), Error>) -> Result<(), Error> {
         replaced?;
-        self.recent.forget();
         self.notifier.notify();
         Ok(())
     }
@@ -291,6 +290,7 @@ impl WriterState {
 
     /// Goes on with other contents.
     fn begin_again(&mut self, statements: &Statements<'_>) -> Result<(), Error> {
+        self.recent.forget();
         self.notifier.begin_again(self.head.id); // before any commit
         self.wall_jump = WallJump::load(&ReadTx::new(statements.engine.file()), &self.clock, true)?;
         let lease = self.lease.clone();

@@ -191,7 +191,7 @@ pub(super) struct WriterState {
     backlog: Backlog,
     pub(super) executor: Executor,
     pub(super) notifier: Arc<LockNotifier>,
-    recent: Arc<RecentEntries>,
+    pub(super) recent: Arc<RecentEntries>,
     pub(super) replier: Arc<Replier>,
     pub(super) space: Space,
     pub(super) files: FileWatch,
