@@ -163,7 +163,7 @@ fn describe(
     described
 }
 
-/// What a client should know of an operation beside its fields.
+/// Notes about operations, for what their fields do not say.
 const NOTES: &[(&str, &str)] = &[
     ("recharge", "The first one creates the wallet."),
     ("placeHold", "The amount is out of `balance` and in `held` until the hold is captured, voided or expires."),
