@@ -480,7 +480,7 @@ fn move_item(
             let needed = locks_of(tx, item)?.needed;
             for id in needed.iter().filter(|id| !all.needed.contains(id)) {
                 if lock::find(tx, id)?.is_some() {
-                    return Err(lock::locked(tx, id, tx.now().lease_ms)?);
+                    return Err(lock::locked(tx, id, tx.now())?);
                 }
             }
             move_money(tx, item, caller, &needed)

@@ -56,6 +56,43 @@ struct Cli {
     command: CliCommand,
 }
 
+/// The same with `lock run` and its guard alone. Making all commands and their options takes longer than getting a lock.
+#[derive(Debug, Parser)]
+#[command(name = "cashbox")]
+struct LockRunCli {
+    #[command(flatten)]
+    common: CommonOptions,
+    #[command(subcommand)]
+    command: LockRunGroup,
+}
+
+#[derive(Debug, Subcommand)]
+enum LockRunGroup {
+    #[command(subcommand)]
+    Lock(LockRunVerb),
+}
+
+#[derive(Debug, Subcommand)]
+enum LockRunVerb {
+    Run(lock_run::RunArgs),
+    Guard(lock_run::GuardArgs),
+}
+
+impl LockRunCli {
+    /// Reads the arguments of `lock run` or its guard. None for all others, also for those that need help.
+    fn read(arguments: &[OsString]) -> Option<Cli> {
+        if !matches!(lock_verb(arguments).as_deref(), Some("run" | "guard")) {
+            return None;
+        }
+        let LockRunCli { common, command: LockRunGroup::Lock(verb) } = LockRunCli::try_parse_from(arguments).ok()?;
+        let lock = match verb {
+            LockRunVerb::Run(args) => lock_run::LockCommand::Run(args),
+            LockRunVerb::Guard(args) => lock_run::LockCommand::Guard(args),
+        };
+        Some(Cli { common, command: CliCommand::Lock(lock) })
+    }
+}
+
 const EXIT_CODES: &str = "An argument `-` is read from standard input: one line each, those of options first.\n\
     Exit codes: 0 done · 1 refused by a rule · 2 used wrongly · 3 could not reach or open · 4 damage found · 5 storage cannot be trusted";
 
@@ -90,7 +127,7 @@ enum CliCommand {
 /// Runs the command that the arguments give.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    let cli = match Cli::try_parse_from(&arguments) {
+    let cli = match LockRunCli::read(&arguments).map_or_else(|| Cli::try_parse_from(&arguments), Ok) {
         Ok(cli) => cli,
         Err(error) => return usage_exit(&error, &arguments),
     };
@@ -109,7 +146,7 @@ fn usage_exit(error: &clap::Error, arguments: &[OsString]) -> ExitCode {
     if let Some((_, tip)) = TIPS.iter().find(|(word, _)| words(arguments).next().is_some_and(|first| first == *word)) {
         output::print_error(&format!("tip: {tip}"));
     }
-    if !is_lock_run(arguments) {
+    if lock_verb(arguments).as_deref() != Some("run") {
         return Exit::Usage.into();
     }
     if !arguments.iter().any(|argument| argument == "--") {
@@ -151,9 +188,10 @@ fn words(arguments: &[OsString]) -> impl Iterator<Item = Cow<'_, str>> {
     })
 }
 
-/// True for arguments that begin with `lock run`.
-fn is_lock_run(arguments: &[OsString]) -> bool {
-    words(arguments).take(2).eq(["lock", "run"])
+/// The word behind `lock` in arguments that begin with it.
+fn lock_verb(arguments: &[OsString]) -> Option<Cow<'_, str>> {
+    let mut words = words(arguments);
+    words.next().filter(|word| word == "lock").and_then(|_| words.next())
 }
 
 /// Has a write beyond the limit of file sizes fail, which is answered, and not end the process. Not for `lock run`, whose

@@ -17,9 +17,10 @@ use crate::http::health::CHALLENGE;
 use crate::http::{App, LocalResponse, Settings};
 use crate::store::possession::{PossessResult, Possession, RunningServer, companion, possess, possess_unserved};
 use crate::store::reading::read_whole;
-use crate::store::{OpenError, Options, Reading, Store};
+use crate::store::{OpenError, OpenMode, Options, Reading, Store};
 use crate::{secret, token};
 use serde_json::Value;
+use std::ffi::OsString;
 use std::io;
 use std::net::Ipv6Addr;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,27 @@ impl Target {
             Target::Url { base, token } => Some((base, token.as_deref())),
             Target::File { .. } => None,
         }
+    }
+
+    /// The caller's access token there.
+    pub(crate) fn access_token(&self) -> Option<&str> {
+        let (Target::Url { token, .. } | Target::File { token, .. }) = self;
+        token.as_deref()
+    }
+
+    /// The option that names the same target, without the access token.
+    pub(crate) fn option(&self) -> OsString {
+        let (mut option, value) = match self {
+            Target::Url { base, .. } => (OsString::from("--url="), base.as_ref()),
+            Target::File { db, .. } => (OsString::from("--db="), db.as_os_str()),
+        };
+        option.push(value);
+        option
+    }
+
+    /// True of a file that no server has.
+    pub(crate) fn is_unserved_file(&self) -> bool {
+        matches!(self, Target::File { db, .. } if companion::server(db).is_none())
     }
 
     /// Sends the call and gives the reply.
@@ -335,7 +357,8 @@ fn answer_in_process(db: &Path, token: Option<&str>, call: &ApiCall) -> Result<I
         PossessResult::ServedBy(server) => return Ok(InProcess::Served(server)),
         PossessResult::Possessed(possession) => possession,
     };
-    let store = Store::open_possessed(possession, &Options::default()).map_err(cannot_open)?;
+    let store = Store::open_possessed(possession, &Options { mode: OpenMode::OneCall, ..Options::default() })
+        .map_err(cannot_open)?;
     let reply = reply(&answer_locally(store, token, call), call);
     if is_new {
         screen::note(&format!("made a new wallet file: {}", real_path(db).display()));

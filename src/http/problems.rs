@@ -4,6 +4,7 @@ use super::conn::{Fault, Response};
 use super::response::{self, Language};
 use super::state;
 use crate::error::{Error, ErrorName};
+use crate::lock::LockState;
 use serde_json::{Map, Value, json};
 
 /// The body of an error: RFC 9457's members, ours (`error`, `code`, `msg`), and its facts.
@@ -11,7 +12,7 @@ pub(crate) fn body(error: &Error, language: Language) -> Map<String, Value> {
     let (name, status) = (error.name.as_str(), error.name.status());
     let mut body = Map::with_capacity(7 + error.facts.len());
     body.insert("code".to_owned(), json!(status));
-    body.insert("msg".to_owned(), json!(language.pick(error.name.title_zh(), error.name.title())));
+    body.insert("msg".to_owned(), json!(message(error, language)));
     body.insert("type".to_owned(), json!(format!("/problems/{name}")));
     body.insert("title".to_owned(), json!(error.name.title()));
     body.insert("status".to_owned(), json!(status));
@@ -21,6 +22,14 @@ pub(crate) fn body(error: &Error, language: Language) -> Map<String, Value> {
         body.insert(fact.to_string(), value.clone());
     }
     body
+}
+
+/// One sentence for people. No client holds a lock that rests.
+fn message(error: &Error, language: Language) -> &'static str {
+    if error.name == ErrorName::Locked && error.fact("state").as_deref() == Some(LockState::Resting.as_str()) {
+        return language.pick("锁正在静置", "the lock rests");
+    }
+    language.pick(error.name.title_zh(), error.name.title())
 }
 
 /// The response to a request that failed. `has_token`: the client sent an access token.

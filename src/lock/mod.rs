@@ -14,10 +14,11 @@ pub(crate) mod clock;
 pub(crate) mod event;
 pub(crate) mod lease;
 
+use crate::clock::rfc3339;
 use crate::error::{Error, ErrorName};
 use crate::id::{Fence, LockId, LockSecret, LockToken, is_hidden};
 use crate::secret::{Hash, sha256};
-use crate::tx::{Row, RowResult, Tables, params};
+use crate::tx::{Now, Row, RowResult, Tables, params};
 
 /// The shortest and the longest lease, in milliseconds.
 pub(crate) const DURATION_MS: std::ops::RangeInclusive<i64> = 1..=86_400_000;
@@ -241,16 +242,22 @@ pub fn list(tx: &Tables<'_>, filter: &LockFilter, after: &str, limit: usize) -> 
 }
 
 /// The refusal for a client that finds the lock held: its holder, and the longest time until it is free.
-pub(crate) fn locked(tx: &Tables<'_>, id: &LockId, now: i64) -> Result<Error, Error> {
+pub(crate) fn locked(tx: &Tables<'_>, id: &LockId, at: Now) -> Result<Error, Error> {
+    let now = at.lease_ms;
     let error = |detail: String| Error::new(ErrorName::Locked, detail).with("lock", id.as_str());
     let has = |holder: &str| error(format!("{holder} has the lock {id}"));
     Ok(match find(tx, id)? {
         None => has("another client"), // it was released a moment ago
         Some(lock) => match lock.state(now) {
-            LockState::Resting => error(format!(
-                "the lock {id} was released and rests: it can be acquired {} ms from now",
-                lock.stale_from() - now
-            )),
+            LockState::Resting => {
+                let until = rfc3339(at.wall_ms + lock.stale_from() - now);
+                error(format!(
+                    "the lock {id} was released and rests until {until} ({} ms from now): ask again then, or end its rest by \
+                     a revoke of fence {}",
+                    lock.stale_from() - now,
+                    lock.fence.0
+                ))
+            }
             _ => has(if lock.holder.is_empty() { "another client" } else { &lock.holder }),
         }
         .with("holder", lock.holder.as_str())

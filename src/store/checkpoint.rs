@@ -56,6 +56,22 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// For a writer that moves the log when it stops, and not before.
+    pub(super) fn without_thread(conn: &Connection, path: &Path, stats: Arc<Stats>) -> Checkpoint {
+        count_pages(conn);
+        Checkpoint {
+            wal: with_ending(path, "-wal"),
+            ask: None,
+            moved: Arc::default(),
+            thread: None,
+            stats,
+            commits: 0,
+            log_pages: LOG_PAGES,
+            asked_at: 0,
+            made_room_at: None,
+        }
+    }
+
     /// Starts the second connection's thread.
     pub(crate) fn start(
         conn: &Connection,
@@ -64,16 +80,10 @@ impl Checkpoint {
         stats: Arc<Stats>,
         for_tests: bool,
     ) -> Result<Checkpoint, OpenError> {
-        conn.wal_hook(Some(|_, pages| {
-            IN_LOG.set(pages.into());
-            HAS_WRITTEN.set(true);
-            Ok(())
-        }));
         let (ask, asked) = mpsc::sync_channel::<()>(1);
         let moved = Arc::new(AtomicBool::new(false));
         let (file, done) = (path.to_owned(), Arc::clone(&moved));
-        let wal = with_ending(path, "-wal");
-        let wal_of_thread = wal.clone();
+        let wal_of_thread = with_ending(path, "-wal");
         let thread = std::thread::Builder::new().name("checkpoint".to_owned()).spawn(move || {
             let mut conn = None; // opened when first needed
             for () in asked {
@@ -92,17 +102,9 @@ impl Checkpoint {
                 done.store(true, SeqCst);
             }
         })?;
-        Ok(Checkpoint {
-            wal,
-            ask: Some(ask),
-            moved,
-            thread: Some(thread),
-            stats,
-            commits: 0,
-            log_pages: if for_tests { LOG_PAGES_OF_TESTS } else { LOG_PAGES },
-            asked_at: 0,
-            made_room_at: None,
-        })
+        let without = Checkpoint::without_thread(conn, path, stats);
+        let log_pages = if for_tests { LOG_PAGES_OF_TESTS } else { LOG_PAGES };
+        Ok(Checkpoint { ask: Some(ask), moved, thread: Some(thread), log_pages, ..without })
     }
 
     /// True if there are commits that are not in the file yet.
@@ -164,6 +166,17 @@ impl Checkpoint {
         stats::set(&self.stats.wal_bytes, bytes);
         bytes
     }
+}
+
+/// Has each commit note the pages in the log, for the thread that commits.
+fn count_pages(conn: &Connection) {
+    IN_LOG.set(0);
+    HAS_WRITTEN.set(false);
+    conn.wal_hook(Some(|_, pages| {
+        IN_LOG.set(pages.into());
+        HAS_WRITTEN.set(true);
+        Ok(())
+    }));
 }
 
 /// True if this thread has written to the log since the last call. (A commit that changes nothing writes nothing.)

@@ -61,14 +61,19 @@ pub(super) fn prepare_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "wal_autocheckpoint", 0) // `checkpoint` does that
 }
 
+/// Prepares a connection that only reads.
+pub(super) fn prepare_reader(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    conn.progress_handler(READ_STEPS_MAX, Some(|| true))
+}
+
 /// The pool of connections that requests read through.
 pub(super) fn readers(path: &Path, access: OpenFlags) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
     let manager =
         SqliteConnectionManager::file(path).with_flags(access | OpenFlags::SQLITE_OPEN_NO_MUTEX).with_init(|conn| {
             prepare_any(conn)?;
-            conn.pragma_update(None, "query_only", true)?;
-            conn.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
-            conn.progress_handler(READ_STEPS_MAX, Some(|| true))
+            prepare_reader(conn)
         });
     let pool = r2d2::Pool::builder()
         .max_size(READERS)

@@ -523,7 +523,7 @@ impl Executor {
     /// The refusal of a request that came at `since_ms` and has, or would have, that place in the queue.
     fn locked(&self, batch: &Batch<'_>, id: &LockId, since_ms: i64, place: usize) -> Result<Error, Error> {
         let now = batch.lease_ms();
-        let error = lock::locked(&batch.tx, id, now)?;
+        let error = lock::locked(&batch.tx, id, batch.tx.now())?;
         let oldest = self.waiters.oldest(id).map(|since| now - since);
         Ok(error
             .with("queue", self.waiters.queue(id))

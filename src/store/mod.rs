@@ -15,6 +15,7 @@ mod faults;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod journal_start;
+mod one_call;
 mod options;
 mod plain;
 pub(crate) mod possession;
@@ -31,6 +32,7 @@ mod tests;
 mod waiters;
 mod wall_jump;
 mod writer;
+mod writer_handle;
 
 pub use options::{OpenError, OpenMode, Options, WaitLimits};
 pub use reading::Reading;
@@ -53,8 +55,8 @@ pub(crate) use disk::is_beside_database;
 use disk::{Space, create_private};
 use file::copy;
 use file::transfer::Exporter;
+use one_call::{Reader, Readers};
 use possession::{Possession, possess_unserved};
-use r2d2_sqlite::SqliteConnectionManager;
 use reading::refuse_unreadable_beside_log;
 use recent::{FollowedPage, RecentEntries};
 use reply::Respond;
@@ -67,7 +69,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use waiters::{LockNotifier, Watched};
-use writer::Writer;
+use writer_handle::Writer;
 
 /// The end of a wait for an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +95,7 @@ pub struct Store {
     path: PathBuf,
     clock: Clock,
     lease: LeaseClock,
-    readers: r2d2::Pool<SqliteConnectionManager>,
+    readers: Readers,
     writer: Writer,
     stats: Arc<Stats>,
     notifier: Arc<LockNotifier>,
@@ -146,7 +148,10 @@ impl Store {
         let (notifier, recent) = (Arc::default(), Arc::default());
         let engine = Engine::File(conn);
         let writer = Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
-        let readers = readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        let readers = match options.mode {
+            OpenMode::OneCall => Readers::own(&path, OpenFlags::SQLITE_OPEN_READ_ONLY),
+            OpenMode::Commands | OpenMode::Server => Readers::Pool(readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
+        };
         Ok(Store {
             path,
             clock: options.clock.clone(),
@@ -172,7 +177,7 @@ impl Store {
             path: path.to_owned(),
             clock,
             lease,
-            readers: reading.pool()?,
+            readers: reading.readers(),
             writer: Writer::absent(Arc::clone(&stats)),
             stats,
             notifier: Arc::default(),
@@ -231,8 +236,8 @@ impl Store {
         read(&ReadTx::new(&*self.reader()?))
     }
 
-    fn reader(&self) -> Result<r2d2::PooledConnection<SqliteConnectionManager>, Error> {
-        self.readers.get().map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))
+    fn reader(&self) -> Result<Reader<'_>, Error> {
+        self.readers.get()
     }
 
     /// The size of the file without its log, in bytes; 0 if it cannot be seen.
@@ -242,7 +247,7 @@ impl Store {
 
     /// Logs that the file has tables, indexes or triggers which are not the program's: an audit will find them.
     pub(crate) fn log_schema(&self) {
-        let looked = self.readers.get().map_err(Error::internal).and_then(|conn| audit::look_at_schema(&conn));
+        let looked = self.readers.get().and_then(|conn| audit::look_at_schema(&conn));
         match looked {
             Ok((findings, notes)) => {
                 findings.iter().for_each(|found| crate::log::warn("an audit will report this", &found.sentence));

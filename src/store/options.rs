@@ -56,6 +56,8 @@ impl Default for Options {
 pub enum OpenMode {
     /// Some commands, while no server runs.
     Commands,
+    /// One call of one thread, while no server runs.
+    OneCall,
     /// The start of a server: every lease gets its full time again.
     Server,
 }

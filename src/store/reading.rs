@@ -14,14 +14,14 @@
 //! The second and third hold only while no process begins to write. So the files are looked at before and after
 //! ([`Reading::is_current`]), and [`read_whole`] reads once more if they have changed.
 
-use super::connection::{connect, connect_to, readers};
+use super::connection::{connect, connect_to};
 use super::disk::with_ending;
+use super::one_call::Readers;
 use super::options::OpenError;
 use super::possession::{companion, has_two_names, is_held, refuse_two_names};
 use super::schema;
 use crate::clock::Clock;
 use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
-use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File};
 use std::io::Read;
@@ -115,9 +115,9 @@ impl Reading {
         Ok(conn)
     }
 
-    /// The connections of a pool.
-    pub(super) fn pool(&self) -> Result<r2d2::Pool<SqliteConnectionManager>, OpenError> {
-        readers(&self.target, self.flags)
+    /// The connections of a store that only reads, for one call.
+    pub(super) fn readers(&self) -> Readers {
+        Readers::own(&self.target, self.flags)
     }
 
     /// True if no process has begun to write since it was opened, so that all that was read is of one moment. Beside a

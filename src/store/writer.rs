@@ -1,4 +1,4 @@
-//! The one writer: a bounded queue, and a thread that commits what is in it as one batch.
+//! The one writer: it commits what is in its queue as one batch, on a thread of its own but for a store of one call.
 //!
 //! A batch forms while the previous one syncs; there is no timer. Money verbs are carried out one after the other
 //! (`plain`). Where that would need an undo, and for all other commands, each has a savepoint of its own (`execute`), so a
@@ -10,27 +10,26 @@ use super::disk::Space;
 use super::engine::CommitError;
 use super::execute::{Batch, BatchLost, Executor, failed, guarded};
 use super::expiry::Expiry;
-use super::options::{OpenError, OpenMode, Options};
+use super::options::{OpenMode, Options};
 use super::possession::{FileFault, FileWatch, Possession};
 use super::recent::RecentEntries;
-use super::reply::{CommitHook, Outcome, Replier, Respond, collect, hooks_of, send, shutting_down};
-use super::request::{Envelope, Request, Reservation, disconnected};
+use super::reply::{CommitHook, Outcome, Replier, hooks_of, send, shutting_down};
+use super::request::{Request, disconnected};
 use super::retention::Sweep;
 use super::stats::{self, Stats};
 use super::waiters::{LockNotifier, Waiters};
 use super::wall_jump::WallJump;
 use crate::clock::Clock;
-use crate::command::{Command, Receipt};
+use crate::command::Receipt;
 use crate::error::{Error, ErrorName};
 use crate::ledger::{entry, report};
 use crate::lock::{self, clock::LeaseClock};
 use crate::secret::Randomness;
 use crate::tx::{ChainHead, Engine, Now, RunningTotals, Statements, WriteTx};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 /// Idle time before a checkpoint, and the pause when nothing can be written.
@@ -43,140 +42,14 @@ const LOOKED_JUST_NOW: Duration = Duration::from_millis(5);
 /// A task for the writer's thread, between two batches.
 pub(super) type WriterTask = Box<dyn FnOnce(&mut WriterState, &Statements<'_>) + Send>;
 
-enum Message {
+/// A message to the writer's thread.
+pub(super) enum Message {
     Requests(Vec<Request>),
     Task(WriterTask),
     LookAtTime,
     DropDisconnected,
     RefuseWaiting,
     Stop,
-}
-
-/// The handle of the writer's thread.
-pub(crate) struct Writer {
-    queue: SyncSender<Message>,
-    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    replier: Arc<Replier>,
-    stats: Arc<Stats>,
-}
-
-impl Writer {
-    pub(super) fn start(
-        engine: Engine,
-        possession: &Arc<Possession>,
-        options: &Options,
-        lease: LeaseClock,
-        stats: Arc<Stats>,
-        notifier: &Arc<LockNotifier>,
-        recent: &Arc<RecentEntries>,
-    ) -> Result<Writer, OpenError> {
-        let (queue, messages) = mpsc::sync_channel(options.queue);
-        let replier = Arc::new(Replier::start()?);
-        let mut state = WriterState::open(&engine, possession, options, lease, &stats, (notifier, recent), &replier)?;
-        let (log, for_tests) = (state.files.log_id(), options.for_tests);
-        let checkpoint = Checkpoint::start(engine.file(), possession.db(), log, Arc::clone(&stats), for_tests)?;
-        let run = move || {
-            // Without its writer a server would only seem to work, so a panic here ends the process.
-            let stats = Arc::clone(&state.stats);
-            if catch_unwind(AssertUnwindSafe(|| state.run(&engine, checkpoint, &messages))).is_err() {
-                crate::log::error("the writer cannot go on", &"its last batch was not committed");
-                stats.outcome_unknown.store(true, Relaxed);
-            }
-        };
-        let thread = std::thread::Builder::new().name("writer".to_owned()).spawn(run)?;
-        Ok(Writer { queue, thread: Mutex::new(Some(thread)), replier, stats })
-    }
-
-    /// The writer of a file that is only read: it refuses every command.
-    pub(super) fn absent(stats: Arc<Stats>) -> Writer {
-        let replier = Arc::new(Replier::without_thread());
-        Writer { queue: mpsc::sync_channel(0).0, thread: Mutex::new(None), replier, stats }
-    }
-
-    pub(super) fn submit(&self, envelope: Envelope, command: Command) -> Outcome {
-        self.submit_all(vec![(envelope, command)]).pop().unwrap_or_else(|| Outcome::from(shutting_down()))
-    }
-
-    pub(super) fn submit_all(&self, commands: Vec<(Envelope, Command)>) -> Vec<Outcome> {
-        self.send(commands, None)
-    }
-
-    /// The items' outcomes; or the error for which `first`, which reserves their key, was not done, and none of them.
-    pub(super) fn submit_batch(
-        &self,
-        first: (Envelope, Command),
-        items: Vec<(Envelope, Command)>,
-    ) -> Result<Vec<Outcome>, Error> {
-        let commands = std::iter::once(first).chain(items).collect();
-        let mut outcomes = self.send(commands, Some(&Reservation::default())).into_iter();
-        outcomes.next().map_or_else(|| Err(shutting_down()), |first| first.result)?;
-        Ok(outcomes.collect())
-    }
-
-    fn send(&self, commands: Vec<(Envelope, Command)>, reservation: Option<&Reservation>) -> Vec<Outcome> {
-        let count = commands.len();
-        let (requests, arriving) = Request::all(commands, reservation);
-        match self.enqueue(requests) {
-            Ok(()) => collect(count, arriving),
-            Err((_, error)) => vec![Outcome::from(error); count],
-        }
-    }
-
-    /// Gives the outcome to `respond`. Does not wait for it.
-    pub(super) fn submit_later(&self, envelope: Envelope, command: Command, respond: Respond) {
-        let request = Request::later(envelope, command, respond, &self.replier);
-        if let Err((requests, error)) = self.enqueue(vec![request]) {
-            requests.into_iter().for_each(|request| _ = send(request.replies, error.clone().into()));
-            self.replier.flush();
-        }
-    }
-
-    /// Puts requests into the queue, or returns them with the error that answers them.
-    fn enqueue(&self, requests: Vec<Request>) -> Result<(), (Vec<Request>, Error)> {
-        let count = requests.len() as u64;
-        stats::add(&self.stats.queued, count);
-        let (message, error) = match self.queue.try_send(Message::Requests(requests)) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Full(message)) => {
-                (message, Error::new(ErrorName::Busy, "too many commands are waiting; try again shortly"))
-            }
-            Err(TrySendError::Disconnected(message)) => (message, shutting_down()),
-        };
-        self.stats.queued.fetch_sub(count, Relaxed);
-        let Message::Requests(requests) = message else { unreachable!("the message that was sent comes back") };
-        Err((requests, error))
-    }
-
-    /// Has a task done after all that came before it. Returns without waiting; a writer that has stopped drops the task.
-    pub(super) fn run_task(&self, task: WriterTask) {
-        let _ = self.queue.send(Message::Task(task));
-    }
-
-    pub(super) fn look_at_time(&self) {
-        let _ = self.queue.send(Message::LookAtTime);
-    }
-
-    pub(super) fn drop_disconnected(&self) {
-        let _ = self.queue.send(Message::DropDisconnected);
-    }
-
-    pub(super) fn refuse_waiting(&self) {
-        let _ = self.queue.send(Message::RefuseWaiting);
-    }
-
-    pub(super) fn stop(&self) {
-        let _ = self.queue.send(Message::Stop);
-        if let Some(thread) = self.thread.lock().expect("mutex poisoned").take() {
-            let _ = thread.join();
-        }
-        self.replier.stop();
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }
 
 /// The writer's thread's own state, besides its connection.
@@ -215,7 +88,7 @@ pub(super) struct WriterState {
 }
 
 impl WriterState {
-    fn open(
+    pub(super) fn open(
         engine: &Engine,
         possession: &Arc<Possession>,
         options: &Options,
@@ -266,7 +139,7 @@ impl WriterState {
         Now { wall_ms: self.clock.wall_ms(), lease_ms: self.lease.now_ms() }
     }
 
-    fn run(&mut self, engine: &Engine, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
+    pub(super) fn run(&mut self, engine: &Engine, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
         let statements = Statements::new(engine, self.randomness.clone());
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
@@ -290,10 +163,7 @@ impl WriterState {
                 next = if self.backlog.is_enough() || task.is_some() { None } else { messages.try_recv().ok() };
             }
             stats::set(&self.stats.busy_since_ms, self.clock.boot_ms().max(1) as u64);
-            if self.looked_at.elapsed() >= just_now {
-                let faults = self.files.look(engine.file());
-                self.note_faults(engine.file(), faults);
-            }
+            self.look_at_files(engine, just_now);
             self.commit_batch(&statements);
             if let Some(task) = task {
                 self.run_after_backlog(&statements, task);
@@ -307,11 +177,35 @@ impl WriterState {
             }
             stats::set(&self.stats.busy_since_ms, 0);
         }
+        self.finish(&statements, checkpoint);
+    }
+
+    /// The end of a writer: those that wait are refused, and the log is moved into the file.
+    pub(super) fn finish(&mut self, statements: &Statements<'_>, checkpoint: Checkpoint) {
         self.dismiss_waiters(&shutting_down());
         self.replier.flush();
-        self.store_lease_time(&statements);
+        self.store_lease_time(statements);
         if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
-            checkpoint.last(engine.file());
+            checkpoint.last(statements.engine.file());
+        }
+    }
+
+    /// Carries requests out at once, for a writer without a thread. Those that wait for a lock are refused: no other request
+    /// can free it meanwhile.
+    pub(super) fn carry_out(&mut self, statements: &Statements<'_>, requests: Vec<Request>) {
+        self.backlog.push(requests);
+        self.look_at_files(statements.engine, LOOKED_JUST_NOW);
+        while !self.backlog.is_empty() {
+            self.commit_batch(statements);
+        }
+        self.dismiss_waiters(&shutting_down());
+        self.replier.flush();
+    }
+
+    fn look_at_files(&mut self, engine: &Engine, just_now: Duration) {
+        if self.looked_at.elapsed() >= just_now {
+            let faults = self.files.look(engine.file());
+            self.note_faults(engine.file(), faults);
         }
     }
 

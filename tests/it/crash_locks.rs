@@ -1,6 +1,6 @@
 //! The real program, killed on the spot while clients take locks, renew them, move money under them and let go. Each
 //! asks again what was not answered: one effect each, no fence comes twice, and a lease that was held still is. A job with a
-//! period runs once in it.
+//! period runs once in it. A slot is one client's at a time.
 
 use crate::crash::{agent, audit_finds_nothing, rounds};
 use crate::server::{ADMIN, Server, until};
@@ -196,6 +196,73 @@ fn one_effect_each(server: &Server, leases: &[Lease]) {
     audit_finds_nothing(server);
 }
 
+const SLOTS: [&str; 3] = ["gpu/1", "gpu/2", "gpu/3"];
+
+/// A client of the server that is started again elsewhere: it asks until it is answered.
+struct PatientSpeaker<'a> {
+    address: &'a Mutex<SocketAddr>,
+    asked: &'a AtomicUsize,
+}
+
+impl PatientSpeaker<'_> {
+    fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> (u16, Value) {
+        loop {
+            let speaker = Speaker { agent: agent(), address: *self.address.lock().unwrap() };
+            self.asked.fetch_add(1, SeqCst);
+            match speaker.send(method, path, headers, body) {
+                Some((503, _)) | None => thread::sleep(Duration::from_millis(10)),
+                Some(answer) => return answer,
+            }
+        }
+    }
+}
+
+/// Takes one of the slots three times; each time it must be the only one in it.
+fn use_slots(speaker: &PatientSpeaker<'_>, name: &str, busy: &Mutex<BTreeMap<String, String>>) {
+    let mut turns = 0;
+    for n in 0.. {
+        let wanted = json!({ "any": SLOTS, "secret": format!("{name}_turn{n:_>4}"), "wait_ms": 20_000 });
+        let (status, grant) = speaker.send("POST", "/v1/locks", &[], &wanted);
+        if status == 412 {
+            continue; // its answer was lost with the server, which released it
+        }
+        assert!(status < 300, "{status} {grant}");
+        let (slot, token) = (grant["ids"][0].as_str().unwrap(), ("Lock-Token", grant["token"].as_str().unwrap()));
+        let other = busy.lock().unwrap().insert(slot.to_owned(), name.to_owned());
+        assert_eq!(other, None, "{name} is in {slot} too");
+        assert_eq!(speaker.send("PATCH", "/v1/locks", &[token], &json!({})).0, 200);
+        busy.lock().unwrap().remove(slot);
+        assert_eq!(speaker.send("DELETE", "/v1/locks", &[token], &json!({})).0, 204);
+        turns += 1;
+        if turns == 3 {
+            return;
+        }
+    }
+}
+
+#[test]
+fn killed_server_gives_no_slot_to_two() {
+    let mut running = Server::start();
+    for round in 0..rounds(ROUNDS) {
+        let (address, asked) = (Mutex::new(running.anonymous().address), AtomicUsize::new(0));
+        let busy = Mutex::new(BTreeMap::new());
+        running = thread::scope(|scope| {
+            for client in 0..CLIENTS {
+                let speaker = PatientSpeaker { address: &address, asked: &asked };
+                let busy = &busy;
+                scope.spawn(move || use_slots(&speaker, &format!("round{round:_<4}client{client}"), busy));
+            }
+            until(|| asked.load(SeqCst) > 3 + round * 5 % 30);
+            let again = running.killed_and_started_again();
+            *address.lock().unwrap() = again.anonymous().address;
+            again
+        });
+        let held = SLOTS.map(|slot| running.admin().get(&format!("/v1/locks/{slot}")).is(200)["state"] != "free");
+        assert_eq!(held, [false; 3], "round {round}");
+    }
+    audit_finds_nothing(&running);
+}
+
 /// Clients that each want to run a job once in this period; the server is killed while they ask. Each repeats what was not
 /// answered under its own secret. Returns the number of runs.
 fn runs_of_job(running: Server, round: usize) -> (Server, usize) {
@@ -205,21 +272,14 @@ fn runs_of_job(running: Server, round: usize) -> (Server, usize) {
         for client in 0..CLIENTS {
             let (address, asked, runs) = (&address, &asked, &runs);
             scope.spawn(move || {
-                let send = |method: &str, path: &str, headers: &[(&str, &str)], body: &Value| loop {
-                    let speaker = Speaker { agent: agent(), address: *address.lock().unwrap() };
-                    asked.fetch_add(1, SeqCst);
-                    match speaker.send(method, path, headers, body) {
-                        Some((503, _)) | None => thread::sleep(Duration::from_millis(10)),
-                        Some(answer) => return answer,
-                    }
-                };
+                let speaker = PatientSpeaker { address, asked };
                 let (path, secret) = (format!("/v1/locks/job{round}"), format!("job{round:_<12}client{client}"));
                 let wanted = json!({ "secret": secret, "min_hold_ms": 3_600_000, "wait_ms": 20_000 });
-                let (status, grant) = send("POST", &path, &[], &wanted);
+                let (status, grant) = speaker.send("POST", &path, &[], &wanted);
                 if status < 300 {
                     runs.fetch_add(1, SeqCst);
                     let token = ("Lock-Token", grant["token"].as_str().unwrap());
-                    assert_eq!(send("DELETE", &path, &[token], &json!({})).0, 204);
+                    assert_eq!(speaker.send("DELETE", &path, &[token], &json!({})).0, 204);
                 } else {
                     let is_over = status == 412 || status == 423 && grant["state"] == "resting";
                     assert!(is_over, "{status} {grant}");

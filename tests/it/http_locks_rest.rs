@@ -22,6 +22,14 @@ fn lock_rests_after_release_until_revoked() {
     for asked in [json!({}), json!({ "wait_ms": 60_000, "min_hold_ms": 5 }), json!({ "wait_ms": 1 })] {
         let refused = admin.post("/v1/locks/nightly", asked).refuses(423, "locked");
         assert_eq!((&refused["state"], &refused["holder"]), (&json!("resting"), &json!("h1")));
+        assert_eq!(
+            (&refused["msg"], &refused["title"]),
+            (&json!("the lock rests"), &json!("another client holds the lock"))
+        );
+        let detail = refused.text("detail");
+        let fence = granted["fence"].as_i64().unwrap();
+        assert!(detail.starts_with("the lock nightly was released and rests until 20"), "{detail}");
+        assert!(detail.ends_with(&format!("ask again then, or end its rest by a revoke of fence {fence}")), "{detail}");
         assert!(refused["free_in_ms"].as_i64().is_some_and(|ms| (82_000_000..=82_800_000).contains(&ms)));
         assert!(refused.header("Retry-After").is_some_and(|s| s.parse::<u64>().is_ok_and(|s| s > 82_000)));
     }

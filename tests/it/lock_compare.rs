@@ -1,5 +1,5 @@
-//! The rows of the comparison in `docs/locks.md`: the same is done to `flock`, to Redis and to `cashbox lock run`. A tool that is
-//! not installed is left out.
+//! The rows of the comparison in `docs/locks.md`: the same is done to `flock`, to Redis, to etcd and to `cashbox lock run`. A tool
+//! that is not installed is left out.
 
 use crate::server::until;
 use crate::shell::{Place, lives};
@@ -73,6 +73,105 @@ fn quick_job_runs_once_per_period_and_under_flock_twice() {
         };
         assert_eq!(run_twice(&flock, "flocked"), 2);
     }
+}
+
+/// An etcd server of one node in that folder, on a port of its own.
+struct Etcd {
+    server: Ended,
+    urls: [String; 2],
+    folder: std::path::PathBuf,
+}
+
+impl Etcd {
+    /// None if it is not installed.
+    fn start(place: &Place) -> Option<Etcd> {
+        if !is_installed("etcd") || !is_installed("etcdctl") {
+            return None;
+        }
+        let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let urls = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
+        let folder = place.path("");
+        let etcd = Etcd { server: Etcd::spawn(&folder, &urls), urls, folder };
+        etcd.until_healthy();
+        Some(etcd)
+    }
+
+    fn spawn(folder: &std::path::Path, [clients, peers]: &[String; 2]) -> Ended {
+        let mut command = Command::new("etcd");
+        command.args(["--data-dir", "etcd", "--listen-client-urls", clients, "--advertise-client-urls", clients]);
+        command.args(["--listen-peer-urls", peers, "--initial-advertise-peer-urls", peers]);
+        command.args(["--initial-cluster", &format!("default={peers}"), "--unsafe-no-fsync"]);
+        Ended(command.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    fn until_healthy(&self) {
+        let health = || self.command(&["endpoint", "health"]).stderr(Stdio::null()).stdout(Stdio::null()).status();
+        until(|| health().unwrap().success());
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("etcdctl");
+        command.env("ETCDCTL_API", "3").args(["--endpoints", &self.urls[0]]).args(words).current_dir(&self.folder);
+        command
+    }
+
+    fn lock(&self, ttl: &str) -> Command {
+        self.command(&["lock", ttl, "job", "--"])
+    }
+}
+
+#[test]
+fn command_of_killed_etcdctl_runs_on_beside_the_next() {
+    let place = Place::new();
+    let Some(etcd) = Etcd::start(&place) else { return };
+    let (mut wrapper, command) = start_job(&place, etcd.lock("--ttl=1"), "first");
+    wrapper.0.kill().unwrap();
+    wrapper.0.wait().unwrap();
+    let (mut stalled, second) = start_job(&place, etcd.lock("--ttl=1"), "second");
+    assert!(lives(&command), "both work");
+    // One that stalls is overtaken, and its command goes on.
+    let stopped = rustix::process::Pid::from_child(&stalled.0);
+    rustix::process::kill_process(stopped, rustix::process::Signal::STOP).unwrap();
+    let (_wrapper, third) = start_job(&place, etcd.lock("--ttl=30"), "third");
+    assert!(lives(&second), "both work");
+    stalled.0.kill().unwrap();
+    for command in [command, second, third] {
+        let _ = Command::new("kill").args(["-9", &command]).status();
+    }
+}
+
+#[test]
+fn etcd_keeps_lock_when_killed_and_serves_in_turn() {
+    let place = Place::new();
+    let Some(mut etcd) = Etcd::start(&place) else { return };
+    let run_twice = (0..2).map(|_| etcd.lock("--ttl=30").args(["sh", "-c", "echo ran >> runs"]).status());
+    assert!(run_twice.into_iter().all(|status| status.unwrap().success()));
+    assert_eq!(fs::read_to_string(place.path("runs")).unwrap().lines().count(), 2, "a period has no meaning to it");
+    let (first, command) = start_job(&place, etcd.lock("--ttl=30"), "first");
+    let in_turn =
+        |name: &str| Ended(etcd.lock("--ttl=30").args(["sh", "-c", &format!("echo {name} >> turns")]).spawn().unwrap());
+    let mut waiting = Vec::new();
+    for name in ["second", "third"] {
+        waiting.push(in_turn(name));
+        let keys = etcd.command(&["get", "job", "--prefix", "--keys-only"]);
+        until_keys(keys, waiting.len() + 1);
+    }
+    etcd.server.0.kill().unwrap();
+    etcd.server.0.wait().unwrap();
+    etcd.server = Etcd::spawn(&etcd.folder, &etcd.urls);
+    etcd.until_healthy();
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(lives(&command) && !place.path("turns").exists(), "the first still has the lock");
+    let _ = Command::new("kill").arg(&command).status();
+    until(|| fs::read_to_string(place.path("turns")).is_ok_and(|turns| turns == "second\nthird\n"));
+    drop(first);
+}
+
+fn until_keys(mut keys: Command, count: usize) {
+    until(|| {
+        let output = keys.output().unwrap();
+        String::from_utf8(output.stdout).unwrap().lines().filter(|line| !line.is_empty()).count() == count
+    });
 }
 
 /// A Redis server on a socket in that folder.

@@ -103,6 +103,71 @@ fn dead_machine_leaves_period_to_next_one() {
     assert_eq!(place.json("lock show job")["state"], "resting");
 }
 
+/// Its guard releases the lock, so that the job does not run again.
+#[test]
+fn run_of_wrapper_killed_after_command_counts() {
+    both(|place, more| {
+        for (script, retries, state) in [("", "", "resting"), ("exit 3", "--retry-failed", "free")] {
+            let options = format!("job --once-per 1h {retries} {more}");
+            let run =
+                start(place, &options, &format!("echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; {script}"));
+            let pid = place.line_of("pid");
+            run.signal(Signal::STOP);
+            fs::write(place.path("go"), "").unwrap();
+            until(|| !crate::shell::lives(pid.trim()));
+            run.signal(Signal::KILL);
+            let shown = || place.json(&format!("lock show job {more}"));
+            until(|| shown()["state"] == state);
+            ["pid", "go"].iter().for_each(|name| fs::remove_file(place.path(name)).unwrap());
+            if state == "resting" {
+                assert_eq!(exit_of(place, &options, "echo again > again"), 0);
+                assert!(!place.path("again").exists());
+                let revoked = place.run(&format!("lock revoke job --fence {} {more}", shown()["fence"]));
+                assert_eq!(revoked.exit, 0, "{}", revoked.err);
+            }
+        }
+    });
+}
+
+#[test]
+fn run_that_ended_while_wrapper_was_stopped_counts() {
+    let place = Place::new();
+    let script = "echo in > in; while [ ! -e go ]; do sleep 0.01; done";
+    let run = start(&place, "job --once-per 1h --ttl 2s --grace 500ms", script);
+    place.line_of("in");
+    run.signal(Signal::STOP);
+    fs::write(place.path("go"), "").unwrap();
+    until(|| place.json("lock show job")["state"] == "resting");
+    run.signal(Signal::CONT);
+    assert_eq!(run.finish().exit, 0);
+}
+
+#[test]
+fn run_that_ended_while_server_was_away_counts() {
+    let place = Place::new();
+    fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = format!("127.0.0.1:{port}");
+    let more = format!("--url http://{listen} --token-file token");
+    let serve = || {
+        let server = place.start(&["serve", "--listen", &listen, "--token-file", "token"]);
+        until(|| place.run(&format!("lock list {more}")).exit == 0);
+        server
+    };
+    let server = serve();
+    let script = "echo in > in; while [ ! -e go ]; do sleep 0.01; done; echo $$ > out";
+    let run = start(&place, &format!("job --once-per 1h {more}"), script);
+    place.line_of("in");
+    server.signal(Signal::KILL);
+    server.finish();
+    fs::write(place.path("go"), "").unwrap();
+    until(|| !crate::shell::lives(place.line_of("out").trim()));
+    std::thread::sleep(Duration::from_millis(300));
+    let _server = serve();
+    assert_eq!(run.finish().exit, 0);
+    assert_eq!(place.json(&format!("lock show job {more}"))["state"], "resting");
+}
+
 #[test]
 fn slots_are_holders_and_command_knows_its_own() {
     both(|place, more| {
@@ -225,7 +290,7 @@ fn wait_returns_when_lock_can_be_had_and_takes_nothing() {
         assert_eq!(place.run(&format!("lock release job --lock-token {token} {more}")).exit, 0);
         assert_eq!(waits.finish().exit, 0);
         assert_eq!(place.json(&format!("lock show job {more}"))["state"], "free");
-        assert_eq!(exit_of(place, &format!("job --once-per 700ms {more}"), "true"), 0);
+        assert_eq!(exit_of(place, &format!("job --once-per 3s {more}"), "true"), 0);
         assert_eq!(place.run(&format!("lock wait job --wait 10ms {more}")).exit, 124);
         assert_eq!(place.run(&format!("lock wait job {more}")).exit, 0, "its rest is over");
     });

@@ -55,6 +55,7 @@ mod library;
 mod lock_commands;
 mod lock_compare;
 mod lock_guard;
+mod lock_page;
 mod lock_run;
 mod lock_run_faults;
 mod lock_run_periods;

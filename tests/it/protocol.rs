@@ -13,6 +13,7 @@
 //! - Waiting (S9, S10, S12, L2) is order and deadlines, not who may write: `waiting.rs` tests it on the real code.
 
 mod rules;
+mod slots;
 
 use rules::{Answer, CLIENTS, EXPIRE, Fence, File, GRACE, Message, REST, Rules, Secret, Start};
 use stateright::{Checker, HasDiscoveries, Model, Property};

@@ -271,7 +271,7 @@ impl LockAcquisition {
         let call = acquire_call(&self.locks, &self.options, &self.secret);
         let reply = self.target.send(&call.waiting(Duration::ZERO, WaitField::Body).within(GIVE_UP_TIME));
         let granted = reply.ok().filter(ServerReply::is_success).and_then(|reply| self.lease(&reply));
-        granted.iter().for_each(|lease| lease.release(false));
+        granted.iter().for_each(|lease| lease.release(false, GIVE_UP_TIME));
     }
 
     fn failed(&self) -> CliError {

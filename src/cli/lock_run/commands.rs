@@ -51,7 +51,7 @@ impl LockCommand {
         let client = || ApiClient::new(common);
         let exit: Result<Exit, CliError> = match self {
             LockCommand::Run(args) => return Ok(args.run(common)),
-            LockCommand::Guard(args) => return Ok(args.run()),
+            LockCommand::Guard(args) => return Ok(args.run(common)),
             LockCommand::Wait(args) => return args.run(&client()?),
             LockCommand::Watch(args) => args.run(&client()?),
             LockCommand::Acquire(args) => args.run(&client()?),
@@ -208,6 +208,7 @@ impl ListArgs {
             numbers("FENCE", "fence"),
             words("SINCE", "created_at"),
             numbers("EXPIRES IN MS", "expires_in_ms"),
+            numbers("FREE IN MS", "free_in_ms"),
             numbers("QUEUE", "queue"),
         ];
         let call =

@@ -3,10 +3,15 @@
 //!
 //! It leads a process group of its own, so a signal that a terminal sends to the wrapper's group does not reach it. It has
 //! one thread, which reads all its messages before it looks at the clock: a guard that was stopped for a while must see a
-//! renewal of that time before it judges that the lease has run out. Not covered: a guard that is killed together with the
-//! wrapper, and a command that leaves its process group.
+//! renewal of that time before it judges that the lease has run out. It stays until the lock is released, and releases it
+//! itself if the wrapper is killed or stopped after the command has ended: that run counts for its period. Not covered: a guard that is
+//! killed together with the wrapper, and a command that leaves its process group.
 
+use super::lease::{HeldLease, RELEASE_TIME};
 use super::protocol::{ControlFolder, Deadlines, GuardMessage, MessageReader, SIGNAL_EXIT_BASE, WrapperMessage, send};
+use crate::cli::input::CommonOptions;
+use crate::cli::output::CliError;
+use crate::cli::target::Target;
 use crate::clock::Clock;
 use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -32,6 +37,10 @@ const GROUP_LOOK_EVERY_MS: i64 = 10;
 /// out of it, and does nothing before.
 const KILLED_WAIT_MS: i64 = 1_000;
 
+/// Longest time for the wrapper to release the lock when the command has ended; half of what is left of the lease, if that is
+/// less.
+const WRAPPER_RELEASE_MS: i64 = 1_000;
+
 /// The part of a script that is looked at, in bytes.
 const SCRIPT_LOOK_BYTES: u64 = 4_096;
 
@@ -49,17 +58,17 @@ pub(crate) struct GuardArgs {
 
 impl GuardArgs {
     /// Runs the command until it has ended.
-    pub(crate) fn run(&self) -> ExitCode {
-        match self.guard() {
+    pub(crate) fn run(&self, common: &CommonOptions) -> ExitCode {
+        match self.guard(common) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE, // the wrapper sees the socket end, and prints the reason
         }
     }
 
-    fn guard(&self) -> io::Result<()> {
+    fn guard(&self, common: &CommonOptions) -> io::Result<()> {
         let parent = getppid();
         let wrapper = UnixStream::connect(ControlFolder::socket(&self.folder))?;
-        let _folder = ControlFolder::shared(&self.folder); // a wrapper that was killed does not remove it
+        let folder = ControlFolder::shared(&self.folder); // a wrapper that was killed does not remove it
         let mut inputs = GuardInputs::new(&wrapper)?;
         let started = inputs.first_deadlines().and_then(|deadlines| Ok((self.start()?, deadlines)));
         let (leader, deadlines) = match started {
@@ -74,6 +83,13 @@ impl GuardArgs {
         send(&wrapper, &GuardMessage::Exited(group.exit_code()));
         if group.has_expired {
             wake(parent);
+        }
+        let left_ms = group.deadlines.term_ms - Clock::Machine.boot_ms();
+        if group.has_ended_by_itself && !inputs.released_by_wrapper((left_ms / 2).clamp(0, WRAPPER_RELEASE_MS)) {
+            let token = std::fs::read_to_string(folder.token())?;
+            let lease = inputs.release.lease(common, token.trim()).map_err(|error| io::Error::other(error.message))?;
+            let counts = group.exit_code() == 0 || !inputs.release.retry_failed; // otherwise it may run again in this period
+            lease.release(counts, Duration::from_millis(left_ms.max(0) as u64).max(RELEASE_TIME));
         }
         Ok(())
     }
@@ -110,9 +126,29 @@ fn script_of(program: &OsStr) -> Option<PathBuf> {
     (!beginning.contains(&0)).then_some(path)
 }
 
+/// The guard's way to release the lock.
+#[derive(Default)]
+struct GuardRelease {
+    access_token: Option<String>,
+    retry_failed: bool,
+}
+
+impl GuardRelease {
+    /// The lease of that lock token, whose locks are in the environment of the command.
+    fn lease(&self, common: &CommonOptions, token: &str) -> Result<HeldLease, CliError> {
+        let mut target = Target::new(common)?;
+        match &mut target {
+            Target::Url { token, .. } | Target::File { token, .. } => token.clone_from(&self.access_token),
+        }
+        let ids = std::env::var("CASHBOX_LOCK_IDS").unwrap_or_default().lines().map(str::to_owned).collect();
+        Ok(HeldLease { target, ids, token: token.to_owned(), fence: 0, ttl_ms: 0 }) // it is only released
+    }
+}
+
 /// The two inputs that wake the guard: a message, and the end of a child.
 struct GuardInputs {
     messages: MessageReader<WrapperMessage>,
+    release: GuardRelease,
     /// Readable when a child has ended or was stopped.
     child_signals: UnixStream,
 }
@@ -122,7 +158,23 @@ impl GuardInputs {
         let (child_signals, sender) = UnixStream::pair()?;
         child_signals.set_nonblocking(true)?;
         signal_hook::low_level::pipe::register(signal_hook::consts::SIGCHLD, sender)?;
-        Ok(GuardInputs { messages: MessageReader::new(wrapper)?, child_signals })
+        Ok(GuardInputs { messages: MessageReader::new(wrapper)?, release: GuardRelease::default(), child_signals })
+    }
+
+    /// Waits until the wrapper has released the lock. False if it was killed before, or does not do it in time: it may have
+    /// been stopped. A lock that both release is released once.
+    fn released_by_wrapper(&mut self, time_ms: i64) -> bool {
+        let until_ms = Clock::Machine.boot_ms() + time_ms;
+        loop {
+            if self.messages.received().contains(&WrapperMessage::Released) {
+                return true;
+            }
+            let left_ms = until_ms - Clock::Machine.boot_ms();
+            if self.messages.is_closed() || left_ms <= 0 {
+                return false;
+            }
+            self.sleep(left_ms.min(SLEEP_MAX_MS));
+        }
     }
 
     /// The deadlines by all messages so far, or the reason why the command must not be started.
@@ -135,7 +187,10 @@ impl GuardInputs {
                     WrapperMessage::Signal(signal) if signal.ends_by_default() => {
                         return Err(GuardMessage::exited_by(signal));
                     }
-                    WrapperMessage::Signal(_) => {}
+                    WrapperMessage::Release { access_token, retry_failed } => {
+                        self.release = GuardRelease { access_token, retry_failed };
+                    }
+                    WrapperMessage::Signal(_) | WrapperMessage::Released => {}
                     WrapperMessage::End(_) => return Err(GuardMessage::TooLate),
                 }
             }
@@ -154,11 +209,11 @@ impl GuardInputs {
             for message in self.messages.received() {
                 group.follow(message);
             }
-            if self.messages.is_closed() {
-                group.end(); // the wrapper has ended
-            }
             if let Some(message) = group.reap() {
                 send(wrapper, &message);
+            }
+            if self.messages.is_closed() {
+                group.end(); // the wrapper has ended
             }
             if group.is_gone() {
                 return group;
@@ -202,6 +257,8 @@ struct CommandGroup {
     killed_ms: Option<i64>,
     /// The exit of the leader.
     leader_exit: Option<WaitStatus>,
+    /// True if the leader has ended before it was asked to for its lease or its wrapper.
+    has_ended_by_itself: bool,
     /// True once the lease has run out while it ran.
     has_expired: bool,
 }
@@ -216,6 +273,7 @@ impl CommandGroup {
             end_ms: None,
             killed_ms: None,
             leader_exit: None,
+            has_ended_by_itself: false,
             has_expired: false,
         }
     }
@@ -226,6 +284,7 @@ impl CommandGroup {
             WrapperMessage::Signal(signal) if signal.asks_to_end() => self.signal(signal.signal()),
             WrapperMessage::Signal(signal) => drop(kill_process_group(self.id, signal.signal())),
             WrapperMessage::End(kill_ms) => self.end_by(kill_ms),
+            WrapperMessage::Release { .. } | WrapperMessage::Released => {} // come before the command and after it
         }
     }
 
@@ -261,6 +320,7 @@ impl CommandGroup {
                 Some(_) => {} // stopped by another process, which continues it
                 None => {
                     self.leader_exit = Some(status);
+                    self.has_ended_by_itself = self.end_ms.is_none();
                     self.end();
                 }
             }

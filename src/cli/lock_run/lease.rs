@@ -2,7 +2,7 @@
 
 use super::protocol::Deadlines;
 use crate::cli::api_call::{ApiCall, WaitField};
-use crate::cli::output::{self, ServerReply};
+use crate::cli::output::{self, Exit, ServerReply};
 use crate::cli::target::Target;
 use crate::clock::Clock;
 use serde_json::Value;
@@ -22,7 +22,9 @@ const RETRY_MAX_MS: i64 = 1_000;
 /// Shortest time for the reply to a renewal: less is not enough for a healthy server.
 const REPLY_MIN_MS: i64 = 100;
 /// Time for the reply to a release, so that a server that hangs does not hold up the end of `lock run`.
-const RELEASE_TIME: Duration = Duration::from_secs(3);
+pub(super) const RELEASE_TIME: Duration = Duration::from_secs(3);
+/// Pause before a release is tried again.
+const RELEASE_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Time between KILL and the moment another client can take over. A shorter lease has half of itself.
 const KILL_MARGIN_MS: i64 = 250;
 
@@ -91,7 +93,7 @@ impl HeldLease {
     }
 
     /// Three renewals per length.
-    fn renew_every_ms(&self) -> i64 {
+    pub(crate) fn renew_every_ms(&self) -> i64 {
         (self.ttl_ms / 3).max(1)
     }
 
@@ -170,14 +172,30 @@ impl HeldLease {
         format!("the lock {} was lost: {how}", self.name())
     }
 
-    /// Releases it. `rests`: its locks rest afterwards, if they were acquired for that.
-    pub(crate) fn release(&self, rests: bool) {
-        let failed = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.name()));
+    /// Releases it. `rests`: its locks rest afterwards, if they were acquired for that. A server that cannot be reached, as it
+    /// is started again, is asked again for `patience`; after 3 s that is noted.
+    pub(crate) fn release(&self, rests: bool, patience: Duration) {
+        let begun = Instant::now();
+        let mut has_noted = false;
+        let say = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.name()));
         let call = self.call("DELETE").query("min_hold_ms", (!rests).then_some(0));
-        match self.target.send(&call.within(RELEASE_TIME)) {
-            Ok(reply) if reply.is_success() || reply.is_error("lock_lost") => {}
-            Ok(reply) => failed(&output::refusal_text(&reply.body)),
-            Err(error) => failed(&error.message),
+        loop {
+            let reason = match self.target.send(&call.clone().within(RELEASE_TIME)) {
+                Ok(reply) if reply.is_success() || reply.is_error("lock_lost") => return,
+                Ok(reply) if !reply.is_error("busy") => return say(&output::refusal_text(&reply.body)),
+                Ok(reply) => output::refusal_text(&reply.body),
+                Err(error) if error.exit != Exit::Unreachable => return say(&error.message),
+                Err(error) => error.message,
+            };
+            if begun.elapsed() >= patience {
+                return say(&reason);
+            }
+            if begun.elapsed() >= RELEASE_TIME && !std::mem::replace(&mut has_noted, true) {
+                say(&format!(
+                    "{reason}; trying again until its lease is over, or the job would run again in its period"
+                ));
+            }
+            sleep(RELEASE_AGAIN_AFTER);
         }
     }
 

@@ -17,4 +17,5 @@ mod tests;
 mod wrapper;
 
 pub(crate) use commands::LockCommand;
-pub(crate) use wrapper::FAILED;
+pub(crate) use guard::GuardArgs;
+pub(crate) use wrapper::{FAILED, RunArgs};

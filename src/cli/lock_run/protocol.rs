@@ -26,7 +26,7 @@ pub(crate) struct Deadlines {
 }
 
 /// A message of the wrapper to the guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WrapperMessage {
     /// The lease was acquired or renewed: these deadlines replace the earlier ones.
@@ -35,6 +35,15 @@ pub(crate) enum WrapperMessage {
     Signal(ForwardedSignal),
     /// The lease is lost: end the command now, and kill it at this boot time at the latest, in milliseconds.
     End(i64),
+    /// The guard's way to release the lock of a command that has ended, if the wrapper is killed before it has done that.
+    Release {
+        /// The access token for it, which the command does not get.
+        access_token: Option<String>,
+        /// True if a command that fails does not count.
+        retry_failed: bool,
+    },
+    /// The wrapper has released the lock.
+    Released,
 }
 
 /// A message of the guard to the wrapper.
@@ -244,7 +253,8 @@ impl ControlFolder {
         Ok(path)
     }
 
-    fn token(&self) -> PathBuf {
+    /// The path of that file.
+    pub(crate) fn token(&self) -> PathBuf {
         self.0.join("token")
     }
 }

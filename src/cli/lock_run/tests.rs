@@ -22,6 +22,11 @@ fn messages_are_one_json_line_each() {
         (WrapperMessage::Lease(Deadlines { term_ms: 7, kill_ms: 9 }), r#"{"lease":{"term_ms":7,"kill_ms":9}}"#),
         (WrapperMessage::Signal(ForwardedSignal::Hup), r#"{"signal":"hup"}"#),
         (WrapperMessage::End(-3), r#"{"end":-3}"#),
+        (
+            WrapperMessage::Release { access_token: None, retry_failed: true },
+            r#"{"release":{"access_token":null,"retry_failed":true}}"#,
+        ),
+        (WrapperMessage::Released, r#""released""#),
     ];
     for (message, line) in wrapper_messages {
         assert_eq!(serde_json::to_string(&message).unwrap(), line);

@@ -6,7 +6,7 @@
 //! been stopped), the wrapper kills the command itself.
 
 use super::acquire::{AcquireResult, LockAcquisition, LockOptions, WantedLocks};
-use super::lease::{HeldLease, LeaseLoss, LeaseTimes, RenewResult};
+use super::lease::{HeldLease, LeaseLoss, LeaseTimes, RELEASE_TIME, RenewResult};
 use super::protocol::{
     ControlFolder, ForwardedSignal, GuardMessage, SIGNAL_EXIT_BASE, WrapperMessage, forward_messages, send,
 };
@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::lock::IDS_MAX;
 use crate::secret;
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -27,7 +28,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::thread::{sleep, spawn};
+use std::thread::spawn;
 use std::time::{Duration, Instant};
 
 /// Exit codes that are not the command's own.
@@ -47,10 +48,14 @@ pub(crate) const EXIT_CODES: &str = "Exit codes: the command's own · 128+n ende
 const LABEL_CHARS_MAX: usize = 255;
 /// Time for the guard to start.
 const GUARD_START_TIME: Duration = Duration::from_secs(10);
+/// Pause between two looks whether it has ended before.
+const GUARD_LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Time for a message to be written: a stopped guard does not read, and must not block the wrapper.
 const SEND_TIME: Duration = Duration::from_millis(50);
 /// Longest sleep: after the machine was suspended, the clock is looked at within this time.
 const SLEEP_MAX_MS: i64 = 500;
+/// A command that ends sooner needs no renewal, and no watch: opening the file for that would take longer than the command.
+const KEEP_AFTER_MS: i64 = 100;
 /// Pause between two kills of a command that should have ended.
 const KILL_EVERY_MS: i64 = 20;
 
@@ -129,20 +134,24 @@ impl RunArgs {
         if self.verbose {
             output::print_error(&format!("got {} under fence {}", lease.name(), lease.fence));
         }
-        let ended = if Clock::Machine.boot_ms() < self.times().deadlines(until_ms).term_ms {
+        let code = if Clock::Machine.boot_ms() < self.times().deadlines(until_ms).term_ms {
             let slot = self.slots.and_then(|_| lease.ids[0].rsplit('/').next());
             let guard = GuardProcess::start(&self.command, &lease, slot, self.times(), &folder, &listener);
-            let guard = guard.map_err(cannot("start the guard"));
-            guard.and_then(|guard| run_guarded(guard, &lease, until_ms, sender, &events))
+            let mut guard = guard.map_err(cannot("start the guard"))?;
+            let access_token = lease.target.access_token().map(str::to_owned);
+            send(&guard.stream, &WrapperMessage::Release { access_token, retry_failed: self.retry_failed });
+            // After an error the command may still run, and the lease runs out by itself.
+            let code = run_guarded(&mut guard, &lease, until_ms, sender, &events)?;
+            let counts = guard.group.is_some() && (code == 0 || !self.retry_failed);
+            lease.release(counts, self.release_patience(counts));
+            guard.finish();
+            code
         } else {
-            output::print_error(NOT_STARTED);
-            Ok(CommandEnd { code: NOT_ACQUIRED, has_run: false }) // this process was stopped, and another client may have the lock
+            output::print_error(NOT_STARTED); // this process was stopped, and another client may have the lock
+            lease.release(false, RELEASE_TIME);
+            NOT_ACQUIRED
         };
-        if let Ok(end) = &ended {
-            let counts = end.has_run && (end.code == 0 || !self.retry_failed);
-            lease.release(counts);
-        } // otherwise the command may still run, and the lease runs out by itself
-        ended.map(|end| end.code)
+        Ok(code)
     }
 
     /// The locks to acquire: those named, or the slots of the one named.
@@ -171,25 +180,24 @@ impl RunArgs {
             let options = LockOptions { holder: holder.clone(), ..self.options.after(begun.elapsed()) };
             let (target, locks, secret) = (target.clone(), locks.clone(), secret::random_hex::<16>());
             let acquisition = Arc::new(LockAcquisition { target, locks, options, secret, verbose: self.verbose });
-            let (acquiring, sender) = (Arc::clone(&acquisition), sender.clone());
-            spawn(move || sender.send(WrapperEvent::Acquired(Box::new(acquiring.run()))));
-            let event = events.iter().find_map(|event| match event {
-                WrapperEvent::Acquired(result) => Some(Ok(result)),
-                WrapperEvent::Signal(signal) if signal.ends_by_default() => Some(Err(signal)),
-                WrapperEvent::Signal(_) | WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => {
-                    None
-                }
-            });
-            match event.expect("the caller keeps a sender") {
+            match acquire_or_signal(&acquisition, sender, events) {
                 Err(signal) => {
                     acquisition.give_up();
                     return Ok(Err(signal)); // the request under way ends with this process
                 }
-                Ok(result) => match (*result)? {
+                Ok(result) => match result? {
                     AcquireResult::Lost => {}
                     result => return Ok(Ok(result)),
                 },
             }
+        }
+    }
+
+    /// Time for the release: of a run that counts for its period until the lease is over, or the job would run again.
+    fn release_patience(&self, counts: bool) -> Duration {
+        match self.options.once_per {
+            Some(_) if counts => Duration::from_millis((self.options.lease_ms() + self.options.grace) as u64),
+            _ => RELEASE_TIME,
         }
     }
 
@@ -205,12 +213,25 @@ impl RunArgs {
     }
 }
 
-/// The end of a command.
-struct CommandEnd {
-    /// The exit code of `lock run`.
-    code: u8,
-    /// True if the command was started.
-    has_run: bool,
+/// The result of acquiring, or the signal that ended it.
+fn acquire_or_signal(
+    acquisition: &Arc<LockAcquisition>,
+    sender: &Sender<WrapperEvent>,
+    events: &Receiver<WrapperEvent>,
+) -> Result<Result<AcquireResult, CliError>, ForwardedSignal> {
+    let ends = |signal: ForwardedSignal| signal.ends_by_default().then_some(Err(signal));
+    let end_of = |event| match event {
+        WrapperEvent::Acquired(result) => Some(Ok(*result)),
+        WrapperEvent::Signal(signal) => ends(signal),
+        WrapperEvent::Guard(_) | WrapperEvent::Renewed(_) | WrapperEvent::Lost(_) => None,
+    };
+    if acquisition.options.wait.is_none() && acquisition.target.is_unserved_file() {
+        let result = acquisition.run(); // without a thread, as it takes some milliseconds
+        return events.try_iter().find_map(end_of).unwrap_or(Ok(result));
+    }
+    let (acquiring, sender) = (Arc::clone(acquisition), sender.clone());
+    spawn(move || sender.send(WrapperEvent::Acquired(Box::new(acquiring.run()))));
+    events.iter().find_map(end_of).expect("the caller keeps a sender")
 }
 
 /// The name of this process's user, by its number in `/etc/passwd`; else the number.
@@ -231,33 +252,55 @@ fn host_name() -> String {
 
 /// Has the guard run the command, and renews and watches the lease meanwhile; the exit code.
 fn run_guarded(
-    mut guard: GuardProcess,
+    guard: &mut GuardProcess,
     lease: &Arc<HeldLease>,
     until_ms: i64,
     sender: Sender<WrapperEvent>,
     events: &Receiver<WrapperEvent>,
-) -> Result<CommandEnd, CliError> {
+) -> Result<u8, CliError> {
     forward_messages(&guard.stream, sender.clone(), WrapperEvent::Guard).map_err(cannot("read from the guard"))?;
     guard.set_lease_end(until_ms);
     let (stop, stopped) = mpsc::channel();
-    let renewing = Arc::clone(lease);
-    let renewals = sender.clone();
-    spawn(move || {
-        renewing.keep(until_ms, &stopped, |result| {
-            let _ = match result {
-                RenewResult::Until(until_ms) => renewals.send(WrapperEvent::Renewed(until_ms)),
-                RenewResult::Lost(loss) => renewals.send(WrapperEvent::Lost(loss)),
-                RenewResult::MaxHold | RenewResult::Unknown => Ok(()),
-            };
+    let keeper = LeaseKeeper {
+        from_ms: Clock::Machine.boot_ms() + KEEP_AFTER_MS.min(lease.renew_every_ms()),
+        until_ms,
+        lease: Arc::clone(lease),
+        sender,
+        stopped,
+    };
+    let code = guard.handle_events(events, keeper);
+    drop(stop);
+    code
+}
+
+/// The threads that renew and watch a lease, before they are started.
+struct LeaseKeeper {
+    /// The boot time to start them, in milliseconds.
+    from_ms: i64,
+    /// The end of the lease.
+    until_ms: i64,
+    lease: Arc<HeldLease>,
+    sender: Sender<WrapperEvent>,
+    stopped: Receiver<()>,
+}
+
+impl LeaseKeeper {
+    fn start(self) {
+        let LeaseKeeper { until_ms, lease, sender, stopped, .. } = self;
+        for id in lease.ids.clone() {
+            let (watching, sender) = (Arc::clone(&lease), sender.clone());
+            spawn(move || sender.send(WrapperEvent::Lost(watching.watch(&id))));
+        }
+        spawn(move || {
+            lease.keep(until_ms, &stopped, |result| {
+                let _ = match result {
+                    RenewResult::Until(until_ms) => sender.send(WrapperEvent::Renewed(until_ms)),
+                    RenewResult::Lost(loss) => sender.send(WrapperEvent::Lost(loss)),
+                    RenewResult::MaxHold | RenewResult::Unknown => Ok(()),
+                };
+            });
         });
-    });
-    for id in lease.ids.clone() {
-        let (watching, sender) = (Arc::clone(lease), sender.clone());
-        spawn(move || sender.send(WrapperEvent::Lost(watching.watch(&id))));
     }
-    let code = guard.handle_events(events);
-    drop((stop, sender));
-    Ok(CommandEnd { code: code?, has_run: guard.group.is_some() })
 }
 
 /// The guard as the wrapper sees it.
@@ -290,6 +333,7 @@ impl GuardProcess {
         let mut command_line = Command::new(std::env::current_exe()?);
         command_line
             .args(["lock", "guard"])
+            .arg(lease.target.option())
             .arg(folder.path())
             .arg("--")
             .args(command)
@@ -326,9 +370,18 @@ impl GuardProcess {
                     let _ = process.kill();
                     return Err(io::Error::other("it ended before it was ready"));
                 }
-                Err(_) => sleep(Duration::from_millis(2)),
+                Err(_) => {
+                    let look_every = Timespec::try_from(GUARD_LOOK_EVERY).expect("some milliseconds");
+                    let _ = poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&look_every));
+                }
             }
         }
+    }
+
+    /// Lets the guard end: the lock is released.
+    fn finish(mut self) {
+        send(&self.stream, &WrapperMessage::Released);
+        let _ = self.process.wait();
     }
 
     fn set_lease_end(&mut self, until_ms: i64) {
@@ -338,15 +391,18 @@ impl GuardProcess {
     }
 
     /// Handles events until the command has ended; the exit code.
-    fn handle_events(&mut self, events: &Receiver<WrapperEvent>) -> Result<u8, CliError> {
+    fn handle_events(&mut self, events: &Receiver<WrapperEvent>, keeper: LeaseKeeper) -> Result<u8, CliError> {
         let mut terminal = Terminal::default();
+        let mut keeper = Some(keeper);
         loop {
-            let left_ms = (self.kill_ms - Clock::Machine.boot_ms()).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
+            let now = Clock::Machine.boot_ms();
+            keeper.take_if(|keeper| now >= keeper.from_ms).into_iter().for_each(LeaseKeeper::start);
+            let left_ms = (self.kill_ms - now).clamp(KILL_EVERY_MS, SLEEP_MAX_MS);
+            let left_ms = keeper.as_ref().map_or(left_ms, |keeper| left_ms.min(keeper.from_ms - now));
             match events.recv_timeout(Duration::from_millis(left_ms as u64)) {
                 Ok(WrapperEvent::Guard(None)) | Err(RecvTimeoutError::Disconnected) => break,
                 Ok(WrapperEvent::Guard(Some(message))) => {
                     if let Some(code) = self.handle_message(message, &mut terminal) {
-                        let _ = self.process.wait();
                         return Ok(code);
                     }
                 }
@@ -357,10 +413,15 @@ impl GuardProcess {
                 terminal.give(group); // this process may have been brought to the foreground meanwhile
             }
         }
+        let had_ended = self.group.is_some_and(has_ended);
         if let Some(group) = self.group {
             let _ = kill_process_group(group, Signal::KILL); // without the guard, nothing else would end it
         }
         let _ = self.process.wait();
+        if had_ended {
+            output::print_error("the guard was killed when the command had ended, so its exit code is not known");
+            return Ok(FAILED); // the run counts for its period
+        }
         Err(CliError::usage("the guard was killed, so the command was killed too"))
     }
 
@@ -443,6 +504,14 @@ impl GuardProcess {
             let _ = kill_process(Pid::from_child(&self.process), Signal::CONT);
         }
     }
+}
+
+/// True if that process has ended by itself: it is not there any more, or waits to be reaped.
+fn has_ended(process: Pid) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
+    let state =
+        status.as_deref().ok().and_then(|status| status.rsplit_once(") ")).map(|(_, state)| state.chars().next());
+    matches!(state, None | Some(Some('Z' | 'X')))
 }
 
 fn no_folder(error: io::Error) -> CliError {
