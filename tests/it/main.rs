@@ -93,6 +93,7 @@ mod statements;
 mod storage;
 mod test_mode;
 mod test_mode_faults;
+mod test_mode_walk;
 mod testing_docs;
 mod testing_server;
 #[cfg(feature = "tls")]
