@@ -249,7 +249,7 @@ fn seed_is_taken_by_an_empty_file_alone() {
     assert_eq!(admin.get("/v1/verify").is(200)["findings"], json!([]));
 }
 
-/// The bytes of every answer to some requests in order.
+/// The head and the bytes of every answer to some requests in order.
 fn transcript(client: &Client) -> Vec<String> {
     let mut all = Vec::new();
     let mut ask = |method: &str, path: &str, body: Value| {
@@ -265,7 +265,18 @@ fn transcript(client: &Client) -> Vec<String> {
     ask("POST", "/v1/wallets/alice/holds", json!({ "amount": "9" }));
     ask("POST", "/v1/wallets/alice/withdraw", json!({ "amount": "9000" }));
     ask("PUT", "/test/snapshots/b", json!({}));
-    ask("GET", "/v1/entries", json!({}));
+    let kinds = json!([{ "kind": "spring", "percent_off": 20, "claim_code": "SPRING" }]);
+    ask("PUT", "/v1/tiers", json!({ "tiers": [] }));
+    ask("PUT", "/v1/coupon-kinds", json!({ "coupon_kinds": kinds }));
+    ask("POST", "/v1/wallets/alice/coupons/claim", json!({ "code": "SPRING" }));
+    let secret = minted["token"].as_str().unwrap().to_owned();
+    Client { token: Some(secret), ..client.clone() }.get("/v1/me").is(200); // notes the last use
+    ask("POST", "/v1/locks", json!({ "any": ["gpu/1", "gpu/2"] }));
+    for path in
+        ["entries", "journal", "holds", "locks", "lock-events", "tokens", "coupons", "export", "verify", "backup"]
+    {
+        ask("GET", &format!("/v1/{path}"), json!({}));
+    }
     assert!(minted["token"].is_string() && lock["token"].is_string());
     all
 }
