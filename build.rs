@@ -1,17 +1,22 @@
-//! Compresses the long texts that the program carries, which makes it smaller by their greater part.
+//! Compresses the long texts that the program carries, which makes it smaller by their greater part. The modules of the
+//! console become one script before.
+
+#[cfg(feature = "cli")]
+#[path = "src/console/join.rs"]
+mod join;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "cli")]
     {
-        compressed::write("src/http/openapi/openapi.json", |text| text);
+        use join::{joined, short_page, short_script, short_style};
         println!("cargo::rerun-if-changed=src/console");
-        for file in std::fs::read_dir("src/console").expect("the console has files").flatten() {
-            let path = file.path();
-            if path.extension().is_some_and(|ending| ending != "rs") {
-                compressed::write(&path.to_string_lossy(), compressed::shortened);
-            }
-        }
+        compressed::write("openapi.json", &compressed::read("src/http/openapi/openapi.json"));
+        let console = |name: &str| compressed::read(&format!("src/console/{name}"));
+        compressed::write("index.html", &short_page(&console("index.html")));
+        compressed::write("console.css", &short_style(&console("console.css")));
+        compressed::write("chinese.js", &short_script(&console("chinese.js")));
+        compressed::write("console.js", &joined(std::path::Path::new("src/console"), "main.js"));
     }
 }
 
@@ -19,33 +24,20 @@ fn main() {
 mod compressed {
     use flate2::{Compression, GzBuilder};
     use std::io::Write;
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
 
-    /// Writes the text in this file, changed and compressed, for `include_bytes!`: `OUT_DIR/NAME.gz`.
-    pub(crate) fn write(path: &str, change: fn(String) -> String) {
+    pub(crate) fn read(path: &str) -> String {
         println!("cargo::rerun-if-changed={path}");
-        let text = change(std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}")));
+        std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    /// Writes the text compressed, for `include_bytes!`: `OUT_DIR/NAME.gz`.
+    pub(crate) fn write(name: &str, text: &str) {
         // Without a name and a time: the same text is always the same bytes.
         let mut encoder = GzBuilder::new().write(Vec::new(), Compression::best());
         encoder.write_all(text.as_bytes()).expect("a vector takes every write");
         let compressed = encoder.finish().expect("a vector takes every write");
-        let name = Path::new(path).file_name().expect("a file has a name").to_string_lossy();
         let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo gives a build script its folder"));
         std::fs::write(out.join(format!("{name}.gz")), compressed).expect("cargo's folder can be written");
-    }
-    /// A script or a style sheet without the indentation and the comments that have lines of their own. The lines keep their
-    /// numbers.
-    pub(crate) fn shortened(text: String) -> String {
-        let mut short = String::with_capacity(text.len());
-        let mut in_comment = false;
-        for line in text.lines().map(str::trim) {
-            in_comment |= line.starts_with("/*");
-            if !in_comment && !line.starts_with("//") {
-                short.push_str(line);
-            }
-            in_comment &= !line.ends_with("*/");
-            short.push('\n');
-        }
-        short
     }
 }

@@ -19,7 +19,8 @@ export function dialog(title, ...content) {
 export const closeDialog = () => $('dialog').close();
 $('dialog').addEventListener('close', () => { shown += 1; $('dialog').replaceChildren(); }); // a secret that was shown goes with it
 
-const show = () => dispatchEvent(new Event('show')); // reads the view again
+/** Reads the view again. */
+export const renew = () => dispatchEvent(new Event('show'));
 
 function field({ name, label, kind, hint, list, choices, autofocus }, value) {
   const props = { name, autofocus, autocomplete: 'off', spellcheck: 'false', class: kind, maxlength: 300,
@@ -81,7 +82,7 @@ export function ask({ title, fields, tell, verb, act, after, danger, keyless }) 
   }
   function review(asked, what, key, error) {
     const lost = error instanceof Lost, isStale = STALE.includes(error?.error), isOver = isStale || (lost && keyless);
-    const leave = () => { closeDialog(); if (lost || isStale) show(); };
+    const leave = () => { closeDialog(); if (lost || isStale) renew(); };
     const go = h('button', { class: `b main ${danger ? 'bad' : ''}`, autofocus: true },
       lost || [423, 503, 500].includes(error?.status) ? t('again') : verb(asked));
     const said = lost ? h('div', { class: 'error', role: 'alert' }, t(keyless ? 'lost_keyless' : 'lost'))
@@ -96,7 +97,7 @@ export function ask({ title, fields, tell, verb, act, after, danger, keyless }) 
         const answer = await act(asked, key);
         if (mine === shown) return done(answer);
         toast(t('done'));
-        show();
+        renew();
       } catch (cause) {
         if (isAbort(cause)) return;
         if (mine === shown) review(asked, what, key, cause); else toast(explain(cause)[0]);
@@ -105,10 +106,10 @@ export function ask({ title, fields, tell, verb, act, after, danger, keyless }) 
   }
   function done(answer) {
     const receipt = after?.(answer);
-    if (!receipt) { closeDialog(); toast(t('done')); return show(); }
+    if (!receipt) { closeDialog(); toast(t('done')); return renew(); }
     dialog(t('done'), h('div', { class: 'tell' }, receipt),
       h('div', { class: 'row' }, h('button', { class: 'b main', type: 'button', autofocus: true, onclick: closeDialog }, t('close'))));
-    $('dialog').addEventListener('close', show, { once: true });
+    $('dialog').addEventListener('close', renew, { once: true });
   }
   if (fields.length) return fill();
   dialog(title, h('p', { class: 'soft' }, '…'));

@@ -6,7 +6,7 @@ import { get, isAbort, lockPath, may, send, unfit } from './requests.js';
 import { $, foreign, h, query, span, time } from './tools.js';
 import { t } from './words.js';
 
-const stateTag = (state) => tag(t(state === 'held' ? 'is_held' : state), { held: 'good', grace: 'warn', revoked: 'bad' }[state]);
+const lockTag = (state) => tag(t(state === 'held' ? 'is_held' : state), { held: 'good', grace: 'warn', revoked: 'bad' }[state]);
 const eventTag = (what) => tag(t(what === 'created' ? 'granted' : what), { revoked: 'bad', taken_over: 'warn' }[what]);
 const hasEnd = (lock) => ['held', 'grace', 'revoked', 'resting'].includes(lock.state);
 const end = (lock) => (lock.state === 'held' ? lock.expires_in_ms : lock.free_in_ms);
@@ -39,7 +39,7 @@ export async function locksView(_, filters) {
       const focused = document.activeElement?.dataset.lock;
       ticks = data.map(() => h('span', {}));
       const row = (lock, n) => cells(columns, [rowLink(`#/locks${query({ ...filters, id: lock.id })}`, foreign(lock.id), { 'data-lock': lock.id }),
-        stateTag(lock.state), foreign(lock.holder ?? '–'), lock.fence, ticks[n], lock.queue || ''], { class: lock.id === filters.id ? 'chosen' : null });
+        lockTag(lock.state), foreign(lock.holder ?? '–'), lock.fence, ticks[n], lock.queue || ''], { class: lock.id === filters.id ? 'chosen' : null });
       list.replaceChildren(data.length ? table(columns, data.map(row), t('locks')) : empty(t('no_locks')));
       shape = looks;
       if (focused) [...list.querySelectorAll('[data-lock]')].find((link) => link.dataset.lock === focused)?.focus();
@@ -63,7 +63,7 @@ export async function locksView(_, filters) {
     if (about === (about = JSON.stringify([lock.state, lock.fence, lock.waiting, data]))) return;
     const columns = [[t('waits')], [t('since'), 'end'], [t('until'), 'end']];
     const waiting = (lock.waiting ?? []).map((one) => cells(columns, [foreign(one.holder ?? '–'), time(one.since), time(one.until)]));
-    side.replaceChildren(card(foreign(filters.id), may.admin() && ['held', 'grace'].includes(lock.state) && button(t('revoke'), () => revokeDialog(lock), 'bad'),
+    side.replaceChildren(card(foreign(filters.id), may.admin() && ['held', 'grace'].includes(lock.state) && button(t('revoke'), () => revokeLockDialog(lock), 'bad'),
       waiting.length > 0 && table(columns, waiting, t('queue')), eventTable(data)));
   }
 
@@ -74,7 +74,7 @@ export async function locksView(_, filters) {
     h('div', { class: 'two' }, card(null, null, list), side)];
 }
 
-const revokeDialog = (lock) => ask({
+const revokeLockDialog = (lock) => ask({
   title: [t('revoke'), ' · ', foreign(lock.id)], danger: true, verb: () => t('revoke'),
   fields: [{ name: 'reason', label: t('why') }, { name: 'delay_s', label: t('delay'), kind: 'number', value: '10' }],
   async tell(values) {

@@ -1,20 +1,20 @@
 // The console of cashbox: views, dialogs and charts over the public API. It has no power of its own: all it does is done
 // with the access token of its reader. Here: the frame, the address, signing in, and keys.
 
+import { couponsView } from './coupons.js';
 import { closeDialog, dialog } from './dialogs.js';
+import { entriesView } from './entries.js';
+import { healthView } from './health.js';
+import { locksView } from './locks.js';
 import { banner, button, card, fail, head } from './parts.js';
 import { Lost, get, isAbort, may, session } from './requests.js';
+import { todayView } from './today.js';
+import { tokensView } from './tokens.js';
+import { walletsView } from './wallets.js';
 import { $, clockSkew, h, s, span } from './tools.js';
 import { language, speak, stored, switchLanguage, t } from './words.js';
 
-/** The views, each fetched when it is first shown, and all of them after the first. */
-const VIEWS = { today: () => import('./today.js'), wallets: () => import('./wallets.js'), entries: () => import('./entries.js'), coupons: () => import('./coupons.js'),
-  locks: () => import('./locks.js'), tokens: () => import('./tokens.js'), health: () => import('./health.js') };
-let isPartial = false; // a file could not be fetched, or is of another version: some browsers do not try again
-async function nodesOf(view, path, filters) {
-  const file = await VIEWS[view]().catch(() => { isPartial = true; throw new Lost(); });
-  return file[`${view}View`](path, filters);
-}
+const VIEWS = { today: todayView, wallets: walletsView, entries: entriesView, coupons: couponsView, locks: locksView, tokens: tokensView, health: healthView };
 const STAFF = ['today', 'wallets', 'entries', 'coupons', 'locks', 'health'];
 const VIEWS_OF = { user: ['wallets'], locker: ['locks'], teller: STAFF, auditor: STAFF, admin: Object.keys(VIEWS) };
 const allowed = () => VIEWS_OF[session.me.role] ?? [];
@@ -36,7 +36,7 @@ async function show() {
   frame(view);
   $('main').setAttribute('aria-busy', 'true');
   let nodes;
-  try { nodes = await nodesOf(isOwnEntry ? 'entries' : view, path, filters); } catch (error) {
+  try { nodes = await VIEWS[isOwnEntry ? 'entries' : view](path, filters); } catch (error) {
     if (isAbort(error) || mine !== session.leaving) return;
     if (error instanceof Lost) waitForServer(mine);
     nodes = [fail(error), h('div', {}, button(t('again'), show))];
@@ -46,10 +46,7 @@ async function show() {
   $('main').replaceChildren(...nodes.flat().filter(Boolean));
   document.title = `${document.querySelector('h1')?.textContent ?? t(view)} · cashbox`;
   frame(view); // the first answer may have shown that a clock is wrong
-  if (!performance.getEntriesByName('first-view').length) {
-    performance.mark('first-view');
-    for (const name of allowed()) VIEWS[name]().catch(() => {});
-  }
+  if (!performance.getEntriesByName('first-view').length) performance.mark('first-view');
 }
 
 /** Shows the strip, and the view again as soon as the server answers. */
@@ -58,7 +55,6 @@ function waitForServer(mine, pause = 1000) {
   setTimeout(async () => {
     if (mine !== session.leaving) return;
     try { await get('/healthz'); } catch { waitForServer(mine, Math.min(30_000, pause * 2)); return; }
-    if (isPartial) { location.reload(); return; }
     banner(null);
     if (session.me.role) show(); else start();
   }, pause);

@@ -1,8 +1,11 @@
 //! The console: the page in the binary, as files that a server sends. It uses the public API only, and this module knows
 //! nothing of HTTP but the names of headers.
 //!
-//! The files are scripts and styles as they are written: nothing has to be built, and nothing comes from elsewhere. The build
-//! script only compresses them, and leaves out comments and indentation.
+//! Nothing comes from elsewhere. The build script joins the modules to one script, leaves out comments and spaces, and
+//! compresses the files.
+
+#[cfg(test)]
+mod join; // of the build script
 
 use crate::secret::hex;
 use flate2::read::GzDecoder;
@@ -35,22 +38,8 @@ macro_rules! files {
 const FILES: &[(&str, &str, &[u8])] = files![
     ("", HTML, "index.html"),
     ("console.css", CSS, "console.css"),
-    ("main.js", JS, "main.js"),
-    ("words.js", JS, "words.js"),
+    ("console.js", JS, "console.js"),
     ("chinese.js", JS, "chinese.js"),
-    ("tools.js", JS, "tools.js"),
-    ("requests.js", JS, "requests.js"),
-    ("parts.js", JS, "parts.js"),
-    ("charts.js", JS, "charts.js"),
-    ("dialogs.js", JS, "dialogs.js"),
-    ("money.js", JS, "money.js"),
-    ("today.js", JS, "today.js"),
-    ("wallets.js", JS, "wallets.js"),
-    ("entries.js", JS, "entries.js"),
-    ("coupons.js", JS, "coupons.js"),
-    ("locks.js", JS, "locks.js"),
-    ("tokens.js", JS, "tokens.js"),
-    ("health.js", JS, "health.js"),
 ];
 
 static TAGGED: LazyLock<Vec<ConsoleFile>> = LazyLock::new(|| {

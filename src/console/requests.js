@@ -20,9 +20,7 @@ export const unfit = (msg) => new Refusal(0, { msg });
 export const session = { me: { role: null }, leaving: new AbortController(), ending: new AbortController() };
 
 const READ_MS = 6_000, CHANGE_MS = 10_000; // a change waits up to 5 s for a lock
-const isAbort = (error) => error.name === 'AbortError';
-export const quiet = (error) => { if (!isAbort(error)) throw error; };
-export { isAbort };
+export const isAbort = (error) => error.name === 'AbortError';
 
 /** The `Response`, if it is a good one. `read` takes its body within the same time. */
 async function request(method, path, options = {}, read = (answer) => answer) {

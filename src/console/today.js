@@ -3,7 +3,7 @@
 import { bars } from './charts.js';
 import { button, card, cells, empty, every, kindTag, rowLink, table } from './parts.js';
 import { get, isAbort, session } from './requests.js';
-import { cents, count as entries, dayOf, fromCents, h, hour, isoDay, midnight, money, now, query, sum, time, when } from './tools.js';
+import { cents, count, dayOf, fromCents, h, hour, isoDay, midnight, money, now, query, sum, time, when } from './tools.js';
 import { t } from './words.js';
 
 const HOUR_MS = 3_600_000, QUARTER_MS = 900_000;
@@ -61,10 +61,10 @@ export async function todayView(_, filters) {
     const [found, [earlier], ...systems] = await Promise.all([report(bounds), report(before), ...wallets]);
     rows = found;
     const hold = fromCents(-cents(sum(systems.map((wallet) => wallet.balance))));
-    const count = (kinds) => rows.reduce((all, row) => all + kinds.reduce((some, kind) => some + (row.count[kind] ?? 0), 0), 0);
+    const numberOf = (kinds) => rows.reduce((all, row) => all + kinds.reduce((some, kind) => some + (row.count[kind] ?? 0), 0), 0);
     const figure = ([name, [member, kinds]]) => h('a', { class: 'figure', href: link({ show: name }), 'aria-current': show === name ? 'true' : null },
       h('span', {}, t(name)), h('b', {}, money(sum(rows.map((row) => row[member])))),
-      h('span', {}, name === 'takings' ? t('takings_why', count(kinds)) : entries(count(kinds))),
+      h('span', {}, name === 'takings' ? t('takings_why', numberOf(kinds)) : count(numberOf(kinds))),
       h('span', {}, t('last_week', money(earlier[member]))));
     const focused = [...figures.children].indexOf(document.activeElement);
     figures.replaceChildren(...Object.entries(FIGURES).map(figure),

@@ -9,7 +9,7 @@ import { t } from './words.js';
 const ROLES = ['teller', 'user', 'locker', 'auditor', 'admin'];
 const name = (token) => [token.role, token.user ?? token.prefix, token.note].filter(Boolean).join(' · ');
 
-const revokeDialog = (token) => ask({ title: t('revoke'), danger: true, fields: [], verb: () => t('revoke'),
+const revokeTokenDialog = (token) => ask({ title: t('revoke'), danger: true, fields: [], verb: () => t('revoke'),
   tell: async () => ({ sentence: t('tell_token_revoke', foreign(name(token))), note: session.me.by === token.id && t('own_token') }),
   act: (_, key) => send('DELETE', `/v1/tokens/${id(token.id)}`, undefined, key) });
 
@@ -35,7 +35,7 @@ export async function tokensView() {
   const row = (token) => cells(columns, [tag(token.role, token.role === 'admin' ? 'warn' : ''), token.user ?? token.prefix ?? '–', foreign(token.note ?? '', 'soft'),
     time(token.created_at), time(token.last_used_at), token.expires_at ? time(token.expires_at) : h('span', { class: 'soft' }, t('never')),
     h('span', { class: 'mono soft' }, token.id), token.revoked_at ? tag(t('revoked'), 'bad')
-      : h('button', { class: 'b quiet bad', type: 'button', 'aria-label': `${t('revoke')} ${name(token)}`, onclick: () => revokeDialog(token) }, t('revoke'))]);
+      : h('button', { class: 'b quiet bad', type: 'button', 'aria-label': `${t('revoke')} ${name(token)}`, onclick: () => revokeTokenDialog(token) }, t('revoke'))]);
   return [head(t('tokens'), h('span', { class: 'grow' }), button(t('mint'), mintDialog, 'main')),
     card(null, null, feed(columns, '/v1/tokens', {}, row, empty(t('no_tokens')), t('tokens')))];
 }

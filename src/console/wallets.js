@@ -58,11 +58,11 @@ async function line(user, wallet, holder, title) {
   holder.replaceChildren(steps(points, since, Math.max(until, since + 1), `${t('balance_over')}: ${wallet.balance}`));
 }
 
-const stateTag = (state) => tag(t(state), { usable: 'good', open: 'good', reserved: 'warn' }[state]);
+const couponTag = (state) => tag(t(state), { usable: 'good', open: 'good', reserved: 'warn' }[state]);
 
 function couponsCard(user, given) {
   const columns = [[t('code')], [t('terms'), 'wrap'], [t('state'), 'end']];
-  const rows = given.map((coupon) => cells(columns, [h('span', { class: 'mono' }, coupon.code), terms(coupon), stateTag(coupon.state)]));
+  const rows = given.map((coupon) => cells(columns, [h('span', { class: 'mono' }, coupon.code), terms(coupon), couponTag(coupon.state)]));
   const verbs = [may.money() && button(t('claim'), () => claimDialog(user), 'quiet'),
     may.staff() && button(t('grant'), busy(() => grantDialog(user)), 'quiet')];
   return card(t('coupons'), verbs, rows.length ? table(columns, rows, t('coupons')) : empty(t('no_coupons')));
@@ -75,7 +75,7 @@ function holdsCard(user, holds) {
     button(t('capture'), () => captureDialog(hold), 'quiet'), button(t('void'), () => voidDialog(hold), 'quiet bad'));
   const rows = holds.map((hold) => cells(columns, [[rowLink(`#/entries/${hold.id}`, ['→ ', foreign(hold.to)]), h('div', { class: 'soft small' },
     foreign(hold.reference ?? ''), ' ', t('expires'), ' ', time(hold.expires_at)), verbs(hold)],
-  money(hold.state === 'open' ? hold.left : hold.amount), stateTag(hold.state)]));
+  money(hold.state === 'open' ? hold.left : hold.amount), couponTag(hold.state)]));
   return card(t('holds'), may.staff() && button(t('hold'), () => holdDialog(user), 'quiet'),
     rows.length ? table(columns, rows, t('holds')) : empty(t('no_holds')));
 }

@@ -41,16 +41,16 @@ export function bad({ server, open, assert }) {
       await page.finish();
     },
 
-    async 'a view that could not be fetched comes by itself'() {
-      const page = await open('', null);
-      await page.send('Network.setBlockedURLs', { urls: ['*tokens.js'] });
-      await page.fill('input[type=password]', ADMIN);
-      await page.key('Enter');
-      await page.sees('text=Newest entries');
-      await page.go('#/tokens');
-      await page.says('The server does not answer.');
-      await page.send('Network.setBlockedURLs', { urls: [] });
+    async 'words that could not be fetched leave the language as it was'() {
+      const page = await open('#/tokens');
+      await page.send('Network.setBlockedURLs', { urls: ['*chinese.js'] });
+      await page.click('text=中文');
       await page.sees('text=Mint an access token');
+      assert.equal(await page.run(() => document.documentElement.lang), 'en');
+      await page.send('Network.setBlockedURLs', { urls: [] });
+      await page.reload();
+      await page.click('text=中文');
+      await page.sees('text=令牌');
       await page.finish();
     },
 
