@@ -5,7 +5,7 @@ import { cents, fromCents, h, s, when } from './tools.js';
 const TOP = 12; // room above the highest line, in px
 
 function chart(label, draw) {
-  const holder = h('div', { class: 'chart', role: 'img', 'aria-label': label });
+  const holder = h('div.chart', { role: 'img', 'aria-label': label });
   new ResizeObserver(() => { if (holder.clientWidth) holder.replaceChildren(draw(holder.clientWidth)); }).observe(holder);
   return holder;
 }
@@ -19,7 +19,7 @@ const share = (part, whole) => Number((part * 10_000n) / whole) / 10_000; // of 
 function axis(top, width, height, left) {
   return [0n, 1n, 2n].map((part) => {
     const y = TOP + height - (height * Number(part)) / 2;
-    return [s('line', { class: 'grid', x1: left, x2: width, y1: y, y2: y }),
+    return [s('line.grid', { x1: left, x2: width, y1: y, y2: y }),
       s('text', { x: left - 8, y: y + 4, 'text-anchor': 'end' }, fromCents((top * part) / 2n).replace('.00', ''))];
   });
 }
@@ -36,10 +36,10 @@ export function bars(items, label) {
     const skip = Math.ceil((items[0]?.short.length > 2 ? 48 : 26) / slot);
     return s('svg', { viewBox: `0 0 ${width} ${height + 36}`, class: 'chart' }, axis(top, width, height, left), items.map((item, at) => {
       const tall = amounts[at] > 0n ? Math.max(2, height * share(amounts[at], top)) : 0, x = left + slot * at;
-      return s('g', {}, s('rect', { class: 'hit', x, y: TOP, width: slot, height, rx: 4 }),
-        s('rect', { class: 'bar', x: x + (slot - bar) / 2, y: TOP + height - tall, width: bar, height: tall, rx: 2 }),
+      return s('g', s('rect.hit', { x, y: TOP, width: slot, height, rx: 4 }),
+        s('rect.bar', { x: x + (slot - bar) / 2, y: TOP + height - tall, width: bar, height: tall, rx: 2 }),
         at % skip === 0 && s('text', { x: x + slot / 2, y: height + 30, 'text-anchor': 'middle' }, item.short),
-        s('title', {}, `${item.long}: ${item.amount}`));
+        s('title', `${item.long}: ${item.amount}`));
     }));
   });
 }
@@ -61,7 +61,7 @@ export function steps(points, since, until, label) {
     line += `H${width}`;
     const marks = [['start', since], ['middle', (since + until) / 2], ['end', until]];
     return s('svg', { viewBox: `0 0 ${width} ${height + 34}`, class: 'chart' },
-      s('path', { class: 'under', d: `${line}V${TOP + height}H${left}Z` }), axis(top, width, height, left), s('path', { class: 'step', d: line }),
+      s('path.under', { d: `${line}V${TOP + height}H${left}Z` }), axis(top, width, height, left), s('path.step', { d: line }),
       marks.map(([anchor, ms]) => s('text', { x: x(ms), y: height + 30, 'text-anchor': anchor }, when(ms, days))));
   });
 }

@@ -20,7 +20,7 @@ export const CHINESE = {
   revoked: '已撤销', usable: '可用', used: '已使用', taken_back: '已收回', grace: '宽限', stale: '过期', resting: '静置', free: '空闲',
   is_held: '持有', released: '已释放', taken_over: '被接管', granted: '已获取',
   // Wallets
-  all_kinds: '全部类型', search_wallet: '查找钱包：用户名开头…', sort: '排序', by_name: '按用户名', by_balance: '余额最多', no_wallets: '没有以“{0}”开头的钱包。',
+  all_kinds: '全部类型', search_wallet: '用户名或姓名的开头…', sort: '排序', by_name: '按用户名', by_balance: '余额最多', no_wallets: '没有以“{0}”开头的钱包。',
   first_wallet: '首次充值即创建钱包。', history: '历史', balance_over: '最近 30 天余额', newest_of: '最新 {0} 笔', more: '更多', end: '已全部显示。',
   no_entries: '没有符合条件的流水。', no_wallet: '{0} 还没有钱包，首次充值即创建。', settings: '设置', edit: '编辑', freeze: '冻结', unfreeze: '解冻',
   per_payment: '单笔上限', per_day_limit: '每日上限 (UTC)', unlimited: '不限', spent_today: '今日已用', holds: '预留', no_holds: '没有预留。',
@@ -34,7 +34,7 @@ export const CHINESE = {
   tell_pay_coupon: '{0} 使用优惠券 {3} 支付 {1}，原价 {2}。', tell_refund: '流水 {1} 的 {0} 退回 {2}。', tell_grant: '{0} 获得优惠券：{1}。',
   tell_claim: '{0} 领取券码 {1} 的优惠券。', tell_hold: '为 {2} 预留 {0} 的 {1}。', tell_capture: '预留 {1} 的 {0} 付给 {2}。',
   tell_void: '预留 {1} 的 {0} 退回 {2}。', tell_freeze: '{0} 的钱包可以收款，不能付款。', tell_unfreeze: '{0} 的钱包恢复付款。', tell_set: '{0} 的钱包将变更：',
-  tell_revoke: '{0} 失去锁 {1}。', tell_token_revoke: '{0} 立即失效。', tell_revoke_more: '此后栅栏号 {0} 的写入都会被拒绝。{1} 秒后其他人可取得此锁。',
+  tell_revoke: '{0} 失去锁 {1}。', tell_unrest: '锁 {0} 不再静置，任何客户端都可以获取。', tell_token_revoke: '{0} 立即失效。', tell_revoke_more: '此后栅栏号 {0} 的写入都会被拒绝。{1} 秒后其他人可取得此锁。',
   own_token: '这是本页使用的访问令牌，撤销后此页即退出。', tell_mint: '新的访问令牌：{0}。', will_earn: '将获得优惠券：{0}。', too_much: '超出 {0} 的余额，将被拒绝。',
   would_refuse: '目前将被拒绝：', has_lock: '{0} 持有此锁：最多等待 5 秒。', another: '其他客户端', holds_lock: '{0} 持有此锁，最多 {1}。', busy: '繁忙',
   try_in: '{0} 秒后可重试', once: '多次点击也只执行一次。', lost: '未收到应答，可能已执行也可能未执行：重试是安全的，请求相同。', lost_keyless: '未收到应答。请先关闭并查看列表，再决定是否重试。',

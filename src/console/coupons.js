@@ -4,7 +4,7 @@ import { busy, button, card, facts, fail, head, options, table, tag, terms, wall
 import { ask } from './dialogs.js';
 import { grantDialog } from './money.js';
 import { get, getTagged, isAbort, may, send } from './requests.js';
-import { foreign, h, id, money, query } from './tools.js';
+import { dayOf, foreign, h, id, isoDay, midnight, money, query, time } from './tools.js';
 import { t } from './words.js';
 
 /** A column: [name in the request, label, style, choices]. */
@@ -12,14 +12,24 @@ const KIND_COLUMNS = () => [['kind', t('kind'), 'short'], ['amount_off', t('off'
   ['threshold', t('threshold'), 'end'], ['single_use', t('single')], ['earned_en', t('earned_en'), 'long'], ['earned_zh', t('earned_zh'), 'long']];
 const MORE_COLUMNS = () => ['max_off', 'valid_days', 'valid_from', 'valid_until', 'limit_total', 'limit_per_user', 'claim_code']
   .map((name) => [name, t(name)]);
-const NUMBERS = ['percent_off', 'valid_days', 'limit_total', 'limit_per_user'];
+const NUMBERS = ['percent_off', 'valid_days', 'limit_total', 'limit_per_user'], DATES = ['valid_from', 'valid_until'];
 
 function cell(row, [name, label, style, choices], isEditor) {
   const props = { 'data-name': name, 'aria-label': label, class: style, spellcheck: 'false', autocomplete: 'off' };
+  if (!isEditor && DATES.includes(name)) return time(row[name]);
   if (!isEditor) return foreign(name === 'single_use' ? (row[name] ? '✓' : '–') : String(row[name] ?? '–'));
   if (choices) return h('select', props, options(choices, row[name] ?? ''));
   if (name === 'single_use') return h('input', { ...props, type: 'checkbox', checked: row[name] !== false });
+  if (DATES.includes(name)) return h('input', { ...props, type: 'date', value: row[name] && isoDay(new Date(row[name])), 'data-was': row[name] });
   return h('input', { ...props, value: row[name] ?? '' });
+}
+
+/** What a field sends. A local day is its first moment, or its last one for `valid_until`; one that was not changed is sent as it was. */
+function valueOf({ dataset: { name, was }, type, checked, value }) {
+  if (type === 'checkbox') return checked;
+  const text = value.trim() || null, day = type === 'date' && dayOf(text);
+  if (day) return was && isoDay(new Date(was)) === text ? was : new Date(name === 'valid_from' ? day : midnight(day, 1) - 1).toISOString();
+  return NUMBERS.includes(name) && /^\d{1,9}$/.test(text ?? '') ? Number(text) : text;
 }
 
 /** The rows of a table as they are typed now; a number that cannot be one is sent as it stands, for the server to refuse. */
@@ -27,10 +37,7 @@ function typed(body) {
   return [...body.querySelectorAll('tr.line')].map((tr) => {
     const inputs = [tr, tr.nextElementSibling?.matches('tr.extra') && tr.nextElementSibling].filter(Boolean)
       .flatMap((one) => [...one.querySelectorAll('[data-name]')]);
-    return Object.fromEntries(inputs.map((input) => {
-      const { name } = input.dataset, value = input.type === 'checkbox' ? input.checked : input.value.trim() || null;
-      return [name, NUMBERS.includes(name) && /^\d{1,9}$/.test(value ?? '') ? Number(value) : value];
-    }));
+    return Object.fromEntries(inputs.map((input) => [input.dataset.name, valueOf(input)]));
   });
 }
 
@@ -40,13 +47,13 @@ function editor({ title, path, field, columns, more = [], rows, etag, label }) {
   const save = button(t('save'), () => saveDialog(), 'main');
   const touched = () => { save.disabled = false; };
   function line(row) {
-    const extra = more.length > 0 && h('tr', { class: 'extra', hidden: !more.some(([name]) => row[name] !== null && row[name] !== undefined) },
-      h('td', { colspan: width }, h('div', { class: 'filters' }, more.map((column) => h('label', { class: 'field' }, h('span', {}, column[1]), cell(row, column, isEditor))))));
-    const swap = extra && h('button', { class: 'b quiet', type: 'button', 'aria-label': t('more_terms'), title: t('more_terms'),
+    const extra = more.length > 0 && h('tr.extra', { hidden: !more.some(([name]) => row[name] !== null && row[name] !== undefined) },
+      h('td', { colspan: width }, h('div.filters', more.map((column) => h('label.field', h('span', column[1]), cell(row, column, isEditor))))));
+    const swap = extra && h('button.b.quiet', { type: 'button', 'aria-label': t('more_terms'), title: t('more_terms'),
       'aria-expanded': String(!extra.hidden), onclick: () => { extra.hidden = !extra.hidden; swap.setAttribute('aria-expanded', !extra.hidden); } }, '⋯');
-    const remove = isEditor && h('button', { class: 'b quiet', type: 'button', 'aria-label': t('remove'), title: t('remove'),
+    const remove = isEditor && h('button.b.quiet', { type: 'button', 'aria-label': t('remove'), title: t('remove'),
       onclick: () => { main.remove(); if (extra) extra.remove(); touched(); } }, '✕');
-    const main = h('tr', { class: 'line' }, columns.map((column) => h('td', { class: column[2] }, cell(row, column, isEditor))), h('td', { class: 'end' }, swap, remove));
+    const main = h('tr.line', columns.map((column) => h('td', { class: column[2] }, cell(row, column, isEditor))), h('td.end', swap, remove));
     return [main, extra].filter(Boolean);
   }
   const holder = table([...columns.map(([, text, style]) => [text, style]), ['', 'end']], rows.map(line), title), body = holder.querySelector('tbody');
@@ -69,23 +76,23 @@ function editor({ title, path, field, columns, more = [], rows, etag, label }) {
 
 export async function couponsView() {
   const [kinds, tiers] = await Promise.all([getTagged('/v1/coupon-kinds'), getTagged('/v1/tiers')]);
-  const found = h('div', {}), code = h('input', { 'aria-label': t('code'), placeholder: '7K2Q', maxlength: 12, 'data-find': true, autocomplete: 'off' });
+  const found = h('div'), code = h('input', { 'aria-label': t('code'), placeholder: '7K2Q', maxlength: 12, 'data-find': true, autocomplete: 'off' });
   const amount = h('input', { 'aria-label': t('quote'), placeholder: t('amount'), inputmode: 'decimal', autocomplete: 'off' });
   async function search(event) {
     event.preventDefault();
     const path = `/v1/coupons/${id(code.value.trim())}`, price = amount.value.trim();
     try {
       const { coupon } = await get(path), quote = price && await get(`${path}/quote${query({ amount: price })}`);
-      const cost = quote && (quote.applicable ? [money(quote.amount), h('span', { class: 'soft' }, ' = ', money(quote.gross), ' − ', money(quote.discount))] : foreign(quote.detail));
-      found.replaceChildren(facts([[t('code'), h('b', { class: 'mono' }, coupon.code)], [t('user'), walletLink(coupon.user_id)], [t('kind'), terms(coupon)],
+      const cost = quote && (quote.applicable ? [money(quote.amount), h('span.soft', ' = ', money(quote.gross), ' − ', money(quote.discount))] : foreign(quote.detail));
+      found.replaceChildren(facts([[t('code'), h('b.mono', coupon.code)], [t('user'), walletLink(coupon.user_id)], [t('kind'), terms(coupon)],
         [t('state'), tag(t(coupon.state), coupon.state === 'usable' ? 'good' : '')], cost && [t('quote'), cost]]));
     } catch (error) { if (!isAbort(error)) found.replaceChildren(fail(error)); }
   }
-  const form = h('form', { class: 'filters', onsubmit: search }, code, amount, h('button', { class: 'b' }, t('find')));
+  const form = h('form.filters', { onsubmit: search }, code, amount, h('button.b', t('find')));
   const choices = [['', '–'], ...kinds.data.map((kind) => [kind.kind, `${kind.kind} · ${terms(kind)}`])];
-  return [head(t('coupons'), h('span', { class: 'grow' }), may.staff() && button(t('grant'), busy(() => grantDialog()), 'main')),
+  return [head(t('coupons'), h('span.grow'), may.staff() && button(t('grant'), busy(() => grantDialog()), 'main')),
     editor({ title: t('kinds'), path: '/v1/coupon-kinds', field: 'coupon_kinds', columns: KIND_COLUMNS(), more: MORE_COLUMNS(), rows: kinds.data, etag: kinds.etag,
       label: (row) => [row.kind, row.amount_off || row.percent_off ? terms({ ...row, threshold: null }) : ''].join(' · ') }),
-    h('div', { class: 'two' }, editor({ title: t('tiers'), path: '/v1/tiers', field: 'tiers', columns: [['from', t('from'), 'end'], ['coupon_kind', t('earns'), '', choices]],
-      rows: tiers.data, etag: tiers.etag, label: (row) => `${row.from} → ${row.coupon_kind ?? '–'}` }), card(t('look_up'), null, h('div', { class: 'body' }, form, found)))];
+    h('div.two', editor({ title: t('tiers'), path: '/v1/tiers', field: 'tiers', columns: [['from', t('from'), 'end'], ['coupon_kind', t('earns'), '', choices]],
+      rows: tiers.data, etag: tiers.etag, label: (row) => `${row.from} → ${row.coupon_kind ?? '–'}` }), card(t('look_up'), null, h('div.body', form, found)))];
 }

@@ -17,7 +17,11 @@ export function dialog(title, ...content) {
   return box;
 }
 export const closeDialog = () => $('dialog').close();
-$('dialog').addEventListener('close', () => { shown += 1; $('dialog').replaceChildren(); }); // a secret that was shown goes with it
+$('dialog').addEventListener('close', ({ target: box }) => {
+  if (box.open) return; // the next dialog was opened before this event came
+  shown += 1;
+  box.replaceChildren(); // a secret that was shown goes with it
+});
 
 /** Reads the view again. */
 export const renew = () => dispatchEvent(new Event('show'));
@@ -25,7 +29,7 @@ export const renew = () => dispatchEvent(new Event('show'));
 function field({ name, label, kind, hint, list, choices, autofocus }, value) {
   const props = { name, autofocus, autocomplete: 'off', spellcheck: 'false', class: kind, maxlength: 300,
     inputmode: { amount: 'decimal', number: 'numeric' }[kind], list: list && `list-${name}`, value };
-  return h('label', { class: 'field' }, h('span', {}, label, hint && [' · ', hint]),
+  return h('label.field', h('span', label, hint && [' · ', hint]),
     choices ? h('select', { name, autofocus }, options(choices, value)) : h('input', props),
     list && h('datalist', { id: `list-${name}` }, list.map(([code, text]) => h('option', { value: code }, text))));
 }
@@ -39,14 +43,14 @@ function countDown(at, seconds) {
 
 /** What `tell` says: a sentence, lines, each wallet now and afterwards, and what the server would refuse. */
 function outlook({ sentence, balances = [], lines = [], note, refusal }) {
-  const after = (then) => h('td', {}, then && h('b', { class: then.startsWith('-') ? 'bad' : '' }, money(then)));
+  const after = (then) => h('td', then && h('b', { class: then.startsWith('-') ? 'bad' : '' }, money(then)));
   const short = balances.filter(([, , then]) => then?.startsWith('-'));
-  return [h('p', {}, sentence), lines.map((line) => h('p', { class: 'small' }, line)),
-    balances.length > 0 && h('table', {}, h('tr', {}, h('td'), h('td', { class: 'soft small' }, t('now')), h('td', { class: 'soft small' }, t('then'))),
-      balances.map(([who, before, then]) => h('tr', {}, h('td', {}, who), h('td', {}, money(before)), after(then)))),
-    short.map(([who]) => h('p', { class: 'small bad' }, t('too_much', who))),
-    refusal && !short.length && h('div', { class: 'small bad' }, t('would_refuse'), ' ', explain(refusal)),
-    note && h('p', { class: 'small' }, note)];
+  return [h('p', sentence), lines.map((line) => h('p.small', line)),
+    balances.length > 0 && h('table', h('tr', h('td'), h('td.soft.small', t('now')), h('td.soft.small', t('then'))),
+      balances.map(([who, before, then]) => h('tr', h('td', who), h('td', money(before)), after(then)))),
+    short.map(([who]) => h('p.small.bad', t('too_much', who))),
+    refusal && !short.length && h('div.small.bad', t('would_refuse'), ' ', explain(refusal)),
+    note && h('p.small', note)];
 }
 
 /** Refusals after which only reading again helps. */
@@ -59,9 +63,9 @@ const STALE = ['changed_meanwhile', 'lock_changed'];
 export function ask({ title, fields, tell, verb, act, after, danger, keyless }) {
   let values = Object.fromEntries(fields.map((one) => [one.name, one.value ?? '']));
   function fill(error) {
-    const next = h('button', { class: 'b main' }, t('review'));
+    const next = h('button.b.main', t('review'));
     const box = dialog(title, fields.map((one, at) => field({ ...one, autofocus: at === 0 }, values[one.name])),
-      error && fail(error), h('div', { class: 'row' }, button(t('cancel'), closeDialog), next));
+      error && fail(error), h('div.row', button(t('cancel'), closeDialog), next));
     next.addEventListener('click', busy(async () => {
       values = Object.fromEntries(new FormData(box.querySelector('form')));
       for (const name in values) values[name] = values[name].trim();
@@ -85,10 +89,10 @@ export function ask({ title, fields, tell, verb, act, after, danger, keyless }) 
     const leave = () => { closeDialog(); if (lost || isStale) renew(); };
     const go = h('button', { class: `b main ${danger ? 'bad' : ''}`, autofocus: true },
       lost || [423, 503, 500].includes(error?.status) ? t('again') : verb(asked));
-    const said = lost ? h('div', { class: 'error', role: 'alert' }, t(keyless ? 'lost_keyless' : 'lost'))
-      : error && fail(error, isStale && h('small', {}, t(error.error === 'lock_changed' ? 'lock_changed' : 'faster')));
-    dialog(title, h('div', { class: 'tell' }, outlook(what), !keyless && h('p', { class: 'soft small' }, t('once'))), said,
-      h('div', { class: 'row' }, isOver ? button(t(isStale ? 'read_again' : 'close'), leave, 'main')
+    const said = lost ? h('div.error', { role: 'alert' }, t(keyless ? 'lost_keyless' : 'lost'))
+      : error && fail(error, isStale && h('small', t(error.error === 'lock_changed' ? 'lock_changed' : 'faster')));
+    dialog(title, h('div.tell', outlook(what), !keyless && h('p.soft.small', t('once'))), said,
+      h('div.row', isOver ? button(t(isStale ? 'read_again' : 'close'), leave, 'main')
         : [fields.length && !lost ? button(t('back'), () => fill()) : button(t('cancel'), leave), go]));
     countDown(go, error?.status === 503 ? error.retryAfter : 0);
     const mine = shown;
@@ -107,12 +111,12 @@ export function ask({ title, fields, tell, verb, act, after, danger, keyless }) 
   function done(answer) {
     const receipt = after?.(answer);
     if (!receipt) { closeDialog(); toast(t('done')); return renew(); }
-    dialog(t('done'), h('div', { class: 'tell' }, receipt),
-      h('div', { class: 'row' }, h('button', { class: 'b main', type: 'button', autofocus: true, onclick: closeDialog }, t('close'))));
+    dialog(t('done'), h('div.tell', receipt),
+      h('div.row', h('button.b.main', { type: 'button', autofocus: true, onclick: closeDialog }, t('close'))));
     $('dialog').addEventListener('close', renew, { once: true });
   }
   if (fields.length) return fill();
-  dialog(title, h('p', { class: 'soft' }, '…'));
+  dialog(title, h('p.soft', '…'));
   return read();
 }
 

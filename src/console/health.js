@@ -19,16 +19,16 @@ function figuresOf(text) {
 async function journalCard() {
   try { await get('/v1/journal?limit=1'); } catch (error) { if (isAbort(error)) throw error; return null; }
   const columns = [[t('time')], [t('what'), 'wrap'], [t('subject'), 'cut'], [t('by'), 'opt cut']];
-  const row = (one) => cells(columns, [time(one.at), tag(one.what.replaceAll('_', ' ')), foreign(one.subject ?? '', 'soft'), h('span', { class: 'mono soft' }, one.by ?? '')]);
+  const row = (one) => cells(columns, [time(one.at), tag(one.what.replaceAll('_', ' ')), foreign(one.subject ?? '', 'soft'), h('span.mono.soft', one.by ?? '')]);
   return card(t('journal'), null, feed(columns, '/v1/journal', {}, row, empty(t('nothing_yet')), t('journal')));
 }
 
 export async function healthView() {
-  const state = h('div', { class: 'body' }), figures = h('div', { class: 'body' }), since = h('span', {}), backupHint = h('p', { class: 'soft' });
-  const audit = h('div', { class: 'body' }, h('p', { class: 'soft' }, t('verify_hint')));
+  const state = h('div.body'), figures = h('div.body'), since = h('span'), backupHint = h('p.soft');
+  const audit = h('div.body', h('p.soft', t('verify_hint')));
   async function load() {
     const [health, text] = await Promise.all([get('/healthz'), getText('/metrics')]);
-    state.replaceChildren(h('p', {}, tag(health.status, health.status === 'ok' ? 'good' : 'bad')), ...health.why.map((why) => h('p', { class: 'error' }, foreign(why))),
+    state.replaceChildren(h('p', tag(health.status, health.status === 'ok' ? 'good' : 'bad')), ...health.why.map((why) => h('p.error', foreign(why))),
       facts([[t('version'), health.version], [t('queued'), health.queued], [t('waiting'), health.waiting], [t('file_size'), size(health.db_bytes)]], 'end'));
     since.replaceChildren(t('figures', time(health.started_at)));
     backupHint.textContent = t('backup_hint', size(health.db_bytes + health.wal_bytes));
@@ -38,14 +38,14 @@ export async function healthView() {
     audit.setAttribute('aria-busy', 'true');
     try {
       const found = await get('/v1/verify', { ms: 600_000 });
-      const findings = () => fail({ msg: t('findings', found.findings.length) }, found.findings.map((one) => h('small', {}, foreign(one.finding))));
+      const findings = () => fail({ msg: t('findings', found.findings.length) }, found.findings.map((one) => h('small', foreign(one.finding))));
       audit.replaceChildren(found.ok ? h('p', { role: 'status' }, tag('ok', 'good'), ' ', t('clean', found.entries, found.wallets)) : findings(),
-        facts([[t('last_hash'), h('span', { class: 'mono' }, found.line ?? found.last_hash)]]));
+        facts([[t('last_hash'), h('span.mono', found.line ?? found.last_hash)]]));
     } catch (error) { if (!isAbort(error)) audit.replaceChildren(fail(error)); } finally { audit.removeAttribute('aria-busy'); }
   }), 'main');
   const save = busy(() => download('/v1/backup', `cashbox-${isoDay(new Date(now()))}.db`, '*/*'));
   const [, journal] = await Promise.all([load(), may.audit() && journalCard()]);
   every(5000, load);
-  return [head(t('health')), h('div', { class: 'two' }, h('div', { class: 'stack' }, may.audit() && card(t('verify'), run, audit), card(t('server'), null, state),
-    may.admin() && card(t('backup'), button(t('download'), save), h('div', { class: 'body' }, backupHint)), journal), card(since, null, figures))];
+  return [head(t('health')), h('div.two', h('div.stack', may.audit() && card(t('verify'), run, audit), card(t('server'), null, state),
+    may.admin() && card(t('backup'), button(t('download'), save), h('div.body', backupHint)), journal), card(since, null, figures))];
 }

@@ -39,7 +39,7 @@ async function show() {
   try { nodes = await VIEWS[isOwnEntry ? 'entries' : view](path, filters); } catch (error) {
     if (isAbort(error) || mine !== session.leaving) return;
     if (error instanceof Lost) waitForServer(mine);
-    nodes = [fail(error), h('div', {}, button(t('again'), show))];
+    nodes = [fail(error), h('div', button(t('again'), show))];
   }
   if (mine !== session.leaving) return;
   $('main').removeAttribute('aria-busy');
@@ -65,12 +65,12 @@ function frame(view) {
   document.querySelector('.skip').textContent = t('skip');
   $('nav').setAttribute('aria-label', t('views'));
   $('nav').replaceChildren(...allowed().map((name) => h('a', { href: `#/${name}`, 'aria-current': name === view ? 'page' : null },
-    s('svg', { 'aria-hidden': 'true' }, s('use', { href: `#i-${name}` })), h('span', {}, t(session.me.role === 'user' && name === 'wallets' ? 'wallet' : name)))));
+    s('svg', { 'aria-hidden': 'true' }, s('use', { href: `#i-${name}` })), h('span', t(session.me.role === 'user' && name === 'wallets' ? 'wallet' : name)))));
   const { role, user, open } = session.me, press = (text, onclick, props) => h('button', { type: 'button', onclick, ...props }, text);
   const off = clockSkew();
-  $('who').replaceChildren(...[role && h('span', {}, open ? t('is_open') : [role, user].filter(Boolean).join(' · ')),
-    off !== 0 && h('span', { class: 'warn' }, t('clock_off', span(Math.abs(off)))),
-    h('div', {}, press(language === 'zh' ? 'English' : '中文', async () => { await switchLanguage(); if (role) show(); else signIn(); }, { lang: language === 'zh' ? 'en' : 'zh' }),
+  $('who').replaceChildren(...[role && h('span', open ? t('is_open') : [role, user].filter(Boolean).join(' · ')),
+    off !== 0 && h('span.warn', t('clock_off', span(Math.abs(off)))),
+    h('div', press(language === 'zh' ? 'English' : '中文', async () => { await switchLanguage(); if (role) show(); else signIn(); }, { lang: language === 'zh' ? 'en' : 'zh' }),
       press(t('theme'), () => theme(true)), press(t('keys'), help), sessionStorage.getItem('token') && press(t('forget'), () => forget()))].filter(Boolean));
 }
 
@@ -86,8 +86,8 @@ function theme(next) {
 
 function help() {
   const on = stored('keys') !== 'off';
-  dialog(t('keys'), h('div', { class: 'tell' }, ['key_views', 'key_find', 'key_rows', 'key_esc'].map((name) => h('p', { class: 'small' }, t(name)))),
-    h('div', { class: 'row' }, button(t(on ? 'keys_on' : 'keys_off'), () => { stored('keys', on ? 'off' : 'on'); help(); }), button(t('close'), closeDialog, 'main')));
+  dialog(t('keys'), h('div.tell', ['key_views', 'key_find', 'key_rows', 'key_esc'].map((name) => h('p.small', t(name)))),
+    h('div.row', button(t(on ? 'keys_on' : 'keys_off'), () => { stored('keys', on ? 'off' : 'on'); help(); }), button(t('close'), closeDialog, 'main')));
 }
 
 /** Forgets the access token, ends all that is under way, and empties the page. */
@@ -104,8 +104,8 @@ function forget(message) {
 function signIn(message) {
   frame();
   const box = h('input', { type: 'password', name: 'token', autocomplete: 'off', spellcheck: 'false', 'aria-label': t('sign_in'), placeholder: 'cbx_…' });
-  const said = h('div', {}, message && fail({ msg: message }));
-  const form = h('form', { class: 'body', onsubmit: async (event) => {
+  const said = h('div', message && fail({ msg: message }));
+  const form = h('form.body', { onsubmit: async (event) => {
     event.preventDefault();
     const token = box.value.trim();
     if (!/^[\x21-\x7e]+$/.test(token)) return said.replaceChildren(fail({ msg: t('bad_token') }));
@@ -117,8 +117,8 @@ function signIn(message) {
     }
     await show();
     return $('main').focus();
-  } }, h('p', {}, t('sign_hint')), h('div', { class: 'filters' }, box, h('button', { class: 'b main' }, t('open_it'))), said,
-  h('p', { class: 'soft small' }, t('sign_where')));
+  } }, h('p', t('sign_hint')), h('div.filters', box, h('button.b.main', t('open_it'))), said,
+  h('p.soft.small', t('sign_where')));
   document.title = 'cashbox';
   $('main').removeAttribute('aria-busy');
   $('main').replaceChildren(head(t('sign_in')), card(null, null, form));
@@ -132,7 +132,7 @@ async function start() {
     if (isAbort(error)) return;
     if (error.status === 401) return sessionStorage.getItem('token') ? forget(t('bad_token')) : signIn();
     frame();
-    $('main').replaceChildren(fail(error), h('div', {}, button(t('again'), start)));
+    $('main').replaceChildren(fail(error), h('div', button(t('again'), start)));
     if (error instanceof Lost) waitForServer(session.leaving);
     return;
   }

@@ -9,15 +9,15 @@ import { t } from './words.js';
 
 const given = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value));
 const referenceField = () => textField('reference', t('reference'));
-const link = (number) => h('p', { class: 'small' },
-  h('a', { class: 'link', href: `#/entries/${number}`, onclick: closeDialog }, t('entry', number)));
+const link = (number) => h('p.small',
+  h('a.link', { href: `#/entries/${number}`, onclick: closeDialog }, t('entry', number)));
 
 function receipt(answer) {
   const { entry, hold, coupon } = answer;
   const whose = hold?.user_id ?? (['recharge', 'refund'].includes(entry.kind) ? entry.to : entry.from);
   const isOfRecharge = entry.kind === 'refund' && entry.to === '@bank';
-  return [h('p', { class: 'cap' }, foreign(answer.msg)), h('p', {}, t('balance_now', isOfRecharge ? entry.from : whose, money(answer.balance))),
-    coupon?.code && h('p', {}, t('earned', h('b', { class: 'mono' }, coupon.code)), ' · ', terms(coupon)), link(entry.id)];
+  return [h('p.cap', foreign(answer.msg)), h('p', t('balance_now', isOfRecharge ? entry.from : whose, money(answer.balance))),
+    coupon?.code && h('p', t('earned', h('b.mono', coupon.code)), ' · ', terms(coupon)), link(entry.id)];
 }
 
 async function balanceOf(user) {
@@ -53,95 +53,77 @@ function amountOf(values) {
   return amount;
 }
 
-export function moneyDialog(verb, user, coupons = []) {
-  const to = { name: 'to', label: t('to') };
-  const coupon = { ...textField('coupon', t('coupon')), list: coupons.map((one) => [one.code, terms(one)]) };
-  const path = walletPath(user, `/${verb}`);
-  let paid;
+/**
+ * A dialog that moves money by `POST path`. `body(values)` is what is sent, `check(values)` refuses what cannot be; `wallets`
+ * and `moves` are those of `outcome`, `sentence` and `lines` say what will happen. Without fields `amount` is what is moved.
+ */
+function moveDialog({ verb, whose, danger, fields, path, amount, body = given, check, wallets, moves, sentence, lines }) {
+  let label;
   ask({
-    title: [t(verb), ' · ', foreign(user)],
-    fields: [verb === 'transfer' && to, amountField(), verb === 'pay' && coupon, referenceField()].filter(Boolean),
-    verb: () => `${t(verb)} ${paid}`, after: receipt,
+    title: [t(verb), ' · ', whose], danger, fields, after: receipt, verb: () => `${t(verb)} ${label}`,
     async tell(values) {
-      if (verb === 'transfer' && !values.to) throw unfit(t('no_user'));
-      values.amount = amountOf(values);
-      const others = verb === 'transfer' && may.all() ? [values.to] : [];
-      const { answer, moved, ...rest } = await outcome(path, given(values), [user, ...others], values.amount,
-        (one) => (one === user && verb !== 'recharge' ? -1 : 1));
-      paid = moved;
-      const who = foreign(user);
-      const sentence = values.coupon && answer ? t('tell_pay_coupon', who, money(moved), money(values.amount), values.coupon.toUpperCase())
-        : t(`tell_${verb}`, who, money(moved), foreign(values.to ?? ''));
-      return { sentence, ...rest, lines: answer?.coupon ? [t('will_earn', terms(answer.coupon))] : [] };
+      if (!amount) values.amount = amountOf(values);
+      check?.(values);
+      const { answer, moved, ...rest } = await outcome(path, body(values), wallets(values), amount ?? values.amount, moves);
+      label = moved;
+      return { sentence: sentence(values, money(moved), answer), lines: lines?.(values, answer), ...rest };
     },
-    act: (values, key) => send('POST', path, given(values), key),
+    act: (values, key) => send('POST', path, body(values), key),
+  });
+}
+
+export function moneyDialog(verb, user, coupons = []) {
+  const isTransfer = verb === 'transfer', who = foreign(user);
+  const coupon = { ...textField('coupon', t('coupon')), list: coupons.map((one) => [one.code, terms(one)]) };
+  moveDialog({
+    verb, whose: foreign(user), path: walletPath(user, `/${verb}`),
+    fields: [isTransfer && { name: 'to', label: t('to') }, amountField(), verb === 'pay' && coupon, referenceField()].filter(Boolean),
+    check: ({ to }) => { if (isTransfer && !to) throw unfit(t('no_user')); },
+    wallets: ({ to }) => (isTransfer && may.all() ? [user, to] : [user]), moves: (one) => (one === user && verb !== 'recharge' ? -1 : 1),
+    sentence: (values, moved, answer) => (values.coupon && answer ? t('tell_pay_coupon', who, moved, money(values.amount), values.coupon.toUpperCase())
+      : t(`tell_${verb}`, who, moved, foreign(values.to))),
+    lines: (_, answer) => (answer?.coupon ? [t('will_earn', terms(answer.coupon))] : []),
   });
 }
 
 export function refundDialog(entry, left) {
-  const path = `/v1/entries/${entry.id}/refund`, payer = entry.from === '@holds' ? null : entry.from;
-  ask({
-    title: `${t('refund')} · ${t('entry', entry.id)}`, danger: true, after: receipt, verb: (values) => `${t('refund')} ${values.amount}`,
+  const payer = entry.from === '@holds' ? null : entry.from;
+  moveDialog({
+    verb: 'refund', whose: t('entry', entry.id), danger: true, path: `/v1/entries/${entry.id}/refund`,
     fields: [amountField(t('refundable', left), left), { name: 'reference', label: t('why') }],
-    async tell(values) {
-      values.amount = amountOf(values);
-      if (!values.reference) throw unfit(t('no_reason'));
-      const shown = [payer, entry.to].filter((one) => one && !one.startsWith('@'));
-      const { answer, moved, ...rest } = await outcome(path, values, shown, values.amount, (one) => (one === entry.to ? -1 : 1));
-      return { sentence: t('tell_refund', money(moved), entry.id, foreign(answer?.entry.to ?? payer ?? entry.from)), ...rest };
-    },
-    act: (values, key) => send('POST', path, values, key),
+    check: ({ reference }) => { if (!reference) throw unfit(t('no_reason')); },
+    wallets: () => [payer, entry.to].filter((one) => one && !one.startsWith('@')), moves: (one) => (one === entry.to ? -1 : 1),
+    sentence: (_, moved, answer) => t('tell_refund', moved, entry.id, foreign(answer?.entry.to ?? payer ?? entry.from)),
   });
 }
 
-export function holdDialog(user) {
-  const path = walletPath(user, '/holds');
-  const body = ({ hours, ...values }) => given({ ...values, expires_in_s: hours && Number(hours) * 3600 });
-  ask({
-    title: [t('hold'), ' · ', foreign(user)], after: receipt, verb: (values) => `${t('hold')} ${values.amount}`,
-    fields: [amountField(), textField('to', t('to')), { name: 'hours', label: t('hours'), kind: 'number', value: '24' }, referenceField()],
-    async tell(values) {
-      values.amount = amountOf(values);
-      if (!/^\d{1,4}$/.test(values.hours)) throw unfit(`${t('hours')}: ${t('a_number')}`);
-      const { answer, moved, ...rest } = await outcome(path, body(values), [user], values.amount, () => -1);
-      return { sentence: t('tell_hold', foreign(user), money(moved), foreign(values.to || '@sales')), ...rest,
-        lines: answer?.hold?.expires_at ? [h('span', {}, t('expires'), ' ', time(answer.hold.expires_at))] : [] };
-    },
-    act: (values, key) => send('POST', path, body(values), key),
-  });
-}
+export const holdDialog = (user) => moveDialog({
+  verb: 'hold', whose: foreign(user), path: walletPath(user, '/holds'),
+  fields: [amountField(), textField('to', t('to')), { name: 'hours', label: t('hours'), kind: 'number', value: '24' }, referenceField()],
+  body: ({ hours, ...values }) => given({ ...values, expires_in_s: hours && Number(hours) * 3600 }),
+  check: ({ hours }) => { if (!/^\d{1,4}$/.test(hours)) throw unfit(`${t('hours')}: ${t('a_number')}`); },
+  wallets: () => [user], moves: () => -1,
+  sentence: ({ to }, moved) => t('tell_hold', foreign(user), moved, foreign(to || '@sales')),
+  lines: (_, answer) => (answer?.hold?.expires_at ? [h('span', t('expires'), ' ', time(answer.hold.expires_at))] : []),
+});
 
-export function captureDialog(hold) {
-  const path = `/v1/holds/${hold.id}/capture`;
-  const body = ({ amount, final, reference }) => ({ amount, final: final === 'back', ...given({ reference }) });
-  ask({
-    title: `${t('capture')} · ${t('hold_number', hold.id)}`, after: receipt, verb: (values) => `${t('capture')} ${values.amount}`,
-    fields: [amountField(null, hold.left), { name: 'final', label: t('final'), choices: [['back', t('rest_back')], ['stays', t('rest_stays')]], value: 'back' },
-      referenceField()],
-    async tell(values) {
-      values.amount = amountOf(values);
-      const rest = cents(hold.left) - cents(values.amount);
-      const { answer, moved, ...shown } = await outcome(path, body(values), [], values.amount, () => 0);
-      return { sentence: t('tell_capture', money(moved), hold.id, foreign(hold.to)), ...shown,
-        lines: rest > 0n ? [h('span', {}, t('final'), ' ', money(less(hold.left, values.amount)), ' ', t(`rest_${values.final}`))] : [] };
-    },
-    act: (values, key) => send('POST', path, body(values), key),
-  });
-}
+export const captureDialog = (hold) => moveDialog({
+  verb: 'capture', whose: t('hold_number', hold.id), path: `/v1/holds/${hold.id}/capture`,
+  fields: [amountField(null, hold.left), { name: 'final', label: t('final'), choices: [['back', t('rest_back')], ['stays', t('rest_stays')]], value: 'back' },
+    referenceField()],
+  body: ({ amount, final, reference }) => ({ amount, final: final === 'back', ...given({ reference }) }),
+  wallets: () => [], moves: () => 0,
+  sentence: (_, moved) => t('tell_capture', moved, hold.id, foreign(hold.to)),
+  lines: ({ amount, final }) => (cents(hold.left) > cents(amount) ? [h('span', t('final'), ' ', money(less(hold.left, amount)), ' ', t(`rest_${final}`))] : []),
+});
 
-export function voidDialog(hold) {
-  const path = `/v1/holds/${hold.id}/void`;
-  ask({
-    title: `${t('void')} · ${t('hold_number', hold.id)}`, danger: true, fields: [], after: receipt, verb: () => `${t('void')} ${hold.left}`,
-    async tell() {
-      const { answer, moved, ...rest } = await outcome(path, {}, [hold.user_id], hold.left, () => 1);
-      return { sentence: t('tell_void', money(moved), hold.id, foreign(hold.user_id)), ...rest };
-    },
-    act: (_, key) => send('POST', path, {}, key),
-  });
-}
+export const voidDialog = (hold) => moveDialog({
+  verb: 'void', whose: t('hold_number', hold.id), danger: true, fields: [], path: `/v1/holds/${hold.id}/void`, amount: hold.left,
+  wallets: () => [hold.user_id], moves: () => 1,
+  sentence: (_, moved) => t('tell_void', moved, hold.id, foreign(hold.user_id)),
+});
 
-const couponReceipt = ({ coupon }) => [h('p', {}, h('b', { class: 'mono' }, coupon.code)), h('p', {}, terms(coupon))];
+const couponReceipt = ({ coupon }) => [h('p', h('b.mono', coupon.code)), h('p', terms(coupon))];
 
 export async function grantDialog(user = '') {
   const { data } = await look('/v1/coupon-kinds');
@@ -186,7 +168,7 @@ export function settingsDialog(wallet) {
       if (!Object.keys(values).length) throw unfit(t('nothing_changed'));
       const show = (name, value) => foreign(name === 'status' ? t(value) : value || '–');
       return { sentence: t('tell_set', foreign(user)),
-        lines: Object.keys(values).map((name) => h('span', {}, `${labels[name]}: `, show(name, wallet[name]), ' → ', show(name, values[name]))) };
+        lines: Object.keys(values).map((name) => h('span', `${labels[name]}: `, show(name, wallet[name]), ' → ', show(name, values[name]))) };
     },
     act: (values, key) => send('PATCH', walletPath(user), Object.fromEntries(Object.entries(values).map(([name, value]) => [name, value || null])), key),
   });

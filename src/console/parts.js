@@ -4,17 +4,17 @@ import { cents, foreign, h, id, money, query, span, $ } from './tools.js';
 import { Lost, get, isAbort, may, session } from './requests.js';
 import { t } from './words.js';
 
-export const card = (title, side, ...body) => h('section', { class: 'card' },
-  title && h('header', {}, h('h2', {}, title), h('span', { class: 'grow' }), side), ...body);
-export const empty = (text, more) => h('div', { class: 'empty' }, h('p', {}, text), more);
+export const card = (title, side, ...body) => h('section.card',
+  title && h('header', h('h2', title), h('span.grow'), side), ...body);
+export const empty = (text, more) => h('div.empty', h('p', text), more);
 export const button = (text, onclick, kind = '') => h('button', { class: `b ${kind}`, type: 'button', onclick }, text);
 export const tag = (text, kind = '') => h('span', { class: `tag ${kind}` }, text);
 export const kindTag = (kind) => tag(t(kind), { refund: 'warn', recharge: 'good' }[kind]);
-export const head = (title, ...rest) => h('div', { class: 'head' }, h('h1', {}, title), ...rest);
-export const crumb = (href, name, here) => [h('a', { href }, name), h('span', { class: 'soft' }, ' / '), here];
-export const facts = (list, style) => h('dl', {},
-  list.filter(Boolean).map(([name, value]) => [h('dt', {}, name), h('dd', { class: style }, value)]));
-export const walletLink = (user) => (user.startsWith('@') || !may.all() ? h('span', { class: 'soft' }, user)
+export const head = (title, ...rest) => h('div.head', h('h1', title), ...rest);
+export const crumb = (href, name, here) => [h('a', { href }, name), h('span.soft', ' / '), here];
+export const facts = (list, style) => h('dl',
+  list.filter(Boolean).map(([name, value]) => [h('dt', name), h('dd', { class: style }, value)]));
+export const walletLink = (user) => (user.startsWith('@') || !may.all() ? h('span.soft', user)
   : h('a', { href: `#/wallets/${id(user)}` }, user));
 export const KINDS = ['recharge', 'withdraw', 'pay', 'transfer', 'refund', 'hold', 'capture', 'release'];
 export const options = (pairs, chosen) => pairs.map(([value, text]) => h('option', { value, selected: value === chosen }, text));
@@ -24,7 +24,7 @@ export const terms = (coupon) => [coupon.amount_off ? t('off_amount', coupon.amo
   coupon.single_use === false && t('for_life'), coupon.expires_at && t('until_day', coupon.expires_at.slice(0, 10))].filter(Boolean).join(', ');
 
 export function toast(text) {
-  const line = h('p', {}, text);
+  const line = h('p', text);
   $('toast').append(line);
   setTimeout(() => line.remove(), 4000);
 }
@@ -38,13 +38,13 @@ export function explain(error) {
   if (error instanceof Lost) return [t('no_server')];
   const lines = [error.status === 503 && error.error === 'busy' ? t('busy') : error.msg ?? String(error)];
   if (error.status === 402 && error.needed) {
-    lines.push(h('small', {}, t('balance'), ' ', money(error.balance), ' · ', t('needed'), ' ', money(error.needed)));
+    lines.push(h('small', t('balance'), ' ', money(error.balance), ' · ', t('needed'), ' ', money(error.needed)));
   } else if (error.status === 423) {
-    lines.push(h('small', {}, t('holds_lock', foreign(error.holder ?? t('another')), span(error.free_in_ms ?? 0))));
-  } else if (error.detail) lines.push(h('small', {}, foreign(error.detail)));
+    lines.push(h('small', t('holds_lock', foreign(error.holder ?? t('another')), span(error.free_in_ms ?? 0))));
+  } else if (error.detail) lines.push(h('small', foreign(error.detail)));
   return lines;
 }
-export const fail = (error, ...more) => h('div', { class: 'error', role: 'alert' }, explain(error), ...more);
+export const fail = (error, ...more) => h('div.error', { role: 'alert' }, explain(error), ...more);
 
 /** Runs `work` on a press, and not a second time until it is over. A refusal is shown beside the button's view. */
 export const busy = (work) => async (event) => {
@@ -56,29 +56,35 @@ export const busy = (work) => async (event) => {
 };
 
 export function table(columns, rows, caption) {
-  return h('div', { class: 'scroll' }, h('table', { 'aria-label': caption },
-    h('thead', {}, h('tr', {}, columns.map(([name, style]) => h('th', { scope: 'col', class: style }, name)))), h('tbody', {}, rows)));
+  return h('div.scroll', h('table', { 'aria-label': caption },
+    h('thead', h('tr', columns.map(([name, style]) => h('th', { scope: 'col', class: style }, name)))), h('tbody', rows)));
 }
 export const cells = (columns, values, props) => h('tr', props, values.map((value, at) => h('td', { class: columns[at][1] }, value)));
-export const rowLink = (href, text, props) => h('a', { class: 'row', href, ...props }, text);
+export const rowLink = (href, text, props) => h('a.row', { href, ...props }, text);
 
-/** A table that grows as one scrolls; the button does the same for a keyboard. */
-export function feed(columns, path, filters, row, none, caption) {
-  const holder = table(columns, [], caption), body = holder.querySelector('tbody');
-  const more = button(t('more'), () => load(), 'quiet'), foot = h('div', { class: 'empty' }, more);
+/**
+ * A table that grows as one scrolls; the button does the same for a keyboard. Of several `filters` each begins where the one
+ * before ends, without the wallets that were there already; `order` compares items of lists that are one page each.
+ */
+export function feed(columns, path, filters, row, none, caption, order) {
+  const holder = table(columns, [], caption), body = holder.querySelector('tbody'), lists = [filters].flat(), seenUsers = new Set(), items = [];
+  const more = button(t('more'), () => load(), 'quiet'), foot = h('div.empty', more);
   let after, loading = false;
   async function load() {
     if (loading) return;
     loading = true;
     try {
+      let fresh;
       do { // a page that was filtered may be empty and still go on
-        const page = await get(path + query({ limit: 50, ...filters, after }));
-        body.append(...page.data.map((item) => row(item)));
+        const page = await get(path + query({ limit: 50, ...lists[0], after }));
+        fresh = page.data.filter(({ user_id: user }) => !user || (!seenUsers.has(user) && seenUsers.add(user)));
+        items.push(...fresh);
         after = page.next;
-        if (page.data.length) break;
-      } while (after);
-      foot.replaceChildren(after ? more : body.children.length ? h('span', { class: 'small' }, t('end')) : none);
-      if (!after) seen.disconnect();
+        if (!after) lists.shift();
+      } while (lists.length && (order || !fresh.length));
+      body.append(...(order ? items.sort(order) : fresh).map(row));
+      foot.replaceChildren(lists.length ? more : items.length ? h('span.small', t('end')) : none);
+      if (!lists.length) seen.disconnect();
       else { seen.unobserve(foot); seen.observe(foot); } // asks again where the end is still in sight
     } catch (error) {
       if (isAbort(error)) return;
@@ -90,7 +96,7 @@ export function feed(columns, path, filters, row, none, caption) {
   }
   const seen = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && load(), { rootMargin: '400px' });
   seen.observe(foot);
-  return h('div', {}, holder, foot);
+  return h('div', holder, foot);
 }
 
 const SILENT_MS = 30_000;

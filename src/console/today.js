@@ -42,7 +42,7 @@ export async function todayView(_, filters) {
   const today = midnight(new Date(now())), day = dayOf(filters.day) ?? today, isNow = +day === +today;
   const { start, bounds, before } = spans(span, day, isNow);
   const link = (change) => `#/today${query({ ...filters, ...change })}`;
-  const figures = h('section', { class: 'card figures', 'aria-label': t('today') }), drawn = h('div', { class: 'body' }), newest = h('div', {});
+  const figures = h('section.card.figures', { 'aria-label': t('today') }), drawn = h('div.body'), newest = h('div');
   let asTable = filters.table === 'yes', rows = [], latest = null;
 
   function draw() {
@@ -62,13 +62,13 @@ export async function todayView(_, filters) {
     rows = found;
     const hold = fromCents(-cents(sum(systems.map((wallet) => wallet.balance))));
     const numberOf = (kinds) => rows.reduce((all, row) => all + kinds.reduce((some, kind) => some + (row.count[kind] ?? 0), 0), 0);
-    const figure = ([name, [member, kinds]]) => h('a', { class: 'figure', href: link({ show: name }), 'aria-current': show === name ? 'true' : null },
-      h('span', {}, t(name)), h('b', {}, money(sum(rows.map((row) => row[member])))),
-      h('span', {}, name === 'takings' ? t('takings_why', numberOf(kinds)) : count(numberOf(kinds))),
-      h('span', {}, t('last_week', money(earlier[member]))));
+    const figure = ([name, [member, kinds]]) => h('a.figure', { href: link({ show: name }), 'aria-current': show === name ? 'true' : null },
+      h('span', t(name)), h('b', money(sum(rows.map((row) => row[member])))),
+      h('span', name === 'takings' ? t('takings_why', numberOf(kinds)) : count(numberOf(kinds))),
+      h('span', t('last_week', money(earlier[member]))));
     const focused = [...figures.children].indexOf(document.activeElement);
     figures.replaceChildren(...Object.entries(FIGURES).map(figure),
-      h('div', { class: 'figure' }, h('span', {}, t('customers_hold')), h('b', {}, money(hold)), h('span', {}, t('in_wallets'))));
+      h('div.figure', h('span', t('customers_hold')), h('b', money(hold)), h('span', t('in_wallets'))));
     if (focused >= 0) figures.children[focused]?.focus();
     draw();
   }
@@ -105,7 +105,7 @@ export async function todayView(_, filters) {
   }
   document.addEventListener('visibilitychange', () => { if (document.hidden) parked.abort(); }, { signal: session.leaving.signal });
 
-  const live = h('button', { class: 'b quiet', type: 'button', 'aria-pressed': 'true' }, h('span', { class: 'live' }, t('live')));
+  const live = h('button.b.quiet', { type: 'button', 'aria-pressed': 'true' }, h('span.live', t('live')));
   live.addEventListener('click', () => {
     following = !following;
     if (!following) parked.abort();
@@ -124,9 +124,9 @@ export async function todayView(_, filters) {
   const dated = { weekday: 'long', day: 'numeric', month: 'long' }, short = { day: 'numeric', month: 'short' };
   const name = span !== 'day' ? `${when(start, short)} – ${when(day, short)}` : isNow ? t('today') : when(day, dated);
   const step = (days) => link({ day: +midnight(day, days) === +today ? '' : isoDay(midnight(day, days)) });
-  return [h('div', { class: 'head' }, h('h1', {}, name), isNow && span === 'day' && h('span', { class: 'soft' }, when(day, dated)),
-    h('span', { class: 'grow' }), h('a', { class: 'b', href: step(-DAYS[span]), 'aria-label': t('earlier') }, '‹'),
-    day < today && h('a', { class: 'b', href: step(Math.min(DAYS[span], Math.round((today - day) / 86_400_000))), 'aria-label': t('later') }, '›'),
-    h('div', { class: 'seg' }, Object.keys(DAYS).map((one) => h('a', { href: link({ span: one }), 'aria-current': span === one ? 'true' : null }, t(one))))),
-  figures, h('div', { class: 'two' }, card(t(span === 'day' ? 'per_hour' : 'per_day', t(show)), swap, drawn), card(t('newest'), live, newest))];
+  return [h('div.head', h('h1', name), isNow && span === 'day' && h('span.soft', when(day, dated)),
+    h('span.grow'), h('a.b', { href: step(-DAYS[span]), 'aria-label': t('earlier') }, '‹'),
+    day < today && h('a.b', { href: step(Math.min(DAYS[span], Math.round((today - day) / 86_400_000))), 'aria-label': t('later') }, '›'),
+    h('div.seg', Object.keys(DAYS).map((one) => h('a', { href: link({ span: one }), 'aria-current': span === one ? 'true' : null }, t(one))))),
+  figures, h('div.two', card(t(span === 'day' ? 'per_hour' : 'per_day', t(show)), swap, drawn), card(t('newest'), live, newest))];
 }

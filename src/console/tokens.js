@@ -25,17 +25,17 @@ function mintDialog() {
     },
     act: ({ role, user, prefix, note, days }) => send('POST', '/v1/tokens', { role, user: user || null, prefix: prefix || null, note: note || null, expires_in_s: days ? Number(days) * 86_400 : null }),
     after(answer) {
-      const secret = h('code', { class: 'mono', tabindex: '0' }, answer.token);
-      return [h('p', {}, t('shown_once')), h('div', { class: 'secret' }, secret, copyButton(secret))];
+      const secret = h('code.mono', { tabindex: '0' }, answer.token);
+      return [h('p', t('shown_once')), h('div.secret', secret, copyButton(secret))];
     } });
 }
 
 export async function tokensView() {
   const columns = [[t('role')], [t('user'), 'cut'], [t('note'), 'cut'], [t('created'), 'opt'], [t('last_used'), 'opt'], [t('expires'), 'opt'], [t('id'), 'opt'], ['', 'end']];
   const row = (token) => cells(columns, [tag(token.role, token.role === 'admin' ? 'warn' : ''), token.user ?? token.prefix ?? '–', foreign(token.note ?? '', 'soft'),
-    time(token.created_at), time(token.last_used_at), token.expires_at ? time(token.expires_at) : h('span', { class: 'soft' }, t('never')),
-    h('span', { class: 'mono soft' }, token.id), token.revoked_at ? tag(t('revoked'), 'bad')
-      : h('button', { class: 'b quiet bad', type: 'button', 'aria-label': `${t('revoke')} ${name(token)}`, onclick: () => revokeTokenDialog(token) }, t('revoke'))]);
-  return [head(t('tokens'), h('span', { class: 'grow' }), button(t('mint'), mintDialog, 'main')),
+    time(token.created_at), time(token.last_used_at), token.expires_at ? time(token.expires_at) : h('span.soft', t('never')),
+    h('span.mono.soft', token.id), token.revoked_at ? tag(t('revoked'), 'bad')
+      : h('button.b.quiet.bad', { type: 'button', 'aria-label': `${t('revoke')} ${name(token)}`, onclick: () => revokeTokenDialog(token) }, t('revoke'))]);
+  return [head(t('tokens'), h('span.grow'), button(t('mint'), mintDialog, 'main')),
     card(null, null, feed(columns, '/v1/tokens', {}, row, empty(t('no_tokens')), t('tokens')))];
 }

@@ -3,18 +3,21 @@
 
 import { language, t } from './words.js';
 
-function make(space, name, props, children) {
-  const node = space ? document.createElementNS(space, name) : document.createElement(name);
-  for (const [key, value] of Object.entries(props ?? {})) {
+/** `name` may carry classes, as in `p.small`; a plain object after it has the attributes. */
+function make(space, name, [props, ...children]) {
+  const [tag, ...styles] = name.split('.'), node = space ? document.createElementNS(space, tag) : document.createElement(tag);
+  if (props?.constructor !== Object) children.unshift(props);
+  else for (const [key, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
     else node.setAttribute(key, value === true ? '' : value);
   }
+  if (styles[0]) node.setAttribute('class', styles.join(' '));
   node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
   return node;
 }
-export const h = (name, props, ...children) => make(null, name, props, children);
-export const s = (name, props, ...children) => make('http://www.w3.org/2000/svg', name, props, children);
+export const h = (name, ...rest) => make(null, name, rest);
+export const s = (name, ...rest) => make('http://www.w3.org/2000/svg', name, rest);
 export const $ = (id) => document.getElementById(id);
 export const id = encodeURIComponent;
 /** Text that other people wrote: its direction ends where it ends. */
@@ -38,11 +41,11 @@ export function exact(text) {
 
 /** Thousands stand apart by a margin, so that what is copied is the exact text but for the minus. */
 export function money(text, sign = '') {
-  if (text === null || text === undefined) return h('span', { class: 'soft' }, '–');
+  if (text === null || text === undefined) return h('span.soft', '–');
   const [whole, part] = text.replace('-', '').split('.');
   const groups = [];
   for (let at = whole.length; at > 0; at -= 3) groups.unshift(whole.slice(Math.max(0, at - 3), at));
-  const parts = groups.map((group, at) => (at ? [h('wbr'), h('i', {}, group)] : group));
+  const parts = groups.map((group, at) => (at ? [h('wbr'), h('i', group)] : group));
   return h('span', { class: text.length > 11 ? 'money long' : 'money' }, text.startsWith('-') ? '−' : sign, parts, `.${part}`);
 }
 
@@ -58,7 +61,7 @@ export function learnClock(header) {
 export const when = (at, options) => new Intl.DateTimeFormat(language === 'zh' ? 'zh-CN' : 'en-GB', options).format(new Date(at));
 export const utc = (at) => `${at.slice(0, 10)} ${at.slice(11, 23)} UTC`;
 export function time(at, full) {
-  if (!at) return h('span', { class: 'soft' }, '–');
+  if (!at) return h('span.soft', '–');
   const date = new Date(at), today = new Date(now());
   const clock = { hour: '2-digit', minute: '2-digit' }, day = { day: 'numeric', month: 'short' };
   let form = { dateStyle: 'medium', timeStyle: 'medium' };

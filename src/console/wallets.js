@@ -15,23 +15,27 @@ export async function walletsView(path, filters) {
   const box = h('input', { type: 'search', value: filters.prefix, placeholder: t('search_wallet'), 'aria-label': t('search_wallet'),
     'data-find': true, maxlength: 64 });
   const order = h('select', { 'aria-label': t('sort') }, options([['', t('by_name')], ['balance', t('by_balance')]], filters.order));
-  const list = h('div', {});
+  const list = h('div');
   const row = (wallet) => cells(columns, [[rowLink(`#/wallets/${id(wallet.user_id)}`, wallet.user_id), ' ',
     wallet.name && foreign(wallet.name, 'soft'), ' ', statusTag(wallet.status)], money(wallet.balance),
-  cents(wallet.held) ? money(wallet.held) : '', time(wallet.last_at), h('span', { class: 'soft' }, wallet.entries)]);
+  cents(wallet.held) ? money(wallet.held) : '', time(wallet.last_at), h('span.soft', wallet.entries)]);
   function fill() {
     const prefix = box.value.trim(), isByBalance = order.value === 'balance';
     history.replaceState(null, '', `#/wallets${query({ prefix, order: order.value })}`);
     const isUser = /^[A-Za-z0-9._-]{1,64}$/.test(prefix);
     const none = empty(prefix ? t('no_wallets', foreign(prefix)) : t('first_wallet'),
       may.staff() && button([t('recharge'), isUser && ` · ${prefix}`], () => moneyDialog('recharge', isUser ? prefix : 'alice')));
-    list.replaceChildren(feed(columns, '/v1/wallets', { prefix, order: order.value, system: 'false', limit: isByBalance ? 1000 : 50 }, row, none, t('wallets')));
+    // Those whose user begins so, then those whose name does, as it was typed or with capitals.
+    const capital = prefix.replace(/(^|\s)\p{L}/gu, (letter) => letter.toUpperCase()), names = prefix ? [...new Set([prefix, capital])].map((name) => ({ name })) : [];
+    const lists = [{ prefix }, ...names].map((one) => ({ ...one, order: order.value, system: 'false', limit: isByBalance ? 1000 : 50 }));
+    list.replaceChildren(feed(columns, '/v1/wallets', lists, row, none, t('wallets'),
+      isByBalance && ((a, b) => (cents(a.balance) < cents(b.balance) ? 1 : cents(a.balance) > cents(b.balance) ? -1 : 0))));
   }
   let wait;
   box.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => list.isConnected && fill(), 150); });
   order.addEventListener('change', fill);
   fill();
-  return [head(t('wallets')), h('div', { class: 'filters' }, box, order), card(null, null, list)];
+  return [head(t('wallets')), h('div.filters', box, order), card(null, null, list)];
 }
 
 const MONTH_MS = 30 * 86_400_000, PAGES_MAX = 5;
@@ -62,7 +66,7 @@ const couponTag = (state) => tag(t(state), { usable: 'good', open: 'good', reser
 
 function couponsCard(user, given) {
   const columns = [[t('code')], [t('terms'), 'wrap'], [t('state'), 'end']];
-  const rows = given.map((coupon) => cells(columns, [h('span', { class: 'mono' }, coupon.code), terms(coupon), couponTag(coupon.state)]));
+  const rows = given.map((coupon) => cells(columns, [h('span.mono', coupon.code), terms(coupon), couponTag(coupon.state)]));
   const verbs = [may.money() && button(t('claim'), () => claimDialog(user), 'quiet'),
     may.staff() && button(t('grant'), busy(() => grantDialog(user)), 'quiet')];
   return card(t('coupons'), verbs, rows.length ? table(columns, rows, t('coupons')) : empty(t('no_coupons')));
@@ -71,9 +75,9 @@ function couponsCard(user, given) {
 function holdsCard(user, holds) {
   if (!holds.length && !may.staff()) return null;
   const columns = [[t('holds'), 'wrap'], [t('amount'), 'end'], [t('state'), 'end']];
-  const verbs = (hold) => hold.state === 'open' && may.staff() && h('div', { class: 'verbs' },
+  const verbs = (hold) => hold.state === 'open' && may.staff() && h('div.verbs',
     button(t('capture'), () => captureDialog(hold), 'quiet'), button(t('void'), () => voidDialog(hold), 'quiet bad'));
-  const rows = holds.map((hold) => cells(columns, [[rowLink(`#/entries/${hold.id}`, ['→ ', foreign(hold.to)]), h('div', { class: 'soft small' },
+  const rows = holds.map((hold) => cells(columns, [[rowLink(`#/entries/${hold.id}`, ['→ ', foreign(hold.to)]), h('div.soft.small',
     foreign(hold.reference ?? ''), ' ', t('expires'), ' ', time(hold.expires_at)), verbs(hold)],
   money(hold.state === 'open' ? hold.left : hold.amount), couponTag(hold.state)]));
   return card(t('holds'), may.staff() && button(t('hold'), () => holdDialog(user), 'quiet'),
@@ -89,13 +93,13 @@ async function walletView(user, filters) {
   const title = [may.all() ? crumb('#/wallets', t('wallets'), user) : user];
   if (!wallet) return [head(title), card(null, null, empty(t('no_wallet', foreign(user)), may.money() && verb('recharge')))];
 
-  const lock = h('span', {}, t('lock_free'));
+  const lock = h('span', t('lock_free'));
   const readLock = async () => {
     const { state, holder, fence } = await get(lockPath(`wallet/${user}`));
     lock.textContent = state === 'free' ? t('lock_free') : t('lock_held', holder ?? '–', fence ?? '–');
   };
   readLock().catch(() => {});
-  const drawn = h('div', { class: 'body' }), newest = h('span', { class: 'soft small' });
+  const drawn = h('div.body'), newest = h('span.soft.small');
   line(user, wallet, drawn, newest).catch(() => {});
   let entries = wallet.entries; // an open page notices what others do to the wallet
   every(5000, async () => {
@@ -110,21 +114,21 @@ async function walletView(user, filters) {
   const rows = feed(columns, walletPath(user, '/entries'), { kind: filters.kind }, (entry) => {
     const isIn = entry.to === user, other = isIn ? entry.from : entry.to;
     return cells(columns, [rowLink(`#/entries/${entry.id}`, time(entry.at)), kindTag(entry.kind),
-      [h('span', { class: 'soft' }, isIn ? '← ' : '→ '), walletLink(other), entry.reference && [' · ', foreign(entry.reference, 'soft')]],
-      money(entry.amount, isIn ? '+' : '−'), h('span', { class: 'soft' }, money(isIn ? entry.to_balance : entry.from_balance))]);
+      [h('span.soft', isIn ? '← ' : '→ '), walletLink(other), entry.reference && [' · ', foreign(entry.reference, 'soft')]],
+      money(entry.amount, isIn ? '+' : '−'), h('span.soft', money(isIn ? entry.to_balance : entry.from_balance))]);
   }, empty(t('no_entries')), t('history'));
 
   const isFrozen = wallet.status === 'frozen', limits = wallet.limit_per_payment || wallet.limit_per_day;
   const settings = card(t('settings'), may.staff() && [wallet.status !== 'closed' && button(t(isFrozen ? 'unfreeze' : 'freeze'), () => freezeDialog(user, !isFrozen),
     `quiet ${isFrozen ? '' : 'bad'}`), button(t('edit'), () => settingsDialog(wallet), 'quiet')],
-  h('div', { class: 'body' }, facts([[t('name'), wallet.name ? foreign(wallet.name) : '–'], [t('status'), statusTag(wallet.status) || t('open')],
+  h('div.body', facts([[t('name'), wallet.name ? foreign(wallet.name) : '–'], [t('status'), statusTag(wallet.status) || t('open')],
     limits && [t('per_payment'), money(wallet.limit_per_payment)], limits && [t('per_day_limit'), money(wallet.limit_per_day)],
     wallet.spent_today && [t('spent_today'), money(wallet.spent_today)],
-    wallet.metadata && [t('metadata'), Object.entries(wallet.metadata).map(([name, value]) => h('div', {}, foreign(`${name} = ${value}`)))]])));
-  const verbs = may.money() && h('div', { class: 'verbs' }, ['recharge', 'pay', 'withdraw', 'transfer'].map(verb));
-  return [head(title, wallet.name && foreign(wallet.name, 'soft'), statusTag(wallet.status), h('span', { class: 'grow' }), verbs),
-    h('div', { class: 'two wallet' }, h('div', { class: 'stack' }, card(t('balance_over'), newest, drawn), card(t('history'), kind, rows)),
-      h('div', { class: 'stack' }, h('section', { class: 'card first' }, h('div', { class: 'figure' }, h('span', {}, t('balance')), h('b', {}, money(wallet.balance)),
-        cents(wallet.held) ? h('span', {}, t('held'), ' ', money(wallet.held)) : null, h('span', {}, count(wallet.entries)), lock)),
+    wallet.metadata && [t('metadata'), Object.entries(wallet.metadata).map(([name, value]) => h('div', foreign(`${name} = ${value}`)))]])));
+  const verbs = may.money() && h('div.verbs', ['recharge', 'pay', 'withdraw', 'transfer'].map(verb));
+  return [head(title, wallet.name && foreign(wallet.name, 'soft'), statusTag(wallet.status), h('span.grow'), verbs),
+    h('div.two.wallet', h('div.stack', card(t('balance_over'), newest, drawn), card(t('history'), kind, rows)),
+      h('div.stack', h('section.card.first', h('div.figure', h('span', t('balance')), h('b', money(wallet.balance)),
+        cents(wallet.held) ? h('span', t('held'), ' ', money(wallet.held)) : null, h('span', count(wallet.entries)), lock)),
       couponsCard(user, given.data), holdsCard(user, holds.data), session.me.role !== 'user' && settings))];
 }

@@ -25,7 +25,7 @@ const ENGLISH = {
   taken_back: 'taken back', grace: 'grace', stale: 'stale', resting: 'resting', free: 'free', is_held: 'held',
   released: 'released', taken_over: 'taken over', granted: 'granted',
   // Wallets
-  all_kinds: 'All kinds', search_wallet: 'Find a wallet: the user begins with …', sort: 'Order', by_name: 'by user',
+  all_kinds: 'All kinds', search_wallet: 'User or name begins with …', sort: 'Order', by_name: 'by user',
   by_balance: 'largest balance', no_wallets: 'No wallet begins with “{0}”.',
   first_wallet: 'A wallet appears with its first recharge.', history: 'History', balance_over: 'Balance over the last 30 days',
   newest_of: 'the newest {0} entries', more: 'More', end: 'That is all.', no_entries: 'No entries match.',
@@ -47,6 +47,7 @@ const ENGLISH = {
   tell_hold: '{1} of {0} is reserved for {2}.', tell_capture: '{0} of hold {1} goes to {2}.',
   tell_void: '{0} of hold {1} goes back to {2}.', tell_freeze: 'Money may come into the wallet of {0}; none goes out.',
   tell_unfreeze: 'The wallet of {0} pays again.', tell_set: 'The wallet of {0} changes:', tell_revoke: '{0} loses the lock {1}.',
+  tell_unrest: 'The lock {0} rests no longer: any client may take it.',
   tell_token_revoke: '{0} stops working at once.',
   tell_revoke_more: 'What it writes under fence {0} from now on is refused. Others may take the lock {1} s later.',
   own_token: 'It is the access token of this page, which then ends here.', tell_mint: 'A new access token: {0}.',

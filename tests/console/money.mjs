@@ -115,6 +115,16 @@ export function money({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'a dialog that is opened at once after another keeps its fields'() {
+      const page = await open('#/wallets/anton');
+      await page.click('text=Recharge');
+      await page.sees('dialog input');
+      await page.run(() => { document.querySelector('dialog .row button').click(); document.querySelector('main .verbs button').click(); });
+      await page.run(() => new Promise((done) => { setTimeout(done, 100); }));
+      assert.equal(await page.has('dialog [name=amount]'), true);
+      await page.finish();
+    },
+
     async 'a lost answer is tried again under the same key'() {
       const page = await open('#/wallets/bela'), before = Number(await server.balance('bela')), keys = new Set();
       let drops = 1;

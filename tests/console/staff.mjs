@@ -42,6 +42,27 @@ export function staff({ server, open, assert, file, save }) {
       await page.finish();
     },
 
+    async 'wallets are found by user and by name'() {
+      await server.api('PATCH', '/v1/wallets/olga', { name: 'Finnja Berg' });
+      const page = await open('#/wallets'), users = () => page.run(() => [...document.querySelectorAll('main a.row')].map((row) => row.textContent).join());
+      const finds = async (text, wanted) => {
+        await page.fill('[data-find]', text);
+        await page.until((all) => [...document.querySelectorAll('main a.row')].map((row) => row.textContent).join() === all && document.body.innerText.includes('That is all.'), `${text} finds ${wanted}`, wanted);
+      };
+      for (const [text, wanted] of [['fin', 'finn,olga'], ['finn l', 'finn'], ['Finnja', 'olga'], ['林', 'mei.lin'], ['mei', 'mei.lin']]) await finds(text, wanted);
+      await page.fill('[data-find]', 'no such <b>');
+      await page.says('No wallet begins with “no such <b>”.');
+      await finds('fin', 'finn,olga');
+      await page.reload();
+      await page.until(() => document.body.innerText.includes('That is all.'), 'the address keeps what was looked for');
+      assert.equal(await users(), 'finn,olga');
+      await server.api('POST', '/v1/wallets/olga/recharge', { amount: '5000' });
+      await page.choose('[aria-label=Order]', 'balance');
+      await page.until(() => document.querySelector('main a.row')?.textContent === 'olga', 'the largest balance first');
+      assert.equal(await users(), 'olga,finn');
+      await page.finish();
+    },
+
     async 'a tier and a kind are changed, added and removed; of two editors the second is stopped'() {
       const page = await open('#/coupons'), other = await open('#/coupons');
       const kinds = '.card:nth-of-type(1)', tiers = '.two .card:nth-of-type(1)';
@@ -111,6 +132,64 @@ export function staff({ server, open, assert, file, save }) {
       await page.finish();
     },
 
+    async 'a claim code has its dates and its limit'() {
+      const kinds = (await server.api('GET', '/v1/coupon-kinds')).data;
+      const more = ['EARLY', 'LATE', 'SCARCE'].map((code) => ({ kind: code.toLowerCase(), amount_off: '1', claim_code: code, limit_total: code === 'SCARCE' ? 1 : null }));
+      await server.api('PUT', '/v1/coupon-kinds', { coupon_kinds: [...kinds, ...more] });
+      const page = await open('#/coupons');
+      const day = (days) => new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 10);
+      const extra = async (kind) => {
+        const at = await page.run((name) => [...document.querySelectorAll('.card:nth-of-type(1) tbody tr')].findIndex((row) => row.querySelector('[data-name=kind]')?.value === name), kind);
+        return `.card:nth-of-type(1) tbody tr:nth-child(${at + 2})`;
+      };
+      await page.choose(`${await extra('early')} [data-name=valid_from]`, day(7));
+      await page.choose(`${await extra('late')} [data-name=valid_until]`, day(-7));
+      await page.click('.card:nth-of-type(1) header .main');
+      await page.says('Changed: late');
+      await page.renewed(() => page.click('dialog .b.main'));
+      const saved = (await server.api('GET', '/v1/coupon-kinds')).data, of = (kind) => saved.find((one) => one.kind === kind);
+      const local = (days, hour) => new Date(new Date(`${day(days)}T${hour}Z`).getTime() - 3_600_000).toISOString(); // Berlin in winter
+      if (!/-(0[4-9]|10)-/.test(day(0))) assert.deepEqual([of('early').valid_from, of('late').valid_until], [local(7, '00:00:00.000'), local(-7, '23:59:59.999')]);
+      assert.equal(await page.run((at) => document.querySelector(at).value, `${await extra('early')} [data-name=valid_from]`), day(7));
+      await page.fill(`${await extra('early')} [data-name=limit_total]`, '9');
+      await page.click('.card:nth-of-type(1) header .main');
+      await page.renewed(() => page.click('dialog .b.main'));
+      assert.equal((await server.api('GET', '/v1/coupon-kinds')).data.find((one) => one.kind === 'early').valid_from, of('early').valid_from, 'a day that was not changed stays to the millisecond');
+      await server.api('POST', '/v1/wallets/anton/coupons/claim', { code: 'SCARCE' });
+      await page.go('#/wallets/bela');
+      for (const [code, why] of [['early', 'given from'], ['late', 'were given until'], ['scarce', 'scarce'], ['nothing', '']]) {
+        await page.click('text=Enter a code');
+        await page.fill('dialog [name=code]', code);
+        await page.click('text=Continue');
+        await page.until((text) => document.querySelector('dialog .error')?.textContent.includes(text), `${code} is refused`, why);
+        assert.equal(await page.run(() => document.querySelector('dialog [name=code]').value), code);
+        await page.key('Escape');
+      }
+      await server.api('PUT', '/v1/coupon-kinds', { coupon_kinds: kinds });
+      await page.finish();
+    },
+
+    async 'a lock that rests is shown until it may be had again'() {
+      const lock = await server.api('POST', '/v1/locks/nightly', { holder: 'report.sh', ttl_ms: 60000, min_hold_ms: 3600000 });
+      await fetch(`${server.url}/v1/locks/nightly`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': lock.token } });
+      const page = await open('#/locks?id=nightly&prefix=nightly');
+      await page.sees('text=resting');
+      await page.until(() => /^59 min \d+ s$/.test(document.querySelector('main tbody td:nth-child(5)').textContent), 'its rest runs down');
+      await page.says('released');
+      await page.click('text=Revoke');
+      assert.equal(await page.run(() => document.querySelector('dialog [name=delay_s]').value), '0');
+      await page.fill('dialog [name=reason]', 'run it again');
+      await page.click('text=Continue');
+      await page.says('The lock nightly rests no longer: any client may take it.');
+      await page.click('dialog .b.main.bad');
+      await page.gone('text=resting');
+      await page.says('run it again');
+      const again = await server.api('POST', '/v1/locks/nightly', { holder: 'report.sh', ttl_ms: 60000 });
+      assert.equal(again.fence > lock.fence, true);
+      await page.says('held');
+      await page.finish();
+    },
+
     async 'locks: time falls, revoke asks for a reason, and a changed fence is refused'() {
       const lock = (id, holder) => server.api('POST', `/v1/locks/${id}`, { holder, ttl_ms: 60000, grace_ms: 0 });
       const [first] = [await lock('a-report', '<b>report</b>'), await lock('import', 'import.sh')];
@@ -177,6 +256,26 @@ export function staff({ server, open, assert, file, save }) {
       assert.equal(await page.has('text=Try again'), false);
       await page.onRequest(null);
       await page.finish();
+    },
+
+    async 'the journal has what changed, by which token, and goes on as one scrolls'() {
+      for (let at = 0; at < 60; at += 1) await server.api('PATCH', '/v1/wallets/petra', { name: `Petra ${at}` });
+      const { id } = await server.api('POST', '/v1/tokens', { role: 'locker', note: 'for the journal' });
+      const page = await open('#/health'), lines = () => page.run(() => document.querySelectorAll('[aria-label=Journal] tbody tr').length);
+      await page.until(() => document.querySelectorAll('[aria-label=Journal] tbody tr').length >= 50, 'its first page');
+      const newest = () => page.run(() => [...document.querySelectorAll('[aria-label=Journal] tbody tr')].slice(0, 2).map((row) => [...row.cells].map((cell) => cell.textContent)));
+      const [minted, named] = await newest();
+      assert.deepEqual(minted.slice(1, 3), ['token minted', id]);
+      assert.deepEqual(named.slice(1, 3), ['wallet set', 'petra']);
+      assert.match(minted[3], /^tok:/);
+      await page.run(() => scrollTo(0, document.body.scrollHeight));
+      await page.until(() => document.querySelectorAll('[aria-label=Journal] tbody tr').length > 60, 'the next page');
+      await page.until(() => { scrollTo(0, document.body.scrollHeight); return /That is all.*$/s.test(document.querySelector('[aria-label=Journal]').parentNode.parentNode.textContent); }, 'its end');
+      assert.equal(await lines(), (await server.api('GET', '/v1/journal?limit=1')).data[0].seq);
+      const auditor = await open('#/health', await server.token({ role: 'auditor' })), teller = await open('#/health', await server.token({ role: 'teller' }));
+      await auditor.sees('text=Journal');
+      assert.equal(await teller.has('text=Journal'), false);
+      for (const one of [page, auditor, teller]) await one.finish();
     },
 
     async 'health: an audit, and a backup that verify accepts'() {
