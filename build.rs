@@ -2,7 +2,7 @@
 //! console become one script before.
 
 #[cfg(feature = "cli")]
-#[path = "src/console/join.rs"]
+#[path = "build/join.rs"]
 mod join;
 
 fn main() {
@@ -10,6 +10,7 @@ fn main() {
     #[cfg(feature = "cli")]
     {
         use join::{joined, short_page, short_script, short_style};
+        println!("cargo::rerun-if-changed=build");
         println!("cargo::rerun-if-changed=src/console");
         compressed::write("openapi.json", &compressed::read("src/http/openapi/openapi.json"));
         let console = |name: &str| compressed::read(&format!("src/console/{name}"));

@@ -1,12 +1,12 @@
 // Charts: bars and a step line in plain SVG, coloured by class, drawn again when the width changes.
 
-import { cents, fromCents, h, s, when } from './tools.js';
+import { cents, fromCents, h, put, s, when } from './tools.js';
 
 const TOP = 12; // room above the highest line, in px
 
 function chart(label, draw) {
   const holder = h('div.chart', { role: 'img', 'aria-label': label });
-  new ResizeObserver(() => { if (holder.clientWidth) holder.replaceChildren(draw(holder.clientWidth)); }).observe(holder);
+  new ResizeObserver(() => { if (holder.clientWidth) put(holder, draw(holder.clientWidth)); }).observe(holder);
   return holder;
 }
 /** The next of 1, 2, 5 × 10ⁿ, in cents. */

@@ -8,7 +8,7 @@ export const CHINESE = {
   earlier: '更早', later: '更晚', per_hour: '每小时{0}', per_day: '每日{0}', as_table: '以表格显示', as_chart: '以图表显示', newest: '最新流水',
   live: '实时', paused: '已暂停', nothing_yet: '暂无数据。',
   // Columns and fields
-  time: '时间', kind: '类型', from_to: '付款方 → 收款方', amount: '金额', balance: '余额', held: '冻结', user: '用户', last_at: '最近活动',
+  time: '时间', kind: '类型', from_to: '付款方 → 收款方', amount: '金额', balance: '余额', held: '预留中', user: '用户', last_at: '最近活动',
   reference: '参考号', after: '之后余额', id: '编号', role: '角色', note: '备注', created: '创建', expires: '到期', last_used: '最近使用',
   state: '状态', holder: '持有者', fence: '栅栏号', queue: '排队', left: '剩余时间', coupon: '优惠券', gross: '原价', by: '操作者', hash: '哈希',
   metadata: '元数据', code: '券码', to: '收款方', needed: '需要', name: '姓名', status: '状态', optional: '可选', event: '事件',
@@ -17,7 +17,7 @@ export const CHINESE = {
   // Kinds, verbs, states
   recharge: '充值', withdraw: '提现', pay: '支付', transfer: '转账', refund: '退款', hold: '预留', capture: '扣款', release: '释放',
   void: '取消预留', open: '正常', frozen: '已冻结', closed: '已关闭', captured: '已扣款', voided: '已取消', expired: '已过期', reserved: '已预留',
-  revoked: '已撤销', usable: '可用', used: '已使用', taken_back: '已收回', grace: '宽限', stale: '过期', resting: '静置', free: '空闲',
+  revoked: '已撤销', usable: '可用', used: '已使用', taken_back: '已收回', grace: '宽限', stale: '过期', resting: '静置', pending: '未结', free: '空闲',
   is_held: '持有', released: '已释放', taken_over: '被接管', granted: '已获取',
   // Wallets
   all_kinds: '全部类型', search_wallet: '用户名或姓名的开头…', sort: '排序', by_name: '按用户名', by_balance: '余额最多', no_wallets: '没有以“{0}”开头的钱包。',
@@ -56,7 +56,8 @@ export const CHINESE = {
   last_hash: '最新哈希', verify_hint: '服务器运行中重新读取全部数据。', backup: '备份', backup_hint: '某一时刻的完整数据库文件，已审计：约 {0}。', download: '下载',
   figures: '{0} 以来的指标', version: '版本', queued: '排队命令', waiting: '等待中的请求', good_requests: '已应答请求', file_size: '文件大小',
   refused_requests: '被拒请求（4xx）', failed_requests: '失败请求（5xx）', commands: '命令', commits: '提交', replays: '按幂等键重复应答',
-  lock_waits: '等锁次数', takeovers: '接管过期租约', log: '预写日志', free_bytes: '磁盘剩余', journal: '日志', what: '事项', subject: '对象',
+  lock_waits: '等锁次数', takeovers: '接管过期租约', log: '预写日志', free_bytes: '磁盘剩余', journal: '日志', what: '事项', subject: '对象', token: '令牌', minted: '签发', rotated: '轮换', adopted: '沿用', set: '修改', claimed: '领取', upgraded: '升级',
+  imported: '导入', restored: '恢复',
   // Frame
   sign_in: '访问令牌', open_it: '打开', forget: '清除令牌', theme: '主题', sign_hint: '粘贴访问令牌（cbx_…）。仅保存在此标签页，关闭即清除。',
   sign_where: '遗失了？在服务器上运行 “cashbox token create --role admin” 可再创建。', bad_token: '此访问令牌无效或已失效。', is_open: '对本机开放：无需令牌',

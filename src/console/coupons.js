@@ -4,7 +4,7 @@ import { busy, button, card, facts, fail, head, options, table, tag, terms, wall
 import { ask } from './dialogs.js';
 import { grantDialog } from './money.js';
 import { get, getTagged, isAbort, may, send } from './requests.js';
-import { dayOf, foreign, h, id, isoDay, midnight, money, query, time } from './tools.js';
+import { dayOf, foreign, h, id, isoDay, midnight, money, put, query, time } from './tools.js';
 import { t } from './words.js';
 
 /** A column: [name in the request, label, style, choices]. */
@@ -49,14 +49,15 @@ function editor({ title, path, field, columns, more = [], rows, etag, label }) {
   function line(row) {
     const extra = more.length > 0 && h('tr.extra', { hidden: !more.some(([name]) => row[name] !== null && row[name] !== undefined) },
       h('td', { colspan: width }, h('div.filters', more.map((column) => h('label.field', h('span', column[1]), cell(row, column, isEditor))))));
-    const swap = extra && h('button.b.quiet', { type: 'button', 'aria-label': t('more_terms'), title: t('more_terms'),
+    const swap = extra && h('button.b.quiet', { 'aria-label': t('more_terms'), title: t('more_terms'),
       'aria-expanded': String(!extra.hidden), onclick: () => { extra.hidden = !extra.hidden; swap.setAttribute('aria-expanded', !extra.hidden); } }, '⋯');
-    const remove = isEditor && h('button.b.quiet', { type: 'button', 'aria-label': t('remove'), title: t('remove'),
+    const remove = isEditor && h('button.b.quiet', { 'aria-label': t('remove'), title: t('remove'),
       onclick: () => { main.remove(); if (extra) extra.remove(); touched(); } }, '✕');
-    const main = h('tr.line', columns.map((column) => h('td', { class: column[2] }, cell(row, column, isEditor))), h('td.end', swap, remove));
+    const main = h('tr.line', columns.map((column) => h('td', { class: column[2], 'data-label': column[1] }, cell(row, column, isEditor))), h('td.end', swap, remove));
     return [main, extra].filter(Boolean);
   }
   const holder = table([...columns.map(([, text, style]) => [text, style]), ['', 'end']], rows.map(line), title), body = holder.querySelector('tbody');
+  if (more.length) holder.classList.add('edit'); // one field above the other on a phone
   const first = typed(body);
   save.disabled = true;
   body.addEventListener('input', touched);
@@ -84,9 +85,9 @@ export async function couponsView() {
     try {
       const { coupon } = await get(path), quote = price && await get(`${path}/quote${query({ amount: price })}`);
       const cost = quote && (quote.applicable ? [money(quote.amount), h('span.soft', ' = ', money(quote.gross), ' − ', money(quote.discount))] : foreign(quote.detail));
-      found.replaceChildren(facts([[t('code'), h('b.mono', coupon.code)], [t('user'), walletLink(coupon.user_id)], [t('kind'), terms(coupon)],
+      put(found, facts([[t('code'), h('b.mono', coupon.code)], [t('user'), walletLink(coupon.user_id)], [t('kind'), terms(coupon)],
         [t('state'), tag(t(coupon.state), coupon.state === 'usable' ? 'good' : '')], cost && [t('quote'), cost]]));
-    } catch (error) { if (!isAbort(error)) found.replaceChildren(fail(error)); }
+    } catch (error) { if (!isAbort(error)) put(found, fail(error)); }
   }
   const form = h('form.filters', { onsubmit: search }, code, amount, h('button.b', t('find')));
   const choices = [['', '–'], ...kinds.data.map((kind) => [kind.kind, `${kind.kind} · ${terms(kind)}`])];

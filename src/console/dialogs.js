@@ -1,16 +1,19 @@
 // Dialogs: fill in, read what will happen, done. The key is made with the reading and thrown away when Back changes
 // anything, so two presses, and a second try after a lost answer, are one effect.
 
-import { h, money, newKey, $ } from './tools.js';
+import { $, h, money, newKey, put } from './tools.js';
 import { Lost, isAbort } from './requests.js';
 import { busy, button, explain, fail, options, toast } from './parts.js';
 import { t } from './words.js';
 
 let shown = 0; // grows with each dialog, so that an answer that comes late opens none
+let changed = 0; // the time at which another step was shown, or the dialog closed
+const TWICE_MS = 700;
 export function dialog(title, ...content) {
   const box = $('dialog');
   shown += 1;
-  box.replaceChildren(h('form', { method: 'dialog', novalidate: true, onsubmit: (event) => event.preventDefault() },
+  changed = performance.now();
+  put(box, h('form', { method: 'dialog', novalidate: true, onsubmit: (event) => event.preventDefault() },
     h('h2', { id: 'dialog-title' }, title), ...content));
   if (!box.open) box.showModal();
   (box.querySelector('[autofocus]') ?? box.querySelector('input, select, button'))?.focus();
@@ -20,8 +23,19 @@ export const closeDialog = () => $('dialog').close();
 $('dialog').addEventListener('close', ({ target: box }) => {
   if (box.open) return; // the next dialog was opened before this event came
   shown += 1;
-  box.replaceChildren(); // a secret that was shown goes with it
+  changed = performance.now();
+  put(box); // a secret that was shown goes with it
 });
+
+// The second press of two is not one for what came under it: no step is passed over, and nothing behind a closed dialog is pressed.
+for (const name of ['mousedown', 'click']) {
+  addEventListener(name, (event) => {
+    if (event.detail < 2 || performance.now() - changed > TWICE_MS) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, true);
+}
+addEventListener('keydown', (event) => { if (event.repeat && event.key === 'Enter') event.preventDefault(); });
 
 /** Reads the view again. */
 export const renew = () => dispatchEvent(new Event('show'));

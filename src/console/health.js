@@ -2,7 +2,7 @@
 
 import { busy, button, card, cells, every, facts, fail, feed, empty, head, tag } from './parts.js';
 import { download, get, getText, isAbort, may } from './requests.js';
-import { foreign, h, isoDay, now, size, time } from './tools.js';
+import { foreign, h, isoDay, now, put, size, time } from './tools.js';
 import { t } from './words.js';
 
 /** Reads the figures of the page out of the text of `/metrics`. */
@@ -19,7 +19,7 @@ function figuresOf(text) {
 async function journalCard() {
   try { await get('/v1/journal?limit=1'); } catch (error) { if (isAbort(error)) throw error; return null; }
   const columns = [[t('time')], [t('what'), 'wrap'], [t('subject'), 'cut'], [t('by'), 'opt cut']];
-  const row = (one) => cells(columns, [time(one.at), tag(one.what.replaceAll('_', ' ')), foreign(one.subject ?? '', 'soft'), h('span.mono.soft', one.by ?? '')]);
+  const row = (one) => cells(columns, [time(one.at), one.what.split('_').map((word) => t(word)).join(' ').toLowerCase(), foreign(one.subject ?? '', 'soft'), h('span.mono.soft', one.by ?? '')]);
   return card(t('journal'), null, feed(columns, '/v1/journal', {}, row, empty(t('nothing_yet')), t('journal')));
 }
 
@@ -28,20 +28,20 @@ export async function healthView() {
   const audit = h('div.body', h('p.soft', t('verify_hint')));
   async function load() {
     const [health, text] = await Promise.all([get('/healthz'), getText('/metrics')]);
-    state.replaceChildren(h('p', tag(health.status, health.status === 'ok' ? 'good' : 'bad')), ...health.why.map((why) => h('p.error', foreign(why))),
+    put(state, h('p', tag(health.status, health.status === 'ok' ? 'good' : 'bad')), health.why.map((why) => h('p.error', foreign(why))),
       facts([[t('version'), health.version], [t('queued'), health.queued], [t('waiting'), health.waiting], [t('file_size'), size(health.db_bytes)]], 'end'));
-    since.replaceChildren(t('figures', time(health.started_at)));
+    put(since, t('figures', time(health.started_at)));
     backupHint.textContent = t('backup_hint', size(health.db_bytes + health.wal_bytes));
-    figures.replaceChildren(facts(figuresOf(text).map(([name, figure]) => [t(name), figure]), 'end'));
+    put(figures, facts(figuresOf(text).map(([name, figure]) => [t(name), figure]), 'end'));
   }
   const run = button(t('run_verify'), busy(async () => {
     audit.setAttribute('aria-busy', 'true');
     try {
       const found = await get('/v1/verify', { ms: 600_000 });
       const findings = () => fail({ msg: t('findings', found.findings.length) }, found.findings.map((one) => h('small', foreign(one.finding))));
-      audit.replaceChildren(found.ok ? h('p', { role: 'status' }, tag('ok', 'good'), ' ', t('clean', found.entries, found.wallets)) : findings(),
+      put(audit, found.ok ? h('p', { role: 'status' }, tag('ok', 'good'), ' ', t('clean', found.entries, found.wallets)) : findings(),
         facts([[t('last_hash'), h('span.mono', found.line ?? found.last_hash)]]));
-    } catch (error) { if (!isAbort(error)) audit.replaceChildren(fail(error)); } finally { audit.removeAttribute('aria-busy'); }
+    } catch (error) { if (!isAbort(error)) put(audit, fail(error)); } finally { audit.removeAttribute('aria-busy'); }
   }), 'main');
   const save = busy(() => download('/v1/backup', `cashbox-${isoDay(new Date(now()))}.db`, '*/*'));
   const [, journal] = await Promise.all([load(), may.audit() && journalCard()]);

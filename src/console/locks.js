@@ -3,7 +3,7 @@
 import { button, card, cells, empty, every, head, rowLink, table, tag } from './parts.js';
 import { ask } from './dialogs.js';
 import { get, isAbort, lockPath, may, send, unfit } from './requests.js';
-import { $, foreign, h, query, span, time } from './tools.js';
+import { $, foreign, h, put, query, span, time } from './tools.js';
 import { t } from './words.js';
 
 const lockTag = (state) => tag(t(state === 'held' ? 'is_held' : state), { held: 'good', grace: 'warn', revoked: 'bad' }[state]);
@@ -39,8 +39,8 @@ export async function locksView(_, filters) {
       const focused = document.activeElement?.dataset.lock;
       ticks = data.map(() => h('span'));
       const row = (lock, n) => cells(columns, [rowLink(`#/locks${query({ ...filters, id: lock.id })}`, foreign(lock.id), { 'data-lock': lock.id }),
-        lockTag(lock.state), foreign(lock.holder ?? '–'), lock.fence, ticks[n], lock.queue || ''], { class: lock.id === filters.id ? 'chosen' : null });
-      list.replaceChildren(data.length ? table(columns, data.map(row), t('locks')) : empty(t('no_locks')));
+        lockTag(lock.state), foreign(lock.holder ?? '–'), lock.fence, ticks[n], lock.queue || ''], { class: lock.id === filters.id && 'chosen' });
+      put(list, data.length ? table(columns, data.map(row), t('locks')) : empty(t('no_locks')));
       shape = looks;
       if (focused) [...list.querySelectorAll('[data-lock]')].find((link) => link.dataset.lock === focused)?.focus();
     }
@@ -52,18 +52,18 @@ export async function locksView(_, filters) {
   }
 
   async function detail() {
-    if (!filters.id && !may.all()) return side.replaceChildren(card(null, null, empty(t('pick_lock'))));
+    if (!filters.id && !may.all()) return put(side, card(null, null, empty(t('pick_lock'))));
     if (!filters.id) {
       const { data } = await get('/v1/lock-events?limit=20');
       if (about === (about = JSON.stringify(data))) return;
-      side.replaceChildren(card(t('all_events'), null, eventTable(data, true)));
+      put(side, card(t('all_events'), null, eventTable(data, true)));
       return;
     }
     const [lock, { data }] = await Promise.all([get(lockPath(filters.id)), get(lockPath(filters.id, '/events?limit=50'))]);
     if (about === (about = JSON.stringify([lock.state, lock.fence, lock.waiting, data]))) return;
     const columns = [[t('waits')], [t('since'), 'end'], [t('until'), 'end']];
     const waiting = (lock.waiting ?? []).map((one) => cells(columns, [foreign(one.holder ?? '–'), time(one.since), time(one.until)]));
-    side.replaceChildren(card(foreign(filters.id), may.admin() && ['held', 'grace', 'resting'].includes(lock.state) && button(t('revoke'), () => revokeLockDialog(lock), 'bad'),
+    put(side, card(foreign(filters.id), may.admin() && ['held', 'grace', 'resting'].includes(lock.state) && button(t('revoke'), () => revokeLockDialog(lock), 'bad'),
       waiting.length > 0 && table(columns, waiting, t('queue')), eventTable(data)));
   }
 

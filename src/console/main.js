@@ -11,7 +11,7 @@ import { Lost, get, isAbort, may, session } from './requests.js';
 import { todayView } from './today.js';
 import { tokensView } from './tokens.js';
 import { walletsView } from './wallets.js';
-import { $, clockSkew, h, s, span } from './tools.js';
+import { $, clockSkew, h, put, s, span } from './tools.js';
 import { language, speak, stored, switchLanguage, t } from './words.js';
 
 const VIEWS = { today: todayView, wallets: walletsView, entries: entriesView, coupons: couponsView, locks: locksView, tokens: tokensView, health: healthView };
@@ -43,7 +43,7 @@ async function show() {
   }
   if (mine !== session.leaving) return;
   $('main').removeAttribute('aria-busy');
-  $('main').replaceChildren(...nodes.flat().filter(Boolean));
+  put($('main'), nodes);
   document.title = `${document.querySelector('h1')?.textContent ?? t(view)} · cashbox`;
   frame(view); // the first answer may have shown that a clock is wrong
   if (!performance.getEntriesByName('first-view').length) performance.mark('first-view');
@@ -64,14 +64,14 @@ function frame(view) {
   document.documentElement.lang = language === 'zh' ? 'zh-CN' : 'en';
   document.querySelector('.skip').textContent = t('skip');
   $('nav').setAttribute('aria-label', t('views'));
-  $('nav').replaceChildren(...allowed().map((name) => h('a', { href: `#/${name}`, 'aria-current': name === view ? 'page' : null },
+  put($('nav'), allowed().map((name) => h('a', { href: `#/${name}`, 'aria-current': name === view && 'page' },
     s('svg', { 'aria-hidden': 'true' }, s('use', { href: `#i-${name}` })), h('span', t(session.me.role === 'user' && name === 'wallets' ? 'wallet' : name)))));
   const { role, user, open } = session.me, press = (text, onclick, props) => h('button', { type: 'button', onclick, ...props }, text);
   const off = clockSkew();
-  $('who').replaceChildren(...[role && h('span', open ? t('is_open') : [role, user].filter(Boolean).join(' · ')),
+  put($('who'), role && h('span', open ? t('is_open') : [role, user].filter(Boolean).join(' · ')),
     off !== 0 && h('span.warn', t('clock_off', span(Math.abs(off)))),
     h('div', press(language === 'zh' ? 'English' : '中文', async () => { await switchLanguage(); if (role) show(); else signIn(); }, { lang: language === 'zh' ? 'en' : 'zh' }),
-      press(t('theme'), () => theme(true)), press(t('keys'), help), sessionStorage.getItem('token') && press(t('forget'), () => forget()))].filter(Boolean));
+      press(t('theme'), () => theme(true)), press(t('keys'), help), sessionStorage.getItem('token') && press(t('forget'), () => forget())));
 }
 
 function theme(next) {
@@ -108,12 +108,12 @@ function signIn(message) {
   const form = h('form.body', { onsubmit: async (event) => {
     event.preventDefault();
     const token = box.value.trim();
-    if (!/^[\x21-\x7e]+$/.test(token)) return said.replaceChildren(fail({ msg: t('bad_token') }));
+    if (!/^[\x21-\x7e]+$/.test(token)) return put(said, fail({ msg: t('bad_token') }));
     sessionStorage.setItem('token', token);
     try { session.me = await get('/v1/me'); } catch (error) {
       if (isAbort(error)) return undefined;
       sessionStorage.removeItem('token');
-      return said.replaceChildren(fail(error.status === 401 ? { msg: t('bad_token') } : error));
+      return put(said, fail(error.status === 401 ? { msg: t('bad_token') } : error));
     }
     await show();
     return $('main').focus();
@@ -121,7 +121,7 @@ function signIn(message) {
   h('p.soft.small', t('sign_where')));
   document.title = 'cashbox';
   $('main').removeAttribute('aria-busy');
-  $('main').replaceChildren(head(t('sign_in')), card(null, null, form));
+  put($('main'), head(t('sign_in')), card(null, null, form));
 }
 
 async function start() {
@@ -132,7 +132,7 @@ async function start() {
     if (isAbort(error)) return;
     if (error.status === 401) return sessionStorage.getItem('token') ? forget(t('bad_token')) : signIn();
     frame();
-    $('main').replaceChildren(fail(error), h('div', button(t('again'), start)));
+    put($('main'), fail(error), h('div', button(t('again'), start)));
     if (error instanceof Lost) waitForServer(session.leaving);
     return;
   }

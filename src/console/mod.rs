@@ -1,11 +1,18 @@
 //! The console: the page in the binary, as files that a server sends. It uses the public API only, and this module knows
 //! nothing of HTTP but the names of headers.
 //!
-//! Nothing comes from elsewhere. The build script joins the modules to one script, leaves out comments and spaces, and
-//! compresses the files.
-
-#[cfg(test)]
-mod join; // of the build script
+//! Nothing comes from elsewhere. The build script joins the modules to one script (`build/join.rs`), leaves out comments and
+//! spaces, and compresses the files.
+//!
+//! | module | has |
+//! |---|---|
+//! | words, chinese | each word in both languages; the second one is a file of its own, fetched when it is chosen |
+//! | tools | nodes, amounts in whole cents, times |
+//! | requests | the one place that asks the server |
+//! | parts, charts | what several views show |
+//! | dialogs, money | the three steps of a change, and the changes |
+//! | today, wallets, entries, coupons, locks, tokens, health | a view each |
+//! | main | the frame: address, signing in, keys |
 
 use crate::secret::hex;
 use flate2::read::GzDecoder;

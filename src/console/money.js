@@ -39,12 +39,12 @@ async function outcome(path, body, wallets, amount, moves) {
     if (!(error instanceof Refusal) || isOfForm(error)) throw error;
     if (error.status === 423) note = t('has_lock', foreign(error.holder ?? t('another'))); else refusal = error;
   }
-  const moved = answer?.entry.amount ?? amount;
+  const moved = answer?.entry.amount ?? amount, isOff = refusal && refusal.status !== 402; // then nothing comes afterwards
   const afterwards = (user, balance) => (moves(user) > 0 ? plus(balance ?? '0.00', moved) : less(balance ?? '0.00', moved));
   const then = (user, balance) => (answer?.entry.from === user ? answer.entry.from_balance
     : answer?.entry.to === user ? answer.entry.to_balance : null) ?? afterwards(user, balance);
   return { answer, moved, note, refusal,
-    balances: wallets.map((user, at) => [names[at], before[at] ?? '0.00', then(user, before[at])]) };
+    balances: wallets.map((user, at) => [names[at], before[at] ?? '0.00', isOff ? null : then(user, before[at])]) };
 }
 
 function amountOf(values) {

@@ -1,6 +1,6 @@
 // Parts that several views use: cards, tables, lists that go on, refusals, and what is asked again and again.
 
-import { cents, foreign, h, id, money, query, span, $ } from './tools.js';
+import { $, cents, foreign, h, id, money, put, query, span } from './tools.js';
 import { Lost, get, isAbort, may, session } from './requests.js';
 import { t } from './words.js';
 
@@ -83,12 +83,12 @@ export function feed(columns, path, filters, row, none, caption, order) {
         if (!after) lists.shift();
       } while (lists.length && (order || !fresh.length));
       body.append(...(order ? items.sort(order) : fresh).map(row));
-      foot.replaceChildren(lists.length ? more : items.length ? h('span.small', t('end')) : none);
+      put(foot, lists.length ? more : items.length ? h('span.small', t('end')) : none);
       if (!lists.length) seen.disconnect();
       else { seen.unobserve(foot); seen.observe(foot); } // asks again where the end is still in sight
     } catch (error) {
       if (isAbort(error)) return;
-      foot.replaceChildren(fail(error), more);
+      put(foot, fail(error), more);
       if (!(error instanceof Lost)) return;
       banner(t('no_server'));
       setTimeout(() => holder.isConnected && load(), 3000);
@@ -103,15 +103,9 @@ const SILENT_MS = 30_000;
 /** Asks again and again while the page can be seen, until the view is left; less and less often while no answer comes. */
 export async function every(ms, work) {
   const { signal } = session.leaving;
-  let pause = ms;
-  const rest = () => new Promise((wake) => {
-    const timer = setTimeout(wake, pause);
-    signal.addEventListener('abort', () => { clearTimeout(timer); wake(); }, { once: true });
-  });
-  const visible = () => new Promise((wake) => document.addEventListener('visibilitychange', wake, { once: true }));
-  while (!signal.aborted) {
-    await rest();
-    while (document.hidden && !signal.aborted) await visible();
+  for (let pause = ms; ;) {
+    await new Promise((wake) => { setTimeout(wake, pause); });
+    while (document.hidden) await new Promise((wake) => { document.addEventListener('visibilitychange', wake, { once: true }); });
     if (signal.aborted) return;
     try {
       await work(signal);

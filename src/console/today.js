@@ -3,7 +3,7 @@
 import { bars } from './charts.js';
 import { button, card, cells, empty, every, kindTag, rowLink, table } from './parts.js';
 import { get, isAbort, session } from './requests.js';
-import { cents, count, dayOf, fromCents, h, hour, isoDay, midnight, money, now, query, sum, time, when } from './tools.js';
+import { cents, count, dayOf, fromCents, h, hour, isoDay, midnight, money, now, put, query, sum, time, when } from './tools.js';
 import { t } from './words.js';
 
 const HOUR_MS = 3_600_000, QUARTER_MS = 900_000;
@@ -53,7 +53,7 @@ export async function todayView(_, filters) {
     });
     const shown = span === 'day' ? busyHours(items) : items, label = t(span === 'day' ? 'per_hour' : 'per_day', t(show));
     const columns = [[t('time')], [t(show), 'end']];
-    drawn.replaceChildren(asTable ? table(columns, shown.map((item) => cells(columns, [item.long, money(item.amount)])), label) : bars(shown, label));
+    put(drawn, asTable ? table(columns, shown.map((item) => cells(columns, [item.long, money(item.amount)])), label) : bars(shown, label));
   }
 
   async function load() {
@@ -62,12 +62,12 @@ export async function todayView(_, filters) {
     rows = found;
     const hold = fromCents(-cents(sum(systems.map((wallet) => wallet.balance))));
     const numberOf = (kinds) => rows.reduce((all, row) => all + kinds.reduce((some, kind) => some + (row.count[kind] ?? 0), 0), 0);
-    const figure = ([name, [member, kinds]]) => h('a.figure', { href: link({ show: name }), 'aria-current': show === name ? 'true' : null },
+    const figure = ([name, [member, kinds]]) => h('a.figure', { href: link({ show: name }), 'aria-current': show === name && 'true' },
       h('span', t(name)), h('b', money(sum(rows.map((row) => row[member])))),
       h('span', name === 'takings' ? t('takings_why', numberOf(kinds)) : count(numberOf(kinds))),
       h('span', t('last_week', money(earlier[member]))));
     const focused = [...figures.children].indexOf(document.activeElement);
-    figures.replaceChildren(...Object.entries(FIGURES).map(figure),
+    put(figures, Object.entries(FIGURES).map(figure),
       h('div.figure', h('span', t('customers_hold')), h('b', money(hold)), h('span', t('in_wallets'))));
     if (focused >= 0) figures.children[focused]?.focus();
     draw();
@@ -80,9 +80,9 @@ export async function todayView(_, filters) {
     const columns = [[t('time')], [t('kind')], [t('wallet'), 'cut'], [t('amount'), 'end']];
     const wallet = (entry) => (entry.from === '@bank' || entry.from === '@sales' || entry.from === '@holds' ? entry.to : entry.from);
     const focused = newest.contains(document.activeElement) && document.activeElement.hash;
-    newest.replaceChildren(data.length ? table(columns, data.map((entry) => cells(columns,
+    put(newest, data.length ? table(columns, data.map((entry) => cells(columns,
       [rowLink(`#/entries/${entry.id}`, time(entry.at)), kindTag(entry.kind), wallet(entry), money(entry.amount)],
-      { class: !isFirst && entry.id > latest ? 'new' : null })), t('newest')) : empty(t('nothing_yet')));
+      { class: !isFirst && entry.id > latest && 'new' })), t('newest')) : empty(t('nothing_yet')));
     if (focused) [...newest.querySelectorAll('a.row')].find((link) => link.hash === focused)?.focus();
     latest = last;
     newest.dataset.since = data[0]?.at ?? '';
@@ -110,7 +110,7 @@ export async function todayView(_, filters) {
     following = !following;
     if (!following) parked.abort();
     live.setAttribute('aria-pressed', following);
-    live.replaceChildren(h('span', { class: `live ${following ? '' : 'off'}` }, t(following ? 'live' : 'paused')));
+    put(live, h('span', { class: `live ${following ? '' : 'off'}` }, t(following ? 'live' : 'paused')));
   });
   const swap = button(t(asTable ? 'as_chart' : 'as_table'), () => {
     asTable = !asTable;
@@ -127,6 +127,6 @@ export async function todayView(_, filters) {
   return [h('div.head', h('h1', name), isNow && span === 'day' && h('span.soft', when(day, dated)),
     h('span.grow'), h('a.b', { href: step(-DAYS[span]), 'aria-label': t('earlier') }, '‹'),
     day < today && h('a.b', { href: step(Math.min(DAYS[span], Math.round((today - day) / 86_400_000))), 'aria-label': t('later') }, '›'),
-    h('div.seg', Object.keys(DAYS).map((one) => h('a', { href: link({ span: one }), 'aria-current': span === one ? 'true' : null }, t(one))))),
+    h('div.seg', Object.keys(DAYS).map((one) => h('a', { href: link({ span: one }), 'aria-current': span === one && 'true' }, t(one))))),
   figures, h('div.two', card(t(span === 'day' ? 'per_hour' : 'per_day', t(show)), swap, drawn), card(t('newest'), live, newest))];
 }

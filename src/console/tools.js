@@ -3,6 +3,10 @@
 
 import { language, t } from './words.js';
 
+const present = (children) => children.flat(9).filter((child) => child !== null && child !== undefined && child !== false);
+/** Puts children in the place of those that a node has. */
+export const put = (node, ...children) => node.replaceChildren(...present(children));
+
 /** `name` may carry classes, as in `p.small`; a plain object after it has the attributes. */
 function make(space, name, [props, ...children]) {
   const [tag, ...styles] = name.split('.'), node = space ? document.createElementNS(space, tag) : document.createElement(tag);
@@ -13,7 +17,7 @@ function make(space, name, [props, ...children]) {
     else node.setAttribute(key, value === true ? '' : value);
   }
   if (styles[0]) node.setAttribute('class', styles.join(' '));
-  node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(...present(children));
   return node;
 }
 export const h = (name, ...rest) => make(null, name, rest);

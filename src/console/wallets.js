@@ -4,7 +4,7 @@ import { steps } from './charts.js';
 import { button, busy, card, cells, crumb, empty, every, facts, feed, head, kindOptions, kindTag, options, rowLink, table, tag, terms, walletLink } from './parts.js';
 import { captureDialog, claimDialog, freezeDialog, grantDialog, holdDialog, moneyDialog, settingsDialog, voidDialog } from './money.js';
 import { get, isAbort, lockPath, may, session, walletPath } from './requests.js';
-import { $, cents, count, foreign, h, id, money, now, query, time } from './tools.js';
+import { $, cents, count, foreign, h, id, money, now, put, query, time } from './tools.js';
 import { t } from './words.js';
 
 const statusTag = (status) => status !== 'open' && tag(t(status), status === 'frozen' ? 'warn' : 'bad');
@@ -28,7 +28,7 @@ export async function walletsView(path, filters) {
     // Those whose user begins so, then those whose name does, as it was typed or with capitals.
     const capital = prefix.replace(/(^|\s)\p{L}/gu, (letter) => letter.toUpperCase()), names = prefix ? [...new Set([prefix, capital])].map((name) => ({ name })) : [];
     const lists = [{ prefix }, ...names].map((one) => ({ ...one, order: order.value, system: 'false', limit: isByBalance ? 1000 : 50 }));
-    list.replaceChildren(feed(columns, '/v1/wallets', lists, row, none, t('wallets'),
+    put(list, feed(columns, '/v1/wallets', lists, row, none, t('wallets'),
       isByBalance && ((a, b) => (cents(a.balance) < cents(b.balance) ? 1 : cents(a.balance) > cents(b.balance) ? -1 : 0))));
   }
   let wait;
@@ -59,14 +59,14 @@ async function line(user, wallet, holder, title) {
   const start = first ? balance(first) + (isOfUser(first) ? -cents(first.amount) : cents(first.amount)) : cents(wallet.balance);
   if (first && (after || wallet.entries === entries.length)) since = Date.parse(first.at) - 1;
   const points = [[since, start], ...entries.map((entry) => [Date.parse(entry.at), balance(entry)])];
-  holder.replaceChildren(steps(points, since, Math.max(until, since + 1), `${t('balance_over')}: ${wallet.balance}`));
+  put(holder, steps(points, since, Math.max(until, since + 1), `${t('balance_over')}: ${wallet.balance}`));
 }
 
-const couponTag = (state) => tag(t(state), { usable: 'good', open: 'good', reserved: 'warn' }[state]);
+const stateTag = (state) => tag(t(state), { usable: 'good', pending: 'good', reserved: 'warn' }[state]);
 
 function couponsCard(user, given) {
   const columns = [[t('code')], [t('terms'), 'wrap'], [t('state'), 'end']];
-  const rows = given.map((coupon) => cells(columns, [h('span.mono', coupon.code), terms(coupon), couponTag(coupon.state)]));
+  const rows = given.map((coupon) => cells(columns, [h('span.mono', coupon.code), terms(coupon), stateTag(coupon.state)]));
   const verbs = [may.money() && button(t('claim'), () => claimDialog(user), 'quiet'),
     may.staff() && button(t('grant'), busy(() => grantDialog(user)), 'quiet')];
   return card(t('coupons'), verbs, rows.length ? table(columns, rows, t('coupons')) : empty(t('no_coupons')));
@@ -74,12 +74,12 @@ function couponsCard(user, given) {
 
 function holdsCard(user, holds) {
   if (!holds.length && !may.staff()) return null;
-  const columns = [[t('holds'), 'wrap'], [t('amount'), 'end'], [t('state'), 'end']];
+  const columns = [[t('to'), 'wrap'], [t('amount'), 'end'], [t('state'), 'end']];
   const verbs = (hold) => hold.state === 'open' && may.staff() && h('div.verbs',
     button(t('capture'), () => captureDialog(hold), 'quiet'), button(t('void'), () => voidDialog(hold), 'quiet bad'));
   const rows = holds.map((hold) => cells(columns, [[rowLink(`#/entries/${hold.id}`, ['→ ', foreign(hold.to)]), h('div.soft.small',
     foreign(hold.reference ?? ''), ' ', t('expires'), ' ', time(hold.expires_at)), verbs(hold)],
-  money(hold.state === 'open' ? hold.left : hold.amount), couponTag(hold.state)]));
+  money(hold.state === 'open' ? hold.left : hold.amount), stateTag(hold.state === 'open' ? 'pending' : hold.state)]));
   return card(t('holds'), may.staff() && button(t('hold'), () => holdDialog(user), 'quiet'),
     rows.length ? table(columns, rows, t('holds')) : empty(t('no_holds')));
 }
@@ -125,9 +125,12 @@ async function walletView(user, filters) {
     limits && [t('per_payment'), money(wallet.limit_per_payment)], limits && [t('per_day_limit'), money(wallet.limit_per_day)],
     wallet.spent_today && [t('spent_today'), money(wallet.spent_today)],
     wallet.metadata && [t('metadata'), Object.entries(wallet.metadata).map(([name, value]) => h('div', foreign(`${name} = ${value}`)))]])));
+  settings.classList.add('first');
+  const past = card(t('history'), kind, rows);
+  past.classList.add('last'); // it goes on for ever
   const verbs = may.money() && h('div.verbs', ['recharge', 'pay', 'withdraw', 'transfer'].map(verb));
   return [head(title, wallet.name && foreign(wallet.name, 'soft'), statusTag(wallet.status), h('span.grow'), verbs),
-    h('div.two.wallet', h('div.stack', card(t('balance_over'), newest, drawn), card(t('history'), kind, rows)),
+    h('div.two.wallet', h('div.stack', card(t('balance_over'), newest, drawn), past),
       h('div.stack', h('section.card.first', h('div.figure', h('span', t('balance')), h('b', money(wallet.balance)),
         cents(wallet.held) ? h('span', t('held'), ' ', money(wallet.held)) : null, h('span', count(wallet.entries)), lock)),
       couponsCard(user, given.data), holdsCard(user, holds.data), session.me.role !== 'user' && settings))];

@@ -22,7 +22,7 @@ const ENGLISH = {
   recharge: 'Recharge', withdraw: 'Withdraw', pay: 'Pay', transfer: 'Transfer', refund: 'Refund', hold: 'Hold',
   capture: 'Capture', release: 'Release', void: 'Void', open: 'open', frozen: 'frozen', closed: 'closed', captured: 'captured',
   voided: 'voided', expired: 'expired', reserved: 'reserved', revoked: 'revoked', usable: 'usable', used: 'used',
-  taken_back: 'taken back', grace: 'grace', stale: 'stale', resting: 'resting', free: 'free', is_held: 'held',
+  taken_back: 'taken back', grace: 'grace', stale: 'stale', resting: 'resting', pending: 'open', free: 'free', is_held: 'held',
   released: 'released', taken_over: 'taken over', granted: 'granted',
   // Wallets
   all_kinds: 'All kinds', search_wallet: 'User or name begins with …', sort: 'Order', by_name: 'by user',
@@ -86,7 +86,8 @@ const ENGLISH = {
   file_size: 'Size of the file', refused_requests: 'Requests refused (4xx)', failed_requests: 'Requests failed (5xx)',
   commands: 'Commands', commits: 'Commits', replays: 'Answers repeated under a key', lock_waits: 'Waits for a lock',
   takeovers: 'Dead leases taken over', log: 'Write-ahead log', free_bytes: 'Free on the disk', journal: 'Journal', what: 'What',
-  subject: 'Of',
+  subject: 'Of', token: 'token', minted: 'minted', rotated: 'rotated', adopted: 'adopted', set: 'set', claimed: 'claimed',
+  upgraded: 'upgraded', imported: 'imported', restored: 'restored',
   // Frame
   sign_in: 'Access token', open_it: 'Open', forget: 'Forget token', theme: 'Theme',
   sign_hint: 'Paste an access token (cbx_…). It stays in this tab and is forgotten when the tab closes.',

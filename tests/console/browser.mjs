@@ -189,6 +189,18 @@ export class Page {
     await Promise.all(events);
   }
 
+  /** Two presses of an impatient finger or mouse at one place, `gap` ms apart. */
+  async twice(what, gap = 120, touch = false) {
+    const at = await this.#place(what);
+    for (let count = 1; count <= 2; count += 1) {
+      if (count === 2) await pause(gap);
+      for (const [type, finger] of [['mousePressed', 'touchStart'], ['mouseReleased', 'touchEnd']]) {
+        if (touch) await this.send('Input.dispatchTouchEvent', { type: finger, touchPoints: finger === 'touchStart' ? [at] : [] });
+        else await this.send('Input.dispatchMouseEvent', { type, ...at, button: 'left', clickCount: count });
+      }
+    }
+  }
+
   async key(name, times = 1) {
     const codes = { Enter: 13, Escape: 27, Tab: 9, ArrowDown: 40, ArrowUp: 38 }, text = name === 'Enter' ? '\r' : name.length === 1 ? name : undefined;
     for (let count = 0; count < times; count += 1) {

@@ -2,8 +2,9 @@
 
 import { ADMIN } from './server.mjs';
 
-/** States that the server names and no source does. */
-const STATES = ['open', 'frozen', 'closed', 'captured', 'voided', 'expired', 'reserved', 'usable', 'used', 'taken_back', 'grace', 'stale', 'released', 'taken_over'];
+/** States and changes that the server names and no source does. */
+const STATES = ['open', 'frozen', 'closed', 'captured', 'voided', 'expired', 'reserved', 'usable', 'used', 'taken_back', 'grace', 'stale', 'released', 'taken_over',
+  'minted', 'rotated', 'adopted', 'set', 'claimed', 'upgraded', 'imported', 'restored'];
 const WIDTHS = [360, 768, 1280];
 
 /** A time zone in which it is five in the afternoon: the hours of the canteen were made for it. */
@@ -27,7 +28,7 @@ export function look({ server, open, assert, pictures }) {
     async 'every word has both halves, and every key a word'() {
       const page = await open('#/today');
       const read = async (name) => (await fetch(`${server.url}/console/${name}`)).text();
-      const table = (text) => new Function(`return ${text.slice(text.indexOf('={') + 1, text.indexOf('\n};') + 2)}`)();
+      const table = (text) => new Function(`return ${text.slice(text.indexOf('={') + 1).match(/^.*\}/)[0]}`)(); // one line
       const script = await read('console.js'), english = table(script.slice(script.indexOf('const ENGLISH='))), chinese = table(await read('chinese.js'));
       assert.deepEqual(Object.keys(english), Object.keys(chinese));
       const words = Object.keys(english).map((name) => [name, [english[name], chinese[name]]]);
@@ -39,7 +40,7 @@ export function look({ server, open, assert, pictures }) {
       }
       const known = new Set(words.map(([name]) => name)), used = new Set();
       for (const [, key] of script.matchAll(/\bt\('(\w+)'/g)) { used.add(key); assert.ok(known.has(key), key); }
-      for (const [key] of script.slice(script.indexOf('\n};')).matchAll(/\w+/g)) used.add(key);
+      for (const [key] of script.replace(/^const ENGLISH=.*$/m, '').matchAll(/\w+/g)) used.add(key);
       assert.deepEqual([...known].filter((name) => !used.has(name) && !/^(tell|rest)_/.test(name)), STATES.filter((name) => !used.has(name)), 'words that nothing uses');
       await page.run(() => import('/console/chinese.js'));
       await page.finish();

@@ -115,6 +115,29 @@ export function money({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'the second press of two passes no step over and presses nothing behind'() {
+      const page = await open('#/wallets/mei.lin', ADMIN, { width: 360, height: 740 }), before = await server.entries('mei.lin');
+      for (const touch of [false, true]) {
+        await page.twice('text=Recharge', 120, touch);
+        await page.fill('dialog [name=amount]', '1');
+        for (const gap of [0, 60, 250]) {
+          await page.twice('text=Continue', gap, touch);
+          await page.says('mei.lin receives 1.00.');
+          await page.run(() => new Promise((done) => { setTimeout(done, 300); }));
+          assert.equal(await page.has('text=Recharge 1.00'), true, `${gap} ms: still to be confirmed`);
+          await page.click('text=Back');
+        }
+        await page.twice('text=Continue', 120, touch);
+        await page.twice('text=Recharge 1.00', 120, touch);
+        await page.sees('text=Done');
+        await page.renewed(() => page.twice('text=Close', 120, touch)); // the bar of the views is under it
+        await page.run(() => new Promise((done) => { setTimeout(done, 300); }));
+        assert.equal(await page.run(() => location.hash), '#/wallets/mei.lin');
+      }
+      assert.equal(await server.entries('mei.lin'), before + 2);
+      await page.finish();
+    },
+
     async 'a dialog that is opened at once after another keeps its fields'() {
       const page = await open('#/wallets/anton');
       await page.click('text=Recharge');

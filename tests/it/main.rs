@@ -10,6 +10,7 @@ mod cli;
 mod cli_input;
 mod clock;
 mod console;
+mod console_join;
 mod counted_faults;
 mod coupons;
 mod crash;

