@@ -61,6 +61,6 @@ export const CHINESE = {
   // Frame
   sign_in: '访问令牌', open_it: '打开', forget: '清除令牌', theme: '主题', sign_hint: '粘贴访问令牌（cbx_…）。仅保存在此标签页，关闭即清除。',
   sign_where: '遗失了？在服务器上运行 “cashbox token create --role admin” 可再创建。', bad_token: '此访问令牌无效或已失效。', is_open: '对本机开放：无需令牌',
-  no_server: '服务器无应答，正在重试…', clock_off: '本机时钟相差 {0}；日期与时间以服务器为准。', keys: '按键', keys_on: '单键已开启', keys_off: '单键已关闭',
+  no_server: '服务器无应答。', trying: '正在重试…', clock_off: '本机时钟相差 {0}；日期与时间以服务器为准。', keys: '按键', keys_on: '单键已开启', keys_off: '单键已关闭',
   key_views: '1 … 7  切换视图', key_find: '/  查找', key_rows: '↑ ↓ 选择行，Enter 打开', key_esc: 'Esc  关闭',
 };

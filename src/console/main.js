@@ -51,11 +51,11 @@ async function show() {
 
 /** Shows the strip, and the view again as soon as the server answers. */
 function waitForServer(mine, pause = 1000) {
-  banner(t('no_server'));
+  banner(true);
   setTimeout(async () => {
     if (mine !== session.leaving) return;
     try { await get('/healthz'); } catch { waitForServer(mine, Math.min(30_000, pause * 2)); return; }
-    banner(null);
+    banner(false);
     if (session.me.role) show(); else start();
   }, pause);
 }
@@ -97,7 +97,7 @@ function forget(message) {
   session.leaving.abort();
   Object.assign(session, { me: { role: null }, ending: new AbortController(), leaving: new AbortController() });
   closeDialog();
-  banner(null);
+  banner(false);
   signIn(message);
 }
 
@@ -141,7 +141,10 @@ async function start() {
 }
 
 addEventListener('token-refused', () => forget(t('bad_token')));
-addEventListener('show', show);
+addEventListener('show', async () => {
+  await show();
+  if (document.activeElement === document.body) $('main').focus({ preventScroll: true }); // what had it was in the view
+});
 addEventListener('hashchange', async () => {
   if ($('dialog').open) closeDialog();
   await show();

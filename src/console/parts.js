@@ -28,9 +28,10 @@ export function toast(text) {
   $('toast').append(line);
   setTimeout(() => line.remove(), 4000);
 }
-export function banner(text) {
-  $('banner').textContent = text ?? '';
-  $('banner').hidden = !text;
+/** The strip that says that the server is waited for. */
+export function banner(isShown) {
+  $('banner').textContent = isShown ? `${t('no_server')} ${t('trying')}` : '';
+  $('banner').hidden = !isShown;
 }
 
 /** What a refusal says: its `msg`, its `detail`, and the facts that help. */
@@ -90,7 +91,7 @@ export function feed(columns, path, filters, row, none, caption, order) {
       if (isAbort(error)) return;
       put(foot, fail(error), more);
       if (!(error instanceof Lost)) return;
-      banner(t('no_server'));
+      banner(true);
       setTimeout(() => holder.isConnected && load(), 3000);
     } finally { loading = false; }
   }
@@ -113,7 +114,7 @@ export async function every(ms, work) {
     } catch (error) {
       if (isAbort(error)) continue;
       pause = Math.min(SILENT_MS, pause * 2);
-      if (error instanceof Lost) banner(t('no_server'));
+      if (error instanceof Lost) banner(true);
     }
   }
 }

@@ -62,7 +62,12 @@ export function learnClock(header) {
   if (!Number.isNaN(difference)) skew = Math.abs(difference) > 60_000 ? difference : 0;
 }
 
-export const when = (at, options) => new Intl.DateTimeFormat(language === 'zh' ? 'zh-CN' : 'en-GB', options).format(new Date(at));
+const formats = {}; // each is made once: that costs more than its use
+export function when(at, options) {
+  const name = language + JSON.stringify(options);
+  formats[name] ??= new Intl.DateTimeFormat(language === 'zh' ? 'zh-CN' : 'en-GB', options);
+  return formats[name].format(new Date(at));
+}
 export const utc = (at) => `${at.slice(0, 10)} ${at.slice(11, 23)} UTC`;
 export function time(at, full) {
   if (!at) return h('span.soft', '–');

@@ -93,7 +93,7 @@ const ENGLISH = {
   sign_hint: 'Paste an access token (cbx_…). It stays in this tab and is forgotten when the tab closes.',
   sign_where: 'Lost? On the server’s machine, “cashbox token create --role admin” mints another.',
   bad_token: 'This access token is not accepted (any more).', is_open: 'Open to every local account: no tokens',
-  no_server: 'The server does not answer. Trying again …',
+  no_server: 'The server does not answer.', trying: 'Trying again …',
   clock_off: 'The clock of this device is off by {0}; days and times are the server’s.', keys: 'Keys',
   keys_on: 'Single keys are on', keys_off: 'Single keys are off', key_views: '1 … 7  the views', key_find: '/  find',
   key_rows: '↑ ↓  rows, Enter opens', key_esc: 'Esc  close, go back',

@@ -34,7 +34,7 @@ export function bad({ server, open, assert }) {
       await strip(page, true);
       await page.says('Takings');
       await page.run(() => { location.hash = '#/tokens'; });
-      await page.says('The server does not answer.');
+      await page.says('The server does not answer. Trying again …');
       await server.start();
       await page.sees('text=Mint an access token');
       await strip(page, false);

@@ -100,6 +100,7 @@ export function money({ server, open, assert }) {
       await page.until(() => !document.querySelector('dialog[open]'), 'the dialog is closed');
       const after = (Number(before) + 25).toFixed(2);
       await page.until((text) => document.querySelector('.figure b')?.textContent === text, 'the wallet shows it', after);
+      await page.until(() => document.activeElement.id === 'main', 'the focus is in the view again');
       assert.equal(await server.balance('dana'), after);
       await page.finish();
     },
@@ -128,8 +129,11 @@ export function money({ server, open, assert }) {
           await page.click('text=Back');
         }
         await page.twice('text=Continue', 120, touch);
+        await page.sees('text=Recharge 1.00');
+        await page.run(() => new Promise((done) => { setTimeout(done, 800); })); // a person reads; the browser counts faster touches as one series
         await page.twice('text=Recharge 1.00', 120, touch);
         await page.sees('text=Done');
+        await page.run(() => new Promise((done) => { setTimeout(done, 800); }));
         await page.renewed(() => page.twice('text=Close', 120, touch)); // the bar of the views is under it
         await page.run(() => new Promise((done) => { setTimeout(done, 300); }));
         assert.equal(await page.run(() => location.hash), '#/wallets/mei.lin');
@@ -289,6 +293,7 @@ export function money({ server, open, assert }) {
       await page.click('text=Withdraw');
       await fillIn(page, { amount: '1' });
       await page.says('As it is now, it will be refused:');
+      assert.equal(await page.run(() => [...document.querySelectorAll('dialog td')].at(-1).textContent), '', 'nothing comes afterwards');
       await page.click('text=Withdraw 1.00');
       await page.until(() => document.querySelector('dialog .error'), 'the refusal');
       await page.key('Escape');
@@ -316,6 +321,7 @@ export function money({ server, open, assert }) {
       await page.until(() => document.querySelectorAll('main a.row').length === 1, 'one wallet is left');
       await page.click('main a.row');
       await page.until(() => document.querySelector('.wallet tbody a.row'), 'the history');
+      assert.ok(await page.run(() => find_('text=Freeze').getBoundingClientRect().top < document.querySelector('.last').getBoundingClientRect().top), 'the history, which goes on for ever, is last');
       await page.click(`a[href="#/entries/${entry.id}"]`);
       await page.says('77.70 can still be refunded');
       await page.click('text=Refund');

@@ -25,7 +25,7 @@ fn script_keeps_what_its_spaces_separate() {
         ),
         (
             "for (a = 1;\n  a < b;\n  a += 1) c[a];\n[d] = e;\nif (f)\n  g();\nelse h();",
-            "for(a=1;\na<b;\na+=1)c[a];\n[d]=e;\nif(f)\ng()\nelse h();",
+            "for(a=1;\na<b;\na+=1)c[a];\n[d]=e\nif(f)\ng()\nelse h();",
         ),
     ] {
         assert_eq!(short_script(source), short);
@@ -67,7 +67,7 @@ fn modules_become_one_script_in_order() {
     let main = "import { tag,\n  ask } from './parts.js';\nimport { card } from './cards.js';\nask(tag, card);\n";
     let cards = "import { tag } from './parts.js';\nexport const card = tag;\n";
     let script = join(&[("main.js", main), PARTS, ("cards.js", cards)]);
-    let parts = "//parts.js\nconst tag=1;\nasync function ask(){}\nlet own;\n";
+    let parts = "//parts.js\nconst tag=1\nasync function ask(){}\nlet own;\n";
     assert_eq!(script, format!("{parts}//cards.js\nconst card=tag;\n//main.js\nask(tag,card);\n"));
 }
 
