@@ -5,7 +5,7 @@ import { cents, fromCents, h, put, s, when } from './tools.js';
 const TOP = 12; // room above the highest line, in px
 
 function chart(label, draw) {
-  const holder = h('div.chart', { role: 'img', 'aria-label': label });
+  const holder = h('div.chart', { role: 'img', label });
   new ResizeObserver(() => { if (holder.clientWidth) put(holder, draw(holder.clientWidth)); }).observe(holder);
   return holder;
 }

@@ -15,7 +15,7 @@ const MORE_COLUMNS = () => ['max_off', 'valid_days', 'valid_from', 'valid_until'
 const NUMBERS = ['percent_off', 'valid_days', 'limit_total', 'limit_per_user'], DATES = ['valid_from', 'valid_until'];
 
 function cell(row, [name, label, style, choices], isEditor) {
-  const props = { 'data-name': name, 'aria-label': label, class: style, spellcheck: 'false', autocomplete: 'off' };
+  const props = { 'data-name': name, label, class: style, spellcheck: 'false', autocomplete: 'off' };
   if (!isEditor && DATES.includes(name)) return time(row[name]);
   if (!isEditor) return foreign(name === 'single_use' ? (row[name] ? '✓' : '–') : String(row[name] ?? '–'));
   if (choices) return h('select', props, options(choices, row[name] ?? ''));
@@ -49,9 +49,9 @@ function editor({ title, path, field, columns, more = [], rows, etag, label }) {
   function line(row) {
     const extra = more.length > 0 && h('tr.extra', { hidden: !more.some(([name]) => row[name] !== null && row[name] !== undefined) },
       h('td', { colspan: width }, h('div.filters', more.map((column) => h('label.field', h('span', column[1]), cell(row, column, isEditor))))));
-    const swap = extra && h('button.b.quiet', { 'aria-label': t('more_terms'), title: t('more_terms'),
+    const swap = extra && h('button.b.quiet', { label: t('more_terms'), title: t('more_terms'),
       'aria-expanded': String(!extra.hidden), onclick: () => { extra.hidden = !extra.hidden; swap.setAttribute('aria-expanded', !extra.hidden); } }, '⋯');
-    const remove = isEditor && h('button.b.quiet', { 'aria-label': t('remove'), title: t('remove'),
+    const remove = isEditor && h('button.b.quiet', { label: t('remove'), title: t('remove'),
       onclick: () => { main.remove(); if (extra) extra.remove(); touched(); } }, '✕');
     const main = h('tr.line', columns.map((column) => h('td', { class: column[2], 'data-label': column[1] }, cell(row, column, isEditor))), h('td.end', swap, remove));
     return [main, extra].filter(Boolean);
@@ -77,8 +77,8 @@ function editor({ title, path, field, columns, more = [], rows, etag, label }) {
 
 export async function couponsView() {
   const [kinds, tiers] = await Promise.all([getTagged('/v1/coupon-kinds'), getTagged('/v1/tiers')]);
-  const found = h('div'), code = h('input', { 'aria-label': t('code'), placeholder: '7K2Q', maxlength: 12, 'data-find': true, autocomplete: 'off' });
-  const amount = h('input', { 'aria-label': t('quote'), placeholder: t('amount'), inputmode: 'decimal', autocomplete: 'off' });
+  const found = h('div'), code = h('input', { label: t('code'), placeholder: '7K2Q', maxlength: 12, 'data-find': true, autocomplete: 'off' });
+  const amount = h('input', { label: t('quote'), placeholder: t('amount'), inputmode: 'decimal', autocomplete: 'off' });
   async function search(event) {
     event.preventDefault();
     const path = `/v1/coupons/${id(code.value.trim())}`, price = amount.value.trim();

@@ -24,14 +24,14 @@ function asked(filters) {
 
 export async function entriesView(path, filters) {
   if (path[0]) return entryView(path[0]);
-  const box = h('input', { type: 'search', name: 'find', value: filters.find, placeholder: t('find_entry'), 'aria-label': t('find_entry'),
+  const box = h('input', { type: 'search', name: 'find', value: filters.find, placeholder: t('find_entry'), label: t('find_entry'),
     'data-find': true, maxlength: 600 });
   const date = (name) => h('label.field', h('span', t(name)), h('input', { type: 'date', name, value: filters[name] }));
   const form = h('form.filters', { role: 'search', onsubmit: (event) => {
     event.preventDefault();
     const values = Object.fromEntries(new FormData(form)), find = values.find.trim();
     location.hash = /^\d{1,18}$/.test(find) ? `#/entries/${find}` : `#/entries${query(values)}`;
-  } }, box, h('select', { name: 'kind', 'aria-label': t('kind') }, kindOptions(filters.kind)), date('since'), date('until'),
+  } }, box, h('select', { name: 'kind', label: t('kind') }, kindOptions(filters.kind)), date('since'), date('until'),
   h('button.b.main', t('find')));
   const columns = [[t('time')], [t('kind')], [t('from_to'), 'cut'], [t('amount'), 'end'], [t('reference'), 'opt cut']];
   const row = (entry) => cells(columns, [rowLink(`#/entries/${entry.id}`, time(entry.at)), kindTag(entry.kind), parties(entry), money(entry.amount),

@@ -23,7 +23,7 @@ function eventTable(events, withLock) {
 export async function locksView(_, filters) {
   const columns = [[t('id'), 'cut'], [t('state')], [t('holder'), 'opt cut'], [t('fence'), 'end opt'], [t('left'), 'end'], [t('queue'), 'end']];
   const list = h('div'), side = h('div');
-  const box = h('input', { type: 'search', value: filters.prefix, placeholder: t('find_lock'), 'aria-label': t('find_lock'), 'data-find': true, maxlength: 255 });
+  const box = h('input', { type: 'search', value: filters.prefix, placeholder: t('find_lock'), label: t('find_lock'), 'data-find': true, maxlength: 255 });
   let wait, ticks = [], shape = '', about = '';
   box.addEventListener('input', () => { clearTimeout(wait); wait = setTimeout(() => {
     if (!list.isConnected) return;

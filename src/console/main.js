@@ -103,7 +103,7 @@ function forget(message) {
 
 function signIn(message) {
   frame();
-  const box = h('input', { type: 'password', name: 'token', autocomplete: 'off', spellcheck: 'false', 'aria-label': t('sign_in'), placeholder: 'cbx_…' });
+  const box = h('input', { type: 'password', name: 'token', autocomplete: 'off', spellcheck: 'false', label: t('sign_in'), placeholder: 'cbx_…' });
   const said = h('div', message && fail({ msg: message }));
   const form = h('form.body', { onsubmit: async (event) => {
     event.preventDefault();

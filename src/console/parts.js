@@ -57,7 +57,7 @@ export const busy = (work) => async (event) => {
 };
 
 export function table(columns, rows, caption) {
-  return h('div.scroll', h('table', { 'aria-label': caption },
+  return h('div.scroll', h('table', { label: caption },
     h('thead', h('tr', columns.map(([name, style]) => h('th', { scope: 'col', class: style }, name)))), h('tbody', rows)));
 }
 export const cells = (columns, values, props) => h('tr', props, values.map((value, at) => h('td', { class: columns[at][1] }, value)));

@@ -42,7 +42,7 @@ export async function todayView(_, filters) {
   const today = midnight(new Date(now())), day = dayOf(filters.day) ?? today, isNow = +day === +today;
   const { start, bounds, before } = spans(span, day, isNow);
   const link = (change) => `#/today${query({ ...filters, ...change })}`;
-  const figures = h('section.card.figures', { 'aria-label': t('today') }), drawn = h('div.body'), newest = h('div');
+  const figures = h('section.card.figures', { label: t('today') }), drawn = h('div.body'), newest = h('div');
   let asTable = filters.table === 'yes', rows = [], latest = null;
 
   function draw() {
@@ -125,8 +125,8 @@ export async function todayView(_, filters) {
   const name = span !== 'day' ? `${when(start, short)} – ${when(day, short)}` : isNow ? t('today') : when(day, dated);
   const step = (days) => link({ day: +midnight(day, days) === +today ? '' : isoDay(midnight(day, days)) });
   return [h('div.head', h('h1', name), isNow && span === 'day' && h('span.soft', when(day, dated)),
-    h('span.grow'), h('a.b', { href: step(-DAYS[span]), 'aria-label': t('earlier') }, '‹'),
-    day < today && h('a.b', { href: step(Math.min(DAYS[span], Math.round((today - day) / 86_400_000))), 'aria-label': t('later') }, '›'),
+    h('span.grow'), h('a.b', { href: step(-DAYS[span]), label: t('earlier') }, '‹'),
+    day < today && h('a.b', { href: step(Math.min(DAYS[span], Math.round((today - day) / 86_400_000))), label: t('later') }, '›'),
     h('div.seg', Object.keys(DAYS).map((one) => h('a', { href: link({ span: one }), 'aria-current': span === one && 'true' }, t(one))))),
   figures, h('div.two', card(t(span === 'day' ? 'per_hour' : 'per_day', t(show)), swap, drawn), card(t('newest'), live, newest))];
 }

@@ -35,7 +35,7 @@ export async function tokensView() {
   const row = (token) => cells(columns, [tag(token.role, token.role === 'admin' ? 'warn' : ''), token.user ?? token.prefix ?? '–', foreign(token.note ?? '', 'soft'),
     time(token.created_at), time(token.last_used_at), token.expires_at ? time(token.expires_at) : h('span.soft', t('never')),
     h('span.mono.soft', token.id), token.revoked_at ? tag(t('revoked'), 'bad')
-      : h('button.b.quiet.bad', { 'aria-label': `${t('revoke')} ${name(token)}`, onclick: () => revokeTokenDialog(token) }, t('revoke'))]);
+      : h('button.b.quiet.bad', { label: `${t('revoke')} ${name(token)}`, onclick: () => revokeTokenDialog(token) }, t('revoke'))]);
   return [head(t('tokens'), h('span.grow'), button(t('mint'), mintDialog, 'main')),
     card(null, null, feed(columns, '/v1/tokens', {}, row, empty(t('no_tokens')), t('tokens')))];
 }

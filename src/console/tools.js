@@ -7,14 +7,14 @@ const present = (children) => children.flat(9).filter((child) => child !== null 
 /** Puts children in the place of those that a node has. */
 export const put = (node, ...children) => node.replaceChildren(...present(children));
 
-/** `name` may carry classes, as in `p.small`; a plain object after it has the attributes. */
+/** `name` may carry classes, as in `p.small`; a plain object after it has the attributes; `label` is `aria-label`. */
 function make(space, name, [props, ...children]) {
   const [tag, ...styles] = name.split('.'), node = space ? document.createElementNS(space, tag) : document.createElement(tag);
   if (props?.constructor !== Object) children.unshift(props);
   else for (const [key, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
     if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
-    else node.setAttribute(key, value === true ? '' : value);
+    else node.setAttribute(key === 'label' ? 'aria-label' : key, value === true ? '' : value);
   }
   if (styles[0]) node.setAttribute('class', styles.join(' '));
   node.append(...present(children));

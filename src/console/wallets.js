@@ -12,9 +12,9 @@ const statusTag = (status) => status !== 'open' && tag(t(status), status === 'fr
 export async function walletsView(path, filters) {
   if (path[0]) return walletView(path[0], filters);
   const columns = [[t('user'), 'cut'], [t('balance'), 'end'], [t('held'), 'end opt'], [t('last_at'), 'end'], [t('entries'), 'end opt']];
-  const box = h('input', { type: 'search', value: filters.prefix, placeholder: t('search_wallet'), 'aria-label': t('search_wallet'),
+  const box = h('input', { type: 'search', value: filters.prefix, placeholder: t('search_wallet'), label: t('search_wallet'),
     'data-find': true, maxlength: 64 });
-  const order = h('select', { 'aria-label': t('sort') }, options([['', t('by_name')], ['balance', t('by_balance')]], filters.order));
+  const order = h('select', { label: t('sort') }, options([['', t('by_name')], ['balance', t('by_balance')]], filters.order));
   const list = h('div');
   const row = (wallet) => cells(columns, [[rowLink(`#/wallets/${id(wallet.user_id)}`, wallet.user_id), ' ',
     wallet.name && foreign(wallet.name, 'soft'), ' ', statusTag(wallet.status)], money(wallet.balance),
@@ -110,7 +110,7 @@ async function walletView(user, filters) {
   });
 
   const columns = [[t('time')], [t('kind')], [t('from_to'), 'opt cut'], [t('amount'), 'end'], [t('after'), 'end opt']];
-  const kind = h('select', { 'aria-label': t('kind'), onchange: () => { location.hash = `#/wallets/${id(user)}${query({ kind: kind.value })}`; } }, kindOptions(filters.kind));
+  const kind = h('select', { label: t('kind'), onchange: () => { location.hash = `#/wallets/${id(user)}${query({ kind: kind.value })}`; } }, kindOptions(filters.kind));
   const rows = feed(columns, walletPath(user, '/entries'), { kind: filters.kind }, (entry) => {
     const isIn = entry.to === user, other = isIn ? entry.from : entry.to;
     return cells(columns, [rowLink(`#/entries/${entry.id}`, time(entry.at)), kindTag(entry.kind),

@@ -119,6 +119,26 @@ export function bad({ server, open, assert }) {
       await page.finish();
     },
 
+    async 'a long user, a hostile name and a large balance widen nothing'() {
+      const user = 'u'.repeat(64), name = '<b>' + '🦆'.repeat(50);
+      await server.api('POST', `/v1/wallets/${user}/recharge`, { amount: '1000000000000.00', reference: 'large' });
+      await server.api('PATCH', `/v1/wallets/${user}`, { name });
+      await server.api('POST', '/v1/tokens', { role: 'user', user, note: 'n'.repeat(60) });
+      const page = await open('#/wallets?prefix=uu', ADMIN, { width: 360 });
+      for (const hash of ['#/wallets?prefix=uu', `#/wallets/${user}`, '#/entries?find=large', '#/tokens', '#/today']) {
+        await page.go(hash);
+        await page.until(() => !document.querySelector('.empty button'), 'the list is there');
+        for (const width of [320, 360, 768, 1280]) {
+          await page.size(width);
+          assert.equal(await page.run(() => document.documentElement.scrollWidth), width, hash);
+          if (width === 360) assert.deepEqual(await page.run(() => [...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).map((one) => one.textContent.slice(0, 40))), [], `${hash} at ${width}: a table is cut`);
+        }
+      }
+      await page.go(`#/wallets/${user}`);
+      await page.says('<b>');
+      await page.finish();
+    },
+
     async 'amounts at both ends are exact on the screen and when copied'() {
       const page = await open('#/wallets/rich');
       await server.api('POST', '/v1/wallets/rich/withdraw', { amount: '0.01' });

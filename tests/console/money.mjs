@@ -117,13 +117,13 @@ export function money({ server, open, assert }) {
     },
 
     async 'the second press of two passes no step over and presses nothing behind'() {
-      const page = await open('#/wallets/mei.lin', ADMIN, { width: 360, height: 740 }), before = await server.entries('mei.lin');
+      const page = await open('#/wallets/olga', ADMIN, { width: 360, height: 740 }), before = await server.entries('olga');
       for (const touch of [false, true]) {
         await page.twice('text=Recharge', 120, touch);
         await page.fill('dialog [name=amount]', '1');
         for (const gap of [0, 60, 250]) {
           await page.twice('text=Continue', gap, touch);
-          await page.says('mei.lin receives 1.00.');
+          await page.says('olga receives 1.00.');
           await page.run(() => new Promise((done) => { setTimeout(done, 300); }));
           assert.equal(await page.has('text=Recharge 1.00'), true, `${gap} ms: still to be confirmed`);
           await page.click('text=Back');
@@ -136,9 +136,9 @@ export function money({ server, open, assert }) {
         await page.run(() => new Promise((done) => { setTimeout(done, 800); }));
         await page.renewed(() => page.twice('text=Close', 120, touch)); // the bar of the views is under it
         await page.run(() => new Promise((done) => { setTimeout(done, 300); }));
-        assert.equal(await page.run(() => location.hash), '#/wallets/mei.lin');
+        assert.equal(await page.run(() => location.hash), '#/wallets/olga');
       }
-      assert.equal(await server.entries('mei.lin'), before + 2);
+      assert.equal(await server.entries('olga'), before + 2);
       await page.finish();
     },
 
