@@ -26,6 +26,7 @@ macro_rules! pages {
 
 pages! {
     readme_sessions_run_as_printed: "README.md",
+    beyond_one_machine_sessions_run_as_printed: "docs/beyond-one-machine.md",
     command_line_sessions_run_as_printed: "docs/command-line.md",
     follow_sessions_run_as_printed: "docs/follow.md",
     http_sessions_run_as_printed: "docs/http.md",
@@ -148,7 +149,8 @@ fn with_values(line: &str, known: &BTreeMap<String, String>) -> String {
 /// Both outputs of a shell that runs the command, or the script, on both outputs.
 fn shell(command: &str, script: bool, folder: &Path, known: &BTreeMap<String, String>) -> String {
     let program = Path::new(env!("CARGO_BIN_EXE_cashbox")).parent().unwrap();
-    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let path = format!("{}:{}:{}", program.display(), scripts.display(), std::env::var("PATH").unwrap());
     let mut shell = Command::new("/bin/sh");
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CASHBOX_")) {
         shell.env_remove(name);
@@ -258,6 +260,22 @@ fn every_session_is_run() {
             "{page} is named in this file if it has sessions"
         );
     }
+}
+
+/// Its other blocks of shell need several machines: `.ci/slow machines` runs each that has the mark.
+#[test]
+fn beyond_one_machine_has_no_block_that_nothing_runs() {
+    let page = read("docs/beyond-one-machine.md");
+    let script = read(".ci/machines");
+    let mut count = 0;
+    for (before, _) in page.match_indices("```sh\n").map(|(at, _)| page.split_at(at)) {
+        let mark = before.lines().last().unwrap();
+        let name = mark.strip_prefix("<!-- .ci/machines runs this: ").and_then(|rest| rest.strip_suffix(" -->"));
+        let name = name.unwrap_or_else(|| panic!("a block behind {mark:?}"));
+        assert!(script.contains(&format!("(\"{name}\"")), "{name}");
+        count += 1;
+    }
+    assert!(count > 10, "{count} blocks");
 }
 
 #[test]
