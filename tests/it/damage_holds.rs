@@ -20,6 +20,7 @@ const LEFT: &str = "@holds has what is left of all holds";
 const ENTRIES: &str = "a hold is what its entries say";
 const OPEN: &str = "a final capture or a release leaves nothing open";
 const WAY: &str = "money goes the way of its kind";
+const DUE: &str = "a hold that is open is due at its end, by the lease clock";
 const SETTINGS: &str = "a wallet has permitted settings";
 const WHOSE: &str = "a wallet with settings is there, and a user's";
 const CLOSED: &str = "a closed wallet is empty";
@@ -119,6 +120,8 @@ fn audit_names_damage_to_holds() {
         (OPEN, "UPDATE hold SET amount_left = 1 WHERE id = 10"),
         (OPEN, "UPDATE hold SET amount_left = 0 WHERE id = 4"),
         (CLOSED, "UPDATE hold SET wallet = 'carol' WHERE id = 4"),
+        (DUE, "UPDATE hold SET due_ms = due_ms + 2 * 86400000 WHERE id = 4"),
+        (DUE, "UPDATE hold SET due_ms = 9223372036854775807 WHERE id = 4"),
         (once, "UPDATE coupon SET uses = 1 WHERE kind = '1'"),
         (once, "UPDATE hold SET coupon = (SELECT coupon FROM hold WHERE id = 4), amount_left = 1 WHERE id = 10"),
         (SAYS, "UPDATE idempotency SET outcome = '{\"entry\":13,\"released\":12}' WHERE key = 'taken'"),

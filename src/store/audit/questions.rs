@@ -154,6 +154,15 @@ pub(crate) const QUESTIONS_OF_VERSIONS: &[(Range<i32>, &str, &str)] = &[
     ),
     (
         HOLDS,
+        // The lease clock is stored once an hour at least, in the commit of what is made then. A hold that is put off is due
+        // at most its own time and a day behind the clock.
+        "a hold that is open is due at its end, by the lease clock",
+        "SELECT 'hold ' || h.id || ' is due later than its expires_at allows: at ' || h.due_ms || ' ms, and the lease clock says ' || c.clock_ms
+         FROM hold h JOIN entry e ON e.id = h.id, lock_seq c
+         WHERE h.amount_left > 0 AND h.due_ms - (e.hold_until - e.at) > c.clock_ms + 86400000",
+    ),
+    (
+        HOLDS,
         "a hold's coupon is the payer's, and its terms make the price",
         "SELECT 'entry ' || e.id || ' was held with coupon ' || e.coupon || ' against its terms'
          FROM entry e LEFT JOIN coupon c ON c.code = e.coupon

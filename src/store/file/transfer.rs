@@ -447,15 +447,17 @@ fn count_spending(conn: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-/// Makes the holds of their entries. They are due after what is left of them by the wall clock.
+/// Makes the holds of their entries. They are due after what is left of them by the wall clock, and at most after their whole
+/// time: entries may be of a clock that was ahead.
 fn rebuild_holds(conn: &Connection, options: ImportOptions) -> rusqlite::Result<()> {
     let sql = format!(
         "INSERT INTO hold (id, wallet, coupon, captured, amount_left, ended, until, due_ms) \
          SELECT *, 0 FROM ({FROM_ENTRIES})"
     );
     conn.execute(&sql, [])?;
-    let due = "UPDATE hold SET due_ms = $1 + max(0, (SELECT hold_until FROM entry WHERE id = hold.id) - $2)";
-    conn.execute(due, [options.lease_ms, options.wall_ms]).map(|_| ())
+    let due = "UPDATE hold SET due_ms = $1 + (SELECT max(0, min(hold_until - $2, hold_until - at)) FROM entry WHERE id = hold.id)";
+    conn.execute(due, [options.lease_ms, options.wall_ms])?;
+    conn.execute("UPDATE lock_seq SET clock_ms = max(clock_ms, $1)", [options.lease_ms]).map(|_| ())
 }
 
 /// Deletes the first rows of a new file where the sources have rows for that table.
