@@ -120,7 +120,8 @@ fn kept_field(kept: Option<&Path>) -> Value {
 /// `cashbox verify`
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// The line that an earlier audit printed, or its last hash alone: check too that nothing up to there was rewritten
+    /// The line that an earlier audit printed, or its last hash alone, or `-` to read it: check too that nothing up to there
+    /// was rewritten
     #[arg(long, value_name = "LINE", value_parser = since)]
     since: Option<String>,
     /// Nothing may have happened since that line
@@ -128,15 +129,16 @@ pub(crate) struct VerifyArgs {
     unchanged: bool,
 }
 
-fn since(text: &str) -> Result<String, String> {
+fn since(given: &str) -> Result<String, String> {
+    let text = input::option(given)?;
     let wrong = "give the line that `verify` printed (cashbox1:…), or the 64 hexadecimal digits of its last hash";
-    Since::parse(text).map(|_| text.trim().to_owned()).ok_or_else(|| wrong.to_owned())
+    Since::parse(&text).map(|_| text.trim().to_owned()).map_err(|why| format!("{why}: {wrong}"))
 }
 
 impl VerifyArgs {
     /// Audits the file, or has the server at the URL audit its own.
     fn run(&self, client: &ApiClient) -> Result<Exit, CliError> {
-        let since = self.since.as_deref().and_then(Since::parse);
+        let since = self.since.as_deref().and_then(|text| Since::parse(text).ok());
         let since = if self.unchanged { since.and_then(Since::unchanged) } else { since };
         if self.unchanged && since.is_none() {
             return Err(CliError::usage(

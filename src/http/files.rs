@@ -30,9 +30,11 @@ pub(crate) const VERIFY: &[Field] = &[
 
 /// `GET /v1/verify`: audits the file as it is now, on connections of its own.
 pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
-    let wrong =
-        || Error::invalid("since is the `line` of an earlier audit, or the 64 hexadecimal digits of its `last_hash`");
-    let since = context.query.text("since")?.map(|text| Since::parse(&text).ok_or_else(wrong)).transpose()?;
+    let wrong = |why: String| {
+        let form = "since is the `line` of an earlier audit, or the 64 hexadecimal digits of its `last_hash`";
+        Error::invalid(format!("{form}: {why}"))
+    };
+    let since = context.query.text("since")?.map(|text| Since::parse(&text).map_err(wrong)).transpose()?;
     let since = match (context.query.flag("unchanged")?, since) {
         (false, since) => since,
         (true, since) => {

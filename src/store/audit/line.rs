@@ -5,6 +5,7 @@ use crate::secret::{Hash, hex, parse_hash};
 
 /// The beginning of a line. The digit is its version.
 const PREFIX: &str = "cashbox1";
+const HASH_DIGITS: usize = 64;
 
 /// The state that an audit has seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,18 +45,37 @@ impl AuditLine {
         }
     }
 
-    fn parse(text: &str) -> Option<AuditLine> {
+    /// Reads a line. An error names the place that was copied wrongly.
+    fn parse(text: &str) -> Result<AuditLine, String> {
         let parts: Vec<&str> = text.split(':').collect();
-        let [PREFIX, entries, last_hash, journal, journal_hash, state_hash] = parts[..] else { return None };
-        let count = |text: &str| text.parse::<i64>().ok().filter(|count| *count >= 0);
-        Some(AuditLine {
-            entries: count(entries)?,
-            last_hash: parse_hash(last_hash)?,
-            journal: count(journal)?,
-            journal_hash: parse_hash(journal_hash)?,
-            state_hash: parse_hash(state_hash)?,
+        let (PREFIX, Ok([_, entries, last_hash, journal, journal_hash, state_hash])) =
+            (parts[0], <[&str; 6]>::try_from(&parts[..]))
+        else {
+            return Err(match parts.len() {
+                _ if parts[0] != PREFIX => format!("it does not begin with {PREFIX}:"),
+                found => format!("it has {found} parts between colons, and a line has 6"),
+            });
+        };
+        Ok(AuditLine {
+            entries: count("the number of entries", entries)?,
+            last_hash: hash("the last hash", last_hash)?,
+            journal: count("the number of lines of the journal", journal)?,
+            journal_hash: hash("the hash of the journal", journal_hash)?,
+            state_hash: hash("the state hash", state_hash)?,
         })
     }
+}
+
+fn count(name: &str, text: &str) -> Result<i64, String> {
+    let count = text.parse::<i64>().ok().filter(|count| *count >= 0);
+    count.ok_or_else(|| format!("{name} is not a number"))
+}
+
+fn hash(name: &str, text: &str) -> Result<Hash, String> {
+    if let Some(at) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!("character {} of {name} is not one of 0-9 and a-f", at + 1));
+    }
+    parse_hash(text).ok_or_else(|| format!("{name} has {} digits, and a hash has {HASH_DIGITS}", text.len()))
 }
 
 /// The state that an earlier audit has seen, which a later one is compared with.
@@ -70,10 +90,17 @@ pub enum Since {
 }
 
 impl Since {
-    /// Reads a line that an audit has printed, or the hash of its newest entry alone.
-    pub fn parse(text: &str) -> Option<Since> {
+    /// Reads a line that an audit has printed, or the hash of its newest entry alone. An error names the place that is wrong.
+    ///
+    /// Blanks inside are refused, and not passed over: a label before it, or two lines on one, are not what an audit printed.
+    pub fn parse(text: &str) -> Result<Since, String> {
         let text = text.trim();
-        parse_hash(text).map(Since::Hash).or_else(|| AuditLine::parse(text).map(Since::Line))
+        if let Some((before, _)) = text.split_once(char::is_whitespace) {
+            let has_label = ["line", "last"].contains(&before);
+            let label = if has_label { ", behind a label that does not belong to it" } else { "" };
+            return Err(format!("character {} is a blank{label}", before.chars().count() + 1));
+        }
+        if text.contains(':') { AuditLine::parse(text).map(Since::Line) } else { hash("it", text).map(Since::Hash) }
     }
 
     /// The same line, with nothing since. None for a hash alone: it says too little.
