@@ -147,7 +147,8 @@ impl Store {
         stats::set(&stats.journal_lines, journal::head(&ReadTx::new(&conn))?.seq as u64);
         let (notifier, recent) = (Arc::default(), Arc::default());
         let engine = Engine::File(conn);
-        let writer = Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
+        let writer =
+            Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
         let readers = match options.mode {
             OpenMode::OneCall => Readers::own(&path, OpenFlags::SQLITE_OPEN_READ_ONLY),
             OpenMode::Commands | OpenMode::Server => Readers::Pool(readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?),

@@ -48,8 +48,13 @@ impl Writer {
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let replier = Arc::new(Replier::start()?);
         let mut state = WriterState::open(&engine, possession, options, lease, &stats, (notifier, recent), &replier)?;
-        let checkpoint =
-            Checkpoint::start(engine.file(), possession.db(), state.files.log_id(), Arc::clone(&stats), options.for_tests)?;
+        let checkpoint = Checkpoint::start(
+            engine.file(),
+            possession.db(),
+            state.files.log_id(),
+            Arc::clone(&stats),
+            options.for_tests,
+        )?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);
