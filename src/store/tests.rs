@@ -320,7 +320,7 @@ fn writer_adds_what_it_has_committed_and_nothing_else() {
     let entry = |id: i64, amount: i64, before: &ChainHead| {
         let sql = "SELECT $1, 0, 'recharge', '@bank', 'ann', $2, -1, 1, '@local', NULL, NULL, NULL, NULL, NULL, NULL, NULL, \
                    NULL, NULL, NULL, zeroblob(32)";
-        conn.query_row(sql, [id, amount], Entry::read).unwrap().chained_to(&before.hash)
+        conn.query_row(sql, [id, amount], |row| Entry::read(&row.into())).unwrap().chained_to(&before.hash)
     };
     let head = |entry: &Entry| ChainHead { id: entry.id.0, at: entry.at, hash: entry.hash };
     let start = ChainHead { id: 7, at: 0, hash: [7; 32] };
