@@ -16,7 +16,7 @@ const TRIES_MAX: usize = 2 * STEPS;
 /// Keys are kept for 30 days.
 const KEY_MS: i64 = 29 * 86_400_000;
 
-/// What the file must hold.
+/// The contents that the file must have.
 #[derive(Clone, Default)]
 struct Model {
     cents: [i64; 2],
