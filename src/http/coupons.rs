@@ -1,7 +1,7 @@
 //! Coupons: list, look at, quote and grant them; and the coupon kinds and recharge tiers, which an admin can change.
 
 use super::conn::Response;
-use super::fields::{BOUND_PATTERN, Field, Fields, USER_PATTERN, ValueKind};
+use super::fields::{Field, Fields, THRESHOLD_PATTERN, USER_PATTERN, ValueKind};
 use super::files::{self, ROWS_STEP, TableFormat};
 use super::request::{AFTER, Context, HandlerResult, LIMIT, PageJson, PageRequest, not_a_cursor};
 use super::response::{self, AsText};
@@ -48,7 +48,7 @@ const KIND: &[Field] = &[
     Field::required("kind", Text, "its name").like("^[A-Za-z0-9._-]{1,16}$"),
     Field::optional("amount_off", Amount, "the amount it takes off"),
     Field::optional("percent_off", Integer, "or the percentage").within(1, 100),
-    Field::optional("threshold", Amount, "the smallest price it is for").like(BOUND_PATTERN).or("\"0.00\""),
+    Field::optional("threshold", Amount, "the smallest price it is for").like(THRESHOLD_PATTERN).or("\"0.00\""),
     Field::optional("single_use", Flag, "false if it is for life").or("true"),
     Field::optional("earned_zh", Text, "the sentence about an earned coupon, in Chinese")
         .within(0, EARNED_CHARS_MAX as i64),

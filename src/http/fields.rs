@@ -137,6 +137,8 @@ pub(crate) const PREFIX_PATTERN: &str = concat!("^", visible_pattern!(), "{1,255
 pub(crate) const NAME_PATTERN: &str = concat!("^", visible_pattern!(), "{1,100}$");
 /// A bound of balances or amounts, which may be zero.
 pub(crate) const BOUND_PATTERN: &str = "^[0-9]{1,16}([.][0-9]{1,2})?$";
+/// An amount, or zero.
+pub(crate) const THRESHOLD_PATTERN: &str = "^((0|[1-9][0-9]{0,11})([.][0-9]{1,2})?|1000000000000([.]0{1,2})?)$";
 /// An offset from UTC.
 const OFFSET_PATTERN: &str = "^[+-]([01][0-9]|2[0-3]):[0-5][0-9]$";
 /// A hash.
