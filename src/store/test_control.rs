@@ -278,6 +278,7 @@ impl WriterState {
         conn.pragma_update(None, "synchronous", UNSYNCED)?;
         copy_pages(pages, &mut conn)?;
         drop(conn);
+        self.files.let_it_shrink();
         self.expiry = Expiry::default();
         self.sweep.begin_again();
         self.executor.deliveries = Deliveries::default();
