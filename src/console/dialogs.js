@@ -8,7 +8,7 @@ import { t } from './words.js';
 
 let shown = 0; // grows with each dialog, so that an answer that comes late opens none
 let changed = 0; // the time at which another step was shown, or the dialog closed
-const TWICE_MS = 700;
+const TWICE_MS = 600;
 export function dialog(title, ...content) {
   const box = $('dialog');
   shown += 1;
@@ -30,7 +30,8 @@ $('dialog').addEventListener('close', ({ target: box }) => {
 // The second press of two is not one for what came under it: no step is passed over, and nothing behind a closed dialog is pressed.
 for (const name of ['mousedown', 'click']) {
   addEventListener(name, (event) => {
-    if (event.detail < 2 || performance.now() - changed > TWICE_MS) return;
+    const isSecond = event.detail > 1 || event.pointerType === 'touch'; // slow taps are not counted
+    if (!isSecond || performance.now() - changed > TWICE_MS) return;
     event.preventDefault();
     event.stopPropagation();
   }, true);

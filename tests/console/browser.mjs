@@ -191,6 +191,7 @@ export class Page {
 
   /** Two presses of an impatient finger or mouse at one place, `gap` ms apart. */
   async twice(what, gap = 120, touch = false) {
+    if (touch) await pause(700); // a person has looked first: an earlier touch is one of the series before
     const at = await this.#place(what);
     for (let count = 1; count <= 2; count += 1) {
       if (count === 2) await pause(gap);

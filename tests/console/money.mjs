@@ -39,7 +39,8 @@ export function money({ server, open, assert }) {
       for (const [role, views] of Object.entries(of)) {
         const token = role === 'admin' ? ADMIN : await server.token(role === 'user' ? { role, user: 'finn' } : role === 'locker' ? { role, prefix: 'jobs/' } : { role });
         const page = await open('', token);
-        const has = async (...texts) => (await Promise.all(texts.map((text) => page.has(`text=${text}`)))).map(Number).join('');
+        // Only buttons: the history has tags of the same words once it is there.
+        const has = (...texts) => page.run((all) => all.map((text) => Number([...document.querySelectorAll('main button')].some((one) => one.textContent === text))).join(''), texts);
         const shown = () => page.run(() => [...document.querySelectorAll('nav a')].map((link) => link.textContent));
         assert.deepEqual(await shown(), views, role);
         await page.go('#/tokens');
