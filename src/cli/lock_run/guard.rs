@@ -89,7 +89,9 @@ impl GuardArgs {
             let token = std::fs::read_to_string(folder.token())?;
             let lease = inputs.release.lease(common, token.trim()).map_err(|error| io::Error::other(error.message))?;
             let counts = group.exit_code() == 0 || !inputs.release.retry_failed; // otherwise it may run again in this period
-            lease.release(counts, Duration::from_millis(left_ms.max(0) as u64).max(RELEASE_TIME));
+            // A wrapper that lives waits for the end of this process, and asks again by itself.
+            let left_ms = if inputs.messages.is_closed() { left_ms.max(0) as u64 } else { 0 };
+            lease.release(counts, Duration::from_millis(left_ms).max(RELEASE_TIME));
         }
         Ok(())
     }
