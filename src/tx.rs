@@ -6,7 +6,11 @@
 //! they first appear in the order of their numbers, because to SQLite `$1` is a name and names are numbered as they come.
 
 mod file;
+#[cfg(feature = "postgres")]
+pub(crate) mod server;
 mod stored;
+#[cfg(all(test, feature = "postgres"))]
+mod tests;
 
 use crate::error::Error;
 use crate::id::WalletId;
@@ -14,6 +18,8 @@ use crate::money::Balance;
 use crate::secret::{Hash, Randomness};
 use file::{KeepStatements, KeptStatements};
 use rusqlite::{Connection, Statement};
+#[cfg(feature = "postgres")]
+use server::Session;
 use std::cell::{Cell, Ref, RefCell};
 use std::ops::Deref;
 
@@ -33,33 +39,47 @@ pub(crate) use params;
 pub(crate) enum Engine {
     /// A file.
     File(Connection),
+    /// A database of PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Server(Box<Session>),
 }
 
 /// The writer's statements, and where the rules draw from.
 pub(crate) struct Statements<'conn> {
     /// The engine that they are prepared by.
     pub engine: &'conn Engine,
-    kept: KeptStatements<'conn>,
+    /// Those of a file; a session keeps its own.
+    kept: Option<KeptStatements<'conn>>,
     randomness: Randomness,
 }
 
 impl<'conn> Statements<'conn> {
     /// None is prepared yet.
     pub(crate) fn new(engine: &'conn Engine, randomness: Randomness) -> Statements<'conn> {
-        let Engine::File(conn) = engine;
-        Statements { engine, kept: KeptStatements::new(conn), randomness }
+        let kept = match engine {
+            Engine::File(conn) => Some(KeptStatements::new(conn)),
+            #[cfg(feature = "postgres")]
+            Engine::Server(_) => None,
+        };
+        Statements { engine, kept, randomness }
     }
 
     fn link(&self) -> Link<'_> {
-        Link::Writer(&self.kept)
+        match (&self.kept, self.engine) {
+            (Some(kept), _) => Link::Writer(kept),
+            (None, engine) => engine.view().link,
+        }
     }
 }
 
 impl Engine {
     /// The tables outside of a transaction: each statement sees the newest commit.
     pub(crate) fn view(&self) -> ReadTx<'_> {
-        let Engine::File(conn) = self;
-        ReadTx::new(conn)
+        match self {
+            Engine::File(conn) => ReadTx::new(conn),
+            #[cfg(feature = "postgres")]
+            Engine::Server(session) => ReadTx::of_session(session),
+        }
     }
 }
 
@@ -70,6 +90,9 @@ enum Link<'conn> {
     Reader(&'conn Connection),
     /// The writer's, to a file.
     Writer(&'conn dyn KeepStatements),
+    /// A session, which keeps its statements.
+    #[cfg(feature = "postgres")]
+    Server(&'conn Session),
 }
 
 /// The tables of the ledger, as a transaction sees them.
@@ -85,6 +108,11 @@ impl Tables<'_> {
         params: &[&dyn ToSql],
         map: impl FnOnce(&Row<'_>) -> RowResult<T>,
     ) -> Result<Option<T>, Error> {
+        #[cfg(feature = "postgres")]
+        if let Link::Server(session) = self.link {
+            let rows = session.rows(sql, params)?;
+            return Ok(rows.first().map(|row| map(&row.into())).transpose()?);
+        }
         self.with(sql, |statement| {
             let mut rows = statement.query(params)?;
             rows.next()?.map(|row| map(&row.into())).transpose()
@@ -98,6 +126,11 @@ impl Tables<'_> {
         params: &[&dyn ToSql],
         mut map: impl FnMut(&Row<'_>) -> RowResult<T>,
     ) -> Result<Vec<T>, Error> {
+        #[cfg(feature = "postgres")]
+        if let Link::Server(session) = self.link {
+            let rows = session.rows(sql, params)?;
+            return Ok(rows.iter().map(|row| map(&row.into())).collect::<RowResult<_>>()?);
+        }
         self.with(sql, |statement| statement.query_map(params, |row| map(&row.into()))?.collect())
     }
 
@@ -105,6 +138,8 @@ impl Tables<'_> {
         let statements = match self.link {
             Link::Reader(conn) => return Ok(call(&mut *prepare_read(conn, sql)?)?),
             Link::Writer(statements) => statements,
+            #[cfg(feature = "postgres")]
+            Link::Server(_) => return Err(Error::internal("a session has no statements of SQLite's")),
         };
         let (mut call, mut result) = (Some(call), None);
         statements.with(sql, &mut |statement| {
@@ -122,6 +157,12 @@ impl<'conn> ReadTx<'conn> {
     /// A view through `conn`, whose transaction the store has begun.
     pub(crate) fn new(conn: &'conn Connection) -> Self {
         ReadTx(Tables { link: Link::Reader(conn) })
+    }
+
+    /// A view through a session, whose transaction the store has begun.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_session(session: &'conn Session) -> Self {
+        ReadTx(Tables { link: Link::Server(session) })
     }
 }
 
@@ -245,7 +286,7 @@ impl<'conn> WriteTx<'conn> {
         WriteTx { tables, now, unit: RefCell::new(unit), writes, is_dry_run, randomness }
     }
 
-    /// The link of codes and secrets.
+    /// The source of codes and secrets.
     pub(crate) fn randomness(&self) -> &Randomness {
         self.randomness
     }
@@ -253,7 +294,20 @@ impl<'conn> WriteTx<'conn> {
     /// Runs one statement. Returns the number of rows it changed.
     pub(crate) fn execute(&self, sql: &'static str, params: &[&dyn ToSql]) -> Result<usize, Error> {
         self.writes.set(self.writes.get() + 1);
+        #[cfg(feature = "postgres")]
+        if let Link::Server(session) = self.tables.link {
+            return session.execute(sql, params);
+        }
         self.tables.with(sql, |statement| statement.execute(params))
+    }
+
+    /// Runs a statement that begins, takes back or ends a part of the transaction.
+    pub(crate) fn control(&self, sql: &'static str) -> Result<(), Error> {
+        #[cfg(feature = "postgres")]
+        if let Link::Server(session) = self.tables.link {
+            return session.control(sql);
+        }
+        self.execute(sql, &[]).map(drop)
     }
 
     /// Runs a statement that must change exactly one row.

@@ -19,7 +19,7 @@ use std::time::Duration;
 const COMMON_HEADING: &str = "Options of every command";
 
 /// Options of every command, before or after its arguments.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct CommonOptions {
     /// The wallet file [env: CASHBOX_DB] [default: cashbox.db]
     #[arg(long, global = true, value_name = "FILE", help_heading = COMMON_HEADING)]

@@ -9,6 +9,7 @@ mod api_call;
 mod batch;
 mod batch_table;
 mod bench;
+mod database;
 mod files;
 mod follow;
 mod history;
@@ -207,6 +208,13 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
     screen::set_options(common.quiet, common.color);
     if !matches!(command, CliCommand::Lock(_)) {
         survive_size_limit();
+    }
+    match command {
+        CliCommand::Serve(_) | CliCommand::Openapi | CliCommand::Completions(_) | CliCommand::Man(_) => {}
+        CliCommand::File(verb) if common.url.is_none() && database::is_server(&common.file()) => {
+            return database::run(verb, common).map(ExitCode::from);
+        }
+        _ => database::refuse(common)?,
     }
     match command {
         CliCommand::Serve(serve) => serve.run(common).map(ExitCode::from),

@@ -1,6 +1,7 @@
 //! `cashbox serve`: takes possession of the file, listens, and stops when the last request is answered.
 
 use super::anchor::Anchor;
+use super::database::is_server;
 use super::input::{self, CommonOptions, environment_text};
 use super::output::{self, CliError, Exit};
 use super::target::take_possession;
@@ -12,6 +13,10 @@ use crate::http::conn::{Limits, Server, listen, raise_descriptor_limit, reachabl
 use crate::http::{App, DegradedLog, Settings, is_origin};
 use crate::log;
 use crate::secret::Randomness;
+#[cfg(feature = "postgres")]
+use crate::store::OpenError;
+#[cfg(feature = "postgres")]
+use crate::store::server::ServerAddress;
 use crate::store::{Envelope, OpenMode, Options, Store, WaitLimits};
 use crate::test_mode::TestMode;
 use crate::test_server::TEST_TOKEN;
@@ -19,7 +24,7 @@ use crate::token::{self, NewToken, Role};
 use clap::{Args, ValueEnum};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -159,6 +164,9 @@ impl ServeArgs {
             stop_after_input(Arc::clone(&stop));
         }
         let in_memory = self.memory || self.test && common.db.is_none();
+        if !in_memory && is_server(&common.file()) {
+            return self.serve_database(&common.file(), chosen.as_deref(), &stop);
+        }
         if !in_memory {
             return self.serve(&common.file(), chosen.as_deref(), &stop);
         }
@@ -173,14 +181,39 @@ impl ServeArgs {
         let possession = take_possession(db)?;
         let is_new = !db.exists();
         let address = self.address()?;
-        let cannot_listen = |error| CliError::unreachable(format!("cannot listen on {address}: {error}"));
-        let listener = listen(address).map_err(cannot_listen)?;
+        let listener = listen(address).map_err(|error| cannot_listen(address, &error))?;
         let limits = self.limits();
         let options = self.options(&limits);
         let store = Store::open_possessed(possession, &options).map_err(|why| CliError::cannot_open(db, &why))?;
         if !is_new {
             store.log_schema(); // takes a third of a start
         }
+        let server = Served { store, options, limits, listener, address, is_new };
+        self.run_server(db, server, chosen, stop)
+    }
+
+    /// Becomes the writer of a ledger in PostgreSQL, and serves it.
+    #[cfg(feature = "postgres")]
+    fn serve_database(&self, db: &Path, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
+        let cannot_open = |name: &str, why: &OpenError| CliError::cannot_open(Path::new(name), why);
+        let found = ServerAddress::of(db).expect("a URL of PostgreSQL's was found");
+        let found = found.map_err(|why| cannot_open("the database in PostgreSQL", &why))?;
+        let address = self.address()?;
+        let listener = listen(address).map_err(|error| cannot_listen(address, &error))?;
+        let limits = self.limits();
+        let options = self.options(&limits);
+        let (store, is_new) = Store::open_on_server(&found, &options).map_err(|why| cannot_open(found.name(), &why))?;
+        let server = Served { store, options, limits, listener, address, is_new };
+        self.run_server(Path::new(found.name()), server, chosen, stop)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn serve_database(&self, _: &Path, _: Option<&str>, _: &AtomicBool) -> Result<Exit, CliError> {
+        Err(CliError::usage(super::database::NOT_BUILT_IN))
+    }
+
+    fn run_server(&self, db: &Path, server: Served, chosen: Option<&str>, stop: &AtomicBool) -> Result<Exit, CliError> {
+        let Served { store, options, limits, listener, address, is_new } = server;
         let (run_token, test) = if self.test {
             let test = TestMode::new(&store, options.randomness, self.clock, true);
             let test = test.map_err(|error| CliError::cannot_open(db, &error.into()))?;
@@ -192,7 +225,8 @@ impl ServeArgs {
             (token::new_secret(), None)
         };
         let app = Arc::new(App::new(store, Settings { test, ..self.settings(&run_token) }));
-        let server = Server::start(listener, limits, Arc::clone(&app) as _).map_err(cannot_listen)?;
+        let server =
+            Server::start(listener, limits, Arc::clone(&app) as _).map_err(|error| cannot_listen(address, &error))?;
         app.watch_connections(server.connection_counter());
         let url = format!("http://{}", reachable(server.address()));
         // Not an error: on a full disk the file can still be read, only commands on this machine do not find this server.
@@ -328,6 +362,20 @@ impl ServeArgs {
             log::warn("listening beyond this machine", &advice);
         }
     }
+}
+
+/// A ledger that is open, and the place where requests come in.
+struct Served {
+    store: Store,
+    options: Options,
+    limits: Limits,
+    listener: TcpListener,
+    address: SocketAddr,
+    is_new: bool,
+}
+
+fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> CliError {
+    CliError::unreachable(format!("cannot listen on {address}: {error}"))
 }
 
 /// Adopts the admin's access token that the operator chose, and mints one if no admin has a usable one.

@@ -9,7 +9,7 @@ use super::response;
 use super::state::{StreamPermit, WholeFileRead};
 use crate::error::Error;
 use crate::store::Store;
-use crate::store::audit::{self, AuditReport, Since};
+use crate::store::audit::{AuditReport, Since};
 use crate::store::file::record;
 use crate::store::file::transfer::{ExportError, ExportForm, cell, csv_line};
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(crate) fn verify(context: &mut Context<'_>) -> HandlerResult {
         }
     };
     let _whole_file = context.app.whole_file.begin()?;
-    let report = audit::audit(context.app.store.path(), since.as_ref(), &mut |_, _| {})?;
+    let report = context.app.store.audit(since.as_ref())?;
     Ok(response::ok(if report.findings.is_empty() { "ok" } else { "damaged" }, &report_json(&report)))
 }
 

@@ -7,6 +7,7 @@ use super::possession::{FileFault, FileWatch};
 use super::stats;
 use super::writer::{WriterState, unknown};
 use crate::error::{Error, ErrorName};
+use crate::tx::Engine;
 use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,11 +16,14 @@ use std::time::Instant;
 impl WriterState {
     /// Refuses to write after a commit of unknown outcome, without space, or into a file that is not there any more.
     pub(super) fn check_writable(&mut self) -> Result<(), Error> {
-        if self.for_tests {
-            self.space.look(); // its clock stands still
+        if self.for_tests
+            && let Some(space) = &mut self.space
+        {
+            space.look(); // its clock stands still
         }
-        let space = self.space.check(self.clock.boot_ms());
-        stats::set(&self.stats.free_bytes, self.space.free);
+        let boot_ms = self.clock.boot_ms();
+        let space = self.space.as_mut().map_or(Ok(()), |space| space.check(boot_ms));
+        stats::set(&self.stats.free_bytes, self.space.as_ref().map_or(u64::MAX, |space| space.free));
         let too_little = matches!(&space, Err(error) if error.name == ErrorName::StorageFull);
         self.stats.storage_full.store(too_little || self.disk_is_full, Relaxed);
         let fault = FileFault::all_in(self.stats.file_faults.load(Relaxed)).find(|fault| fault.stops_writing());
@@ -32,6 +36,20 @@ impl WriterState {
 
     pub(super) fn has_fault(&self, is_such: fn(FileFault) -> bool) -> bool {
         FileFault::all_in(self.stats.file_faults.load(Relaxed)).any(is_such)
+    }
+
+    /// Looks at the files of the database.
+    pub(super) fn look_again(&mut self, engine: &Engine) {
+        self.looked_at = Instant::now();
+        if let (Some(conn), Some(files)) = (engine.file(), &mut self.files) {
+            let faults = files.look(conn);
+            self.note_faults(conn, faults);
+        }
+    }
+
+    /// True if the log of the file shows that the commit did not get there.
+    pub(super) fn is_surely_undone(&self, engine: &Engine) -> bool {
+        engine.file().zip(self.files.as_ref()).is_some_and(|(conn, files)| files.is_surely_undone(conn))
     }
 
     /// Logs each fault of the files once, and its end; saves what it endangers.
@@ -55,17 +73,20 @@ impl WriterState {
         } else if !self.log_is_saved {
             self.log_is_saved = checkpoint::move_all(conn);
         }
-        if self.log_is_saved {
-            self.files.put_foreign_log_aside();
+        if self.log_is_saved
+            && let Some(files) = &self.files
+        {
+            files.put_foreign_log_aside();
         }
     }
 
     /// Refuses to answer yes for a commit that would be lost with this process, or that the file's name does not lead to.
-    pub(super) fn check_kept(&mut self, conn: &Connection) -> Result<(), BatchLost> {
+    pub(super) fn check_kept(&mut self, engine: &Engine) -> Result<(), BatchLost> {
+        let (Some(conn), Some(files)) = (engine.file(), &mut self.files) else { return Ok(()) };
         if !checkpoint::has_written() {
             return Ok(());
         }
-        let faults = self.files.look_after_commit(conn);
+        let faults = files.look_after_commit(conn);
         // Those that are only looked for before a commit.
         let others = self.stats.file_faults.load(Relaxed) & !FileWatch::SEEN_AFTER_COMMIT;
         self.log_is_saved = false;

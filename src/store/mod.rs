@@ -25,6 +25,8 @@ mod reply;
 mod request;
 mod retention;
 pub(crate) mod schema;
+#[cfg(feature = "postgres")]
+pub(crate) mod server;
 pub(crate) mod stats;
 pub(crate) mod test_control;
 #[cfg(test)]
@@ -50,6 +52,7 @@ use crate::ledger::entry;
 use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
 use crate::tx::{Engine, Now, ReadTx, prepare_read};
+use audit::{AuditReport, Since};
 use connection::{connect, prepare_writer, readers};
 pub(crate) use disk::is_beside_database;
 use disk::{Space, create_private};
@@ -61,6 +64,8 @@ use reading::refuse_unreadable_beside_log;
 use recent::{FollowedPage, RecentEntries};
 use reply::Respond;
 use rusqlite::{Connection, OpenFlags};
+#[cfg(feature = "postgres")]
+use server::{Lead, ServerAddress};
 use stats::Stats;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -168,6 +173,37 @@ impl Store {
         })
     }
 
+    /// Becomes the writer of a ledger in PostgreSQL, and makes its tables in an empty database. Returns whether it did.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn open_on_server(address: &ServerAddress, options: &Options) -> Result<(Store, bool), OpenError> {
+        if options.for_tests {
+            return Err(OpenError::new("--test makes a file of its own, and takes no database"));
+        }
+        let Lead { session, is_new } = Lead::take(address, &options.clock)?;
+        let (engine, path) = (Engine::Server(Box::new(session)), PathBuf::from(address.name()));
+        let stats = Arc::new(Stats::default());
+        let lease = LeaseClock::load(&engine.view(), &options.clock)?;
+        stats::set(&stats.journal_lines, journal::head(&engine.view())?.seq as u64);
+        let (notifier, recent) = (Arc::default(), Arc::default());
+        let possession = Arc::new(Possession::absent(&path));
+        let writer =
+            Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
+        let store = Store {
+            path,
+            clock: options.clock.clone(),
+            lease,
+            readers: Readers::Server(server::sessions(address)?),
+            writer,
+            stats,
+            notifier,
+            recent,
+            waiting_max: options.wait_limits.total,
+            min_free: options.min_free,
+            possession,
+        };
+        Ok((store, is_new))
+    }
+
     /// Opens the file for requests that change nothing. Every command is refused.
     pub(crate) fn open_for_reading(path: &Path, reading: &Reading) -> Result<Store, OpenError> {
         let clock = Clock::Machine;
@@ -224,6 +260,10 @@ impl Store {
 
     /// Reads from one consistent view of the file. Must not be kept while anything is sent to a client.
     pub fn read<T>(&self, read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>) -> Result<T, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            return server::read(sessions, read);
+        }
         let conn = self.reader()?;
         let view = View::begin(&conn)?;
         read(&ReadTx::new(view.conn))
@@ -234,6 +274,10 @@ impl Store {
         &self,
         read: impl FnOnce(&ReadTx<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            return server::read(sessions, read);
+        }
         read(&ReadTx::new(&*self.reader()?))
     }
 
@@ -260,18 +304,42 @@ impl Store {
 
     /// An audited copy of one moment of the file: a database without a name, removed when it is closed.
     pub fn backup(&self) -> Result<File, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(_) = &self.readers {
+            return Err(Error::invalid(server::NO_BACKUP));
+        }
         self.check_room_for_a_copy()?;
         copy::nameless(&self.path).map_err(Error::from)
     }
 
     /// One moment of the ledger, to be written out as records.
     pub fn export(&self) -> Result<Exporter, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            let (file, folder) = server::copy(sessions)?;
+            return Exporter::of_copy(&file, folder).map_err(Error::from);
+        }
         self.check_room_for_a_copy()?;
         Exporter::of(&self.path).map_err(Error::from)
     }
 
+    /// Audits the ledger as it is now.
+    pub(crate) fn audit(&self, since: Option<&Since>) -> Result<AuditReport, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            let (file, _folder) = server::copy(sessions)?;
+            return audit::audit(&file, since, &mut |_, _| {});
+        }
+        audit::audit(&self.path, since, &mut |_, _| {})
+    }
+
     /// The state of the file as the line that an audit would print.
     pub(crate) fn audit_line(&self) -> Result<String, Error> {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            let (file, _folder) = server::copy(sessions)?;
+            return Ok(audit::line_of(&connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?.to_string());
+        }
         let conn = self.reader()?;
         let view = View::begin(&conn)?;
         Ok(audit::line_of(view.conn)?.to_string())

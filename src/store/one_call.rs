@@ -22,12 +22,12 @@ pub(super) struct OwnWriter(Mutex<Option<OpenWriter>>);
 
 struct OpenWriter {
     state: WriterState,
-    checkpoint: Checkpoint,
+    checkpoint: Option<Checkpoint>,
     engine: Engine,
 }
 
 impl OwnWriter {
-    pub(super) fn new(state: WriterState, checkpoint: Checkpoint, engine: Engine) -> OwnWriter {
+    pub(super) fn new(state: WriterState, checkpoint: Option<Checkpoint>, engine: Engine) -> OwnWriter {
         OwnWriter(Mutex::new(Some(OpenWriter { state, checkpoint, engine })))
     }
 
@@ -78,6 +78,9 @@ pub(super) enum Readers {
         /// Those that no question uses now.
         idle: Mutex<Vec<Connection>>,
     },
+    /// Of a ledger in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Server(r2d2::Pool<super::server::ReadingSessions>),
 }
 
 impl Readers {
@@ -98,6 +101,8 @@ impl Readers {
                 let conn = kept.map_or_else(|| open(target, *access).map_err(OpenError::from), Ok)?;
                 Ok(Reader::Own(Some(conn), idle))
             }
+            #[cfg(feature = "postgres")]
+            Readers::Server(_) => Err(Error::internal("a ledger in PostgreSQL has no connection to a file")),
         }
     }
 }

@@ -276,3 +276,14 @@ fn write_totals(conn: &Connection, quarter: i64, totals: &RunningTotals) -> rusq
     }
     Ok(())
 }
+
+/// Drops all triggers. Returns the SQL that creates them again.
+pub(crate) fn take_triggers(conn: &Connection) -> rusqlite::Result<String> {
+    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")?;
+    let triggers = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let triggers: Vec<(String, String)> = triggers.collect::<Result<_, _>>()?;
+    for (name, _) in &triggers {
+        conn.execute_batch(&format!("DROP TRIGGER {name}"))?;
+    }
+    Ok(triggers.into_iter().map(|(_, sql)| sql + ";\n").collect())
+}

@@ -6,6 +6,7 @@ use super::disk::folder_of;
 use super::expiry::Expiry;
 use super::file::transfer::{ImportError, ImportOptions, Source, import};
 use super::options::OpenError;
+use super::possession::FileWatch;
 use super::reply::shutting_down;
 use super::request::Deliveries;
 use super::wall_jump::WallJump;
@@ -17,7 +18,7 @@ use crate::journal;
 use crate::ledger::{entry, hold, report};
 use crate::lock;
 use crate::secret::Randomness;
-use crate::tx::{ReadTx, Statements};
+use crate::tx::Statements;
 use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use std::io::Cursor;
@@ -144,7 +145,8 @@ impl Store {
     pub(crate) fn snapshot(&self) -> Result<Snapshot, Error> {
         self.on_writer(|writer, statements| {
             let mut pages = in_memory()?;
-            copy_pages(statements.engine.file(), &mut pages)?;
+            let conn = statements.engine.file().ok_or_else(|| Error::internal("only a file has snapshots"))?;
+            copy_pages(conn, &mut pages)?;
             Ok(Snapshot {
                 pages: Arc::new(Mutex::new(pages)),
                 wall_ms: writer.clock.wall_ms(),
@@ -191,7 +193,7 @@ impl Store {
         import(&file, vec![source], options, &mut |_, _| {}).map_err(unreadable)?;
         let of = file.clone();
         let taken = self.on_writer(move |writer, statements| {
-            let incarnation = lock::clock::incarnation(&ReadTx::new(statements.engine.file()))?;
+            let incarnation = lock::clock::incarnation(&statements.engine.view())?;
             let pages = connect(&of, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
             schema::mark_for_tests(&pages, &incarnation)?;
             writer.replace_contents(statements, &pages, &path)?;
@@ -241,7 +243,7 @@ impl WriterState {
     /// The next lease time at which something is due. (What is only looked at now and then, since a machine's wall clock may
     /// step, is not due: this clock is moved here alone.)
     fn next_due(&self, statements: &Statements<'_>) -> Result<Option<i64>, Error> {
-        let tx = ReadTx::new(statements.engine.file());
+        let tx = statements.engine.view();
         let (now, wall_ms) = (self.lease.now_ms(), self.clock.wall_ms());
         let over = hold::next_until(&tx, wall_ms.max(self.head.at))?.map(|until| now + (until - wall_ms));
         let stale = if self.expiry.is_blocked() { lock::next_stale(&tx, now)? } else { None };
@@ -278,11 +280,11 @@ impl WriterState {
         conn.pragma_update(None, "synchronous", UNSYNCED)?;
         copy_pages(pages, &mut conn)?;
         drop(conn);
-        self.files.let_it_shrink();
+        self.files.iter_mut().for_each(FileWatch::let_it_shrink);
         self.expiry = Expiry::default();
         self.sweep.begin_again();
         self.executor.deliveries = Deliveries::default();
-        let tx = ReadTx::new(statements.engine.file());
+        let tx = statements.engine.view();
         self.head = entry::chain_head(&tx)?;
         self.totals = report::newest(&tx)?;
         stats::set(&self.stats.journal_lines, journal::head(&tx)?.seq as u64);
@@ -293,11 +295,13 @@ impl WriterState {
     fn begin_again(&mut self, statements: &Statements<'_>) -> Result<(), Error> {
         self.recent.forget();
         self.notifier.begin_again(self.head.id); // before any commit
-        self.wall_jump = WallJump::load(&ReadTx::new(statements.engine.file()), &self.clock, true)?;
+        self.wall_jump = WallJump::load(&statements.engine.view(), &self.clock, true)?;
         let lease = self.lease.clone();
-        statements.engine.file().pragma_update(None, "synchronous", UNSYNCED)?;
+        let set =
+            |level| statements.engine.file().map_or(Ok(()), |conn| conn.pragma_update(None, "synchronous", level));
+        set(UNSYNCED)?;
         let stored = self.write_beside(statements, |tx| lease.store(tx));
-        statements.engine.file().pragma_update(None, "synchronous", "FULL")?;
+        set("FULL")?;
         stored?;
         stats::add(&self.stats.commits, 1); // so that it comes from the log into the file when there is time
         self.do_what_is_due(statements);

@@ -66,8 +66,9 @@ pub(super) struct WriterState {
     pub(super) notifier: Arc<LockNotifier>,
     pub(super) recent: Arc<RecentEntries>,
     pub(super) replier: Arc<Replier>,
-    pub(super) space: Space,
-    pub(super) files: FileWatch,
+    /// The disk and the files of a file; a database in a server has its own keeper.
+    pub(super) space: Option<Space>,
+    pub(super) files: Option<FileWatch>,
     pub(super) looked_at: Instant,
     /// True if commits that a fault endangers are in the file now.
     pub(super) log_is_saved: bool,
@@ -108,8 +109,8 @@ impl WriterState {
             notifier: Arc::clone(notifier),
             recent: Arc::clone(recent),
             replier: Arc::clone(replier),
-            space: Space::new(possession.db(), options.min_free),
-            files: FileWatch::start(Arc::clone(possession)),
+            space: engine.file().map(|_| Space::new(possession.db(), options.min_free)),
+            files: engine.file().map(|_| FileWatch::start(Arc::clone(possession))),
             looked_at: Instant::now(),
             log_is_saved: false,
             sweep: Sweep::new(options.keep_keys_days),
@@ -139,11 +140,11 @@ impl WriterState {
         Now { wall_ms: self.clock.wall_ms(), lease_ms: self.lease.now_ms() }
     }
 
-    pub(super) fn run(&mut self, engine: &Engine, mut checkpoint: Checkpoint, messages: &Receiver<Message>) {
+    pub(super) fn run(&mut self, engine: &Engine, mut checkpoint: Option<Checkpoint>, messages: &Receiver<Message>) {
         let statements = Statements::new(engine, self.randomness.clone());
         let mut stopping = false;
         while !(stopping && self.backlog.is_empty()) {
-            let timeout = self.timeout(checkpoint.is_due());
+            let timeout = self.timeout(checkpoint.as_ref().is_some_and(Checkpoint::is_due));
             let message = messages.recv_timeout(timeout.unwrap_or(LOOK_EVERY).min(LOOK_EVERY));
             let idle = matches!(message, Err(RecvTimeoutError::Timeout));
             let mut just_now = LOOKED_JUST_NOW;
@@ -169,11 +170,14 @@ impl WriterState {
                 self.run_after_backlog(&statements, task);
             }
             self.replier.flush();
-            if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
+            if self.unknown_outcome.is_none()
+                && !self.has_fault(FileFault::stops_writing)
+                && let (Some(checkpoint), Some(conn)) = (&mut checkpoint, engine.file())
+            {
                 if self.disk_is_full {
-                    checkpoint.make_room(engine.file());
+                    checkpoint.make_room(conn);
                 }
-                checkpoint.after_commit(engine.file(), idle && self.backlog.is_empty());
+                checkpoint.after_commit(conn, idle && self.backlog.is_empty());
             }
             stats::set(&self.stats.busy_since_ms, 0);
         }
@@ -181,12 +185,15 @@ impl WriterState {
     }
 
     /// The end of a writer: those that wait are refused, and the log is moved into the file.
-    pub(super) fn finish(&mut self, statements: &Statements<'_>, checkpoint: Checkpoint) {
+    pub(super) fn finish(&mut self, statements: &Statements<'_>, checkpoint: Option<Checkpoint>) {
         self.dismiss_waiters(&shutting_down());
         self.replier.flush();
         self.store_lease_time(statements);
-        if self.unknown_outcome.is_none() && !self.has_fault(FileFault::stops_writing) {
-            checkpoint.last(statements.engine.file());
+        if self.unknown_outcome.is_none()
+            && !self.has_fault(FileFault::stops_writing)
+            && let (Some(checkpoint), Some(conn)) = (checkpoint, statements.engine.file())
+        {
+            checkpoint.last(conn);
         }
     }
 
@@ -204,8 +211,7 @@ impl WriterState {
 
     fn look_at_files(&mut self, engine: &Engine, just_now: Duration) {
         if self.looked_at.elapsed() >= just_now {
-            let faults = self.files.look(engine.file());
-            self.note_faults(engine.file(), faults);
+            self.look_again(engine);
         }
     }
 
@@ -289,6 +295,9 @@ impl WriterState {
             }
         };
         if let Err(error) = engine.begin() {
+            if engine.is_deposed() {
+                self.write_no_more(&error);
+            }
             self.note_space(Some(&error).filter(|error| error.name == ErrorName::StorageFull));
             self.give_up_batch(engine, &error, now);
             return self.refuse_backlog(&error);
@@ -386,7 +395,7 @@ impl WriterState {
         self.expiry.note_commit(unit.due_ms, commit_us);
         let commands = self.stats.commands.load(Relaxed) - commands_before;
         self.stats.count_commit(started, commands, unit.journal.map(|line| line.seq));
-        self.check_kept(batch.engine.file())?;
+        self.check_kept(batch.engine)?;
         let is_unknown = hooks.iter().fold(false, |is_unknown, hook| hook.after_commit() | is_unknown);
         if is_unknown { Err(BatchLost(unknown("a fault that was asked for"))) } else { Ok(()) }
     }
@@ -460,14 +469,21 @@ impl WriterState {
         let unknown = match committed {
             Ok(()) => return Ok(()),
             Err(CommitError::NotDone(error)) => return Err(BatchLost(error)),
-            Err(CommitError::AtLimit(fault, error)) if self.files.is_surely_undone(engine.file()) => {
+            Err(CommitError::AtLimit(fault, error)) if self.is_surely_undone(engine) => {
                 return Err(BatchLost(fault.error(error)));
             }
             Err(CommitError::AtLimit(_, error) | CommitError::Unknown(error)) => unknown(&error),
+            #[cfg(feature = "postgres")]
+            Err(CommitError::Doubtful(cause)) => unknown(cause),
         };
-        self.unknown_outcome = Some(unknown.clone());
-        self.stats.outcome_unknown.store(true, Relaxed);
+        self.write_no_more(&unknown);
         Err(BatchLost(unknown))
+    }
+
+    /// Answers that error to every command from now on, and has the process end.
+    fn write_no_more(&mut self, error: &Error) {
+        self.unknown_outcome = Some(error.clone());
+        self.stats.outcome_unknown.store(true, Relaxed);
     }
 }
 

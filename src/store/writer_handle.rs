@@ -3,7 +3,7 @@
 use super::checkpoint::Checkpoint;
 use super::one_call::OwnWriter;
 use super::options::{OpenError, OpenMode, Options};
-use super::possession::Possession;
+use super::possession::{FileWatch, Possession};
 use super::recent::RecentEntries;
 use super::reply::{Outcome, Replier, Respond, collect, send, shutting_down};
 use super::request::{Envelope, Request, Reservation};
@@ -42,19 +42,17 @@ impl Writer {
         if options.mode == OpenMode::OneCall {
             let replier = Arc::new(Replier::without_thread());
             let state = WriterState::open(&engine, possession, options, lease, &stats, (notifier, recent), &replier)?;
-            let checkpoint = Checkpoint::without_thread(engine.file(), possession.db(), Arc::clone(&stats));
+            let without_thread = |conn| Checkpoint::without_thread(conn, possession.db(), Arc::clone(&stats));
+            let checkpoint = engine.file().map(without_thread);
             return Ok(Writer::without_thread(Some(OwnWriter::new(state, checkpoint, engine)), replier, stats));
         }
         let (queue, messages) = mpsc::sync_channel(options.queue);
         let replier = Arc::new(Replier::start()?);
         let mut state = WriterState::open(&engine, possession, options, lease, &stats, (notifier, recent), &replier)?;
-        let checkpoint = Checkpoint::start(
-            engine.file(),
-            possession.db(),
-            state.files.log_id(),
-            Arc::clone(&stats),
-            options.for_tests,
-        )?;
+        let start = |(conn, files): (_, &FileWatch)| {
+            Checkpoint::start(conn, possession.db(), files.log_id(), Arc::clone(&stats), options.for_tests)
+        };
+        let checkpoint = engine.file().zip(state.files.as_ref()).map(start).transpose()?;
         let run = move || {
             // Without its writer a server would only seem to work, so a panic here ends the process.
             let stats = Arc::clone(&state.stats);

@@ -1,9 +1,11 @@
 //! Values as an engine stores them: the cells of a row, and the types of the program that are read from them.
 
+#[cfg(feature = "postgres")]
+use super::server::Received;
 use crate::id::{ClaimCode, CouponCode, EntryId, Fence, IdempotencyKey, LockId, UserId, WalletId};
 use crate::money::{Balance, Money};
 use rusqlite::ToSql;
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, Type, ValueRef};
 
 /// The result of a row mapper.
 pub(crate) type RowResult<T> = rusqlite::Result<T>;
@@ -13,13 +15,22 @@ pub struct Row<'row>(EngineRow<'row>);
 
 enum EngineRow<'row> {
     File(&'row rusqlite::Row<'row>),
+    #[cfg(feature = "postgres")]
+    Server(&'row postgres::Row),
 }
 
 impl Row<'_> {
     /// The value of a column, counted from 0.
     pub fn get<T: FromSql>(&self, column: usize) -> RowResult<T> {
-        let EngineRow::File(row) = &self.0;
-        row.get(column)
+        match self.0 {
+            EngineRow::File(row) => row.get(column),
+            #[cfg(feature = "postgres")]
+            EngineRow::Server(row) => {
+                let unread = |error| rusqlite::Error::FromSqlConversionFailure(column, Type::Null, error);
+                let Received(value) = row.try_get(column).map_err(|error| unread(error.into()))?;
+                T::column_result(value).map_err(|error| unread(error.into()))
+            }
+        }
     }
 }
 
@@ -29,9 +40,16 @@ impl<'row> From<&'row rusqlite::Row<'_>> for Row<'row> {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl<'row> From<&'row postgres::Row> for Row<'row> {
+    fn from(row: &'row postgres::Row) -> Row<'row> {
+        Row(EngineRow::Server(row))
+    }
+}
+
 /// The error of a row mapper for a column whose value this program never writes: the file is damaged.
 pub(crate) fn unreadable(column: usize) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Null, "not what belongs here".into())
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Null, "not what belongs here".into())
 }
 
 /// Ids are stored as the text they are.

@@ -1,6 +1,7 @@
 //! Many money verbs in one request.
 
 use super::server::{Answer, Client, Server, fields};
+use crate::postgres;
 use serde_json::{Value, json};
 
 fn codes(answer: &Answer) -> Vec<u64> {
@@ -216,6 +217,9 @@ fn atomic_batch_refuses_keys_of_items() {
 
 #[test]
 fn batch_has_at_most_ten_thousand_items() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     let refused = admin.post("/v1/batch", recharges(10_001)).refuses(400, "invalid_request");

@@ -3,6 +3,7 @@
 use super::dice::Dice;
 use super::harness::{Book, book, by, keyed, money, user_id, wallet_id};
 use super::server::{Answer, Asking, Client, Server, until};
+use crate::postgres;
 use cashbox::internals::http::conn::{self, Limits, listen};
 use cashbox::internals::http::{App, Settings};
 use cashbox::internals::ledger::Note;
@@ -342,6 +343,9 @@ fn stream_whose_reader_stops_is_dropped() {
 
 #[test]
 fn stream_far_behind_misses_and_repeats_nothing() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     recharge(&admin, "alice", 1);

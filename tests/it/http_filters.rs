@@ -2,6 +2,7 @@
 //! for the next entry.
 
 use super::server::{Client, Server, fields, until};
+use crate::postgres;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -90,6 +91,9 @@ fn entries_are_found_by_metadata_caller_and_amount() {
 
 #[test]
 fn page_of_a_filter_looks_at_ten_thousand_rows() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     admin.post("/v1/wallets/alice/recharge", json!({ "amount": 9_000, "metadata": { "rare": "yes" } })).is(200);

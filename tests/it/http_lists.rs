@@ -1,6 +1,7 @@
 //! Lists, files, and what reading must never do.
 
 use super::server::{Answer, Client, Server, fields};
+use crate::postgres;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -197,6 +198,9 @@ fn time_bounds_include_their_own_millisecond() {
 
 #[test]
 fn streamed_entries_are_whole_while_money_moves() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     let many: Vec<Value> = (0..3_000).map(|_| json!({ "op": "recharge", "user": "alice", "amount": "0.01" })).collect();

@@ -1,6 +1,7 @@
 //! Money over `/v1`: what each verb answers, every refusal, coupons and refunds.
 
 use super::server::{Answer, Client, Server, fields};
+use crate::postgres;
 use serde_json::{Value, json};
 
 const ENTRY: [&str; 20] = [
@@ -161,6 +162,9 @@ fn amount_is_read_from_its_digits_only() {
 
 #[test]
 fn ten_thousand_amounts_are_exact_to_the_cent() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     let all = |op: &str| -> Vec<Value> {
@@ -247,12 +251,16 @@ fn reference_and_metadata_above_limits_are_refused() {
         .send()
         .refuses(400, "invalid_request");
     assert_eq!(with("metadata", json!({})).is(200)["entry"]["metadata"], json!(null));
-    let strange = "a\"b,\r\n\u{0}\u{1F4B0}";
-    assert_eq!(with("reference", json!(strange)).is(200)["entry"]["reference"], strange);
+    let zero = if postgres::of_all_tests().is_some() { "" } else { "\u{0}" }; // PostgreSQL has no such text
+    let strange = &format!("a\"b,\r\n{zero}\u{1F4B0}");
+    assert_eq!(with("reference", json!(strange)).is(200)["entry"]["reference"], *strange);
 }
 
 #[test]
 fn balance_above_limit_is_refused() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let admin = server.admin();
     let most = json!({ "op": "recharge", "user": "alice", "amount": "1000000000000.00" });
@@ -265,6 +273,9 @@ fn balance_above_limit_is_refused() {
 
 #[test]
 fn user_cannot_use_up_room_of_others() {
+    if postgres::is_not_for_it(postgres::LARGE_BATCH) {
+        return;
+    }
     let server = Server::start();
     let (eve, bob) = (server.user("eve"), server.user("bob"));
     let most = json!({ "op": "recharge", "user": "eve", "amount": "1000000000000.00" });

@@ -1,6 +1,7 @@
 //! Who may do what: every route with every role, and what a user never reaches.
 
 use super::server::{Answer, Client, Server, fields};
+use crate::postgres;
 use cashbox::internals::http::routes::ROUTES;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -119,7 +120,9 @@ fn role_may_do_only_what_table_allows() {
         let scene = Scene::new();
         let client = if role == "user" { scene.server.user("alice") } else { scene.server.role(role) };
         for row in TABLE {
-            let expected = row.4[place];
+            // PostgreSQL has tools of its own for copies.
+            let is_refused = row.1 == "/v1/backup" && row.4[place] == 200 && postgres::of_all_tests().is_some();
+            let expected = if is_refused { 400 } else { row.4[place] };
             let lock = if role == "locker" { "jobs/nightly" } else { "wallet%2Falice" };
             let answer = scene.ask_for(&client, row, lock);
             let body = String::from_utf8_lossy(&answer.body).into_owned();

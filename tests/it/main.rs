@@ -70,6 +70,8 @@ mod model_locks;
 mod model_money;
 mod model_waiting;
 mod money;
+#[cfg(feature = "postgres")]
+mod on_postgres;
 mod operate;
 mod plain;
 mod possession;

@@ -29,8 +29,13 @@ fn sqlite_is_named_only_in_tx_and_store() {
 }
 
 #[test]
+fn postgresql_is_named_only_in_tx_and_store() {
+    assert_eq!(lines_outside("postgres::", &["tx.rs", "tx", "store/server"]), Vec::<String>::new());
+}
+
+#[test]
 fn only_writer_commits() {
-    assert_eq!(lines_outside("\"COMMIT\"", &["store/engine.rs"]), Vec::<String>::new());
+    assert_eq!(lines_outside("\"COMMIT\"", &["store/engine.rs", "tx/server.rs"]), Vec::<String>::new());
     assert_eq!(lines_outside("engine.commit()", &["store/writer.rs"]), Vec::<String>::new());
     assert_eq!(lines_outside("WriteTx::new", &["store/writer.rs"]), Vec::<String>::new());
 }
@@ -128,6 +133,7 @@ fn file_is_one_idea_of_readable_length() {
         ("main.rs", "arguments in, exit code out"),
         ("store/wall_jump.rs", "one check and its row in the file, apart from the writer"),
         ("log.rs", "the one place that writes the log"),
+        ("cli/database.rs", "what `--db` refuses as the URL of a database, apart from files"),
         ("cli/tls.rs", "there only with the feature `tls`"),
         ("http/dry_run.rs", "the one place that knows what an answer would newly make"),
         ("http/problems.rs", "the one form of an error, beside the good answers of response.rs"),

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -20,7 +21,10 @@ impl Postgres {
             println!("skipped: PostgreSQL is not installed (on Debian: apt-get install postgresql)");
             return None;
         };
-        let folder = tempfile::Builder::new().prefix("cashbox-pg-").tempdir().unwrap();
+        // In memory, where there is such a place: a ledger is not kept in a PostgreSQL without `fsync`.
+        let memory = Path::new("/dev/shm");
+        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = tempfile::Builder::new().prefix("cashbox-pg-").tempdir_in(place).unwrap();
         give_away(folder.path());
         let data = folder.path().join("data");
         // A locale with an order of its own, where there is one: then an order that depends on it is noticed.
@@ -39,7 +43,7 @@ impl Postgres {
             .arg(&data)
             .arg("-k")
             .arg(folder.path())
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-c", "max_connections=200"])
+            .args(["-c", "listen_addresses=", "-c", "max_connections=400"])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log")).unwrap())
@@ -53,6 +57,17 @@ impl Postgres {
             std::thread::sleep(Duration::from_millis(50));
         }
         Some(postgres)
+    }
+
+    /// The URL of a database in it.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres:///{database}?user=postgres&host={}", self.folder.path().display())
+    }
+
+    /// Makes a database, unless it is there.
+    pub fn make(&self, database: &str) {
+        let made = self.psql("postgres", &format!("CREATE DATABASE \"{database}\";"));
+        assert!(made.1.is_empty() || made.1.contains("already exists"), "{}", made.1);
     }
 
     fn is_ready(&self) -> bool {
@@ -78,6 +93,27 @@ impl Postgres {
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (text(output.stdout), text(output.stderr))
     }
+}
+
+/// One for all tests, if they are to run on PostgreSQL: with `CASHBOX_TEST_DB=postgres`.
+pub fn of_all_tests() -> Option<&'static Postgres> {
+    static SHARED: OnceLock<Option<Postgres>> = OnceLock::new();
+    let is_wanted =
+        cfg!(feature = "postgres") && std::env::var("CASHBOX_TEST_DB").is_ok_and(|value| value == "postgres");
+    SHARED.get_or_init(|| is_wanted.then(|| Postgres::start().expect("PostgreSQL is installed"))).as_ref()
+}
+
+/// The reason for tests with thousands of items in a batch.
+pub const LARGE_BATCH: &str =
+    "a large batch is a round trip for each of its statements, and takes longer than a test waits";
+
+/// True, with a message, if a test is not for a ledger in PostgreSQL.
+pub fn is_not_for_it(why: &str) -> bool {
+    let is_used = of_all_tests().is_some();
+    if is_used {
+        println!("not on PostgreSQL: {why}");
+    }
+    is_used
 }
 
 impl Drop for Postgres {

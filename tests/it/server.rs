@@ -1,12 +1,15 @@
 //! The real program on a temporary file and a free port, and a client that forgives nothing: every answer it reads is
 //! held against `/openapi.json` as well.
 
+use crate::postgres;
 use cashbox::internals::http::routes;
 use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::{Index, IndexMut};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -27,6 +30,8 @@ pub struct Server {
     /// The file and what else belongs to this server.
     pub folder: TempDir,
     flags: Vec<String>,
+    /// The file, or the URL of a database.
+    db: OsString,
 }
 
 impl Server {
@@ -46,13 +51,25 @@ impl Server {
         Server::on(folder, Vec::new())
     }
 
+    /// On a database of a PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub fn on_database(url: &str) -> Server {
+        let folder = TempDir::new().unwrap();
+        std::fs::write(folder.path().join("admin"), ADMIN).unwrap();
+        Server::of(url.into(), folder, Vec::new())
+    }
+
     fn on(folder: TempDir, flags: Vec<String>) -> Server {
+        Server::of(db_of(folder.path()), folder, flags)
+    }
+
+    fn of(db: OsString, folder: TempDir, flags: Vec<String>) -> Server {
         let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_cashbox"));
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CASHBOX_")) {
             command.env_remove(name);
         }
-        command.arg("serve").arg("--db").arg(folder.path().join("cashbox.db")).args(["--listen", "127.0.0.1:0"]);
+        command.arg("serve").arg("--db").arg(&db).args(["--listen", "127.0.0.1:0"]);
         command.arg("--token-file").arg(folder.path().join("admin")).args(&flags).current_dir(folder.path());
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
@@ -62,14 +79,14 @@ impl Server {
             let log = std::fs::read_to_string(folder.path().join("log"));
             panic!("the server says {line:?}, and {log:?}");
         };
-        Server { process, address, folder, flags }
+        Server { process, address, folder, flags, db }
     }
 
     /// Killed on the spot, and started again on the same file.
     pub fn killed_and_started_again(mut self) -> Server {
         self.end();
         let folder = std::mem::replace(&mut self.folder, TempDir::new().unwrap());
-        Server::on(folder, std::mem::take(&mut self.flags))
+        Server::of(std::mem::take(&mut self.db), folder, std::mem::take(&mut self.flags))
     }
 
     /// Tells it to stop.
@@ -159,12 +176,27 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.end();
+        if self.db.to_string_lossy().starts_with("postgres:") && !std::thread::panicking() {
+            let mut verify = Command::new(env!("CARGO_BIN_EXE_cashbox"));
+            let verified = verify.arg("verify").arg("--db").arg(&self.db).output().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            assert!(verified.status.success(), "{}{}", text(&verified.stdout), text(&verified.stderr));
+            return;
+        }
         let file = self.folder.path().join("cashbox.db");
         if file.exists() && !std::thread::panicking() {
             let report = cashbox::internals::store::audit::audit(&file, None, &mut |_, _| {}).expect("the audit runs");
             assert_eq!(report.findings, [], "what the server leaves is sound");
         }
     }
+}
+
+/// The ledger of that folder: its file, or a database with the folder's name.
+fn db_of(folder: &Path) -> OsString {
+    let Some(postgres) = postgres::of_all_tests() else { return folder.join("cashbox.db").into() };
+    let name = folder.file_name().unwrap().to_string_lossy();
+    postgres.make(&name);
+    postgres.url(&name).into()
 }
 
 /// Who asks: an address and an access token.

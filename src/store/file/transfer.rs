@@ -22,6 +22,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use serde_json::{Map, Value, json};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// The names of the first record, which holds the version, and of the last one, which holds the number of records between
 /// them: so an export that was cut off on its way is recognised.
@@ -43,6 +44,7 @@ pub struct Exporter {
     reading: Reading,
     /// Copy of a served file, which is read instead, so that a slow reader does not hold up the server's checkpoints.
     _copy: Option<Partial>,
+    _folder: Option<TempDir>,
 }
 
 /// The reason why an export was not written to its end.
@@ -59,12 +61,18 @@ impl Exporter {
     pub fn of(db: &Path) -> Result<Exporter, CopyError> {
         let reading = Reading::of_present_version(db).map_err(failed_at(db))?;
         if reading.is_quiet() {
-            return Ok(Exporter { file: db.to_owned(), reading, _copy: None });
+            return Ok(Exporter { file: db.to_owned(), reading, _copy: None, _folder: None });
         }
         let partial = Partial::begin(db)?;
         copy(db, partial.path(), &mut |_, _| {})?;
         let reading = Reading::of_present_version(partial.path()).map_err(failed_at(partial.path()))?;
-        Ok(Exporter { file: partial.path().to_owned(), reading, _copy: Some(partial) })
+        Ok(Exporter { file: partial.path().to_owned(), reading, _copy: Some(partial), _folder: None })
+    }
+
+    /// The same, of a file in a folder that is removed with this.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn of_copy(file: &Path, folder: TempDir) -> Result<Exporter, CopyError> {
+        Ok(Exporter { _folder: Some(folder), ..Exporter::of(file)? })
     }
 
     /// Writes all records, as they are read.
@@ -397,7 +405,7 @@ fn fill(
         _ => ImportError::File(failed_at(file)(error)),
     };
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
-    let triggers = take_triggers(&tx).map_err(wrong)?;
+    let triggers = schema::take_triggers(&tx).map_err(wrong)?;
     delete_initial_rows(&tx, &sources).map_err(wrong)?;
     for source in sources {
         source.insert_into(&tx, file)?;
@@ -526,15 +534,4 @@ fn put(conn: &Connection, record: &Map<String, Value>, place: Position) -> Resul
             Ok(Position::Within(count + 1))
         }
     }
-}
-
-/// Drops all triggers. Returns the SQL that creates them again.
-fn take_triggers(conn: &Connection) -> rusqlite::Result<String> {
-    let mut statement = conn.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")?;
-    let triggers = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let triggers: Vec<(String, String)> = triggers.collect::<Result<_, _>>()?;
-    for (name, _) in &triggers {
-        conn.execute_batch(&format!("DROP TRIGGER {name}"))?;
-    }
-    Ok(triggers.into_iter().map(|(_, sql)| sql + ";\n").collect())
 }

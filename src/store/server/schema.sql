@@ -1,5 +1,15 @@
 -- The tables of a ledger in PostgreSQL: those of schema.sql at the top of the repository, which says what each is for.
--- Text is ordered by its bytes (COLLATE "C"), as SQLite orders it. Integers are 8 bytes wide.
+-- Text is ordered by its bytes (COLLATE "C"), as SQLite orders it. Integers are 8 bytes wide. The rows of a new ledger are copied
+-- from a new file, before the triggers are made.
+
+-- One row: the version of these tables, which is that of the file with the same; the number of times that a program has begun to
+-- write here, and its name. A batch of a program whose number is not the newest is not committed.
+CREATE TABLE writer (
+    one     BIGINT PRIMARY KEY CHECK (one = 1),
+    version BIGINT NOT NULL,
+    epoch   BIGINT NOT NULL,
+    node    TEXT COLLATE "C" NOT NULL
+);
 
 -- Functions that SQLite has and PostgreSQL lacks.
 CREATE FUNCTION max(a BIGINT, b BIGINT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE
@@ -7,7 +17,10 @@ CREATE FUNCTION max(a BIGINT, b BIGINT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE
 CREATE FUNCTION min(a BIGINT, b BIGINT) RETURNS BIGINT LANGUAGE SQL IMMUTABLE
     RETURN CASE WHEN a IS NOT NULL AND b IS NOT NULL THEN least(a, b) END;
 CREATE FUNCTION json_each(object TEXT) RETURNS TABLE (key TEXT, value TEXT) LANGUAGE SQL IMMUTABLE STRICT
-BEGIN ATOMIC SELECT each.key, each.value FROM pg_catalog.json_each_text(object::json) AS each; END;
+BEGIN ATOMIC
+    -- A text of PostgreSQL's has no U+0000, so a private character stands for it: on both sides of a comparison.
+    SELECT each.key, each.value FROM pg_catalog.json_each_text(replace(object, '\u0000', '\uf8ff')::json) AS each;
+END;
 
 CREATE TABLE wallet (
     id         TEXT COLLATE "C" PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 64),
@@ -229,12 +242,3 @@ CREATE TABLE journal (
 );
 CREATE INDEX journal_subject ON journal (subject, seq) WHERE subject IS NOT NULL;
 CREATE INDEX journal_what ON journal (what, seq);
-
-INSERT INTO wallet (id, created_at) VALUES ('@bank', 0), ('@holds', 0), ('@sales', 0);
-INSERT INTO coupon_kind (kind, amount_off, percent_off, threshold, single_use, earned_zh, earned_en) VALUES
-    ('1', 5000, NULL, 30000, 1, '同时您获取了一张满300减50的优惠券', 'and you have earned a coupon: 50 off from 300'),
-    ('2', NULL, 20, 0, 0, '同时您获取了终生八折优惠', 'and you have earned 20 % off for life'),
-    ('3', 1000, NULL, 0, 1, '同时您获取了10元无门槛红包哦', 'and you have earned a coupon: 10 off anything');
-INSERT INTO recharge_tier VALUES (10000, '3'), (30000, '1'), (50000, '2');
-INSERT INTO code_supply (length) VALUES (4);
-
