@@ -134,6 +134,7 @@ pub(crate) fn prepare(
         VERSION => Ok(()),
         0 => create(conn, clock, APPLICATION_ID, &secret::random_hex::<8>()),
         older => {
+            conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK")?; // no copy is kept of a file that another program has locked
             keep(older)?;
             upgrade(conn, clock, older, steps_from(older))
         }

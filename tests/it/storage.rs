@@ -454,6 +454,20 @@ fn companion_file_is_private_and_follows_no_link() {
 }
 
 #[test]
+fn upgrade_of_locked_file_keeps_no_copy() {
+    let place = Place::new();
+    fs::copy("tests/it/kept/version-9.db", place.db()).unwrap();
+    let other = rusqlite::Connection::open(place.db()).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let output = place.run("recharge alice 1");
+    assert!(output.exit == 3 && output.err.contains("another program has it locked"), "{} {}", output.exit, output.err);
+    assert!(!place.path("cashbox.db.version-9").exists(), "each attempt would leave another one");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(place.run("recharge alice 1").exit, 0);
+    assert!(place.path("cashbox.db.version-9").exists());
+}
+
+#[test]
 fn open_refuses_file_with_hard_link() {
     let place = Place::new();
     place.json("recharge alice 100");
