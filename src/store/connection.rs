@@ -1,10 +1,13 @@
 //! Connections to the file: pragmas for all of them, for the writer's, and for the readers'.
 
 use super::options::OpenError;
+use crate::error::{Error, ErrorName};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// More than there are processors: a thread that has one may lose the processor while it reads, and others go on.
@@ -84,4 +87,79 @@ pub(super) fn readers(path: &Path, access: OpenFlags) -> Result<r2d2::Pool<Sqlit
         .connection_timeout(READER_WAIT)
         .build(manager);
     pool.map_err(|error| OpenError::new(error.to_string()))
+}
+
+/// The connections for reading.
+pub(super) enum Readers {
+    /// Of a store that several threads use.
+    Pool(r2d2::Pool<SqliteConnectionManager>),
+    /// Of a store for one call.
+    Own {
+        /// The file, or a URI of it.
+        target: PathBuf,
+        /// The way to open it.
+        access: OpenFlags,
+        /// Those that no question uses now.
+        idle: Mutex<Vec<Connection>>,
+    },
+    /// Of a ledger in PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Server(r2d2::Pool<super::server::ReadingSessions>),
+}
+
+impl Readers {
+    /// Of a store for one call. None is opened yet.
+    pub(super) fn own(target: &Path, access: OpenFlags) -> Readers {
+        Readers::Own { target: target.to_owned(), access, idle: Mutex::default() }
+    }
+
+    /// A connection for one question.
+    pub(super) fn get(&self) -> Result<Reader<'_>, Error> {
+        match self {
+            Readers::Pool(pool) => {
+                let pooled = pool.get();
+                pooled.map(Reader::Pooled).map_err(|_| Error::new(ErrorName::Busy, "too much is being read; try again"))
+            }
+            Readers::Own { target, access, idle } => {
+                let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                let conn = kept.map_or_else(|| open_reader(target, *access).map_err(OpenError::from), Ok)?;
+                Ok(Reader::Own(Some(conn), idle))
+            }
+            #[cfg(feature = "postgres")]
+            Readers::Server(_) => Err(Error::internal("a ledger in PostgreSQL has no connection to a file")),
+        }
+    }
+}
+
+fn open_reader(target: &Path, access: OpenFlags) -> rusqlite::Result<Connection> {
+    let conn = connect_to(target, access)?;
+    prepare_reader(&conn)?;
+    Ok(conn)
+}
+
+/// A connection in use.
+pub(super) enum Reader<'a> {
+    /// It goes back to the pool.
+    Pooled(r2d2::PooledConnection<SqliteConnectionManager>),
+    /// It is kept for the next question.
+    Own(Option<Connection>, &'a Mutex<Vec<Connection>>),
+}
+
+impl Deref for Reader<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        match self {
+            Reader::Pooled(conn) => conn,
+            Reader::Own(conn, _) => conn.as_ref().expect("taken only when it is dropped"),
+        }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Reader::Own(conn, idle) = self {
+            idle.lock().unwrap_or_else(PoisonError::into_inner).extend(conn.take());
+        }
+    }
 }

@@ -15,7 +15,6 @@ mod faults;
 pub(crate) mod file;
 pub(crate) mod idempotency;
 mod journal_start;
-mod one_call;
 mod options;
 mod plain;
 pub(crate) mod possession;
@@ -53,12 +52,11 @@ use crate::ledger::query::{self, Filter};
 use crate::lock::{Lock, clock::LeaseClock};
 use crate::tx::{Engine, Now, ReadTx, prepare_read};
 use audit::{AuditReport, Since};
-use connection::{connect, prepare_writer, readers};
+use connection::{Readers, connect, prepare_writer, readers};
 pub(crate) use disk::is_beside_database;
 use disk::{Space, create_private};
 use file::copy;
 use file::transfer::Exporter;
-use one_call::{Reader, Readers};
 use possession::{Possession, possess_unserved};
 use reading::refuse_unreadable_beside_log;
 use recent::{FollowedPage, RecentEntries};
@@ -147,29 +145,11 @@ impl Store {
         }
         schema::prepare(&mut conn, &options.clock, |version| copy::keep_version(&path, version))?;
         prepare_writer(&conn)?;
-        let stats = Arc::new(Stats::default());
-        let lease = LeaseClock::load(&ReadTx::new(&conn), &options.clock)?;
-        stats::set(&stats.journal_lines, journal::head(&ReadTx::new(&conn))?.seq as u64);
-        let (notifier, recent) = (Arc::default(), Arc::default());
-        let engine = Engine::File(conn);
-        let writer =
-            Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
-        let readers = match options.mode {
-            OpenMode::OneCall => Readers::own(&path, OpenFlags::SQLITE_OPEN_READ_ONLY),
-            OpenMode::Commands | OpenMode::Server => Readers::Pool(readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?),
-        };
-        Ok(Store {
-            path,
-            clock: options.clock.clone(),
-            lease,
-            readers,
-            writer,
-            stats,
-            notifier,
-            recent,
-            waiting_max: options.wait_limits.total,
-            min_free: options.min_free,
-            possession,
+        Store::start(Engine::File(conn), possession, options, || match options.mode {
+            OpenMode::OneCall => Ok(Readers::own(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)),
+            OpenMode::Commands | OpenMode::Server => {
+                Ok(Readers::Pool(readers(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?))
+            }
         })
     }
 
@@ -180,19 +160,29 @@ impl Store {
             return Err(OpenError::new("--test makes a file of its own, and takes no database"));
         }
         let Lead { session, is_new } = Lead::take(address, &options.clock)?;
-        let (engine, path) = (Engine::Server(Box::new(session)), PathBuf::from(address.name()));
+        let possession = Arc::new(Possession::absent(Path::new(address.name())));
+        let readers = || Ok(Readers::Server(server::sessions(address)?));
+        Ok((Store::start(Engine::Server(Box::new(session)), possession, options, readers)?, is_new))
+    }
+
+    /// Starts the writer on that engine, and then opens the connections for reading.
+    fn start(
+        engine: Engine,
+        possession: Arc<Possession>,
+        options: &Options,
+        readers: impl FnOnce() -> Result<Readers, OpenError>,
+    ) -> Result<Store, OpenError> {
         let stats = Arc::new(Stats::default());
         let lease = LeaseClock::load(&engine.view(), &options.clock)?;
         stats::set(&stats.journal_lines, journal::head(&engine.view())?.seq as u64);
         let (notifier, recent) = (Arc::default(), Arc::default());
-        let possession = Arc::new(Possession::absent(&path));
         let writer =
             Writer::start(engine, &possession, options, lease.clone(), Arc::clone(&stats), &notifier, &recent)?;
-        let store = Store {
-            path,
+        Ok(Store {
+            path: possession.db().to_owned(),
             clock: options.clock.clone(),
             lease,
-            readers: Readers::Server(server::sessions(address)?),
+            readers: readers()?,
             writer,
             stats,
             notifier,
@@ -200,8 +190,7 @@ impl Store {
             waiting_max: options.wait_limits.total,
             min_free: options.min_free,
             possession,
-        };
-        Ok((store, is_new))
+        })
     }
 
     /// Opens the file for requests that change nothing. Every command is refused.
@@ -264,7 +253,7 @@ impl Store {
         if let Readers::Server(sessions) = &self.readers {
             return server::read(sessions, read);
         }
-        let conn = self.reader()?;
+        let conn = self.readers.get()?;
         let view = View::begin(&conn)?;
         read(&ReadTx::new(view.conn))
     }
@@ -278,11 +267,7 @@ impl Store {
         if let Readers::Server(sessions) = &self.readers {
             return server::read(sessions, read);
         }
-        read(&ReadTx::new(&*self.reader()?))
-    }
-
-    fn reader(&self) -> Result<Reader<'_>, Error> {
-        self.readers.get()
+        read(&ReadTx::new(&*self.readers.get()?))
     }
 
     /// The size of the file without its log, in bytes; 0 if it cannot be seen.
@@ -340,7 +325,7 @@ impl Store {
             let (file, _folder) = server::copy(sessions)?;
             return Ok(audit::line_of(&connect(&file, OpenFlags::SQLITE_OPEN_READ_ONLY)?)?.to_string());
         }
-        let conn = self.reader()?;
+        let conn = self.readers.get()?;
         let view = View::begin(&conn)?;
         Ok(audit::line_of(view.conn)?.to_string())
     }

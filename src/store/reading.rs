@@ -14,9 +14,8 @@
 //! The second and third hold only while no process begins to write. So the files are looked at before and after
 //! ([`Reading::is_current`]), and [`read_whole`] reads once more if they have changed.
 
-use super::connection::{connect, connect_to};
+use super::connection::{Readers, connect, connect_to};
 use super::disk::with_ending;
-use super::one_call::Readers;
 use super::options::OpenError;
 use super::possession::{companion, has_two_names, is_held, refuse_two_names};
 use super::schema;
