@@ -18,7 +18,7 @@ impl Postgres {
     /// Starts one; None, with a message, where PostgreSQL is not installed.
     pub fn start() -> Option<Postgres> {
         let Some(programs) = programs() else {
-            println!("skipped: PostgreSQL is not installed (on Debian: apt-get install postgresql)");
+            say_skipped("PostgreSQL is not installed (on Debian: apt-get install postgresql)");
             return None;
         };
         // In memory, where there is such a place: a ledger is not kept in a PostgreSQL without `fsync`.
@@ -107,11 +107,18 @@ pub fn of_all_tests() -> Option<&'static Postgres> {
 pub const LARGE_BATCH: &str =
     "a large batch is a round trip for each of its statements, and takes longer than a test waits";
 
+/// Says that a test is skipped, and why: to the standard error itself, since the messages of a test that passes are not
+/// shown.
+fn say_skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let _ = writeln!(std::io::stderr(), "skipped: {test}: {why}");
+}
+
 /// True, with a message, if a test is not for a ledger in PostgreSQL.
 pub fn is_not_for_it(why: &str) -> bool {
     let is_used = of_all_tests().is_some();
     if is_used {
-        println!("not on PostgreSQL: {why}");
+        say_skipped(&format!("not on PostgreSQL: {why}"));
     }
     is_used
 }
