@@ -1,5 +1,6 @@
 //! The SQL of the wallet is understood by another engine: each statement is prepared by a real PostgreSQL whose tables are
-//! those of `src/store/server/schema.sql`. What PostgreSQL would accept and take for something else is looked for by itself.
+//! those of `src/store/server/schema.sql`, which are the tables of a file. What PostgreSQL would accept and take for something
+//! else is looked for by itself.
 
 use crate::postgres::Postgres;
 use crate::source;
@@ -9,6 +10,10 @@ use std::collections::BTreeMap;
 
 /// The tables of a ledger in PostgreSQL.
 const SCHEMA: &str = include_str!("../../src/store/server/schema.sql");
+/// Their triggers.
+const TRIGGERS: &str = include_str!("../../src/store/server/triggers.sql");
+/// The tables and triggers of a file.
+const SCHEMA_OF_FILE: &str = include_str!("../../schema.sql");
 
 /// Where there are statements of one engine alone: about the pages, the schema and the copies of a file, the audit; and about a
 /// database of PostgreSQL.
@@ -54,7 +59,7 @@ fn is_control(sql: &str) -> bool {
 fn statements_of_the_source_are_found_whole() {
     // Each is prepared by SQLite: so none is half a statement, or of a macro that was put together wrongly.
     let conn = Connection::open_in_memory().unwrap();
-    conn.execute_batch(include_str!("../../schema.sql")).unwrap();
+    conn.execute_batch(SCHEMA_OF_FILE).unwrap();
     let mut refused = Vec::new();
     for (sql, path) in statements() {
         if let Err(error) = conn.prepare(&sql) {
@@ -65,6 +70,61 @@ fn statements_of_the_source_are_found_whole() {
     let all = statements();
     for some in ["SELECT count(*) FROM hold WHERE wallet = $1 AND amount_left > 0", "DELETE FROM recharge_tier"] {
         assert!(all.contains_key(some), "{some}");
+    }
+}
+
+/// The statements of a script that make a table or an index, without comments, in their order.
+fn tables_and_indexes(script: &str) -> Vec<String> {
+    let lines = script.lines().map(|line| line.split("--").next().unwrap_or_default());
+    let words: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+    let statements = words.join(" ");
+    let kinds = ["CREATE TABLE ", "CREATE INDEX ", "CREATE UNIQUE INDEX "];
+    let is_such = |statement: &&str| kinds.iter().any(|kind| statement.starts_with(kind));
+    statements.split(';').map(str::trim).filter(is_such).map(str::to_owned).collect()
+}
+
+/// A statement that makes a table or an index of a file, as PostgreSQL is given it.
+fn as_in_postgresql(statement: &str) -> String {
+    let statement = statement.replace(" STRICT, WITHOUT ROWID", "").replace(" STRICT", "");
+    let mut translated = String::new();
+    for part in statement.replace("NOT single_use)", "single_use = 0)").split_inclusive(|c: char| !is_of_word(c)) {
+        let word = part.trim_end_matches(|c: char| !is_of_word(c));
+        translated += match word {
+            "INTEGER" => "BIGINT",
+            "TEXT" => "TEXT COLLATE \"C\"",
+            "BLOB" => "BYTEA",
+            "user" if !translated.ends_with('\'') => "\"user\"",
+            word => word,
+        };
+        translated += &part[word.len()..];
+    }
+    translated
+}
+
+fn is_of_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+#[test]
+fn tables_in_postgresql_are_those_of_a_file() {
+    let of_file: Vec<String> = tables_and_indexes(SCHEMA_OF_FILE).iter().map(|it| as_in_postgresql(it)).collect();
+    let mut in_postgresql = tables_and_indexes(SCHEMA);
+    assert!(in_postgresql.remove(0).starts_with("CREATE TABLE writer "));
+    assert!(of_file.len() > 40, "{} were found", of_file.len());
+    assert_eq!(of_file.len(), in_postgresql.len());
+    for (of_file, in_postgresql) in of_file.iter().zip(&in_postgresql) {
+        assert_eq!(of_file, in_postgresql);
+    }
+}
+
+#[test]
+fn triggers_in_postgresql_refuse_what_a_file_refuses() {
+    let sentences: Vec<&str> =
+        SCHEMA_OF_FILE.split("RAISE(").skip(1).filter_map(|raised| raised.split('\'').nth(1)).collect();
+    assert!(sentences.len() > 20, "{} were found", sentences.len());
+    for sentence in sentences {
+        let by_its_key = sentence == "lock_seq is one row"; // where no REPLACE goes around it
+        assert!(by_its_key || TRIGGERS.contains(&format!("'{sentence}'")), "{sentence}");
     }
 }
 
