@@ -97,6 +97,7 @@ impl Executor {
             }
             Ok(Verdict::Done(result, _)) if is_about_locks(request) => Ok(Some(Outcome { result, replayed: false })),
             Ok(Verdict::Held { .. }) if !has_written => Ok(None),
+            _ if batch.engine.is_over() => Err(TakenBack),
             Err(error) if !has_written && !error.is_internal() && error.name != ErrorName::StorageFull => {
                 let key = request.record_key().filter(|_| error.name.is_refusal());
                 let record = |key| guarded(|| idempotency::record(&batch.tx, key, request.fingerprint, Err(&error)));

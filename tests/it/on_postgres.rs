@@ -1,7 +1,7 @@
 //! A ledger in a database of PostgreSQL: one writer, whatever happens to it or to the database, and what is refused.
 
 use crate::postgres::Postgres;
-use crate::server::{Client, Server, until};
+use crate::server::{Answer, Client, Server, until};
 use serde_json::{Value, json};
 use std::process::{Command, Output};
 use std::thread::JoinHandle;
@@ -33,7 +33,7 @@ fn refusal(url: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Recharges `alice` again and again, each time under a key of its own, until there is no answer. Returns the keys that were
+/// Recharges `alice` again and again, each time under a key of its own, until a request fails. Returns the keys that were
 /// answered, each with its answer.
 fn recharge_until_the_end(client: Client, name: &'static str) -> JoinHandle<Vec<(String, Value)>> {
     std::thread::spawn(move || {
@@ -82,6 +82,65 @@ fn writer_goes_on_after_postgresql_ended_its_sessions() {
     assert_eq!(postgres.psql("ledger", sessions).1, "");
     until(|| server.admin().post("/v1/wallets/alice/withdraw", json!({ "amount": "1.00" })).status == 200);
     assert_eq!(server.admin().get("/v1/wallets/alice").json["balance"], "4.00");
+}
+
+/// Locks the table of the wallets, and `then` does what it has to while a session of cashbox waits for it.
+fn hold_up_at_wallets(postgres: &Postgres, then: &str, request: impl FnOnce() -> Answer) -> Answer {
+    let is_waiting = "application_name = 'cashbox' AND wait_event_type = 'Lock'";
+    let script = format!(
+        "BEGIN; LOCK TABLE wallet;
+         DO $$ BEGIN
+             FOR turn IN 1..2000 LOOP
+                 PERFORM pg_stat_clear_snapshot();
+                 EXIT WHEN EXISTS (SELECT 1 FROM pg_stat_activity WHERE {is_waiting});
+                 PERFORM pg_sleep(0.01);
+             END LOOP;
+             {then};
+         END $$;
+         COMMIT;"
+    )
+    .replace("WAITING", is_waiting);
+    let locked = "SELECT count(*) FROM pg_locks WHERE relation = 'wallet'::regclass AND mode = 'AccessExclusiveLock' AND granted;";
+    std::thread::scope(|scope| {
+        let holding = scope.spawn(|| postgres.psql("ledger", &script).1);
+        until(|| postgres.psql("ledger", locked).0 == "1\n");
+        let answer = request();
+        assert_eq!(holding.join().unwrap(), "");
+        answer
+    })
+}
+
+#[test]
+fn command_whose_session_ends_midway_is_done_anew() {
+    let Some((postgres, url)) = database() else { return };
+    let server = Server::on_database(&url);
+    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": "5.00" })).is(200);
+    let ended = "PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE WAITING";
+    let withdraw = || server.admin().post("/v1/wallets/alice/withdraw", json!({ "amount": "1.00" }));
+    hold_up_at_wallets(&postgres, ended, withdraw).is(200);
+    assert_eq!(server.admin().get("/v1/wallets/alice").json["balance"], "4.00");
+}
+
+#[test]
+fn read_after_an_export_is_bounded_in_time() {
+    let Some((postgres, url)) = database() else { return };
+    let server = Server::on_database(&url);
+    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": "5.00" })).is(200);
+    server.admin().get("/v1/export").is(200);
+    // The bound is 10 seconds, and the table is locked for 13.
+    let answer = hold_up_at_wallets(&postgres, "PERFORM pg_sleep(13)", || server.admin().get("/v1/wallets/alice"));
+    assert_eq!((answer.status, answer.json["error"].as_str()), (503, Some("busy")), "{}", answer.json);
+}
+
+#[test]
+fn reads_go_to_the_host_that_takes_writes() {
+    let (Some((standby, first)), Some((_postgres, second))) = (database(), database()) else { return };
+    let set = "ALTER DATABASE ledger SET default_transaction_read_only = on;";
+    assert_eq!(standby.psql("postgres", set).1, "");
+    let host = second.split_once('&').unwrap().1;
+    let server = Server::on_database(&format!("{first}&{host}"));
+    server.admin().post("/v1/wallets/alice/recharge", json!({ "amount": "5.00" })).is(200);
+    assert_eq!(server.admin().get("/v1/wallets/alice").is(200).json["balance"], "5.00");
 }
 
 #[test]

@@ -13,6 +13,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
 const KEEPALIVE_PAUSE: Duration = Duration::from_secs(2);
 const KEEPALIVES: u32 = 3;
+/// The same time for what was sent and is not acknowledged: meanwhile the questions are not asked.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(11);
 /// The most time for one statement of a request that reads, in milliseconds.
 const READ_MS_MAX: u32 = 10_000;
 
@@ -53,6 +55,7 @@ impl ServerAddress {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
         config.keepalives_idle(KEEPALIVE_IDLE).keepalives_interval(KEEPALIVE_PAUSE).keepalives_retries(KEEPALIVES);
+        config.tcp_user_timeout(UNACKNOWLEDGED_MAX);
         config.application_name("cashbox");
         let hosts: Vec<String> = config.get_hosts().iter().map(host_name).collect();
         let name = format!("database {} at {}", config.get_dbname().unwrap_or_default(), hosts.join(","));
@@ -71,9 +74,14 @@ impl ServerAddress {
         Session::connect(config).map_err(unreachable)
     }
 
-    /// A session that reads.
+    /// A session that reads: if several hosts are named, at the one that takes writes. A standby may not have what was
+    /// answered a moment ago.
     pub(super) fn reading(&self) -> Result<Session, OpenError> {
-        let session = Session::connect(self.config.clone()).map_err(unreachable)?;
+        let mut config = self.config.clone();
+        if config.get_hosts().len() > 1 {
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
+        let session = Session::connect(config).map_err(unreachable)?;
         session.script(&format!("SET default_transaction_read_only = on; SET statement_timeout = {READ_MS_MAX}"))?;
         Ok(session)
     }
@@ -86,7 +94,7 @@ fn host_name(host: &Host) -> String {
     }
 }
 
-/// The reason why there is no connection.
+/// The error of an attempt to connect that failed.
 fn unreachable(error: postgres::Error) -> OpenError {
     let text = text_of(&error);
     match error.code().map(postgres::error::SqlState::code) {

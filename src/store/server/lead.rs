@@ -55,7 +55,7 @@ pub(crate) fn begin_batch(session: &Session) -> Result<(), Error> {
         crate::log::info("the database is reached again", &"");
     }
     if !session.has_lock.get() {
-        session.has_lock.set(truth(session, LOCK).unwrap_or(false));
+        session.has_lock.set(truth(session, LOCK)?);
         if !session.has_lock.get() {
             return Err(Error::new(
                 ErrorName::Busy,

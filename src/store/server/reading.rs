@@ -81,7 +81,6 @@ pub(crate) fn copy_of(address: &ServerAddress) -> Result<(PathBuf, TempDir), Ope
 fn copy_through(session: &Session) -> Result<(PathBuf, TempDir), OpenError> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("ledger.db");
-    session.script("SET statement_timeout = 0")?;
     copy_to_file(session, &file)?;
     Ok((file, folder))
 }

@@ -10,30 +10,6 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 use std::path::Path;
 
-/// The tables, each behind those that its rows refer to.
-const TABLES: [&str; 20] = [
-    "wallet",
-    "wallet_setting",
-    "day_spending",
-    "entry",
-    "report_total",
-    "coupon_kind",
-    "coupon_given",
-    "recharge_tier",
-    "coupon",
-    "hold",
-    "code_supply",
-    "idempotency",
-    "access_token",
-    "replaced_secret",
-    "lock_seq",
-    "lock",
-    "lock_event",
-    "wall_note",
-    "wall_seen",
-    "journal",
-];
-
 /// Rows that are asked for at a time.
 const ROWS_AT_ONCE: usize = 5_000;
 
@@ -44,6 +20,12 @@ impl ToSql for Passed<'_> {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::Borrowed(self.0))
     }
+}
+
+/// The tables of a new file in the order in which they were made: each behind those that its rows refer to.
+fn tables(conn: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut statement = conn.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY rowid")?;
+    statement.query_map([], |row| row.get(0))?.collect()
 }
 
 /// The columns of a table of a file, quoted, separated by commas; and their number.
@@ -60,11 +42,11 @@ fn insert(table: &str, columns: &str, count: usize) -> String {
     format!("INSERT INTO {table} ({columns}) VALUES ({})", values.join(", "))
 }
 
-/// Copies all rows of a file into the empty tables of a database, in its transaction.
+/// Copies all rows of a new file into the empty tables of a database, in its transaction.
 pub(super) fn copy_to_server(conn: &Connection, session: &Session) -> Result<(), Error> {
-    for table in TABLES {
-        let (names, count) = columns(conn, table)?;
-        let insert = insert(table, &names, count);
+    for table in tables(conn)? {
+        let (names, count) = columns(conn, &table)?;
+        let insert = insert(&table, &names, count);
         let mut statement = conn.prepare(&format!("SELECT {names} FROM {table}"))?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
@@ -79,7 +61,8 @@ pub(super) fn copy_to_server(conn: &Connection, session: &Session) -> Result<(),
 
 /// Makes a file with all that one moment of the database holds.
 pub(crate) fn copy_to_file(session: &Session, file: &Path) -> Result<(), OpenError> {
-    session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+    // It takes as long as the ledger is large; the session that is used for it keeps its bound.
+    session.begin("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0")?;
     let copied = fill(session, file);
     session.roll_back()?;
     copied
@@ -94,10 +77,11 @@ fn fill(session: &Session, file: &Path) -> Result<(), OpenError> {
     tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", schema::VERSION)?;
     let triggers = schema::take_triggers(&tx)?;
-    for table in TABLES.iter().rev() {
+    let tables = tables(&tx)?;
+    for table in tables.iter().rev() {
         tx.execute_batch(&format!("DELETE FROM {table}"))?; // the rows of a new file
     }
-    for table in TABLES {
+    for table in &tables {
         let (names, count) = columns(&tx, table)?;
         let mut insert = tx.prepare(&insert(table, &names, count))?;
         session.script(&format!("DECLARE copied NO SCROLL CURSOR FOR SELECT {names} FROM {table}"))?;
