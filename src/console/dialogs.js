@@ -39,7 +39,7 @@ for (const name of ['mousedown', 'click']) {
 addEventListener('keydown', (event) => { if (event.repeat && event.key === 'Enter') event.preventDefault(); });
 
 /** Reads the view again. */
-export const renew = () => dispatchEvent(new Event('show'));
+const renew = () => dispatchEvent(new Event('show'));
 
 function field({ name, label, kind, hint, list, choices, autofocus }, value) {
   const props = { name, autofocus, autocomplete: 'off', spellcheck: 'false', class: kind, maxlength: 300,

@@ -16,7 +16,7 @@ export const facts = (list, style) => h('dl',
   list.filter(Boolean).map(([name, value]) => [h('dt', name), h('dd', { class: style }, value)]));
 export const walletLink = (user) => (user.startsWith('@') || !may.all() ? h('span.soft', user)
   : h('a', { href: `#/wallets/${id(user)}` }, user));
-export const KINDS = ['recharge', 'withdraw', 'pay', 'transfer', 'refund', 'hold', 'capture', 'release'];
+const KINDS = ['recharge', 'withdraw', 'pay', 'transfer', 'refund', 'hold', 'capture', 'release'];
 export const options = (pairs, chosen) => pairs.map(([value, text]) => h('option', { value, selected: value === chosen }, text));
 export const kindOptions = (chosen = '') => options([['', t('all_kinds')], ...KINDS.map((kind) => [kind, t(kind)])], chosen);
 export const terms = (coupon) => [coupon.amount_off ? t('off_amount', coupon.amount_off) : t('off_percent', coupon.percent_off),
@@ -34,6 +34,9 @@ export function banner(isShown) {
   $('banner').hidden = !isShown;
 }
 
+/** Who holds a lock, in the words of `key`; of one that rests only until when. */
+export const lockText = ({ state, holder, free_in_ms: ms }, key) => (state === 'resting' ? t('rests_for', span(ms ?? 0))
+  : t(key, foreign(holder ?? t('another')), span(ms ?? 0)));
 /** What a refusal says: its `msg`, its `detail`, and the facts that help. */
 export function explain(error) {
   if (error instanceof Lost) return [t('no_server')];
@@ -41,7 +44,7 @@ export function explain(error) {
   if (error.status === 402 && error.needed) {
     lines.push(h('small', t('balance'), ' ', money(error.balance), ' · ', t('needed'), ' ', money(error.needed)));
   } else if (error.status === 423) {
-    lines.push(h('small', t('holds_lock', foreign(error.holder ?? t('another')), span(error.free_in_ms ?? 0))));
+    lines.push(h('small', lockText(error, 'holds_lock')));
   } else if (error.detail) lines.push(h('small', foreign(error.detail)));
   return lines;
 }

@@ -43,6 +43,7 @@ export class Server {
     return json;
   }
 
+  release(id, { token }) { return fetch(`${this.url}/v1/locks/${id}`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': token } }); }
   balance(user) { return this.api('GET', `/v1/wallets/${user}`).then((wallet) => wallet.balance); }
   entries(user) { return this.api('GET', `/v1/wallets/${user}`).then((wallet) => wallet.entries); }
   token(values) { return this.api('POST', '/v1/tokens', values).then((answer) => answer.token); }

@@ -1,7 +1,5 @@
 // Entries, coupons, locks, tokens, health: what the staff looks up and changes.
 
-import { ADMIN } from './server.mjs';
-
 export function staff({ server, open, assert, file, save }) {
   const rows = (page) => page.run(() => document.querySelectorAll('main tbody tr').length);
   const find = async (page, values) => {
@@ -171,7 +169,7 @@ export function staff({ server, open, assert, file, save }) {
 
     async 'a lock that rests is shown until it may be had again'() {
       const lock = await server.api('POST', '/v1/locks/nightly', { holder: 'report.sh', ttl_ms: 60000, min_hold_ms: 3600000 });
-      await fetch(`${server.url}/v1/locks/nightly`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': lock.token } });
+      await server.release('nightly', lock);
       const page = await open('#/locks?id=nightly&prefix=nightly');
       await page.sees('text=resting');
       await page.until(() => /^59 min \d+ s$/.test(document.querySelector('main tbody td:nth-child(5)').textContent), 'its rest runs down');
@@ -210,7 +208,7 @@ export function staff({ server, open, assert, file, save }) {
       await page.click('text=Continue');
       await page.says('<b>report</b> loses the lock a-report.');
       // Meanwhile another client has it.
-      await fetch(`${server.url}/v1/locks/a-report`, { method: 'DELETE', headers: { Authorization: `Bearer ${ADMIN}`, 'Lock-Token': first.token } });
+      await server.release('a-report', first);
       await lock('a-report', 'newer');
       await page.click('dialog .b.main.bad');
       await page.says('Another client has it now; it is read again.');
