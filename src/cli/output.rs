@@ -93,6 +93,9 @@ impl CliError {
     }
 }
 
+/// The status of a reply to a change that made something.
+const CREATED: u16 = 201;
+
 /// A reply to an API call, from a server or from this process.
 pub(crate) struct ServerReply {
     /// The HTTP status.
@@ -128,19 +131,34 @@ impl ServerReply {
 
     /// Prints the reply: its body as it is, or as `text` writes a success for people. A refusal goes to standard error.
     pub(crate) fn print(&self, json: bool, text: impl FnOnce(&Value) -> String) -> Result<Exit, CliError> {
-        if json {
-            print(&self.body.to_string())?;
+        let printed = if json {
+            print(&self.body.to_string())
         } else if self.is_success() {
             let mut body = self.body.clone();
             if let (true, Some(msg)) = (self.replayed, body["msg"].as_str()) {
                 body["msg"] = format!("{msg}{ANSWERED_BEFORE}").into();
             }
-            print(&text(&body))?;
+            print(&text(&body))
         } else {
             let before = if self.replayed { ANSWERED_BEFORE } else { "" };
             print_failure(&(refusal_text(&self.body) + before + &self.advice()));
-        }
+            Ok(())
+        };
+        printed.map_err(|error| CliError { message: self.unprinted(&error.message), ..error })?;
         Ok(Exit::of(self.status, &self.body))
+    }
+
+    /// The reason why the reply cannot be printed, with what it says of a change.
+    fn unprinted(&self, why: &str) -> String {
+        match &self.key {
+            _ if !self.is_success() => format!("it was refused, but {why}"),
+            _ if self.body["dry_run"] == true => why.to_owned(),
+            Some(key) => format!(
+                "it was carried out, but {why}; look at the history, or repeat it with --key {key}: that is one effect"
+            ),
+            None if self.status == CREATED => format!("it was carried out, but {why}"),
+            None => why.to_owned(),
+        }
     }
 
     /// An addition to a refusal for those who use the command line.
@@ -178,7 +196,7 @@ pub(crate) fn write(text: &str) -> io::Result<()> {
 pub(crate) fn print_result(written: io::Result<()>) -> Result<(), CliError> {
     match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::unreachable(format!("there is a reply, but standard output cannot be written: {error}")))
+            Err(CliError::unreachable(format!("standard output cannot be written: {error}")))
         }
         _ => Ok(()),
     }

@@ -247,7 +247,16 @@ fn unwritable_output_exits_3() {
             "{line}: {:?} {err}",
             output.status
         );
+        assert_eq!(err.contains("it was carried out"), line.starts_with(['r', 't', 'l']), "{line}: {err}");
     }
+    let again = |options: &str| place.command(&format!("recharge alice 1 {options}")).stdout(full()).output().unwrap();
+    let (done, tried) = (again("--key k1"), again("--dry-run"));
+    let (done, tried) = (String::from_utf8_lossy(&done.stderr), String::from_utf8_lossy(&tried.stderr));
+    assert!(done.contains("it was carried out") && done.contains("repeat it with --key k1"), "{done}");
+    assert!(!tried.contains("carried out"), "{tried}");
+    assert_eq!(place.json("recharge alice 1 --key k1")["balance"], "102.00");
+    let refused = place.command("withdraw alice 999 --json").stdout(full()).output().unwrap();
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("it was refused"));
 }
 
 #[test]
