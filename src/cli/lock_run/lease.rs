@@ -173,8 +173,8 @@ impl HeldLease {
     }
 
     /// Releases it. `rests`: its locks rest afterwards, if they were acquired for that. A server that cannot be reached, as it
-    /// is started again, is asked again for `patience`; after 3 s that is noted.
-    pub(crate) fn release(&self, rests: bool, patience: Duration) {
+    /// is started again, is asked again for `timeout`; after 3 s that is noted.
+    pub(crate) fn release(&self, rests: bool, timeout: Duration) {
         let begun = Instant::now();
         let mut has_noted = false;
         let say = |reason: &str| output::print_error(&format!("{} is not released: {reason}", self.name()));
@@ -187,7 +187,7 @@ impl HeldLease {
                 Err(error) if error.exit != Exit::Unreachable => return say(&error.message),
                 Err(error) => error.message,
             };
-            if begun.elapsed() >= patience {
+            if begun.elapsed() >= timeout {
                 return say(&reason);
             }
             if begun.elapsed() >= RELEASE_TIME && !std::mem::replace(&mut has_noted, true) {

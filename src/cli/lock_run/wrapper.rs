@@ -143,7 +143,7 @@ impl RunArgs {
             // After an error the command may still run, and the lease runs out by itself.
             let code = run_guarded(&mut guard, &lease, until_ms, sender, &events)?;
             let counts = guard.group.is_some() && (code == 0 || !self.retry_failed);
-            lease.release(counts, self.release_patience(counts));
+            lease.release(counts, self.release_timeout(counts));
             guard.finish();
             code
         } else {
@@ -194,7 +194,7 @@ impl RunArgs {
     }
 
     /// Time for the release: of a run that counts for its period until the lease is over, or the job would run again.
-    fn release_patience(&self, counts: bool) -> Duration {
+    fn release_timeout(&self, counts: bool) -> Duration {
         match self.options.once_per {
             Some(_) if counts => Duration::from_millis((self.options.lease_ms() + self.options.grace) as u64),
             _ => RELEASE_TIME,
@@ -509,9 +509,8 @@ impl GuardProcess {
 /// True if that process has ended by itself: it is not there any more, or waits to be reaped.
 fn has_ended(process: Pid) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/stat", process.as_raw_nonzero()));
-    let state =
-        status.as_deref().ok().and_then(|status| status.rsplit_once(") ")).map(|(_, state)| state.chars().next());
-    matches!(state, None | Some(Some('Z' | 'X')))
+    let state = status.as_deref().ok().and_then(|status| status.rsplit_once(") ")?.1.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 fn no_folder(error: io::Error) -> CliError {
