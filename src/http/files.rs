@@ -160,9 +160,11 @@ impl<R: Read> Read for FileBody<R> {
         while filled < buffer.len()
             && let Some((reader, _)) = &mut self.reader
         {
-            match reader.read(&mut buffer[filled..])? {
-                0 => self.reader = None, // the reader first
-                count => filled += count,
+            match reader.read(&mut buffer[filled..]) {
+                Ok(0) => self.reader = None, // the reader first
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {} // what is in the buffer is not lost
+                Err(error) => return Err(error),
             }
         }
         Ok(filled)
