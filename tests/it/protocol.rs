@@ -18,6 +18,7 @@ mod slots;
 use rules::{Answer, CLIENTS, EXPIRE, Fence, File, GRACE, Message, REST, Rules, Secret, Start};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
+use std::hash::Hash;
 
 /// Ticks in all, and restarts of the server.
 const TICKS: u8 = 4;
@@ -237,7 +238,13 @@ fn can_happen(rules: Rules, world: &World, what: fn(&File, Message, Answer, &Fil
 }
 
 /// The search, which ends early when it has seen all of `broken` broken.
-fn search(rules: Rules, broken: &[&'static str]) -> impl Checker<Rules> {
+fn search<M>(rules: M, broken: &[&'static str]) -> impl Checker<M>
+where
+    M: Model<State: Clone + Hash + PartialEq + Send + Sync + 'static, Action: Clone + PartialEq>
+        + Send
+        + Sync
+        + 'static,
+{
     let enough = HasDiscoveries::AllOf(broken.iter().copied().collect());
     let search = rules.checker().threads(2);
     if broken.is_empty() { search.spawn_bfs().join() } else { search.finish_when(enough).spawn_bfs().join() }
