@@ -10,7 +10,8 @@ use std::path::Path;
 /// # Panics
 ///
 /// On an import that is not of the form `import { a, b } from './file.js';`, on one of a name that the file does not export,
-/// and on a name that two modules declare, because they share their names afterwards.
+/// and on a name that two modules declare (each as the first of its line), because they share their names afterwards. A forgotten
+/// import is not found, and does no harm: the name is there.
 pub(crate) fn joined(folder: &Path, name: &str) -> String {
     let mut script = Script { folder, declared: BTreeMap::new(), text: String::new(), begun: Vec::new() };
     script.add(name);

@@ -70,6 +70,8 @@ pub(super) fn document() -> Value {
     let described: Vec<_> = operations.iter().map(|operation| operation.route.to_owned()).collect();
     let routes: Vec<_> = ROUTES.iter().map(|route| format!("{} {}", route.method, route.path)).collect();
     assert_eq!(described, routes, "each route has a row in openapi/operations.rs, in the same order");
+    let is_operation = |id: &str| operations.iter().any(|operation| operation.id == id);
+    NOTES.iter().for_each(|(id, _)| assert!(is_operation(id), "{id} has a note, and is not an operation"));
     for (route, operation) in ROUTES.iter().zip(&operations) {
         let path = paths.entry(route.path.replace("...}", "}")).or_insert_with(|| json!({}));
         path[route.method.to_ascii_lowercase()] =
