@@ -1,10 +1,10 @@
 //! The files of `docs/install`, given to the programs that they are for, as far as those are on this machine.
 
 use crate::manual::is_installed;
-use crate::server::{Server, until};
+use crate::server::{Server, free_port, until};
 use crate::shell::{CommandOutput, Place, Running};
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -53,10 +53,6 @@ fn alerts_use_metrics_that_there_are() {
         let checked = run("promtool", &["check", "config", place.path("prometheus.yml").to_str().unwrap()]);
         assert_eq!(checked.exit, 0, "{}{}", checked.out, checked.err);
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn certificate(name: &str) -> String {

@@ -253,7 +253,8 @@ fn processes_with(file: &Path) -> usize {
 #[cfg(feature = "redis")]
 mod redis {
     use super::*;
-    use std::net::{TcpListener, TcpStream};
+    use crate::server::free_port;
+    use std::net::TcpStream;
     use std::process::{Child, Command, Stdio};
 
     struct Redis {
@@ -265,7 +266,7 @@ mod redis {
     impl Redis {
         fn start() -> Redis {
             let folder = tempfile::tempdir().unwrap();
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_port();
             let mut command = Command::new("redis-server");
             command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]);
             let child = command.arg(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).spawn();

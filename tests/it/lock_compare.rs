@@ -1,7 +1,7 @@
 //! The rows of the comparison in `docs/locks.md`: the same is done to `flock`, to Redis, to etcd and to `cashbox lock run`. A tool
 //! that is not installed is left out.
 
-use crate::server::until;
+use crate::server::{free_port, until};
 use crate::shell::{Place, lives};
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -88,7 +88,6 @@ impl Etcd {
         if !is_installed("etcd") || !is_installed("etcdctl") {
             return None;
         }
-        let free_port = || std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let urls = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
         let folder = place.path("");
         let etcd = Etcd { server: Etcd::spawn(&folder, &urls), urls, folder };

@@ -1,22 +1,17 @@
 //! The page `docs/locks.md`: each of its sentences names its test, and the recipes and limits that no other test knows.
 
-use crate::shell::{Place, Running, lives};
+use crate::shell::{IN_UNTIL_GO, Place, UNTIL_GO, lives};
+use crate::source;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 /// Marks of sentences without a claim about the program: the meaning of a word, or advice.
 const WITHOUT_TEST: [&str; 2] = ["(meaning)", "(advice)"];
 /// The most of them.
 const WITHOUT_TEST_MAX: usize = 40;
-
-fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
-}
 
 /// The page without its comments and its blocks of code: its sentences and the rows of its tables, each on one line.
 fn sentences(page: &str) -> Vec<String> {
@@ -52,33 +47,19 @@ fn split(block: &str) -> Vec<String> {
     parts
 }
 
-/// The names of all functions in the tests and in the modules of the program's own tests.
-fn functions(folder: &Path, names: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            functions(&path, names);
-        } else if path.extension().is_some_and(|ending| ending == "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            names.extend(text.split("\nfn ").skip(1).filter_map(|rest| rest.split('(').next()).map(str::to_owned));
-        }
-    }
-}
-
 /// `lock_page.txt` has each sentence of the page, and behind an arrow the tests of it. A changed sentence has to be listed anew, with a look at them.
 #[test]
 fn each_sentence_of_lock_page_names_its_tests() {
-    let mut tests = BTreeSet::new();
-    for folder in ["tests/it", "src"] {
-        functions(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut tests);
-    }
-    let listed = read("tests/it/lock_page.txt");
+    let files = ["tests/it", "src"].map(|folder| source::files_in(folder, &["rs"])).concat();
+    let functions = files.iter().flat_map(|(_, text)| text.split("\nfn ").skip(1));
+    let tests: BTreeSet<&str> = functions.filter_map(|rest| rest.split('(').next()).collect();
+    let listed = source::read("tests/it/lock_page.txt");
     let mut named: BTreeMap<&str, &str> = BTreeMap::new();
     for line in listed.lines().filter(|line| !line.is_empty()) {
         let (sentence, names) = line.split_once(" => ").unwrap_or_else(|| panic!("{line:?} has no arrow"));
         assert!(named.insert(sentence, names).is_none(), "{sentence:?} is listed twice");
     }
-    let page = sentences(&read("docs/locks.md"));
+    let page = sentences(&source::read("docs/locks.md"));
     let unlisted: Vec<_> = page.iter().filter(|sentence| !named.contains_key(sentence.as_str())).collect();
     assert!(unlisted.is_empty(), "lock_page.txt does not have: {unlisted:#?}");
     let on_page: BTreeSet<&str> = page.iter().map(String::as_str).collect();
@@ -97,15 +78,6 @@ fn each_sentence_of_lock_page_names_its_tests() {
     assert!(page.len() > 150, "the page was read");
 }
 
-fn start(place: &Place, options: &str, script: &str) -> Running {
-    let mut words = vec!["lock", "run"];
-    words.extend(options.split_whitespace());
-    words.extend(["--", "sh", "-c", script]);
-    place.start(&words)
-}
-
-const UNTIL_GO: &str = "while [ ! -e go ]; do sleep 0.01; done";
-
 /// The recipe for cron, which sends a letter for any output: none if it is held, the command's own if it ran.
 #[test]
 fn recipe_for_cron_is_silent_when_held() {
@@ -119,7 +91,7 @@ fn recipe_for_cron_is_silent_when_held() {
     };
     let (exit, out, err) = run("(echo to an error >&2; exit 4)");
     assert_eq!((exit, out.as_str(), err.as_str()), (Some(4), "to an error\n", ""));
-    let holder = start(&place, "job", &format!("echo in > in; {UNTIL_GO}"));
+    let holder = place.lock_run("job", IN_UNTIL_GO);
     place.line_of("in");
     assert_eq!(run("echo ran"), (Some(0), String::new(), String::new()));
     fs::write(place.path("go"), "").unwrap();
@@ -130,17 +102,17 @@ fn recipe_for_cron_is_silent_when_held() {
 fn writer_that_holds_all_slots_excludes_readers() {
     let place = Place::new();
     let readers = [1, 2].map(|slot| {
-        let reader = start(&place, "data --slots 2", &format!("echo in > in.{slot}; {UNTIL_GO}"));
+        let reader = place.lock_run("data --slots 2", &format!("echo in > in.{slot}; {UNTIL_GO}"));
         place.line_of(&format!("in.{slot}"));
         reader
     });
-    assert_eq!(start(&place, "data/1 data/2", "true").finish().exit, 124);
+    assert_eq!(place.lock_run("data/1 data/2", "true").finish().exit, 124);
     fs::write(place.path("go"), "").unwrap();
     assert_eq!(readers.map(|reader| reader.finish().exit), [0, 0]);
     fs::remove_file(place.path("go")).unwrap();
-    let writer = start(&place, "data/1 data/2", &format!("echo in > writing; {UNTIL_GO}"));
+    let writer = place.lock_run("data/1 data/2", &format!("echo in > writing; {UNTIL_GO}"));
     place.line_of("writing");
-    assert_eq!(start(&place, "data --slots 2", "true").finish().exit, 124);
+    assert_eq!(place.lock_run("data --slots 2", "true").finish().exit, 124);
     fs::write(place.path("go"), "").unwrap();
     assert_eq!(writer.finish().exit, 0);
 }
@@ -150,7 +122,7 @@ fn run_inside_run_of_same_lock_waits_for_itself() {
     let place = Place::new();
     let program = env!("CARGO_BIN_EXE_cashbox");
     let inner = format!("{program} lock run job --wait 200ms -- true; echo $? > inner; echo $CASHBOX_LOCK_ID > held");
-    assert_eq!(start(&place, "job", &inner).finish().exit, 0);
+    assert_eq!(place.lock_run("job", &inner).finish().exit, 0);
     assert_eq!((place.line_of("inner").trim(), place.line_of("held").trim()), ("124", "job"));
 }
 
@@ -158,13 +130,13 @@ fn run_inside_run_of_same_lock_waits_for_itself() {
 #[test]
 fn command_outlives_wrapper_and_guard_killed_together() {
     let place = Place::new();
-    let run = start(&place, "job --ttl 1s --grace 0s", "echo $PPID > guard; echo $$ > own; exec sleep 60");
+    let run = place.lock_run("job --ttl 1s --grace 0s", "echo $PPID > guard; echo $$ > own; exec sleep 60");
     let (guard, own) = (place.line_of("guard"), place.line_of("own"));
     run.signal(Signal::STOP); // it would kill the command when its guard is gone
     let kill = |pid: &str| std::process::Command::new("kill").args(["-9", pid.trim()]).status().unwrap().success();
     assert!(kill(&guard));
     run.signal(Signal::KILL);
-    assert_eq!(start(&place, "job --wait 20s", "true").finish().exit, 0);
+    assert_eq!(place.lock_run("job --wait 20s", "true").finish().exit, 0);
     assert!(lives(own.trim()));
     kill(&own);
 }
@@ -173,8 +145,7 @@ fn command_outlives_wrapper_and_guard_killed_together() {
 #[test]
 fn child_that_leaves_its_group_is_not_ended() {
     let place = Place::new();
-    let run = start(
-        &place,
+    let run = place.lock_run(
         "job",
         "setsid sh -c 'echo $$ > left; exec sleep 60' > out 2>&1 & until [ -s left ]; do sleep 0.01; done",
     );
@@ -188,7 +159,7 @@ fn child_that_leaves_its_group_is_not_ended() {
 /// The two examples of a fence elsewhere: a row, and a file for each lease.
 #[test]
 fn fence_elsewhere_refuses_late_writer() {
-    let page = read("docs/locks.md");
+    let page = source::read("docs/locks.md");
     let sql = page.split("```sql\n").nth(1).unwrap().split("```").next().unwrap();
     let other = Connection::open_in_memory().unwrap();
     other.execute_batch("CREATE TABLE report (id, body, fence); INSERT INTO report VALUES (1, '', 0)").unwrap();

@@ -7,21 +7,13 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use crate::server::until;
-use crate::shell::{Place, Running, lives};
+use crate::shell::{IN_UNTIL_GO, Place, UNTIL_GO, lives};
 use rustix::process::Signal;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use serde_json::{Value, json};
 
-/// `lock run ID OPTIONS -- sh -c SCRIPT`.
-fn run(place: &Place, line: &str, script: &str) -> Running {
-    let mut words = vec!["lock", "run"];
-    words.extend(line.split_whitespace());
-    words.extend(["--", "sh", "-c", script]);
-    place.start(&words)
-}
-
 fn exit_of(place: &Place, line: &str, script: &str) -> i32 {
-    run(place, line, script).finish().exit
+    place.lock_run(line, script).finish().exit
 }
 
 fn state(place: &Place, id: &str) -> Value {
@@ -83,7 +75,7 @@ fn input_and_output_belong_to_command() {
 /// Many at once, each of which would notice another.
 fn exclude_each_other(place: &Place, more: &str) {
     let alone = "mkdir busy || exit 99; sleep 0.01; rmdir busy; echo done >> log";
-    let all: Vec<_> = (0..8).map(|_| run(place, &format!("a --wait forever {more}"), alone)).collect();
+    let all: Vec<_> = (0..8).map(|_| place.lock_run(&format!("a --wait forever {more}"), alone)).collect();
     for one in all {
         let output = one.finish();
         assert_eq!(output.exit, 0, "{}{}", output.out, output.err);
@@ -105,9 +97,9 @@ fn two_runs_never_overlap() {
 #[test]
 fn waiting_run_starts_when_first_ends() {
     let place = Place::new();
-    let first = run(&place, "report --ttl 10s", "echo in > first; while [ ! -e go ]; do sleep 0.01; done");
+    let first = place.lock_run("report --ttl 10s", &format!("echo in > first; {UNTIL_GO}"));
     place.line_of("first");
-    let mut second = run(&place, "report --ttl 10s --wait forever", "echo in > second");
+    let mut second = place.lock_run("report --ttl 10s --wait forever", "echo in > second");
     assert_eq!(exit_of(&place, "report --wait 50ms", "echo in > third"), 124);
     assert!(second.runs() && !place.path("second").exists());
     fs::write(place.path("go"), "").unwrap();
@@ -121,7 +113,7 @@ fn waiting_run_starts_when_first_ends() {
 fn signals_reach_command_and_lock_is_freed() {
     let place = Place::new();
     let script = "trap 'echo ended; exit 5' TERM; echo in > in; while :; do sleep 0.01; done";
-    let running = run(&place, "a", script);
+    let running = place.lock_run("a", script);
     place.line_of("in");
     running.signal(Signal::TERM);
     let output = running.finish();
@@ -129,7 +121,7 @@ fn signals_reach_command_and_lock_is_freed() {
     assert_eq!(state(&place, "a"), "free");
     let server = place.serve("");
     let token = place.run("lock acquire a").out;
-    let waiting = run(&place, "a --wait forever", "true");
+    let waiting = place.lock_run("a --wait forever", "true");
     until(|| place.json("lock show a")["queue"] == 1);
     waiting.signal(Signal::TERM);
     assert_eq!(waiting.finish().exit, 143, "who only waits has nothing to pass it on to");
@@ -227,7 +219,7 @@ fn leftovers_of_group_end_with_command() {
 #[test]
 fn killed_wrapper_takes_command_along() {
     let place = Place::new();
-    let running = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000 & echo $! > two; wait");
+    let running = place.lock_run("a --ttl 1h", "echo $$ > one; sleep 1000 & echo $! > two; wait");
     let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
     running.signal(Signal::KILL);
     until(|| !lives(&child) && !lives(&grandchild));
@@ -238,9 +230,9 @@ fn killed_wrapper_takes_command_along() {
 fn next_run_after_killed_wrapper_waits_for_lease() {
     let place = Place::new();
     let server = place.serve("");
-    let first = run(&place, "a --ttl 900ms --grace 600ms", "echo $$ > one; sleep 1000 & echo $! > two; wait");
+    let first = place.lock_run("a --ttl 900ms --grace 600ms", "echo $$ > one; sleep 1000 & echo $! > two; wait");
     let (child, grandchild) = (place.line_of("one"), place.line_of("two"));
-    let mut second = run(&place, "a --wait forever", "true");
+    let mut second = place.lock_run("a --wait forever", "true");
     until(|| place.json("lock show a")["queue"] == 1);
     let killed = Instant::now();
     first.signal(Signal::KILL);
@@ -257,7 +249,8 @@ fn next_run_after_killed_wrapper_waits_for_lease() {
 #[test]
 fn stopped_wrapper_loses_command_in_time() {
     let place = Place::new();
-    let stopped = run(&place, "a --ttl 900ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let stopped =
+        place.lock_run("a --ttl 900ms --grace 300ms", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
     stopped.signal(Signal::STOP);
     let next = place.run("lock run a --wait forever -- sh -c true");
@@ -271,10 +264,10 @@ fn stopped_wrapper_loses_command_in_time() {
 #[test]
 fn lease_without_grace_ends_command_first() {
     let place = Place::new();
-    let stopped = run(&place, "a --ttl 1500ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
+    let stopped = place.lock_run("a --ttl 1500ms --grace 0s", "trap '' TERM; echo $$ > one; while :; do sleep 1; done");
     let child = place.line_of("one");
     stopped.signal(Signal::STOP);
-    let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true")).finish();
+    let next = place.lock_run("a --wait forever", &format!("kill -0 {child} && echo alive; true")).finish();
     assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
     stopped.signal(Signal::CONT);
     assert_eq!(stopped.finish().exit, 123);
@@ -285,7 +278,7 @@ fn revoked_lease_ends_command_before_next_starts() {
     let place = Place::new();
     for serving in [true, false] {
         let server = serving.then(|| place.serve(""));
-        let first = run(&place, "a --ttl 1h", "echo $$ > one; sleep 1000");
+        let first = place.lock_run("a --ttl 1h", "echo $$ > one; sleep 1000");
         let child = place.line_of("one");
         let asked = place.run("lock revoke a");
         assert_eq!(asked.exit, 2);
@@ -294,7 +287,7 @@ fn revoked_lease_ends_command_before_next_starts() {
         assert_eq!(place.run(&format!("lock revoke a --fence {} --delay 0s", fence + 1)).exit, 1);
         let revoked = place.run(&format!("lock revoke a --fence {fence} --delay 2s --reason maintenance"));
         assert_eq!(revoked.exit, 0, "{}", revoked.err);
-        let next = run(&place, "a --wait forever", &format!("kill -0 {child} && echo alive; true"));
+        let next = place.lock_run("a --wait forever", &format!("kill -0 {child} && echo alive; true"));
         let output = first.finish();
         assert_eq!(output.exit, 123, "{}", output.err);
         assert!(output.err.contains("revoked"), "{}", output.err);
@@ -309,14 +302,14 @@ fn revoked_lease_ends_command_before_next_starts() {
 #[test]
 fn run_ends_at_max_hold() {
     let place = Place::new();
-    let output = run(&place, "a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").finish();
+    let output = place.lock_run("a --ttl 900ms --max-hold 1200ms --grace 300ms", "sleep 1000").finish();
     assert_eq!(output.exit, 123, "{}", output.err);
 }
 
 #[test]
 fn lease_outlives_restarts_of_server() {
     let place = Place::new();
-    let running = run(&place, "a --ttl 1500ms --grace 2s", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+    let running = place.lock_run("a --ttl 1500ms --grace 2s", IN_UNTIL_GO);
     place.line_of("in");
     let renewed = |least: i64| until(|| place.json("lock show a")["renewals"].as_i64() >= Some(least));
     renewed(3);

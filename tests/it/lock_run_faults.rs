@@ -1,7 +1,7 @@
 //! `cashbox lock run` with a failing network (between client and server stands a `Proxy`), server, guard or parent.
 
 use crate::server::until;
-use crate::shell::{Place, Running, Serving, lives};
+use crate::shell::{IN_UNTIL_GO, Place, Running, Serving, lives};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::fs;
@@ -14,16 +14,6 @@ use std::time::{Duration, Instant};
 
 /// Ignores TERM, and writes its process number to the file `deaf`.
 const DEAF: &str = "trap '' TERM; echo $$ > deaf; while :; do sleep 0.1; done";
-
-/// Lives until there is a file `go`.
-const PATIENT: &str = "echo in > in; until [ -e go ]; do sleep 0.01; done";
-
-fn run(place: &Place, line: &str, script: &str) -> Running {
-    let mut words = vec!["lock", "run"];
-    words.extend(line.split_whitespace());
-    words.extend(["--", "sh", "-c", script]);
-    place.start(&words)
-}
 
 /// A server, and a bad network in front of it.
 fn behind(place: &Place, fate: impl FnMut(&str) -> Fate + Send + 'static) -> (Serving, String) {
@@ -45,7 +35,8 @@ fn state(place: &Place, id: &str) -> Value {
 
 /// Output of the next holder: `alive` if that process still runs.
 fn next_finds(place: &Place, child: &str) -> String {
-    let output = run(place, "a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).finish();
+    let output =
+        place.lock_run("a --wait forever", &format!("kill -0 {child} 2> /dev/null && echo alive; true")).finish();
     assert_eq!(output.exit, 0, "{}", output.err);
     output.out
 }
@@ -54,7 +45,7 @@ fn next_finds(place: &Place, child: &str) -> String {
 fn unanswered_renewal_keeps_lease() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Unanswered, Fate::Answered, Fate::Swallowed]));
-    let running = run(&place, &format!("a --ttl 2s --grace 1s {through}"), PATIENT);
+    let running = place.lock_run(&format!("a --ttl 2s --grace 1s {through}"), IN_UNTIL_GO);
     place.line_of("in");
     until(|| place.json("lock show a")["renewals"].as_i64() >= Some(3));
     fs::write(place.path("go"), "").unwrap();
@@ -74,10 +65,10 @@ fn late_grant_is_not_taken_for_new_one() {
         Some("POST") => Fate::Answered,
         _ => Fate::Swallowed,
     });
-    let first = run(&place, &format!("a --ttl 1500ms --grace 500ms --wait 20s {through}"), DEAF);
+    let first = place.lock_run(&format!("a --ttl 1500ms --grace 500ms --wait 20s {through}"), DEAF);
     until(|| place.db().exists() && state(&place, "a") == "held");
     let next =
-        run(&place, "a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").finish();
+        place.lock_run("a --ttl 10s --wait forever", "[ -e deaf ] && kill -0 $(cat deaf) && echo alive; true").finish();
     assert_eq!((next.exit, next.out.as_str()), (0, ""), "{}", next.err);
     assert_eq!(first.finish().exit, 125);
     assert!(!place.path("deaf").exists(), "the end of the lease was unknown");
@@ -88,7 +79,7 @@ fn late_grant_is_not_taken_for_new_one() {
 fn dead_watch_connection_hides_no_revoke() {
     let place = Place::new();
     let (server, through) = behind(&place, first("GET", &[Fate::Swallowed]));
-    let first = run(&place, &format!("a --ttl 1h --kill-after 1s {through}"), DEAF);
+    let first = place.lock_run(&format!("a --ttl 1h --kill-after 1s {through}"), DEAF);
     let child = place.line_of("deaf");
     let fence = &place.json("lock show a")["fence"];
     place.json(&format!("lock revoke a --fence {fence}"));
@@ -103,7 +94,7 @@ fn dead_watch_connection_hides_no_revoke() {
 fn stopped_guard_keeps_no_revoked_command_alive() {
     let place = Place::new();
     let server = place.serve("");
-    let first = run(&place, "a --ttl 1h", DEAF);
+    let first = place.lock_run("a --ttl 1h", DEAF);
     let child = place.line_of("deaf");
     let guard = first.children().pop().unwrap().parse().unwrap();
     kill_process(Pid::from_raw(guard).unwrap(), Signal::STOP).unwrap();
@@ -119,7 +110,7 @@ fn stopped_guard_keeps_no_revoked_command_alive() {
 fn lost_lease_is_reported_with_reason() {
     let place = Place::new();
     let server = place.serve("");
-    let first = run(&place, "a --ttl 1h", PATIENT);
+    let first = place.lock_run("a --ttl 1h", IN_UNTIL_GO);
     place.line_of("in");
     let fence = &place.json("lock show a")["fence"];
     place.json(&format!("lock revoke a --fence {fence} --delay 0s"));
@@ -133,7 +124,7 @@ fn waited_lease_is_renewed_then_used() {
     let place = Place::new();
     let (server, through) = behind(&place, first("PATCH", &[Fate::Broken; 4]));
     let holder = place.run("lock acquire a").out;
-    let waiting = run(&place, &format!("a --ttl 600ms --grace 1s --wait 1m {through}"), "exit 7");
+    let waiting = place.lock_run(&format!("a --ttl 600ms --grace 1s --wait 1m {through}"), "exit 7");
     let begun = Instant::now();
     until(|| place.json("lock show a")["queue"] == 1 && begun.elapsed() > Duration::from_millis(700));
     assert_eq!(place.run(&format!("lock release a --lock-token {holder}")).exit, 0);
@@ -147,7 +138,7 @@ fn waited_lease_is_renewed_then_used() {
 fn run_stopped_while_asking_leaves_lock_free() {
     let place = Place::new();
     let (server, through) = behind(&place, first("POST", &[Fate::Unanswered]));
-    let asking = run(&place, &format!("a --ttl 1h {through}"), "echo ran");
+    let asking = place.lock_run(&format!("a --ttl 1h {through}"), "echo ran");
     until(|| state(&place, "a") == "held");
     asking.signal(Signal::TERM);
     let output = asking.finish();
@@ -160,12 +151,12 @@ fn run_stopped_while_asking_leaves_lock_free() {
 fn hanging_server_does_not_keep_run() {
     let place = Place::new();
     let server = place.serve("");
-    let mut running = run(&place, "a --ttl 1h", PATIENT);
+    let mut running = place.lock_run("a --ttl 1h", IN_UNTIL_GO);
     place.line_of("in");
     let hangs = Pid::from_child(&server.child);
     kill_process(hangs, Signal::STOP).unwrap();
-    let in_time = run(&place, "b --wait 200ms", "true");
-    let for_ever = run(&place, "c --wait forever", "true");
+    let in_time = place.lock_run("b --wait 200ms", "true");
+    let for_ever = place.lock_run("c --wait forever", "true");
     running.signal(Signal::TERM);
     until(|| for_ever.threads() > 2); // it hears signals, and asks
     for_ever.signal(Signal::TERM);
@@ -184,7 +175,10 @@ fn signal_ignored_at_start_stays_ignored() {
     let words = [env!("CARGO_BIN_EXE_cashbox"), "lock", "run", "a", "--", "sh", "-c"];
     let mut command = Command::new("sh");
     command.args(["-c", "trap '' HUP; exec \"$@\"", "sh"]).args(words);
-    command.arg(format!("kill -HUP $$; {PATIENT}; exit 6")).current_dir(place.0.path()).env("CASHBOX_DB", "cashbox.db");
+    command
+        .arg(format!("kill -HUP $$; {IN_UNTIL_GO}; exit 6"))
+        .current_dir(place.0.path())
+        .env("CASHBOX_DB", "cashbox.db");
     let running = Running::of(command);
     place.line_of("in");
     running.signal(Signal::HUP);
@@ -287,7 +281,7 @@ fn pass(client: TcpStream, server: SocketAddr, fate: impl FnOnce(&str) -> Fate) 
 #[test]
 fn lease_that_ran_out_while_both_were_stopped_is_lost() {
     let place = Place::new();
-    let running = run(&place, "a --ttl 700ms --grace 500ms", PATIENT);
+    let running = place.lock_run("a --ttl 700ms --grace 500ms", IN_UNTIL_GO);
     place.line_of("in");
     let guard: i32 = running.children().pop().unwrap().parse().unwrap();
     let guard = Pid::from_raw(guard).unwrap();

@@ -1,22 +1,14 @@
 //! `lock run` once per period, with slots, with several locks; `lock wait` and `lock watch`. On the file and at a server.
 
-use crate::server::until;
-use crate::shell::{Place, Running};
+use crate::server::{free_port, until};
+use crate::shell::{IN_UNTIL_GO, Place, Running, UNTIL_GO, lives};
 use rustix::process::Signal;
 use serde_json::json;
 use std::fs;
 use std::time::{Duration, Instant};
 
-/// `lock run OPTIONS -- sh -c SCRIPT`.
-fn start(place: &Place, options: &str, script: &str) -> Running {
-    let mut words = vec!["lock", "run"];
-    words.extend(options.split_whitespace());
-    words.extend(["--", "sh", "-c", script]);
-    place.start(&words)
-}
-
 fn exit_of(place: &Place, options: &str, script: &str) -> i32 {
-    start(place, options, script).finish().exit
+    place.lock_run(options, script).finish().exit
 }
 
 /// A place whose commands use its file, and one whose commands go to its server, with the options for that.
@@ -39,7 +31,7 @@ fn job_of_three_crontabs_runs_once_per_period() {
             let _ = fs::remove_file(place.path("ran"));
             let id = script.split(' ').nth(1).unwrap();
             let options = format!("{id} --once-per 1h --wait 10s {more}");
-            let all: Vec<_> = (0..3).map(|_| start(place, &options, script)).collect();
+            let all: Vec<_> = (0..3).map(|_| place.lock_run(&options, script)).collect();
             let mut exits: Vec<_> = all.into_iter().map(|one| one.finish().exit).collect();
             exits.sort_unstable();
             assert_eq!(exits, [0, 0, if id == "failing" { 3 } else { 0 }]);
@@ -55,10 +47,9 @@ fn job_of_three_crontabs_runs_once_per_period() {
 #[test]
 fn waiting_run_ends_as_soon_as_lock_rests() {
     both(|place, more| {
-        let first =
-            start(place, &format!("job --once-per 1h {more}"), "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+        let first = place.lock_run(&format!("job --once-per 1h {more}"), IN_UNTIL_GO);
         place.line_of("in");
-        let mut second = start(place, &format!("job --once-per 1h --wait forever {more}"), "echo again > again");
+        let mut second = place.lock_run(&format!("job --once-per 1h --wait forever {more}"), "echo again > again");
         std::thread::sleep(Duration::from_millis(300));
         assert!(second.runs());
         fs::write(place.path("go"), "").unwrap();
@@ -94,10 +85,10 @@ fn command_that_cannot_start_uses_no_period_up() {
 fn dead_machine_leaves_period_to_next_one() {
     let place = Place::new();
     let options = "job --once-per 1h --ttl 1s --grace 500ms";
-    let first = start(&place, options, "echo $$ > pid; sleep 60");
+    let first = place.lock_run(options, "echo $$ > pid; sleep 60");
     let pid = place.line_of("pid");
     first.signal(Signal::KILL);
-    until(|| !crate::shell::lives(pid.trim()));
+    until(|| !lives(pid.trim()));
     assert_eq!(exit_of(&place, &format!("{options} --wait 10s"), "echo second > second"), 0);
     assert!(place.path("second").exists());
     assert_eq!(place.json("lock show job")["state"], "resting");
@@ -109,12 +100,11 @@ fn run_of_wrapper_killed_after_command_counts() {
     both(|place, more| {
         for (script, retries, state) in [("", "", "resting"), ("exit 3", "--retry-failed", "free")] {
             let options = format!("job --once-per 1h {retries} {more}");
-            let run =
-                start(place, &options, &format!("echo $$ > pid; while [ ! -e go ]; do sleep 0.01; done; {script}"));
+            let run = place.lock_run(&options, &format!("echo $$ > pid; {UNTIL_GO}; {script}"));
             let pid = place.line_of("pid");
             run.signal(Signal::STOP);
             fs::write(place.path("go"), "").unwrap();
-            until(|| !crate::shell::lives(pid.trim()));
+            until(|| !lives(pid.trim()));
             run.signal(Signal::KILL);
             let shown = || place.json(&format!("lock show job {more}"));
             until(|| shown()["state"] == state);
@@ -132,8 +122,7 @@ fn run_of_wrapper_killed_after_command_counts() {
 #[test]
 fn run_that_ended_while_wrapper_was_stopped_counts() {
     let place = Place::new();
-    let script = "echo in > in; while [ ! -e go ]; do sleep 0.01; done";
-    let run = start(&place, "job --once-per 1h --ttl 2s --grace 500ms", script);
+    let run = place.lock_run("job --once-per 1h --ttl 2s --grace 500ms", IN_UNTIL_GO);
     place.line_of("in");
     run.signal(Signal::STOP);
     fs::write(place.path("go"), "").unwrap();
@@ -146,8 +135,7 @@ fn run_that_ended_while_wrapper_was_stopped_counts() {
 fn run_that_ended_while_server_was_away_counts() {
     let place = Place::new();
     fs::write(place.path("token"), "cbx_0123456789abcdef\n").unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let listen = format!("127.0.0.1:{port}");
+    let listen = format!("127.0.0.1:{}", free_port());
     let more = format!("--url http://{listen} --token-file token");
     let serve = || {
         let server = place.start(&["serve", "--listen", &listen, "--token-file", "token"]);
@@ -155,13 +143,13 @@ fn run_that_ended_while_server_was_away_counts() {
         server
     };
     let server = serve();
-    let script = "echo in > in; while [ ! -e go ]; do sleep 0.01; done; echo $$ > out";
-    let run = start(&place, &format!("job --once-per 1h {more}"), script);
+    let script = format!("{IN_UNTIL_GO}; echo $$ > out");
+    let run = place.lock_run(&format!("job --once-per 1h {more}"), &script);
     place.line_of("in");
     server.signal(Signal::KILL);
     server.finish();
     fs::write(place.path("go"), "").unwrap();
-    until(|| !crate::shell::lives(place.line_of("out").trim()));
+    until(|| !lives(place.line_of("out").trim()));
     std::thread::sleep(Duration::from_millis(300));
     let _server = serve();
     assert_eq!(run.finish().exit, 0);
@@ -172,21 +160,21 @@ fn run_that_ended_while_server_was_away_counts() {
 fn slots_are_holders_and_command_knows_its_own() {
     both(|place, more| {
         let script =
-            "echo $CASHBOX_LOCK_ID $CASHBOX_LOCK_SLOT > in.$CASHBOX_LOCK_SLOT; while [ ! -e go ]; do sleep 0.01; done";
+            "echo $CASHBOX_LOCK_ID $CASHBOX_LOCK_SLOT > in.$CASHBOX_LOCK_SLOT; until [ -e go ]; do sleep 0.01; done";
         let options = format!("gpu --slots 2 {more}");
-        let first = start(place, &options, script);
+        let first = place.lock_run(&options, script);
         assert_eq!(place.line_of("in.1").trim(), "gpu/1 1");
-        let second = start(place, &options, script);
+        let second = place.lock_run(&options, script);
         assert_eq!(place.line_of("in.2").trim(), "gpu/2 2");
         assert_eq!(exit_of(place, &options, script), 124);
         assert_eq!(exit_of(place, &format!("{options} --wait 100ms -E 0"), script), 0);
-        let third = start(place, &format!("{options} --wait 20s"), "echo $CASHBOX_LOCK_ID > third");
+        let third = place.lock_run(&format!("{options} --wait 20s"), "echo $CASHBOX_LOCK_ID > third");
         fs::write(place.path("go"), "").unwrap();
         assert_eq!([first, second, third].map(|one| one.finish().exit), [0, 0, 0]);
         assert!(place.line_of("third").starts_with("gpu/"));
         let free = |id| place.json(&format!("lock show {id} {more}"))["state"] == "free";
         assert!(free("gpu/1") && free("gpu/2"));
-        let alone = start(place, &format!("job {more}"), "echo ${CASHBOX_LOCK_SLOT-none}").finish();
+        let alone = place.lock_run(&format!("job {more}"), "echo ${CASHBOX_LOCK_SLOT-none}").finish();
         assert_eq!(alone.out.trim(), "none");
     });
 }
@@ -196,12 +184,12 @@ fn dead_holders_slot_goes_to_waiter() {
     let place = Place::new();
     let options = "gpu --slots 2 --ttl 5s --grace 1s";
     let holders = [1, 2].map(|slot| {
-        let holder = start(&place, options, "echo $$ > in.$CASHBOX_LOCK_SLOT; sleep 60");
+        let holder = place.lock_run(options, "echo $$ > in.$CASHBOX_LOCK_SLOT; sleep 60");
         place.line_of(&format!("in.{slot}"));
         holder
     });
     holders[1].signal(Signal::KILL);
-    let next = start(&place, &format!("{options} --wait 20s"), "echo $CASHBOX_LOCK_SLOT > next").finish();
+    let next = place.lock_run(&format!("{options} --wait 20s"), "echo $CASHBOX_LOCK_SLOT > next").finish();
     assert_eq!((next.exit, place.line_of("next").trim()), (0, "2"));
     holders[0].signal(Signal::TERM);
     let [first, _] = holders;
@@ -212,8 +200,8 @@ fn dead_holders_slot_goes_to_waiter() {
 fn several_locks_are_held_together() {
     both(|place, more| {
         let script = "echo \"$CASHBOX_LOCK_ID:$CASHBOX_LOCK_IDS\" | tr '\\n' ' ' > ids; echo >> ids; \
-                      while [ ! -e go ]; do sleep 0.01; done";
-        let run = start(place, &format!("stock prices --ttl 3s {more}"), script);
+                      until [ -e go ]; do sleep 0.01; done";
+        let run = place.lock_run(&format!("stock prices --ttl 3s {more}"), script);
         assert_eq!(place.line_of("ids").trim(), "stock:stock prices");
         for id in ["stock", "prices"] {
             assert_eq!(exit_of(place, &format!("{id} {more}"), "true"), 124);
@@ -224,7 +212,7 @@ fn several_locks_are_held_together() {
         let lost = run.finish();
         assert_eq!(lost.exit, 123, "{}", lost.err);
         assert!(lost.err.contains("was lost: revoked"), "{}", lost.err);
-        let both = start(place, &format!("prices other {more}"), "true").finish();
+        let both = place.lock_run(&format!("prices other {more}"), "true").finish();
         assert_eq!(both.exit, 0, "{}", both.err);
     });
 }
@@ -257,21 +245,21 @@ fn run_with_options_that_do_not_go_together_is_125() {
 #[test]
 fn label_and_verbose_name_holder() {
     let place = Place::new();
-    let run = start(&place, "job --verbose", "echo in > in; while [ ! -e go ]; do sleep 0.01; done");
+    let run = place.lock_run("job --verbose", IN_UNTIL_GO);
     place.line_of("in");
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let holder = place.json("lock show job")["holder"].as_str().unwrap().to_owned();
     assert!(holder.starts_with("sh (") && holder.contains(&format!("@{host}, process {}", run.id())), "{holder}");
-    let waits = start(&place, "job --verbose --wait 20s", "true");
+    let waits = place.lock_run("job --verbose --wait 20s", "true");
     std::thread::sleep(Duration::from_millis(200));
     fs::write(place.path("go"), "").unwrap();
     assert!(run.finish().err.contains("got job under fence 1"));
     let waited = waits.finish();
     assert!(waited.err.contains(&format!("waiting for job (held, {holder}")), "{}", waited.err);
     assert!(waited.err.contains("got job under fence"), "{}", waited.err);
-    let rested = start(&place, "daily --once-per 1h --verbose", "true").finish();
+    let rested = place.lock_run("daily --once-per 1h --verbose", "true").finish();
     assert_eq!(rested.exit, 0);
-    let again = start(&place, "daily --once-per 1h --verbose", "true").finish();
+    let again = place.lock_run("daily --once-per 1h --verbose", "true").finish();
     assert!(again.exit == 0 && again.err.contains("daily was released and rests"), "{}", again.err);
 }
 

@@ -7,6 +7,7 @@
 //! A `sh` block behind the same mark is a script that must exit 0.
 
 use crate::server::{ADMIN, Server, described_path, description};
+use crate::source::read;
 use cashbox::ErrorName;
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -38,10 +39,6 @@ pages! {
     testing_time_sessions_run_as_printed: "docs/testing-time.md",
     testing_lost_answers_sessions_run_as_printed: "docs/testing-lost-answers.md",
     testing_races_sessions_run_as_printed: "docs/testing-races.md",
-}
-
-fn read(page: &str) -> String {
-    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap()
 }
 
 /// `README.md` and each page of `docs/`.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::{Index, IndexMut};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -189,6 +189,11 @@ impl Drop for Server {
             assert_eq!(report.findings, [], "what the server leaves is sound");
         }
     }
+}
+
+/// A port that no process listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// The ledger of that folder: its file, or a database with the folder's name.

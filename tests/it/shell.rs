@@ -13,6 +13,11 @@ use tempfile::TempDir;
 /// Longer than anything here takes, unless it is broken.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The part of a script that waits for a file `go`.
+pub const UNTIL_GO: &str = "until [ -e go ]; do sleep 0.01; done";
+/// A script that makes a file `in`, and waits for one `go`.
+pub const IN_UNTIL_GO: &str = "echo in > in; until [ -e go ]; do sleep 0.01; done";
+
 /// A folder with (or still without) a file in it.
 pub struct Place(pub TempDir);
 
@@ -71,6 +76,14 @@ impl Place {
         let mut command = self.command("");
         command.args(words);
         Running::of(command)
+    }
+
+    /// `lock run LINE -- sh -c SCRIPT`, in the background.
+    pub fn lock_run(&self, line: &str, script: &str) -> Running {
+        let mut words = vec!["lock", "run"];
+        words.extend(line.split_whitespace());
+        words.extend(["--", "sh", "-c", script]);
+        self.start(&words)
     }
 
     /// Says it with `--json`, expects it done, and reads the answer.

@@ -7,6 +7,11 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The text of a file of the project.
+pub fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
 /// The files of `src`, by their paths inside it.
 pub fn files() -> Vec<(PathBuf, String)> {
     let files = files_in("src", &["rs"]);
