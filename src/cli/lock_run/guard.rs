@@ -84,14 +84,16 @@ impl GuardArgs {
         if group.has_expired {
             wake(parent);
         }
-        let left_ms = group.deadlines.term_ms - Clock::Machine.boot_ms();
-        if group.has_ended_by_itself && !inputs.released_by_wrapper((left_ms / 2).clamp(0, WRAPPER_RELEASE_MS)) {
+        let left_ms = |until_ms: i64| (until_ms - Clock::Machine.boot_ms()).max(0);
+        let wrapper_ms = (left_ms(group.deadlines.term_ms) / 2).min(WRAPPER_RELEASE_MS);
+        if group.has_ended_by_itself && !inputs.released_by_wrapper(wrapper_ms) {
             let token = std::fs::read_to_string(folder.token())?;
             let lease = inputs.release.lease(common, token.trim()).map_err(|error| io::Error::other(error.message))?;
             let counts = group.exit_code() == 0 || !inputs.release.retry_failed; // otherwise it may run again in this period
-            // A wrapper that lives waits for the end of this process, and asks again by itself.
-            let left_ms = if inputs.messages.is_closed() { left_ms.max(0) as u64 } else { 0 };
-            lease.release(counts, Duration::from_millis(left_ms).max(RELEASE_TIME));
+            // As long as no other client can have the lock. A wrapper that lives waits for the end of this process, and asks
+            // again by itself.
+            let free_ms = if inputs.messages.is_closed() { left_ms(group.deadlines.kill_ms) } else { 0 };
+            lease.release(counts, Duration::from_millis(free_ms as u64).max(RELEASE_TIME));
         }
         Ok(())
     }
