@@ -36,7 +36,7 @@ export const CHINESE = {
   tell_void: '预留 {1} 的 {0} 退回 {2}。', tell_freeze: '{0} 的钱包可以收款，不能付款。', tell_unfreeze: '{0} 的钱包恢复付款。', tell_set: '{0} 的钱包将变更：',
   tell_revoke: '{0} 失去锁 {1}。', tell_unrest: '锁 {0} 不再静置，任何客户端都可以获取。', tell_token_revoke: '{0} 立即失效。', tell_revoke_more: '此后栅栏号 {0} 的写入都会被拒绝。{1} 秒后其他人可取得此锁。',
   own_token: '这是本页使用的访问令牌，撤销后此页即退出。', tell_mint: '新的访问令牌：{0}。', will_earn: '将获得优惠券：{0}。', too_much: '超出 {0} 的余额，将被拒绝。',
-  would_refuse: '目前将被拒绝：', has_lock: '{0} 持有此锁：最多等待 5 秒。', another: '其他客户端', holds_lock: '{0} 持有此锁，最多 {1}。', rests_for: '锁正在静置，最多 {0}。', busy: '繁忙',
+  would_refuse: '目前将被拒绝：', has_lock: '{0} 持有此锁：最多等待 5 秒。', another: '其他客户端', holds_lock: '{0} 持有此锁，最多 {1}。', busy: '繁忙',
   try_in: '{0} 秒后可重试', once: '多次点击也只执行一次。', lost: '未收到应答，可能已执行也可能未执行：重试是安全的，请求相同。', lost_keyless: '未收到应答。请先关闭并查看列表，再决定是否重试。',
   earned: '获得优惠券 {0}', balance_now: '{0} 余额：{1}', amount_form: '金额格式如 12.50：0.01 至 1000000000000.00，最多两位小数。', no_user: '请填写用户。',
   a_number: '请填写整数。', nothing_changed: '没有更改。',

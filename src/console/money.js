@@ -3,7 +3,7 @@
 
 import { cents, exact, foreign, h, less, money, plus, time } from './tools.js';
 import { Refusal, look, may, send, session, tryOut, unfit, walletPath } from './requests.js';
-import { lockText, terms } from './parts.js';
+import { terms } from './parts.js';
 import { amountField, ask, closeDialog, textField } from './dialogs.js';
 import { t } from './words.js';
 
@@ -37,7 +37,7 @@ async function outcome(path, body, wallets, amount, moves) {
   let answer, refusal, note;
   try { answer = await tryOut(path, body); } catch (error) {
     if (!(error instanceof Refusal) || isOfForm(error)) throw error;
-    if (error.status === 423) note = lockText(error, 'has_lock'); else refusal = error;
+    if (error.status === 423) note = t('has_lock', foreign(error.holder ?? t('another'))); else refusal = error;
   }
   const moved = answer?.entry.amount ?? amount, isOff = refusal && refusal.status !== 402; // then nothing comes afterwards
   const afterwards = (user, balance) => (moves(user) > 0 ? plus(balance ?? '0.00', moved) : less(balance ?? '0.00', moved));

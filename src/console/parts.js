@@ -34,9 +34,6 @@ export function banner(isShown) {
   $('banner').hidden = !isShown;
 }
 
-/** Who holds a lock, in the words of `key`; of one that rests only until when. */
-export const lockText = ({ state, holder, free_in_ms: ms }, key) => (state === 'resting' ? t('rests_for', span(ms ?? 0))
-  : t(key, foreign(holder ?? t('another')), span(ms ?? 0)));
 /** What a refusal says: its `msg`, its `detail`, and the facts that help. */
 export function explain(error) {
   if (error instanceof Lost) return [t('no_server')];
@@ -44,7 +41,7 @@ export function explain(error) {
   if (error.status === 402 && error.needed) {
     lines.push(h('small', t('balance'), ' ', money(error.balance), ' · ', t('needed'), ' ', money(error.needed)));
   } else if (error.status === 423) {
-    lines.push(h('small', lockText(error, 'holds_lock')));
+    lines.push(h('small', t('holds_lock', foreign(error.holder ?? t('another')), span(error.free_in_ms ?? 0))));
   } else if (error.detail) lines.push(h('small', foreign(error.detail)));
   return lines;
 }

@@ -4,7 +4,7 @@ import { steps } from './charts.js';
 import { button, busy, card, cells, crumb, empty, every, facts, feed, head, kindOptions, kindTag, options, rowLink, table, tag, terms, walletLink } from './parts.js';
 import { captureDialog, claimDialog, freezeDialog, grantDialog, holdDialog, moneyDialog, settingsDialog, voidDialog } from './money.js';
 import { get, isAbort, lockPath, may, session, walletPath } from './requests.js';
-import { $, cents, count, foreign, h, id, money, now, put, query, span, time } from './tools.js';
+import { $, cents, count, foreign, h, id, money, now, put, query, time } from './tools.js';
 import { t } from './words.js';
 
 const statusTag = (status) => status !== 'open' && tag(t(status), status === 'frozen' ? 'warn' : 'bad');
@@ -95,8 +95,8 @@ async function walletView(user, filters) {
 
   const lock = h('span', t('lock_free'));
   const readLock = async () => {
-    const { state, holder, fence, free_in_ms: ms } = await get(lockPath(`wallet/${user}`));
-    lock.textContent = state === 'free' ? t('lock_free') : state === 'resting' ? t('rests_for', span(ms)) : t('lock_held', holder ?? '–', fence ?? '–');
+    const { state, holder, fence } = await get(lockPath(`wallet/${user}`));
+    lock.textContent = state === 'free' ? t('lock_free') : t('lock_held', holder ?? '–', fence ?? '–');
   };
   readLock().catch(() => {});
   const drawn = h('div.body'), newest = h('span.soft.small');

@@ -371,24 +371,5 @@ export function money({ server, open, assert }) {
       assert.ok(changes(page, '/withdraw') >= 2);
       await page.finish();
     },
-
-    async 'a lock of a wallet that rests is not said to be held'() {
-      const lock = await server.api('POST', '/v1/locks/wallet%2Fwen', { holder: 'till-9', ttl_ms: 60000, min_hold_ms: 3600000 });
-      await server.release('wallet%2Fwen', lock);
-      const page = await open('#/wallets/wen');
-      await page.until(() => /The lock rests, for 59 min/.test(document.querySelector('main').innerText), 'the wallet says it');
-      await page.click('text=Withdraw');
-      await fillIn(page, { amount: '1' });
-      const isSaid = () => page.until(() => /The lock rests, for 59 min/.test(document.querySelector('dialog').innerText), 'the dialog says it');
-      await isSaid();
-      await page.click('text=Withdraw 1.00');
-      await page.sees('dialog .error');
-      await isSaid();
-      assert.doesNotMatch(await page.run(() => document.body.innerText), /till-9 h(as|olds)|Locked by/);
-      await server.api('POST', '/v1/locks/wallet%2Fwen/revoke', { fence: lock.fence, delay_ms: 0, reason: 'over' });
-      await page.click('text=Try again');
-      await page.says('withdrawn');
-      await page.finish();
-    },
   };
 }
