@@ -22,6 +22,20 @@ pub(crate) fn is_server(db: &Path) -> bool {
     db.to_str().is_some_and(|db| db.starts_with("postgres://") || db.starts_with("postgresql://"))
 }
 
+/// Refuses a name that is meant for a database but is not a URL of one, before a message repeats it with its password.
+pub(crate) fn check_name(db: &Path) -> Result<(), CliError> {
+    let name = db.to_string_lossy().to_ascii_lowercase();
+    let scheme =
+        name.split_once("://").is_some_and(|(scheme, _)| scheme.bytes().all(|byte| byte.is_ascii_alphanumeric()));
+    let is_meant = scheme || name.starts_with("postgres:") || name.contains("password=");
+    if !is_meant || is_server(db) {
+        return Ok(());
+    }
+    Err(CliError::usage(
+        "--db is not the URL of a database: postgres://USER@HOST:PORT/DATABASE, with the password in PGPASSWORD; or the name of a file",
+    ))
+}
+
 /// Refuses a command that needs a file or a server, and is given a database in PostgreSQL.
 pub(crate) fn refuse(common: &CommonOptions) -> Result<(), CliError> {
     let has_url = common.url.is_some() || common.db.is_none() && environment_text("CASHBOX_URL").is_some();

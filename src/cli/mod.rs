@@ -209,6 +209,7 @@ fn run(Cli { common, command }: &Cli) -> Result<ExitCode, CliError> {
     if !matches!(command, CliCommand::Lock(_)) {
         survive_size_limit();
     }
+    database::check_name(&common.file())?;
     match command {
         CliCommand::Serve(_) | CliCommand::Openapi | CliCommand::Completions(_) | CliCommand::Man(_) => {}
         CliCommand::File(verb) if common.url.is_none() && database::is_server(&common.file()) => {

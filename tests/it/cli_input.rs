@@ -266,3 +266,22 @@ fn secret_is_first_line_of_file_without_end() {
     let server = place.serve("--token-file token");
     assert_eq!(place.run(&format!("wallets --url {} --token-file token", server.url)).exit, 0);
 }
+
+#[test]
+fn name_meant_for_database_is_refused_without_its_password() {
+    let place = Place::new();
+    let names = [
+        "postgers://cash:s3cret@db/l",
+        "POSTGRES://cash:s3cret@db/l",
+        "postgres:/cash:s3cret@db/l",
+        "host=db password=s3cret",
+    ];
+    for name in names {
+        for command in ["serve --listen 127.0.0.1:0", "wallets", "verify"] {
+            let output = place.command(command).env("CASHBOX_DB", name).output().unwrap();
+            let words = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{name}: {words}");
+            assert!(words.contains("--db is not the URL of a database") && !words.contains("s3cret"), "{words}");
+        }
+    }
+}
