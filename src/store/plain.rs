@@ -75,6 +75,7 @@ impl Executor {
         stats::add(&self.stats.plain, 1);
         if is_about_locks(&request) {
             self.note_locks(outcome.result.as_ref().ok(), &[]);
+            self.locks_changed |= matches!(request.command, Command::Release(_)); // refused, it may have freed others
         }
         self.note_reservation(&request, &outcome);
         batch.answer(request.replies, outcome);
