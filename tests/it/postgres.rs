@@ -34,10 +34,12 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        // The shell ends the server when the pipe to it is closed, which the end of this process does too.
-        let script = "trap '' INT; \"$@\" >&2 <&- & server=$!; read -r _; kill -QUIT $server; wait $server";
+        // The shell ends the server when the pipe to it is closed, which the end of this process does too, and removes the folder.
+        let script =
+            "trap '' INT; \"$@\" >&2 <&- & server=$!; read -r _; kill -QUIT $server; wait $server; rm -rf \"$0\"";
         let child = unprivileged(Path::new("sh"))
-            .args(["-c", script, "sh"])
+            .args(["-c", script])
+            .arg(folder.path())
             .arg(programs.join("postgres"))
             .arg("-D")
             .arg(&data)
