@@ -34,6 +34,10 @@ pub(crate) fn degraded(store: &Store) -> Vec<(&'static str, String)> {
     if stats.outcome_unknown.load(Relaxed) {
         why.push(("outcome_unknown", "a commit failed and its outcome is unknown; the process stops".to_owned()));
     }
+    if store.has_lost_database() {
+        let sentence = "the database cannot be reached: nothing is read or written until it is there";
+        why.push(("database_unreachable", sentence.to_owned()));
+    }
     why.extend(stats.clock_jump().map(|jump| ("clock_jumped", jump)));
     let behind_ms = stats.clock_behind_ms.load(Relaxed);
     if behind_ms > 0 {

@@ -270,6 +270,15 @@ impl Store {
         read(&ReadTx::new(&*self.readers.get()?))
     }
 
+    /// True if the ledger is in a database that cannot be reached now.
+    pub(crate) fn has_lost_database(&self) -> bool {
+        #[cfg(feature = "postgres")]
+        if let Readers::Server(sessions) = &self.readers {
+            return server::read(sessions, |_| Ok(())).is_err();
+        }
+        false
+    }
+
     /// The size of the file without its log, in bytes; 0 if it cannot be seen.
     pub(crate) fn db_bytes(&self) -> u64 {
         std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len())

@@ -169,6 +169,32 @@ fn writer_that_lost_its_place_writes_nothing_and_ends() {
 }
 
 #[test]
+fn replaced_writer_ends_while_new_one_lives() {
+    let Some((postgres, url)) = database() else { return };
+    let mut first = Server::on_database(&url);
+    let sessions =
+        "SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity WHERE application_name = 'cashbox';";
+    assert_eq!(postgres.psql("ledger", sessions).1, "");
+    let second = Server::on_database(&url);
+    let refused = first.admin().post("/v1/wallets/alice/recharge", json!({ "amount": "1.00" }));
+    assert_eq!((refused.status, refused.json["error"].as_str()), (503, Some("busy")), "{}", refused.json);
+    assert_eq!(first.exit_code(), Some(DOUBT), "{}", first.log());
+    second.admin().post("/v1/wallets/alice/recharge", json!({ "amount": "1.00" })).is(200);
+}
+
+#[test]
+fn server_without_its_database_is_degraded() {
+    let Some((postgres, url)) = database() else { return };
+    let mut server = Server::on_database(&url);
+    assert_eq!(server.admin().get("/healthz").json["status"], "ok");
+    drop(postgres);
+    let health = server.admin().get("/healthz").json;
+    assert_eq!(health["status"], "degraded");
+    assert_eq!(health["why"], json!(["the database cannot be reached: nothing is read or written until it is there"]));
+    server.leave_unaudited(); // its ledger is gone with the database
+}
+
+#[test]
 fn commit_with_cancelled_wait_for_standby_is_not_answered_yes() {
     let Some((postgres, url)) = database() else { return };
     let mut server = Server::on_database(&url);

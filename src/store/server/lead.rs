@@ -57,6 +57,9 @@ pub(crate) fn begin_batch(session: &Session) -> Result<(), Error> {
     if !session.has_lock.get() {
         session.has_lock.set(truth(session, LOCK)?);
         if !session.has_lock.get() {
+            // Another program may be the writer since, or a session of this one's own may not have ended yet.
+            let epoch = session.rows_once("SELECT epoch FROM writer WHERE one = 1", &[])?;
+            session.is_deposed.set(first_number(&epoch) != Some(session.epoch.get()));
             return Err(Error::new(
                 ErrorName::Busy,
                 "another session holds the lock of this ledger; try again shortly",
@@ -102,6 +105,9 @@ fn check_settings(session: &Session) -> Result<(), OpenError> {
                 "PostgreSQL",
                 &"synchronous_standby_names is empty: what is committed is on one machine alone",
             ),
+            ("synchronous_standby_names", names) => {
+                crate::log::info("each commit waits until it is on a standby, also that of the start", &names);
+            }
             ("server_encoding", encoding) if encoding != "UTF8" => {
                 return Err(OpenError::new(format!(
                     "its encoding is {encoding}: make it with createdb --encoding UTF8"
