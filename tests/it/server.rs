@@ -162,6 +162,7 @@ impl Server {
     }
 
     /// Its ledger is not there any more, so its end is without the audit.
+    #[cfg(feature = "postgres")]
     pub fn leave_unaudited(&mut self) {
         self.db.clear();
     }
